@@ -1,0 +1,158 @@
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A map that only grows, up to a bound, and is read without a lock: chains of cells that are
+/// written once.
+#[derive(Debug)]
+pub(super) struct GrowOnly<K, V> {
+    heads: Box<[Cell<K, V>]>,
+    len: AtomicUsize,
+    most: usize,
+}
+
+type Cell<K, V> = OnceLock<Box<Node<K, V>>>;
+
+#[derive(Debug)]
+struct Node<K, V> {
+    key: K,
+    value: V,
+    next: Cell<K, V>,
+}
+
+impl<K, V> GrowOnly<K, V> {
+    /// An empty map that takes up to `most` entries.
+    pub(super) fn new(most: usize) -> Self {
+        let heads = (most / 2).clamp(MIN_HEADS, MAX_HEADS).next_power_of_two();
+        let heads = (0..heads).map(|_| OnceLock::new()).collect();
+        Self { heads, len: AtomicUsize::new(0), most }
+    }
+
+    /// The entry whose key has this hash and `is` the one looked for, or else what `make` makes.
+    /// `None` if the map is full.
+    #[inline]
+    pub(super) fn find_or_insert(
+        &self,
+        hash: u64,
+        is: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+    ) -> Option<(&K, &V)> {
+        // The upper bits are the well mixed ones; the number of heads is a power of two.
+        let mut cell = &self.heads[(hash >> 32) as usize & (self.heads.len() - 1)];
+        while let Some(node) = cell.get() {
+            if is(&node.key) {
+                return Some((&node.key, &node.value));
+            }
+            cell = &node.next;
+        }
+        self.insert(cell, is, make)
+    }
+
+    #[cold]
+    fn insert<'a>(
+        &'a self,
+        mut cell: &'a Cell<K, V>,
+        is: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> (K, V),
+    ) -> Option<(&'a K, &'a V)> {
+        let one_more = |len| (len < self.most).then_some(len + 1);
+        self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        let (key, value) = make();
+        let mut node = Box::new(Node { key, value, next: OnceLock::new() });
+        while let Err(not_set) = cell.set(node) {
+            // Another thread was faster, with the same key or with one of the same hash.
+            let other = cell.get()?;
+            if is(&other.key) {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                return Some((&other.key, &other.value));
+            }
+            node = not_set;
+            cell = &other.next;
+        }
+        cell.get().map(|node| (&node.key, &node.value))
+    }
+}
+
+/// Mixes a number in. The keys are the service's own templates, so no secret is needed.
+pub(super) const fn hash_u64(state: u64, number: u64) -> u64 {
+    (state.rotate_left(5) ^ number).wrapping_mul(MULTIPLIER)
+}
+
+pub(super) fn hash_str(text: &str) -> u64 {
+    let mut words = text.as_bytes().chunks_exact(8);
+    let mut state = text.len() as u64;
+    for word in words.by_ref() {
+        let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        state = hash_u64(state, word);
+    }
+    words.remainder().iter().fold(state, |state, byte| hash_u64(state, u64::from(*byte)))
+}
+
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+const MIN_HEADS: usize = 16;
+const MAX_HEADS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Barrier};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let map = GrowOnly::new(8);
+        let made = AtomicUsize::new(0);
+        let get = |key: u64, hash: u64| {
+            map.find_or_insert(
+                hash,
+                |at| *at == key,
+                || {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    (key, key * 10)
+                },
+            )
+            .map(|(_, value)| *value)
+        };
+        assert_eq!(get(1, 7), Some(10));
+        assert_eq!(get(2, 7), Some(20), "the same hash is not the same key");
+        assert_eq!(get(1, 7), Some(10));
+        assert_eq!(get(2, 7), Some(20));
+        assert_eq!(made.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_full_map_keeps_what_it_has_and_takes_nothing_more() {
+        let map = GrowOnly::new(2);
+        let get = |key: u64| map.find_or_insert(key << 32, |at| *at == key, || (key, ()));
+        let found = [get(1), get(2), get(3), get(1)].map(|found| found.map(|(key, ())| *key));
+        assert_eq!(found, [Some(1), Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn threads_that_insert_the_same_keys_agree_and_fill_it_exactly() {
+        const KEYS: u64 = 64;
+        let map = Arc::new(GrowOnly::new(KEYS as usize));
+        let barrier = Arc::new(Barrier::new(4));
+        let threads = (0..4_usize).map(|thread| {
+            let (map, barrier) = (Arc::clone(&map), Arc::clone(&barrier));
+            thread::spawn(move || {
+                barrier.wait();
+                // Four hashes in all, so that the threads meet in the same chains.
+                let mut get = |key: u64| {
+                    let hash = (key % 4) << 32;
+                    let found = map.find_or_insert(hash, |at| *at == key, || (key, thread));
+                    found.map(|(key, thread)| (*key, *thread))
+                };
+                (0..KEYS).map(&mut get).collect::<Vec<_>>()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let seen: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let full = |row: &Vec<Option<(u64, usize)>>| {
+            row.iter().zip(0..).all(|(at, key)| at.is_some_and(|(found, _)| found == key))
+        };
+        assert!(seen.iter().all(full), "{seen:?}");
+        assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+    }
+}

@@ -1,0 +1,211 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::request;
+use http::uri::Scheme;
+use http_body::SizeHint;
+use metrics::Recorder;
+use tower::Layer;
+
+use super::names::Names;
+use super::policy::{self, KnownMethod, Outcome, Route};
+use super::series::{Measures, Registry, RouteLabel, Series};
+use super::service::Latency;
+use super::watch::Watch;
+use crate::meter::Meter;
+
+/// Measures how long clients waited; see the [module](crate::latency).
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until a service is stacked under it"]
+pub struct LatencyLayer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) registry: Registry,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    names: Names,
+    measures: Measures,
+    pub(super) until_first_byte: bool,
+    https: bool,
+    max_series: usize,
+    route: Option<Arc<RouteOf>>,
+    templates: Vec<Cow<'static, str>>,
+    skip: Option<Arc<Skip>>,
+    meter: Meter,
+}
+
+type RouteOf = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
+type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
+
+impl LatencyLayer {
+    /// The duration to the last byte and the requests in flight, under
+    /// [`Names::Prometheus`].
+    pub fn new() -> Self {
+        Self::of(Settings {
+            names: Names::default(),
+            measures: Measures::default(),
+            until_first_byte: false,
+            https: false,
+            max_series: DEFAULT_MAX_SERIES,
+            route: None,
+            templates: Vec::new(),
+            skip: None,
+            meter: Meter::default(),
+        })
+    }
+
+    /// Names of metrics and labels. [`Names::Prometheus`] by default.
+    pub fn names(self, names: Names) -> Self {
+        self.edit(|settings| settings.names = names)
+    }
+
+    /// Where the template of a request's route is found. It must come from a set that is small
+    /// and known, so never from the path.
+    ///
+    /// ```
+    /// use axum::extract::MatchedPath;
+    /// use tower_kit::LatencyLayer;
+    ///
+    /// let layer = LatencyLayer::new()
+    ///     .route(|request| request.extensions.get().map(MatchedPath::as_str));
+    /// # drop(layer);
+    /// ```
+    pub fn route<F>(self, route: F) -> Self
+    where
+        F: Fn(&request::Parts) -> Option<&str> + Send + Sync + 'static,
+    {
+        self.edit(|settings| settings.route = Some(Arc::new(route)))
+    }
+
+    /// Templates to match the path with, the first match winning: `{name}` stands for one segment
+    /// that is not empty, `{*name}` at the end for all that follow. Each request without a route
+    /// of another origin is compared to them one by one, so this is for a few dozen.
+    pub fn routes<T>(self, templates: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let templates = templates.into_iter().map(Into::into).collect();
+        self.edit(|settings| settings.templates = templates)
+    }
+
+    /// Leaves out the requests for which `skip` says so, such as health checks. None by default.
+    pub fn skip<F>(self, skip: F) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.edit(|settings| settings.skip = Some(Arc::new(skip)))
+    }
+
+    /// Measures the time to the response's head too, in a histogram of its own.
+    pub fn first_byte(self) -> Self {
+        self.edit(|settings| settings.measures.first_byte = true)
+    }
+
+    /// Measures the sizes of request and response bodies too, in bytes.
+    pub fn sizes(self) -> Self {
+        self.edit(|settings| settings.measures.sizes = true)
+    }
+
+    /// Ends the duration with the response's head instead of its last byte. Requests are still
+    /// recorded, and in flight, until their last byte.
+    pub fn until_first_byte(self) -> Self {
+        self.edit(|settings| settings.until_first_byte = true)
+    }
+
+    /// Labels requests with `https` whose own target does not say (on HTTP/1 it does not): for a
+    /// service behind TLS, under [`Names::OpenTelemetry`]. `http` by default.
+    pub fn https(self) -> Self {
+        self.edit(|settings| settings.https = true)
+    }
+
+    /// How many sets of labels there may be before new ones are folded into one, and how many
+    /// routes. 2,000 by default.
+    pub fn max_series(self, most: usize) -> Self {
+        self.edit(|settings| settings.max_series = most)
+    }
+
+    /// Records on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.edit(|settings| settings.meter = Meter::to(recorder))
+    }
+
+    fn edit(self, edit: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.shared.settings.clone();
+        edit(&mut settings);
+        Self::of(settings)
+    }
+
+    fn of(settings: Settings) -> Self {
+        let Settings { names, measures, max_series, ref meter, .. } = settings;
+        let registry = Registry::new(meter.clone(), names, measures, max_series);
+        Self { shared: Arc::new(Shared { settings, registry }) }
+    }
+}
+
+impl Shared {
+    /// Starts to watch a request.
+    pub(super) fn watch(self: &Arc<Self>, head: &request::Parts, length: &SizeHint) -> Watch {
+        if self.settings.skip.as_ref().is_some_and(|skip| skip(head)) {
+            return Watch::skipped();
+        }
+        let series = Series {
+            method: KnownMethod::of(&head.method),
+            https: self.settings.is_https(head),
+            status: None,
+            outcome: Outcome::Cancelled,
+        };
+        let size = policy::declared_length(&head.headers, length);
+        Watch::start(Arc::clone(self), self.route(head), series, size)
+    }
+
+    fn route(&self, head: &request::Parts) -> RouteLabel {
+        let Settings { route, templates, .. } = &self.settings;
+        let template = route
+            .as_ref()
+            .and_then(|route| route(head))
+            .or_else(|| head.extensions.get().map(Route::as_str))
+            .or_else(|| policy::find_template(templates, head.uri.path()));
+        template.map_or(RouteLabel::Unmatched, |template| self.registry.route(template))
+    }
+}
+
+impl Settings {
+    fn is_https(&self, head: &request::Parts) -> bool {
+        let scheme = head.uri.scheme();
+        self.names.has_scheme() && scheme.map_or(self.https, |scheme| *scheme == Scheme::HTTPS)
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("names", &self.names)
+            .field("measures", &self.measures)
+            .field("max_series", &self.max_series)
+            .field("templates", &self.templates)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for LatencyLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for LatencyLayer {
+    type Service = Latency<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Latency::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+const DEFAULT_MAX_SERIES: usize = 2_000;

@@ -1,0 +1,50 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::body::ResponseBody;
+use super::layer::Shared;
+use super::watch::Watch;
+use crate::respond::Respond;
+
+/// The service of [`LatencyLayer`](super::LatencyLayer).
+#[derive(Clone, Debug)]
+pub struct Latency<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Latency<S> {
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Latency<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S::Error: 'static,
+    ReqBody: Body,
+    ResBody: Body,
+    ResBody::Error: 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = Respond<S::Future, Watch, ResponseBody<ResBody>>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let length = request.body().size_hint();
+        let (head, body) = request.into_parts();
+        // Before the call, so that a panic in there is seen.
+        let watch = self.shared.watch(&head, &length);
+        Respond::later(self.inner.call(Request::from_parts(head, body)), watch)
+    }
+}

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use http::Response;
+use http_body::{Body, Frame};
+use metrics::Gauge;
+
+use super::body::ResponseBody;
+use super::layer::Shared;
+use super::policy::{self, Outcome, Rest, Route};
+use super::series::{RouteLabel, Series};
+use crate::respond::HandOver;
+
+/// Watches a request from the call to its end; does nothing for one that is skipped.
+#[derive(Debug)]
+pub struct Watch(Option<Watched>);
+
+/// A request in flight. It is recorded when this is dropped, wherever that is.
+#[derive(Debug)]
+pub(super) struct Watched {
+    shared: Arc<Shared>,
+    /// The handle that was incremented, so that the same one is decremented.
+    in_flight: Gauge,
+    started: Instant,
+    first_byte: Option<Duration>,
+    route: RouteLabel,
+    /// Its outcome is what it means to be dropped now.
+    series: Series,
+    request_size: Option<u64>,
+    sent: u64,
+    rest: Rest,
+}
+
+impl Watch {
+    pub(super) fn skipped() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        route: RouteLabel,
+        series: Series,
+        request_size: Option<u64>,
+    ) -> Self {
+        let started = clock();
+        let in_flight = shared.registry.in_flight(series, started).handle.clone();
+        in_flight.increment(1.0);
+        Self(Some(Watched {
+            shared,
+            in_flight,
+            started,
+            first_byte: None,
+            route,
+            series,
+            request_size,
+            sent: 0,
+            rest: Rest::Nothing,
+        }))
+    }
+}
+
+impl<B, E> HandOver<B, E> for Watch
+where
+    B: Body,
+    E: 'static,
+{
+    type Body = ResponseBody<B>;
+
+    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<ResponseBody<B>>, E> {
+        let watched = match (self.0, &answer) {
+            (Some(watched), Ok(response)) => watched.after_head(response),
+            (Some(watched), Err(error)) => {
+                let timeout = policy::is_timeout(error);
+                watched.end(if timeout { Outcome::Timeout } else { Outcome::ServiceError });
+                None
+            }
+            (None, _) => None,
+        };
+        answer.map(|response| response.map(|body| ResponseBody::new(body, watched)))
+    }
+}
+
+impl Watched {
+    /// `None` if the request ends with the head.
+    fn after_head<B: Body>(mut self, response: &Response<B>) -> Option<Self> {
+        self.first_byte = Some(clock().saturating_duration_since(self.started));
+        if let (RouteLabel::Unmatched, Some(route)) =
+            (&self.route, response.extensions().get::<Route>())
+        {
+            self.route = self.shared.registry.route(route.as_str());
+        }
+        let (ended, length) = (response.body().is_end_stream(), response.body().size_hint());
+        let status = response.status();
+        self.series.status = Some(status);
+        self.rest = policy::rest(self.series.method, status, response.headers(), ended, &length);
+        if let Some(kind) = self.rest.stream_kind() {
+            self.shared.registry.count_stream(&self.route, self.series, kind);
+        }
+        match self.rest {
+            Rest::Nothing | Rest::Upgrade => self.end(Outcome::Ok),
+            Rest::EventStream | Rest::Body { .. } => {
+                self.series.outcome = Outcome::Disconnect;
+                Some(self)
+            }
+        }
+    }
+
+    /// `None` if the body ends with what was polled; `ended` is what it says of itself since.
+    #[inline]
+    pub(super) fn after_poll<D: Buf, E: 'static>(
+        mut self,
+        polled: &Poll<Option<Result<Frame<D>, E>>>,
+        ended: bool,
+    ) -> Option<Self> {
+        match polled {
+            Poll::Pending => Some(self),
+            Poll::Ready(None) => self.end(Outcome::Ok),
+            Poll::Ready(Some(Err(error))) => {
+                let timeout = policy::is_timeout(error);
+                self.end(if timeout { Outcome::Timeout } else { Outcome::BodyError })
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                self.sent = self.sent.saturating_add(data);
+                if ended || frame.is_trailers() || self.rest.is_complete(self.sent) {
+                    return self.end(Outcome::Ok);
+                }
+                Some(self)
+            }
+        }
+    }
+
+    fn end(mut self, outcome: Outcome) -> Option<Self> {
+        self.series.outcome = outcome;
+        None
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let now = clock();
+        self.in_flight.decrement(1.0);
+        let given_up = matches!(self.series.outcome, Outcome::Cancelled | Outcome::Disconnect);
+        if given_up && thread::panicking() {
+            self.series.outcome = Outcome::Panic;
+        }
+        if self.rest == Rest::Upgrade {
+            return;
+        }
+        let handles = self.shared.registry.handles(&self.route, self.series, now);
+        let handles = &handles.handle;
+        handles.overflow.increment(1);
+        if let Some(first_byte) = self.first_byte {
+            handles.first_byte.record(first_byte);
+        }
+        if self.rest == Rest::EventStream {
+            return;
+        }
+        let until_first_byte = self.first_byte.filter(|_| self.shared.settings.until_first_byte);
+        let until_now = now.saturating_duration_since(self.started);
+        handles.duration.record(until_first_byte.unwrap_or(until_now));
+        if let Some(size) = self.request_size {
+            handles.request_size.record(bytes_f64(size));
+        }
+        if self.first_byte.is_some() {
+            handles.response_size.record(bytes_f64(self.sent));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size of 8 PiB may be off by one byte")]
+fn bytes_f64(size: u64) -> f64 {
+    size as f64
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
+fn clock() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,84 @@
+//! Independent [`tower`] layers that turn any `hyper`-based service (hyper, axum, tonic, a
+//! reverse proxy) into a production one.
+//!
+//! Each layer is a module behind a cargo feature of the same name. It works alone, and it stacks
+//! with the others. No feature is on by default; `full` turns all of them on.
+//!
+//! | module | what it does | answers of its own |
+//! |---|---|---|
+//! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
+//! | `security_headers` | the twelve security headers of helmet | none |
+//! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
+//!
+//! # Order
+//!
+//! From the outside in: `latency`, `security_headers`, `limit`, then the service. Latency stands
+//! outermost, so that it measures what clients wait for and counts the answers that the other
+//! layers give. Authentication, CORS and traces stand outside of all but `latency`. Every layer
+//! is correct in any other order too.
+//!
+//! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
+//! axum's `Router::layer` boxes the service and its body once more.
+//!
+//! [`ServiceBuilder`]: https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html
+//!
+#![cfg_attr(all(feature = "latency", feature = "limit", feature = "security-headers"), doc = "```")]
+#![cfg_attr(
+    not(all(feature = "latency", feature = "limit", feature = "security-headers")),
+    doc = "```ignore"
+)]
+//! use axum::{Router, routing::get};
+//! use tower_kit::{KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+//!
+//! let app: Router = Router::new().route("/", get(|| async { "hello" })).layer((
+//!     LatencyLayer::new(),
+//!     SecurityHeadersLayer::new(),
+//!     LimitLayer::new().json(64 * KIB),
+//! ));
+//! ```
+//!
+//! # What holds for every layer
+//!
+//! - The inner service's errors pass through untouched: `type Error = S::Error`.
+//! - Refusals are complete HTTP responses.
+//! - Nothing is global. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
+//!   recorder, or to the one that a layer is given.
+//! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "latency")]
+pub mod latency;
+#[cfg(feature = "limit")]
+pub mod limit;
+#[cfg(feature = "security-headers")]
+pub mod security_headers;
+
+#[cfg(feature = "latency")]
+mod fresh;
+#[cfg(any(feature = "latency", feature = "limit"))]
+mod meter;
+#[cfg(feature = "limit")]
+mod reply;
+#[cfg(any(feature = "latency", feature = "limit", feature = "security-headers"))]
+mod respond;
+
+#[cfg(feature = "latency")]
+#[doc(inline)]
+pub use latency::LatencyLayer;
+#[cfg(feature = "limit")]
+#[doc(inline)]
+pub use limit::LimitLayer;
+#[cfg(feature = "limit")]
+pub use reply::Reply;
+#[cfg(any(feature = "latency", feature = "limit", feature = "security-headers"))]
+pub use respond::Respond;
+#[cfg(feature = "security-headers")]
+#[doc(inline)]
+pub use security_headers::SecurityHeadersLayer;
+
+/// 1,024 bytes.
+pub const KIB: u64 = 1024;
+
+/// 1,048,576 bytes.
+pub const MIB: u64 = 1024 * KIB;

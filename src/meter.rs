@@ -1,0 +1,63 @@
+//! Where a room's numbers go.
+
+use std::fmt;
+use std::sync::Arc;
+
+use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+
+/// The recorder that a layer was given, or else the process's.
+#[derive(Clone, Default)]
+pub(crate) struct Meter {
+    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+}
+
+/// A metric's name, and what exporters print beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    help: &'static str,
+}
+
+impl Name {
+    pub(crate) const fn new(name: &'static str, unit: Unit, help: &'static str) -> Self {
+        Self { name, unit, help }
+    }
+
+    pub(crate) fn help(self) -> SharedString {
+        SharedString::const_str(self.help)
+    }
+}
+
+impl Meter {
+    pub(crate) fn to(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        Self { recorder: Some(recorder) }
+    }
+
+    pub(crate) fn with<T>(&self, record: impl FnOnce(&dyn Recorder) -> T) -> T {
+        match &self.recorder {
+            Some(recorder) => record(recorder),
+            None => metrics::with_recorder(record),
+        }
+    }
+
+    /// Counts one, on a counter that is rare enough to be looked up each time.
+    pub(crate) fn count(&self, name: Name, labels: Vec<Label>) {
+        self.with(|recorder| {
+            recorder.describe_counter(name.name.into(), Some(name.unit), name.help());
+            let key = Key::from_parts(name.name, labels);
+            recorder.register_counter(&key, &METADATA).increment(1);
+        });
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recorder = if self.recorder.is_some() { "given" } else { "the process's" };
+        f.debug_struct("Meter").field("recorder", &recorder).finish()
+    }
+}
+
+/// The metadata of every handle of this crate.
+pub(crate) const METADATA: Metadata<'static> =
+    Metadata::new("tower_kit", Level::INFO, Some("tower_kit"));

@@ -1,0 +1,89 @@
+//! The one response future of the thin rooms.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+/// What a room does with the inner service's answer.
+pub(crate) trait HandOver<B, E> {
+    /// The body that the room answers with.
+    type Body;
+
+    /// Turns the inner answer into the room's.
+    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<Self::Body>, E>;
+}
+
+pin_project! {
+    /// The future of a layer that does not box: it answers at once, or waits for the inner
+    /// service's answer and hands it over.
+    ///
+    /// `F` is the inner service's future, `H` what the layer does with its answer, and `B` the
+    /// body that the layer answers with.
+    pub struct Respond<F, H, B> {
+        #[pin]
+        state: State<F, H, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, H, B> {
+        Now { response: Option<Response<B>> },
+        Later { #[pin] inner: F, hand_over: Option<H> },
+    }
+}
+
+impl<F, H, B> Respond<F, H, B> {
+    /// Answers with `response`; the inner service is not called.
+    #[cfg(feature = "limit")]
+    pub(crate) fn now(response: Response<B>) -> Self {
+        Self { state: State::Now { response: Some(response) } }
+    }
+
+    /// Waits for `inner` and gives its answer to `hand_over`.
+    pub(crate) fn later(inner: F, hand_over: H) -> Self {
+        Self { state: State::Later { inner, hand_over: Some(hand_over) } }
+    }
+}
+
+impl<F, H, B, InnerB, E> Future for Respond<F, H, B>
+where
+    F: Future<Output = Result<Response<InnerB>, E>>,
+    H: HandOver<InnerB, E, Body = B>,
+{
+    type Output = Result<Response<B>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Now { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                None => panic!("{POLLED_AGAIN}"),
+            },
+            StateProj::Later { inner, hand_over } => {
+                // On the stack while the inner future runs, so that a panic in there drops it
+                // during the unwinding, where it can tell a panic from a cancelled request.
+                let Some(on_stack) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
+                match inner.poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(on_stack.hand_over(answer)),
+                    Poll::Pending => {
+                        *hand_over = Some(on_stack);
+                        Poll::Pending
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<F, H, B> fmt::Debug for Respond<F, H, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Respond").finish_non_exhaustive()
+    }
+}
+
+const POLLED_AGAIN: &str = "a response future was polled after it was ready";
