@@ -22,11 +22,8 @@
 //!
 //! [`ServiceBuilder`]: https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html
 //!
-#![cfg_attr(all(feature = "latency", feature = "limit", feature = "security-headers"), doc = "```")]
-#![cfg_attr(
-    not(all(feature = "latency", feature = "limit", feature = "security-headers")),
-    doc = "```ignore"
-)]
+#![cfg_attr(feature = "full", doc = "```")]
+#![cfg_attr(not(feature = "full"), doc = "```ignore")]
 //! use axum::{Router, routing::get};
 //! use tower_kit::{KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 //!
@@ -82,3 +79,8 @@ pub const KIB: u64 = 1024;
 
 /// 1,048,576 bytes.
 pub const MIB: u64 = 1024 * KIB;
+
+/// Compiles the README's code.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

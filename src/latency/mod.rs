@@ -78,8 +78,7 @@
 //! An event stream (`text/event-stream`) lasts as long as its client likes, and an upgraded
 //! connection (101, or 2xx to CONNECT) is no response at all: both would poison percentiles. They
 //! count on `http_streams_total`, with `kind` either `event_stream` or `upgrade`, and stay out of
-//! the histograms, but for an event stream's first byte. An event stream is in flight until it
-//! ends.
+//! the histograms. An event stream is in flight until it ends.
 //!
 //! # Defaults
 //!

@@ -168,6 +168,7 @@ pub(super) fn is_timeout(error: &dyn Any) -> bool {
 
 fn is_io_timeout(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut
+        || error.get_ref().is_some_and(|error| error.is::<Elapsed>())
 }
 
 /// The first template that matches the path: `{name}` is one segment that is not empty, and
@@ -201,3 +202,114 @@ pub(super) const METHODS: [&str; 10] =
 
 /// How deep the sources of an error are searched: an error could be its own source.
 const MAX_SOURCES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_head_tells_what_follows_it() {
+        let body = Rest::Body { declared: None };
+        let declared = |length| Rest::Body { declared: Some(length) };
+        // Method, status, one field, whether the body says that it is at its end, its exact
+        // length, and what follows (RFC 9110 §6.4.1, §9.3.2, §9.3.6, §15.2.2).
+        type Row = (Method, u16, Option<(&'static str, &'static str)>, bool, Option<u64>, Rest);
+        let table: &[Row] = &[
+            (Method::GET, 200, None, false, None, body),
+            (Method::GET, 200, None, false, Some(5), declared(5)),
+            (Method::GET, 200, Some(("content-length", "7")), false, None, declared(7)),
+            (Method::GET, 200, Some(("content-length", "7")), false, Some(5), declared(7)),
+            (Method::GET, 200, Some(("content-length", "junk")), false, Some(5), declared(5)),
+            (Method::GET, 200, None, false, Some(0), Rest::Nothing),
+            (Method::GET, 200, None, true, None, Rest::Nothing),
+            (Method::HEAD, 200, Some(("content-length", "7")), false, Some(7), Rest::Nothing),
+            (Method::GET, 204, None, false, None, Rest::Nothing),
+            (Method::GET, 304, Some(("content-length", "7")), false, None, Rest::Nothing),
+            (Method::GET, 103, None, false, None, Rest::Nothing),
+            (Method::GET, 101, None, false, None, Rest::Upgrade),
+            (Method::CONNECT, 200, None, false, None, Rest::Upgrade),
+            (Method::CONNECT, 502, None, false, None, body),
+            (
+                Method::GET,
+                200,
+                Some(("content-type", "Text/Event-Stream; charset=utf-8")),
+                false,
+                None,
+                Rest::EventStream,
+            ),
+            (
+                Method::HEAD,
+                200,
+                Some(("content-type", "text/event-stream")),
+                false,
+                None,
+                Rest::Nothing,
+            ),
+            (Method::GET, 200, Some(("content-type", "text/event-streams")), false, None, body),
+        ];
+        for (method, status, field, ended, length, expected) in table {
+            let mut headers = HeaderMap::new();
+            if let Some((name, value)) = field {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let found = rest(
+                KnownMethod::of(method),
+                StatusCode::from_u16(*status).unwrap(),
+                &headers,
+                *ended,
+                &length.map_or_else(SizeHint::new, SizeHint::with_exact),
+            );
+            assert_eq!(found, *expected, "{method} {status} {field:?} {ended} {length:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_one_of_nine_or_other() {
+        for known in &METHODS[..9] {
+            let method = Method::from_bytes(known.as_bytes()).unwrap();
+            assert_eq!(KnownMethod::of(&method).as_str(), *known);
+        }
+        for other in ["get", "PURGE", "GETT"] {
+            let method = Method::from_bytes(other.as_bytes()).unwrap();
+            assert_eq!(KnownMethod::of(&method).as_str(), "_OTHER");
+        }
+    }
+
+    #[test]
+    fn a_path_finds_the_first_template_that_it_matches() {
+        let templates = ["/", "/items", "/items/new", "/items/{id}", "/items/{id}/tags", "/f/{*p}"]
+            .map(Cow::from);
+        for (path, expected) in [
+            ("/", Some("/")),
+            ("/items", Some("/items")),
+            ("/items/", None),
+            ("/items/new", Some("/items/new")),
+            ("/items/7", Some("/items/{id}")),
+            ("/items/7/", None),
+            ("/items/7/tags", Some("/items/{id}/tags")),
+            ("/f/", None),
+            ("/f/a", Some("/f/{*p}")),
+            ("/f/a/b/c", Some("/f/{*p}")),
+            ("/F/a", None),
+            ("*", None),
+            ("", None),
+        ] {
+            assert_eq!(find_template(&templates, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_found_among_the_sources_of_an_error() {
+        let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
+        let boxed = |error: io::Error| -> Box<dyn Error + Send + Sync> { Box::new(error) };
+        assert!(is_timeout(&timed_out()));
+        assert!(is_timeout(&Elapsed::new()));
+        assert!(is_timeout(&boxed(timed_out())));
+        assert!(is_timeout(&boxed(io::Error::other(Elapsed::new()))));
+        assert!(!is_timeout(&boxed(io::Error::other("refused"))));
+        assert!(!is_timeout(&io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert!(!is_timeout(&"timed out"));
+    }
+}

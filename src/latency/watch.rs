@@ -147,7 +147,7 @@ impl Drop for Watched {
         if given_up && thread::panicking() {
             self.series.outcome = Outcome::Panic;
         }
-        if self.rest == Rest::Upgrade {
+        if self.rest.stream_kind().is_some() {
             return;
         }
         let handles = self.shared.registry.handles(&self.route, self.series, now);
@@ -155,9 +155,6 @@ impl Drop for Watched {
         handles.overflow.increment(1);
         if let Some(first_byte) = self.first_byte {
             handles.first_byte.record(first_byte);
-        }
-        if self.rest == Rest::EventStream {
-            return;
         }
         let until_first_byte = self.first_byte.filter(|_| self.shared.settings.until_first_byte);
         let until_now = now.saturating_duration_since(self.started);

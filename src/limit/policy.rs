@@ -414,3 +414,258 @@ const DEFAULT_OTHER: Size = Size(2 * MIB);
 const DEFAULT_TARGET: Size = Size(8 * KIB);
 const DEFAULT_HEADER_BYTES: Size = Size(16 * KIB);
 const DEFAULT_HEADER_COUNT: Size = Size(100);
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&str, &str)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            (name, HeaderValue::from_str(value).unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        fields.iter().map(field).for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
+    fn judge(limits: &Limits, uri: &str, fields: &[(&str, &str)], body: SizeHint) -> Verdict {
+        limits.judge(&Head {
+            version: Version::HTTP_11,
+            uri: &uri.parse().unwrap(),
+            headers: &map(fields),
+            no_body: body.exact() == Some(0),
+            body,
+        })
+    }
+
+    fn refused(verdict: Verdict) -> Option<(u16, Reason)> {
+        match verdict {
+            Verdict::Refuse(refusal) => Some((refusal.status().as_u16(), refusal.reason())),
+            Verdict::Pass { .. } => None,
+        }
+    }
+
+    #[test]
+    fn the_media_type_chooses_the_limit() {
+        let mut limits = Limits::default();
+        for (media_type, size) in
+            [("image/*", 1), ("image/svg+xml", 2), ("+xml", 3), ("application/*", 4)]
+        {
+            limits.media_type(media_type.parse().unwrap(), Size::new(size));
+        }
+        let table: &[(&[&str], u64)] = &[
+            (&["application/json"], 10_240),
+            (&["APPLICATION/Json ; charset=utf-8"], 10_240),
+            (&["application/vnd.api+json"], 10_240),
+            (&["image/x+json"], 10_240),
+            (&["application/x-www-form-urlencoded"], 10_240),
+            (&["image/svg+xml"], 2),
+            (&["image/rss+xml"], 3),
+            (&["image/png"], 1),
+            (&["application/pdf"], 4),
+            (&["text/plain"], 2_097_152),
+            (&[], 2_097_152),
+            (&[""], 2_097_152),
+            (&["application"], 2_097_152),
+            (&["/json"], 2_097_152),
+            (&["application /json"], 2_097_152),
+            (&["application/json, text/plain"], 2_097_152),
+            (&["text/plain", "application/json"], 10_240),
+            (&["image/png", "text/plain"], 1),
+        ];
+        for (lines, most) in table {
+            let fields: Vec<_> = lines.iter().map(|line| ("content-type", *line)).collect();
+            assert_eq!(limits.for_body(&map(&fields)), Size::new(*most), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_three_forms_are_media_type_patterns() {
+        for good in ["a/b", "a/*", "+b", "TEXT/html", "application/vnd.x.y+json", "x-a/y.z"] {
+            assert!(good.parse::<MediaType>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c"] {
+            assert!(bad.parse::<MediaType>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_declared_length_is_a_number_and_the_same_in_every_line() {
+        // RFC 9110 §8.6; what does not fit is as large as can be.
+        let table: &[(&[&str], Option<Option<u64>>)] = &[
+            (&[], Some(None)),
+            (&["0"], Some(Some(0))),
+            (&["00012"], Some(Some(12))),
+            (&["12", "12"], Some(Some(12))),
+            (&["12, 12"], Some(Some(12))),
+            (&["99999999999999999999999999"], Some(Some(u64::MAX))),
+            (&["12", "13"], None),
+            (&["12,"], None),
+            (&["-1"], None),
+            (&["+1"], None),
+            (&["1e3"], None),
+            (&["0x10"], None),
+            (&["1 2"], None),
+            (&[""], None),
+        ];
+        for (lines, expected) in table {
+            let fields: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
+            assert_eq!(content_length(&map(&fields)).ok(), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_request_declares_is_judged_before_its_body() {
+        let limits = Limits::default();
+        let unknown = SizeHint::new;
+        let exact = SizeHint::with_exact;
+        let mut at_least = SizeHint::new();
+        at_least.set_lower(10_241);
+        let long = format!("/{}", "a".repeat(8_192));
+        let many: Vec<_> = vec![("a", "b"); 101];
+        let large = "v".repeat(16_384);
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], SizeHint, Option<(u16, Reason)>);
+        let too_large = Some((413, Reason::BodyTooLarge));
+        let table: &[Row<'_>] = &[
+            ("/", &[], exact(0), None),
+            ("/", &[JSON, ("content-length", "10240")], exact(10_240), None),
+            ("/", &[JSON, ("content-length", "10241")], exact(10_241), too_large),
+            ("/", &[JSON, ("content-length", "10241")], unknown(), too_large),
+            ("/", &[JSON, ("content-length", "9")], exact(10_241), too_large),
+            ("/", &[JSON], exact(10_241), too_large),
+            ("/", &[JSON], at_least, too_large),
+            ("/", &[JSON], unknown(), None),
+            ("/", &[("content-length", "99999999999999999999")], unknown(), too_large),
+            ("/", &[JSON, ("content-length", "99999999999999999999")], exact(0), too_large),
+            ("/", &[("content-length", "x")], unknown(), Some((400, Reason::InvalidContentLength))),
+            (&long[1..], &[], exact(0), None),
+            (&long, &[], exact(0), Some((414, Reason::TargetTooLong))),
+            ("/", &many[..100], exact(0), None),
+            ("/", &many, exact(0), Some((431, Reason::TooManyHeaders))),
+            ("/", &[("a", &large)], exact(0), Some((431, Reason::HeadersTooLarge))),
+            ("/", &[("a", &large[..16_379])], exact(0), None),
+        ];
+        for (uri, fields, body, expected) in table {
+            let uri =
+                if uri.starts_with('/') { (*uri).to_owned() } else { format!("/{}", &uri[1..]) };
+            assert_eq!(
+                refused(judge(&limits, &uri, fields, body.clone())),
+                *expected,
+                "{} {fields:?} {body:?}",
+                uri.len()
+            );
+        }
+    }
+
+    #[test]
+    fn unlimited_takes_any_length() {
+        let mut limits = Limits::default();
+        limits.json(Size::UNLIMITED);
+        let huge = [JSON, ("content-length", "99999999999999999999")];
+        assert!(refused(judge(&limits, "/", &huge, SizeHint::new())).is_none());
+        let unknown = judge(&limits, "/", &[JSON], SizeHint::new());
+        assert!(matches!(unknown, Verdict::Pass { if_crossed: None, .. }), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_connection_is_closed_where_a_body_is_left_unread() {
+        let limits = Limits::default();
+        let closes = |version, no_body| {
+            let headers = map(&[("content-length", "x")]);
+            let body = SizeHint::new();
+            let uri = &Uri::from_static("/");
+            match limits.judge(&Head { version, uri, headers: &headers, body, no_body }) {
+                Verdict::Refuse(refusal) => {
+                    refusal.close_where_unread(refusal.to_response()).headers().get(CONNECTION)
+                        == Some(&HeaderValue::from_static("close"))
+                }
+                Verdict::Pass { .. } => panic!("an invalid length passed"),
+            }
+        };
+        assert!(closes(Version::HTTP_10, false));
+        assert!(closes(Version::HTTP_11, false));
+        assert!(!closes(Version::HTTP_11, true));
+        assert!(!closes(Version::HTTP_2, false), "HTTP/2 has no such field (RFC 9113 §8.2.2)");
+    }
+
+    #[test]
+    fn json_is_sent_to_those_who_name_it() {
+        let table: &[(&[&str], Format)] = &[
+            (&[], Format::Text),
+            (&["*/*"], Format::Text),
+            (&["text/html, */*;q=0.8"], Format::Text),
+            (&["application/json"], Format::ProblemJson),
+            (&["text/html", "Application/Problem+JSON ; q=0.1"], Format::ProblemJson),
+            (&["application/json;q=0"], Format::Text),
+            (&["application/json ; Q=0.000"], Format::Text),
+            (&["application/jsonp"], Format::Text),
+        ];
+        for (lines, expected) in table {
+            let fields: Vec<_> = lines.iter().map(|line| ("accept", *line)).collect();
+            assert_eq!(format_for(&map(&fields)), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_is_json() {
+        let refusal =
+            |reason, limit| Refusal { reason, limit, format: Format::ProblemJson, close: false };
+        for (refusal, expected) in [
+            (
+                refusal(Reason::BodyTooLarge, Some(7)),
+                serde_json::json!({
+                    "type": "about:blank", "title": "Content Too Large", "status": 413,
+                    "detail": "The request body is larger than 7 bytes.", "limit": 7,
+                }),
+            ),
+            (
+                refusal(Reason::InvalidContentLength, None),
+                serde_json::json!({
+                    "type": "about:blank", "title": "Bad Request", "status": 400,
+                    "detail": "The content-length is not valid.",
+                }),
+            ),
+        ] {
+            let body = refusal.to_response().into_body();
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_the_policy_panic(
+            fields in prop::collection::vec((0..4_usize, prop::collection::vec(any::<u8>(), 0..40)), 0..8),
+            lower in any::<u64>(),
+            no_body in any::<bool>(),
+        ) {
+            let names = [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, CONNECTION];
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(names[name].clone(), value);
+                }
+            }
+            let mut body = SizeHint::new();
+            body.set_lower(lower);
+            let head = Head {
+                version: Version::HTTP_2,
+                uri: &Uri::from_static("/"),
+                headers: &headers,
+                body,
+                no_body,
+            };
+            // What passes is never known to be over its limit.
+            if let Verdict::Pass { most, .. } = Limits::default().judge(&head) {
+                prop_assert!(lower <= most.get());
+            }
+        }
+    }
+}

@@ -53,3 +53,36 @@ const HELMET: [(HeaderName, &str); 12] = [
     (HeaderName::from_static("x-permitted-cross-domain-policies"), "none"),
     (X_XSS_PROTECTION, "0"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_sets_wins_with_all_its_lines() {
+        let mut headers = HeaderMap::new();
+        let csp = ["default-src 'none'", "frame-ancestors *"];
+        csp.iter().for_each(|value| {
+            headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(value));
+        });
+        headers.insert("x-own", HeaderValue::from_static("kept"));
+        Template::helmet().stamp(&mut headers);
+        let lines: Vec<_> = headers.get_all(CONTENT_SECURITY_POLICY).iter().collect();
+        assert_eq!(lines, csp);
+        assert_eq!(headers["x-own"], "kept");
+        assert_eq!(headers.keys_len(), HELMET.len() + 1);
+    }
+
+    #[test]
+    fn a_map_that_is_full_stays_as_it_is() {
+        let mut headers = HeaderMap::new();
+        let mut fill = |n: usize| {
+            let name = HeaderName::try_from(format!("x-{n}")).unwrap();
+            headers.try_insert(name, HeaderValue::from(n)).is_ok()
+        };
+        let full = (0..).take_while(|n| fill(*n)).count();
+        Template::helmet().stamp(&mut headers);
+        assert_eq!(headers.len(), full);
+        assert!(headers.keys().all(|name| name.as_str().starts_with("x-")));
+    }
+}

@@ -1,0 +1,67 @@
+//! Latency histograms of an axum service, with the process's own numbers beside them.
+//!
+//! ```sh
+//! cargo run --example latency --features latency
+//! curl http://127.0.0.1:3000/items/7
+//! curl http://127.0.0.1:3000/metrics
+//! ```
+//!
+//! Look at `http_request_duration_seconds`, whose label `route` is `/items/{id}` whatever the id,
+//! and at `process_*`, from the crate `metrics-process`.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Path, State};
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+use tokio::net::TcpListener;
+use tower_kit::LatencyLayer;
+use tower_kit::latency::DURATION_BUCKETS;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let prometheus = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
+        .install_recorder()?;
+    let process = Collector::default();
+    process.describe();
+
+    let latency = LatencyLayer::new()
+        .route(|request| request.extensions.get().map(MatchedPath::as_str))
+        .skip(|request| request.uri.path() == "/metrics");
+    let app = Router::new()
+        .route("/items/{id}", get(item))
+        .route("/metrics", get(metrics))
+        .layer(latency)
+        .with_state((prometheus.clone(), process));
+
+    let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&addr).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    tokio::select! {
+        served = axum::serve(listener, app) => served?,
+        () = upkeep(prometheus) => {}
+    }
+    Ok(())
+}
+
+async fn item(Path(id): Path<u64>) -> String {
+    format!("item {id}\n")
+}
+
+async fn metrics(State((prometheus, process)): State<(PrometheusHandle, Collector)>) -> String {
+    process.collect();
+    prometheus.render()
+}
+
+/// The exporter keeps every sample until it is drained.
+async fn upkeep(prometheus: PrometheusHandle) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        prometheus.run_upkeep();
+    }
+}

@@ -1,0 +1,277 @@
+//! A plain hyper service with every layer around it, over HTTP/1 and HTTP/2 without TLS.
+//!
+//! ```sh
+//! cargo run --example quickstart --features full
+//! ```
+//!
+//! It listens on `127.0.0.1:3000`; the environment variable `ADDR` changes that. Ctrl-C or SIGTERM
+//! stops it: open requests are finished first, for ten seconds at most.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{interval, sleep, timeout};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{IntervalStream, WatchStream};
+use tower::ServiceBuilder;
+use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
+use tower_kit::{LatencyLayer, LimitLayer, SecurityHeadersLayer};
+
+type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What the routes share.
+#[derive(Clone)]
+struct App {
+    prometheus: PrometheusHandle,
+    stopping: watch::Receiver<bool>,
+}
+
+#[tokio::main]
+#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let prometheus = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &SIZE_BUCKETS)?
+        .install_recorder()?;
+    tokio::spawn(upkeep(prometheus.clone()));
+    let (stop, stopping) = watch::channel(false);
+    let app = App { prometheus, stopping };
+
+    let stack = ServiceBuilder::new()
+        // How long clients wait, by route; outermost, so that it sees what the others answer.
+        .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip(is_health_check))
+        // The headers that helmet sends.
+        .layer(SecurityHeadersLayer::new())
+        // 10 KiB of JSON or form, 2 MiB of anything else.
+        .layer(LimitLayer::new())
+        .service_fn(move |request| serve(app.clone(), request));
+
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // A client gets ten seconds for its header section; without this it may take for ever.
+    server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+
+    let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&addr).await.map_err(|error| format!("{addr}: {error}"))?;
+    say_what_to_try(listener.local_addr()?);
+
+    let connections = GracefulShutdown::new();
+    let mut stopped = pin!(stop_signal()?);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stopped => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, say: existing connections go on, and make room.
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = TowerToHyperService::new(stack.clone());
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        // An error here is a client that left or does not speak HTTP: nothing to tell.
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move { drop(connection.await) });
+    }
+
+    println!("stopping");
+    stop.send_replace(true);
+    if timeout(Duration::from_secs(10), connections.shutdown()).await.is_err() {
+        println!("some requests were still open after ten seconds");
+    }
+    Ok(())
+}
+
+/// Routes a request. Its body fails when it crosses its limit, and the layer then answers 413 in
+/// place of what is answered here.
+async fn serve<B>(app: App, request: Request<B>) -> Result<Response<ReplyBody>, Infallible>
+where
+    B: Body<Data = Bytes>,
+{
+    let path = request.uri().path().to_owned();
+    let expected = if path == "/echo" { Method::POST } else { Method::GET };
+    let known = ROUTES.contains(&path.as_str());
+    if known && *request.method() != expected && *request.method() != Method::HEAD {
+        let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "wrong method\n");
+        let allow = if path == "/echo" { "POST" } else { "GET, HEAD" };
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        return Ok(response);
+    }
+    Ok(match path.as_str() {
+        "/" => reply(StatusCode::OK, "text/html; charset=utf-8", PAGE),
+        "/page.js" => reply(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
+        "/items" => match query_number(&request, "n", 100, 10_000) {
+            Ok(n) => reply(StatusCode::OK, "application/json", items(n)),
+            Err(message) => reply(StatusCode::BAD_REQUEST, TEXT, message),
+        },
+        "/echo" => {
+            let content_type = request.headers().get(CONTENT_TYPE).cloned();
+            match request.into_body().collect().await {
+                Ok(body) => {
+                    let mut response = reply(StatusCode::OK, TEXT, body.to_bytes());
+                    content_type.map(|value| response.headers_mut().insert(CONTENT_TYPE, value));
+                    response
+                }
+                Err(_) => reply(StatusCode::BAD_REQUEST, TEXT, "the body cannot be read\n"),
+            }
+        }
+        "/events" => events(app.stopping),
+        "/slow" => match query_number(&request, "ms", 1_000, 60_000) {
+            Ok(ms) => {
+                sleep(Duration::from_millis(ms)).await;
+                reply(StatusCode::OK, TEXT, format!("waited {ms} ms\n"))
+            }
+            Err(message) => reply(StatusCode::BAD_REQUEST, TEXT, message),
+        },
+        "/healthz" => reply(StatusCode::OK, TEXT, "ok\n"),
+        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", app.prometheus.render()),
+        _ => reply(StatusCode::NOT_FOUND, TEXT, "no such page\n"),
+    })
+}
+
+fn reply(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<ReplyBody> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// One event a second, until the client leaves or the server stops.
+fn events(stopping: watch::Receiver<bool>) -> Response<ReplyBody> {
+    let ticks = IntervalStream::new(interval(Duration::from_secs(1))).map(|_| false);
+    let stops = WatchStream::from_changes(stopping);
+    let mut number = 0;
+    let events = ticks.merge(stops).take_while(|stop| !stop).map(move |_| {
+        number += 1;
+        Ok(Frame::data(Bytes::from(format!("id: {number}\ndata: event {number}\n\n"))))
+    });
+    let mut response = Response::new(StreamBody::new(events).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// A catalogue of `n` items as JSON, built anew for each request.
+fn items(n: u64) -> String {
+    let item = |id: u64| {
+        let price = (id * 7_919 % 10_000) as f64 / 100.0;
+        serde_json::json!({
+            "id": id, "name": format!("Item {id}"), "price": price, "tags": ["new", "in stock"],
+        })
+    };
+    serde_json::json!({ "items": (1..=n).map(item).collect::<Vec<_>>() }).to_string()
+}
+
+/// The number `name` of the query, at most `most`, or `default` where there is none.
+fn query_number<B>(
+    request: &Request<B>,
+    name: &str,
+    default: u64,
+    most: u64,
+) -> Result<u64, String> {
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    let Some(value) = pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)
+    else {
+        return Ok(default);
+    };
+    match value.1.parse() {
+        Ok(number) if number <= most => Ok(number),
+        _ => Err(format!("{name} must be a number of at most {most}\n")),
+    }
+}
+
+fn is_health_check(head: &http::request::Parts) -> bool {
+    head.uri.path() == "/healthz"
+}
+
+/// The exporter keeps every sample until it is drained.
+async fn upkeep(prometheus: PrometheusHandle) {
+    let mut every = interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        prometheus.run_upkeep();
+    }
+}
+
+/// Ready at Ctrl-C or SIGTERM.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn say_what_to_try(addr: std::net::SocketAddr) {
+    println!("listening on http://{addr}, over HTTP/1 and HTTP/2; open it in a browser, or try:");
+    println!("  curl -i 'http://{addr}/items?n=3'");
+    println!("  head -c 20000 /dev/zero | tr '\\0' 1 |");
+    println!("    curl -i -H 'content-type: application/json' --data-binary @- http://{addr}/echo");
+    println!("  curl http://{addr}/metrics");
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const ROUTES: [&str; 8] =
+    ["/", "/page.js", "/items", "/echo", "/events", "/slow", "/healthz", "/metrics"];
+
+// The script stands in a file of its own, since the policy allows none in the page.
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>tower-kit quickstart</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }
+  pre { background: #8881; padding: .75rem; overflow-x: auto; white-space: pre-wrap }
+</style>
+<h1>tower-kit quickstart</h1>
+<p>This page came through every layer. Its own security headers allow what it does.</p>
+<h2>Headers of <a href="/items?n=3">/items?n=3</a></h2>
+<pre id="headers">waiting</pre>
+<h2>A 20 KB JSON body posted to /echo</h2>
+<pre id="refused">waiting</pre>
+<h2>Events of <a href="/events">/events</a></h2>
+<pre id="events">waiting</pre>
+<h2>Latency, from <a href="/metrics">/metrics</a></h2>
+<pre id="metrics">waiting</pre>
+<script type="module" src="/page.js"></script>
+</html>
+"#;
+
+const SCRIPT: &str = r#"const show = (id, text) => { document.getElementById(id).textContent = text; };
+
+const items = await fetch("/items?n=3");
+show("headers", [...items.headers].map(([name, value]) => `${name}: ${value}`).join("\n"));
+
+const json = { "content-type": "application/json" };
+const refused = await fetch("/echo", { method: "POST", headers: json, body: "1".repeat(20000) });
+show("refused", `${refused.status} ${await refused.text()}`);
+
+new EventSource("/events").onmessage = (event) => show("events", event.data);
+
+const metrics = await (await fetch("/metrics")).text();
+show("metrics", metrics.split("\n").filter((line) => line.includes("_count{")).join("\n"));
+"#;
