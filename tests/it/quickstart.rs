@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -14,6 +14,8 @@ use super::support::{BoxBody, Raw, boxed, empty, full, h1_client, h2_client, soo
 struct Quickstart {
     process: Child,
     addr: String,
+    /// What it prints, which has to go somewhere.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Quickstart {
@@ -24,10 +26,11 @@ impl Quickstart {
             .spawn()
             .unwrap();
         let mut said = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut said).unwrap();
         let (_, addr) = said.split_once("http://").expect("it says where it listens");
         let addr = addr.split(',').next().unwrap().to_owned();
-        Self { process, addr }
+        Self { process, addr, _stdout: stdout }
     }
 
     async fn connect(&self) -> Raw {
