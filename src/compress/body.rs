@@ -168,7 +168,10 @@ impl<D: Buf + From<Bytes>> Stream<D> {
                 Ok(Step::On) => {}
                 Ok(Step::Give) if self.output.is_empty() => {}
                 Ok(Step::Give) => return Poll::Ready(Some(Ok(Frame::data(self.give().into())))),
-                Err(Failed) => self.cut(),
+                Err(Failed) => {
+                    self.tally.failed();
+                    self.cut();
+                }
             }
         }
     }

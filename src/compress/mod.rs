@@ -111,7 +111,9 @@
 //!
 //! # Counters
 //!
-//! `http_compression_input_bytes_total{encoding}` and `http_compression_output_bytes_total{encoding}`.
+//! `http_compression_input_bytes_total{encoding}`, `http_compression_output_bytes_total{encoding}`,
+//! and `http_compression_failures_total{encoding}` for bodies that were sent as they are, or cut,
+//! because a codec failed: that takes a failing allocator.
 
 mod accept;
 mod ahead;

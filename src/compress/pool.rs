@@ -74,16 +74,16 @@ pub(super) fn compress_whole<'a>(
     codec: &mut Pooled,
     chunks: impl Iterator<Item = &'a [u8]>,
     size: usize,
-) -> Option<Bytes> {
+) -> Result<Option<Bytes>, Failed> {
     // The thread's buffer, since how much comes out is only known afterwards.
     let mut output = OUTPUT.try_with(Cell::take).unwrap_or_default();
     output.clear();
     output.reserve(size);
-    let smaller =
-        encode_whole(codec, chunks, &mut output).is_ok_and(|done| done && output.len() < size);
+    let done = encode_whole(codec, chunks, &mut output)?;
+    let smaller = done && output.len() < size;
     let bytes = smaller.then(|| Bytes::copy_from_slice(&output));
     let _ = OUTPUT.try_with(|cell| cell.set(output));
-    bytes
+    Ok(bytes)
 }
 
 /// False if the output is full before the end.

@@ -8,6 +8,7 @@ use tower::Service;
 
 use super::ahead::Ahead;
 use super::body::ResponseBody;
+use super::codec::Failed;
 use super::layer::Shared;
 use super::policy::{self, Answer, Asked, Decision};
 use super::pool::{self, Pooled};
@@ -112,19 +113,24 @@ impl Squeeze {
             return ResponseBody::inner(body);
         };
         let padding = if padding == 0 { 0 } else { pool::random_up_to(padding) };
-        // Without a codec, for want of memory, the answer is what it is.
+        let counters = &self.shared.counters;
         let Ok(mut codec) = Pooled::take(coding, level, padding) else {
+            counters.failed(coding);
             return ResponseBody::inner(body);
         };
-        let mut tally = Tally::new(coding, Arc::clone(&self.shared.counters));
+        let mut tally = Tally::new(coding, Arc::clone(counters));
         if let Some(size) = whole.filter(|size| body.read_whole(*size, cx)) {
-            let Some(bytes) = pool::compress_whole(&mut codec, body.chunks(), size) else {
-                return ResponseBody::inner(body);
-            };
-            tally.input = size as u64;
-            tally.output = bytes.len() as u64;
-            policy::mark(&mut head.headers, coding, Some(bytes.len()));
-            return ResponseBody::compressed(body, bytes);
+            match pool::compress_whole(&mut codec, body.chunks(), size) {
+                Ok(Some(bytes)) => {
+                    tally.input = size as u64;
+                    tally.output = bytes.len() as u64;
+                    policy::mark(&mut head.headers, coding, Some(bytes.len()));
+                    return ResponseBody::compressed(body, bytes);
+                }
+                Ok(None) => {}
+                Err(Failed) => tally.failed(),
+            }
+            return ResponseBody::inner(body);
         }
         policy::mark(&mut head.headers, coding, None);
         ResponseBody::stream(body, codec, tally)

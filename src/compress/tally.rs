@@ -34,6 +34,11 @@ impl Counters {
         Self { meter, ..Self::default() }
     }
 
+    /// Counts a codec that failed.
+    pub(super) fn failed(&self, coding: Coding) {
+        self.meter.count(FAILURES, vec![Label::from_static_parts("encoding", coding.as_str())]);
+    }
+
     fn register(&self, coding: Coding) -> InAndOut {
         self.meter.with(|recorder| InAndOut {
             input: counter(recorder, INPUT, coding),
@@ -45,6 +50,10 @@ impl Counters {
 impl Tally {
     pub(super) fn new(coding: Coding, counters: Arc<Counters>) -> Self {
         Self { input: 0, output: 0, coding, counters }
+    }
+
+    pub(super) fn failed(&self) {
+        self.counters.failed(self.coding);
     }
 }
 
@@ -80,4 +89,9 @@ const OUTPUT: Name = Name::new(
     "http_compression_output_bytes_total",
     Unit::Bytes,
     "Bytes that came out of compressing response bodies.",
+);
+const FAILURES: Name = Name::new(
+    "http_compression_failures_total",
+    Unit::Count,
+    "Response bodies that were sent as they are, or cut, because a codec failed.",
 );
