@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A map that only grows, up to a bound, and is read without a lock: chains of cells that are
-/// written once.
+/// written once. Threads that insert at the same moment may pass the bound by one each.
 #[derive(Debug)]
 pub(super) struct GrowOnly<K, V> {
     heads: Box<[Cell<K, V>]>,
@@ -54,21 +54,33 @@ impl<K, V> GrowOnly<K, V> {
         is: impl Fn(&K) -> bool,
         make: impl FnOnce() -> (K, V),
     ) -> Option<(&'a K, &'a V)> {
-        let one_more = |len| (len < self.most).then_some(len + 1);
-        self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        let (key, value) = make();
-        let mut node = Box::new(Node { key, value, next: OnceLock::new() });
-        while let Err(not_set) = cell.set(node) {
-            // Another thread was faster, with the same key or with one of the same hash.
-            let other = cell.get()?;
-            if is(&other.key) {
-                self.len.fetch_sub(1, Ordering::Relaxed);
-                return Some((&other.key, &other.value));
+        let mut make = Some(make);
+        let mut node = None;
+        loop {
+            // Read before the search: what made the map full is then seen by it.
+            let full = self.len.load(Ordering::Acquire) >= self.most;
+            while let Some(other) = cell.get() {
+                if is(&other.key) {
+                    return Some((&other.key, &other.value));
+                }
+                cell = &other.next;
             }
-            node = not_set;
-            cell = &other.next;
+            if full {
+                return None;
+            }
+            if let Some(make) = make.take() {
+                let (key, value) = make();
+                node = Some(Box::new(Node { key, value, next: OnceLock::new() }));
+            }
+            match cell.set(node.take()?) {
+                Ok(()) => {
+                    self.len.fetch_add(1, Ordering::Release);
+                    return cell.get().map(|node| (&node.key, &node.value));
+                }
+                // Another thread was faster, with this key or with one of the same hash.
+                Err(not_set) => node = Some(not_set),
+            }
         }
-        cell.get().map(|node| (&node.key, &node.value))
     }
 }
 

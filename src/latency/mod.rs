@@ -61,15 +61,15 @@
 //! |---|---|
 //! | `ok` | the response is complete, whatever its status |
 //! | `service_error` | the service failed, so there was no response |
-//! | `timeout` | the service or the body failed with `tower`'s `Elapsed`, or with an I/O time-out |
+//! | `timeout` | the service or the body failed with `tower`'s `Elapsed`, or with an I/O time-out: as that type, or as a boxed error that comes from it |
 //! | `body_error` | the response body failed |
 //! | `disconnect` | the client left before the response body was complete |
 //! | `cancelled` | the client left, or an outer layer gave up, before there was a response |
 //! | `panic` | the service or the body panicked |
 //!
-//! Labels cannot explode. A route is a template, from [`route`](LatencyLayer::route), from a
-//! [`Route`] among the extensions of the request or the response, or from
-//! [`routes`](LatencyLayer::routes), in this order; never the path. After
+//! Labels cannot explode. A route is a template, never the path: the first there is of a [`Route`]
+//! among the extensions of the response, [`route`](LatencyLayer::route), a [`Route`] among those of
+//! the request, and [`routes`](LatencyLayer::routes). After
 //! [`max_series`](LatencyLayer::max_series) sets of labels, new ones are folded into one whose
 //! labels are all `_overflow`, and each such request counts on `http_series_overflow_total`.
 //!

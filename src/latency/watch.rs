@@ -91,9 +91,7 @@ impl Watched {
     /// `None` if the request ends with the head.
     fn after_head<B: Body>(mut self, response: &Response<B>) -> Option<Self> {
         self.first_byte = Some(clock().saturating_duration_since(self.started));
-        if let (RouteLabel::Unmatched, Some(route)) =
-            (&self.route, response.extensions().get::<Route>())
-        {
+        if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
         }
         let (ended, length) = (response.body().is_end_stream(), response.body().size_hint());

@@ -82,7 +82,8 @@ where
         let mut hint = self.inner.size_hint();
         match self.left {
             None => SizeHint::with_exact(0),
-            Some(u64::MAX) => hint,
+            // Counted down from no limit at all.
+            Some(left) if left > u64::MAX / 2 => hint,
             Some(left) if hint.lower() >= left => SizeHint::with_exact(left),
             Some(left) => {
                 hint.set_upper(hint.upper().map_or(left, |upper| upper.min(left)));

@@ -6,7 +6,9 @@ use http::Response;
 use metrics::{Label, Recorder, Unit};
 use tower::Layer;
 
-use super::policy::{Format, InvalidMediaType, Limits, Refusal, Size};
+use super::media_type::InvalidMediaType;
+use super::policy::{Limits, Size};
+use super::refusal::{Format, Refusal};
 use super::service::Limit;
 use crate::meter::{Meter, Name};
 
@@ -101,7 +103,8 @@ impl LimitLayer {
     }
 
     /// Makes the response to a refused request. [`Refusal::to_response`] gives the one that is
-    /// sent otherwise, to start from. The layer adds `connection: close` where it must.
+    /// sent otherwise, to start from. The layer adds `connection: close` where it
+    /// must, and leaves the body out for HEAD.
     ///
     /// ```
     /// use http::HeaderValue;
@@ -144,7 +147,7 @@ impl Shared {
             Some(respond) => respond(&refusal),
             None => refusal.to_response(),
         };
-        refusal.close_where_unread(response)
+        refusal.finish(response)
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {

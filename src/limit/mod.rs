@@ -108,10 +108,14 @@
 
 mod body;
 mod layer;
+mod media_type;
 mod policy;
+mod refusal;
 mod service;
 
 pub use body::RequestBody;
 pub use layer::LimitLayer;
-pub use policy::{InvalidMediaType, Reason, Refusal, Size};
+pub use media_type::InvalidMediaType;
+pub use policy::Size;
+pub use refusal::{Reason, Refusal};
 pub use service::{Limit, Settle};

@@ -1,49 +1,14 @@
-use std::error::Error;
-use std::fmt;
-use std::str::FromStr;
-
-use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use http_body::SizeHint;
 
+use super::media_type::{MediaType, essence};
+use super::refusal::{Reason, Refusal};
 use crate::{KIB, MIB};
 
 /// A bound: a number, or [`Size::UNLIMITED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(u64);
-
-/// A request that the layer refused, and why.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    reason: Reason,
-    limit: Option<u64>,
-    pub(super) format: Format,
-    /// A part of the body is unread, on a connection whose next request would begin with it.
-    close: bool,
-}
-
-/// Why a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The body is larger than its media type's limit: 413.
-    BodyTooLarge,
-    /// The target is longer than its limit: 414.
-    TargetTooLong,
-    /// The header section is larger than its limit: 431.
-    HeadersTooLarge,
-    /// There are more header fields than their limit: 431.
-    TooManyHeaders,
-    /// `content-length` is not a number, or several of them differ: 400.
-    InvalidContentLength,
-}
-
-/// A media type that is not of the form `type/subtype`, `type/*` or `+suffix`.
-#[derive(Clone, Debug)]
-pub struct InvalidMediaType {
-    given: String,
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
@@ -54,17 +19,10 @@ pub(super) struct Limits {
     pub(super) header_count: Size,
 }
 
-/// A pattern of media types, in lower case. The order is that of precedence.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum MediaType {
-    Exact(String),
-    Suffix(String),
-    Type(String),
-}
-
 /// What a verdict is found from.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
+    pub(super) method: &'a Method,
     pub(super) version: Version,
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
@@ -80,13 +38,6 @@ pub(super) enum Verdict {
         if_crossed: Option<Refusal>,
     },
     Refuse(Refusal),
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Format {
-    #[default]
-    Text,
-    ProblemJson,
 }
 
 impl Size {
@@ -131,12 +82,7 @@ impl Limits {
 
     /// What becomes of a request, judged by its head and before its body is polled.
     pub(super) fn judge(&self, head: &Head<'_>) -> Verdict {
-        let refusal = |reason, limit| Refusal {
-            reason,
-            limit,
-            format: format_for(head.headers),
-            close: !head.no_body && head.version <= Version::HTTP_11,
-        };
+        let refusal = |reason, limit| Refusal::new(reason, limit, head);
         if target_len(head.uri) > self.target.0 {
             return Verdict::Refuse(refusal(Reason::TargetTooLong, Some(self.target.0)));
         }
@@ -191,164 +137,6 @@ impl Default for Limits {
     }
 }
 
-impl MediaType {
-    fn matches(&self, essence: Essence<'_>) -> bool {
-        match self {
-            Self::Exact(exact) => exact.eq_ignore_ascii_case(essence.whole),
-            Self::Suffix(suffix) => essence
-                .subtype
-                .rsplit_once('+')
-                .is_some_and(|(_, found)| suffix.eq_ignore_ascii_case(found)),
-            Self::Type(class) => class.eq_ignore_ascii_case(essence.class),
-        }
-    }
-}
-
-impl FromStr for MediaType {
-    type Err = InvalidMediaType;
-
-    fn from_str(given: &str) -> Result<Self, Self::Err> {
-        let lower = given.to_ascii_lowercase();
-        if let Some(suffix) = lower.strip_prefix('+').filter(|suffix| is_token(suffix)) {
-            return Ok(Self::Suffix(suffix.to_owned()));
-        }
-        match lower.split_once('/') {
-            Some((class, "*")) if is_token(class) && class != "*" => {
-                Ok(Self::Type(class.to_owned()))
-            }
-            Some((class, subtype))
-                if is_token(class) && is_token(subtype) && !lower.contains('*') =>
-            {
-                Ok(Self::Exact(lower))
-            }
-            _ => Err(InvalidMediaType { given: given.to_owned() }),
-        }
-    }
-}
-
-impl Refusal {
-    /// Why the request was refused.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// The status of the response.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        match self.reason {
-            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Reason::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Reason::HeadersTooLarge | Reason::TooManyHeaders => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            }
-            Reason::InvalidContentLength => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The limit that was crossed, in bytes (or fields, for [`Reason::TooManyHeaders`]); none for
-    /// [`Reason::InvalidContentLength`].
-    #[must_use]
-    pub fn limit(&self) -> Option<u64> {
-        self.limit
-    }
-
-    /// The layer's own response: status, `content-type`, and a body of one line.
-    #[must_use]
-    pub fn to_response(&self) -> Response<Bytes> {
-        let (content_type, body) = match self.format {
-            Format::Text => ("text/plain; charset=utf-8", format!("{self}\n")),
-            Format::ProblemJson => ("application/problem+json", self.problem()),
-        };
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        response
-    }
-
-    /// RFC 9457. Nothing in here comes from the request, so nothing has to be escaped.
-    fn problem(&self) -> String {
-        let title = match self.reason {
-            Reason::BodyTooLarge => "Content Too Large",
-            Reason::TargetTooLong => "URI Too Long",
-            Reason::HeadersTooLarge | Reason::TooManyHeaders => "Request Header Fields Too Large",
-            Reason::InvalidContentLength => "Bad Request",
-        };
-        let limit = self.limit.map_or_else(String::new, |limit| format!(r#","limit":{limit}"#));
-        let status = self.status().as_u16();
-        format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{self}"{limit}}}"#
-        )
-    }
-
-    pub(super) fn close_where_unread(&self, mut response: Response<Bytes>) -> Response<Bytes> {
-        if self.close {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limit = self.limit.unwrap_or_default();
-        match self.reason {
-            Reason::BodyTooLarge => write!(f, "The request body is larger than {limit} bytes."),
-            Reason::TargetTooLong => write!(f, "The request target is longer than {limit} bytes."),
-            Reason::HeadersTooLarge => {
-                write!(f, "The request header section is larger than {limit} bytes.")
-            }
-            Reason::TooManyHeaders => {
-                write!(f, "The request has more than {limit} header fields.")
-            }
-            Reason::InvalidContentLength => f.write_str("The content-length is not valid."),
-        }
-    }
-}
-
-impl Reason {
-    /// The value of the label `reason`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BodyTooLarge => "body_too_large",
-            Self::TargetTooLong => "target_too_long",
-            Self::HeadersTooLarge => "headers_too_large",
-            Self::TooManyHeaders => "too_many_headers",
-            Self::InvalidContentLength => "invalid_content_length",
-        }
-    }
-}
-
-impl fmt::Display for InvalidMediaType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not of the form type/subtype, type/* or +suffix: {:?}", self.given)
-    }
-}
-
-impl Error for InvalidMediaType {}
-
-/// `type/subtype` of a field value, its parameters left out.
-#[derive(Clone, Copy)]
-struct Essence<'a> {
-    whole: &'a str,
-    class: &'a str,
-    subtype: &'a str,
-}
-
-fn essence(value: &[u8]) -> Option<Essence<'_>> {
-    let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
-    let whole = std::str::from_utf8(&value[..end]).ok()?.trim_matches(OWS);
-    let (class, subtype) = whole.split_once('/')?;
-    (is_token(class) && is_token(subtype)).then_some(Essence { whole, class, subtype })
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
-}
-
 /// The declared length, saturated. Several equal ones are one (RFC 9110 §8.6).
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, InvalidLength> {
     let mut found = None;
@@ -379,34 +167,11 @@ fn target_len(uri: &Uri) -> u64 {
 }
 
 fn section_len(headers: &HeaderMap) -> u64 {
-    let line = |(name, value): (&http::HeaderName, &HeaderValue)| {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + ": \r\n".len()
     };
     headers.iter().map(line).sum::<usize>() as u64
 }
-
-/// JSON for a client that names it in `accept`, text for every other.
-fn format_for(headers: &HeaderMap) -> Format {
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let names_json = lines.flat_map(|line| line.split(',')).any(|member| {
-        let mut parts = member.split(';').map(|part| part.trim_matches(OWS));
-        let json = parts.next().is_some_and(|media_type| {
-            media_type.eq_ignore_ascii_case("application/problem+json")
-                || media_type.eq_ignore_ascii_case("application/json")
-        });
-        json && !parts.any(is_zero_weight)
-    });
-    if names_json { Format::ProblemJson } else { Format::Text }
-}
-
-/// `q=0`, with up to three zeros behind the point (RFC 9110 §12.4.2).
-fn is_zero_weight(parameter: &str) -> bool {
-    parameter.split_once('=').is_some_and(|(name, value)| {
-        name.eq_ignore_ascii_case("q") && matches!(value, "0" | "0." | "0.0" | "0.00" | "0.000")
-    })
-}
-
-const OWS: [char; 2] = [' ', '\t'];
 
 const DEFAULT_JSON: Size = Size(10 * KIB);
 const DEFAULT_FORM: Size = Size(10 * KIB);
@@ -417,7 +182,7 @@ const DEFAULT_HEADER_COUNT: Size = Size(100);
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
+    use http::header::{ACCEPT, CONNECTION};
     use proptest::prelude::*;
 
     use super::*;
@@ -438,6 +203,7 @@ mod tests {
 
     fn judge(limits: &Limits, uri: &str, fields: &[(&str, &str)], body: SizeHint) -> Verdict {
         limits.judge(&Head {
+            method: &Method::POST,
             version: Version::HTTP_11,
             uri: &uri.parse().unwrap(),
             headers: &map(fields),
@@ -484,16 +250,6 @@ mod tests {
         for (lines, most) in table {
             let fields: Vec<_> = lines.iter().map(|line| ("content-type", *line)).collect();
             assert_eq!(limits.for_body(&map(&fields)), Size::new(*most), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn only_three_forms_are_media_type_patterns() {
-        for good in ["a/b", "a/*", "+b", "TEXT/html", "application/vnd.x.y+json", "x-a/y.z"] {
-            assert!(good.parse::<MediaType>().is_ok(), "{good}");
-        }
-        for bad in ["", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c"] {
-            assert!(bad.parse::<MediaType>().is_err(), "{bad}");
         }
     }
 
@@ -557,7 +313,7 @@ mod tests {
             let uri =
                 if uri.starts_with('/') { (*uri).to_owned() } else { format!("/{}", &uri[1..]) };
             assert_eq!(
-                refused(judge(&limits, &uri, fields, body.clone())),
+                refused(judge(&limits, &uri, fields, *body)),
                 *expected,
                 "{} {fields:?} {body:?}",
                 uri.len()
@@ -582,9 +338,10 @@ mod tests {
             let headers = map(&[("content-length", "x")]);
             let body = SizeHint::new();
             let uri = &Uri::from_static("/");
-            match limits.judge(&Head { version, uri, headers: &headers, body, no_body }) {
+            let method = &Method::POST;
+            match limits.judge(&Head { method, version, uri, headers: &headers, body, no_body }) {
                 Verdict::Refuse(refusal) => {
-                    refusal.close_where_unread(refusal.to_response()).headers().get(CONNECTION)
+                    refusal.finish(refusal.to_response()).headers().get(CONNECTION)
                         == Some(&HeaderValue::from_static("close"))
                 }
                 Verdict::Pass { .. } => panic!("an invalid length passed"),
@@ -594,49 +351,6 @@ mod tests {
         assert!(closes(Version::HTTP_11, false));
         assert!(!closes(Version::HTTP_11, true));
         assert!(!closes(Version::HTTP_2, false), "HTTP/2 has no such field (RFC 9113 §8.2.2)");
-    }
-
-    #[test]
-    fn json_is_sent_to_those_who_name_it() {
-        let table: &[(&[&str], Format)] = &[
-            (&[], Format::Text),
-            (&["*/*"], Format::Text),
-            (&["text/html, */*;q=0.8"], Format::Text),
-            (&["application/json"], Format::ProblemJson),
-            (&["text/html", "Application/Problem+JSON ; q=0.1"], Format::ProblemJson),
-            (&["application/json;q=0"], Format::Text),
-            (&["application/json ; Q=0.000"], Format::Text),
-            (&["application/jsonp"], Format::Text),
-        ];
-        for (lines, expected) in table {
-            let fields: Vec<_> = lines.iter().map(|line| ("accept", *line)).collect();
-            assert_eq!(format_for(&map(&fields)), *expected, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn a_problem_is_json() {
-        let refusal =
-            |reason, limit| Refusal { reason, limit, format: Format::ProblemJson, close: false };
-        for (refusal, expected) in [
-            (
-                refusal(Reason::BodyTooLarge, Some(7)),
-                serde_json::json!({
-                    "type": "about:blank", "title": "Content Too Large", "status": 413,
-                    "detail": "The request body is larger than 7 bytes.", "limit": 7,
-                }),
-            ),
-            (
-                refusal(Reason::InvalidContentLength, None),
-                serde_json::json!({
-                    "type": "about:blank", "title": "Bad Request", "status": 400,
-                    "detail": "The content-length is not valid.",
-                }),
-            ),
-        ] {
-            let body = refusal.to_response().into_body();
-            assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected);
-        }
     }
 
     proptest! {
@@ -656,6 +370,7 @@ mod tests {
             let mut body = SizeHint::new();
             body.set_lower(lower);
             let head = Head {
+                method: &Method::POST,
                 version: Version::HTTP_2,
                 uri: &Uri::from_static("/"),
                 headers: &headers,

@@ -8,7 +8,8 @@ use tower::Service;
 
 use super::body::{Crossed, RequestBody};
 use super::layer::Shared;
-use super::policy::{Head, Refusal, Verdict};
+use super::policy::{Head, Verdict};
+use super::refusal::Refusal;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
 
@@ -55,6 +56,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let verdict = self.shared.limits.judge(&Head {
+            method: request.method(),
             version: request.version(),
             uri: request.uri(),
             headers: request.headers(),

@@ -1,0 +1,96 @@
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// A pattern of media types, in lower case. The order is that of precedence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MediaType {
+    Exact(String),
+    Suffix(String),
+    Type(String),
+}
+
+/// A media type that is not of the form `type/subtype`, `type/*` or `+suffix`.
+#[derive(Clone, Debug)]
+pub struct InvalidMediaType {
+    given: String,
+}
+
+/// `type/subtype` of a field value, its parameters left out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Essence<'a> {
+    whole: &'a str,
+    class: &'a str,
+    subtype: &'a str,
+}
+
+impl MediaType {
+    pub(super) fn matches(&self, essence: Essence<'_>) -> bool {
+        match self {
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(essence.whole),
+            Self::Suffix(suffix) => essence
+                .subtype
+                .rsplit_once('+')
+                .is_some_and(|(_, found)| suffix.eq_ignore_ascii_case(found)),
+            Self::Type(class) => class.eq_ignore_ascii_case(essence.class),
+        }
+    }
+}
+
+impl FromStr for MediaType {
+    type Err = InvalidMediaType;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let lower = given.to_ascii_lowercase();
+        if let Some(suffix) = lower.strip_prefix('+').filter(|suffix| is_token(suffix)) {
+            return Ok(Self::Suffix(suffix.to_owned()));
+        }
+        match lower.split_once('/') {
+            Some((class, "*")) if is_token(class) && class != "*" => {
+                Ok(Self::Type(class.to_owned()))
+            }
+            Some((class, subtype))
+                if is_token(class) && is_token(subtype) && !lower.contains('*') =>
+            {
+                Ok(Self::Exact(lower))
+            }
+            _ => Err(InvalidMediaType { given: given.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for InvalidMediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not of the form type/subtype, type/* or +suffix: {:?}", self.given)
+    }
+}
+
+impl Error for InvalidMediaType {}
+
+pub(super) fn essence(value: &[u8]) -> Option<Essence<'_>> {
+    let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
+    let whole = std::str::from_utf8(&value[..end]).ok()?.trim_matches([' ', '\t']);
+    let (class, subtype) = whole.split_once('/')?;
+    (is_token(class) && is_token(subtype)).then_some(Essence { whole, class, subtype })
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_three_forms_are_media_type_patterns() {
+        for good in ["a/b", "a/*", "+b", "TEXT/html", "application/vnd.x.y+json", "x-a/y.z"] {
+            assert!(good.parse::<MediaType>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c"] {
+            assert!(bad.parse::<MediaType>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The mechanical guards over the sources: ARCHITECTURE.md, "The shape of a room".
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The files that any room may have.
+const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
+
+/// What single rooms have beside them. A new entry needs a reason in the commit message.
+const EXTRAS: [(&str, &[&str]); 2] =
+    [("latency", &["grow", "names", "series", "watch"]), ("limit", &["media_type", "refusal"])];
+
+/// The files that only think: no waiting and no clock.
+const THINKING: [&str; 3] = ["policy.rs", "key.rs", "control.rs"];
+
+/// "About 300" lines without tests.
+const MOST_LINES: usize = 330;
+
+#[test]
+fn a_room_has_only_the_files_that_a_room_has() {
+    let all = room_files().into_iter().filter_map(|file| name_fault(&file.room, &file.name));
+    assert_none(&all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_is_short_without_its_tests() {
+    let all = source_files().into_iter().filter_map(|file| length_fault(&file.path, &file.text));
+    assert_none(&all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_thinks_does_not_wait_and_reads_no_clock() {
+    let thinking = room_files().into_iter().filter(|file| is_thinking(&file.path));
+    let all = thinking.flat_map(|file| waiting_faults(&file.path, &file.text));
+    assert_none(&all.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_mod_file_of_a_room_has_no_code() {
+    let mods = room_files().into_iter().filter(|file| file.path.ends_with("mod.rs"));
+    let all = mods.flat_map(|file| code_faults(&file.path, &file.text));
+    assert_none(&all.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_guards_have_found_the_rooms() {
+    let files = room_files();
+    for room in ["latency", "limit", "security_headers"] {
+        for name in ["mod", "layer", "service", "policy"] {
+            let found = files.iter().any(|file| file.room == room && file.name == name);
+            assert!(found, "src/{room}/{name}.rs was not looked at");
+        }
+    }
+}
+
+#[test]
+fn a_strange_file_in_a_room_is_named() {
+    let fault = name_fault("limit", "util").unwrap();
+    assert!(fault.starts_with("src/limit/util.rs: "), "{fault}");
+    assert!(name_fault("limit", "grow").is_some(), "an extra of one room is none of another");
+    assert_eq!(name_fault("latency", "grow"), None);
+    assert_eq!(name_fault("limit", "policy"), None);
+}
+
+#[test]
+fn a_long_file_is_named_with_its_length_and_its_tests_do_not_count() {
+    let long = "let x = 1;\n".repeat(MOST_LINES + 1);
+    let fault = length_fault("src/limit/policy.rs", &long).unwrap();
+    assert!(fault.starts_with("src/limit/policy.rs:331: "), "{fault}");
+    let tested = format!("fn f() {{}}\n\n#[cfg(test)]\nmod tests {{\n{long}}}\n");
+    assert_eq!(length_fault("src/limit/policy.rs", &tested), None);
+}
+
+#[test]
+fn waiting_and_clocks_are_named_with_their_lines() {
+    let bad = "\
+//! Never async, and no .await; now() is an argument.
+fn fine(asynchronous: bool, now: Instant) { known() }
+pub(super) async fn one() {}
+fn two() { other.await; }
+fn three() { let at = Instant::now(); }
+fn more() { at.unwrap_or_else(Instant::now); }
+fn four() { /* async */ let awaited = text; } // now()
+#[cfg(test)]
+mod tests { fn clock() { Instant::now(); } }
+";
+    let faults = waiting_faults("src/limit/policy.rs", bad);
+    let starts: Vec<_> = faults.iter().map(|fault| fault.split(": ").next().unwrap()).collect();
+    assert_eq!(starts, [3, 4, 5, 6].map(|line| format!("src/limit/policy.rs:{line}")));
+}
+
+#[test]
+fn code_in_a_mod_file_is_named_with_its_line() {
+    let fine = "\
+//! Docs.
+
+// Why.
+#[cfg(feature = \"x\")]
+mod body;
+pub mod store;
+pub use body::RequestBody;
+pub use policy::{
+    InvalidMediaType, Reason,
+    Refusal,
+};
+";
+    assert_eq!(code_faults("src/limit/mod.rs", fine), Vec::<String>::new());
+    let bad = format!("{fine}use std::fmt;\nconst A: u8 = 1;\nmod inline {{\n}}\n");
+    let faults = code_faults("src/limit/mod.rs", &bad);
+    let starts: Vec<_> = faults.iter().map(|fault| fault.split(": ").next().unwrap()).collect();
+    let expected = [12, 13, 14, 15].map(|line| format!("src/limit/mod.rs:{line}"));
+    assert_eq!(starts, expected);
+}
+
+struct Source {
+    /// From the package's root on.
+    path: String,
+    room: String,
+    /// Without its ending; that of a folder is the folder's.
+    name: String,
+    text: String,
+}
+
+/// Every file below `src`.
+fn source_files() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    collect(&root.join("src"), &mut paths);
+    paths.sort();
+    let read = |path: PathBuf| {
+        let inside: Vec<_> = path.strip_prefix(root).unwrap().iter().collect();
+        let inside: Vec<_> = inside.into_iter().map(|part| part.to_str().unwrap()).collect();
+        let (room, name) = match inside[..] {
+            [_, room, name, ..] => (room, name.trim_end_matches(".rs")),
+            _ => ("", inside[1].trim_end_matches(".rs")),
+        };
+        Source {
+            path: inside.join("/"),
+            room: room.to_owned(),
+            name: name.to_owned(),
+            text: fs::read_to_string(&path).unwrap(),
+        }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Those of rooms.
+fn room_files() -> Vec<Source> {
+    source_files().into_iter().filter(|file| !file.room.is_empty()).collect()
+}
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else {
+            into.push(path);
+        }
+    }
+}
+
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+fn is_thinking(path: &str) -> bool {
+    THINKING.iter().any(|name| path.ends_with(&format!("/{name}"))) || path.contains("/policy/")
+}
+
+fn name_fault(room: &str, name: &str) -> Option<String> {
+    let extras = EXTRAS.iter().find(|(of, _)| *of == room).map_or(&[][..], |(_, extras)| extras);
+    if COMMON.contains(&name) || extras.contains(&name) {
+        return None;
+    }
+    Some(format!(
+        "src/{room}/{name}.rs: a room has {COMMON:?}, and this one {extras:?} beside them; \
+         find the code its place in one of these"
+    ))
+}
+
+fn length_fault(path: &str, text: &str) -> Option<String> {
+    let lines = without_tests(text).count();
+    (lines > MOST_LINES).then(|| {
+        format!("{path}:{lines}: {lines} lines without tests, where about 300 are the most")
+    })
+}
+
+fn waiting_faults(path: &str, text: &str) -> Vec<String> {
+    let lines = without_tests(text).map(without_comment).zip(1..);
+    let faults = lines.filter_map(|(line, number)| {
+        let words: Vec<_> = line
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|w| !w.is_empty())
+            .collect();
+        let found = if words.contains(&"async") {
+            "async"
+        } else if words.contains(&"await") {
+            ".await"
+        } else if line.contains("::now") || words.contains(&"now") && line.contains("now()") {
+            "now()"
+        } else {
+            return None;
+        };
+        Some(format!("{path}:{number}: `{found}` in a file that only thinks; time is an argument"))
+    });
+    faults.collect()
+}
+
+fn code_faults(path: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut in_use = false;
+    for (line, number) in text.lines().zip(1..) {
+        let line = line.trim();
+        let declares =
+            (line.starts_with("mod ") || line.starts_with("pub mod ")) && line.ends_with(';');
+        let exports = in_use || line.starts_with("pub use ");
+        if exports {
+            in_use = !line.ends_with(';');
+        }
+        let silent = line.is_empty() || line.starts_with("//") || line.starts_with("#[");
+        if !(declares || exports || silent) {
+            faults.push(format!(
+                "{path}:{number}: code in a room's mod.rs, which has docs, `mod` and `pub use` only"
+            ));
+        }
+    }
+    faults
+}
+
+fn without_tests(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().take_while(|line| line.trim() != "#[cfg(test)]")
+}
+
+/// Good enough for our sources: `//` to the end of the line, and `/* .. */` within one.
+fn without_comment(line: &str) -> String {
+    let line = line.split("//").next().unwrap_or_default();
+    match (line.find("/*"), line.rfind("*/")) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &line[..from], &line[to + 2..]),
+        _ => line.to_owned(),
+    }
+}

@@ -1,0 +1,14 @@
+//! The integration tests: mock services and scripted bodies for the polling rules, real servers
+//! over real sockets for the seams, and the mechanical guards over the sources.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod axum;
+mod guards;
+mod hyper;
+mod latency;
+mod limit;
+mod quickstart;
+mod security_headers;
+mod stack;
+mod support;

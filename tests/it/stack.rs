@@ -1,0 +1,174 @@
+//! All the layers together.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::util::BoxService;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_kit::{LatencyLayer, LimitLayer, SecurityHeadersLayer};
+
+use crate::support::{BoxBody, BoxError, Metrics, Scripted, Step, boxed, data, full, text};
+
+const DURATION: &str = "http_request_duration_seconds";
+const IN_FLIGHT: &str = "http_requests_in_flight";
+const REJECTED: &str = "http_requests_rejected_total";
+
+type Stack = BoxService<Request<Scripted>, Response<BoxBody>, Infallible>;
+
+/// Gives back what it gets, or 500 where the body fails.
+async fn echo<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    B: Body,
+{
+    let (status, body) = match request.into_body().collect().await {
+        Ok(body) => (200, body.to_bytes()),
+        Err(_) => (500, "the body broke".into()),
+    };
+    let response = Response::builder().status(status).header("referrer-policy", "origin");
+    Ok(response.body(body.into()).unwrap())
+}
+
+/// The three layers in each of their six orders, named from the outside in.
+fn orders(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
+    let latency = || LatencyLayer::new().recorder(metrics.recorder());
+    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let headers = SecurityHeadersLayer::new;
+    vec![
+        ("latency headers limit", {
+            let stack = ServiceBuilder::new().layer(latency()).layer(headers()).layer(limit());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+        ("latency limit headers", {
+            let stack = ServiceBuilder::new().layer(latency()).layer(limit()).layer(headers());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+        ("headers latency limit", {
+            let stack = ServiceBuilder::new().layer(headers()).layer(latency()).layer(limit());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+        ("headers limit latency", {
+            let stack = ServiceBuilder::new().layer(headers()).layer(limit()).layer(latency());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+        ("limit latency headers", {
+            let stack = ServiceBuilder::new().layer(limit()).layer(latency()).layer(headers());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+        ("limit headers latency", {
+            let stack = ServiceBuilder::new().layer(limit()).layer(headers()).layer(latency());
+            BoxService::new(stack.service_fn(echo).map_response(|it| it.map(boxed)))
+        }),
+    ]
+}
+
+/// Whether `outer` stands outside of `inner`.
+fn is_outside(order: &str, outer: &str, inner: &str) -> bool {
+    order.find(outer) < order.find(inner)
+}
+
+#[tokio::test]
+async fn a_request_passes_the_layers_in_any_order() {
+    let metrics = Metrics::new();
+    for (order, stack) in orders(&metrics) {
+        let before = metrics.samples(DURATION).len();
+        let body = Scripted::new([data(4), Step::Pending, data(6)]);
+        let response = stack.oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200, "{order}");
+        assert_eq!(response.headers().len(), 12, "{order}");
+        assert_eq!(response.headers()["referrer-policy"], "origin", "{order}");
+        assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN", "{order}");
+        assert_eq!(text(response).await, "xxxxxxxxxx", "{order}");
+        let samples = metrics.samples(DURATION);
+        assert_eq!(samples.len(), before + 1, "{order}");
+        assert!(samples.iter().all(|(labels, _)| labels["outcome"] == "ok"), "{order}");
+        assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+    }
+    assert_eq!(metrics.counted(REJECTED, &[]), 0);
+}
+
+#[tokio::test]
+async fn a_declared_body_is_refused_in_any_order_and_what_stands_outside_sees_it() {
+    let metrics = Metrics::new();
+    for ((order, stack), refused) in orders(&metrics).into_iter().zip(1..) {
+        let before = metrics.samples(DURATION).len();
+        let body = Scripted::new([data(11)]).exact();
+        let log = body.log();
+        let response = stack.oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 413, "{order}");
+        assert_eq!(log.polls(), 0, "{order}");
+        let stamped = response.headers().get("x-frame-options").is_some();
+        assert_eq!(stamped, is_outside(order, "headers", "limit"), "{order}");
+        assert!(text(response).await.contains("10 bytes"), "{order}");
+        let samples = metrics.samples(DURATION);
+        let measured = usize::from(is_outside(order, "latency", "limit"));
+        assert_eq!(samples.len(), before + measured, "{order}");
+        assert!(samples.iter().all(|(labels, _)| labels["status_code"] == "413"), "{order}");
+        assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+        assert_eq!(metrics.counted(REJECTED, &[("reason", "body_too_large")]), refused, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn a_streamed_body_is_refused_in_any_order_and_measured_as_what_was_answered_there() {
+    let metrics = Metrics::new();
+    for (order, stack) in orders(&metrics) {
+        let before = metrics.samples(DURATION).len();
+        let body = Scripted::new([data(4), Step::Pending, data(7), data(1)]);
+        let response = stack.oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 413, "{order}");
+        assert!(text(response).await.contains("10 bytes"), "{order}");
+        let samples = metrics.samples(DURATION);
+        assert_eq!(samples.len(), before + 1, "{order}");
+        assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+    }
+    let count = |status: &str| {
+        let samples = metrics.samples(DURATION);
+        samples.iter().filter(|(labels, _)| labels["status_code"] == status).count()
+    };
+    assert_eq!((count("413"), count("500")), (3, 3), "inside of limit it is the service's 500");
+    assert_eq!(metrics.counted(REJECTED, &[]), 6);
+}
+
+#[tokio::test]
+async fn a_body_of_the_service_that_fails_passes_all_the_layers() {
+    let metrics = Metrics::new();
+    let body = Scripted::new([data(1), Step::Error(BoxError::from("broken"))]);
+    let mut body = Some(body);
+    let inner = service_fn(move |_| {
+        std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap())))
+    });
+    let service = ServiceBuilder::new()
+        .layer(LatencyLayer::new().recorder(metrics.recorder()))
+        .layer(SecurityHeadersLayer::new())
+        .layer(LimitLayer::new())
+        .service(inner);
+    let request = Request::get("/").body(full("")).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    let error = response.into_body().collect().await.unwrap_err();
+    assert_eq!(error.to_string(), "broken");
+    assert_eq!(metrics.sample(DURATION).0["outcome"], "body_error");
+}
+
+#[tokio::test]
+async fn the_layers_work_as_a_tuple_and_over_a_concurrency_limit() {
+    let metrics = Metrics::new();
+    let layers = (
+        LatencyLayer::new().recorder(metrics.recorder()),
+        SecurityHeadersLayer::new(),
+        LimitLayer::new().other(10),
+        ConcurrencyLimitLayer::new(1),
+    );
+    let mut service = layers.layer(service_fn(echo));
+    for (len, expected) in [(10, 200), (11, 413), (10, 200)] {
+        let request = Request::post("/").body(full(vec![b'x'; len])).unwrap();
+        let ready = service.ready().await.unwrap();
+        let response = tower::Service::call(ready, request).await.unwrap();
+        assert_eq!(response.status(), expected);
+        drop(response.into_body().collect().await.unwrap());
+    }
+    assert_eq!(metrics.samples(DURATION).len(), 3);
+}
