@@ -57,3 +57,96 @@ impl fmt::Display for Failed {
 }
 
 impl Error for Failed {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODINGS: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+    /// Encodes the pieces, each flushed or not, into buffers of `room` bytes.
+    fn encode(codec: &mut dyn Codec, pieces: &[(Vec<u8>, bool)], room: usize) -> Vec<u8> {
+        let mut whole = Vec::new();
+        let mut run = |mut input: &[u8], op| {
+            loop {
+                let mut output = Vec::with_capacity(room);
+                let done = codec.encode(&mut input, &mut output, op).unwrap();
+                whole.append(&mut output);
+                if done {
+                    assert!(input.is_empty());
+                    return;
+                }
+            }
+        };
+        for (piece, flush) in pieces {
+            run(piece, Op::Process);
+            if *flush {
+                run(&[], Op::Flush);
+            }
+        }
+        run(&[], Op::Finish);
+        whole
+    }
+
+    fn decode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        let read = match coding {
+            Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut decoded),
+            Coding::Deflate => flate2::read::ZlibDecoder::new(bytes).read_to_end(&mut decoded),
+            #[cfg(any(feature = "compress-br", feature = "compress-zstd"))]
+            other => panic!("no decoder for {other:?}"),
+        };
+        read.unwrap();
+        decoded
+    }
+
+    #[test]
+    fn padding_is_a_name_that_decoders_skip() {
+        let text = b"hello, hello, hello".to_vec();
+        let mut codec = new(Coding::Gzip, 6).unwrap();
+        let plain = encode(&mut *codec, &[(text.clone(), false)], 64);
+        assert!(codec.reset());
+        codec.pad(40);
+        let padded = encode(&mut *codec, &[(text.clone(), false)], 64);
+        assert_eq!(padded.len(), plain.len() + 41);
+        assert_eq!(decode(Coding::Gzip, &padded), text);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_fed_is_what_decodes_and_a_reset_codec_is_as_good_as_new(
+            pieces in prop::collection::vec((prop::collection::vec(0..4_u8, 0..3_000), any::<bool>()), 0..5),
+            abandoned in prop::collection::vec(any::<u8>(), 0..9_000),
+            flush in any::<bool>(),
+            room in 32..400_usize,
+            level in 0..=9_u32,
+        ) {
+            let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
+            for coding in CODINGS {
+                let mut codec = new(coding, level).unwrap();
+                let fresh = encode(&mut *codec, &pieces, room);
+                prop_assert_eq!(decode(coding, &fresh), text.clone());
+
+                if !codec.reset() {
+                    prop_assert_eq!(level, 9, "level 9 is not used again");
+                    continue;
+                }
+                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh.clone());
+
+                // Abandoned in the middle of a stream, as when a client leaves.
+                prop_assert!(codec.reset());
+                let mut output = Vec::with_capacity(32_000);
+                codec.encode(&mut &abandoned[..], &mut output, Op::Process).unwrap();
+                if flush {
+                    codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
+                }
+                prop_assert!(codec.reset());
+                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh);
+            }
+        }
+    }
+}

@@ -363,3 +363,237 @@ pub(super) const WHOLE_MOST: u64 = 128 * 1024;
 const DEFAULT_THRESHOLD: u64 = 1024;
 const DEFAULT_LEVELS: [u32; Coding::COUNT] = [6, 6, 4, 3];
 const DEFAULT_OPT_OUT: HeaderName = HeaderName::from_static("x-no-compression");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    fn map(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    /// Decides over a request of these fields and a response of this status and these fields,
+    /// whose body is of 2,000 bytes.
+    fn decide(
+        method: &Method,
+        request: Fields<'_>,
+        status: u16,
+        response: Fields<'_>,
+    ) -> (Decision, HeaderMap) {
+        let rules = Rules::default();
+        let mut headers = map(response);
+        let asked = rules.ask(method, &map(request));
+        let body =
+            if asked.head_only { SizeHint::with_exact(0) } else { SizeHint::with_exact(2_000) };
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            hint: Hint::default(),
+            size: asked.size(&headers, body),
+            wanted: true,
+        };
+        (rules.decide(&asked, &answer, &mut headers), headers)
+    }
+
+    fn compressed(decision: Decision) -> bool {
+        matches!(decision, Decision::Compress { .. })
+    }
+
+    const GZIP: Fields<'_> = &[("accept-encoding", "gzip")];
+    const HTML: (&str, &str) = ("content-type", "text/html");
+
+    #[test]
+    fn only_what_gains_is_compressed() {
+        // Status, response fields, whether it is compressed, and whether it has a `vary`.
+        let table: &[(u16, Fields<'_>, bool, bool)] = &[
+            (200, &[HTML], true, true),
+            (404, &[HTML], true, true),
+            (500, &[("content-type", "Application/Problem+JSON; charset=utf-8")], true, true),
+            (200, &[], false, false),
+            (200, &[("content-type", "image/png")], false, false),
+            (200, &[("content-type", "Image/PNG")], false, false),
+            (200, &[("content-type", "video/mp4")], false, false),
+            (200, &[("content-type", "application/zip")], false, false),
+            (200, &[("content-type", "application/grpc")], false, false),
+            (200, &[("content-type", "application/grpc+json")], false, false),
+            (200, &[("content-type", "image/svg+xml")], true, true),
+            (200, &[("content-type", "text/event-stream")], true, true),
+            (200, &[("content-type", "font/woff2")], false, false),
+            (200, &[("content-type", "text")], false, false),
+            (101, &[HTML], false, false),
+            (204, &[HTML], false, false),
+            (205, &[HTML], false, false),
+            (206, &[HTML], false, false),
+            (304, &[HTML], false, false),
+            (416, &[HTML, ("content-range", "bytes */9")], false, false),
+            (200, &[HTML, ("content-encoding", "br")], false, false),
+            (200, &[HTML, ("content-encoding", "identity")], true, true),
+            (200, &[HTML, ("cache-control", "public, No-Transform")], false, false),
+            (
+                200,
+                &[HTML, ("cache-control", "public"), ("cache-control", "no-transform")],
+                false,
+                false,
+            ),
+            (200, &[HTML, ("cache-control", "x=\"no-transformer\"")], true, true),
+        ];
+        for (status, fields, expected, vary) in table {
+            let (decision, headers) = decide(&Method::GET, GZIP, *status, fields);
+            assert_eq!(compressed(decision), *expected, "{status} {fields:?}");
+            assert_eq!(headers.contains_key(VARY), *vary, "{status} {fields:?}");
+        }
+        assert!(!compressed(decide(&Method::CONNECT, GZIP, 200, &[HTML]).0));
+    }
+
+    #[test]
+    fn what_could_have_been_compressed_varies() {
+        for (request, vary) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&[("accept-encoding", "br")], &["accept-encoding"]),
+            (
+                &[("accept-encoding", "gzip"), ("x-no-compression", "")],
+                &["accept-encoding", "x-no-compression"],
+            ),
+        ] {
+            let (decision, headers) = decide(&Method::GET, request, 200, &[HTML]);
+            assert_eq!(decision, Decision::Leave);
+            assert!(headers.get_all(VARY).iter().eq(vary), "{request:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn vary_names_a_field_once() {
+        for (before, after) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&["origin"], &["origin", "accept-encoding"]),
+            (&["origin, Accept-Encoding"], &["origin, Accept-Encoding"]),
+            (&["*"], &["*"]),
+            (&["accept-encodings"], &["accept-encodings", "accept-encoding"]),
+        ] {
+            let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
+            let mut headers = map(&fields);
+            add_vary(&mut headers, &ACCEPT_ENCODING);
+            assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_size_under_the_threshold_is_left() {
+        let rules = Rules::default();
+        let decide = |accept: &str, hint: Hint, size: SizeHint| {
+            let asked = rules.ask(&Method::GET, &map(&[("accept-encoding", accept)]));
+            let answer = Answer { status: StatusCode::OK, hint, size, wanted: true };
+            rules.decide(&asked, &answer, &mut map(&[HTML]))
+        };
+        let whole = |decision| match decision {
+            Decision::Compress { whole, .. } => Some(whole),
+            Decision::Leave => None,
+        };
+        let exact = SizeHint::with_exact;
+        let none = Hint::default();
+        assert_eq!(whole(decide("gzip", none, exact(0))), None);
+        assert_eq!(whole(decide("gzip", none, exact(1_023))), None);
+        assert_eq!(whole(decide("gzip", none, exact(1_024))), Some(Some(1_024)));
+        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST))), Some(Some(131_072)));
+        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST + 1))), Some(None));
+        assert_eq!(whole(decide("gzip", none, SizeHint::new())), Some(None));
+        assert_eq!(whole(decide("gzip", Hint::force(), exact(9))), Some(Some(9)));
+        assert_eq!(whole(decide("gzip", Hint::force(), exact(0))), None);
+        assert_eq!(whole(decide("gzip, identity;q=0", none, exact(9))), Some(Some(9)));
+        assert_eq!(whole(decide("gzip", Hint::forbid(), exact(9_999))), None);
+        assert_eq!(whole(decide("deflate", Hint::force().pad(9), exact(9_999))), None);
+    }
+
+    #[test]
+    fn the_head_speaks_of_the_compressed_bytes() {
+        let fields: Fields<'_> = &[
+            ("etag", "\"v1\""),
+            ("content-length", "2000"),
+            ("accept-ranges", "bytes"),
+            ("content-digest", "sha-256=:AA==:"),
+            ("repr-digest", "sha-256=:AA==:"),
+            ("content-encoding", "identity"),
+        ];
+        let mut headers = map(fields);
+        mark(&mut headers, Coding::Gzip, Some(7));
+        let expected: Fields<'_> =
+            &[("etag", "W/\"v1\""), ("content-length", "7"), ("content-encoding", "gzip")];
+        assert_eq!(headers, map(expected));
+        mark(&mut headers, Coding::Gzip, None);
+        assert_eq!(headers, map(&[expected[0], expected[2]]), "a weak tag stays as it is");
+    }
+
+    #[test]
+    fn a_head_says_what_a_get_would() {
+        let fields: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "2000")];
+        let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
+        assert_eq!(decision, Decision::Leave);
+        assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), ("vary", "accept-encoding")]));
+        let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
+        let (_, headers) = decide(&Method::HEAD, GZIP, 200, small);
+        assert_eq!(headers["content-length"], "20");
+        assert_eq!(headers["etag"], "\"v1\"");
+    }
+
+    #[test]
+    fn a_304_names_the_tag_that_the_client_has() {
+        for (if_none_match, etag, expected) in [
+            ("W/\"v1\"", "\"v1\"", "W/\"v1\""),
+            ("\"v0\", W/\"v1\"", "\"v1\"", "W/\"v1\""),
+            ("\"v1\"", "\"v1\"", "\"v1\""),
+            ("W/\"v1\"", "W/\"v1\"", "W/\"v1\""),
+            ("*", "\"v1\"", "\"v1\""),
+            ("W/\"v2\"", "\"v1\"", "\"v1\""),
+        ] {
+            let request = [GZIP[0], ("if-none-match", if_none_match)];
+            let (decision, headers) = decide(&Method::GET, &request, 304, &[("etag", etag)]);
+            assert_eq!(decision, Decision::Leave);
+            assert_eq!(headers["etag"], expected, "{if_none_match} {etag}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_one_that_the_coding_has() {
+        assert!(Coding::Gzip.check(9).is_ok());
+        let error = Coding::Gzip.check(10).unwrap_err();
+        assert_eq!(error.to_string(), "gzip has no level 10");
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(
+            fields in prop::collection::vec((0..8_usize, prop::collection::vec(any::<u8>(), 0..30)), 0..8),
+            status in 100..600_u16,
+        ) {
+            let names = [
+                ETAG, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL,
+                IF_NONE_MATCH, ACCEPT_ENCODING,
+            ];
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(names[name].clone(), value);
+                }
+            }
+            let rules = Rules::default();
+            let asked = rules.ask(&Method::GET, &headers);
+            let answer = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                hint: Hint::force(),
+                size: asked.size(&headers, SizeHint::new()),
+                wanted: true,
+            };
+            let before = headers.get_all(VARY).iter().count();
+            rules.decide(&asked, &answer, &mut headers);
+            mark(&mut headers, Coding::Gzip, None);
+            prop_assert!(headers.get_all(VARY).iter().count() <= before + 2);
+        }
+    }
+}
