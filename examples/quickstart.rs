@@ -31,7 +31,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tower::ServiceBuilder;
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
-use tower_kit::{LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 
 type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -60,6 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(SecurityHeadersLayer::new())
         // 10 KiB of JSON or form, 2 MiB of anything else.
         .layer(LimitLayer::new())
+        // gzip, unless the request has a field x-no-compression; innermost.
+        .layer(CompressLayer::new())
         .service_fn(move |request| serve(app.clone(), request));
 
     let mut server = auto::Builder::new(TokioExecutor::new());
@@ -226,7 +228,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 fn say_what_to_try(addr: std::net::SocketAddr) {
     println!("listening on http://{addr}, over HTTP/1 and HTTP/2; open it in a browser, or try:");
-    println!("  curl -i 'http://{addr}/items?n=3'");
+    println!("  curl -i --compressed 'http://{addr}/items?n=30'");
     println!("  head -c 20000 /dev/zero | tr '\\0' 1 |");
     println!("    curl -i -H 'content-type: application/json' --data-binary @- http://{addr}/echo");
     println!("  curl http://{addr}/metrics");

@@ -44,6 +44,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "compress")]
+pub mod compress;
 #[cfg(feature = "latency")]
 pub mod latency;
 #[cfg(feature = "limit")]
@@ -51,15 +53,23 @@ pub mod limit;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
-#[cfg(feature = "latency")]
+#[cfg(any(feature = "compress", feature = "latency"))]
 mod fresh;
-#[cfg(any(feature = "latency", feature = "limit"))]
+#[cfg(any(feature = "compress", feature = "latency", feature = "limit"))]
 mod meter;
 #[cfg(feature = "limit")]
 mod reply;
-#[cfg(any(feature = "latency", feature = "limit", feature = "security-headers"))]
+#[cfg(any(
+    feature = "compress",
+    feature = "latency",
+    feature = "limit",
+    feature = "security-headers"
+))]
 mod respond;
 
+#[cfg(feature = "compress")]
+#[doc(inline)]
+pub use compress::CompressLayer;
 #[cfg(feature = "latency")]
 #[doc(inline)]
 pub use latency::LatencyLayer;
@@ -68,7 +78,12 @@ pub use latency::LatencyLayer;
 pub use limit::LimitLayer;
 #[cfg(feature = "limit")]
 pub use reply::Reply;
-#[cfg(any(feature = "latency", feature = "limit", feature = "security-headers"))]
+#[cfg(any(
+    feature = "compress",
+    feature = "latency",
+    feature = "limit",
+    feature = "security-headers"
+))]
 pub use respond::Respond;
 #[cfg(feature = "security-headers")]
 #[doc(inline)]

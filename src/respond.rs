@@ -13,8 +13,13 @@ pub(crate) trait HandOver<B, E> {
     /// The body that the room answers with.
     type Body;
 
-    /// Turns the inner answer into the room's.
-    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<Self::Body>, E>;
+    /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then
+    /// polled on by whoever gets it.
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        cx: &mut Context<'_>,
+    ) -> Result<Response<Self::Body>, E>;
 }
 
 pin_project! {
@@ -69,7 +74,7 @@ where
                 // during the unwinding, where it can tell a panic from a cancelled request.
                 let Some(on_stack) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
                 match inner.poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(on_stack.hand_over(answer)),
+                    Poll::Ready(answer) => Poll::Ready(on_stack.hand_over(answer, cx)),
                     Poll::Pending => {
                         *hand_over = Some(on_stack);
                         Poll::Pending

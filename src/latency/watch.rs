@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,11 @@ where
 {
     type Body = ResponseBody<B>;
 
-    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<ResponseBody<B>>, E> {
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        _: &mut Context<'_>,
+    ) -> Result<Response<ResponseBody<B>>, E> {
         let watched = match (self.0, &answer) {
             (Some(watched), Ok(response)) => watched.after_head(response),
             (Some(watched), Err(error)) => {

@@ -83,7 +83,11 @@ impl<B, E> HandOver<B, E> for Settle {
     type Body = Reply<B>;
 
     #[inline]
-    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<Reply<B>>, E> {
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        _: &mut Context<'_>,
+    ) -> Result<Response<Reply<B>>, E> {
         if let Some(Watched { crossed, refusal, shared }) = self.0 {
             if crossed.is_set() {
                 if !is_413(&answer) {

@@ -46,7 +46,11 @@ impl<B, E> HandOver<B, E> for Stamp {
     type Body = B;
 
     #[inline]
-    fn hand_over(self, answer: Result<Response<B>, E>) -> Result<Response<B>, E> {
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        _: &mut Context<'_>,
+    ) -> Result<Response<B>, E> {
         answer.map(|mut response| {
             self.0.stamp(response.headers_mut());
             response

@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
-const EXTRAS: [(&str, &[&str]); 2] =
-    [("latency", &["grow", "names", "series", "watch"]), ("limit", &["media_type", "refusal"])];
+const EXTRAS: [(&str, &[&str]); 3] = [
+    (
+        "compress",
+        &["accept", "ahead", "brotli", "codec", "deflate", "media", "pool", "tally", "zstd"],
+    ),
+    ("latency", &["grow", "names", "series", "watch"]),
+    ("limit", &["media_type", "refusal"]),
+];
 
 /// The files that only think: no waiting and no clock.
 const THINKING: [&str; 3] = ["policy.rs", "key.rs", "control.rs"];

@@ -1,0 +1,188 @@
+use http::HeaderMap;
+use http::header::ACCEPT_ENCODING;
+
+use super::policy::Coding;
+
+/// What a client accepts, as weights in thousandths (RFC 9110 §12.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// By [`Coding::index`]. Not named is 0.
+    codings: [Weight; Coding::COUNT],
+    /// `None` if it is not named: then it is acceptable, and anything that is named is preferred.
+    identity: Option<Weight>,
+}
+
+type Weight = u16;
+
+impl Accepted {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut named = [None; Coding::COUNT];
+        let mut identity = None;
+        let mut any = None;
+        for line in headers.get_all(ACCEPT_ENCODING) {
+            for member in line.as_bytes().split(|&byte| byte == b',') {
+                let Some((name, weight)) = member_of(member) else { continue };
+                if name.eq_ignore_ascii_case(b"identity") {
+                    identity.get_or_insert(weight);
+                } else if name == b"*" {
+                    any.get_or_insert(weight);
+                } else if let Some(coding) = Coding::named(name) {
+                    named[coding.index()].get_or_insert(weight);
+                }
+            }
+        }
+        Self {
+            codings: named.map(|weight| weight.or(any).unwrap_or(0)),
+            // `*` names identity too, but a client that sends `*` alone does not ask for it.
+            identity: identity.or(any.filter(|weight| *weight == 0)),
+        }
+    }
+
+    /// The coding to send: of the heaviest, the first in the server's order. `None` for identity,
+    /// which wins only where the client says that it prefers it.
+    pub(super) fn choose(&self, order: &[Coding]) -> Option<Coding> {
+        let weight = |coding: &Coding| self.codings[coding.index()];
+        // Of several maxima, `max_by_key` gives the last.
+        let best = order.iter().rev().copied().max_by_key(weight)?;
+        let weight = weight(&best);
+        (weight > 0 && weight >= self.identity.unwrap_or(0)).then_some(best)
+    }
+
+    /// Whether the client says that it does not take an answer without a coding.
+    pub(super) fn refuses_identity(&self) -> bool {
+        self.identity == Some(0)
+    }
+}
+
+/// A coding's name and weight, or `None` if the member is malformed.
+fn member_of(member: &[u8]) -> Option<(&[u8], Weight)> {
+    let mut parts = member.split(|&byte| byte == b';');
+    let name = parts.next()?.trim_ascii();
+    let weight = match parts.next() {
+        None => 1000,
+        Some(parameter) => match parameter.trim_ascii() {
+            [b'q' | b'Q', b'=', value @ ..] => weight_of(value)?,
+            _ => return None,
+        },
+    };
+    (!name.is_empty() && parts.next().is_none()).then_some((name, weight))
+}
+
+/// `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
+fn weight_of(value: &[u8]) -> Option<Weight> {
+    let (whole, digits) = match value {
+        [whole] | [whole, b'.'] => (whole, &[][..]),
+        [whole, b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
+        _ => return None,
+    };
+    let mut weight = match whole {
+        b'0' => 0,
+        b'1' => 1,
+        _ => return None,
+    };
+    for at in 0..3 {
+        let digit = digits.get(at).copied().unwrap_or(b'0');
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        weight = weight * 10 + Weight::from(digit - b'0');
+    }
+    (weight <= 1000).then_some(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepted(lines: &[&str]) -> Accepted {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).unwrap());
+        }
+        Accepted::of(&headers)
+    }
+
+    #[test]
+    fn the_heaviest_coding_is_chosen_and_ties_go_to_the_server() {
+        const GZIP: Option<Coding> = Some(Coding::Gzip);
+        const DEFLATE: Option<Coding> = Some(Coding::Deflate);
+        // RFC 9110 §12.5.3, and §12.4.2 for the weights.
+        let table: &[(&[&str], Option<Coding>)] = &[
+            (&[], None),
+            (&[""], None),
+            (&["gzip"], GZIP),
+            (&["x-gzip"], GZIP),
+            (&["GZip"], GZIP),
+            (&["deflate, gzip"], GZIP),
+            (&["deflate", "gzip;q=0.5"], DEFLATE),
+            (&["gzip;q=0.8, deflate;q=0.801"], DEFLATE),
+            (&["gzip;q=1.000, deflate;q=0.999"], GZIP),
+            (&["\tgzip ; q=0.5 ,deflate; Q=0.4"], GZIP),
+            (&["gzip;q=0"], None),
+            (&["gzip;q=0.000, deflate"], DEFLATE),
+            (&["*"], GZIP),
+            (&["*;q=0.1"], GZIP),
+            (&["gzip;q=0, *"], DEFLATE),
+            (&["*;q=0"], None),
+            (&["*;q=0, deflate"], DEFLATE),
+            (&["br, zstd, compress"], None),
+            (&["identity"], None),
+            (&["identity, gzip"], GZIP),
+            (&["identity;q=1, gzip;q=0.5"], None),
+            (&["identity;q=0.5, gzip;q=0.8"], GZIP),
+            (&["identity;q=0, gzip;q=0.1"], GZIP),
+            // What is malformed is left out, and the first of two equal names counts.
+            (&["gzip;q=2, deflate"], DEFLATE),
+            (&["gzip;q=0.1234, deflate"], DEFLATE),
+            (&["gzip;q=-1, deflate"], DEFLATE),
+            (&["gzip;q=, deflate"], DEFLATE),
+            (&["gzip;q=1.001, deflate"], DEFLATE),
+            (&["gzip;level=9, deflate"], DEFLATE),
+            (&["gzip;q=1;q=1, deflate"], DEFLATE),
+            (&["gzip deflate, deflate"], DEFLATE),
+            (&[",, ,gzip,"], GZIP),
+            (&["gzip;q=0, gzip"], None),
+            (&["gzip;q=1."], GZIP),
+        ];
+        for (lines, expected) in table {
+            let order = [Coding::Gzip, Coding::Deflate];
+            assert_eq!(accepted(lines).choose(&order), *expected, "{lines:?}");
+        }
+        assert_eq!(accepted(&["gzip, deflate"]).choose(&[Coding::Deflate, Coding::Gzip]), DEFLATE);
+        assert_eq!(accepted(&["gzip, deflate"]).choose(&[]), None);
+    }
+
+    #[test]
+    fn identity_is_refused_by_name_or_by_a_star() {
+        for (line, refused) in [
+            ("gzip", false),
+            ("gzip, identity;q=0", true),
+            ("gzip, *;q=0", true),
+            ("identity;q=0.1, *;q=0", false),
+            ("*", false),
+        ] {
+            assert_eq!(accepted(&[line]).refuses_identity(), refused, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic_or_choose_what_was_not_named(
+            line in prop::collection::vec(any::<u8>(), 0..60),
+            likely in "(gzip|deflate|identity|\\*|br)?[ ;q=.0-9,a-z*]{0,20}",
+        ) {
+            for line in [&line[..], likely.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(line) else { continue };
+                let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+                let chosen = Accepted::of(&headers).choose(&[Coding::Gzip, Coding::Deflate]);
+                let named = String::from_utf8_lossy(line).to_ascii_lowercase();
+                if let Some(chosen) = chosen {
+                    prop_assert!(named.contains(chosen.as_str()) || named.contains('*'));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+use compression_codecs::EncodeV2;
+use compression_codecs::brotli::BrotliEncoder;
+use compression_codecs::brotli::params::EncoderParams;
+use compression_codecs::core::Level;
+use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
+
+use super::codec::{Codec, Failed, Op};
+
+/// RFC 7932. The encoder cannot be reset, so that it is made anew each time.
+pub(super) struct Brotli(BrotliEncoder);
+
+impl Brotli {
+    pub(super) fn new(level: u32) -> Self {
+        let level = Level::Precise(i32::try_from(level).unwrap_or(i32::MAX));
+        let params = EncoderParams::default().quality(level).window_size(WINDOW_BITS);
+        Self(BrotliEncoder::new(params))
+    }
+}
+
+impl Codec for Brotli {
+    fn reset(&mut self) -> bool {
+        false
+    }
+
+    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+        let start = output.len();
+        output.resize(output.capacity(), 0);
+        let mut taken = PartialBuffer::new(*input);
+        let mut written = WriteBuffer::new_initialized(&mut output[start..]);
+        let done = match op {
+            Op::Process => {
+                self.0.encode(&mut taken, &mut written).map(|()| taken.unwritten().is_empty())
+            }
+            Op::Flush => self.0.flush(&mut written),
+            Op::Finish => self.0.finish(&mut written),
+        };
+        let written = written.written_len();
+        output.truncate(start + written);
+        *input = &input[taken.written().len()..];
+        done.map_err(|_| Failed)
+    }
+}
+
+/// 512 KiB: below 2^17 the encoder allocates far more and is far slower from quality 5 on.
+const WINDOW_BITS: i32 = 19;

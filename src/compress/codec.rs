@@ -1,0 +1,152 @@
+use std::error::Error;
+use std::fmt;
+
+use super::deflate::{Gzip, Zlib};
+use super::policy::Coding;
+
+/// The state of one compression, which can be used again after a reset.
+pub(super) trait Codec: Send + Sync {
+    /// Makes it as good as new. False if it cannot be used again.
+    fn reset(&mut self) -> bool;
+
+    /// Asks for so many bytes that mean nothing, before anything else. Does nothing where the
+    /// format has no place for them.
+    fn pad(&mut self, _padding: u8) {}
+
+    /// Takes from `input`, and appends to `output` what its spare capacity holds. True when `op`
+    /// is done: all of the input taken, or all of it flushed, or the stream ended.
+    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed>;
+}
+
+/// What a codec is to do with the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Take it; what comes out, comes out.
+    Process,
+    /// Give out enough for the other side to decode all of it.
+    Flush,
+    /// End the stream.
+    Finish,
+}
+
+/// A codec failed, which takes a failing allocator.
+#[derive(Debug)]
+pub(super) struct Failed;
+
+pub(super) fn new(coding: Coding, level: u32) -> Result<Box<dyn Codec>, Failed> {
+    Ok(match coding {
+        Coding::Gzip => Box::new(Gzip::new(level)),
+        Coding::Deflate => Box::new(Zlib::new(level)),
+        #[cfg(feature = "compress-br")]
+        Coding::Brotli => Box::new(super::brotli::Brotli::new(level)),
+        #[cfg(feature = "compress-zstd")]
+        Coding::Zstd => Box::new(super::zstd::Zstd::new(level)?),
+    })
+}
+
+impl fmt::Debug for dyn Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("compression failed")
+    }
+}
+
+impl Error for Failed {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODINGS: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+    /// Encodes the pieces, each flushed or not, into buffers of `room` bytes.
+    fn encode(codec: &mut dyn Codec, pieces: &[(Vec<u8>, bool)], room: usize) -> Vec<u8> {
+        let mut whole = Vec::new();
+        let mut run = |mut input: &[u8], op| {
+            loop {
+                let mut output = Vec::with_capacity(room);
+                let done = codec.encode(&mut input, &mut output, op).unwrap();
+                whole.append(&mut output);
+                if done {
+                    assert!(input.is_empty());
+                    return;
+                }
+            }
+        };
+        for (piece, flush) in pieces {
+            run(piece, Op::Process);
+            if *flush {
+                run(&[], Op::Flush);
+            }
+        }
+        run(&[], Op::Finish);
+        whole
+    }
+
+    fn decode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        let read = match coding {
+            Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut decoded),
+            Coding::Deflate => flate2::read::ZlibDecoder::new(bytes).read_to_end(&mut decoded),
+            #[cfg(any(feature = "compress-br", feature = "compress-zstd"))]
+            other => panic!("no decoder for {other:?}"),
+        };
+        read.unwrap();
+        decoded
+    }
+
+    #[test]
+    fn padding_is_a_name_that_decoders_skip() {
+        let text = b"hello, hello, hello".to_vec();
+        let mut codec = new(Coding::Gzip, 6).unwrap();
+        let plain = encode(&mut *codec, &[(text.clone(), false)], 64);
+        assert!(codec.reset());
+        codec.pad(40);
+        let padded = encode(&mut *codec, &[(text.clone(), false)], 64);
+        assert_eq!(padded.len(), plain.len() + 41);
+        assert_eq!(decode(Coding::Gzip, &padded), text);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_fed_is_what_decodes_and_a_reset_codec_is_as_good_as_new(
+            pieces in prop::collection::vec((prop::collection::vec(0..4_u8, 0..3_000), any::<bool>()), 0..5),
+            abandoned in prop::collection::vec(any::<u8>(), 0..9_000),
+            flush in any::<bool>(),
+            room in 32..400_usize,
+            level in 0..=9_u32,
+        ) {
+            let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
+            for coding in CODINGS {
+                let mut codec = new(coding, level).unwrap();
+                let fresh = encode(&mut *codec, &pieces, room);
+                prop_assert_eq!(decode(coding, &fresh), text.clone());
+
+                if !codec.reset() {
+                    prop_assert_eq!(level, 9, "level 9 is not used again");
+                    continue;
+                }
+                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh.clone());
+
+                // Abandoned in the middle of a stream, as when a client leaves.
+                prop_assert!(codec.reset());
+                let mut output = Vec::with_capacity(32_000);
+                codec.encode(&mut &abandoned[..], &mut output, Op::Process).unwrap();
+                if flush {
+                    codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
+                }
+                prop_assert!(codec.reset());
+                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderName, request, response};
+use metrics::Recorder;
+use tower::Layer;
+
+use super::media::MediaTypes;
+use super::policy::{Coding, InvalidLevel, Rules};
+use super::service::Compress;
+use super::tally::Counters;
+use crate::meter::Meter;
+
+/// Compresses responses; see the [module](crate::compress).
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until a service is stacked under it"]
+pub struct CompressLayer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    pub(super) rules: Rules,
+    pub(super) when: Option<Arc<When>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+pub(super) type When = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
+
+impl CompressLayer {
+    /// gzip (or deflate) at level 6, for bodies from 1,024 bytes on whose media type is worth it,
+    /// unless the request has a field `x-no-compression`.
+    pub fn new() -> Self {
+        Self { shared: Arc::default() }
+    }
+
+    /// The codings to send, the first one preferred where a client likes several equally. gzip and
+    /// deflate by default; the features `compress-br` and `compress-zstd` make the others
+    /// available, and this turns them on.
+    pub fn codings(self, codings: impl IntoIterator<Item = Coding>) -> Self {
+        let order = codings.into_iter().collect();
+        self.edit(|shared| shared.rules.order = order)
+    }
+
+    /// The level of a coding: 6 for gzip and deflate, 4 for br and 3 for zstd by default.
+    ///
+    /// # Errors
+    ///
+    /// If the coding has no such level.
+    pub fn level(self, coding: Coding, level: u32) -> Result<Self, InvalidLevel> {
+        let level = coding.check(level)?;
+        Ok(self.edit(|shared| shared.rules.levels[coding.index()] = level))
+    }
+
+    /// The least size in bytes of a body that is compressed, where its size is known. 1,024 by
+    /// default.
+    pub fn threshold(self, bytes: u64) -> Self {
+        self.edit(|shared| shared.rules.threshold = bytes)
+    }
+
+    /// Compresses this media type too: `type/subtype`, in any case.
+    pub fn media_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
+        let media_type = media_type.into();
+        self.edit(|shared| shared.rules.media_types.add(media_type))
+    }
+
+    /// Does not compress this media type: `type/subtype`, in any case.
+    pub fn without_media_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
+        let media_type = media_type.into();
+        self.edit(|shared| shared.rules.media_types.remove(media_type))
+    }
+
+    /// Chooses the media types in place of the table. The closure is given `type/subtype` as the
+    /// response spells it, without parameters.
+    pub fn media_types<F>(self, choose: F) -> Self
+    where
+        F: Fn(&str) -> bool + Send + Sync + 'static,
+    {
+        self.edit(|shared| shared.rules.media_types = MediaTypes::Chosen(Arc::new(choose)))
+    }
+
+    /// The request field, with any value, that turns compression off. `x-no-compression` by
+    /// default.
+    pub fn opt_out(self, name: HeaderName) -> Self {
+        self.edit(|shared| shared.rules.opt_out = name)
+    }
+
+    /// Compresses only where `when` says so, given the heads of request and response. For this the
+    /// head of each request is cloned.
+    pub fn when<F>(self, when: F) -> Self
+    where
+        F: Fn(&request::Parts, &response::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.edit(|shared| shared.when = Some(Arc::new(when)))
+    }
+
+    /// Counts bytes on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.edit(|shared| shared.counters = Arc::new(Counters::new(Meter::to(recorder))))
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
+        edit(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl Default for CompressLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for CompressLayer {
+    type Service = Compress<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Compress::new(inner, Arc::clone(&self.shared))
+    }
+}

@@ -1,0 +1,599 @@
+use std::error::Error;
+use std::fmt;
+
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, Entry, IF_NONE_MATCH, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::SizeHint;
+
+use super::accept::Accepted;
+use super::media::MediaTypes;
+
+/// A content coding (RFC 9110 §8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Coding {
+    /// `gzip`, which is `x-gzip` too. Levels 0 to 9.
+    Gzip,
+    /// `deflate`: deflated data in the zlib format. Levels 0 to 9.
+    Deflate,
+    /// `br`. Levels 0 to 11.
+    #[cfg(feature = "compress-br")]
+    Brotli,
+    /// `zstd`. Levels 1 to 22.
+    #[cfg(feature = "compress-zstd")]
+    Zstd,
+}
+
+/// What a handler says of its own response, as one of the response's extensions.
+///
+/// ```
+/// use http::Response;
+/// use tower_kit::compress::Hint;
+///
+/// let mut response = Response::new("already small");
+/// response.extensions_mut().insert(Hint::forbid());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    pub(super) wish: Option<bool>,
+    pub(super) padding: u8,
+}
+
+/// A level that the coding does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct InvalidLevel {
+    coding: Coding,
+    level: u32,
+}
+
+/// What the layer was told.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) threshold: u64,
+    pub(super) order: Vec<Coding>,
+    pub(super) levels: [u32; Coding::COUNT],
+    pub(super) media_types: MediaTypes,
+    pub(super) opt_out: HeaderName,
+}
+
+/// What matters of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    accepted: Accepted,
+    opted_out: bool,
+    head_only: bool,
+    connect: bool,
+    if_none_match: Vec<HeaderValue>,
+}
+
+/// What matters of a response beside its fields.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) hint: Hint,
+    pub(super) size: SizeHint,
+    /// What the user's own closure says.
+    pub(super) wanted: bool,
+}
+
+/// What becomes of a response. The fields are edited already, but for what tells the coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Leave,
+    Compress {
+        coding: Coding,
+        level: u32,
+        padding: u8,
+        /// The exact size, if it is small enough to be compressed at once.
+        whole: Option<usize>,
+    },
+}
+
+impl Coding {
+    /// One more than the greatest index.
+    pub(super) const COUNT: usize = 4;
+
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Gzip => 0,
+            Self::Deflate => 1,
+            #[cfg(feature = "compress-br")]
+            Self::Brotli => 2,
+            #[cfg(feature = "compress-zstd")]
+            Self::Zstd => 3,
+        }
+    }
+
+    /// The name that stands in `content-encoding`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+            #[cfg(feature = "compress-br")]
+            Self::Brotli => "br",
+            #[cfg(feature = "compress-zstd")]
+            Self::Zstd => "zstd",
+        }
+    }
+
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match () {
+            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
+            () if is("deflate") => Some(Self::Deflate),
+            #[cfg(feature = "compress-br")]
+            () if is("br") => Some(Self::Brotli),
+            #[cfg(feature = "compress-zstd")]
+            () if is("zstd") => Some(Self::Zstd),
+            () => None,
+        }
+    }
+
+    /// # Errors
+    ///
+    /// If the coding has no such level.
+    pub(super) fn check(self, level: u32) -> Result<u32, InvalidLevel> {
+        let levels = match self {
+            Self::Gzip | Self::Deflate => 0..=9,
+            #[cfg(feature = "compress-br")]
+            Self::Brotli => 0..=11,
+            #[cfg(feature = "compress-zstd")]
+            Self::Zstd => 1..=22,
+        };
+        levels.contains(&level).then_some(level).ok_or(InvalidLevel { coding: self, level })
+    }
+}
+
+impl Hint {
+    /// Compress this response whatever its media type and its size, if the client takes a coding
+    /// and HTTP allows it.
+    #[must_use]
+    pub const fn force() -> Self {
+        Self { wish: Some(true), padding: 0 }
+    }
+
+    /// Do not compress this response.
+    #[must_use]
+    pub const fn forbid() -> Self {
+        Self { wish: Some(false), padding: 0 }
+    }
+
+    /// Add 1 to `most` random bytes to this response where it is compressed, which only gzip has
+    /// a place for: with this, no other coding is chosen.
+    #[must_use]
+    pub const fn pad(self, most: u8) -> Self {
+        Self { padding: most, ..self }
+    }
+}
+
+impl Asked {
+    /// How large the body is that a GET would get.
+    pub(super) fn size(&self, headers: &HeaderMap, body: SizeHint) -> SizeHint {
+        if body.exact().is_some() && !self.head_only {
+            return body;
+        }
+        match headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()) {
+            Some(declared) => SizeHint::with_exact(declared),
+            None if self.head_only => SizeHint::new(),
+            None => body,
+        }
+    }
+}
+
+impl Rules {
+    pub(super) fn ask(&self, method: &Method, headers: &HeaderMap) -> Asked {
+        Asked {
+            accepted: Accepted::of(headers),
+            opted_out: headers.contains_key(&self.opt_out),
+            head_only: method == Method::HEAD,
+            connect: method == Method::CONNECT,
+            if_none_match: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+        }
+    }
+
+    /// Decides, and edits the fields that do not depend on how the compression goes.
+    pub(super) fn decide(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        headers: &mut HeaderMap,
+    ) -> Decision {
+        if answer.status == StatusCode::NOT_MODIFIED {
+            agree_with_what_was_sent(&asked.if_none_match, headers);
+            return Decision::Leave;
+        }
+        if !self.is_eligible(asked, answer, headers) {
+            return Decision::Leave;
+        }
+        add_vary(headers, &ACCEPT_ENCODING);
+        if asked.opted_out {
+            add_vary(headers, &self.opt_out);
+            return Decision::Leave;
+        }
+        let padding = answer.hint.padding;
+        let only_gzip = [Coding::Gzip];
+        let order = if padding > 0 { &only_gzip[..] } else { &self.order };
+        let Some(coding) = asked.accepted.choose(order) else { return Decision::Leave };
+        let small = answer.size.upper().is_some_and(|size| size < self.threshold);
+        let wanted = answer.hint.wish == Some(true) || asked.accepted.refuses_identity();
+        if small && !wanted {
+            return Decision::Leave;
+        }
+        if asked.head_only {
+            // What a GET would answer has another length and tag (RFC 9110 §8.6, §9.3.2).
+            headers.remove(CONTENT_LENGTH);
+            weaken_etag(headers);
+            return Decision::Leave;
+        }
+        let exact = answer.size.exact().filter(|size| *size <= WHOLE_MOST);
+        let whole = exact.and_then(|size| usize::try_from(size).ok());
+        Decision::Compress { coding, level: self.levels[coding.index()], padding, whole }
+    }
+
+    /// Whether some client could get this response compressed.
+    fn is_eligible(&self, asked: &Asked, answer: &Answer, headers: &HeaderMap) -> bool {
+        let status = answer.status;
+        let bodiless = status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::RESET_CONTENT
+            || asked.connect && status.is_success()
+            // The length of a HEAD's answer is that of a GET's, not of its own body.
+            || !asked.head_only && answer.size.exact() == Some(0);
+        if bodiless || status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE)
+        {
+            return false;
+        }
+        if is_encoded(headers) || forbids_transforming(headers) {
+            return false;
+        }
+        match answer.hint.wish {
+            Some(wish) => wish,
+            None => {
+                answer.wanted
+                    && headers
+                        .get(CONTENT_TYPE)
+                        .is_some_and(|value| self.media_types.include(value.as_bytes()))
+            }
+        }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            threshold: DEFAULT_THRESHOLD,
+            order: vec![Coding::Gzip, Coding::Deflate],
+            levels: DEFAULT_LEVELS,
+            media_types: MediaTypes::default(),
+            opt_out: DEFAULT_OPT_OUT,
+        }
+    }
+}
+
+impl fmt::Display for InvalidLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has no level {}", self.coding.as_str(), self.level)
+    }
+}
+
+impl Error for InvalidLevel {}
+
+/// Edits the head of a response whose body is compressed, to so many bytes if that is known.
+pub(super) fn mark(headers: &mut HeaderMap, coding: Coding, length: Option<usize>) {
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+    match length {
+        Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        None => headers.remove(CONTENT_LENGTH),
+    };
+    // Ranges and digests are of the bytes before the coding (RFC 9110 §14.3, RFC 9530 §2, §3).
+    for stale in [ACCEPT_RANGES, CONTENT_DIGEST, REPR_DIGEST, DIGEST, CONTENT_MD5] {
+        headers.remove(stale);
+    }
+    weaken_etag(headers);
+}
+
+/// Adds a field's name to `vary` unless it is there, or `*` is.
+fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
+    let varies = |line: &HeaderValue| {
+        line.as_bytes()
+            .split(|&byte| byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes()))
+    };
+    if !headers.get_all(VARY).iter().any(varies) {
+        headers.append(VARY, HeaderValue::from(name.clone()));
+    }
+}
+
+/// The bytes are others than those that the tag is of (RFC 9110 §8.8.1), but the same in meaning.
+fn weaken_etag(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut etag) = headers.entry(ETAG) {
+        if let Some(weak) = weak(etag.get()) {
+            etag.insert(weak);
+        }
+    }
+}
+
+/// The weak form of a strong tag.
+fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
+    let strong = etag.as_bytes();
+    if !strong.starts_with(b"\"") {
+        return None;
+    }
+    HeaderValue::from_bytes(&[b"W/", strong].concat()).ok()
+}
+
+/// A 304 freshens what a client has only if its tag is the same in strength (RFC 9111 §4.3.4). So
+/// where the client asked with the weak tag that it got with the compressed answer, that is the
+/// tag to send.
+fn agree_with_what_was_sent(if_none_match: &[HeaderValue], headers: &mut HeaderMap) {
+    let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
+    let asked = if_none_match.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    if asked.map(<[u8]>::trim_ascii).any(|tag| tag == weak.as_bytes()) {
+        headers.insert(ETAG, weak);
+        add_vary(headers, &ACCEPT_ENCODING);
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_ENCODING).iter();
+    lines.any(|line| !line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// RFC 9111 §5.2.2.6.
+fn forbids_transforming(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
+}
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const DIGEST: HeaderName = HeaderName::from_static("digest");
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Up to this size a body is compressed in one go: a millisecond or two of work.
+pub(super) const WHOLE_MOST: u64 = 128 * 1024;
+
+const DEFAULT_THRESHOLD: u64 = 1024;
+const DEFAULT_LEVELS: [u32; Coding::COUNT] = [6, 6, 4, 3];
+const DEFAULT_OPT_OUT: HeaderName = HeaderName::from_static("x-no-compression");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    fn map(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    /// Decides over a request of these fields and a response of this status and these fields,
+    /// whose body is of 2,000 bytes.
+    fn decide(
+        method: &Method,
+        request: Fields<'_>,
+        status: u16,
+        response: Fields<'_>,
+    ) -> (Decision, HeaderMap) {
+        let rules = Rules::default();
+        let mut headers = map(response);
+        let asked = rules.ask(method, &map(request));
+        let body =
+            if asked.head_only { SizeHint::with_exact(0) } else { SizeHint::with_exact(2_000) };
+        let answer = Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            hint: Hint::default(),
+            size: asked.size(&headers, body),
+            wanted: true,
+        };
+        (rules.decide(&asked, &answer, &mut headers), headers)
+    }
+
+    fn compressed(decision: Decision) -> bool {
+        matches!(decision, Decision::Compress { .. })
+    }
+
+    const GZIP: Fields<'_> = &[("accept-encoding", "gzip")];
+    const HTML: (&str, &str) = ("content-type", "text/html");
+
+    #[test]
+    fn only_what_gains_is_compressed() {
+        // Status, response fields, whether it is compressed, and whether it has a `vary`.
+        let table: &[(u16, Fields<'_>, bool, bool)] = &[
+            (200, &[HTML], true, true),
+            (404, &[HTML], true, true),
+            (500, &[("content-type", "Application/Problem+JSON; charset=utf-8")], true, true),
+            (200, &[], false, false),
+            (200, &[("content-type", "image/png")], false, false),
+            (200, &[("content-type", "Image/PNG")], false, false),
+            (200, &[("content-type", "video/mp4")], false, false),
+            (200, &[("content-type", "application/zip")], false, false),
+            (200, &[("content-type", "application/grpc")], false, false),
+            (200, &[("content-type", "application/grpc+json")], false, false),
+            (200, &[("content-type", "image/svg+xml")], true, true),
+            (200, &[("content-type", "text/event-stream")], true, true),
+            (200, &[("content-type", "font/woff2")], false, false),
+            (200, &[("content-type", "text")], false, false),
+            (101, &[HTML], false, false),
+            (204, &[HTML], false, false),
+            (205, &[HTML], false, false),
+            (206, &[HTML], false, false),
+            (304, &[HTML], false, false),
+            (416, &[HTML, ("content-range", "bytes */9")], false, false),
+            (200, &[HTML, ("content-encoding", "br")], false, false),
+            (200, &[HTML, ("content-encoding", "identity")], true, true),
+            (200, &[HTML, ("cache-control", "public, No-Transform")], false, false),
+            (
+                200,
+                &[HTML, ("cache-control", "public"), ("cache-control", "no-transform")],
+                false,
+                false,
+            ),
+            (200, &[HTML, ("cache-control", "x=\"no-transformer\"")], true, true),
+        ];
+        for (status, fields, expected, vary) in table {
+            let (decision, headers) = decide(&Method::GET, GZIP, *status, fields);
+            assert_eq!(compressed(decision), *expected, "{status} {fields:?}");
+            assert_eq!(headers.contains_key(VARY), *vary, "{status} {fields:?}");
+        }
+        assert!(!compressed(decide(&Method::CONNECT, GZIP, 200, &[HTML]).0));
+    }
+
+    #[test]
+    fn what_could_have_been_compressed_varies() {
+        for (request, vary) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&[("accept-encoding", "br")], &["accept-encoding"]),
+            (
+                &[("accept-encoding", "gzip"), ("x-no-compression", "")],
+                &["accept-encoding", "x-no-compression"],
+            ),
+        ] {
+            let (decision, headers) = decide(&Method::GET, request, 200, &[HTML]);
+            assert_eq!(decision, Decision::Leave);
+            assert!(headers.get_all(VARY).iter().eq(vary), "{request:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn vary_names_a_field_once() {
+        for (before, after) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&["origin"], &["origin", "accept-encoding"]),
+            (&["origin, Accept-Encoding"], &["origin, Accept-Encoding"]),
+            (&["*"], &["*"]),
+            (&["accept-encodings"], &["accept-encodings", "accept-encoding"]),
+        ] {
+            let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
+            let mut headers = map(&fields);
+            add_vary(&mut headers, &ACCEPT_ENCODING);
+            assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_size_under_the_threshold_is_left() {
+        let rules = Rules::default();
+        let decide = |accept: &str, hint: Hint, size: SizeHint| {
+            let asked = rules.ask(&Method::GET, &map(&[("accept-encoding", accept)]));
+            let answer = Answer { status: StatusCode::OK, hint, size, wanted: true };
+            rules.decide(&asked, &answer, &mut map(&[HTML]))
+        };
+        let whole = |decision| match decision {
+            Decision::Compress { whole, .. } => Some(whole),
+            Decision::Leave => None,
+        };
+        let exact = SizeHint::with_exact;
+        let none = Hint::default();
+        assert_eq!(whole(decide("gzip", none, exact(0))), None);
+        assert_eq!(whole(decide("gzip", none, exact(1_023))), None);
+        assert_eq!(whole(decide("gzip", none, exact(1_024))), Some(Some(1_024)));
+        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST))), Some(Some(131_072)));
+        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST + 1))), Some(None));
+        assert_eq!(whole(decide("gzip", none, SizeHint::new())), Some(None));
+        assert_eq!(whole(decide("gzip", Hint::force(), exact(9))), Some(Some(9)));
+        assert_eq!(whole(decide("gzip", Hint::force(), exact(0))), None);
+        assert_eq!(whole(decide("gzip, identity;q=0", none, exact(9))), Some(Some(9)));
+        assert_eq!(whole(decide("gzip", Hint::forbid(), exact(9_999))), None);
+        assert_eq!(whole(decide("deflate", Hint::force().pad(9), exact(9_999))), None);
+    }
+
+    #[test]
+    fn the_head_speaks_of_the_compressed_bytes() {
+        let fields: Fields<'_> = &[
+            ("etag", "\"v1\""),
+            ("content-length", "2000"),
+            ("accept-ranges", "bytes"),
+            ("content-digest", "sha-256=:AA==:"),
+            ("repr-digest", "sha-256=:AA==:"),
+            ("content-encoding", "identity"),
+        ];
+        let mut headers = map(fields);
+        mark(&mut headers, Coding::Gzip, Some(7));
+        let expected: Fields<'_> =
+            &[("etag", "W/\"v1\""), ("content-length", "7"), ("content-encoding", "gzip")];
+        assert_eq!(headers, map(expected));
+        mark(&mut headers, Coding::Gzip, None);
+        assert_eq!(headers, map(&[expected[0], expected[2]]), "a weak tag stays as it is");
+    }
+
+    #[test]
+    fn a_head_says_what_a_get_would() {
+        let fields: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "2000")];
+        let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
+        assert_eq!(decision, Decision::Leave);
+        assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), ("vary", "accept-encoding")]));
+        let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
+        let (_, headers) = decide(&Method::HEAD, GZIP, 200, small);
+        assert_eq!(headers["content-length"], "20");
+        assert_eq!(headers["etag"], "\"v1\"");
+    }
+
+    #[test]
+    fn a_304_names_the_tag_that_the_client_has() {
+        for (if_none_match, etag, expected) in [
+            ("W/\"v1\"", "\"v1\"", "W/\"v1\""),
+            ("\"v0\", W/\"v1\"", "\"v1\"", "W/\"v1\""),
+            ("\"v1\"", "\"v1\"", "\"v1\""),
+            ("W/\"v1\"", "W/\"v1\"", "W/\"v1\""),
+            ("*", "\"v1\"", "\"v1\""),
+            ("W/\"v2\"", "\"v1\"", "\"v1\""),
+        ] {
+            let request = [GZIP[0], ("if-none-match", if_none_match)];
+            let (decision, headers) = decide(&Method::GET, &request, 304, &[("etag", etag)]);
+            assert_eq!(decision, Decision::Leave);
+            assert_eq!(headers["etag"], expected, "{if_none_match} {etag}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_one_that_the_coding_has() {
+        assert!(Coding::Gzip.check(9).is_ok());
+        let error = Coding::Gzip.check(10).unwrap_err();
+        assert_eq!(error.to_string(), "gzip has no level 10");
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(
+            fields in prop::collection::vec((0..8_usize, prop::collection::vec(any::<u8>(), 0..30)), 0..8),
+            status in 100..600_u16,
+        ) {
+            let names = [
+                ETAG, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL,
+                IF_NONE_MATCH, ACCEPT_ENCODING,
+            ];
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(names[name].clone(), value);
+                }
+            }
+            let rules = Rules::default();
+            let asked = rules.ask(&Method::GET, &headers);
+            let answer = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                hint: Hint::force(),
+                size: asked.size(&headers, SizeHint::new()),
+                wanted: true,
+            };
+            let before = headers.get_all(VARY).iter().count();
+            rules.decide(&asked, &answer, &mut headers);
+            mark(&mut headers, Coding::Gzip, None);
+            prop_assert!(headers.get_all(VARY).iter().count() <= before + 2);
+        }
+    }
+}

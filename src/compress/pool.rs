@@ -1,0 +1,110 @@
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+
+use bytes::Bytes;
+
+use super::codec::{self, Codec, Failed, Op};
+use super::policy::Coding;
+
+/// A codec that goes back to its thread's pool when it is dropped.
+///
+/// A deflate state is a quarter of a megabyte: making one costs more than compressing a small
+/// body. A pool per thread needs no lock, and a codec that moves to another thread joins the pool
+/// there.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    key: Key,
+    codec: Option<Box<dyn Codec>>,
+}
+
+type Key = (Coding, u32);
+
+thread_local! {
+    static POOL: RefCell<Vec<(Key, Box<dyn Codec>)>> = const { RefCell::new(Vec::new()) };
+    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Pooled {
+    pub(super) fn take(coding: Coding, level: u32, padding: u8) -> Result<Self, Failed> {
+        let key = (coding, level);
+        let pooled = POOL.try_with(|pool| {
+            let mut pool = pool.try_borrow_mut().ok()?;
+            let at = pool.iter().position(|(at, _)| *at == key)?;
+            Some(pool.swap_remove(at).1)
+        });
+        let mut codec = match pooled.ok().flatten() {
+            Some(codec) => codec,
+            None => codec::new(coding, level)?,
+        };
+        if padding > 0 {
+            codec.pad(padding);
+        }
+        Ok(Self { key, codec: Some(codec) })
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, Failed> {
+        self.codec.as_mut().ok_or(Failed)?.encode(input, output, op)
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // A codec that panicked may be in any state.
+        let Some(mut codec) = self.codec.take().filter(|_| !thread::panicking()) else { return };
+        let put_back = |pool: &RefCell<Vec<(Key, Box<dyn Codec>)>>| {
+            let Ok(mut pool) = pool.try_borrow_mut() else { return };
+            let kept = pool.iter().filter(|(at, _)| *at == self.key).count();
+            if kept < KEPT && codec.reset() {
+                pool.push((self.key, codec));
+            }
+        };
+        // Fails while the thread ends: then there is no pool any more.
+        let _ = POOL.try_with(put_back);
+    }
+}
+
+/// Compresses a body of `size` bytes. `None` if it does not become smaller.
+pub(super) fn compress_whole<'a>(
+    codec: &mut Pooled,
+    chunks: impl Iterator<Item = &'a [u8]>,
+    size: usize,
+) -> Result<Option<Bytes>, Failed> {
+    // The thread's buffer, since how much comes out is only known afterwards.
+    let mut output = OUTPUT.try_with(Cell::take).unwrap_or_default();
+    output.clear();
+    output.reserve(size);
+    let done = encode_whole(codec, chunks, &mut output)?;
+    let smaller = done && output.len() < size;
+    let bytes = smaller.then(|| Bytes::copy_from_slice(&output));
+    let _ = OUTPUT.try_with(|cell| cell.set(output));
+    Ok(bytes)
+}
+
+/// False if the output is full before the end.
+fn encode_whole<'a>(
+    codec: &mut Pooled,
+    chunks: impl Iterator<Item = &'a [u8]>,
+    output: &mut Vec<u8>,
+) -> Result<bool, Failed> {
+    for mut chunk in chunks {
+        if !codec.encode(&mut chunk, output, Op::Process)? {
+            return Ok(false);
+        }
+    }
+    codec.encode(&mut &[][..], output, Op::Finish)
+}
+
+/// 1 to `most`, not to be guessed: std seeds its hashers from the system's random numbers.
+pub(super) fn random_up_to(most: u8) -> u8 {
+    let number = RandomState::new().hash_one(()) % u64::from(most.max(1));
+    u8::try_from(number + 1).unwrap_or(most)
+}
+
+/// How many codecs of a coding and level a thread keeps.
+const KEPT: usize = 2;
