@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-use super::policy::Coding;
+use super::coding::Coding;
 
 /// What a client accepts, as weights in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 use std::error::Error;
 use std::fmt;
 
+use super::coding::Coding;
 use super::deflate::{Gzip, Zlib};
-use super::policy::Coding;
 
 /// The state of one compression, which can be used again after a reset.
 pub(super) trait Codec: Send + Sync {

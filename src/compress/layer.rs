@@ -6,8 +6,9 @@ use http::{HeaderName, request, response};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::coding::{Coding, InvalidLevel};
 use super::media::MediaTypes;
-use super::policy::{Coding, InvalidLevel, Rules};
+use super::policy::Rules;
 use super::service::Compress;
 use super::tally::Counters;
 use crate::meter::Meter;

@@ -121,6 +121,7 @@ mod body;
 #[cfg(feature = "compress-br")]
 mod brotli;
 mod codec;
+mod coding;
 mod deflate;
 mod layer;
 mod media;
@@ -132,6 +133,7 @@ mod tally;
 mod zstd;
 
 pub use body::ResponseBody;
+pub use coding::{Coding, InvalidLevel};
 pub use layer::CompressLayer;
-pub use policy::{Coding, Hint, InvalidLevel};
+pub use policy::Hint;
 pub use service::{Compress, Squeeze};

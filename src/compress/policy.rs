@@ -1,6 +1,3 @@
-use std::error::Error;
-use std::fmt;
-
 use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_TYPE, ETAG, Entry, IF_NONE_MATCH, VARY,
@@ -9,23 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
 use super::accept::Accepted;
+use super::coding::Coding;
 use super::media::MediaTypes;
-
-/// A content coding (RFC 9110 §8.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Coding {
-    /// `gzip`, which is `x-gzip` too. Levels 0 to 9.
-    Gzip,
-    /// `deflate`: deflated data in the zlib format. Levels 0 to 9.
-    Deflate,
-    /// `br`. Levels 0 to 11.
-    #[cfg(feature = "compress-br")]
-    Brotli,
-    /// `zstd`. Levels 1 to 22.
-    #[cfg(feature = "compress-zstd")]
-    Zstd,
-}
 
 /// What a handler says of its own response, as one of the response's extensions.
 ///
@@ -40,13 +22,6 @@ pub enum Coding {
 pub struct Hint {
     pub(super) wish: Option<bool>,
     pub(super) padding: u8,
-}
-
-/// A level that the coding does not have.
-#[derive(Clone, Copy, Debug)]
-pub struct InvalidLevel {
-    coding: Coding,
-    level: u32,
 }
 
 /// What the layer was told.
@@ -90,62 +65,6 @@ pub(super) enum Decision {
         /// The exact size, if it is small enough to be compressed at once.
         whole: Option<usize>,
     },
-}
-
-impl Coding {
-    /// One more than the greatest index.
-    pub(super) const COUNT: usize = 4;
-
-    pub(super) const fn index(self) -> usize {
-        match self {
-            Self::Gzip => 0,
-            Self::Deflate => 1,
-            #[cfg(feature = "compress-br")]
-            Self::Brotli => 2,
-            #[cfg(feature = "compress-zstd")]
-            Self::Zstd => 3,
-        }
-    }
-
-    /// The name that stands in `content-encoding`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            #[cfg(feature = "compress-br")]
-            Self::Brotli => "br",
-            #[cfg(feature = "compress-zstd")]
-            Self::Zstd => "zstd",
-        }
-    }
-
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        match () {
-            () if is("gzip") || is("x-gzip") => Some(Self::Gzip),
-            () if is("deflate") => Some(Self::Deflate),
-            #[cfg(feature = "compress-br")]
-            () if is("br") => Some(Self::Brotli),
-            #[cfg(feature = "compress-zstd")]
-            () if is("zstd") => Some(Self::Zstd),
-            () => None,
-        }
-    }
-
-    /// # Errors
-    ///
-    /// If the coding has no such level.
-    pub(super) fn check(self, level: u32) -> Result<u32, InvalidLevel> {
-        let levels = match self {
-            Self::Gzip | Self::Deflate => 0..=9,
-            #[cfg(feature = "compress-br")]
-            Self::Brotli => 0..=11,
-            #[cfg(feature = "compress-zstd")]
-            Self::Zstd => 1..=22,
-        };
-        levels.contains(&level).then_some(level).ok_or(InvalidLevel { coding: self, level })
-    }
 }
 
 impl Hint {
@@ -273,14 +192,6 @@ impl Default for Rules {
         }
     }
 }
-
-impl fmt::Display for InvalidLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} has no level {}", self.coding.as_str(), self.level)
-    }
-}
-
-impl Error for InvalidLevel {}
 
 /// Edits the head of a response whose body is compressed, to so many bytes if that is known.
 pub(super) fn mark(headers: &mut HeaderMap, coding: Coding, length: Option<usize>) {
@@ -557,13 +468,6 @@ mod tests {
             assert_eq!(decision, Decision::Leave);
             assert_eq!(headers["etag"], expected, "{if_none_match} {etag}");
         }
-    }
-
-    #[test]
-    fn a_level_is_one_that_the_coding_has() {
-        assert!(Coding::Gzip.check(9).is_ok());
-        let error = Coding::Gzip.check(10).unwrap_err();
-        assert_eq!(error.to_string(), "gzip has no level 10");
     }
 
     proptest! {

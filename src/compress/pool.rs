@@ -5,7 +5,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::codec::{self, Codec, Failed, Op};
-use super::policy::Coding;
+use super::coding::Coding;
 
 /// A codec that goes back to its thread's pool when it is dropped.
 ///

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use metrics::{Counter, Key, Label, Recorder, Unit};
 
-use super::policy::Coding;
+use super::coding::Coding;
 use crate::fresh::Fresh;
 use crate::meter::{METADATA, Meter, Name};
 

@@ -10,7 +10,10 @@ const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 const EXTRAS: [(&str, &[&str]); 3] = [
     (
         "compress",
-        &["accept", "ahead", "brotli", "codec", "deflate", "media", "pool", "tally", "zstd"],
+        &[
+            "accept", "ahead", "brotli", "codec", "coding", "deflate", "media", "pool", "tally",
+            "zstd",
+        ],
     ),
     ("latency", &["grow", "names", "series", "watch"]),
     ("limit", &["media_type", "refusal"]),
