@@ -9,19 +9,20 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
-/// A handle (or several) and when it was registered.
+/// A handle, or several.
 #[derive(Debug)]
 pub(crate) struct Fresh<H>(ArcSwap<Stamped<H>>);
 
 #[derive(Debug)]
 pub(crate) struct Stamped<H> {
     pub(crate) handle: H,
-    at: Instant,
+    /// When it is to be registered again.
+    until: Instant,
 }
 
 impl<H> Fresh<H> {
     pub(crate) fn new(handle: H, now: Instant) -> Self {
-        Self(ArcSwap::from_pointee(Stamped { handle, at: now }))
+        Self(ArcSwap::from_pointee(Stamped { handle, until: now + REFRESH }))
     }
 
     /// The handle, registered anew if it is too old. Takes no lock, and allocates nothing while
@@ -29,10 +30,10 @@ impl<H> Fresh<H> {
     #[inline]
     pub(crate) fn get(&self, now: Instant, register: impl FnOnce() -> H) -> Guard<Arc<Stamped<H>>> {
         let current = self.0.load();
-        if now.saturating_duration_since(current.at) < REFRESH {
+        if now < current.until {
             return current;
         }
-        self.0.store(Arc::new(Stamped { handle: register(), at: now }));
+        self.0.store(Arc::new(Stamped { handle: register(), until: now + REFRESH }));
         self.0.load()
     }
 }

@@ -1,18 +1,19 @@
 //! Independent [`tower`] layers that turn any `hyper`-based service (hyper, axum, tonic, a
 //! reverse proxy) into a production one.
 //!
-//! Each layer is a module behind a cargo feature of the same name. It works alone, and it stacks
-//! with the others. No feature is on by default; `full` turns all of them on.
+//! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
+//! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on.
 //!
 //! | module | what it does | answers of its own |
 //! |---|---|---|
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
 //! | `security_headers` | the twelve security headers of helmet | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
+//! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |
 //!
 //! # Order
 //!
-//! From the outside in: `latency`, `security_headers`, `limit`, then the service. Latency stands
+//! From the outside in: `latency`, `security_headers`, `limit`, `compress`, then the service. Latency stands
 //! outermost, so that it measures what clients wait for and counts the answers that the other
 //! layers give. Authentication, CORS and traces stand outside of all but `latency`. Every layer
 //! is correct in any other order too.
@@ -25,12 +26,13 @@
 #![cfg_attr(feature = "full", doc = "```")]
 #![cfg_attr(not(feature = "full"), doc = "```ignore")]
 //! use axum::{Router, routing::get};
-//! use tower_kit::{KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+//! use tower_kit::{CompressLayer, KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 //!
 //! let app: Router = Router::new().route("/", get(|| async { "hello" })).layer((
 //!     LatencyLayer::new(),
 //!     SecurityHeadersLayer::new(),
 //!     LimitLayer::new().json(64 * KIB),
+//!     CompressLayer::new(),
 //! ));
 //! ```
 //!

@@ -13,6 +13,9 @@ pub(crate) trait HandOver<B, E> {
     /// The body that the room answers with.
     type Body;
 
+    /// The inner future begins to be polled, or has been. If it panics, it has not been.
+    fn polling(&mut self, _begins: bool) {}
+
     /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then
     /// polled on by whoever gets it.
     fn hand_over(
@@ -70,16 +73,13 @@ where
                 None => panic!("{POLLED_AGAIN}"),
             },
             StateProj::Later { inner, hand_over } => {
-                // On the stack while the inner future runs, so that a panic in there drops it
-                // during the unwinding, where it can tell a panic from a cancelled request.
-                let Some(on_stack) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
-                match inner.poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(on_stack.hand_over(answer, cx)),
-                    Poll::Pending => {
-                        *hand_over = Some(on_stack);
-                        Poll::Pending
-                    }
-                }
+                let Some(waiting) = hand_over else { panic!("{POLLED_AGAIN}") };
+                waiting.polling(true);
+                let polled = inner.poll(cx);
+                waiting.polling(false);
+                let Poll::Ready(answer) = polled else { return Poll::Pending };
+                let Some(hand_over) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
+                Poll::Ready(hand_over.hand_over(answer, cx))
             }
         }
     }

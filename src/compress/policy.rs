@@ -243,8 +243,11 @@ fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
 /// tag to send.
 fn agree_with_what_was_sent(if_none_match: &[HeaderValue], headers: &mut HeaderMap) {
     let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
-    let asked = if_none_match.iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    if asked.map(<[u8]>::trim_ascii).any(|tag| tag == weak.as_bytes()) {
+    // A tag may have commas in it, but no quotes: looking for all of it does not mistake one.
+    let names = |line: &HeaderValue| {
+        line.as_bytes().windows(weak.len()).any(|part| part == weak.as_bytes())
+    };
+    if if_none_match.iter().any(names) {
         headers.insert(ETAG, weak);
         add_vary(headers, &ACCEPT_ENCODING);
     }

@@ -36,11 +36,13 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        // On the stack meanwhile, so that it sees a panic of the inner body.
-        let watched = this.watched.take();
+        let Some(watched) = this.watched else { return this.inner.poll_frame(cx) };
+        watched.before_poll();
         let polled = this.inner.as_mut().poll_frame(cx);
-        if let Some(watched) = watched {
-            *this.watched = watched.after_poll(&polled, this.inner.is_end_stream());
+        if let Some(outcome) = watched.after_poll(&polled, this.inner.is_end_stream()) {
+            if let Some(watched) = this.watched.take() {
+                watched.end(outcome);
+            }
         }
         polled
     }

@@ -90,13 +90,13 @@ pub(super) const fn hash_u64(state: u64, number: u64) -> u64 {
 }
 
 pub(super) fn hash_str(text: &str) -> u64 {
-    let mut words = text.as_bytes().chunks_exact(8);
     let mut state = text.len() as u64;
-    for word in words.by_ref() {
-        let word = word.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        state = hash_u64(state, word);
+    let mut rest = text.as_bytes();
+    while let Some((word, others)) = rest.split_first_chunk::<8>() {
+        state = hash_u64(state, u64::from_le_bytes(*word));
+        rest = others;
     }
-    words.remainder().iter().fold(state, |state, byte| hash_u64(state, u64::from(*byte)))
+    rest.iter().fold(state, |state, byte| hash_u64(state, u64::from(*byte)))
 }
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

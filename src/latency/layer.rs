@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use http::request;
 use http::uri::Scheme;
+use http::{Extensions, HeaderMap, Method, Request, Uri, request};
 use http_body::SizeHint;
 use metrics::Recorder;
 use tower::Layer;
@@ -39,6 +39,15 @@ pub(super) struct Settings {
     templates: Vec<Cow<'static, str>>,
     skip: Option<Arc<Skip>>,
     meter: Meter,
+}
+
+/// What matters of a request.
+struct Seen<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+    length: &'a SizeHint,
 }
 
 type RouteOf = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
@@ -150,36 +159,56 @@ impl LatencyLayer {
 }
 
 impl Shared {
-    /// Starts to watch a request.
-    pub(super) fn watch(self: &Arc<Self>, head: &request::Parts, length: &SizeHint) -> Watch {
-        if self.settings.skip.as_ref().is_some_and(|skip| skip(head)) {
+    /// Starts to watch a request, for settings that [read heads](Settings::reads_heads).
+    pub(super) fn watch_head(self: &Arc<Self>, head: &request::Parts, length: &SizeHint) -> Watch {
+        let Settings { route, skip, .. } = &self.settings;
+        if skip.as_ref().is_some_and(|skip| skip(head)) {
             return Watch::skipped();
         }
+        let request::Parts { method, uri, headers, extensions, .. } = head;
+        let template = route.as_ref().and_then(|route| route(head));
+        self.start(&Seen { method, uri, headers, extensions, length }, template)
+    }
+
+    /// Starts to watch a request, for all other settings.
+    pub(super) fn watch<B>(self: &Arc<Self>, request: &Request<B>, length: &SizeHint) -> Watch {
+        let (method, uri) = (request.method(), request.uri());
+        let (headers, extensions) = (request.headers(), request.extensions());
+        self.start(&Seen { method, uri, headers, extensions, length }, None)
+    }
+
+    fn start(self: &Arc<Self>, seen: &Seen<'_>, template: Option<&str>) -> Watch {
+        let template = template
+            .or_else(|| seen.extensions.get().map(Route::as_str))
+            .or_else(|| policy::find_template(&self.settings.templates, seen.uri.path()));
+        let route =
+            template.map_or(RouteLabel::Unmatched, |template| self.registry.route(template));
         let series = Series {
-            method: KnownMethod::of(&head.method),
-            https: self.settings.is_https(head),
+            method: KnownMethod::of(seen.method),
+            https: self.settings.is_https(seen.uri),
             status: None,
             outcome: Outcome::Cancelled,
         };
-        let size = policy::declared_length(&head.headers, length);
-        Watch::start(Arc::clone(self), self.route(head), series, size)
-    }
-
-    fn route(&self, head: &request::Parts) -> RouteLabel {
-        let Settings { route, templates, .. } = &self.settings;
-        let template = route
-            .as_ref()
-            .and_then(|route| route(head))
-            .or_else(|| head.extensions.get().map(Route::as_str))
-            .or_else(|| policy::find_template(templates, head.uri.path()));
-        template.map_or(RouteLabel::Unmatched, |template| self.registry.route(template))
+        let size = || policy::declared_length(seen.headers, seen.length);
+        let size = self.settings.measures.sizes.then(size).flatten();
+        Watch::start(Arc::clone(self), route, series, size)
     }
 }
 
 impl Settings {
-    fn is_https(&self, head: &request::Parts) -> bool {
-        let scheme = head.uri.scheme();
-        self.names.has_scheme() && scheme.map_or(self.https, |scheme| *scheme == Scheme::HTTPS)
+    /// Whether the user's closures need a request's head in one piece: taking it off costs.
+    pub(super) fn reads_heads(&self) -> bool {
+        self.route.is_some() || self.skip.is_some()
+    }
+
+    /// Whether the clock is to be read at the response's head.
+    pub(super) fn times_first_byte(&self) -> bool {
+        self.measures.first_byte || self.until_first_byte
+    }
+
+    fn is_https(&self, uri: &Uri) -> bool {
+        let scheme = || uri.scheme().map_or(self.https, |scheme| *scheme == Scheme::HTTPS);
+        self.names.has_scheme() && scheme()
     }
 }
 

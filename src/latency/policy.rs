@@ -34,8 +34,8 @@ pub(super) enum Rest {
     Upgrade,
     /// Events, for as long as the client likes.
     EventStream,
-    /// A body, which is complete after so many bytes where it says so.
-    Body { declared: Option<u64> },
+    /// A body, which is complete after so many bytes; `u64::MAX` where it does not say.
+    Body { declared: u64 },
 }
 
 /// The method, as a label: an index of [`METHODS`].
@@ -82,7 +82,7 @@ impl Rest {
     /// Whether the declared length has been sent: after that, HTTP/1 servers do not ask for the
     /// end of a body, they drop it.
     pub(super) fn is_complete(self, sent: u64) -> bool {
-        matches!(self, Self::Body { declared: Some(declared) } if sent >= declared)
+        matches!(self, Self::Body { declared } if sent >= declared)
     }
 }
 
@@ -129,19 +129,19 @@ pub(super) fn rest(
     if bodiless || ended {
         return Rest::Nothing;
     }
-    if is_event_stream(headers) {
+    // What has an exact length has an end: it is no stream, and its head need not be searched.
+    if length.exact().is_none() && is_event_stream(headers) {
         return Rest::EventStream;
     }
     match declared_length(headers, length) {
         Some(0) => Rest::Nothing,
-        declared => Rest::Body { declared },
+        declared => Rest::Body { declared: declared.unwrap_or(u64::MAX) },
     }
 }
 
-/// The length that the head declares, or else the exact one that the body states.
+/// The exact length that the body states, or else the one that the head declares.
 pub(super) fn declared_length(headers: &HeaderMap, length: &SizeHint) -> Option<u64> {
-    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    declared.or_else(|| length.exact())
+    length.exact().or_else(|| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok())
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn the_head_tells_what_follows_it() {
-        let body = Rest::Body { declared: None };
-        let declared = |length| Rest::Body { declared: Some(length) };
+        let body = Rest::Body { declared: u64::MAX };
+        let declared = |length| Rest::Body { declared: length };
         // Method, status, one field, whether the body says that it is at its end, its exact
         // length, and what follows (RFC 9110 §6.4.1, §9.3.2, §9.3.6, §15.2.2).
         type Row = (Method, u16, Option<(&'static str, &'static str)>, bool, Option<u64>, Rest);
@@ -220,7 +220,7 @@ mod tests {
             (Method::GET, 200, None, false, None, body),
             (Method::GET, 200, None, false, Some(5), declared(5)),
             (Method::GET, 200, Some(("content-length", "7")), false, None, declared(7)),
-            (Method::GET, 200, Some(("content-length", "7")), false, Some(5), declared(7)),
+            (Method::GET, 200, Some(("content-length", "7")), false, Some(5), declared(5)),
             (Method::GET, 200, Some(("content-length", "junk")), false, Some(5), declared(5)),
             (Method::GET, 200, None, false, Some(0), Rest::Nothing),
             (Method::GET, 200, None, true, None, Rest::Nothing),

@@ -42,9 +42,17 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let length = request.body().size_hint();
-        let (head, body) = request.into_parts();
+        let (mut watch, request) = if self.shared.settings.reads_heads() {
+            let (head, body) = request.into_parts();
+            let watch = self.shared.watch_head(&head, &length);
+            (watch, Request::from_parts(head, body))
+        } else {
+            (self.shared.watch(&request, &length), request)
+        };
         // Before the call, so that a panic in there is seen.
-        let watch = self.shared.watch(&head, &length);
-        Respond::later(self.inner.call(Request::from_parts(head, body)), watch)
+        watch.running(true);
+        let inner = self.inner.call(request);
+        watch.running(false);
+        Respond::later(inner, watch)
     }
 }

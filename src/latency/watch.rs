@@ -1,6 +1,5 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
@@ -32,6 +31,8 @@ pub(super) struct Watched {
     request_size: Option<u64>,
     sent: u64,
     rest: Rest,
+    /// The service or its body is running. If this is dropped so, it has panicked.
+    running: bool,
 }
 
 impl Watch {
@@ -58,7 +59,15 @@ impl Watch {
             request_size,
             sent: 0,
             rest: Rest::Nothing,
+            running: false,
         }))
+    }
+
+    /// The service begins to run, or has run.
+    pub(super) fn running(&mut self, begins: bool) {
+        if let Some(watched) = &mut self.0 {
+            watched.running = begins;
+        }
     }
 }
 
@@ -68,6 +77,11 @@ where
     E: 'static,
 {
     type Body = ResponseBody<B>;
+
+    #[inline]
+    fn polling(&mut self, begins: bool) {
+        self.running(begins);
+    }
 
     fn hand_over(
         self,
@@ -90,7 +104,9 @@ where
 impl Watched {
     /// `None` if the request ends with the head.
     fn after_head<B: Body>(mut self, response: &Response<B>) -> Option<Self> {
-        self.first_byte = Some(clock().saturating_duration_since(self.started));
+        if self.shared.settings.times_first_byte() {
+            self.first_byte = Some(clock().saturating_duration_since(self.started));
+        }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
         }
@@ -102,7 +118,10 @@ impl Watched {
             self.shared.registry.count_stream(&self.route, self.series, kind);
         }
         match self.rest {
-            Rest::Nothing | Rest::Upgrade => self.end(Outcome::Ok),
+            Rest::Nothing | Rest::Upgrade => {
+                self.end(Outcome::Ok);
+                None
+            }
             Rest::EventStream | Rest::Body { .. } => {
                 self.series.outcome = Outcome::Disconnect;
                 Some(self)
@@ -110,34 +129,38 @@ impl Watched {
         }
     }
 
-    /// `None` if the body ends with what was polled; `ended` is what it says of itself since.
+    /// The body begins to be polled.
+    pub(super) fn before_poll(&mut self) {
+        self.running = true;
+    }
+
+    /// How the request ended, if it ended with what was polled; `ended` is what the body says of
+    /// itself since.
     #[inline]
     pub(super) fn after_poll<D: Buf, E: 'static>(
-        mut self,
+        &mut self,
         polled: &Poll<Option<Result<Frame<D>, E>>>,
         ended: bool,
-    ) -> Option<Self> {
+    ) -> Option<Outcome> {
+        self.running = false;
         match polled {
-            Poll::Pending => Some(self),
-            Poll::Ready(None) => self.end(Outcome::Ok),
+            Poll::Pending => None,
+            Poll::Ready(None) => Some(Outcome::Ok),
             Poll::Ready(Some(Err(error))) => {
                 let timeout = policy::is_timeout(error);
-                self.end(if timeout { Outcome::Timeout } else { Outcome::BodyError })
+                Some(if timeout { Outcome::Timeout } else { Outcome::BodyError })
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 self.sent = self.sent.saturating_add(data);
-                if ended || frame.is_trailers() || self.rest.is_complete(self.sent) {
-                    return self.end(Outcome::Ok);
-                }
-                Some(self)
+                let complete = ended || frame.is_trailers() || self.rest.is_complete(self.sent);
+                complete.then_some(Outcome::Ok)
             }
         }
     }
 
-    fn end(mut self, outcome: Outcome) -> Option<Self> {
+    pub(super) fn end(mut self, outcome: Outcome) {
         self.series.outcome = outcome;
-        None
     }
 }
 
@@ -145,8 +168,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let now = clock();
         self.in_flight.decrement(1.0);
-        let given_up = matches!(self.series.outcome, Outcome::Cancelled | Outcome::Disconnect);
-        if given_up && thread::panicking() {
+        if self.running {
             self.series.outcome = Outcome::Panic;
         }
         if self.rest.stream_kind().is_some() {
@@ -159,12 +181,12 @@ impl Drop for Watched {
             handles.first_byte.record(first_byte);
         }
         let until_first_byte = self.first_byte.filter(|_| self.shared.settings.until_first_byte);
-        let until_now = now.saturating_duration_since(self.started);
-        handles.duration.record(until_first_byte.unwrap_or(until_now));
+        let until_now = || now.saturating_duration_since(self.started);
+        handles.duration.record(until_first_byte.unwrap_or_else(until_now));
         if let Some(size) = self.request_size {
             handles.request_size.record(bytes_f64(size));
         }
-        if self.first_byte.is_some() {
+        if self.series.status.is_some() {
             handles.response_size.record(bytes_f64(self.sent));
         }
     }

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
@@ -57,19 +57,21 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         let Some(left) = *this.left else { return Poll::Ready(None) };
-        let polled = ready!(this.inner.poll_frame(cx));
-        if let Some(Ok(frame)) = &polled {
-            if let Some(data) = frame.data_ref() {
-                *this.left = left.checked_sub(data.remaining() as u64);
-                if this.left.is_none() {
-                    if let Some(Crossed(flag)) = this.crossed {
-                        flag.store(true, Ordering::Release);
-                    }
-                    return Poll::Ready(Some(Err(length_limit_error(cx))));
-                }
+        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
+        let polled = this.inner.poll_frame(cx);
+        let data = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
+            _ => 0,
+        };
+        if data > left {
+            *this.left = None;
+            if let Some(Crossed(flag)) = this.crossed {
+                flag.store(true, Ordering::Release);
             }
+            return Poll::Ready(Some(Err(length_limit_error(cx))));
         }
-        Poll::Ready(polled.map(|polled| polled.map_err(Into::into)))
+        *this.left = Some(left - data);
+        polled.map_err(Into::into)
     }
 
     #[inline]

@@ -69,16 +69,31 @@ impl Error for InvalidMediaType {}
 
 pub(super) fn essence(value: &[u8]) -> Option<Essence<'_>> {
     let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
-    let whole = std::str::from_utf8(&value[..end]).ok()?.trim_matches([' ', '\t']);
+    let whole = std::str::from_utf8(value[..end].trim_ascii()).ok()?;
     let (class, subtype) = whole.split_once('/')?;
     (is_token(class) && is_token(subtype)).then_some(Essence { whole, class, subtype })
 }
 
 /// RFC 9110 §5.6.2.
 fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
+    !text.is_empty() && text.bytes().all(|byte| TOKEN[usize::from(byte)])
 }
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let symbols = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < symbols.len() {
+        table[symbols[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ impl Template {
         let mut fields = self.0.clone();
         // Fails only for a map that is full already (32,768 fields): no server sends that one.
         if fields.try_reserve(headers.len()).is_ok() {
-            fields.extend(std::mem::replace(headers, HeaderMap::new()));
+            fields.extend(std::mem::take(headers));
             *headers = fields;
         }
     }

@@ -69,7 +69,9 @@ impl Quickstart {
 
     /// Asks it to stop, and waits until it has.
     async fn stop(mut self) -> ExitStatus {
-        let kill = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        // The one of the shell: a bare Debian has no other.
+        let kill = format!("kill -TERM {}", self.process.id());
+        let kill = Command::new("sh").args(["-c", &kill]).status();
         assert!(kill.unwrap().success());
         let process = &mut self.process;
         let exited = tokio::task::block_in_place(|| process.wait());

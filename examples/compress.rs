@@ -1,0 +1,36 @@
+//! Compressed answers of an axum service, one of them not.
+//!
+//! ```sh
+//! cargo run --example compress --features compress-br
+//! curl -i --compressed http://127.0.0.1:3000/ -o /dev/null -D -
+//! curl -i --compressed -H 'x-no-compression: 1' http://127.0.0.1:3000/ -o /dev/null -D -
+//! curl -i --compressed http://127.0.0.1:3000/token
+//! ```
+//!
+//! Compare `content-encoding`, `content-length` and `vary`.
+
+use std::error::Error;
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use tokio::net::TcpListener;
+use tower_kit::compress::{Coding, CompressLayer, Hint};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // br for those who take it, gzip for all others.
+    let compress = CompressLayer::new()
+        .codings([Coding::Brotli, Coding::Gzip])
+        .level(Coding::Brotli, 5)?
+        .threshold(512);
+    let app = Router::new()
+        .route("/", get(|| async { "It was a dark and stormy night. ".repeat(100) }))
+        // A secret beside what the request sent: its compressed size would tell of it.
+        .route("/token", get(|| async { (Extension(Hint::forbid()), "x".repeat(2_000)) }))
+        .layer(compress);
+
+    let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&addr).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, app).await?)
+}
