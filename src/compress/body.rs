@@ -26,6 +26,7 @@ pin_project! {
 
 enum Mode<D> {
     Inner,
+    OfUnknownLength,
     Compressed(Option<Bytes>),
     Stream(Box<Stream<D>>),
 }
@@ -39,6 +40,8 @@ struct Stream<D> {
     /// There is input that the client cannot decode yet.
     unflushed: bool,
     trailers: Option<HeaderMap>,
+    /// What the inner body must give to be complete, in bytes.
+    least: u64,
     tally: Tally,
 }
 
@@ -62,11 +65,17 @@ impl<B: Body> ResponseBody<B> {
         Self { inner, mode: Mode::Inner }
     }
 
+    /// For HEAD: the server does not send it, but would tell its length.
+    pub(super) fn of_unknown_length(inner: Ahead<B>) -> Self {
+        Self { inner, mode: Mode::OfUnknownLength }
+    }
+
     pub(super) fn compressed(inner: Ahead<B>, bytes: Bytes) -> Self {
         Self { inner, mode: Mode::Compressed(Some(bytes)) }
     }
 
-    pub(super) fn stream(inner: Ahead<B>, codec: Pooled, tally: Tally) -> Self {
+    /// `size` is what the inner body is said to have, if that is known.
+    pub(super) fn stream(inner: Ahead<B>, codec: Pooled, size: Option<u64>, tally: Tally) -> Self {
         let stream = Stream {
             input: None,
             codec: Some(codec),
@@ -74,6 +83,7 @@ impl<B: Body> ResponseBody<B> {
             phase: Phase::Feed,
             unflushed: false,
             trailers: None,
+            least: size.unwrap_or(0),
             tally,
         };
         Self { inner, mode: Mode::Stream(Box::new(stream)) }
@@ -95,7 +105,7 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         match this.mode {
-            Mode::Inner => this.inner.poll_frame(cx),
+            Mode::Inner | Mode::OfUnknownLength => this.inner.poll_frame(cx),
             Mode::Compressed(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
@@ -106,7 +116,7 @@ where
     #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.mode {
-            Mode::Inner => self.inner.is_end_stream(),
+            Mode::Inner | Mode::OfUnknownLength => self.inner.is_end_stream(),
             Mode::Compressed(bytes) => bytes.is_none(),
             Mode::Stream(stream) => match stream.phase {
                 Phase::End => true,
@@ -123,7 +133,7 @@ where
             Mode::Compressed(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Mode::Stream(_) => SizeHint::new(),
+            Mode::OfUnknownLength | Mode::Stream(_) => SizeHint::new(),
         }
     }
 }
@@ -217,6 +227,11 @@ impl<D: Buf + From<Bytes>> Stream<D> {
     }
 
     fn finish(&mut self) -> Result<Step, Failed> {
+        if self.tally.input < self.least {
+            // Without its declared length only the missing end tells that something lacks.
+            self.cut();
+            return Ok(Step::On);
+        }
         let codec = self.codec.as_mut().ok_or(Failed)?;
         if codec.encode(&mut &[][..], &mut self.output, Op::Finish)? {
             self.codec = None;
@@ -245,7 +260,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match &self.mode {
-            Mode::Inner => "inner",
+            Mode::Inner | Mode::OfUnknownLength => "inner",
             Mode::Compressed(_) => "compressed",
             Mode::Stream(_) => "stream",
         };

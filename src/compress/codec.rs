@@ -123,7 +123,7 @@ mod tests {
             abandoned in prop::collection::vec(any::<u8>(), 0..9_000),
             flush in any::<bool>(),
             room in 32..400_usize,
-            level in 0..=9_u32,
+            level in 1..=9_u32,
         ) {
             let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
             for coding in CODINGS {

@@ -5,9 +5,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Coding {
-    /// `gzip`, which is `x-gzip` too. Levels 0 to 9.
+    /// `gzip`, which is `x-gzip` too. Levels 1 to 9.
     Gzip,
-    /// `deflate`: deflated data in the zlib format. Levels 0 to 9.
+    /// `deflate`: deflated data in the zlib format. Levels 1 to 9.
     Deflate,
     /// `br`. Levels 0 to 11.
     #[cfg(feature = "compress-br")]
@@ -70,7 +70,8 @@ impl Coding {
     /// If the coding has no such level.
     pub(super) fn check(self, level: u32) -> Result<u32, InvalidLevel> {
         let levels = match self {
-            Self::Gzip | Self::Deflate => 0..=9,
+            // Level 0 only stores; with zlib-rs 0.6.8 it panics on some bodies.
+            Self::Gzip | Self::Deflate => 1..=9,
             #[cfg(feature = "compress-br")]
             Self::Brotli => 0..=11,
             #[cfg(feature = "compress-zstd")]
@@ -94,7 +95,8 @@ mod tests {
 
     #[test]
     fn a_level_is_one_that_the_coding_has() {
-        assert!(Coding::Gzip.check(9).is_ok());
+        assert!(Coding::Gzip.check(1).is_ok() && Coding::Gzip.check(9).is_ok());
+        assert!(Coding::Deflate.check(0).is_err());
         let error = Coding::Gzip.check(10).unwrap_err();
         assert_eq!(error.to_string(), "gzip has no level 10");
     }

@@ -81,9 +81,6 @@ impl fmt::Debug for MediaTypes {
 fn in_table(essence: &str) -> bool {
     let Some((class, subtype)) = essence.split_once('/') else { return false };
     let class_is = |name: &str| class.eq_ignore_ascii_case(name);
-    if class_is("application") && starts_with(subtype, "grpc") {
-        return false;
-    }
     let suffix = subtype.rsplit_once('+').map(|(_, suffix)| suffix);
     class_is("text")
         || suffix.is_some_and(|suffix| has(SUFFIXES, suffix))
@@ -96,10 +93,6 @@ fn in_table(essence: &str) -> bool {
 
 fn has(names: &[&str], name: &str) -> bool {
     names.iter().any(|at| at.eq_ignore_ascii_case(name))
-}
-
-fn starts_with(text: &str, prefix: &str) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 // What the mime database marks as compressible, less what no service sends.

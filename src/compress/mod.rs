@@ -48,9 +48,10 @@
 //!
 //! - with a `content-encoding`, `content-range`, or `cache-control: no-transform`;
 //! - with status 1xx, 204, 205, 206 or 304, and 2xx to CONNECT;
-//! - whose known size is under the threshold, or 0;
-//! - of gRPC, which compresses by itself;
+//! - of gRPC, which compresses by itself, and those of size 0;
 //! - to HEAD, but for the head: see below.
+//!
+//! One whose known size is under the threshold is not compressed, but says that it could have been.
 //!
 //! # What changes in the head
 //!
@@ -66,8 +67,8 @@
 //! its own tag in the client's `W/"tag"`. Where it answers 304 with the strong tag, the weak one is
 //! put in its place, since that is the one that the client has (RFC 9111 §4.3.4).
 //!
-//! The answer to HEAD has no body and so no coding; `vary` and `etag` are those of a GET, and
-//! `content-length` is left out, since it would be another one (RFC 9110 §8.6).
+//! The answer to HEAD has no body and so no coding, and says of all other fields what a GET would;
+//! `content-length` is left out, since it is not known (RFC 9110 §8.6).
 //!
 //! A client that opts out is not named in the `vary` of what others get: caches would then have to
 //! tell apart what hardly any client sends, and some keep no such answer at all. What a cache
@@ -82,7 +83,8 @@
 //! ahead of the client, and holds one frame of the service's and 8 KiB of its own. A quarter
 //! megabyte of codec goes back to its thread's pool when the stream is encoded, or dropped.
 //!
-//! If the service's body fails, the client gets the error, and no valid end of the coding. The
+//! If the service's body fails, the client gets the error, and no valid end of the coding; neither
+//! does it get one if the body is shorter than it was said to be. The
 //! body must be [`Unpin`], as those of hyper, axum and http-body-util are; box another one with
 //! `BodyExt::boxed_unsync`.
 //!

@@ -58,18 +58,20 @@ pub(super) struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Leave,
+    /// The answer to a HEAD, which must not state the length that the body has.
+    HideLength,
     Compress {
         coding: Coding,
         level: u32,
         padding: u8,
-        /// The exact size, if it is small enough to be compressed at once.
-        whole: Option<usize>,
+        /// The exact size, if it is known.
+        size: Option<u64>,
     },
 }
 
 impl Hint {
-    /// Compress this response whatever its media type and its size, if the client takes a coding
-    /// and HTTP allows it.
+    /// Compress this response whatever its media type and its size, and whatever
+    /// [`when`](super::CompressLayer::when) says, if the client takes a coding and HTTP allows it.
     #[must_use]
     pub const fn force() -> Self {
         Self { wish: Some(true), padding: 0 }
@@ -81,8 +83,8 @@ impl Hint {
         Self { wish: Some(false), padding: 0 }
     }
 
-    /// Add 1 to `most` random bytes to this response where it is compressed, which only gzip has
-    /// a place for: with this, no other coding is chosen.
+    /// Make this response longer by a random number of bytes where it is compressed: by 2 to
+    /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
     #[must_use]
     pub const fn pad(self, most: u8) -> Self {
         Self { padding: most, ..self }
@@ -92,7 +94,8 @@ impl Hint {
 impl Asked {
     /// How large the body is that a GET would get.
     pub(super) fn size(&self, headers: &HeaderMap, body: SizeHint) -> SizeHint {
-        if body.exact().is_some() && !self.head_only {
+        // To HEAD, a service may give the body of a GET, or none.
+        if body.exact().is_some_and(|size| size > 0 || !self.head_only) {
             return body;
         }
         match headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()) {
@@ -143,14 +146,11 @@ impl Rules {
             return Decision::Leave;
         }
         if asked.head_only {
-            // What a GET would answer has another length and tag (RFC 9110 §8.6, §9.3.2).
-            headers.remove(CONTENT_LENGTH);
-            weaken_etag(headers);
-            return Decision::Leave;
+            speak_of_other_bytes(headers);
+            return Decision::HideLength;
         }
-        let exact = answer.size.exact().filter(|size| *size <= WHOLE_MOST);
-        let whole = exact.and_then(|size| usize::try_from(size).ok());
-        Decision::Compress { coding, level: self.levels[coding.index()], padding, whole }
+        let size = answer.size.exact();
+        Decision::Compress { coding, level: self.levels[coding.index()], padding, size }
     }
 
     /// Whether some client could get this response compressed.
@@ -166,7 +166,7 @@ impl Rules {
         {
             return false;
         }
-        if is_encoded(headers) || forbids_transforming(headers) {
+        if is_encoded(headers) || forbids_transforming(headers) || is_grpc(headers) {
             return false;
         }
         match answer.hint.wish {
@@ -195,13 +195,17 @@ impl Default for Rules {
 
 /// Edits the head of a response whose body is compressed, to so many bytes if that is known.
 pub(super) fn mark(headers: &mut HeaderMap, coding: Coding, length: Option<usize>) {
+    speak_of_other_bytes(headers);
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
-    match length {
-        Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
-        None => headers.remove(CONTENT_LENGTH),
-    };
-    // Ranges and digests are of the bytes before the coding (RFC 9110 §14.3, RFC 9530 §2, §3).
-    for stale in [ACCEPT_RANGES, CONTENT_DIGEST, REPR_DIGEST, DIGEST, CONTENT_MD5] {
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+/// Takes off what is only true of the bytes before the coding: lengths, ranges and digests
+/// (RFC 9110 §8.6, §14.3, RFC 9530 §2, §3). A strong tag is of bytes too, and becomes weak.
+fn speak_of_other_bytes(headers: &mut HeaderMap) {
+    for stale in [CONTENT_LENGTH, ACCEPT_RANGES, CONTENT_DIGEST, REPR_DIGEST, DIGEST, CONTENT_MD5] {
         headers.remove(stale);
     }
     weaken_etag(headers);
@@ -258,6 +262,12 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     lines.any(|line| !line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
+/// gRPC compresses by itself, message by message.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let start = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..GRPC.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+}
+
 /// RFC 9111 §5.2.2.6.
 fn forbids_transforming(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CACHE_CONTROL).iter();
@@ -270,6 +280,8 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const DIGEST: HeaderName = HeaderName::from_static("digest");
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+const GRPC: &[u8] = b"application/grpc";
 
 /// Up to this size a body is compressed in one go: a millisecond or two of work.
 pub(super) const WHOLE_MOST: u64 = 128 * 1024;
@@ -406,23 +418,21 @@ mod tests {
             let answer = Answer { status: StatusCode::OK, hint, size, wanted: true };
             rules.decide(&asked, &answer, &mut map(&[HTML]))
         };
-        let whole = |decision| match decision {
-            Decision::Compress { whole, .. } => Some(whole),
-            Decision::Leave => None,
+        let size_of = |decision| match decision {
+            Decision::Compress { size, .. } => Some(size),
+            Decision::Leave | Decision::HideLength => None,
         };
         let exact = SizeHint::with_exact;
         let none = Hint::default();
-        assert_eq!(whole(decide("gzip", none, exact(0))), None);
-        assert_eq!(whole(decide("gzip", none, exact(1_023))), None);
-        assert_eq!(whole(decide("gzip", none, exact(1_024))), Some(Some(1_024)));
-        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST))), Some(Some(131_072)));
-        assert_eq!(whole(decide("gzip", none, exact(WHOLE_MOST + 1))), Some(None));
-        assert_eq!(whole(decide("gzip", none, SizeHint::new())), Some(None));
-        assert_eq!(whole(decide("gzip", Hint::force(), exact(9))), Some(Some(9)));
-        assert_eq!(whole(decide("gzip", Hint::force(), exact(0))), None);
-        assert_eq!(whole(decide("gzip, identity;q=0", none, exact(9))), Some(Some(9)));
-        assert_eq!(whole(decide("gzip", Hint::forbid(), exact(9_999))), None);
-        assert_eq!(whole(decide("deflate", Hint::force().pad(9), exact(9_999))), None);
+        assert_eq!(size_of(decide("gzip", none, exact(0))), None);
+        assert_eq!(size_of(decide("gzip", none, exact(1_023))), None);
+        assert_eq!(size_of(decide("gzip", none, exact(1_024))), Some(Some(1_024)));
+        assert_eq!(size_of(decide("gzip", none, SizeHint::new())), Some(None));
+        assert_eq!(size_of(decide("gzip", Hint::force(), exact(9))), Some(Some(9)));
+        assert_eq!(size_of(decide("gzip", Hint::force(), exact(0))), None);
+        assert_eq!(size_of(decide("gzip, identity;q=0", none, exact(9))), Some(Some(9)));
+        assert_eq!(size_of(decide("gzip", Hint::forbid(), exact(9_999))), None);
+        assert_eq!(size_of(decide("deflate", Hint::force().pad(9), exact(9_999))), None);
     }
 
     #[test]
@@ -446,9 +456,10 @@ mod tests {
 
     #[test]
     fn a_head_says_what_a_get_would() {
-        let fields: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "2000")];
+        let fields: Fields<'_> =
+            &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
-        assert_eq!(decision, Decision::Leave);
+        assert_eq!(decision, Decision::HideLength);
         assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), ("vary", "accept-encoding")]));
         let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
         let (_, headers) = decide(&Method::HEAD, GZIP, 200, small);

@@ -10,7 +10,7 @@ use super::ahead::Ahead;
 use super::body::ResponseBody;
 use super::codec::Failed;
 use super::layer::Shared;
-use super::policy::{self, Answer, Asked, Decision};
+use super::policy::{self, Answer, Asked, Decision, WHOLE_MOST};
 use super::pool::{self, Pooled};
 use super::tally::Tally;
 use crate::respond::{HandOver, Respond};
@@ -109,8 +109,10 @@ impl Squeeze {
     where
         B: Body + Unpin,
     {
-        let Decision::Compress { coding, level, padding, whole } = decision else {
-            return ResponseBody::inner(body);
+        let (coding, level, padding, size) = match decision {
+            Decision::Leave => return ResponseBody::inner(body),
+            Decision::HideLength => return ResponseBody::of_unknown_length(body),
+            Decision::Compress { coding, level, padding, size } => (coding, level, padding, size),
         };
         let padding = if padding == 0 { 0 } else { pool::random_up_to(padding) };
         let counters = &self.shared.counters;
@@ -119,7 +121,8 @@ impl Squeeze {
             return ResponseBody::inner(body);
         };
         let mut tally = Tally::new(coding, Arc::clone(counters));
-        if let Some(size) = whole.filter(|size| body.read_whole(*size, cx)) {
+        let small = size.filter(|size| *size <= WHOLE_MOST).and_then(|size| size.try_into().ok());
+        if let Some(size) = small.filter(|size| body.read_whole(*size, cx)) {
             match pool::compress_whole(&mut codec, body.chunks(), size) {
                 Ok(Some(bytes)) => {
                     tally.input = size as u64;
@@ -133,6 +136,6 @@ impl Squeeze {
             return ResponseBody::inner(body);
         }
         policy::mark(&mut head.headers, coding, None);
-        ResponseBody::stream(body, codec, tally)
+        ResponseBody::stream(body, codec, size, tally)
     }
 }

@@ -4,15 +4,19 @@ use std::io;
 
 use axum::body::Body;
 use axum::extract::MatchedPath;
+use axum::response::Sse;
+use axum::response::sse::Event;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
+use tokio_stream::StreamExt;
 use tower::ServiceExt;
-use tower_kit::{LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::compress::Hint;
+use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 
-use crate::support::{Metrics, Raw, Scripted, Server, Step, data, poll_frame, text};
+use crate::support::{Metrics, Raw, Scripted, Server, Step, data, gunzip, poll_frame, prose, text};
 
 const DURATION: &str = "http_request_duration_seconds";
 const IN_FLIGHT: &str = "http_requests_in_flight";
@@ -126,6 +130,58 @@ async fn a_handlers_own_field_wins() {
     let policies: Vec<_> = response.headers().get_all("content-security-policy").iter().collect();
     assert_eq!(policies, ["frame-ancestors *"]);
     assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN");
+}
+
+/// Routes as the page shows them.
+fn pages() -> Router {
+    let event = |number: u8| Ok::<_, io::Error>(Event::default().data(number.to_string()));
+    let events = move || async move { Sse::new(tokio_stream::iter([1, 2]).map(event)) };
+    let secret = || async { (Extension(Hint::forbid()), page()) };
+    Router::new()
+        .route("/", get(|| async { page() }))
+        .route("/json", get(|| async { Json(vec!["an item"; 1_000]) }))
+        .route("/events", get(events))
+        .route("/secret", get(secret))
+        .layer(CompressLayer::new())
+}
+
+fn page() -> String {
+    String::from_utf8(prose(5_000, 1).to_vec()).unwrap()
+}
+
+fn asks(method: &str, path: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("accept-encoding", "gzip");
+    request.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn handlers_are_compressed_and_decide_for_themselves() {
+    let json = serde_json::to_string(&vec!["an item"; 1_000]).unwrap();
+    for (path, expected) in [
+        ("/", Some(page())),
+        ("/json", Some(json)),
+        ("/events", Some("data: 1\n\ndata: 2\n\n".to_owned())),
+        ("/secret", None),
+    ] {
+        let (head, body) = pages().oneshot(asks("GET", path)).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        assert_eq!(head.headers.contains_key("content-encoding"), expected.is_some(), "{path}");
+        match expected {
+            Some(expected) => assert_eq!(gunzip(&body), expected.as_bytes(), "{path}"),
+            None => assert_eq!(body, page()),
+        }
+        if let Some(length) = head.headers.get("content-length") {
+            assert_eq!(length.to_str().unwrap(), body.len().to_string(), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_request_to_a_get_route_gets_no_length_of_the_body_as_it_was() {
+    let response = pages().oneshot(asks("HEAD", "/")).await.unwrap();
+    assert_eq!(response.headers()["vary"], "accept-encoding");
+    assert_eq!(response.headers().get("content-length"), None);
+    assert_eq!(text(response).await, "");
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tower::{Service, ServiceBuilder, service_fn};
+use tower_kit::CompressLayer;
 use tower_kit::latency::LatencyLayer;
 use tower_kit::limit::{LimitLayer, RequestBody};
 
 use crate::support::{
-    BoxBody, BoxError, Metrics, Scripted, Server, Step, boxed, data, full, h1_client, h2_client,
-    soon, text, trailers,
+    BoxBody, BoxError, Metrics, Scripted, Server, Step, boxed, data, full, gunzip, h1_client,
+    h2_client, noise, prose, soon, text, trailers,
 };
 
 const DURATION: &str = "http_request_duration_seconds";
@@ -452,4 +453,189 @@ async fn an_upgraded_connection_is_counted_and_not_measured() {
     assert_eq!(metrics.counted(STREAMS, &[("kind", "upgrade")]), 1);
     assert_eq!(metrics.samples(DURATION), []);
     assert_eq!(metrics.gauge(IN_FLIGHT), 0.0);
+}
+
+// compress
+
+/// Text of its own for each path `/whole/7` or `/stream/7`, and a few others.
+async fn pages(request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
+    let path = request.uri().path();
+    let response = Response::builder().header("content-type", "text/html");
+    let (kind, seed) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+    let text = page(seed);
+    let response = match kind {
+        "whole" => response.body(full(text)),
+        "stream" => {
+            let parts = text.chunks(3_000).map(Bytes::copy_from_slice);
+            let steps = parts.flat_map(|part| [Step::Data(part), Step::Pending]);
+            response.body(boxed(Scripted::<BoxError>::new(steps)))
+        }
+        "trailers" => {
+            let steps = [Step::Data(text), Step::Pending, trailers()];
+            response.header("trailer", "x-sum").body(boxed(Scripted::<BoxError>::new(steps)))
+        }
+        "stuck" => {
+            let steps = [Step::Data(text), Step::PendingForever];
+            response.body(boxed(Scripted::<BoxError>::new(steps)))
+        }
+        "broken" => {
+            let steps = [Step::Data(text), Step::Pending, Step::Error("broken".into())];
+            response.body(boxed(Scripted::<BoxError>::new(steps)))
+        }
+        "noise" => response.body(full(noise(5_000))),
+        _ => panic!("{path}"),
+    };
+    Ok(response.unwrap())
+}
+
+fn page(seed: &str) -> Bytes {
+    let seed = seed.parse().unwrap();
+    prose(5_000 + usize::try_from(seed).unwrap() * 777, seed)
+}
+
+async fn squeezing() -> Server {
+    Server::start(ServiceBuilder::new().layer(CompressLayer::new()).service_fn(pages)).await
+}
+
+fn asking(server: &Server, path: &str) -> Request<BoxBody> {
+    let request = Request::get(server.url(path)).header("accept-encoding", "gzip");
+    request.body(full("")).unwrap()
+}
+
+#[tokio::test]
+async fn a_whole_body_has_its_exact_length_and_a_stream_has_none() {
+    let server = squeezing().await;
+    for client in [h1_client(), h2_client()] {
+        for (path, whole) in [("/whole/1", true), ("/stream/1", false)] {
+            let response = soon(client.request(asking(&server, path))).await.unwrap();
+            let (head, body) = response.into_parts();
+            let body = soon(body.collect()).await.unwrap().to_bytes();
+            assert_eq!(head.headers["content-encoding"], "gzip", "{:?} {path}", head.version);
+            let length = head.headers.get("content-length");
+            let length = length.map(|length| length.to_str().unwrap().parse::<usize>().unwrap());
+            assert_eq!(length, whole.then_some(body.len()), "{:?} {path}", head.version);
+            assert_eq!(gunzip(&body), page("1"), "{:?} {path}", head.version);
+        }
+        let response = soon(client.request(asking(&server, "/noise/1"))).await.unwrap();
+        assert_eq!(response.headers()["content-length"], "5000");
+        assert!(!response.headers().contains_key("content-encoding"));
+        assert_eq!(soon(response.into_body().collect()).await.unwrap().to_bytes(), noise(5_000));
+    }
+}
+
+#[tokio::test]
+async fn trailers_come_behind_a_compressed_stream() {
+    let server = squeezing().await;
+    for client in [h1_client(), h2_client()] {
+        let mut request = asking(&server, "/trailers/2");
+        request.headers_mut().insert("te", "trailers".parse().unwrap());
+        let response = soon(client.request(request)).await.unwrap();
+        let collected = soon(response.into_body().collect()).await.unwrap();
+        assert_eq!(collected.trailers().expect("the trailers")["x-sum"], "1");
+        assert_eq!(gunzip(&collected.to_bytes()), page("2"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_request_gets_no_length_of_the_body_as_it_was() {
+    let server = squeezing().await;
+    for client in [h1_client(), h2_client()] {
+        for path in ["/whole/3", "/stream/3"] {
+            let mut request = asking(&server, path);
+            *request.method_mut() = http::Method::HEAD;
+            let response = soon(client.request(request)).await.unwrap();
+            let version = response.version();
+            assert_eq!(response.headers()["vary"], "accept-encoding");
+            assert!(!response.headers().contains_key("content-encoding"), "{version:?} {path}");
+            // RFC 9110 §8.6: only the one that a GET would get, and that one is another.
+            let length = response.headers().get("content-length");
+            assert_eq!(length, None, "{version:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_is_no_complete_gzip_for_a_client() {
+    let server = squeezing().await;
+    for client in [h1_client(), h2_client()] {
+        // The server may close the connection before it has sent the head.
+        if let Ok(response) = soon(client.request(asking(&server, "/broken/4"))).await {
+            assert_eq!(response.headers()["content-encoding"], "gzip");
+            assert!(soon(response.into_body().collect()).await.is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn curl_decodes_what_is_sent() {
+    let server = squeezing().await;
+    for path in ["/whole/5", "/stream/5"] {
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            let curl = tokio::process::Command::new("curl")
+                .args(["--silent", "--fail", "--compressed", "--noproxy", "*", version])
+                .arg(server.url(path))
+                .output();
+            match soon(curl).await {
+                Ok(output) => {
+                    assert!(output.status.success(), "{path} {version}: {output:?}");
+                    assert!(output.stdout == page("5"), "{path} {version}");
+                }
+                Err(error) => {
+                    eprintln!("NOT TESTED: there is no program `curl` here: {error}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_client_gets_its_own_text_while_others_leave_midway() {
+    let server = Arc::new(squeezing().await);
+    let mut clients = tokio::task::JoinSet::new();
+    for client_number in 0..12_u64 {
+        let server = Arc::clone(&server);
+        clients.spawn(async move {
+            let client = if client_number % 2 == 0 { h1_client() } else { h2_client() };
+            for round in 0..25 {
+                let seed = (client_number * 25 + round) % 40;
+                let path = ["whole", "stream", "stuck", "stream"][round as usize % 4];
+                let request = asking(&server, &format!("/{path}/{seed}"));
+                let mut response = soon(client.request(request)).await.unwrap();
+                if path == "stuck" || round % 8 == 1 {
+                    // Leaves after a frame.
+                    drop(soon(response.body_mut().frame()).await);
+                    continue;
+                }
+                let body = soon(response.into_body().collect()).await.unwrap().to_bytes();
+                assert!(gunzip(&body) == page(&seed.to_string()), "/{path}/{seed}");
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_midway_lets_the_inner_body_go() {
+    let body = Scripted::<BoxError>::new([Step::Data(prose(5_000, 6)), Step::PendingForever]);
+    let log = body.log();
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let inner = service_fn(move |_: Request<Incoming>| {
+        let body = body.lock().unwrap().take().unwrap();
+        async { Response::builder().header("content-type", "text/html").body(body) }
+    });
+    let server =
+        Server::start(ServiceBuilder::new().layer(CompressLayer::new()).service(inner)).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: h\r\naccept-encoding: gzip\r\n\r\n").await;
+    assert!(client.head().await.contains("\r\ntransfer-encoding: chunked\r\n"));
+    drop(client);
+    soon(async {
+        while !log.dropped() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

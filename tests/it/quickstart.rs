@@ -1,6 +1,6 @@
 //! The example `quickstart`, as a process, driven by real clients.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prometheus_parse::{Scrape, Value};
 
-use super::support::{BoxBody, Raw, boxed, empty, full, h1_client, h2_client, soon, text};
+use super::support::{BoxBody, Raw, boxed, empty, full, gunzip, h1_client, h2_client, soon, text};
 
 struct Quickstart {
     process: Child,
@@ -139,6 +139,55 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
     let too_large = [("route", "/echo"), ("status_code", "413"), ("outcome", "ok")];
     assert_eq!(server.metric("http_request_duration_seconds", &too_large).await, 2.0);
 
+    // Compressed for whoever takes it, unless it opts out.
+    for client in [h1_client(), h2_client()] {
+        let mut lengths = Vec::new();
+        for (name, value) in
+            [("accept-encoding", "gzip"), ("x-other", "1"), ("x-no-compression", "1")]
+        {
+            let request = Request::get(format!("http://{}/items?n=100", server.addr));
+            let mut request = request.header(name, value).body(boxed(empty())).unwrap();
+            if name == "x-no-compression" {
+                request.headers_mut().insert("accept-encoding", "gzip".parse().unwrap());
+            }
+            let (head, body) = soon(client.request(request)).await.unwrap().into_parts();
+            let body = soon(body.collect()).await.unwrap().to_bytes();
+            let coding = head.headers.get("content-encoding");
+            assert_eq!(coding.is_some(), name == "accept-encoding", "{head:?}");
+            let vary = head.headers.get_all("vary").iter().map(|line| line.to_str().unwrap());
+            let vary = vary.collect::<Vec<_>>().join(", ");
+            assert!(vary.contains("accept-encoding"), "{vary}");
+            assert_eq!(vary.contains("x-no-compression"), name == "x-no-compression", "{vary}");
+            lengths.push(body.len());
+            let json = if coding.is_some() { gunzip(&body) } else { body.to_vec() };
+            let items: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!(items["items"].as_array().unwrap().len(), 100);
+        }
+        assert!(lengths[0] * 4 < lengths[1] && lengths[1] == lengths[2], "{lengths:?}");
+    }
+    let gzip = [("encoding", "gzip")];
+    assert!(server.metric("http_compression_input_bytes_total", &gzip).await > 0.0);
+
+    // Compressed events come one by one too.
+    let events = Request::get(format!("http://{}/events", server.addr));
+    let events = events.header("accept-encoding", "gzip").body(boxed(empty())).unwrap();
+    let events = soon(h1_client().request(events)).await.unwrap();
+    assert_eq!(events.headers()["content-encoding"], "gzip");
+    let mut events = events.into_body();
+    let mut decoder = flate2::write::GzDecoder::new(Vec::new());
+    for expected in ["id: 1\ndata: event 1\n\n", "id: 2\ndata: event 2\n\n"] {
+        while decoder.get_ref() != expected.as_bytes() {
+            assert!(decoder.get_ref().len() < expected.len(), "more than an event at once");
+            let data = soon(events.frame()).await.unwrap().unwrap().into_data().unwrap();
+            decoder.write_all(&data).unwrap();
+            decoder.flush().unwrap();
+        }
+        decoder.get_mut().clear();
+    }
+    drop(events);
+    // The one that asks.
+    server.wait_for("http_requests_in_flight", &[], 1.0).await;
+
     // A client that leaves while it waits for its answer.
     let mut gone = server.connect().await;
     gone.send("GET /slow?ms=60000 HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -153,7 +202,7 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
     let mut events = server.get("/events").await.into_body();
     let first = soon(events.frame()).await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(first, "id: 1\ndata: event 1\n\n");
-    assert_eq!(server.metric("http_streams_total", &[("kind", "event_stream")]).await, 1.0);
+    assert_eq!(server.metric("http_streams_total", &[("kind", "event_stream")]).await, 2.0);
     assert!(server.stop().await.success());
     assert!(soon(events.collect()).await.is_ok(), "the stream ends as it should");
 }

@@ -9,11 +9,15 @@ use http_body_util::{BodyExt, Full};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::{LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 
-use crate::support::{BoxBody, BoxError, Metrics, Scripted, Step, boxed, data, full, text};
+use crate::support::{
+    BoxBody, BoxError, Metrics, Scripted, Step, boxed, data, full, gunzip, prose, text, trailers,
+};
 
 const DURATION: &str = "http_request_duration_seconds";
+const INPUT: &str = "http_compression_input_bytes_total";
+const RESPONSE_SIZE: &str = "http_response_size_bytes";
 const IN_FLIGHT: &str = "http_requests_in_flight";
 const REJECTED: &str = "http_requests_rejected_total";
 
@@ -171,4 +175,123 @@ async fn the_layers_work_as_a_tuple_and_over_a_concurrency_limit() {
         drop(response.into_body().collect().await.unwrap());
     }
     assert_eq!(metrics.samples(DURATION).len(), 3);
+}
+
+/// A page of HTML, as a whole or, for `/stream`, as a stream with trailers.
+async fn pages<B>(request: Request<B>) -> Result<Response<BoxBody>, Infallible>
+where
+    B: Body,
+{
+    let path = request.uri().path().to_owned();
+    if request.into_body().collect().await.is_err() {
+        return Ok(Response::builder().status(500).body(full("the body broke")).unwrap());
+    }
+    let response = Response::builder().header("content-type", "text/html").header("etag", "\"1\"");
+    let parts = [prose(5_000, 1).slice(..2_000), prose(5_000, 1).slice(2_000..)].map(Step::Data);
+    Ok(match path.as_str() {
+        "/stream" => {
+            let steps = parts.into_iter().chain([Step::Pending, trailers()]);
+            response.body(boxed(Scripted::<BoxError>::new(steps))).unwrap()
+        }
+        _ => response.body(full(prose(5_000, 1))).unwrap(),
+    })
+}
+
+/// The four layers, in the order that the documentation recommends and in others.
+fn compressing(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
+    let latency = || LatencyLayer::new().sizes().recorder(metrics.recorder());
+    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let headers = SecurityHeadersLayer::new;
+    let compress = || CompressLayer::new().recorder(metrics.recorder());
+    let stack = ServiceBuilder::new;
+    vec![
+        ("latency headers limit compress", {
+            let stack = stack().layer(latency()).layer(headers()).layer(limit()).layer(compress());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("compress limit headers latency", {
+            let stack = stack().layer(compress()).layer(limit()).layer(headers()).layer(latency());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("limit compress latency headers", {
+            let stack = stack().layer(limit()).layer(compress()).layer(latency()).layer(headers());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("headers latency compress limit", {
+            let stack = stack().layer(headers()).layer(latency()).layer(compress()).layer(limit());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn an_answer_is_compressed_in_any_order_of_the_layers() {
+    for path in ["/whole", "/stream"] {
+        let metrics = Metrics::new();
+        let mut input = 0;
+        for (order, stack) in compressing(&metrics) {
+            let before = metrics.samples(RESPONSE_SIZE).len();
+            let request = Request::get(path).header("accept-encoding", "gzip");
+            let body = Scripted::new([data(4), Step::Pending, data(6)]);
+            let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
+            let (head, body) = response.into_parts();
+            assert_eq!(head.headers["content-encoding"], "gzip", "{order} {path}");
+            assert_eq!(head.headers["etag"], "W/\"1\"", "{order} {path}");
+            assert_eq!(head.headers["vary"], "accept-encoding", "{order} {path}");
+            assert_eq!(head.headers["x-frame-options"], "SAMEORIGIN", "{order} {path}");
+            let exact = body.size_hint().exact();
+            let collected = body.collect().await.unwrap();
+            assert_eq!(collected.trailers().is_some(), path == "/stream", "{order}");
+            let body = collected.to_bytes();
+            assert_eq!(exact, (path == "/whole").then_some(body.len() as u64), "{order}");
+            assert_eq!(gunzip(&body), prose(5_000, 1), "{order} {path}");
+            input += 5_000;
+            assert_eq!(metrics.counted(INPUT, &[("encoding", "gzip")]), input, "{order}");
+
+            // What latency measures is what it stands outside of.
+            let sizes = metrics.samples(RESPONSE_SIZE);
+            assert_eq!(sizes.len(), before + 1, "{order}");
+            let outside = is_outside(order, "latency", "compress");
+            let size = if outside { body.len() as f64 } else { 5_000.0 };
+            assert_eq!(sizes[before].1, size, "{order} {path}");
+            assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+        }
+        let samples = metrics.samples(DURATION);
+        assert!(samples.iter().all(|(labels, _)| labels["outcome"] == "ok"), "{samples:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_passes_compress_in_any_order() {
+    let metrics = Metrics::new();
+    for (order, stack) in compressing(&metrics) {
+        let request = Request::post("/whole").header("accept-encoding", "gzip");
+        let body = Scripted::new([data(4), Step::Pending, data(7)]);
+        let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 413, "{order}");
+        assert!(!response.headers().contains_key("content-encoding"), "{order}");
+        assert!(text(response).await.contains("10 bytes"), "{order}");
+        assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+    }
+    assert_eq!(metrics.counted(REJECTED, &[]), 4);
+}
+
+#[tokio::test]
+async fn a_compressed_stream_that_is_left_is_a_disconnect() {
+    let metrics = Metrics::new();
+    let inner = service_fn(|_| async {
+        let body = Scripted::<BoxError>::new([Step::Data(prose(5_000, 1)), Step::PendingForever]);
+        Response::builder().header("content-type", "text/html").body(body)
+    });
+    let service = ServiceBuilder::new()
+        .layer(LatencyLayer::new().recorder(metrics.recorder()))
+        .layer(CompressLayer::new())
+        .service(inner);
+    let request = Request::get("/").header("accept-encoding", "gzip").body(full("")).unwrap();
+    let mut body = service.oneshot(request).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+    assert_eq!(metrics.gauge(IN_FLIGHT), 1.0);
+    drop(body);
+    assert_eq!(metrics.sample(DURATION).0["outcome"], "disconnect");
+    assert_eq!(metrics.gauge(IN_FLIGHT), 0.0);
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -217,6 +218,39 @@ where
 {
     let bytes = response.into_body().collect().await.expect("a body that does not fail").to_bytes();
     String::from_utf8(bytes.to_vec()).expect("a body of text")
+}
+
+/// Text of so many bytes that shrinks well, another one for each seed.
+pub(crate) fn prose(len: usize, seed: u64) -> Bytes {
+    let mut text = String::new();
+    let mut number = seed;
+    while text.len() < len {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1 + seed);
+        text += &format!("{{\"id\":{},\"name\":\"Item {}\"}},\n", text.len(), number >> 50);
+    }
+    text.truncate(len);
+    Bytes::from(text)
+}
+
+/// Bytes that do not shrink.
+pub(crate) fn noise(len: usize) -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(next).collect::<Vec<_>>().into()
+}
+
+/// Decodes gzip that has to end well, with nothing behind its end.
+pub(crate) fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut rest = bytes;
+    flate2::bufread::GzDecoder::new(&mut rest).read_to_end(&mut decoded).expect("complete gzip");
+    assert!(rest.is_empty(), "{} bytes after the end", rest.len());
+    decoded
 }
 
 pub(crate) fn status(status: u16) -> StatusCode {
