@@ -17,7 +17,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -108,14 +108,16 @@ where
 {
     let path = request.uri().path().to_owned();
     let expected = if path == "/echo" { Method::POST } else { Method::GET };
+    let head_only = *request.method() == Method::HEAD;
     let known = ROUTES.contains(&path.as_str());
-    if known && *request.method() != expected && *request.method() != Method::HEAD {
+    let allowed = *request.method() == expected || head_only && expected == Method::GET;
+    if known && !allowed {
         let mut response = reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "wrong method\n");
         let allow = if path == "/echo" { "POST" } else { "GET, HEAD" };
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         return Ok(response);
     }
-    Ok(match path.as_str() {
+    let response = match path.as_str() {
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", PAGE),
         "/page.js" => reply(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
         "/items" => match query_number(&request, "n", 100, 10_000) {
@@ -144,7 +146,10 @@ where
         "/healthz" => reply(StatusCode::OK, TEXT, "ok\n"),
         "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", app.prometheus.render()),
         _ => reply(StatusCode::NOT_FOUND, TEXT, "no such page\n"),
-    })
+    };
+    // Over HTTP/2, hyper would send the body.
+    let none = || Empty::new().boxed_unsync();
+    Ok(if head_only { response.map(|_| none()) } else { response })
 }
 
 fn reply(

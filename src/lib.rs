@@ -2,7 +2,8 @@
 //! reverse proxy) into a production one.
 //!
 //! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
-//! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on.
+//! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on,
+//! with the codings br and zstd (which is C, so that a C compiler is needed).
 //!
 //! | module | what it does | answers of its own |
 //! |---|---|---|
@@ -13,10 +14,10 @@
 //!
 //! # Order
 //!
-//! From the outside in: `latency`, `security_headers`, `limit`, `compress`, then the service. Latency stands
-//! outermost, so that it measures what clients wait for and counts the answers that the other
-//! layers give. Authentication, CORS and traces stand outside of all but `latency`. Every layer
-//! is correct in any other order too.
+//! From the outside in: `latency`, `security_headers`, `limit`, `compress`, then the service.
+//! Latency stands outermost, so that it measures what clients wait for and counts the answers that
+//! the other layers give. Authentication, CORS and traces stand outside of all but `latency`. Every
+//! layer is correct in any other order too.
 //!
 //! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
 //! axum's `Router::layer` boxes the service and its body once more.
@@ -25,11 +26,11 @@
 //!
 #![cfg_attr(feature = "full", doc = "```")]
 #![cfg_attr(not(feature = "full"), doc = "```ignore")]
-//! use axum::{Router, routing::get};
+//! use axum::{Router, extract::MatchedPath, routing::get};
 //! use tower_kit::{CompressLayer, KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 //!
-//! let app: Router = Router::new().route("/", get(|| async { "hello" })).layer((
-//!     LatencyLayer::new(),
+//! let app: Router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer((
+//!     LatencyLayer::new().route(|request| request.extensions.get().map(MatchedPath::as_str)),
 //!     SecurityHeadersLayer::new(),
 //!     LimitLayer::new().json(64 * KIB),
 //!     CompressLayer::new(),
@@ -40,7 +41,7 @@
 //!
 //! - The inner service's errors pass through untouched: `type Error = S::Error`.
 //! - Refusals are complete HTTP responses.
-//! - Nothing is global. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
+//! - Nothing is global but each thread's pool of codecs. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
 //!   recorder, or to the one that a layer is given.
 //! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.
 
@@ -57,6 +58,8 @@ pub mod security_headers;
 
 #[cfg(any(feature = "compress", feature = "latency"))]
 mod fresh;
+#[cfg(any(feature = "compress", feature = "limit"))]
+mod media_type;
 #[cfg(any(feature = "compress", feature = "latency", feature = "limit"))]
 mod meter;
 #[cfg(feature = "limit")]
@@ -78,6 +81,8 @@ pub use latency::LatencyLayer;
 #[cfg(feature = "limit")]
 #[doc(inline)]
 pub use limit::LimitLayer;
+#[cfg(any(feature = "compress", feature = "limit"))]
+pub use media_type::InvalidMediaType;
 #[cfg(feature = "limit")]
 pub use reply::Reply;
 #[cfg(any(

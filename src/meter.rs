@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 
 /// The recorder that a layer was given, or else the process's.
 #[derive(Clone, Default)]
@@ -43,11 +43,15 @@ impl Meter {
 
     /// Counts one, on a counter that is rare enough to be looked up each time.
     pub(crate) fn count(&self, name: Name, labels: Vec<Label>) {
+        self.counter(name, labels).increment(1);
+    }
+
+    /// A counter, described.
+    pub(crate) fn counter(&self, name: Name, labels: Vec<Label>) -> Counter {
         self.with(|recorder| {
             recorder.describe_counter(name.name.into(), Some(name.unit), name.help());
-            let key = Key::from_parts(name.name, labels);
-            recorder.register_counter(&key, &METADATA).increment(1);
-        });
+            recorder.register_counter(&Key::from_parts(name.name, labels), &METADATA)
+        })
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) trait HandOver<B, E> {
     /// The body that the room answers with.
     type Body;
 
-    /// The inner future begins to be polled, or has been. If it panics, it has not been.
+    /// Called with true before each poll of the inner future, and with false after it; not after
+    /// one that panics.
     fn polling(&mut self, _begins: bool) {}
 
     /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then

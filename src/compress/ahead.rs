@@ -21,14 +21,17 @@ impl<B: Body> Ahead<B> {
         Self { inner, read: VecDeque::new(), ended: false }
     }
 
-    /// Reads all of the body, if it is ready now and has exactly `size` bytes of data, each frame
-    /// in one piece, and nothing else. What it read is given again in any case.
+    /// Reads all of the body, if it is ready now and has exactly `size` bytes of data in a few
+    /// frames, each in one piece, and nothing else. What it read is given again in any case.
     pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool
     where
         B: Unpin,
     {
         let mut left = size;
         while !(self.ended || self.inner.is_end_stream()) {
+            if self.read.len() == MOST_FRAMES {
+                return false;
+            }
             let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => {
@@ -49,6 +52,11 @@ impl<B: Body> Ahead<B> {
         }
         self.ended = true;
         left == 0
+    }
+
+    /// Drops what was read.
+    pub(super) fn forget(&mut self) {
+        self.read = VecDeque::new();
     }
 
     /// The data that was read.
@@ -96,3 +104,7 @@ impl<B: Body> Body for Ahead<B> {
         hint
     }
 }
+
+/// A frame takes a hundred bytes beside its data: without a bound, one of a byte each would take
+/// far more than the body.
+const MOST_FRAMES: usize = 32;

@@ -9,6 +9,8 @@ use pin_project_lite::pin_project;
 
 use super::ahead::Ahead;
 use super::codec::{Failed, Op};
+use super::coding::Coding;
+use super::policy;
 use super::pool::Pooled;
 use super::tally::Tally;
 
@@ -26,15 +28,14 @@ pin_project! {
 
 enum Mode<D> {
     Inner,
-    OfUnknownLength,
+    Nothing,
     Compressed(Option<Bytes>),
     Stream(Box<Stream<D>>),
 }
 
 struct Stream<D> {
     input: Option<D>,
-    /// `None` as soon as the stream is at its end: then it is back in its pool.
-    codec: Option<Pooled>,
+    codec: Slot,
     output: Vec<u8>,
     phase: Phase,
     /// There is input that the client cannot decode yet.
@@ -43,6 +44,13 @@ struct Stream<D> {
     /// What the inner body must give to be complete, in bytes.
     least: u64,
     tally: Tally,
+}
+
+/// A codec is a quarter of a megabyte: it is there only from the first data to the last.
+enum Slot {
+    Waits { coding: Coding, level: u32, padding: u8 },
+    Runs(Pooled),
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,21 +73,26 @@ impl<B: Body> ResponseBody<B> {
         Self { inner, mode: Mode::Inner }
     }
 
-    /// For HEAD: the server does not send it, but would tell its length.
-    pub(super) fn of_unknown_length(inner: Ahead<B>) -> Self {
-        Self { inner, mode: Mode::OfUnknownLength }
+    pub(super) fn bodiless(inner: Ahead<B>) -> Self {
+        Self { inner, mode: Mode::Nothing }
     }
 
-    pub(super) fn compressed(inner: Ahead<B>, bytes: Bytes) -> Self {
+    pub(super) fn compressed(mut inner: Ahead<B>, bytes: Bytes) -> Self {
+        inner.forget();
         Self { inner, mode: Mode::Compressed(Some(bytes)) }
     }
 
     /// `size` is what the inner body is said to have, if that is known.
-    pub(super) fn stream(inner: Ahead<B>, codec: Pooled, size: Option<u64>, tally: Tally) -> Self {
+    pub(super) fn stream(
+        inner: Ahead<B>,
+        (coding, level, padding): (Coding, u32, u8),
+        size: Option<u64>,
+        tally: Tally,
+    ) -> Self {
         let stream = Stream {
             input: None,
-            codec: Some(codec),
-            output: Vec::with_capacity(OUTPUT),
+            codec: Slot::Waits { coding, level, padding },
+            output: Vec::new(),
             phase: Phase::Feed,
             unflushed: false,
             trailers: None,
@@ -105,7 +118,8 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         match this.mode {
-            Mode::Inner | Mode::OfUnknownLength => this.inner.poll_frame(cx),
+            Mode::Inner => this.inner.poll_frame(cx),
+            Mode::Nothing => Poll::Ready(None),
             Mode::Compressed(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
@@ -116,7 +130,8 @@ where
     #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.mode {
-            Mode::Inner | Mode::OfUnknownLength => self.inner.is_end_stream(),
+            Mode::Inner => self.inner.is_end_stream(),
+            Mode::Nothing => true,
             Mode::Compressed(bytes) => bytes.is_none(),
             Mode::Stream(stream) => match stream.phase {
                 Phase::End => true,
@@ -133,7 +148,8 @@ where
             Mode::Compressed(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Mode::OfUnknownLength | Mode::Stream(_) => SizeHint::new(),
+            // That of nothing too: the server would state a length of 0.
+            Mode::Nothing | Mode::Stream(_) => SizeHint::new(),
         }
     }
 }
@@ -147,7 +163,13 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         let mut budget = BUDGET;
         loop {
             let step = match self.phase {
+                Phase::Feed if budget == 0 => {
+                    // More at once would hold up the other tasks of this thread.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Phase::Feed if self.input.is_none() => {
+                    budget = budget.saturating_sub(FRAME);
                     match inner.as_mut().poll_frame(cx) {
                         Poll::Ready(Some(Ok(frame))) => self.take(frame),
                         Poll::Ready(Some(Err(error))) => {
@@ -159,11 +181,6 @@ impl<D: Buf + From<Bytes>> Stream<D> {
                         Poll::Pending => return Poll::Pending,
                     }
                     continue;
-                }
-                Phase::Feed if budget == 0 => {
-                    // More at once would hold up the other tasks of this thread.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
                 }
                 Phase::Feed => self.feed(&mut budget),
                 Phase::Flush => self.flush(),
@@ -190,7 +207,9 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         match frame.into_data() {
             Ok(data) => self.input = Some(data).filter(Buf::has_remaining),
             Err(frame) => {
-                self.trailers = frame.into_trailers().ok();
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                policy::speak_of_other_bytes(&mut trailers);
+                self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
                 self.phase = Phase::Finish;
             }
         }
@@ -198,19 +217,20 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 
     /// Compresses some of the input.
     fn feed(&mut self, budget: &mut usize) -> Result<Step, Failed> {
-        let (Some(data), Some(codec)) = (&mut self.input, &mut self.codec) else {
-            return Err(Failed);
+        let (Some(data), output) = (&mut self.input, &mut self.output) else {
+            return Ok(Step::On);
         };
+        let codec = self.codec.get(output)?;
         let chunk = data.chunk();
         let slice = &chunk[..chunk.len().min(*budget)];
         let mut rest = slice;
-        let all = codec.encode(&mut rest, &mut self.output, Op::Process)?;
+        let all = codec.encode(&mut rest, output, Op::Process)?;
         let taken = slice.len() - rest.len();
         data.advance(taken);
         if !data.has_remaining() {
             self.input = None;
         }
-        *budget -= taken;
+        *budget = budget.saturating_sub(taken);
         self.unflushed = true;
         self.tally.input += taken as u64;
         Ok(if all { Step::On } else { Step::Give })
@@ -218,7 +238,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 
     /// Makes all that was fed decodable.
     fn flush(&mut self) -> Result<Step, Failed> {
-        let codec = self.codec.as_mut().ok_or(Failed)?;
+        let codec = self.codec.get(&mut self.output)?;
         if codec.encode(&mut &[][..], &mut self.output, Op::Flush)? {
             self.unflushed = false;
             self.phase = Phase::Feed;
@@ -232,9 +252,9 @@ impl<D: Buf + From<Bytes>> Stream<D> {
             self.cut();
             return Ok(Step::On);
         }
-        let codec = self.codec.as_mut().ok_or(Failed)?;
+        let codec = self.codec.get(&mut self.output)?;
         if codec.encode(&mut &[][..], &mut self.output, Op::Finish)? {
-            self.codec = None;
+            self.codec = Slot::Gone;
             self.phase = Phase::Trailers;
         }
         Ok(Step::Give)
@@ -250,17 +270,32 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 
     /// Ends here and without the coding's own end, so that a client sees that something lacks.
     fn cut(&mut self) {
-        self.codec = None;
+        self.codec = Slot::Gone;
         self.input = None;
         self.output.clear();
         self.phase = Phase::End;
     }
 }
 
+impl Slot {
+    /// The codec, and room in the output for what comes out of it.
+    fn get(&mut self, output: &mut Vec<u8>) -> Result<&mut Pooled, Failed> {
+        if let Self::Waits { coding, level, padding } = *self {
+            *self = Self::Runs(Pooled::take(coding, level, padding)?);
+            output.reserve_exact(OUTPUT);
+        }
+        match self {
+            Self::Runs(codec) => Ok(codec),
+            Self::Waits { .. } | Self::Gone => Err(Failed),
+        }
+    }
+}
+
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match &self.mode {
-            Mode::Inner | Mode::OfUnknownLength => "inner",
+            Mode::Inner => "inner",
+            Mode::Nothing => "nothing",
             Mode::Compressed(_) => "compressed",
             Mode::Stream(_) => "stream",
         };
@@ -270,6 +305,9 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
 
 /// How much a stream takes in per poll, in bytes: about a millisecond of work.
 const BUDGET: usize = 64 * 1024;
+
+/// What a frame counts of that beside its data: a body of empty frames is work too.
+const FRAME: usize = 64;
 
 /// How much a stream gives out at once, in bytes.
 const OUTPUT: usize = 8 * 1024;

@@ -23,23 +23,37 @@ impl Codec for Brotli {
     }
 
     fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
-        let start = output.len();
-        output.resize(output.capacity(), 0);
-        let mut taken = PartialBuffer::new(*input);
-        let mut written = WriteBuffer::new_initialized(&mut output[start..]);
-        let done = match op {
-            Op::Process => {
-                self.0.encode(&mut taken, &mut written).map(|()| taken.unwritten().is_empty())
+        loop {
+            let start = output.len();
+            let end = output.capacity().min(start + PIECE);
+            if start == end {
+                return Ok(false);
             }
-            Op::Flush => self.0.flush(&mut written),
-            Op::Finish => self.0.finish(&mut written),
-        };
-        let written = written.written_len();
-        output.truncate(start + written);
-        *input = &input[taken.written().len()..];
-        done.map_err(|_| Failed)
+            // It wants a buffer of zeros, and makes only as much of it as it may fill.
+            output.resize(end, 0);
+            let mut taken = PartialBuffer::new(*input);
+            let mut written = WriteBuffer::new_initialized(&mut output[start..]);
+            let done = match op {
+                Op::Process => {
+                    self.0.encode(&mut taken, &mut written).map(|()| taken.unwritten().is_empty())
+                }
+                Op::Flush => self.0.flush(&mut written),
+                Op::Finish => self.0.finish(&mut written),
+            };
+            let (read, came) = (taken.written().len(), written.written_len());
+            output.truncate(start + came);
+            *input = &input[read..];
+            if done.map_err(|_| Failed)? {
+                return Ok(true);
+            }
+            if read == 0 && came == 0 {
+                return Err(Failed);
+            }
+        }
     }
 }
+
+const PIECE: usize = 8 * 1024;
 
 /// 512 KiB: below 2^17 the encoder allocates far more and is far slower from quality 5 on.
 const WINDOW_BITS: i32 = 19;

@@ -65,12 +65,9 @@ impl Coding {
         }
     }
 
-    /// # Errors
-    ///
-    /// If the coding has no such level.
     pub(super) fn check(self, level: u32) -> Result<u32, InvalidLevel> {
         let levels = match self {
-            // Level 0 only stores; with zlib-rs 0.6.8 it panics on some bodies.
+            // Level 0 only stores, and zlib-rs 0.6.8 panics at the reset of some such streams.
             Self::Gzip | Self::Deflate => 1..=9,
             #[cfg(feature = "compress-br")]
             Self::Brotli => 0..=11,

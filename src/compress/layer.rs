@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,9 +10,13 @@ use super::media::MediaTypes;
 use super::policy::Rules;
 use super::service::Compress;
 use super::tally::Counters;
+use crate::media_type::InvalidMediaType;
 use crate::meter::Meter;
 
 /// Compresses responses; see the [module](crate::compress).
+///
+/// The service's body must be [`Unpin`], as those of hyper, axum and http-body-util are. Box another
+/// one with `BodyExt::boxed_unsync`.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct CompressLayer {
@@ -60,20 +63,29 @@ impl CompressLayer {
         self.edit(|shared| shared.rules.threshold = bytes)
     }
 
-    /// Compresses this media type too: `type/subtype`, in any case.
-    pub fn media_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
-        let media_type = media_type.into();
-        self.edit(|shared| shared.rules.media_types.add(media_type))
+    /// Compresses this media type too: one of `type/subtype`, `type/*` or `+suffix`, in any case
+    /// and without parameters. Of several that match a response, the last one set counts.
+    ///
+    /// # Errors
+    ///
+    /// If `media_type` is of none of these forms.
+    pub fn media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
+        let media_type = media_type.parse()?;
+        Ok(self.edit(|shared| shared.rules.media_types.set(media_type, true)))
     }
 
-    /// Does not compress this media type: `type/subtype`, in any case.
-    pub fn without_media_type(self, media_type: impl Into<Cow<'static, str>>) -> Self {
-        let media_type = media_type.into();
-        self.edit(|shared| shared.rules.media_types.remove(media_type))
+    /// Does not compress this media type, given as for [`media_type`](Self::media_type).
+    ///
+    /// # Errors
+    ///
+    /// If `media_type` is of none of the forms.
+    pub fn without_media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
+        let media_type = media_type.parse()?;
+        Ok(self.edit(|shared| shared.rules.media_types.set(media_type, false)))
     }
 
-    /// Chooses the media types in place of the table. The closure is given `type/subtype` as the
-    /// response spells it, without parameters.
+    /// Chooses the media types in place of the table and of what was set before. The closure is
+    /// given `type/subtype` as the response spells it, without parameters.
     pub fn media_types<F>(self, choose: F) -> Self
     where
         F: Fn(&str) -> bool + Send + Sync + 'static,
@@ -83,12 +95,20 @@ impl CompressLayer {
 
     /// The request field, with any value, that turns compression off. `x-no-compression` by
     /// default.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_kit::CompressLayer;
+    ///
+    /// let layer = CompressLayer::new().opt_out(HeaderName::from_static("x-plain"));
+    /// # drop(layer);
+    /// ```
     pub fn opt_out(self, name: HeaderName) -> Self {
         self.edit(|shared| shared.rules.opt_out = name)
     }
 
-    /// Compresses only where `when` says so, given the heads of request and response. For this the
-    /// head of each request is cloned.
+    /// Compresses only where `when` says so, given the heads of request and response. A handler's
+    /// [`Hint`](super::Hint) wins over it. For this the head of each request is cloned.
     pub fn when<F>(self, when: F) -> Self
     where
         F: Fn(&request::Parts, &response::Parts) -> bool + Send + Sync + 'static,

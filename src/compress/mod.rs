@@ -12,13 +12,13 @@
 //!
 //! ```
 //! use axum::{Extension, Router, routing::get};
-//! use tower_kit::compress::{Coding, CompressLayer, Hint, InvalidLevel};
+//! use tower_kit::compress::{Coding, CompressLayer, Hint};
 //!
-//! # fn main() -> Result<(), InvalidLevel> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = CompressLayer::new()
 //!     .level(Coding::Gzip, 4)?
 //!     .threshold(512)
-//!     .media_type("application/vnd.sqlite3")
+//!     .media_type("application/vnd.sqlite3")?
 //!     .when(|request, _response| !request.uri.path().starts_with("/raw/"));
 //! let token = || async { (Extension(Hint::forbid()), "a secret beside what the client sent") };
 //! let app: Router = Router::new().route("/token", get(token)).layer(layer);
@@ -70,18 +70,24 @@
 //! The answer to HEAD has no body and so no coding, and says of all other fields what a GET would;
 //! `content-length` is left out, since it is not known (RFC 9110 §8.6).
 //!
-//! A client that opts out is not named in the `vary` of what others get: caches would then have to
-//! tell apart what hardly any client sends, and some keep no such answer at all. What a cache
-//! gives to such a client may be compressed, if the client says that it takes that.
+//! `x-no-compression` stands in `vary` only for clients that send it, since some caches keep no
+//! answer whose `vary` names more than `accept-encoding`. So a shared cache may give such a client a
+//! compressed copy, if the client says that it takes one.
 //!
 //! # How
 //!
 //! A body of known size, up to 128 KiB, whose data is ready is compressed at once and sent with its
 //! exact length; if it does not become smaller, it is sent as it is. All others are streams: while
-//! the service has data, it is fed; when it has none, what there is is flushed, so that an event
-//! leaves at once. A stream takes in 64 KiB at most before it lets other tasks run, reads nothing
+//! the service has data ready, the codec takes it; when it has none, the codec is flushed, so that
+//! each event leaves at once. A stream takes in 64 KiB at most before it lets other tasks run, reads nothing
 //! ahead of the client, and holds one frame of the service's and 8 KiB of its own. A quarter
-//! megabyte of codec goes back to its thread's pool when the stream is encoded, or dropped.
+//! megabyte of codec goes back to its thread's pool when the stream is encoded, or dropped (but for
+//! br, and for level 9 of gzip and deflate, whose codecs are made anew each time).
+//!
+//! Longest poll, measured on one core: 2 ms for 128 KiB at once and 1 ms for a stream at level 6 of
+//! gzip; 3 ms and 1 ms at 4 of br. br from 9 on and zstd from 19 on take 25 to 330 ms, which holds up
+//! other tasks: they are for answers that a cache keeps. A stream of gzip holds 380 KB from its
+//! first byte to its last, one of br 0.5 to 5 MB.
 //!
 //! If the service's body fails, the client gets the error, and no valid end of the coding; neither
 //! does it get one if the body is shorter than it was said to be. The
@@ -103,7 +109,7 @@
 //! | codings | gzip, deflate | every client has gzip; a feature adds a coding, it does not choose it |
 //! | level | gzip, deflate 6; br 4; zstd 3 | 6 is zlib's own; the others are about as fast |
 //! | threshold | 1,024 bytes | below that a packet is saved rarely, and time never |
-//! | opt-out | `x-no-compression` | |
+//! | opt-out | `x-no-compression` | what Express services look for |
 //!
 //! On JSON, `zlib-rs` makes level 1 much larger than 6, and level 9 slower and no smaller.
 //!

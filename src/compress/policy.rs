@@ -58,14 +58,18 @@ pub(super) struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Leave,
-    /// The answer to a HEAD, which must not state the length that the body has.
-    HideLength,
+    /// The answer to a HEAD: a server would send, or state the length of, a body that is there.
+    Bodiless,
     Compress {
         coding: Coding,
         level: u32,
         padding: u8,
         /// The exact size, if it is known.
         size: Option<u64>,
+        /// That size too, if the body is small enough to be compressed at once.
+        at_once: Option<usize>,
+        /// Also where it does not become smaller, since the client refuses identity.
+        must: bool,
     },
 }
 
@@ -85,6 +89,13 @@ impl Hint {
 
     /// Make this response longer by a random number of bytes where it is compressed: by 2 to
     /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
+    ///
+    /// ```
+    /// use tower_kit::compress::Hint;
+    ///
+    /// let padded_if_compressed = Hint::default().pad(100);
+    /// # drop(padded_if_compressed);
+    /// ```
     #[must_use]
     pub const fn pad(self, most: u8) -> Self {
         Self { padding: most, ..self }
@@ -137,9 +148,12 @@ impl Rules {
             return Decision::Leave;
         }
         let padding = answer.hint.padding;
-        let only_gzip = [Coding::Gzip];
-        let order = if padding > 0 { &only_gzip[..] } else { &self.order };
-        let Some(coding) = asked.accepted.choose(order) else { return Decision::Leave };
+        let chosen = if padding > 0 {
+            asked.accepted.choose(&[Coding::Gzip]).filter(|gzip| self.order.contains(gzip))
+        } else {
+            asked.accepted.choose(&self.order)
+        };
+        let Some(coding) = chosen else { return Decision::Leave };
         let small = answer.size.upper().is_some_and(|size| size < self.threshold);
         let wanted = answer.hint.wish == Some(true) || asked.accepted.refuses_identity();
         if small && !wanted {
@@ -147,10 +161,14 @@ impl Rules {
         }
         if asked.head_only {
             speak_of_other_bytes(headers);
-            return Decision::HideLength;
+            return Decision::Bodiless;
         }
         let size = answer.size.exact();
-        Decision::Compress { coding, level: self.levels[coding.index()], padding, size }
+        let small = size.filter(|size| *size <= WHOLE_MOST);
+        let at_once = small.and_then(|size| usize::try_from(size).ok());
+        let level = self.levels[coding.index()];
+        let must = asked.accepted.refuses_identity();
+        Decision::Compress { coding, level, padding, size, at_once, must }
     }
 
     /// Whether some client could get this response compressed.
@@ -204,7 +222,7 @@ pub(super) fn mark(headers: &mut HeaderMap, coding: Coding, length: Option<usize
 
 /// Takes off what is only true of the bytes before the coding: lengths, ranges and digests
 /// (RFC 9110 §8.6, §14.3, RFC 9530 §2, §3). A strong tag is of bytes too, and becomes weak.
-fn speak_of_other_bytes(headers: &mut HeaderMap) {
+pub(super) fn speak_of_other_bytes(headers: &mut HeaderMap) {
     for stale in [CONTENT_LENGTH, ACCEPT_RANGES, CONTENT_DIGEST, REPR_DIGEST, DIGEST, CONTENT_MD5] {
         headers.remove(stale);
     }
@@ -283,8 +301,8 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Up to this size a body is compressed in one go: a millisecond or two of work.
-pub(super) const WHOLE_MOST: u64 = 128 * 1024;
+/// Up to this size a body is compressed at once: at level 6 of gzip, two milliseconds of work.
+const WHOLE_MOST: u64 = 128 * 1024;
 
 const DEFAULT_THRESHOLD: u64 = 1024;
 const DEFAULT_LEVELS: [u32; Coding::COUNT] = [6, 6, 4, 3];
@@ -420,7 +438,7 @@ mod tests {
         };
         let size_of = |decision| match decision {
             Decision::Compress { size, .. } => Some(size),
-            Decision::Leave | Decision::HideLength => None,
+            Decision::Leave | Decision::Bodiless => None,
         };
         let exact = SizeHint::with_exact;
         let none = Hint::default();
@@ -459,7 +477,7 @@ mod tests {
         let fields: Fields<'_> =
             &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
-        assert_eq!(decision, Decision::HideLength);
+        assert_eq!(decision, Decision::Bodiless);
         assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), ("vary", "accept-encoding")]));
         let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
         let (_, headers) = decide(&Method::HEAD, GZIP, 200, small);
@@ -489,6 +507,7 @@ mod tests {
         fn no_field_makes_it_panic(
             fields in prop::collection::vec((0..8_usize, prop::collection::vec(any::<u8>(), 0..30)), 0..8),
             status in 100..600_u16,
+            force in any::<bool>(),
         ) {
             let names = [
                 ETAG, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, CACHE_CONTROL,
@@ -504,7 +523,7 @@ mod tests {
             let asked = rules.ask(&Method::GET, &headers);
             let answer = Answer {
                 status: StatusCode::from_u16(status).unwrap(),
-                hint: Hint::force(),
+                hint: if force { Hint::force() } else { Hint::default() },
                 size: asked.size(&headers, SizeHint::new()),
                 wanted: true,
             };

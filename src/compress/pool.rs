@@ -1,6 +1,5 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
-use std::thread;
 
 use bytes::Bytes;
 
@@ -12,7 +11,6 @@ use super::coding::Coding;
 /// A deflate state is a quarter of a megabyte: making one costs more than compressing a small
 /// body. A pool per thread needs no lock, and a codec that moves to another thread joins the pool
 /// there.
-#[derive(Debug)]
 pub(super) struct Pooled {
     key: Key,
     codec: Option<Box<dyn Codec>>,
@@ -49,14 +47,17 @@ impl Pooled {
         output: &mut Vec<u8>,
         op: Op,
     ) -> Result<bool, Failed> {
-        self.codec.as_mut().ok_or(Failed)?.encode(input, output, op)
+        // Out of its place meanwhile: one that panics or fails does not go back.
+        let mut codec = self.codec.take().ok_or(Failed)?;
+        let done = codec.encode(input, output, op)?;
+        self.codec = Some(codec);
+        Ok(done)
     }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // A codec that panicked may be in any state.
-        let Some(mut codec) = self.codec.take().filter(|_| !thread::panicking()) else { return };
+        let Some(mut codec) = self.codec.take() else { return };
         let put_back = |pool: &RefCell<Vec<(Key, Box<dyn Codec>)>>| {
             let Ok(mut pool) = pool.try_borrow_mut() else { return };
             let kept = pool.iter().filter(|(at, _)| *at == self.key).count();
@@ -69,19 +70,21 @@ impl Drop for Pooled {
     }
 }
 
-/// Compresses a body of `size` bytes. `None` if it does not become smaller.
+/// Compresses a body of `size` bytes. `None` if it does not become smaller, unless it `must` be
+/// compressed.
 pub(super) fn compress_whole<'a>(
-    codec: &mut Pooled,
+    mut codec: Pooled,
     chunks: impl Iterator<Item = &'a [u8]>,
     size: usize,
+    must: bool,
 ) -> Result<Option<Bytes>, Failed> {
     // The thread's buffer, since how much comes out is only known afterwards.
     let mut output = OUTPUT.try_with(Cell::take).unwrap_or_default();
     output.clear();
-    output.reserve(size);
-    let done = encode_whole(codec, chunks, &mut output)?;
-    let smaller = done && output.len() < size;
-    let bytes = smaller.then(|| Bytes::copy_from_slice(&output));
+    output.reserve(if must { 2 * size + 1024 } else { size });
+    let done = encode_whole(&mut codec, chunks, &mut output)?;
+    let worth_it = done && (must || output.len() < size);
+    let bytes = worth_it.then(|| Bytes::copy_from_slice(&output));
     let _ = OUTPUT.try_with(|cell| cell.set(output));
     Ok(bytes)
 }
@@ -100,10 +103,11 @@ fn encode_whole<'a>(
     codec.encode(&mut &[][..], output, Op::Finish)
 }
 
-/// 1 to `most`, not to be guessed: std seeds its hashers from the system's random numbers.
+/// 1 to `most` (0 if that is 0), not to be guessed: std seeds its hashers from the system's random
+/// numbers.
 pub(super) fn random_up_to(most: u8) -> u8 {
-    let number = RandomState::new().hash_one(()) % u64::from(most.max(1));
-    u8::try_from(number + 1).unwrap_or(most)
+    let number = RandomState::new().hash_one(()).checked_rem(u64::from(most));
+    number.map_or(0, |number| u8::try_from(number + 1).unwrap_or(most))
 }
 
 /// How many codecs of a coding and level a thread keeps.

@@ -10,7 +10,7 @@ use super::ahead::Ahead;
 use super::body::ResponseBody;
 use super::codec::Failed;
 use super::layer::Shared;
-use super::policy::{self, Answer, Asked, Decision, WHOLE_MOST};
+use super::policy::{self, Answer, Asked, Decision};
 use super::pool::{self, Pooled};
 use super::tally::Tally;
 use crate::respond::{HandOver, Respond};
@@ -109,21 +109,17 @@ impl Squeeze {
     where
         B: Body + Unpin,
     {
-        let (coding, level, padding, size) = match decision {
+        let (coding, level, padding, size, at_once, must) = match decision {
             Decision::Leave => return ResponseBody::inner(body),
-            Decision::HideLength => return ResponseBody::of_unknown_length(body),
-            Decision::Compress { coding, level, padding, size } => (coding, level, padding, size),
+            Decision::Bodiless => return ResponseBody::bodiless(body),
+            Decision::Compress { coding, level, padding, size, at_once, must } => {
+                (coding, level, pool::random_up_to(padding), size, at_once, must)
+            }
         };
-        let padding = if padding == 0 { 0 } else { pool::random_up_to(padding) };
-        let counters = &self.shared.counters;
-        let Ok(mut codec) = Pooled::take(coding, level, padding) else {
-            counters.failed(coding);
-            return ResponseBody::inner(body);
-        };
-        let mut tally = Tally::new(coding, Arc::clone(counters));
-        let small = size.filter(|size| *size <= WHOLE_MOST).and_then(|size| size.try_into().ok());
-        if let Some(size) = small.filter(|size| body.read_whole(*size, cx)) {
-            match pool::compress_whole(&mut codec, body.chunks(), size) {
+        let mut tally = Tally::new(coding, Arc::clone(&self.shared.counters));
+        if let Some(size) = at_once.filter(|size| body.read_whole(*size, cx)) {
+            let codec = Pooled::take(coding, level, padding);
+            match codec.and_then(|codec| pool::compress_whole(codec, body.chunks(), size, must)) {
                 Ok(Some(bytes)) => {
                     tally.input = size as u64;
                     tally.output = bytes.len() as u64;
@@ -136,6 +132,6 @@ impl Squeeze {
             return ResponseBody::inner(body);
         }
         policy::mark(&mut head.headers, coding, None);
-        ResponseBody::stream(body, codec, size, tally)
+        ResponseBody::stream(body, (coding, level, padding), size, tally)
     }
 }

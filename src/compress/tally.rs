@@ -1,11 +1,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use metrics::{Counter, Key, Label, Recorder, Unit};
+use metrics::{Counter, Label, Unit};
 
 use super::coding::Coding;
 use crate::fresh::Fresh;
-use crate::meter::{METADATA, Meter, Name};
+use crate::meter::{Meter, Name};
 
 /// Counts what went into the codecs and what came out.
 #[derive(Debug, Default)]
@@ -40,10 +40,11 @@ impl Counters {
     }
 
     fn register(&self, coding: Coding) -> InAndOut {
-        self.meter.with(|recorder| InAndOut {
-            input: counter(recorder, INPUT, coding),
-            output: counter(recorder, OUTPUT, coding),
-        })
+        let labels = || vec![Label::from_static_parts("encoding", coding.as_str())];
+        InAndOut {
+            input: self.meter.counter(INPUT, labels()),
+            output: self.meter.counter(OUTPUT, labels()),
+        }
     }
 }
 
@@ -67,12 +68,6 @@ impl Drop for Tally {
         counters.handle.input.increment(self.input);
         counters.handle.output.increment(self.output);
     }
-}
-
-fn counter(recorder: &dyn Recorder, name: Name, coding: Coding) -> Counter {
-    recorder.describe_counter(name.name.into(), Some(name.unit), name.help());
-    let labels = vec![Label::from_static_parts("encoding", coding.as_str())];
-    recorder.register_counter(&Key::from_parts(name.name, labels), &METADATA)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]

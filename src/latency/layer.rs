@@ -94,8 +94,8 @@ impl LatencyLayer {
     }
 
     /// Templates to match the path with, the first match winning: `{name}` stands for one segment
-    /// that is not empty, `{*name}` at the end for all that follow. Each request without a route
-    /// of another origin is compared to them one by one, so this is for a few dozen.
+    /// that is not empty, `{*name}` at the end for all that follow. They are compared one by one,
+    /// for requests with no other route, so this is for a few dozen.
     pub fn routes<T>(self, templates: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
@@ -128,8 +128,8 @@ impl LatencyLayer {
         self.edit(|settings| settings.until_first_byte = true)
     }
 
-    /// Labels requests with `https` whose own target does not say (on HTTP/1 it does not): for a
-    /// service behind TLS, under [`Names::OpenTelemetry`]. `http` by default.
+    /// Reports the scheme `https`, under [`Names::OpenTelemetry`], where the target of a request has
+    /// none, as on HTTP/1: for a service behind TLS. `http` by default.
     pub fn https(self) -> Self {
         self.edit(|settings| settings.https = true)
     }

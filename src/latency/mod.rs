@@ -67,10 +67,14 @@
 //! | `cancelled` | the client left, or an outer layer gave up, before there was a response |
 //! | `panic` | the service or the body panicked |
 //!
-//! Labels cannot explode. A route is a template, never the path: the first there is of a [`Route`]
-//! among the extensions of the response, [`route`](LatencyLayer::route), a [`Route`] among those of
-//! the request, and [`routes`](LatencyLayer::routes). After
-//! [`max_series`](LatencyLayer::max_series) sets of labels, new ones are folded into one whose
+//! Labels cannot explode. A route is a template, never the path: the first there is of
+//!
+//! 1. a [`Route`] among the extensions of the response,
+//! 2. what [`route`](LatencyLayer::route) finds,
+//! 3. a [`Route`] among the extensions of the request,
+//! 4. the template of [`routes`](LatencyLayer::routes) that matches the path.
+//!
+//! After [`max_series`](LatencyLayer::max_series) sets of labels, new ones are folded into one whose
 //! labels are all `_overflow`, and each such request counts on `http_series_overflow_total`.
 //!
 //! # Streams
@@ -88,7 +92,7 @@
 //! | duration until | the last byte | that is what a client waits for |
 //! | first byte, sizes | off | each histogram is a dozen time series per set of labels |
 //! | sets of labels | at most 2,000 | what OpenTelemetry's SDKs allow; a service has a few hundred |
-//! | skipped | nothing | |
+//! | skipped | nothing | a health check is a request too |
 //!
 //! # The exporter
 //!
@@ -115,8 +119,9 @@
 //!
 //! # Where it goes
 //!
-//! Outermost, so that what the other layers answer and take counts too. With axum, MatchedPath is
-//! there for layers that are added with `Router::layer`.
+//! Outermost, so that what the other layers answer and take counts too. With axum, `MatchedPath` is
+//! there for layers that are added with `Router::layer`, not for one around the whole `Router`: use
+//! [`routes`](LatencyLayer::routes) there.
 //!
 //! # What it never does
 //!

@@ -92,7 +92,7 @@ impl Names {
             Self::Prometheus => Vec::new(),
             Self::OpenTelemetry => {
                 let method =
-                    Label::from_static_parts("http.request.method", series.method.as_str());
+                    Label::from_static_parts(self.vocabulary().method, series.method.as_str());
                 std::iter::once(method).chain(self.scheme_label(series.https)).collect()
             }
         }

@@ -140,11 +140,7 @@ impl Registry {
 
     fn overflow(&self, now: Instant) -> Guard<Arc<Stamped<Handles>>> {
         let register = || {
-            let name = self.names.vocabulary().overflow;
-            let counter = self.meter.with(|recorder| {
-                recorder.describe_counter(name.name.into(), Some(name.unit), name.help());
-                recorder.register_counter(&Key::from_static_name(name.name), &METADATA)
-            });
+            let counter = self.meter.counter(self.names.vocabulary().overflow, Vec::new());
             self.register(&self.names.overflow_labels(), counter)
         };
         self.overflow.get_or_init(|| Fresh::new(register(), now)).get(now, register)

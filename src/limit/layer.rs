@@ -6,10 +6,10 @@ use http::Response;
 use metrics::{Label, Recorder, Unit};
 use tower::Layer;
 
-use super::media_type::InvalidMediaType;
 use super::policy::{Limits, Size};
 use super::refusal::{Format, Refusal};
 use super::service::Limit;
+use crate::media_type::InvalidMediaType;
 use crate::meter::{Meter, Name};
 
 /// Bounds the size of request bodies, targets and header sections; see the
@@ -97,12 +97,14 @@ impl LimitLayer {
         self.edit(|shared| shared.limits.header_count = count)
     }
 
-    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says.
+    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says. (A service that
+    /// itself answers 413 to a body which crossed its limit, as axum's extractors do, keeps its
+    /// answer.)
     pub fn problem_json(self) -> Self {
         self.edit(|shared| shared.format = Format::ProblemJson)
     }
 
-    /// Makes the response to a refused request. [`Refusal::to_response`] gives the one that is
+    /// Makes the response to a request that the layer refuses. [`Refusal::to_response`] gives the one that is
     /// sent otherwise, to start from. The layer adds `connection: close` where it
     /// must, and leaves the body out for HEAD.
     ///

@@ -23,8 +23,8 @@
 //! Limits go by the request's media type; a more exact one wins over a wider one:
 //!
 //! ```
-//! use tower_kit::limit::{InvalidMediaType, LimitLayer, Size};
-//! use tower_kit::{KIB, MIB};
+//! use tower_kit::limit::{LimitLayer, Size};
+//! use tower_kit::{InvalidMediaType, KIB, MIB};
 //!
 //! # fn main() -> Result<(), InvalidMediaType> {
 //! let layer = LimitLayer::new()
@@ -77,7 +77,7 @@
 //!
 //! # Where it goes
 //!
-//! Outside of the cache and the service. Counted is what arrives at this layer: for compressed
+//! Outside of a cache and the service. Counted is what arrives at this layer: for compressed
 //! requests put a layer that inflates them *outside* of it, so that the inflated bytes count and a
 //! gzip bomb is cut off at the limit:
 //!
@@ -101,6 +101,12 @@
 //! An inflated body has no known length, so its 413 comes while it streams; a declared length over
 //! the limit is still refused at once where a second `LimitLayer` stands outside of the inflater.
 //!
+//! The service gets [`RequestBody`] around the body, so a handler has to be generic over its body,
+//! as axum's are.
+//!
+//! On HTTP/1, hyper itself refuses differing `content-length` lines (400) and more than 100 fields
+//! (431) before any layer sees the request; its answers are bare.
+//!
 //! # What it never does
 //!
 //! It never buffers, never reads a body that the service does not read, and never bounds
@@ -108,14 +114,12 @@
 
 mod body;
 mod layer;
-mod media_type;
 mod policy;
 mod refusal;
 mod service;
 
 pub use body::RequestBody;
 pub use layer::LimitLayer;
-pub use media_type::InvalidMediaType;
 pub use policy::Size;
 pub use refusal::{Reason, Refusal};
 pub use service::{Limit, Settle};

@@ -2,8 +2,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use http_body::SizeHint;
 
-use super::media_type::{MediaType, essence};
 use super::refusal::{Reason, Refusal};
+use crate::media_type::{MediaType, essence};
 use crate::{KIB, MIB};
 
 /// A bound: a number, or [`Size::UNLIMITED`].
@@ -103,7 +103,7 @@ impl Limits {
         if least > most.0 {
             return Verdict::Refuse(refusal(Reason::BodyTooLarge, Some(most.0)));
         }
-        let unknown = declared.is_none() && head.body.exact().is_none() && most != Size::UNLIMITED;
+        let unknown = head.body.exact().is_none() && most != Size::UNLIMITED;
         let if_crossed = unknown.then(|| refusal(Reason::BodyTooLarge, Some(most.0)));
         Verdict::Pass { most, if_crossed }
     }

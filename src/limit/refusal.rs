@@ -1,7 +1,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::policy::Head;
@@ -78,7 +78,7 @@ impl Refusal {
         self.limit
     }
 
-    /// The layer's own response: status, `content-type`, and a body of one line.
+    /// The layer's own response: status, `content-type`, `vary: accept`, and a body of one line.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let (content_type, body) = match self.format {
@@ -88,6 +88,7 @@ impl Refusal {
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response
     }
 

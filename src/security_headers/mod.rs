@@ -43,6 +43,9 @@
 //! Outside of everything that answers for itself (limits, caches, authentication), so that
 //! refusals carry the fields too, and inside of [`latency`](crate#order).
 //!
+//! To change a field for a whole application, set it inside of this layer, for example with
+//! tower-http's `SetResponseHeaderLayer`. A field cannot be left out.
+//!
 //! # What it never does
 //!
 //! It never changes a status or a body, never removes a field, and never replaces one that the

@@ -16,7 +16,7 @@ const EXTRAS: [(&str, &[&str]); 3] = [
         ],
     ),
     ("latency", &["grow", "names", "series", "watch"]),
-    ("limit", &["media_type", "refusal"]),
+    ("limit", &["refusal"]),
 ];
 
 /// The files that only think: no waiting and no clock.

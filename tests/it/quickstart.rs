@@ -134,6 +134,10 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
         assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(text(response).await, "The request body is larger than 10240 bytes.\n");
     }
+    // The answer to HEAD has no body, which h2 clients insist on.
+    let head = Request::head(format!("http://{}/", server.addr)).body(boxed(empty())).unwrap();
+    let head = soon(h2_client().request(head)).await.unwrap();
+    assert_eq!((head.status(), text(head).await), (StatusCode::OK, String::new()));
     let refused = [("layer", "limit"), ("reason", "body_too_large")];
     assert_eq!(server.metric("http_requests_rejected_total", &refused).await, 2.0);
     let too_large = [("route", "/echo"), ("status_code", "413"), ("outcome", "ok")];

@@ -1,10 +1,12 @@
+//! Patterns of media types, and the media type of a `content-type`.
+
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
 /// A pattern of media types, in lower case. The order is that of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum MediaType {
+pub(crate) enum MediaType {
     Exact(String),
     Suffix(String),
     Type(String),
@@ -18,14 +20,14 @@ pub struct InvalidMediaType {
 
 /// `type/subtype` of a field value, its parameters left out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Essence<'a> {
-    whole: &'a str,
-    class: &'a str,
-    subtype: &'a str,
+pub(crate) struct Essence<'a> {
+    pub(crate) whole: &'a str,
+    pub(crate) class: &'a str,
+    pub(crate) subtype: &'a str,
 }
 
 impl MediaType {
-    pub(super) fn matches(&self, essence: Essence<'_>) -> bool {
+    pub(crate) fn matches(&self, essence: Essence<'_>) -> bool {
         match self {
             Self::Exact(exact) => exact.eq_ignore_ascii_case(essence.whole),
             Self::Suffix(suffix) => essence
@@ -67,7 +69,8 @@ impl fmt::Display for InvalidMediaType {
 
 impl Error for InvalidMediaType {}
 
-pub(super) fn essence(value: &[u8]) -> Option<Essence<'_>> {
+/// The media type of a field value; `None` if it is malformed (RFC 9110 §8.3.1).
+pub(crate) fn essence(value: &[u8]) -> Option<Essence<'_>> {
     let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
     let whole = std::str::from_utf8(value[..end].trim_ascii()).ok()?;
     let (class, subtype) = whole.split_once('/')?;
