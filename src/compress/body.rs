@@ -281,7 +281,7 @@ impl Slot {
     /// The codec, and room in the output for what comes out of it.
     fn get(&mut self, output: &mut Vec<u8>) -> Result<&mut Pooled, Failed> {
         if let Self::Waits { coding, level, padding } = *self {
-            *self = Self::Runs(Pooled::take(coding, level, padding)?);
+            *self = Self::Runs(Pooled::take(coding, level, padding, None)?);
             output.reserve_exact(OUTPUT);
         }
         match self {

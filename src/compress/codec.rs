@@ -3,12 +3,14 @@ use super::deflate::{Gzip, Zlib};
 
 /// The state of one compression, which can be used again after a reset.
 pub(super) trait Codec: Send + Sync {
-    /// Makes it as good as new. False if it cannot be used again.
+    /// Ends the stream that it is in. False if it cannot be used again.
     fn reset(&mut self) -> bool;
 
-    /// Asks for so many bytes that mean nothing, before anything else. Does nothing where the
-    /// format has no place for them.
-    fn pad(&mut self, _padding: u8) {}
+    /// Makes it as good as new for a body of so many bytes, if that is known, with so much padding
+    /// before it, where the format has a place for that. False if it cannot be used again.
+    fn prepare(&mut self, _padding: u8, _size: Option<usize>) -> bool {
+        true
+    }
 
     /// Takes from `input`, and appends to `output` what its spare capacity holds. True when `op`
     /// is done: all of the input taken, or all of it flushed, or the stream ended.
@@ -103,8 +105,7 @@ mod tests {
         let text = b"hello, hello, hello".to_vec();
         let mut codec = new(Coding::Gzip, 6).unwrap();
         let plain = encode(&mut *codec, &[(text.clone(), false)], 64);
-        assert!(codec.reset());
-        codec.pad(40);
+        assert!(codec.reset() && codec.prepare(40, None));
         let padded = encode(&mut *codec, &[(text.clone(), false)], 64);
         assert_eq!(padded.len(), plain.len() + 41);
         assert_eq!(decode(Coding::Gzip, &padded), text);
@@ -121,7 +122,9 @@ mod tests {
             room in 32..400_usize,
             level in 1..=9_u32,
         ) {
+            // Streams are flushed, and their size is not known.
             let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
+            let size = pieces.iter().all(|(_, flush)| !flush).then_some(text.len());
             for &coding in CODINGS {
                 let mut codec = new(coding, level).unwrap();
                 let fresh = encode(&mut *codec, &pieces, room);
@@ -131,17 +134,21 @@ mod tests {
                     prop_assert_eq!(level, 9, "that level of deflate is not used again");
                     continue;
                 }
-                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh.clone());
-
-                // Abandoned in the middle of a stream, as when a client leaves.
-                prop_assert!(codec.reset());
-                let mut output = Vec::with_capacity(200_000);
-                codec.encode(&mut &word.repeat(words)[..], &mut output, Op::Process).unwrap();
-                if flush {
-                    codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
+                // After a body that was longer, or not; whole, or abandoned as when a client leaves.
+                for whole in [true, false] {
+                    let mut output = Vec::with_capacity(200_000);
+                    let before = word.repeat(words);
+                    prop_assert!(codec.prepare(0, whole.then_some(before.len())));
+                    codec.encode(&mut &before[..], &mut output, Op::Process).unwrap();
+                    if whole {
+                        prop_assert!(codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
+                    } else if flush {
+                        codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
+                    }
+                    prop_assert!(codec.reset() && codec.prepare(0, size));
+                    prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh.clone());
+                    prop_assert!(codec.reset());
                 }
-                prop_assert!(codec.reset());
-                prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh);
             }
         }
     }

@@ -22,6 +22,8 @@ enum Stage {
 struct Deflate {
     state: Compress,
     level: u32,
+    /// How much of the window old bodies may have left something in.
+    dirty: usize,
 }
 
 impl Gzip {
@@ -41,8 +43,9 @@ impl Codec for Gzip {
         self.deflate.reset()
     }
 
-    fn pad(&mut self, padding: u8) {
+    fn prepare(&mut self, padding: u8, size: Option<usize>) -> bool {
         self.stage = Stage::Header { padding };
+        self.deflate.prepare(size)
     }
 
     fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
@@ -86,6 +89,10 @@ impl Codec for Zlib {
         self.0.reset()
     }
 
+    fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
+        self.0.prepare(size)
+    }
+
     fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
         self.0.encode(input, output, op)
     }
@@ -93,38 +100,47 @@ impl Codec for Zlib {
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
-        Self { state: Compress::new(Compression::new(level), zlib), level }
+        Self { state: Compress::new(Compression::new(level), zlib), level, dirty: 0 }
     }
 
-    /// Makes the state as good as new, to the byte.
-    ///
-    /// The reset of zlib-rs 0.6 alone does not: it leaves the last body in the window, where the
-    /// search for matches looks a few bytes past the end of the input, so that the next body would
-    /// tell of one that may be somebody else's; and at level 1 it forgets that a block is open.
-    /// Compressing zeros to their end mends both. At level 9 the links between old matches stay.
     fn reset(&mut self) -> bool {
+        // At level 9 the links between old matches stay, and change what comes out.
         if self.level == 9 {
             return false;
         }
         let used = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
+        self.dirty = self.dirty.max(used.min(ZEROS.len()));
         self.state.reset();
-        if used > 0 {
-            let mut zeros = &ZEROS[..used.min(ZEROS.len())];
-            let mut sink = [0; 512];
-            loop {
-                let before = self.state.total_in();
-                let Ok(status) = self.state.compress(zeros, &mut sink, FlushCompress::Finish)
-                else {
-                    return false;
-                };
-                zeros = &zeros[(self.state.total_in() - before) as usize..];
-                if status == Status::StreamEnd {
-                    break;
-                }
+        // At level 1 the reset forgets that a block is open, which a proper end mends.
+        self.level != 1 || self.scrub()
+    }
+
+    /// Makes the state as good as new, to the byte, for a body of so many bytes.
+    ///
+    /// The reset of zlib-rs 0.6 leaves old bodies in the window, and the search for matches looks a
+    /// few bytes past the end of the input. A body that is as long as they were covers them; after
+    /// any other one, what comes out would tell of what may be somebody else's.
+    fn prepare(&mut self, size: Option<usize>) -> bool {
+        let covers = size.is_some_and(|size| size >= self.dirty);
+        covers || self.dirty == 0 || self.scrub()
+    }
+
+    /// Compresses zeros over what is left in the window.
+    fn scrub(&mut self) -> bool {
+        let mut zeros = &ZEROS[..self.dirty];
+        let end = self.level == 1;
+        let flush = if end { FlushCompress::Finish } else { FlushCompress::None };
+        let mut sink = [0; 512];
+        loop {
+            let before = self.state.total_in();
+            let Ok(status) = self.state.compress(zeros, &mut sink, flush) else { return false };
+            zeros = &zeros[(self.state.total_in() - before) as usize..];
+            if if end { status == Status::StreamEnd } else { zeros.is_empty() } {
+                self.state.reset();
+                self.dirty = 0;
+                return true;
             }
-            self.state.reset();
         }
-        true
     }
 
     fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
@@ -164,7 +180,7 @@ fn write_header(padding: u8, output: &mut Vec<u8>) {
     }
 }
 
-/// Twice the largest window of the format.
+/// The window that zlib-rs keeps: twice the largest one of the format.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 const TRAILER_LEN: usize = 8;

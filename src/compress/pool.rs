@@ -24,20 +24,28 @@ thread_local! {
 }
 
 impl Pooled {
-    pub(super) fn take(coding: Coding, level: u32, padding: u8) -> Result<Self, Failed> {
+    /// A codec for a body of so many bytes, if that is known.
+    pub(super) fn take(
+        coding: Coding,
+        level: u32,
+        padding: u8,
+        size: Option<usize>,
+    ) -> Result<Self, Failed> {
         let key = (coding, level);
         let pooled = POOL.try_with(|pool| {
             let mut pool = pool.try_borrow_mut().ok()?;
             let at = pool.iter().position(|(at, _)| *at == key)?;
             Some(pool.swap_remove(at).1)
         });
-        let mut codec = match pooled.ok().flatten() {
+        let pooled = pooled.ok().flatten();
+        let codec = match pooled.and_then(|mut codec| codec.prepare(padding, size).then_some(codec))
+        {
             Some(codec) => codec,
-            None => codec::new(coding, level)?,
+            None => {
+                let mut codec = codec::new(coding, level)?;
+                codec.prepare(padding, size).then_some(codec).ok_or(Failed)?
+            }
         };
-        if padding > 0 {
-            codec.pad(padding);
-        }
         Ok(Self { key, codec: Some(codec) })
     }
 
