@@ -1,5 +1,4 @@
-use http::HeaderMap;
-use http::header::ACCEPT_ENCODING;
+use http::HeaderValue;
 
 use super::coding::Coding;
 
@@ -15,11 +14,12 @@ pub(super) struct Accepted {
 type Weight = u16;
 
 impl Accepted {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// From the lines of `accept-encoding`.
+    pub(super) fn of(lines: &[HeaderValue]) -> Self {
         let mut named = [None; Coding::COUNT];
         let mut identity = None;
         let mut any = None;
-        for line in headers.get_all(ACCEPT_ENCODING) {
+        for line in lines {
             for member in line.as_bytes().split(|&byte| byte == b',') {
                 let Some((name, weight)) = member_of(member) else { continue };
                 if name.eq_ignore_ascii_case(b"identity") {
@@ -92,17 +92,13 @@ fn weight_of(value: &[u8]) -> Option<Weight> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
     fn accepted(lines: &[&str]) -> Accepted {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).unwrap());
-        }
-        Accepted::of(&headers)
+        let lines = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
+        Accepted::of(&lines.collect::<Vec<_>>())
     }
 
     #[test]
@@ -176,8 +172,7 @@ mod tests {
         ) {
             for line in [&line[..], likely.as_bytes()] {
                 let Ok(value) = HeaderValue::from_bytes(line) else { continue };
-                let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
-                let chosen = Accepted::of(&headers).choose(&[Coding::Gzip, Coding::Deflate]);
+                let chosen = Accepted::of(&[value]).choose(&[Coding::Gzip, Coding::Deflate]);
                 let named = String::from_utf8_lossy(line).to_ascii_lowercase();
                 if let Some(chosen) = chosen {
                     prop_assert!(named.contains(chosen.as_str()) || named.contains('*'));

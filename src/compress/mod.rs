@@ -131,6 +131,7 @@ mod brotli;
 mod codec;
 mod coding;
 mod deflate;
+mod hint;
 mod layer;
 mod media;
 mod policy;
@@ -142,6 +143,6 @@ mod zstd;
 
 pub use body::ResponseBody;
 pub use coding::{Coding, InvalidLevel};
+pub use hint::Hint;
 pub use layer::CompressLayer;
-pub use policy::Hint;
 pub use service::{Compress, Squeeze};

@@ -7,22 +7,8 @@ use http_body::SizeHint;
 
 use super::accept::Accepted;
 use super::coding::Coding;
+use super::hint::Hint;
 use super::media::MediaTypes;
-
-/// What a handler says of its own response, as one of the response's extensions.
-///
-/// ```
-/// use http::Response;
-/// use tower_kit::compress::Hint;
-///
-/// let mut response = Response::new("already small");
-/// response.extensions_mut().insert(Hint::forbid());
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
-    pub(super) wish: Option<bool>,
-    pub(super) padding: u8,
-}
 
 /// What the layer was told.
 #[derive(Clone, Debug)]
@@ -37,11 +23,20 @@ pub(super) struct Rules {
 /// What matters of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    accepted: Accepted,
+    /// `accept-encoding`, which is read only where it comes to that.
+    accepts: Lines,
     opted_out: bool,
     head_only: bool,
     connect: bool,
-    if_none_match: Vec<HeaderValue>,
+    if_none_match: Lines,
+}
+
+/// The lines of a field, nearly always none or one.
+#[derive(Clone, Debug)]
+enum Lines {
+    None,
+    One(HeaderValue),
+    More(Vec<HeaderValue>),
 }
 
 /// What matters of a response beside its fields.
@@ -73,32 +68,24 @@ pub(super) enum Decision {
     },
 }
 
-impl Hint {
-    /// Compress this response whatever its media type and its size, and whatever
-    /// [`when`](super::CompressLayer::when) says, if the client takes a coding and HTTP allows it.
-    #[must_use]
-    pub const fn force() -> Self {
-        Self { wish: Some(true), padding: 0 }
+impl Lines {
+    fn of(headers: &HeaderMap, name: &HeaderName) -> Self {
+        let mut lines = headers.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Self::None,
+            (Some(line), None) => Self::One(line.clone()),
+            (Some(first), Some(second)) => {
+                Self::More([first, second].into_iter().chain(lines).cloned().collect())
+            }
+        }
     }
 
-    /// Do not compress this response.
-    #[must_use]
-    pub const fn forbid() -> Self {
-        Self { wish: Some(false), padding: 0 }
-    }
-
-    /// Make this response longer by a random number of bytes where it is compressed: by 2 to
-    /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
-    ///
-    /// ```
-    /// use tower_kit::compress::Hint;
-    ///
-    /// let padded_if_compressed = Hint::default().pad(100);
-    /// # drop(padded_if_compressed);
-    /// ```
-    #[must_use]
-    pub const fn pad(self, most: u8) -> Self {
-        Self { padding: most, ..self }
+    fn as_slice(&self) -> &[HeaderValue] {
+        match self {
+            Self::None => &[],
+            Self::One(line) => std::slice::from_ref(line),
+            Self::More(lines) => lines,
+        }
     }
 }
 
@@ -120,11 +107,11 @@ impl Asked {
 impl Rules {
     pub(super) fn ask(&self, method: &Method, headers: &HeaderMap) -> Asked {
         Asked {
-            accepted: Accepted::of(headers),
+            accepts: Lines::of(headers, &ACCEPT_ENCODING),
             opted_out: headers.contains_key(&self.opt_out),
             head_only: method == Method::HEAD,
             connect: method == Method::CONNECT,
-            if_none_match: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+            if_none_match: Lines::of(headers, &IF_NONE_MATCH),
         }
     }
 
@@ -136,7 +123,7 @@ impl Rules {
         headers: &mut HeaderMap,
     ) -> Decision {
         if answer.status == StatusCode::NOT_MODIFIED {
-            agree_with_what_was_sent(&asked.if_none_match, headers);
+            agree_with_what_was_sent(asked.if_none_match.as_slice(), headers);
             return Decision::Leave;
         }
         if !self.is_eligible(asked, answer, headers) {
@@ -148,14 +135,15 @@ impl Rules {
             return Decision::Leave;
         }
         let padding = answer.hint.padding;
+        let accepted = Accepted::of(asked.accepts.as_slice());
         let chosen = if padding > 0 {
-            asked.accepted.choose(&[Coding::Gzip]).filter(|gzip| self.order.contains(gzip))
+            accepted.choose(&[Coding::Gzip]).filter(|gzip| self.order.contains(gzip))
         } else {
-            asked.accepted.choose(&self.order)
+            accepted.choose(&self.order)
         };
         let Some(coding) = chosen else { return Decision::Leave };
         let small = answer.size.upper().is_some_and(|size| size < self.threshold);
-        let wanted = answer.hint.wish == Some(true) || asked.accepted.refuses_identity();
+        let wanted = answer.hint.wish == Some(true) || accepted.refuses_identity();
         if small && !wanted {
             return Decision::Leave;
         }
@@ -167,7 +155,7 @@ impl Rules {
         let small = size.filter(|size| *size <= WHOLE_MOST);
         let at_once = small.and_then(|size| usize::try_from(size).ok());
         let level = self.levels[coding.index()];
-        let must = asked.accepted.refuses_identity();
+        let must = accepted.refuses_identity();
         Decision::Compress { coding, level, padding, size, at_once, must }
     }
 
@@ -184,18 +172,15 @@ impl Rules {
         {
             return false;
         }
-        if is_encoded(headers) || forbids_transforming(headers) || is_grpc(headers) {
-            return false;
-        }
-        match answer.hint.wish {
-            Some(wish) => wish,
-            None => {
-                answer.wanted
-                    && headers
-                        .get(CONTENT_TYPE)
-                        .is_some_and(|value| self.media_types.include(value.as_bytes()))
-            }
-        }
+        // The media type first: it leaves out the most, and the rest need not be looked at.
+        let worth_it = answer.hint.wish.unwrap_or_else(|| {
+            let content_type = headers.get(CONTENT_TYPE);
+            answer.wanted
+                && content_type.is_some_and(|value| self.media_types.include(value.as_bytes()))
+        });
+        let is_part = || headers.contains_key(CONTENT_RANGE);
+        let untouchable = || is_part() || is_encoded(headers) || is_grpc(headers);
+        worth_it && !untouchable() && !forbids_transforming(headers)
     }
 }
 

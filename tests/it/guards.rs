@@ -11,8 +11,8 @@ const EXTRAS: [(&str, &[&str]); 3] = [
     (
         "compress",
         &[
-            "accept", "ahead", "brotli", "codec", "coding", "deflate", "media", "pool", "tally",
-            "zstd",
+            "accept", "ahead", "brotli", "codec", "coding", "deflate", "hint", "media", "pool",
+            "tally", "zstd",
         ],
     ),
     ("latency", &["grow", "names", "series", "watch"]),

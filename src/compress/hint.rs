@@ -1,0 +1,43 @@
+/// What a handler says of its own response, as one of the response's extensions.
+///
+/// ```
+/// use http::Response;
+/// use tower_kit::compress::Hint;
+///
+/// let mut response = Response::new("already small");
+/// response.extensions_mut().insert(Hint::forbid());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    pub(super) wish: Option<bool>,
+    pub(super) padding: u8,
+}
+
+impl Hint {
+    /// Compress this response whatever its media type and its size, and whatever
+    /// [`when`](super::CompressLayer::when) says, if the client takes a coding and HTTP allows it.
+    #[must_use]
+    pub const fn force() -> Self {
+        Self { wish: Some(true), padding: 0 }
+    }
+
+    /// Do not compress this response.
+    #[must_use]
+    pub const fn forbid() -> Self {
+        Self { wish: Some(false), padding: 0 }
+    }
+
+    /// Make this response longer by a random number of bytes where it is compressed: by 2 to
+    /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
+    ///
+    /// ```
+    /// use tower_kit::compress::Hint;
+    ///
+    /// let padded_if_compressed = Hint::default().pad(100);
+    /// # drop(padded_if_compressed);
+    /// ```
+    #[must_use]
+    pub const fn pad(self, most: u8) -> Self {
+        Self { padding: most, ..self }
+    }
+}
