@@ -6,6 +6,8 @@
 
 use std::env;
 use std::future::Future;
+use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{self, Child, Command, Stdio};
 use std::task::{Context, Poll, Waker};
@@ -19,8 +21,31 @@ use tower::Service;
 pub(crate) struct Bench {
     quick: bool,
     valgrind: bool,
-    /// The one case to run, and how often: so it is called under valgrind.
-    only: Option<(String, u64)>,
+    only: Option<Only>,
+}
+
+/// The one case that the program is called for.
+struct Only {
+    id: String,
+    calls: Calls,
+}
+
+enum Calls {
+    /// Under valgrind: that often, after a warm-up.
+    Counted { times: u64, warm_up: u64 },
+    /// As often as each line on standard input says. Each answer is a line with the nanoseconds.
+    Served,
+}
+
+/// What a case does, and is timed.
+pub(crate) trait Work {
+    /// Does it that often, and says how long that takes.
+    fn time(&mut self, times: u32) -> Duration;
+
+    /// The program that has this case, to be called under valgrind.
+    fn program(&self) -> PathBuf {
+        env::current_exe().unwrap_or_else(|error| panic!("the program cannot find itself: {error}"))
+    }
 }
 
 /// Cases that are compared with the first one of them, which is the bare service.
@@ -32,33 +57,47 @@ pub(crate) struct Group<'a> {
 
 struct Case {
     name: String,
-    run: Box<dyn FnMut(u64)>,
+    work: Box<dyn Work>,
 }
 
 /// What the cases of a group cost.
-pub(crate) struct Costs(Vec<Cost>);
+pub(crate) struct Costs(pub(crate) Vec<Cost>);
 
-/// What one iteration costs. Without valgrind only the time is known.
-struct Cost {
-    name: String,
-    nanoseconds: f64,
-    counted: Option<Counted>,
+/// What one iteration costs. Without valgrind only the time is known, and where one takes too long
+/// to be done again under it.
+pub(crate) struct Cost {
+    pub(crate) name: String,
+    pub(crate) nanoseconds: f64,
+    pub(crate) counted: Option<Counted>,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct Counted {
     pub(crate) instructions: f64,
     pub(crate) allocations: f64,
-    bytes: f64,
+    pub(crate) bytes: f64,
+    /// Bytes that are allocated still when it is over.
+    pub(crate) held: f64,
 }
 
 impl Bench {
     pub(crate) fn from_args() -> Self {
         let args: Vec<_> = env::args().collect();
-        let only = args.iter().position(|arg| arg == "--only").and_then(|at| {
-            let iterations = args.get(at + 2)?.parse().ok()?;
-            Some((args[at + 1].clone(), iterations))
+        let after = |flag: &str| {
+            let at = args.iter().position(|arg| arg == flag)?;
+            Some(&args[at + 1..])
+        };
+        let number = |text: Option<&String>| text.and_then(|text| text.parse().ok());
+        let counted = after("--only").and_then(|words| {
+            let times = number(words.get(1))?;
+            let warm_up = number(words.get(2)).unwrap_or(WARM_UP);
+            Some(Only { id: words[0].clone(), calls: Calls::Counted { times, warm_up } })
         });
+        let served = || {
+            let words = after("--serve")?;
+            Some(Only { id: words.first()?.clone(), calls: Calls::Served })
+        };
+        let only = counted.or_else(served);
         // Without `--bench` it is `cargo test --benches` that calls, to see whether it works.
         let quick = args.iter().any(|arg| arg == "--quick") || args.iter().all(|a| a != "--bench");
         let valgrind = only.is_none() && has_valgrind();
@@ -75,20 +114,17 @@ impl Bench {
 
 impl Group<'_> {
     /// Adds a case. `set_up` gives what one iteration does.
-    pub(crate) fn case<F>(&mut self, name: impl Into<String>, set_up: impl FnOnce() -> F)
+    pub(crate) fn case<W>(&mut self, name: impl Into<String>, set_up: impl FnOnce() -> W)
     where
-        F: FnMut() + 'static,
+        W: Work + 'static,
     {
         let name = name.into();
-        if self.bench.only.as_ref().is_some_and(|(only, _)| *only != self.id(&name)) {
+        if self.bench.only.as_ref().is_some_and(|only| only.id != self.id(&name)) {
             return;
         }
-        let mut iterate = set_up();
-        let mut case =
-            Case { name, run: Box::new(move |times| (0..times).for_each(|_| iterate())) };
-        if let Some((_, times)) = self.bench.only {
-            (case.run)(WARM_UP);
-            counted_part(&mut case, times);
+        let mut case = Case { name, work: Box::new(set_up()) };
+        if let Some(only) = &self.bench.only {
+            only.calls.answer(&mut case);
             process::exit(0);
         }
         self.cases.push(case);
@@ -96,18 +132,30 @@ impl Group<'_> {
 
     /// Runs the cases in turn, round after round, and prints what they cost.
     pub(crate) fn run(mut self) -> Costs {
+        if self.cases.is_empty() {
+            // It is another group's case that the program is called for.
+            return Costs(Vec::new());
+        }
         let (rounds, at_least) = if self.bench.quick { (11, 200) } else { (101, 1_000) };
         let at_least = Duration::from_micros(at_least);
-        let times: Vec<_> = self.cases.iter_mut().map(|case| calibrate(case, at_least)).collect();
+        let (times, takes): (Vec<_>, Vec<_>) =
+            self.cases.iter_mut().map(|case| calibrate(case, at_least)).unzip();
+        let round: Duration = takes.iter().sum();
+        let rounds = rounds.min((MOST_TIMED.as_nanos() / round.as_nanos()) as usize).max(11);
         let mut taken = vec![Vec::with_capacity(rounds); self.cases.len()];
         for _ in 0..rounds {
             for ((case, taken), &times) in self.cases.iter_mut().zip(&mut taken).zip(&times) {
-                taken.push(time(case, times).as_secs_f64() * 1e9 / f64::from(times));
+                taken.push(nanoseconds(case.work.time(times)) / f64::from(times));
             }
         }
-        let costs = self.cases.iter().zip(&mut taken).map(|(case, taken)| {
+        let takes = takes.iter().zip(&times).map(|(all, times)| *all / *times);
+        let costs = self.cases.iter().zip(&mut taken).zip(takes).map(|((case, taken), takes)| {
             taken.sort_by(f64::total_cmp);
-            let counted = self.bench.valgrind.then(|| count(&self.id(&case.name)));
+            // Valgrind is 50 times slower: what takes long is not done so often, or not at all.
+            let times = (MOST_COUNTED.as_nanos() / takes.as_nanos().max(1)) as u64;
+            let counted = self.bench.valgrind && times > 0;
+            let counted =
+                counted.then(|| count(case, &self.id(&case.name), times.clamp(4, COUNTED)));
             Cost { name: case.name.clone(), nanoseconds: taken[rounds / 2], counted }
         });
         let costs = Costs(costs.collect());
@@ -117,6 +165,32 @@ impl Group<'_> {
 
     fn id(&self, name: &str) -> String {
         format!("{}/{name}", self.title)
+    }
+}
+
+impl<F: FnMut()> Work for F {
+    #[expect(clippy::disallowed_methods, reason = "a bench is about time")]
+    fn time(&mut self, times: u32) -> Duration {
+        let start = Instant::now();
+        (0..times).for_each(|_| self());
+        start.elapsed()
+    }
+}
+
+impl Calls {
+    fn answer(&self, case: &mut Case) {
+        match *self {
+            Self::Counted { times, warm_up } => {
+                case.work.time(warm_up as u32);
+                counted_part(case, times as u32);
+            }
+            Self::Served => {
+                for line in io::stdin().lines().map_while(Result::ok) {
+                    let Ok(times) = line.parse() else { panic!("{line:?} is no number") };
+                    println!("{}", case.work.time(times).as_nanos());
+                }
+            }
+        }
     }
 }
 
@@ -133,15 +207,20 @@ impl Costs {
     fn print(&self, title: &str) {
         let Some(bare) = self.0.first() else { return };
         let columns = ["ns", "x bare", "instr", "+instr", "allocs", "+allocs", "bytes", "+bytes"];
-        println!("{title:<62}{}", columns.map(|column| format!("{column:>9}")).concat());
+        let held = self.0.iter().any(|cost| cost.counted.is_some_and(|all| all.held > 1.0));
+        print!("{title:<62}{}", columns.map(|column| format!(" {column:>8}")).concat());
+        println!("{}", if held { "     held" } else { "" });
         for cost in &self.0 {
             let ratio = cost.nanoseconds / bare.nanoseconds;
-            print!("  {:<60}{:>9.0}{ratio:>9.2}", cost.name, cost.nanoseconds);
+            print!("  {:<60} {:>8.0} {ratio:>8.2}", cost.name, cost.nanoseconds);
             if let (Some(all), Some(bare)) = (cost.counted, bare.counted) {
                 let net = all.less(bare);
-                print!("{:>9.0}{:>+9.0}", all.instructions, net.instructions);
-                print!("{:>9.2}{:>+9.2}", all.allocations, net.allocations);
-                print!("{:>9.0}{:>+9.0}", all.bytes, net.bytes);
+                print!(" {:>8.0} {:>+8.0}", all.instructions, net.instructions);
+                print!(" {:>8.2} {:>+8.2}", all.allocations, net.allocations);
+                print!(" {:>8.0} {:>+8.0}", all.bytes, net.bytes);
+                if held {
+                    print!(" {:>8.0}", all.held);
+                }
             }
             println!();
         }
@@ -155,6 +234,7 @@ impl Counted {
             instructions: self.instructions - bare.instructions,
             allocations: self.allocations - bare.allocations,
             bytes: self.bytes - bare.bytes,
+            held: self.held - bare.held,
         }
     }
 }
@@ -215,20 +295,23 @@ pub(crate) fn read<B: Body>(body: B, declared: Option<u64>) -> u64 {
     bytes
 }
 
-/// How many iterations take that long.
-fn calibrate(case: &mut Case, at_least: Duration) -> u32 {
+/// How many iterations are at least that much work, and how long they take.
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
+fn calibrate(case: &mut Case, at_least: Duration) -> (u32, Duration) {
+    // A first one, since another program may have to start for it.
+    case.work.time(1);
     let mut times = 1;
-    while time(case, times) < at_least {
+    loop {
+        let start = Instant::now();
+        if case.work.time(times) >= at_least {
+            return (times, start.elapsed());
+        }
         times *= 2;
     }
-    times
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
-fn time(case: &mut Case, times: u32) -> Duration {
-    let start = Instant::now();
-    (case.run)(times.into());
-    start.elapsed()
+fn nanoseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
 }
 
 fn has_valgrind() -> bool {
@@ -238,34 +321,36 @@ fn has_valgrind() -> bool {
 
 /// Counts what the case does, in three runs at once. Callgrind counts what it is told to; dhat
 /// counts the whole run, so what it takes to start is known from a shorter run.
-fn count(id: &str) -> Counted {
+fn count(case: &Case, id: &str, times: u64) -> Counted {
     let toggle = "--toggle-collect=*::counted_part";
-    let callgrind =
-        valgrind(&["--tool=callgrind", "--callgrind-out-file=/dev/null", toggle], id, COUNTED);
-    let dhat = [0, COUNTED]
-        .map(|times| valgrind(&["--tool=dhat", "--dhat-out-file=/dev/null"], id, times));
+    let call = |options: &[&str], counted| {
+        let warm_up = times.min(WARM_UP);
+        let only = ["--only", id, &format!("{counted}"), &format!("{warm_up}")];
+        valgrind(Command::new("valgrind").args(options).arg(case.work.program()).args(only))
+    };
+    let callgrind = call(&["--tool=callgrind", "--callgrind-out-file=/dev/null", toggle], times);
+    let dhat =
+        [0, times].map(|counted| call(&["--tool=dhat", "--dhat-out-file=/dev/null"], counted));
     let instructions = number_after(&finish(callgrind, id), "Collected : ", 0);
     let [start, whole] = dhat.map(|child| finish(child, id));
-    let more = |at| number_after(&whole, "Total: ", at) - number_after(&start, "Total: ", at);
-    let each = |sum| sum / COUNTED as f64;
-    Counted { instructions: each(instructions), allocations: each(more(3)), bytes: each(more(0)) }
+    let each = |sum| sum / times as f64;
+    let more = |mark, at| each(number_after(&whole, mark, at) - number_after(&start, mark, at));
+    Counted {
+        instructions: each(instructions),
+        allocations: more("Total: ", 3),
+        bytes: more("Total: ", 0),
+        held: more("At t-end: ", 0),
+    }
 }
 
 /// Callgrind knows it by its name.
 #[inline(never)]
-fn counted_part(case: &mut Case, times: u64) {
-    (case.run)(times);
+fn counted_part(case: &mut Case, times: u32) {
+    case.work.time(times);
 }
 
-fn valgrind(options: &[&str], id: &str, times: u64) -> Child {
-    let Ok(program) = env::current_exe() else { panic!("the program cannot find itself") };
-    let child = Command::new("valgrind")
-        .args(options)
-        .arg(program)
-        .args(["--only", id, &times.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
+fn valgrind(command: &mut Command) -> Child {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     child.unwrap_or_else(|error| panic!("valgrind does not start: {error}"))
 }
 
@@ -288,3 +373,8 @@ fn number_after(report: &str, mark: &str, at: usize) -> f64 {
 const WARM_UP: u64 = 256;
 /// A multiple of the block of samples that a recorder allocates now and then.
 const COUNTED: u64 = 1_024;
+/// Without valgrind, the iterations that are counted would take no longer than this, but there are
+/// four if one fits.
+const MOST_COUNTED: Duration = Duration::from_millis(40);
+/// Up to this all rounds of a group may take, but there are a few in any case.
+const MOST_TIMED: Duration = Duration::from_secs(12);
