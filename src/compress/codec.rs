@@ -111,6 +111,29 @@ mod tests {
         assert_eq!(decode(Coding::Gzip, &padded), text);
     }
 
+    #[test]
+    fn what_does_not_fit_again_and_again_leaves_a_codec_that_works() {
+        let mut number = 1_u32;
+        let mut random = || {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (number >> 24) as u8
+        };
+        for coding in CODINGS {
+            for level in 1..9 {
+                let mut codec = new(*coding, level).unwrap();
+                for size in [10_240; 20] {
+                    let body: Vec<u8> = (0..size).map(|_| random()).collect();
+                    assert!(codec.prepare(0, Some(size)));
+                    let mut output = Vec::with_capacity(size);
+                    let mut input = &body[..];
+                    codec.encode(&mut input, &mut output, Op::Process).unwrap();
+                    assert!(!codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
+                    assert!(codec.reset());
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(80))]
         #[test]

@@ -1,3 +1,5 @@
+use std::mem;
+
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use super::codec::{Codec, Failed, Op};
@@ -24,6 +26,8 @@ struct Deflate {
     level: u32,
     /// How much of the window old bodies may have left something in.
     dirty: usize,
+    /// The stream is at its end: all that came out is given out.
+    ended: bool,
 }
 
 impl Gzip {
@@ -100,7 +104,7 @@ impl Codec for Zlib {
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
-        Self { state: Compress::new(Compression::new(level), zlib), level, dirty: 0 }
+        Self { state: Compress::new(Compression::new(level), zlib), level, dirty: 0, ended: false }
     }
 
     fn reset(&mut self) -> bool {
@@ -110,9 +114,12 @@ impl Deflate {
         }
         let used = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
         self.dirty = self.dirty.max(used.min(ZEROS.len()));
+        let ended = mem::take(&mut self.ended) || self.state.total_in() == 0;
         self.state.reset();
-        // At level 1 the reset forgets that a block is open, which a proper end mends.
-        self.level != 1 || self.scrub()
+        // A proper end mends what else the reset forgets: that a block is open, at level 1; and in
+        // a stream that was not ended, where in its buffer the rest of the output stood. The next
+        // output goes behind that, and zlib-rs panics when there is no room left.
+        ended && self.level != 1 || self.scrub(FlushCompress::Finish)
     }
 
     /// Makes the state as good as new, to the byte, for a body of so many bytes.
@@ -122,20 +129,19 @@ impl Deflate {
     /// any other one, what comes out would tell of what may be somebody else's.
     fn prepare(&mut self, size: Option<usize>) -> bool {
         let covers = size.is_some_and(|size| size >= self.dirty);
-        covers || self.dirty == 0 || self.scrub()
+        covers || self.dirty == 0 || self.scrub(FlushCompress::None)
     }
 
     /// Compresses zeros over what is left in the window.
-    fn scrub(&mut self) -> bool {
+    fn scrub(&mut self, flush: FlushCompress) -> bool {
         let mut zeros = &ZEROS[..self.dirty];
-        let end = self.level == 1;
-        let flush = if end { FlushCompress::Finish } else { FlushCompress::None };
         let mut sink = [0; 512];
         loop {
             let before = self.state.total_in();
             let Ok(status) = self.state.compress(zeros, &mut sink, flush) else { return false };
             zeros = &zeros[(self.state.total_in() - before) as usize..];
-            if if end { status == Status::StreamEnd } else { zeros.is_empty() } {
+            let taken = flush == FlushCompress::None && zeros.is_empty();
+            if taken || status == Status::StreamEnd {
                 self.state.reset();
                 self.dirty = 0;
                 return true;
@@ -162,7 +168,10 @@ impl Deflate {
             *input = &input[(self.state.total_in() - before) as usize..];
             match op {
                 Op::Flush if output.len() < output.capacity() => return Ok(true),
-                Op::Finish if status == Status::StreamEnd => return Ok(true),
+                Op::Finish if status == Status::StreamEnd => {
+                    self.ended = true;
+                    return Ok(true);
+                }
                 _ => {}
             }
         }
