@@ -47,6 +47,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "cache")]
+pub mod cache;
 #[cfg(feature = "compress")]
 pub mod compress;
 #[cfg(feature = "latency")]
@@ -56,22 +58,28 @@ pub mod limit;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
-#[cfg(any(feature = "compress", feature = "latency"))]
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
 mod fresh;
 #[cfg(any(feature = "compress", feature = "limit"))]
 mod media_type;
-#[cfg(any(feature = "compress", feature = "latency", feature = "limit"))]
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "limit"))]
 mod meter;
 #[cfg(feature = "limit")]
 mod reply;
 #[cfg(any(
+    feature = "cache",
     feature = "compress",
     feature = "latency",
     feature = "limit",
     feature = "security-headers"
 ))]
 mod respond;
+#[cfg(any(feature = "cache", feature = "compress"))]
+mod weight;
 
+#[cfg(feature = "cache")]
+#[doc(inline)]
+pub use cache::CacheLayer;
 #[cfg(feature = "compress")]
 #[doc(inline)]
 pub use compress::CompressLayer;
@@ -85,7 +93,10 @@ pub use limit::LimitLayer;
 pub use media_type::InvalidMediaType;
 #[cfg(feature = "limit")]
 pub use reply::Reply;
+#[cfg(feature = "cache")]
+pub use respond::AsIs;
 #[cfg(any(
+    feature = "cache",
     feature = "compress",
     feature = "latency",
     feature = "limit",

@@ -26,6 +26,25 @@ pub(crate) trait HandOver<B, E> {
     ) -> Result<Response<Self::Body>, E>;
 }
 
+/// Hands the inner answer over as it is.
+#[cfg(feature = "cache")]
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AsIs;
+
+#[cfg(feature = "cache")]
+impl<B, E> HandOver<B, E> for AsIs {
+    type Body = B;
+
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        _cx: &mut Context<'_>,
+    ) -> Result<Response<B>, E> {
+        answer
+    }
+}
+
 pin_project! {
     /// The future of a layer that does not box: it answers at once, or waits for the inner
     /// service's answer and hands it over.
@@ -48,7 +67,7 @@ pin_project! {
 
 impl<F, H, B> Respond<F, H, B> {
     /// Answers with `response`; the inner service is not called.
-    #[cfg(feature = "limit")]
+    #[cfg(any(feature = "cache", feature = "limit"))]
     pub(crate) fn now(response: Response<B>) -> Self {
         Self { state: State::Now { response: Some(response) } }
     }

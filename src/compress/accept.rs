@@ -1,6 +1,7 @@
 use http::HeaderValue;
 
 use super::coding::Coding;
+use crate::weight::{Weight, weighted};
 
 /// What a client accepts, as weights in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +12,6 @@ pub(super) struct Accepted {
     identity: Option<Weight>,
 }
 
-type Weight = u16;
-
 impl Accepted {
     /// From the lines of `accept-encoding`.
     pub(super) fn of(lines: &[HeaderValue]) -> Self {
@@ -21,7 +20,7 @@ impl Accepted {
         let mut any = None;
         for line in lines {
             for member in line.as_bytes().split(|&byte| byte == b',') {
-                let Some((name, weight)) = member_of(member) else { continue };
+                let Some((name, weight)) = weighted(member) else { continue };
                 if name.eq_ignore_ascii_case(b"identity") {
                     identity.get_or_insert(weight);
                 } else if name == b"*" {
@@ -52,42 +51,6 @@ impl Accepted {
     pub(super) fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
-}
-
-/// A coding's name and weight, or `None` if the member is malformed.
-fn member_of(member: &[u8]) -> Option<(&[u8], Weight)> {
-    let mut parts = member.split(|&byte| byte == b';');
-    let name = parts.next()?.trim_ascii();
-    let weight = match parts.next() {
-        None => 1000,
-        Some(parameter) => match parameter.trim_ascii() {
-            [b'q' | b'Q', b'=', value @ ..] => weight_of(value)?,
-            _ => return None,
-        },
-    };
-    (!name.is_empty() && parts.next().is_none()).then_some((name, weight))
-}
-
-/// `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
-fn weight_of(value: &[u8]) -> Option<Weight> {
-    let (whole, digits) = match value {
-        [whole] | [whole, b'.'] => (whole, &[][..]),
-        [whole, b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
-        _ => return None,
-    };
-    let mut weight = match whole {
-        b'0' => 0,
-        b'1' => 1,
-        _ => return None,
-    };
-    for at in 0..3 {
-        let digit = digits.get(at).copied().unwrap_or(b'0');
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        weight = weight * 10 + Weight::from(digit - b'0');
-    }
-    (weight <= 1000).then_some(weight)
 }
 
 #[cfg(test)]

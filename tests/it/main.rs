@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod axum;
+mod cache;
 mod compress;
 mod guards;
 mod hyper;

@@ -1,0 +1,367 @@
+//! What `cache-control` and its like say: parsing only.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::header::{AGE, CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// A response's directives (RFC 9111 §5.2.2, RFC 5861). The first of a name counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ResponseControl {
+    pub(super) no_store: bool,
+    pub(super) public: bool,
+    pub(super) must_revalidate: bool,
+    pub(super) proxy_revalidate: bool,
+    pub(super) must_understand: bool,
+    pub(super) no_cache: Option<Scope>,
+    pub(super) private: Option<Scope>,
+    /// In seconds, as all that follow.
+    pub(super) max_age: Option<u64>,
+    pub(super) s_maxage: Option<u64>,
+    pub(super) stale_while_revalidate: Option<u64>,
+    pub(super) stale_if_error: Option<u64>,
+}
+
+/// What `no-cache` and `private` speak of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Response,
+    Fields(Vec<HeaderName>),
+}
+
+/// A request's directives (RFC 9111 §5.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RequestControl {
+    pub(super) no_cache: bool,
+    pub(super) no_store: bool,
+    pub(super) only_if_cached: bool,
+    /// In seconds, as all that follow.
+    pub(super) max_age: Option<u64>,
+    pub(super) min_fresh: Option<u64>,
+    /// [`LARGEST`] if it names no bound.
+    pub(super) max_stale: Option<u64>,
+}
+
+impl ResponseControl {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut control = Self::default();
+        for (name, argument) in directives(headers) {
+            control.set(name, argument);
+        }
+        control
+    }
+
+    pub(super) fn set(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        // RFC 9111 §4.2.1: what is invalid is stale.
+        let first = |seconds: &mut Option<u64>| {
+            seconds.get_or_insert(argument.and_then(delta).unwrap_or(0));
+        };
+        match &*name.to_ascii_lowercase() {
+            b"no-store" => self.no_store = true,
+            b"public" => self.public = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"no-cache" => Scope::widen(&mut self.no_cache, argument),
+            b"private" => Scope::widen(&mut self.private, argument),
+            b"max-age" => first(&mut self.max_age),
+            b"s-maxage" => first(&mut self.s_maxage),
+            b"stale-while-revalidate" => first(&mut self.stale_while_revalidate),
+            b"stale-if-error" => first(&mut self.stale_if_error),
+            _ => {}
+        }
+    }
+}
+
+impl Scope {
+    /// Without names, or with one that is none, it is the whole response.
+    fn widen(scope: &mut Option<Self>, argument: Option<&[u8]>) {
+        let names = argument.filter(|names| !names.is_empty()).map(|names| {
+            let names = names.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            names.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>()
+        });
+        *scope = match (scope.take(), names) {
+            (None, Some(Ok(names))) => Some(Self::Fields(names)),
+            (Some(Self::Fields(mut before)), Some(Ok(names))) => {
+                before.extend(names);
+                Some(Self::Fields(before))
+            }
+            _ => Some(Self::Response),
+        };
+    }
+}
+
+impl RequestControl {
+    /// `pragma: no-cache` counts where there is no `cache-control` (RFC 9111 §5.4).
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut control = Self::default();
+        if !headers.contains_key(CACHE_CONTROL) {
+            let mut lines = headers.get_all(PRAGMA).iter();
+            control.no_cache = lines.any(|line| {
+                members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
+            });
+            return control;
+        }
+        for (name, argument) in directives(headers) {
+            let number = argument.and_then(delta);
+            match &*name.to_ascii_lowercase() {
+                b"no-cache" => control.no_cache = true,
+                b"no-store" => control.no_store = true,
+                b"only-if-cached" => control.only_if_cached = true,
+                b"max-age" => {
+                    control.max_age.get_or_insert(number.unwrap_or(0));
+                }
+                b"min-fresh" => control.min_fresh = control.min_fresh.or(number),
+                b"max-stale" if argument.is_none() => {
+                    control.max_stale.get_or_insert(LARGEST);
+                }
+                b"max-stale" => control.max_stale = control.max_stale.or(number),
+                _ => {}
+            }
+        }
+        control
+    }
+}
+
+/// The names and arguments of all lines of `cache-control`, as they are spelled.
+fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    let lines = headers.get_all(CACHE_CONTROL).iter();
+    lines.flat_map(|line| members(line.as_bytes())).map(|member| {
+        match member.iter().position(|&byte| byte == b'=') {
+            Some(at) => (member[..at].trim_ascii(), Some(unquote(member[at + 1..].trim_ascii()))),
+            None => (member, None),
+        }
+    })
+}
+
+/// What stands between commas, quoted ones apart. An open quote ends with the line.
+pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let mut escaped = false;
+    let parts = line.split(move |&byte| {
+        let separates = byte == b',' && !quoted;
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        separates
+    });
+    parts.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Escapes are left as they are: no argument that is looked at has any.
+fn unquote(argument: &[u8]) -> &[u8] {
+    match argument {
+        [b'"', inner @ .., b'"'] => inner.trim_ascii(),
+        _ => argument,
+    }
+}
+
+/// RFC 9111 §1.2.2: digits only, and what is too large is 2^31.
+pub(super) fn delta(argument: &[u8]) -> Option<u64> {
+    if argument.is_empty() || !argument.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: u64, digit: &u8| (sum * 10 + u64::from(digit - b'0')).min(LARGEST);
+    Some(argument.iter().fold(0, add))
+}
+
+/// In seconds: the first member of `age` (RFC 9111 §5.1), 0 if it is no number.
+pub(super) fn age(headers: &HeaderMap) -> u64 {
+    let first = headers.get(AGE).and_then(|line| members(line.as_bytes()).next());
+    first.and_then(delta).unwrap_or(0)
+}
+
+/// A date in one of HTTP's three formats (RFC 9110 §5.6.7), alone in its field.
+pub(super) fn date(
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> Option<Result<SystemTime, Malformed>> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?;
+    if lines.next().is_some() {
+        return Some(Err(Malformed));
+    }
+    Some(parse_date(line))
+}
+
+pub(super) fn parse_date(value: &HeaderValue) -> Result<SystemTime, Malformed> {
+    let text = value.to_str().map_err(|_| Malformed)?;
+    // `httpdate` takes a day of one digit too.
+    let exact = |date: &SystemTime| {
+        !text.ends_with("GMT") || text.contains('-') || httpdate::fmt_http_date(*date) == text
+    };
+    httpdate::parse_http_date(text).ok().filter(exact).ok_or(Malformed)
+}
+
+/// A field that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Milliseconds since 1970; before it is 0.
+pub(super) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The largest number of seconds: 2^31, about 68 years.
+pub(super) const LARGEST: u64 = 1 << 31;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn response(lines: &[&str]) -> ResponseControl {
+        let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
+        ResponseControl::of(&map(&fields))
+    }
+
+    fn request(line: &str) -> RequestControl {
+        RequestControl::of(&map(&[("cache-control", line)]))
+    }
+
+    #[test]
+    fn the_directives_of_a_response_are_read() {
+        let none = ResponseControl::default;
+        let fields = |names: &[&'static str]| {
+            Some(Scope::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect()))
+        };
+        let table: &[(&[&str], ResponseControl)] = &[
+            (&[], none()),
+            (&["max-age=60"], ResponseControl { max_age: Some(60), ..none() }),
+            // RFC 9111 §5.2: names in any case, both forms of arguments.
+            (
+                &["Max-Age=60, PUBLIC"],
+                ResponseControl { max_age: Some(60), public: true, ..none() },
+            ),
+            (&["max-age=\"60\""], ResponseControl { max_age: Some(60), ..none() }),
+            (&["max-age = 60"], ResponseControl { max_age: Some(60), ..none() }),
+            // §4.2.1: the first of two, and what is invalid is stale.
+            (&["max-age=1, max-age=2"], ResponseControl { max_age: Some(1), ..none() }),
+            (&["max-age=1", "max-age=2"], ResponseControl { max_age: Some(1), ..none() }),
+            (&["max-age"], ResponseControl { max_age: Some(0), ..none() }),
+            (&["max-age=-1"], ResponseControl { max_age: Some(0), ..none() }),
+            (&["max-age=1.5"], ResponseControl { max_age: Some(0), ..none() }),
+            (&["max-age=+1"], ResponseControl { max_age: Some(0), ..none() }),
+            (&["max-age='1'"], ResponseControl { max_age: Some(0), ..none() }),
+            // §1.2.2.
+            (
+                &["s-maxage=99999999999999999999999"],
+                ResponseControl { s_maxage: Some(LARGEST), ..none() },
+            ),
+            // A comma within quotes separates nothing.
+            (&["x=\"a, no-store\", public"], ResponseControl { public: true, ..none() }),
+            (&["x=\"\\\", no-store\""], none()),
+            (&["x=\"no-store"], none()),
+            // §5.2.2.4, §5.2.2.7.
+            (&["private"], ResponseControl { private: Some(Scope::Response), ..none() }),
+            (
+                &["private=\"set-cookie, X-User\""],
+                ResponseControl { private: fields(&["set-cookie", "x-user"]), ..none() },
+            ),
+            (&["no-cache=\"\""], ResponseControl { no_cache: Some(Scope::Response), ..none() }),
+            (&["no-cache=\"a b\""], ResponseControl { no_cache: Some(Scope::Response), ..none() }),
+            (
+                &["no-cache=a, no-cache"],
+                ResponseControl { no_cache: Some(Scope::Response), ..none() },
+            ),
+            (
+                &["no-cache, no-cache=a"],
+                ResponseControl { no_cache: Some(Scope::Response), ..none() },
+            ),
+            (&["no-storex, nostore"], none()),
+            (&[",, no-store ,"], ResponseControl { no_store: true, ..none() }),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(response(lines), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_directives_of_a_request_are_read() {
+        let none = RequestControl::default;
+        for (line, expected) in [
+            ("no-cache", RequestControl { no_cache: true, ..none() }),
+            ("NO-STORE", RequestControl { no_store: true, ..none() }),
+            ("max-age=0", RequestControl { max_age: Some(0), ..none() }),
+            ("max-age=x", RequestControl { max_age: Some(0), ..none() }),
+            ("min-fresh=5", RequestControl { min_fresh: Some(5), ..none() }),
+            ("max-stale", RequestControl { max_stale: Some(LARGEST), ..none() }),
+            ("max-stale=5", RequestControl { max_stale: Some(5), ..none() }),
+            ("max-stale=x", none()),
+            ("only-if-cached", RequestControl { only_if_cached: true, ..none() }),
+        ] {
+            assert_eq!(request(line), expected, "{line}");
+        }
+        // RFC 9111 §5.4.
+        assert!(RequestControl::of(&map(&[("pragma", "x, No-Cache")])).no_cache);
+        assert!(
+            !RequestControl::of(&map(&[("pragma", "no-cache"), ("cache-control", "a")])).no_cache
+        );
+    }
+
+    #[test]
+    fn an_age_is_the_first_number_of_the_list() {
+        for (lines, expected) in [
+            (&[][..], 0),
+            (&["10"], 10),
+            (&["10, 20"], 10),
+            (&["10", "20"], 10),
+            (&["-1"], 0),
+            (&["x, 5"], 0),
+            (&["1.5"], 0),
+            (&["99999999999999999999"], LARGEST),
+        ] {
+            let fields: Vec<_> = lines.iter().map(|line| ("age", *line)).collect();
+            assert_eq!(age(&map(&fields)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_has_one_of_three_formats() {
+        // RFC 9110 §5.6.7.
+        let table = [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", true),
+            ("Sun Nov  6 08:49:37 1994", true),
+            ("Sun, 06 Nov 1994 08:49:37 UTC", false),
+            ("Sun, 06 Nov 1994 08:49:37 +0000", false),
+            ("Sun, 06 Nov 94 08:49:37 GMT", false),
+            ("Sun, 6 Nov 1994 08:49:37 GMT", false),
+            ("Sun, 06 Nov 1994 8:49:37 GMT", false),
+            ("Sun, 06 Nov 1994 08:49:37", false),
+            ("0", false),
+            ("", false),
+        ];
+        for (text, good) in table {
+            let date = parse_date(&HeaderValue::from_str(text).unwrap()).map(millis);
+            assert_eq!(date, if good { Ok(784_111_777_000) } else { Err(Malformed) }, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_field_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let headers: HeaderMap =
+                    [CACHE_CONTROL, AGE, http::header::EXPIRES].map(|name| (name, value.clone())).into_iter().collect();
+                ResponseControl::of(&headers);
+                RequestControl::of(&headers);
+                prop_assert!(age(&headers) <= LARGEST);
+                prop_assert!(date(&headers, &http::header::EXPIRES).is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What becomes of the service's answer.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http_body::Body;
+use tower::Service;
+
+use super::answer;
+use super::body::ResponseBody;
+use super::entry::{Entry, Kept, Stored, Watermark};
+use super::hint::Hint;
+use super::key::Key;
+use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan};
+use super::purge::{Purge, Stamp};
+use super::record::{Recording, keep};
+use super::shared::{Lead, Shared, Verdict, random, settle};
+use super::status::Report;
+use super::tally::Outcome;
+
+/// What is known when the service has answered.
+pub(super) struct Fetched {
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: Key,
+    pub(super) ask: Ask,
+    pub(super) flight: Arc<str>,
+    pub(super) lead: Option<Lead>,
+    pub(super) watermark: Stamp,
+    /// The fields of the client's request.
+    pub(super) asked: HeaderMap,
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl Fetched {
+    /// The service said that what is kept is right still.
+    pub(super) fn confirmed<B, R>(
+        self,
+        response: &Response<R>,
+        stored: &Stored,
+        report: &Report,
+    ) -> Response<ResponseBody<B>>
+    where
+        B: Body,
+    {
+        let report = Report { fwd_status: Some(304), ..*report };
+        let hint = response.extensions().get();
+        let answer = self.answer(response.status(), response.headers(), hint, None, false);
+        let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
+        let Self { shared, key, ask, flight, lead, watermark, asked, received, .. } = self;
+        let watermark = Watermark::at(watermark);
+        let body = stored.body.clone();
+        let (entry, report) = match after {
+            After::Keep(plan) => {
+                let Plan { headers, freshness, tags, .. } = *plan;
+                let variant = stored.variant.clone();
+                let status = stored.status;
+                let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
+                (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
+            }
+            After::Refuse(refusal) => {
+                shared.mark(&flight, received);
+                lead.iter().for_each(|lead| lead.land(Verdict::Alone));
+                let forgetful = Arc::clone(&shared);
+                settle(Box::pin(async move { forgetful.remove(&key).await }));
+                let last = Stored { headers, watermark, ..stored.clone() };
+                let detail = Some(refusal.as_str());
+                (Entry::new(Kept::Response(last)), Report { detail, ..report })
+            }
+        };
+        shared.answer_as(&entry, &ask, &asked, Outcome::Revalidated, received, &report)
+    }
+
+    /// The service gave a response, which may be kept.
+    pub(super) async fn replaced<B>(
+        self,
+        response: Response<B>,
+        had_old: bool,
+        mut report: Report,
+    ) -> Response<ResponseBody<B>>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let (head, body) = response.into_parts();
+        let size = declared(&head.headers).or_else(|| body.size_hint().exact());
+        let hint = head.extensions.get();
+        let answer = self.answer(head.status, &head.headers, hint, size, false);
+        let after = policy::after(&self.shared.rules, &self.ask, &answer);
+        // Its preconditions were not passed on.
+        let form = policy::form(head.status, &head.headers, 0, &self.asked, true);
+        let response = Response::from_parts(head, body);
+        match after {
+            After::Refuse(refusal) => {
+                report.detail = Some(refusal.as_str());
+                self.refused(response.status(), had_old);
+                let passed = self.shared.pass_on(response, Outcome::Miss, &report);
+                if form == Form::NotModified { answer::not_modified(passed) } else { passed }
+            }
+            After::Keep(plan) => {
+                report.stored = true;
+                let shared = Arc::clone(&self.shared);
+                let recorded = self.record(response, plan, size).await;
+                let recorded = shared.mark_up(recorded, Outcome::Miss, &report);
+                if form == Form::NotModified && !recorded.body().must_be_read() {
+                    return answer::not_modified(recorded);
+                }
+                recorded
+            }
+        }
+    }
+
+    /// Nobody need wait for a response that is not kept, now or for a while.
+    fn refused(&self, status: StatusCode, had_old: bool) {
+        self.lead.iter().for_each(|lead| lead.land(Verdict::Alone));
+        if status.is_server_error() {
+            return;
+        }
+        self.shared.mark(&self.flight, self.received);
+        if had_old {
+            let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
+            settle(Box::pin(async move { shared.remove(&key).await }));
+        }
+    }
+
+    async fn record<B>(
+        self,
+        response: Response<B>,
+        plan: Box<Plan>,
+        declared: Option<u64>,
+    ) -> Response<ResponseBody<B>>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let Self { shared, key, flight, lead, watermark, .. } = self;
+        let (head, body) = response.into_parts();
+        let slots = Arc::clone(&shared);
+        let recording = Recording {
+            shared,
+            key,
+            flight,
+            status: head.status,
+            plan,
+            watermark,
+            lead,
+            declared,
+            chunks: Vec::new(),
+            size: 0,
+        };
+        let mut start = Some((body, recording));
+        let recorded = poll_fn(|cx| {
+            let Some((body, recording)) = start.take() else { return std::task::Poll::Pending };
+            let slot = || slots.fill_slot();
+            std::task::Poll::Ready(ResponseBody::recorded(cx, body, recording, slot))
+        });
+        Response::from_parts(head, recorded.await)
+    }
+
+    fn answer<'a>(
+        &'a self,
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        hint: Option<&'a Hint>,
+        size: Option<u64>,
+        post: bool,
+    ) -> Answer<'a> {
+        let (sent, received) = (self.sent, self.received);
+        let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
+        Answer { status, headers, hint, request: &self.asked, size, sent, received, random, post }
+    }
+}
+
+/// Passes a request by the cache.
+pub(super) async fn pass<S, ReqBody, ResBody>(
+    shared: Arc<Shared>,
+    inner: S,
+    request: Request<ReqBody>,
+    bypass: Bypass,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    let response = ask_service(inner, request).await?;
+    Ok(shared.pass_on(response, Outcome::Bypass(bypass), &Report::bypass(bypass)))
+}
+
+/// Passes a request that changes something, and drops what it changed (RFC 9111 §4.4).
+pub(super) async fn change<S, ReqBody, ResBody>(
+    shared: Arc<Shared>,
+    inner: S,
+    head: request::Parts,
+    body: ReqBody,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    let asked = head.clone();
+    let sent = shared.clock.now();
+    let response = ask_service(inner, Request::from_parts(head, body)).await?;
+    let received = shared.clock.now();
+    let Some(named) = policy::invalidated(&asked.uri, response.status(), response.headers()) else {
+        return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
+    };
+    let own = shared.key.of(&asked).ok();
+    let named = named.iter().filter_map(|uri| shared.key.url(uri, &asked.headers).ok());
+    for key in own.iter().cloned().chain(named.collect::<Vec<_>>()) {
+        let removed = shared.key.is_url();
+        let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
+        shared.state.purges.purge(purge, received);
+        shared.remove(&key).await;
+    }
+    let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
+    else {
+        return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
+    };
+    let flight = key.as_str().into();
+    let watermark = shared.state.purges.watermark();
+    let asked = asked.headers;
+    let post = Fetched { shared, key, ask, flight, lead: None, watermark, asked, sent, received };
+    let (headers, hint) = (response.headers(), response.extensions().get());
+    let size = declared(headers).or_else(|| response.body().size_hint().exact());
+    let answer = post.answer(response.status(), headers, hint, size, true);
+    let shared = Arc::clone(&post.shared);
+    match policy::after(&shared.rules, &post.ask, &answer) {
+        After::Keep(plan) => {
+            let recorded = post.record(response, plan, size).await;
+            let report = Report { stored: true, ..Report::bypass(Bypass::Method) };
+            Ok(shared.mark_up(recorded, METHOD, &report))
+        }
+        After::Refuse(_) => Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method))),
+    }
+}
+
+impl Shared {
+    /// Whether the response to a POST says that it is what a GET of the same URL would get (RFC
+    /// 9110 §9.3.3), and what that GET would have asked.
+    fn answers_get<B>(&self, request: &request::Parts, response: &Response<B>) -> Option<Ask> {
+        let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
+        let location = policy::resolve(&request.uri, location)?;
+        let same = self.key.url(&location, &request.headers).ok()?
+            == self.key.url(&request.uri, &request.headers).ok()?;
+        if request.method != Method::POST || !same {
+            return None;
+        }
+        let mut get = request.clone();
+        get.method = Method::GET;
+        get.headers.remove(CONTENT_LENGTH);
+        get.headers.remove(http::header::TRANSFER_ENCODING);
+        match self.before(&get, false) {
+            Before::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
+            _ => None,
+        }
+    }
+
+    /// A response of the service's, as it is.
+    pub(super) fn pass_on<B: Body>(
+        &self,
+        response: Response<B>,
+        outcome: Outcome,
+        report: &Report,
+    ) -> Response<ResponseBody<B>> {
+        self.mark_up(response.map(ResponseBody::passed), outcome, report)
+    }
+
+    fn mark_up<B>(
+        &self,
+        mut response: Response<B>,
+        outcome: Outcome,
+        report: &Report,
+    ) -> Response<B> {
+        self.state.tally.count(outcome);
+        let headers = response.headers_mut();
+        if self.rules.strip_tags {
+            policy::TAGS.iter().for_each(|name| drop(headers.remove(name)));
+        }
+        if self.status {
+            report.write(headers);
+        }
+        response
+    }
+}
+
+/// Waits until the service is ready, and asks it.
+pub(super) async fn ask_service<S, Request>(
+    mut inner: S,
+    request: Request,
+) -> Result<S::Response, S::Error>
+where
+    S: Service<Request>,
+{
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
+    inner.call(request).await
+}
+
+/// The length that a head states.
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+const METHOD: Outcome = Outcome::Bypass(Bypass::Method);

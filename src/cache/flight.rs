@@ -1,0 +1,224 @@
+//! One leader per key, and those who wait for what it finds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::hash::Hash;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::sync::{Arc, Mutex, MutexGuard};
+
+/// The flights that are under way. `V` is what a leader finds.
+#[derive(Debug)]
+pub(super) struct Flights<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
+
+#[derive(Debug)]
+struct Flight<V>(Mutex<State<V>>);
+
+#[derive(Debug)]
+struct State<V> {
+    phase: Phase<V>,
+    waiting: BTreeMap<u64, Option<Waker>>,
+    next: u64,
+}
+
+#[derive(Debug)]
+enum Phase<V> {
+    Led,
+    /// The leader left; whoever waits may lead.
+    Open,
+    Landed(V),
+}
+
+/// What a request that joins a flight becomes.
+#[derive(Debug)]
+pub(super) enum Role<K: Hash + Eq, V> {
+    Leader(Leader<K, V>),
+    Follower(Follower<K, V>),
+}
+
+/// Whoever holds it fetches. If it is dropped before it has landed, exactly one follower takes
+/// over.
+#[derive(Debug)]
+pub(super) struct Leader<K: Hash + Eq, V>(Seat<K, V>);
+
+/// Waits for what the leader finds, or to become the leader.
+#[derive(Debug)]
+pub(super) struct Follower<K: Hash + Eq, V> {
+    seat: Option<Seat<K, V>>,
+    id: u64,
+}
+
+/// How a wait ends.
+#[derive(Debug)]
+pub(super) enum Ended<K: Hash + Eq, V> {
+    Landed(V),
+    Lead(Leader<K, V>),
+}
+
+/// Takes the flight from the table when the last one who has to do with it leaves.
+#[derive(Debug)]
+struct Seat<K: Hash + Eq, V> {
+    key: K,
+    flight: Arc<Flight<V>>,
+    flights: Flights<K, V>,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
+    /// The first one leads, all others follow.
+    pub(super) fn join(&self, key: K) -> Role<K, V> {
+        let mut flights = lock(&self.0);
+        if let Some(flight) = flights.get(&key) {
+            let flight = Arc::clone(flight);
+            let id = flight.enter();
+            drop(flights);
+            let seat = Seat { key, flight, flights: self.clone() };
+            return Role::Follower(Follower { seat: Some(seat), id });
+        }
+        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0 };
+        let flight = Arc::new(Flight(Mutex::new(state)));
+        flights.insert(key.clone(), Arc::clone(&flight));
+        drop(flights);
+        Role::Leader(Leader(Seat { key, flight, flights: self.clone() }))
+    }
+}
+
+impl<K, V> Flights<K, V> {
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+}
+
+impl<V> Flight<V> {
+    /// A place in the queue, in which it is not yet known whom to wake.
+    fn enter(&self) -> u64 {
+        let mut state = lock(&self.0);
+        let id = state.next;
+        state.next += 1;
+        state.waiting.insert(id, None);
+        id
+    }
+}
+
+impl<V> State<V> {
+    /// Wakes the first one who waits, if there is nobody who leads.
+    fn wake_one(&mut self) -> Option<Waker> {
+        if !matches!(self.phase, Phase::Open) {
+            return None;
+        }
+        // One that was never polled looks at the phase when it is.
+        self.waiting.values_mut().find_map(Option::take)
+    }
+}
+
+impl<K: Hash + Eq, V: Clone> Leader<K, V> {
+    /// Tells all who wait, and those who join until the leader is dropped.
+    pub(super) fn land(&self, found: V) {
+        let mut state = lock(&self.0.flight.0);
+        state.phase = Phase::Landed(found);
+        let waiting = mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_values().flatten().for_each(Waker::wake);
+    }
+}
+
+impl<K: Hash + Eq, V> Unpin for Follower<K, V> {}
+
+impl<K: Hash + Eq, V: Clone> Future for Follower<K, V> {
+    type Output = Ended<K, V>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(seat) = &this.seat else { return Poll::Pending };
+        let mut state = lock(&seat.flight.0);
+        match &state.phase {
+            Phase::Landed(found) => {
+                let found = found.clone();
+                state.waiting.remove(&this.id);
+                drop(state);
+                this.seat = None;
+                Poll::Ready(Ended::Landed(found))
+            }
+            Phase::Open => {
+                state.phase = Phase::Led;
+                state.waiting.remove(&this.id);
+                drop(state);
+                match this.seat.take() {
+                    Some(seat) => Poll::Ready(Ended::Lead(Leader(seat))),
+                    None => Poll::Pending,
+                }
+            }
+            Phase::Led => {
+                state.waiting.insert(this.id, Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<K: Hash + Eq, V> Drop for Leader<K, V> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.flight.0);
+        if matches!(state.phase, Phase::Landed(_)) {
+            drop(state);
+            self.0.close();
+            return;
+        }
+        state.phase = Phase::Open;
+        let next = state.wake_one();
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<K: Hash + Eq, V> Drop for Follower<K, V> {
+    /// It may be the one that was woken to lead.
+    fn drop(&mut self) {
+        let Some(seat) = &self.seat else { return };
+        let mut state = lock(&seat.flight.0);
+        state.waiting.remove(&self.id);
+        let next = state.wake_one();
+        drop(state);
+        next.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<K: Hash + Eq, V> Seat<K, V> {
+    /// Nobody joins any more.
+    fn close(&self) {
+        let mut flights = lock(&self.flights.0);
+        if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl<K: Hash + Eq, V> Drop for Seat<K, V> {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.flights.0);
+        // The table's own, and this one.
+        let last = Arc::strong_count(&self.flight) <= 2;
+        if last && flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl<K, V> Clone for Flights<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// Nothing panics while it holds a lock, but for the user's `Drop` of what was found; what it
+/// leaves is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,282 @@
+//! The way of a request that is looked up, from top to bottom.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http_body::Body;
+use tower::Service;
+
+use super::answer;
+use super::body::ResponseBody;
+use super::entry::Entry;
+use super::fetched::{Fetched, ask_service};
+use super::flight::{Ended, Role};
+use super::key::Key;
+use super::lookup::Looked;
+use super::policy::{self, Ask, Bypass, Found};
+use super::shared::{Lead, Shared, Verdict, detach, random};
+use super::status::{Fwd, Report};
+use super::tally::Outcome;
+
+/// A request that is looked up.
+pub(super) struct Job<S, B> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) inner: S,
+    pub(super) head: request::Parts,
+    pub(super) body: B,
+    pub(super) key: Key,
+    pub(super) ask: Ask,
+}
+
+/// What follows from what was looked up.
+pub(super) enum Next {
+    Answer {
+        entry: Entry,
+        outcome: Outcome,
+        refresh: bool,
+    },
+    /// `alone` is whether other requests are of no use to it, nor it to them.
+    Fetch {
+        report: Report,
+        old: Option<Entry>,
+        alone: bool,
+    },
+}
+
+impl Shared {
+    pub(super) fn judge(&self, ask: &Ask, looked: &Looked, now: u64) -> Next {
+        let miss = |fwd| Next::Fetch { report: Report::forwarded(fwd), old: None, alone: false };
+        let entry = match looked {
+            Looked::Nothing => return miss(Fwd::UriMiss),
+            Looked::Others(_) => return miss(Fwd::VaryMiss),
+            Looked::Found(entry) => entry,
+        };
+        let Some(stored) = entry.stored() else { return miss(Fwd::UriMiss) };
+        let answer = |outcome, refresh| Next::Answer { entry: entry.clone(), outcome, refresh };
+        match policy::found(&self.rules, ask, stored, now, random) {
+            Found::Fresh => answer(Outcome::Hit, false),
+            Found::Refresh if stored.freshness.left(now) > 0 => answer(Outcome::Hit, true),
+            Found::Refresh => answer(Outcome::Stale, true),
+            Found::Stale => answer(Outcome::Stale, false),
+            Found::Validate { asked } => Next::Fetch {
+                report: Report::forwarded(if asked { Fwd::Request } else { Fwd::Stale }),
+                old: Some(entry.clone()),
+                alone: asked || !policy::shareable(&stored.freshness),
+            },
+            Found::Withheld => Next::Fetch {
+                report: Report { detail: Some("authorization"), ..Report::forwarded(Fwd::Bypass) },
+                old: None,
+                alone: true,
+            },
+        }
+    }
+
+    pub(super) fn answer<B: Body>(
+        &self,
+        entry: &Entry,
+        ask: &Ask,
+        request: &HeaderMap,
+        outcome: Outcome,
+        now: u64,
+    ) -> Response<ResponseBody<B>> {
+        let left = entry.stored().map_or(0, |stored| stored.freshness.left(now));
+        self.answer_as(entry, ask, request, outcome, now, &Report::hit(left))
+    }
+
+    pub(super) fn answer_as<B: Body>(
+        &self,
+        entry: &Entry,
+        ask: &Ask,
+        request: &HeaderMap,
+        outcome: Outcome,
+        now: u64,
+        report: &Report,
+    ) -> Response<ResponseBody<B>> {
+        self.state.tally.count(outcome);
+        match entry.stored() {
+            Some(stored) => answer::from_store(self, stored, ask, request, now, report),
+            None => answer::not_kept(self, report),
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> Job<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    /// Looks up, waits for whoever fetches the same, or fetches.
+    pub(super) async fn serve(
+        self,
+        looked: Option<Looked>,
+    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut looked = match looked {
+            Some(looked) => looked,
+            None => shared.look_up(&self.key, &self.head.headers).await,
+        };
+        loop {
+            let now = shared.clock.now();
+            let (mut report, old, alone) = match shared.judge(&self.ask, &looked, now) {
+                Next::Answer { entry, outcome, refresh } => {
+                    let response =
+                        shared.answer(&entry, &self.ask, &self.head.headers, outcome, now);
+                    if refresh {
+                        self.refresh(entry);
+                    }
+                    return Ok(response);
+                }
+                Next::Fetch { report, old, alone } => (report, old, alone),
+            };
+            if self.ask.control.only_if_cached {
+                shared.state.tally.count(Outcome::Miss);
+                return Ok(answer::not_kept(&shared, &report));
+            }
+            let flight = self.flight(&looked);
+            if alone || self.ask.no_fill.is_some() || shared.is_marked(&flight, now) {
+                return self.fetch(old, flight, None, report).await;
+            }
+            let follower = match shared.state.flights.join(Arc::clone(&flight)) {
+                Role::Follower(follower) => follower,
+                Role::Leader(lead) => {
+                    // Another leader may have landed since the look.
+                    match shared.peek(&self.key, &self.head.headers) {
+                        Poll::Ready(again @ Looked::Found(_)) if again.is_news(&looked) => {
+                            looked = again;
+                            continue;
+                        }
+                        _ => return self.fetch(old, flight, Some(lead), report).await,
+                    }
+                }
+            };
+            let verdict = match tokio::time::timeout(shared.limits.wait, follower).await {
+                Ok(Ended::Lead(lead)) => return self.fetch(old, flight, Some(lead), report).await,
+                Ok(Ended::Landed(verdict)) => verdict,
+                Err(_) => Verdict::Alone,
+            };
+            report.collapsed = true;
+            return match self.collapsed(&verdict, &report) {
+                Some(response) => Ok(response),
+                None => {
+                    report.collapsed = false;
+                    self.fetch(old, flight, None, report).await
+                }
+            };
+        }
+    }
+
+    /// What a leader found, if it is for this request too.
+    fn collapsed(
+        &self,
+        verdict: &Verdict,
+        report: &Report,
+    ) -> Option<Response<ResponseBody<ResBody>>> {
+        let (shared, headers) = (&self.shared, &self.head.headers);
+        let now = shared.clock.now();
+        let (entry, outcome) = match verdict {
+            Verdict::Alone => return None,
+            Verdict::Stored(entry) => (entry, Outcome::Collapsed),
+            Verdict::StandIn(entry) => (entry, Outcome::Stale),
+        };
+        let stored = entry.stored()?;
+        let usable = match verdict {
+            Verdict::StandIn(_) => policy::may_stand_in(&self.ask, stored, now),
+            _ => {
+                let found = policy::found(&shared.rules, &self.ask, stored, now, random);
+                matches!(found, Found::Fresh | Found::Refresh | Found::Stale)
+            }
+        };
+        (usable && shared.is_right(&self.key, headers, stored))
+            .then(|| shared.answer_as(entry, &self.ask, headers, outcome, now, report))
+    }
+
+    /// The name of what requests that get the same would wait for.
+    fn flight(&self, looked: &Looked) -> Arc<str> {
+        let class = if let Looked::Others(class) = looked { *class } else { 0 };
+        // What is kept for one with credentials may not be kept for all, and the other way round.
+        match (class, self.ask.authorized) {
+            (0, false) => self.key.as_str().into(),
+            (class, authorized) => {
+                format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
+            }
+        }
+    }
+
+    /// Asks the service in the background, unless that is being done.
+    pub(super) fn refresh(mut self, old: Entry) {
+        let shared = Arc::clone(&self.shared);
+        let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
+        let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
+        self.head.method = Method::GET;
+        self.ask = Ask { authorized: self.ask.authorized, ..Ask::default() };
+        let flight = self.flight(&Looked::Nothing);
+        let Role::Leader(lead) = shared.state.flights.join(Arc::clone(&flight)) else { return };
+        detach(async move {
+            let report = Report::forwarded(Fwd::Stale);
+            let fetched = self.fetch(Some(old), flight, Some(lead), report).await;
+            shared.state.tally.refreshed(if fetched.is_ok() { "done" } else { "failed" });
+            if let Ok(response) = fetched {
+                response.into_body().read_if_kept().await;
+            }
+            drop(slot);
+        });
+    }
+
+    /// Asks the service. `old` is what its answer may confirm, or what may stand in for it.
+    async fn fetch(
+        self,
+        old: Option<Entry>,
+        flight: Arc<str>,
+        lead: Option<Lead>,
+        mut report: Report,
+    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let Self { shared, inner, mut head, body, key, ask } = self;
+        let asked = head.headers.clone();
+        let old_stored = old.as_ref().and_then(Entry::stored);
+        if ask.no_fill.is_none() {
+            policy::validators(&mut head.headers);
+            if let Some(stored) = old_stored {
+                policy::condition(&mut head.headers, stored);
+            }
+        }
+        let watermark = shared.state.purges.watermark();
+        let sent = shared.clock.now();
+        let answered = ask_service(inner, Request::from_parts(head, body)).await;
+        let received = shared.clock.now();
+        let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
+        if let (true, Some(entry)) = (failed, &old) {
+            if old_stored.is_some_and(|stored| policy::may_stand_in(&ask, stored, received)) {
+                if let Some(lead) = lead {
+                    lead.land(Verdict::StandIn(entry.clone()));
+                }
+                report.fwd_status = answered.ok().map(|response| response.status().as_u16());
+                report.detail = Some("service-failed");
+                return Ok(shared.answer_as(
+                    entry,
+                    &ask,
+                    &asked,
+                    Outcome::Stale,
+                    received,
+                    &report,
+                ));
+            }
+        }
+        let response = answered?;
+        let fetched = Fetched { shared, key, ask, flight, lead, watermark, asked, sent, received };
+        Ok(match (ask.no_fill, response.status(), old_stored) {
+            (Some(bypass), ..) => {
+                report.detail = Some(bypass.as_str());
+                fetched.shared.pass_on(response, Outcome::Bypass(bypass), &report)
+            }
+            (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
+                fetched.confirmed(&response, stored, &report)
+            }
+            _ => fetched.replaced(response, old.is_some(), report).await,
+        })
+    }
+}

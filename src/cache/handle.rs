@@ -1,0 +1,123 @@
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, Uri};
+use http_body::Body;
+use tower::Service;
+
+use super::fetched::ask_service;
+use super::purge::Purge;
+use super::shared::Shared;
+use super::store::StoreError;
+use super::tally::Statistics;
+
+/// Purges the entries of a layer, warms them, and counts them. Clones are the same; take it from
+/// the layer when that is finished.
+///
+/// A purge holds from when it returns: it also hits what is being fetched meanwhile. Purged entries
+/// are not given out any more; their memory is free when others take their place.
+#[derive(Clone, Debug)]
+pub struct CacheHandle {
+    shared: Arc<Shared>,
+}
+
+/// A URL that no entry could have.
+#[derive(Clone, Debug)]
+pub struct InvalidUrl {
+    given: String,
+}
+
+/// In a request's extensions: what is kept is not to be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Warm;
+
+impl CacheHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Purges a URL in all its variants: `https://host/path?query` as the layer's
+    /// [`KeyBy`](super::KeyBy) forms it, that is without what of the query does not count, and
+    /// `/path?query` if hosts do not.
+    ///
+    /// # Errors
+    ///
+    /// If it is no URL.
+    pub fn purge_url(&self, url: &str) -> Result<(), InvalidUrl> {
+        let invalid = || InvalidUrl { given: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let key = self.shared.key.url(&uri, &HeaderMap::new()).map_err(|_| invalid())?;
+        self.purge(Purge::Url(key.url()));
+        Ok(())
+    }
+
+    /// Purges all URLs that begin so, `https://host/path` and `https://host/path2` for
+    /// `https://host/path`.
+    pub fn purge_prefix(&self, prefix: &str) {
+        self.purge(Purge::Prefix(prefix));
+    }
+
+    /// Purges all responses that have this tag, from a [`Hint`](super::Hint), `surrogate-key` or
+    /// `cache-tag`.
+    pub fn purge_tag(&self, tag: &str) {
+        self.purge(Purge::Tag(tag));
+    }
+
+    /// Purges all, and empties the store.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails to forget what is purged: it is not given out, but stays there.
+    pub async fn purge_all(&self) -> Result<(), StoreError> {
+        self.purge(Purge::All);
+        self.shared.store.clear().await
+    }
+
+    /// How many requests were answered in which way, and how much is kept.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared.state.tally.statistics(self.shared.store.usage())
+    }
+
+    /// How many requests are fetching, or validating, something that others may wait for.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.state.flights.len()
+    }
+
+    /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
+    /// and reads it to its end, so that it is kept if it may be.
+    ///
+    /// # Errors
+    ///
+    /// Those of the service; one of the response's body is no more than a response that is not kept.
+    pub async fn warm<S, B, ResBody>(
+        &self,
+        service: S,
+        mut request: Request<B>,
+    ) -> Result<(), S::Error>
+    where
+        S: Service<Request<B>, Response = Response<ResBody>>,
+        ResBody: Body,
+    {
+        request.extensions_mut().insert(Warm);
+        let response = ask_service(service, request).await?;
+        let mut body = std::pin::pin!(response.into_body());
+        while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
+        Ok(())
+    }
+
+    fn purge(&self, what: Purge<'_>) {
+        self.shared.state.purges.purge(what, self.shared.clock.now());
+    }
+}
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no URL that an entry could have: {:?}", self.given)
+    }
+}
+
+impl Error for InvalidUrl {}

@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+/// What a handler says of its own response, as one of the response's extensions.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http::Response;
+/// use tower_kit::cache::Hint;
+///
+/// let mut response = Response::new("the list");
+/// response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(60)).tag("items"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    pub(super) no_store: bool,
+    pub(super) ttl: Option<Duration>,
+    pub(super) tags: Vec<String>,
+}
+
+impl Hint {
+    /// Says nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { no_store: false, ttl: None, tags: Vec::new() }
+    }
+
+    /// Do not keep this response.
+    #[must_use]
+    pub const fn no_store() -> Self {
+        Self { no_store: true, ttl: None, tags: Vec::new() }
+    }
+
+    /// Keep this response for `ttl` here, whatever freshness its fields state to others. What may
+    /// not be kept is not kept.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+
+    /// A name to purge this response by, together with all others that have it.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}

@@ -1,0 +1,214 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderName, StatusCode, request};
+use metrics::Recorder;
+use tower::Layer;
+
+use super::handle::CacheHandle;
+use super::key::KeyBy;
+use super::policy::{Exception, Rules};
+use super::service::Cache;
+use super::shared::{Clock, Shared, State};
+use super::store::Store;
+use super::tally::Tally;
+use crate::meter::Meter;
+
+/// Answers GET and HEAD from a store; see the [module](crate::cache).
+///
+/// Clones share the store, the purges and the requests that are under way.
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until a service is stacked under it"]
+pub struct CacheLayer {
+    shared: Arc<Shared>,
+}
+
+impl CacheLayer {
+    /// Keeps what RFC 9111 lets a shared cache keep, for as long as the response says.
+    pub fn new(store: impl Store) -> Self {
+        Self { shared: Arc::new(Shared::new(Rules::default(), store)) }
+    }
+
+    /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
+    /// is not kept here either: see [`Exception`].
+    pub fn aside(store: impl Store, ttl: Duration) -> Self {
+        let rules = Rules { aside: Some(ttl), ..Rules::default() };
+        Self { shared: Arc::new(Shared::new(rules, store)) }
+    }
+
+    /// How long to keep responses that state no freshness and have no `last-modified` to guess it
+    /// from, where their status allows it (RFC 9110 §15.1). None by default: they are not kept.
+    pub fn default_ttl(self, ttl: Duration) -> Self {
+        self.rules(|rules| rules.default_ttl = Some(ttl))
+    }
+
+    /// How long to keep responses of this status that state no freshness, or, in a layer made by
+    /// [`aside`](Self::aside), whatever they state.
+    pub fn ttl(self, status: StatusCode, ttl: Duration) -> Self {
+        self.rules(|rules| {
+            rules.ttls.retain(|(of, _)| *of != status);
+            rules.ttls.push((status, ttl));
+        })
+    }
+
+    /// Shortens each lifetime by a random part of up to `fraction` of it, so that what was kept
+    /// together does not end together. From 0 to 1, and 0 by default.
+    pub fn jitter(self, fraction: f64) -> Self {
+        self.rules(|rules| rules.jitter = clamp(fraction, 1.0))
+    }
+
+    /// Refreshes an entry in the background before its lifetime ends, at random, the likelier the
+    /// nearer the end is and the longer the service took (XFetch). `beta` is 1 for the optimum, more
+    /// to refresh earlier; 0, the default, never does.
+    pub fn early_refresh(self, beta: f64) -> Self {
+        self.rules(|rules| rules.early_refresh = clamp(beta, 1000.0))
+    }
+
+    /// How long after its lifetime an entry may stand in for a service that fails or answers 5xx,
+    /// where the response states no `stale-if-error` and does not forbid it. 600 s by default.
+    pub fn grace(self, grace: Duration) -> Self {
+        self.rules(|rules| rules.grace = grace)
+    }
+
+    /// What the request's `cache-control` and `pragma` say does not count, so that a client cannot
+    /// force misses. `only-if-cached` does not either.
+    pub fn ignore_request_control(self) -> Self {
+        self.rules(|rules| rules.heed_request = false)
+    }
+
+    /// The response fields that speak to this cache alone, the first that a response has counts
+    /// before its `cache-control` (RFC 9213). `cdn-cache-control` by default.
+    pub fn targeted(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().collect();
+        self.rules(|rules| rules.targeted = names)
+    }
+
+    /// Keeps what is not kept otherwise; [`Exception`] says what each of them risks.
+    pub fn allow(self, exception: Exception) -> Self {
+        self.rules(|rules| rules.exceptions.push(exception))
+    }
+
+    /// What makes two requests the same.
+    pub fn key(self, key: KeyBy) -> Self {
+        self.edit(|shared| shared.key = key)
+    }
+
+    /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
+    /// in front, and not by clients: a request that has it may fill the cache. Where the service's
+    /// answer depends on it, let it be part of the [`key`](Self::key) instead.
+    pub fn trust(self, name: HeaderName) -> Self {
+        self.rules(|rules| rules.trusted.push(name))
+    }
+
+    /// Passes the requests that `skip` says by the cache.
+    pub fn skip<F>(self, skip: F) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.edit(|shared| shared.skip = Some(Arc::new(skip)))
+    }
+
+    /// Gives kept responses that have neither `etag` nor `last-modified` a strong `etag` of their
+    /// bytes, so that clients can ask whether they changed.
+    pub fn etag(self) -> Self {
+        self.rules(|rules| rules.etag = true)
+    }
+
+    /// The most bytes of body that an entry may have. 1 MiB by default.
+    pub fn entry_limit(self, bytes: u64) -> Self {
+        self.rules(|rules| rules.entry_limit = bytes)
+    }
+
+    /// The most variants (RFC 9111 §4.1) that are kept of one URL; a further one takes the place of
+    /// the oldest. 16 by default.
+    pub fn variants(self, most: usize) -> Self {
+        self.rules(|rules| rules.variants = most.max(1))
+    }
+
+    /// The most bodies that are read to the end whether or not their client stays. Beyond these, a
+    /// body is kept only if its client reads all of it. 256 by default.
+    pub fn fills(self, most: usize) -> Self {
+        self.edit(|shared| shared.limits.fills = most)
+    }
+
+    /// The most refreshes in the background at a time. 64 by default.
+    pub fn refreshes(self, most: usize) -> Self {
+        self.edit(|shared| shared.limits.refreshes = most)
+    }
+
+    /// How long a request waits for another one that fetches the same, before it goes to the
+    /// service itself. 10 s by default.
+    pub fn wait(self, most: Duration) -> Self {
+        self.edit(|shared| shared.limits.wait = most)
+    }
+
+    /// How long it is remembered that a URL's response may not be kept, so that requests for it do
+    /// not wait for each other. 10 s by default.
+    pub fn hit_for_miss(self, time: Duration) -> Self {
+        self.edit(|shared| shared.limits.hit_for_miss = time)
+    }
+
+    /// Whether responses carry `cache-status` (RFC 9211). They do by default.
+    pub fn cache_status(self, on: bool) -> Self {
+        self.edit(|shared| shared.status = on)
+    }
+
+    /// Removes `surrogate-key` and `cache-tag` from what clients get.
+    pub fn strip_tags(self) -> Self {
+        self.rules(|rules| rules.strip_tags = true)
+    }
+
+    /// Counts on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.edit(|shared| {
+            shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder))));
+        })
+    }
+
+    /// Reads the time from `clock`, for tests of what expires.
+    pub fn clock<F>(self, clock: F) -> Self
+    where
+        F: Fn() -> SystemTime + Send + Sync + 'static,
+    {
+        self.edit(|shared| shared.clock = Clock::of(clock))
+    }
+
+    /// To purge entries, to warm them and to see how many there are.
+    #[must_use]
+    pub fn handle(&self) -> CacheHandle {
+        CacheHandle::new(Arc::clone(&self.shared))
+    }
+
+    fn rules(self, edit: impl FnOnce(&mut Rules)) -> Self {
+        self.edit(|shared| edit(&mut shared.rules))
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
+        edit(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Cache::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("rules", &self.rules)
+            .field("key", &self.key)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Not a number is 0.
+fn clamp(value: f64, most: f64) -> f64 {
+    if value > 0.0 { value.min(most) } else { 0.0 }
+}

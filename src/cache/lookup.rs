@@ -1,0 +1,120 @@
+//! From a request to the entry that answers it.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::task::Poll;
+
+use http::HeaderMap;
+
+use super::entry::{Entry, Kept, Stored};
+use super::key::Key;
+use super::shared::Shared;
+use super::vary::Variant;
+
+/// What is in the store for a request.
+#[derive(Clone, Debug)]
+pub(super) enum Looked {
+    Found(Entry),
+    Nothing,
+    /// Other variants only. Requests with the same number would get the same one.
+    Others(u64),
+}
+
+/// What the entry under a URL's key tells.
+enum First {
+    Done(Looked),
+    /// Under which key to look next.
+    Variant(Key, u64),
+}
+
+impl Looked {
+    /// Whether it is an entry that was not found before.
+    pub(super) fn is_news(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Found(entry), Self::Found(before)) => !entry.is(before),
+            (Self::Found(_), _) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Shared {
+    /// What is in the store, if it can tell that without waiting.
+    pub(super) fn peek(&self, key: &Key, request: &HeaderMap) -> Poll<Looked> {
+        let entry = std::task::ready!(self.store.peek(key.as_str()));
+        match self.first(key, request, entry) {
+            First::Done(looked) => Poll::Ready(looked),
+            First::Variant(variant, class) => {
+                let entry = std::task::ready!(self.store.peek(variant.as_str()));
+                Poll::Ready(self.second(key, request, entry, class))
+            }
+        }
+    }
+
+    /// What is in the store.
+    pub(super) async fn look_up(&self, key: &Key, request: &HeaderMap) -> Looked {
+        if let Poll::Ready(looked) = self.peek(key, request) {
+            return looked;
+        }
+        let entry = self.get(key).await;
+        match self.first(key, request, entry) {
+            First::Done(looked) => looked,
+            First::Variant(variant, class) => {
+                let entry = self.get(&variant).await;
+                self.second(key, request, entry, class)
+            }
+        }
+    }
+
+    /// A store that fails has nothing.
+    async fn get(&self, key: &Key) -> Option<Entry> {
+        let got = self.store.get(key.as_str()).await;
+        got.inspect_err(|_| self.state.tally.store_failed("get")).unwrap_or_default()
+    }
+
+    fn first(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>) -> First {
+        let Some(entry) = entry else { return First::Done(Looked::Nothing) };
+        match entry.kept() {
+            Kept::Response(stored) => First::Done(if self.is_right(key, request, stored) {
+                Looked::Found(entry)
+            } else {
+                Looked::Nothing
+            }),
+            Kept::Variants(variants) => {
+                let class = self.class(variants, request);
+                match variants.iter().rev().find(|variant| variant.answers(request)) {
+                    Some(variant) => First::Variant(key.variant(variant.id()), class),
+                    None => First::Done(Looked::Others(class)),
+                }
+            }
+        }
+    }
+
+    fn second(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>, class: u64) -> Looked {
+        match entry {
+            Some(entry)
+                if entry.stored().is_some_and(|stored| self.is_right(key, request, stored)) =>
+            {
+                Looked::Found(entry)
+            }
+            _ => Looked::Others(class),
+        }
+    }
+
+    /// Whether it answers this request, and was not purged.
+    pub(super) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
+        let spared = self.state.purges.spares(key.url(), &stored.tags, stored.watermark.get());
+        if let Some(stamp) = spared {
+            stored.watermark.raise(stamp);
+        }
+        spared.is_some() && stored.variant.answers(request)
+    }
+
+    /// The same for requests that no known variant tells apart.
+    fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
+        let mut hasher = self.state.hasher.build_hasher();
+        for variant in variants {
+            variant.like(request).id().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}

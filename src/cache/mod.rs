@@ -1,0 +1,189 @@
+//! Answers GET and HEAD from a store, as a shared cache by RFC 9111.
+//!
+//! ```
+//! use axum::{Router, http::header::CACHE_CONTROL, routing::get};
+//! use tower_kit::cache::{CacheLayer, MemoryStore};
+//! use tower_kit::MIB;
+//!
+//! let items = || async { ([(CACHE_CONTROL, "max-age=60")], "the list") };
+//! let app: Router =
+//!     Router::new().route("/items", get(items)).layer(CacheLayer::new(MemoryStore::new(64 * MIB)));
+//! ```
+//!
+//! Here the service says for how long its responses may be kept. Where it says nothing,
+//! [`aside`](CacheLayer::aside) keeps any 200 to a GET for a time, and the layer can purge what has
+//! changed:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Extension, Router, routing::get};
+//! use tower_kit::cache::{CacheLayer, Hint, KeyBy, MemoryStore};
+//! use tower_kit::MIB;
+//!
+//! let layer = CacheLayer::aside(MemoryStore::new(64 * MIB), Duration::from_secs(300))
+//!     .key(KeyBy::new().without_tracking().sorted_query())
+//!     .skip(|request| request.uri.path().starts_with("/admin/"))
+//!     .jitter(0.1);
+//! let handle = layer.handle();
+//! let items = || async { (Extension(Hint::new().tag("items")), "the list") };
+//! let app: Router = Router::new().route("/items", get(items)).layer(layer);
+//!
+//! handle.purge_tag("items");
+//! ```
+//!
+//! Needs a Tokio runtime.
+//!
+//! # What is kept
+//!
+//! Responses to GET with any final status that may be kept by what they, and their requests, say
+//! (RFC 9111 §3), and to POST where they say that they are what a GET would get. Never:
+//!
+//! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
+//!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an
+//!   [`Exception`];
+//! - 206 and 304, event streams, gRPC, bodies over 1 MiB, bodies with trailers;
+//! - a body that fails, ends early, or is not as long as its `content-length` says;
+//! - what was purged while it was fetched;
+//! - responses to requests with a body, or with a field such as `x-forwarded-host` that services
+//!   take the URL or the method from, unless it is part of the [`key`](CacheLayer::key) or
+//!   [trusted](CacheLayer::trust). **Behind a proxy that sets such fields, name them**, or nothing
+//!   is kept.
+//!
+//! A request with `authorization` gets only what is for all. `no-cache` and `private` with names of
+//! fields keep the rest without these.
+//!
+//! # For how long
+//!
+//! Of these the first that there is: the handler's [`Hint`]; in an [`aside`](CacheLayer::aside)
+//! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
+//! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
+//! status; a tenth of the time since `last-modified`, a day at most; and
+//! [`default_ttl`](CacheLayer::default_ttl). A response without any of these is not kept.
+//!
+//! What is stale is validated, if it has an `etag` or a `last-modified`: the service gets
+//! `if-none-match` and `if-modified-since`, and its 304 makes the entry fresh again. Meanwhile, or
+//! instead, a stale entry is the answer only
+//!
+//! - within `stale-while-revalidate`, while it is refreshed in the background;
+//! - within `stale-if-error`, or else 600 s, if the service fails or answers 5xx;
+//! - if the client takes it (`max-stale`);
+//!
+//! and never where the response says `must-revalidate`, `proxy-revalidate`, `s-maxage` or
+//! `no-cache`.
+//!
+//! # What clients get
+//!
+//! An entry answers GET and HEAD, `if-none-match` and `if-modified-since` with a 304, and a single
+//! `range` with 206 or 416. It carries `age`. `cache-status` (RFC 9211) tells what happened:
+//!
+//! | `cache-status: tower-kit;` | |
+//! |---|---|
+//! | `hit; ttl=42` | from the store, fresh for 42 s more; stale if negative |
+//! | `fwd=uri-miss; stored` | from the service, and kept |
+//! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
+//! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
+//! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
+//! | `fwd=bypass; detail=override` | past the cache, for that reason |
+//!
+//! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
+//! where nothing is kept. See [`ignore_request_control`](CacheLayer::ignore_request_control).
+//!
+//! # Variants
+//!
+//! A URL has as many entries, up to 16, as requests differ in what `vary` names. Of codings, the
+//! entry's own counts: `gzip, deflate, br` and `gzip;q=1.0, *;q=0` get the same copy of a service
+//! that has only gzip, and nobody gets one that it does not take.
+//!
+//! # Keys
+//!
+//! Scheme, host, path and query, byte for byte. [`KeyBy`] tells what else counts, or does not.
+//! Requests of HTTP/1 do not say their scheme: it is `http`, or what [`KeyBy::scheme`] says. Inside
+//! of axum's `nest`, where a part of the path has been cut off, take the URI from its extensions:
+//! [`KeyBy::uri`]. A request with a host that is malformed, or that is another one in its target,
+//! passes by, as one does whose key is over 8 KiB.
+//!
+//! # Herds
+//!
+//! Of the requests that miss the same, one asks the service, and the others wait for what it gets,
+//! for 10 s at most. As soon as its head says that it will not be kept, they go themselves, and so do
+//! those of the next 10 s. If it fails, or its client leaves, one of them takes its place.
+//!
+//! Once the head is there, a body that is to be kept is read to its end by a task of its own,
+//! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads.
+//! The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
+//! store that is not done at once is waited for in a third.
+//!
+//! # Changes
+//!
+//! A 2xx or 3xx to an unsafe method drops its URL, and what `location` and `content-location` name
+//! on the same host (RFC 9111 §4.4). [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
+//! wins over a fetch that began before it.
+//!
+//! # Stores
+//!
+//! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
+//! store that fails is a miss, and a counter.
+//!
+//! # Defaults
+//!
+//! | what | default | why |
+//! |---|---|---|
+//! | lifetime | what the response states | RFC 9111; nothing is kept by accident |
+//! | grace | 600 s | a service that is down for minutes should not be seen |
+//! | entry limit | 1 MiB | what is larger belongs to a file server |
+//! | variants of a URL | 16 | clients choose the fields; they must not fill the store |
+//! | wait for another | 10 s | longer than a service should take, shorter than clients wait |
+//! | `cache-status` | on | one look tells why; it names nothing secret |
+//!
+//! # Where it goes
+//!
+//! Outside of `compress`, so that it keeps what is compressed already, and inside of
+//! authentication, rate limits, CORS and traces: a hit must not skip them. It never reads a request's
+//! body, and never waits for the inner service to be ready before it is needed: the layers outside
+//! always find it ready.
+//!
+//! # Numbers
+//!
+//! `http_cache_requests_total{outcome,reason}` (hit, stale, miss, revalidated, collapsed, bypass),
+//! `http_cache_entries`, `http_cache_stored_bytes`, `http_cache_evictions_total`,
+//! `http_cache_store_errors_total{operation}`, `http_cache_refreshes_total{outcome}`, and
+//! `http_cache_panics_total` for functions given to the layer that panicked.
+
+mod answer;
+mod body;
+mod control;
+mod entry;
+mod fetched;
+mod flight;
+mod flow;
+mod handle;
+mod hint;
+mod key;
+mod layer;
+mod lookup;
+mod policy;
+mod purge;
+mod record;
+mod service;
+mod shared;
+mod status;
+mod store;
+mod sync;
+mod tally;
+mod tape;
+mod targeted;
+mod vary;
+
+pub use body::ResponseBody;
+pub use entry::Entry;
+pub use handle::{CacheHandle, InvalidUrl};
+pub use hint::Hint;
+pub use key::KeyBy;
+pub use layer::CacheLayer;
+pub use policy::Exception;
+pub use service::Cache;
+#[cfg(feature = "test-util")]
+pub use store::contract;
+pub use store::{MemoryStore, Store, StoreError, Usage};
+pub use tally::Statistics;

@@ -1,0 +1,223 @@
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderName, Method, request};
+
+use super::super::control::RequestControl;
+use super::super::key::KeyBy;
+use super::rules::Rules;
+
+/// What to do with a request, before anything is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Before {
+    LookUp(Ask),
+    Pass(Bypass),
+    /// Passes, and what it changes is dropped (RFC 9111 §4.4).
+    Invalidate,
+}
+
+/// What a request asks of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Ask {
+    pub(in super::super) head_only: bool,
+    pub(in super::super) authorized: bool,
+    pub(in super::super) control: RequestControl,
+    /// Why its response is not to be kept, if so.
+    pub(in super::super) no_fill: Option<Bypass>,
+}
+
+/// Why a request passes by the cache, or does not fill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Bypass {
+    Method,
+    Upgrade,
+    Skipped,
+    /// It has no key.
+    Key,
+    Body,
+    /// `if-match` and `if-unmodified-since` are for the origin (RFC 9111 §4.3.2).
+    Precondition,
+    NoStore,
+    /// A part of a response, or the head alone, is nothing to keep.
+    Partial,
+    /// It has a field that the service may act upon, and that is not part of the key.
+    Override,
+}
+
+/// `has_body` is whether the request's body has not ended yet.
+pub(in super::super) fn before(
+    rules: &Rules,
+    key: &KeyBy,
+    request: &request::Parts,
+    has_body: bool,
+) -> Before {
+    let headers = &request.headers;
+    let head_only = request.method == Method::HEAD;
+    if !head_only && request.method != Method::GET {
+        let safe = [Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(&request.method);
+        return if safe { Before::Pass(Bypass::Method) } else { Before::Invalidate };
+    }
+    // One look at each name, in one walk: most requests have none of these.
+    let mut ask = Ask { head_only, ..Ask::default() };
+    let mut control = false;
+    if head_only {
+        ask.no_fill = Some(Bypass::Partial);
+    }
+    for name in headers.keys() {
+        if *name == UPGRADE {
+            return Before::Pass(Bypass::Upgrade);
+        } else if *name == IF_MATCH || *name == IF_UNMODIFIED_SINCE {
+            return Before::Pass(Bypass::Precondition);
+        } else if *name == TRANSFER_ENCODING {
+            return Before::Pass(Bypass::Body);
+        } else if *name == CONTENT_LENGTH {
+            if headers.get(name).is_none_or(|length| length.as_bytes() != b"0") {
+                return Before::Pass(Bypass::Body);
+            }
+        } else if *name == AUTHORIZATION {
+            ask.authorized = true;
+        } else if *name == CACHE_CONTROL || *name == PRAGMA {
+            control = rules.heed_request;
+        } else if *name == RANGE {
+            ask.no_fill.get_or_insert(Bypass::Partial);
+        } else if overrides(name) && !rules.trusted.contains(name) && !key.has_header(name) {
+            ask.no_fill.get_or_insert(Bypass::Override);
+        }
+    }
+    if has_body {
+        return Before::Pass(Bypass::Body);
+    }
+    if control {
+        ask.control = RequestControl::of(headers);
+        if ask.control.no_store {
+            ask.no_fill.get_or_insert(Bypass::NoStore);
+        }
+    }
+    Before::LookUp(ask)
+}
+
+impl Bypass {
+    /// As in labels and details, in the order above.
+    pub(in super::super) const NAMES: [&str; 9] = [
+        "method",
+        "upgrade",
+        "skipped",
+        "key",
+        "body",
+        "precondition",
+        "no-store",
+        "partial",
+        "override",
+    ];
+
+    pub(in super::super) const fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// Whether services are known to take the host, the URL or the method from this field.
+fn overrides(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name == "forwarded" || name.starts_with("x-") && OVERRIDES.contains(&&name[2..])
+}
+
+const OVERRIDES: [&str; 18] = [
+    "forwarded-host",
+    "forwarded-proto",
+    "forwarded-protocol",
+    "forwarded-port",
+    "forwarded-prefix",
+    "forwarded-scheme",
+    "forwarded-server",
+    "forwarded-ssl",
+    "forwarded-path",
+    "host",
+    "http-host-override",
+    "http-method",
+    "http-method-override",
+    "method-override",
+    "original-host",
+    "original-url",
+    "rewrite-url",
+    "url-scheme",
+];
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn decide(rules: &Rules, method: &str, fields: &[(&str, &str)], has_body: bool) -> Before {
+        let mut request = Request::builder().method(method).uri("/");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let key = KeyBy::new().header(HeaderName::from_static("x-forwarded-proto"));
+        before(rules, &key, &parts, has_body)
+    }
+
+    #[test]
+    fn only_what_can_be_answered_from_a_store_is_looked_up() {
+        let ask = |no_fill| Before::LookUp(Ask { no_fill, ..Ask::default() });
+        // RFC 9111 §3 and §4, RFC 9110 §9.2; none of the fields is part of what follows.
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Before);
+        let table: &[Row<'_>] = &[
+            ("GET", &[], ask(None)),
+            ("GET", &[("cookie", "a=b"), ("accept", "*/*")], ask(None)),
+            ("GET", &[("content-length", "0")], ask(None)),
+            ("GET", &[("range", "bytes=0-1")], ask(Some(Bypass::Partial))),
+            ("GET", &[("x-forwarded-host", "evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("X-Original-URL", "/admin")], ask(Some(Bypass::Override))),
+            ("GET", &[("X-HTTP-Method-Override", "DELETE")], ask(Some(Bypass::Override))),
+            ("GET", &[("forwarded", "host=evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("x-forwarded-proto", "https")], ask(None)),
+            ("GET", &[("x-forwarded-for", "127.0.0.1")], ask(None)),
+            ("GET", &[("content-length", "5")], Before::Pass(Bypass::Body)),
+            ("GET", &[("transfer-encoding", "chunked")], Before::Pass(Bypass::Body)),
+            ("GET", &[("upgrade", "websocket")], Before::Pass(Bypass::Upgrade)),
+            ("GET", &[("if-match", "\"a\"")], Before::Pass(Bypass::Precondition)),
+            ("OPTIONS", &[], Before::Pass(Bypass::Method)),
+            ("TRACE", &[], Before::Pass(Bypass::Method)),
+            ("CONNECT", &[], Before::Pass(Bypass::Method)),
+            ("POST", &[], Before::Invalidate),
+            ("DELETE", &[], Before::Invalidate),
+            ("FROBNICATE", &[], Before::Invalidate),
+            ("get", &[], Before::Invalidate),
+        ];
+        for (method, fields, expected) in table {
+            assert_eq!(decide(&Rules::default(), method, fields, false), *expected, "{fields:?}");
+        }
+        let table = [("GET", Before::Pass(Bypass::Body)), ("POST", Before::Invalidate)];
+        for (method, expected) in table {
+            assert_eq!(decide(&Rules::default(), method, &[], true), expected, "{method}");
+        }
+        let Before::LookUp(head) = decide(&Rules::default(), "HEAD", &[], false) else { panic!() };
+        assert!(head.head_only && head.no_fill == Some(Bypass::Partial));
+    }
+
+    #[test]
+    fn what_the_request_says_counts_unless_it_is_ignored() {
+        let fields = [("cache-control", "no-store, no-cache"), ("authorization", "Basic x")];
+        let Before::LookUp(ask) = decide(&Rules::default(), "GET", &fields, false) else {
+            panic!()
+        };
+        assert!(ask.control.no_cache && ask.authorized);
+        assert_eq!(ask.no_fill, Some(Bypass::NoStore));
+        let rules = Rules { heed_request: false, ..Rules::default() };
+        let Before::LookUp(ask) = decide(&rules, "GET", &fields, false) else { panic!() };
+        assert_eq!(ask, Ask { authorized: true, ..Ask::default() });
+    }
+
+    #[test]
+    fn a_trusted_field_does_not_keep_a_request_from_filling() {
+        let rules = Rules {
+            trusted: vec![HeaderName::from_static("x-forwarded-host")],
+            ..Rules::default()
+        };
+        let decided = decide(&rules, "GET", &[("x-forwarded-host", "x.org")], false);
+        assert_eq!(decided, Before::LookUp(Ask::default()));
+    }
+}

@@ -1,0 +1,17 @@
+//! What the cache decides, with the time in milliseconds since 1970 as an argument.
+
+mod after;
+mod before;
+mod conditional;
+mod found;
+mod freshness;
+mod invalidate;
+mod rules;
+
+pub(super) use after::{After, Answer, Plan, Refusal, TAGS, after, freshen, shareable};
+pub(super) use before::{Ask, Before, Bypass, before};
+pub(super) use conditional::{Form, condition, form, validators};
+pub(super) use found::{Found, found, may_stand_in};
+pub(super) use invalidate::{invalidated, resolve};
+pub use rules::Exception;
+pub(super) use rules::Rules;

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+
+/// What the user chose.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Rules {
+    pub(in super::super) aside: Option<Duration>,
+    pub(in super::super) default_ttl: Option<Duration>,
+    pub(in super::super) ttls: Vec<(StatusCode, Duration)>,
+    pub(in super::super) jitter: f64,
+    pub(in super::super) early_refresh: f64,
+    pub(in super::super) grace: Duration,
+    pub(in super::super) heed_request: bool,
+    pub(in super::super) targeted: Vec<HeaderName>,
+    pub(in super::super) exceptions: Vec<Exception>,
+    pub(in super::super) trusted: Vec<HeaderName>,
+    pub(in super::super) etag: bool,
+    pub(in super::super) entry_limit: u64,
+    pub(in super::super) variants: usize,
+    pub(in super::super) strip_tags: bool,
+}
+
+/// What is never kept unless a layer [allows](crate::CacheLayer::allow) it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exception {
+    /// Responses with `set-cookie`: every client gets the cookie of the first.
+    SetCookie,
+    /// Responses to requests with `authorization` that do not say that they are for all (RFC 9111
+    /// §3.5): every client gets what the first was allowed to see.
+    Authorization,
+    /// Responses with `cache-control: private`: every client gets what was meant for one.
+    Private,
+    /// Responses with `cache-control: no-store`.
+    NoStore,
+    /// Responses with `vary: *`, as if it were not there.
+    VaryAll,
+}
+
+impl Rules {
+    pub(super) fn allows(&self, exception: Exception) -> bool {
+        self.exceptions.contains(&exception)
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            aside: None,
+            default_ttl: None,
+            ttls: Vec::new(),
+            jitter: 0.0,
+            early_refresh: 0.0,
+            grace: Duration::from_secs(600),
+            heed_request: true,
+            targeted: vec![HeaderName::from_static("cdn-cache-control")],
+            exceptions: Vec::new(),
+            trusted: Vec::new(),
+            etag: false,
+            entry_limit: 1024 * 1024,
+            variants: 16,
+            strip_tags: false,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A body on its way to the store.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::{HeaderValue, StatusCode};
+use http_body::{Body, Frame};
+
+use super::entry::{Entry, Kept, Stored, Watermark};
+use super::key::Key;
+use super::policy::{Plan, shareable};
+use super::purge::Stamp;
+use super::shared::{Lead, Shared, Verdict, settle};
+use super::vary::Variant;
+
+/// What is known of a response before its body has come, and what has come of that.
+pub(super) struct Recording {
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: Key,
+    pub(super) flight: Arc<str>,
+    pub(super) status: StatusCode,
+    pub(super) plan: Box<Plan>,
+    pub(super) watermark: Stamp,
+    /// Those who wait. If it is dropped, one of them takes over.
+    pub(super) lead: Option<Lead>,
+    /// The length that the head states, in bytes.
+    pub(super) declared: Option<u64>,
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) size: u64,
+}
+
+/// The service's body, which is recorded as it is read.
+pub(super) struct Tap<B> {
+    body: Pin<Box<B>>,
+    recording: Option<Recording>,
+}
+
+impl<B: Body> Tap<B> {
+    pub(super) fn new(body: B, recording: Recording) -> Self {
+        Self { body: Box::pin(body), recording: Some(recording) }
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// Nothing follows, and nothing is to be recorded.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.recording.is_none() && self.body.is_end_stream()
+    }
+
+    /// The body, which is not recorded any more.
+    pub(super) fn into_body(self) -> Pin<Box<B>> {
+        self.body
+    }
+
+    /// Records no more; nobody need wait for this one.
+    pub(super) fn give_up(&mut self) {
+        if let Some(recording) = self.recording.take() {
+            recording.give_up();
+        }
+    }
+
+    /// The next frame. The entry is committed when the body ends, or has reached the length that
+    /// its head states: with that, a client reads no further.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
+            None => {
+                self.finish();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                self.recording = None;
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
+        };
+        match (frame.data_ref(), &mut self.recording) {
+            (Some(data), Some(recording)) => {
+                if !recording.push(data) {
+                    self.give_up();
+                } else if recording.declared == Some(recording.size) {
+                    self.finish();
+                }
+            }
+            // An entry has no place for trailers.
+            (None, _) => self.give_up(),
+            _ => {}
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn finish(&mut self) {
+        if let Some(recording) = self.recording.take() {
+            recording.finish();
+        }
+    }
+}
+
+impl Recording {
+    /// Whether there is room for it.
+    fn push(&mut self, data: &Bytes) -> bool {
+        self.size = self.size.saturating_add(data.len() as u64);
+        let fits = self.size <= self.shared.rules.entry_limit;
+        if fits && !data.is_empty() {
+            self.chunks.push(data.clone());
+        }
+        fits
+    }
+
+    fn give_up(self) {
+        self.shared.mark(&self.flight, self.shared.clock.now());
+        if let Some(lead) = &self.lead {
+            lead.land(Verdict::Alone);
+        }
+    }
+
+    /// Keeps what was recorded, unless it is not what the head states, or was purged meanwhile.
+    fn finish(self) {
+        if self.declared.is_some_and(|declared| declared != self.size) {
+            return;
+        }
+        let Self { shared, key, status, plan, watermark, lead, chunks, .. } = self;
+        if !shared.state.purges.admits(key.url(), &plan.tags, watermark) {
+            return;
+        }
+        let body = joined(chunks);
+        let Plan { mut headers, freshness, variant, tags } = *plan;
+        if status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        if shared.rules.etag && !headers.contains_key(ETAG) && !headers.contains_key(LAST_MODIFIED)
+        {
+            headers.extend(tag_of(&body).map(|tag| (ETAG, tag)));
+        }
+        let watermark = Watermark::at(watermark);
+        let stored = Stored { status, headers, body, freshness, variant, tags, watermark };
+        keep(shared, key, stored, lead);
+    }
+}
+
+/// Tells those who wait, and puts a response into the store.
+pub(super) fn keep(shared: Arc<Shared>, key: Key, stored: Stored, lead: Option<Lead>) -> Entry {
+    let entry = Entry::new(Kept::Response(stored));
+    if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
+        lead.land(if shareable(&stored.freshness) {
+            Verdict::Stored(entry.clone())
+        } else {
+            Verdict::Alone
+        });
+    }
+    let kept = entry.clone();
+    settle(Box::pin(async move {
+        shared.put(&key, kept).await;
+        // Who joined until now has been told; who comes now finds it in the store.
+        drop(lead);
+    }));
+    entry
+}
+
+impl Shared {
+    /// Puts a response under its key, or, if it varies, under that of its variant.
+    async fn put(&self, key: &Key, entry: Entry) {
+        let Some(stored) = entry.stored() else { return };
+        let validates =
+            stored.headers.contains_key(ETAG) || stored.headers.contains_key(LAST_MODIFIED);
+        let ttl = stored.freshness.keep(validates);
+        let put = async |key: &Key, entry: &Entry| {
+            let put = self.store.put(key.as_str(), entry.clone(), ttl).await;
+            put.inspect_err(|_| self.state.tally.store_failed("put")).is_ok()
+        };
+        let done = if stored.variant.is_only() {
+            put(key, &entry).await
+        } else {
+            let variant = &stored.variant;
+            // The variant first: whoever finds it named finds it there.
+            put(&key.variant(variant.id()), &entry).await && {
+                let variants = self.with_variant(key, variant).await;
+                put(key, &Entry::new(Kept::Variants(variants))).await
+            }
+        };
+        self.state.tally.keeps(self.store.usage());
+        // A purge may have come between the last look and the store.
+        if done && !self.state.purges.admits(key.url(), &stored.tags, stored.watermark.get()) {
+            self.remove(key).await;
+        }
+    }
+
+    /// The variants of a URL, with this one as the newest.
+    async fn with_variant(&self, key: &Key, variant: &Variant) -> Vec<Variant> {
+        let before = self.store.get(key.as_str()).await.unwrap_or_else(|_| {
+            self.state.tally.store_failed("get");
+            None
+        });
+        let mut variants = match before.as_ref().map(Entry::kept) {
+            Some(Kept::Variants(variants)) => variants.clone(),
+            _ => Vec::new(),
+        };
+        variants.retain(|other| other.id() != variant.id());
+        variants.push(variant.clone());
+        variants.drain(..variants.len().saturating_sub(self.rules.variants));
+        variants
+    }
+
+    pub(super) async fn remove(&self, key: &Key) {
+        if self.store.remove(key.as_str()).await.is_err() {
+            self.state.tally.store_failed("remove");
+        }
+    }
+}
+
+/// One piece as it is; several are copied once.
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+    whole.freeze()
+}
+
+/// 128 bits of the body's hash.
+fn tag_of(body: &Bytes) -> Option<HeaderValue> {
+    let [high, low] = [0_u8, 1].map(|seed| {
+        let mut hasher = DefaultHasher::new();
+        (seed, body).hash(&mut hasher);
+        hasher.finish()
+    });
+    HeaderValue::try_from(format!("\"{high:016x}{low:016x}\"")).ok()
+}

@@ -1,0 +1,122 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response, request};
+use http_body::Body;
+use tower::Service;
+
+use super::body::ResponseBody;
+use super::fetched::{change, pass};
+use super::flow::{Job, Next};
+use super::key::{Key, NoKey};
+use super::policy::{Ask, Before, Bypass};
+use super::shared::Shared;
+use crate::respond::{AsIs, Respond};
+
+/// The service of [`CacheLayer`](super::CacheLayer). It is always ready: a hit needs nothing of the
+/// inner service, and a miss waits for it then.
+#[derive(Clone, Debug)]
+pub struct Cache<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+/// The future of whatever does not come from memory.
+type Slow<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+
+impl<S> Cache<S> {
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Cache<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = Respond<Slow<ResBody, S::Error>, AsIs, ResponseBody<ResBody>>;
+
+    #[inline]
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (head, body) = request.into_parts();
+        let slow = |future: Slow<ResBody, S::Error>| Respond::later(future, AsIs);
+        let ask = match self.shared.before(&head, !body.is_end_stream()) {
+            Before::LookUp(ask) => ask,
+            Before::Pass(bypass) => {
+                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+                return slow(Box::pin(pass(
+                    shared,
+                    inner,
+                    Request::from_parts(head, body),
+                    bypass,
+                )));
+            }
+            Before::Invalidate => {
+                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+                return slow(Box::pin(change(shared, inner, head, body)));
+            }
+        };
+        let key = match self.shared.key_of(&head) {
+            Ok(key) => key,
+            Err(bypass) => {
+                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+                return slow(Box::pin(pass(
+                    shared,
+                    inner,
+                    Request::from_parts(head, body),
+                    bypass,
+                )));
+            }
+        };
+        let looked = match self.shared.peek(&key, &head.headers) {
+            Poll::Ready(looked) => looked,
+            Poll::Pending => {
+                let job = self.job(head, body, key, ask);
+                return slow(Box::pin(job.serve(None)));
+            }
+        };
+        let now = self.shared.clock.now();
+        match self.shared.judge(&ask, &looked, now) {
+            Next::Answer { entry, outcome, refresh } => {
+                let response = self.shared.answer(&entry, &ask, &head.headers, outcome, now);
+                if refresh {
+                    self.job(head, body, key, ask).refresh(entry);
+                }
+                Respond::now(response)
+            }
+            Next::Fetch { .. } => {
+                slow(Box::pin(self.job(head, body, key, ask).serve(Some(looked))))
+            }
+        }
+    }
+}
+
+impl<S: Clone> Cache<S> {
+    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Job<S, B> {
+        Job { shared: Arc::clone(&self.shared), inner: self.inner.clone(), head, body, key, ask }
+    }
+}
+
+impl Shared {
+    fn key_of(&self, head: &request::Parts) -> Result<Key, Bypass> {
+        self.key.of(head).map_err(|fault| {
+            if fault == NoKey::Panicked {
+                self.state.tally.panicked();
+            }
+            Bypass::Key
+        })
+    }
+}

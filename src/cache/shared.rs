@@ -1,0 +1,217 @@
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime};
+
+use http::request;
+use quick_cache::sync::Cache;
+
+use super::control::millis;
+use super::entry::Entry;
+use super::flight::{Flights, Leader};
+use super::handle::Warm;
+use super::key::KeyBy;
+use super::policy::{self, Before, Bypass, Rules};
+use super::purge::Purges;
+use super::store::{Erased, Store};
+use super::tally::Tally;
+
+/// What all services of a layer share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) rules: Rules,
+    pub(super) key: KeyBy,
+    pub(super) skip: Option<Arc<Skip>>,
+    pub(super) limits: Limits,
+    /// Whether responses say what the cache did.
+    pub(super) status: bool,
+    pub(super) clock: Clock,
+    pub(super) store: Arc<dyn Erased>,
+    pub(super) state: Arc<State>,
+}
+
+pub(super) type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) fills: usize,
+    pub(super) refreshes: usize,
+    pub(super) wait: Duration,
+    pub(super) hit_for_miss: Duration,
+}
+
+/// What changes.
+pub(super) struct State {
+    pub(super) flights: Flights<Arc<str>, Verdict>,
+    pub(super) purges: Purges,
+    pub(super) tally: Tally,
+    /// Hashes of keys whose responses are not kept, and until when that is remembered.
+    marks: Cache<u64, u64>,
+    pub(super) hasher: RandomState,
+    fills: Arc<AtomicUsize>,
+    refreshes: Arc<AtomicUsize>,
+}
+
+/// What a leader found.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    Stored(Entry),
+    /// The service failed, and this is stale.
+    StandIn(Entry),
+    /// Nothing that others could use.
+    Alone,
+}
+
+pub(super) type Lead = Leader<Arc<str>, Verdict>;
+
+/// One of a bounded number, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicUsize>);
+
+/// Where the time comes from.
+#[derive(Clone)]
+pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
+
+impl Shared {
+    pub(super) fn new(rules: Rules, store: impl Store) -> Self {
+        Self {
+            rules,
+            key: KeyBy::new(),
+            skip: None,
+            limits: Limits::default(),
+            status: true,
+            clock: Clock(None),
+            store: Arc::new(store),
+            state: Arc::new(State::new(Tally::default())),
+        }
+    }
+
+    /// What to do with a request; a user's function that panics makes it pass.
+    pub(super) fn before(&self, request: &request::Parts, has_body: bool) -> Before {
+        let skipped = self.skip.as_ref().map(|skip| {
+            catch_unwind(AssertUnwindSafe(|| skip(request))).unwrap_or_else(|_| {
+                self.state.tally.panicked();
+                true
+            })
+        });
+        match policy::before(&self.rules, &self.key, request, has_body) {
+            Before::LookUp(_) if skipped == Some(true) => Before::Pass(Bypass::Skipped),
+            Before::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
+                ask.control.no_cache = true;
+                Before::LookUp(ask)
+            }
+            before => before,
+        }
+    }
+
+    /// Whether the response to this key is not worth waiting for.
+    pub(super) fn is_marked(&self, key: &str, now: u64) -> bool {
+        let state = &self.state;
+        state.marks.get(&state.hasher.hash_one(key)).is_some_and(|until| now < until)
+    }
+
+    pub(super) fn mark(&self, key: &str, now: u64) {
+        let time = u64::try_from(self.limits.hit_for_miss.as_millis()).unwrap_or(u64::MAX);
+        let state = &self.state;
+        state.marks.insert(state.hasher.hash_one(key), now.saturating_add(time));
+    }
+
+    /// A place among the bodies that are read to the end whether or not their client stays.
+    pub(super) fn fill_slot(&self) -> Option<Slot> {
+        Slot::take(&self.state.fills, self.limits.fills)
+    }
+
+    pub(super) fn refresh_slot(&self) -> Option<Slot> {
+        Slot::take(&self.state.refreshes, self.limits.refreshes)
+    }
+}
+
+impl State {
+    pub(super) fn new(tally: Tally) -> Self {
+        Self {
+            flights: Flights::default(),
+            purges: Purges::default(),
+            tally,
+            marks: Cache::new(MOST_MARKS),
+            hasher: RandomState::new(),
+            fills: Arc::default(),
+            refreshes: Arc::default(),
+        }
+    }
+}
+
+impl Slot {
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |taken| (taken < most).then_some(taken + 1);
+        let free = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        free.ok().map(|_| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Clock {
+    pub(super) fn of(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(clock)))
+    }
+
+    /// In milliseconds since 1970.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge of this room, where it reads the clock"
+    )]
+    pub(super) fn now(&self) -> u64 {
+        millis(self.0.as_ref().map_or_else(SystemTime::now, |clock| clock()))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fills: 256,
+            refreshes: 64,
+            wait: Duration::from_secs(10),
+            hit_for_miss: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+/// From 0 (excluded) to 1.
+pub(super) fn random() -> f64 {
+    // Keys of the standard library's hash maps: new each time, and hard to guess.
+    let bits = RandomState::new().hash_one(0_u8) >> 11;
+    #[expect(clippy::cast_precision_loss, reason = "53 bits, as many as there are")]
+    let random = (bits + 1) as f64 / (1_u64 << 53) as f64;
+    random
+}
+
+/// Runs what is done at once, and leaves what has to wait to a task of its own: nothing that a
+/// client waits for, and nothing that it can cancel by leaving.
+pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        detach(work);
+    }
+}
+
+/// Starts a task: a fill that its client has left, or a refresh. Both are bounded in number.
+#[expect(clippy::disallowed_methods, reason = "the module page says which tasks there are")]
+pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(work);
+}
+
+const MOST_MARKS: usize = 10_000;

@@ -1,0 +1,146 @@
+//! What a response says of the cache: `cache-status` (RFC 9211) and `age`.
+
+use std::fmt::Write;
+
+use http::header::AGE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::policy::{Bypass, Refusal};
+
+/// What the cache did for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    /// Why the request went to the service; `None` for a hit.
+    pub(super) fwd: Option<Fwd>,
+    /// The status of the service's answer, where the client got another one.
+    pub(super) fwd_status: Option<u16>,
+    /// In seconds, negative if it is stale.
+    pub(super) ttl: Option<i64>,
+    pub(super) stored: bool,
+    pub(super) collapsed: bool,
+    pub(super) detail: Option<&'static str>,
+}
+
+/// RFC 9211 §2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fwd {
+    Bypass,
+    Method,
+    UriMiss,
+    VaryMiss,
+    Request,
+    Stale,
+}
+
+impl Report {
+    pub(super) fn hit(left: i64) -> Self {
+        Self { ttl: Some(left.div_euclid(1000)), ..Self::default() }
+    }
+
+    pub(super) fn forwarded(fwd: Fwd) -> Self {
+        Self { fwd: Some(fwd), ..Self::default() }
+    }
+
+    pub(super) fn bypass(bypass: Bypass) -> Self {
+        let fwd = if bypass == Bypass::Method { Fwd::Method } else { Fwd::Bypass };
+        let detail = Some(bypass.as_str()).filter(|_| fwd == Fwd::Bypass);
+        Self { detail, ..Self::forwarded(fwd) }
+    }
+
+    /// As a member of the list that other caches may have begun.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        let mut text = String::with_capacity(64);
+        text.push_str(NAME);
+        // Writing to a string does not fail.
+        let _ = match self.fwd {
+            None => write!(text, "; hit"),
+            Some(fwd) => write!(text, "; fwd={}", fwd.as_str()),
+        };
+        if let Some(status) = self.fwd_status {
+            let _ = write!(text, "; fwd-status={status}");
+        }
+        if let Some(ttl) = self.ttl {
+            let _ = write!(text, "; ttl={ttl}");
+        }
+        for (is, name) in [(self.stored, "; stored"), (self.collapsed, "; collapsed")] {
+            text.push_str(if is { name } else { "" });
+        }
+        if let Some(detail) = self.detail {
+            let _ = write!(text, "; detail={detail}");
+        }
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.append(CACHE_STATUS, value);
+        }
+    }
+}
+
+impl Fwd {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hint => "hint",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::VaryAll => "vary",
+            Self::Status => "status",
+            Self::Freshness => "no-freshness",
+            Self::TooLarge => "too-large",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// `millis` is rounded down.
+pub(super) fn write_age(headers: &mut HeaderMap, millis: u64) {
+    // RFC 9111 §1.2.2.
+    headers.insert(AGE, HeaderValue::from((millis / 1000).min(super::control::LARGEST)));
+}
+
+const NAME: &str = "tower-kit";
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_a_member_of_a_structured_list() {
+        // RFC 9211 §2 and §4.
+        for (report, expected) in [
+            (Report::hit(5_999), "tower-kit; hit; ttl=5"),
+            (Report::hit(-1), "tower-kit; hit; ttl=-1"),
+            (
+                Report { collapsed: true, ..Report::forwarded(Fwd::UriMiss) },
+                "tower-kit; fwd=uri-miss; collapsed",
+            ),
+            (
+                Report { stored: true, ..Report::forwarded(Fwd::UriMiss) },
+                "tower-kit; fwd=uri-miss; stored",
+            ),
+            (
+                Report { fwd_status: Some(304), ..Report::forwarded(Fwd::Stale) },
+                "tower-kit; fwd=stale; fwd-status=304",
+            ),
+            (Report::bypass(Bypass::Method), "tower-kit; fwd=method"),
+            (Report::bypass(Bypass::Body), "tower-kit; fwd=bypass; detail=body"),
+        ] {
+            let mut headers = HeaderMap::new();
+            report.write(&mut headers);
+            assert_eq!(headers["cache-status"], expected);
+        }
+    }
+}

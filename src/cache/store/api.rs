@@ -1,0 +1,125 @@
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::super::entry::Entry;
+
+/// Keeps entries under keys. What it has lost, forgotten, or cannot read is a miss, and an error is
+/// one too: the layer asks the service, and counts the error.
+///
+/// Keys are text of up to about 8 KiB. [`contract`](crate::cache::contract) tests that a store does
+/// what the layer expects.
+pub trait Store: Send + Sync + 'static {
+    /// The entry, if that can be told without waiting: it is called before anything is boxed. By
+    /// default it cannot, and [`get`](Self::get) is called.
+    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+        let _ = key;
+        Poll::Pending
+    }
+
+    /// The entry of a key.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
+
+    /// Keeps an entry, in place of the one before. After `ttl` it is of no use any more.
+    fn put(
+        &self,
+        key: &str,
+        entry: Entry,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets an entry.
+    fn remove(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets all entries.
+    fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How much is kept, where the store knows.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+}
+
+/// How much a store keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes, the store's own bookkeeping included.
+    pub bytes: u64,
+    /// Entries that made place for others, ever.
+    pub evictions: u64,
+}
+
+/// A store that did not do what it was asked for.
+#[derive(Debug)]
+pub struct StoreError(Box<dyn Error + Send + Sync>);
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Any store.
+pub(in super::super) trait Erased: Send + Sync {
+    fn peek(&self, key: &str) -> Poll<Option<Entry>>;
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
+    fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()>;
+    fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
+    fn clear(&self) -> Answer<'_, ()>;
+    fn usage(&self) -> Usage;
+}
+
+impl Usage {
+    /// Of a store that keeps this much.
+    #[must_use]
+    pub const fn new(entries: u64, bytes: u64, evictions: u64) -> Self {
+        Self { entries, bytes, evictions }
+    }
+}
+
+impl StoreError {
+    /// For this reason.
+    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the cache's store failed")
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl<T: Store> Erased for T {
+    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+        Store::peek(self, key)
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+        Box::pin(Store::get(self, key))
+    }
+
+    fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()> {
+        Box::pin(Store::put(self, key, entry, ttl))
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        Box::pin(Store::remove(self, key))
+    }
+
+    fn clear(&self) -> Answer<'_, ()> {
+        Box::pin(Store::clear(self))
+    }
+
+    fn usage(&self) -> Usage {
+        Store::usage(self)
+    }
+}

@@ -1,0 +1,1 @@
+//! What every [`Store`] must do, as tests to run against one.

@@ -1,0 +1,124 @@
+use std::fmt;
+use std::future::{Future, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+use super::super::entry::Entry;
+use super::api::{Store, StoreError, Usage};
+
+/// Keeps entries in this process's memory, in a bounded number of bytes. What is asked for once
+/// makes way for what is asked for again. Clones share it.
+#[derive(Clone)]
+pub struct MemoryStore {
+    entries: Arc<Entries>,
+    evictions: Arc<AtomicU64>,
+}
+
+type Entries = Cache<Arc<str>, Entry, BySize, DefaultHashBuilder, Evictions>;
+
+#[derive(Clone)]
+struct BySize;
+
+/// Counts what made place.
+#[derive(Clone)]
+struct Evictions(Arc<AtomicU64>);
+
+impl MemoryStore {
+    /// Keeps up to `bytes` of heads, bodies and bookkeeping, for entries of up to 1 MiB.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        Self::with_largest(bytes, 1024 * 1024)
+    }
+
+    /// For entries of up to `largest` bytes, where a layer's
+    /// [`entry_limit`](crate::CacheLayer::entry_limit) is not the default of 1 MiB. The store is in
+    /// parts of at least four times that, up to 64 of them; what does not fit into one is not kept.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "the options are complete, and no value is refused"
+    )]
+    pub fn with_largest(bytes: u64, largest: u64) -> Self {
+        // An entry that is heavier than nearly all of a shard would be refused in silence.
+        let shards = (bytes / (4 * largest.max(1))).clamp(1, 64);
+        // Rounded up by `quick_cache`, and to be rounded down.
+        let shards = (shards + 1).next_power_of_two() / 2;
+        let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+        let evictions = Arc::new(AtomicU64::new(0));
+        let mut options = OptionsBuilder::new();
+        options.weight_capacity(bytes).estimated_items_capacity(items);
+        options.shards(usize::try_from(shards).unwrap_or(1));
+        let options = options.build().expect("both of what is needed is set");
+        let hasher = DefaultHashBuilder::default();
+        let counted = Evictions(Arc::clone(&evictions));
+        let entries = Cache::with_options(options, BySize, hasher, counted);
+        Self { entries: Arc::new(entries), evictions }
+    }
+}
+
+impl Store for MemoryStore {
+    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+        Poll::Ready(self.entries.get(key))
+    }
+
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send {
+        ready(Ok(self.entries.get(key)))
+    }
+
+    fn put(
+        &self,
+        key: &str,
+        entry: Entry,
+        _ttl: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.entries.insert(key.into(), entry);
+        ready(Ok(()))
+    }
+
+    fn remove(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.entries.remove(key);
+        ready(Ok(()))
+    }
+
+    fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.entries.clear();
+        ready(Ok(()))
+    }
+
+    fn usage(&self) -> Usage {
+        let entries = self.entries.len() as u64;
+        Usage::new(entries, self.entries.weight(), self.evictions.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("capacity", &self.entries.capacity())
+            .field("usage", &self.usage())
+            .finish()
+    }
+}
+
+impl Weighter<Arc<str>, Entry> for BySize {
+    fn weight(&self, key: &Arc<str>, entry: &Entry) -> u64 {
+        entry.size() + key.len() as u64
+    }
+}
+
+impl Lifecycle<Arc<str>, Entry> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _key: Arc<str>, _entry: Entry) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// In bytes, of an entry.
+const TYPICAL: u64 = 4 * 1024;

@@ -1,0 +1,198 @@
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use metrics::{Counter, Gauge, Key, Label, Unit};
+
+use super::policy::Bypass;
+use super::store::Usage;
+use crate::fresh::Fresh;
+use crate::meter::{METADATA, Meter, Name};
+
+/// Counts what the cache did.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    meter: Meter,
+    requests: [AtomicU64; OUTCOMES.len()],
+    handles: OnceLock<Fresh<Handles>>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    requests: [Counter; OUTCOMES.len()],
+    entries: Gauge,
+    bytes: Gauge,
+    evictions: Counter,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Hit,
+    Stale,
+    Miss,
+    Revalidated,
+    Collapsed,
+    Bypass(Bypass),
+}
+
+/// How many requests were answered in which way, and how much is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// From a fresh entry.
+    pub hits: u64,
+    /// From one whose lifetime had ended.
+    pub stale: u64,
+    /// By the service.
+    pub misses: u64,
+    /// From an entry that the service said was right still.
+    pub revalidated: u64,
+    /// With what another request fetched at the same time.
+    pub collapsed: u64,
+    /// By the service, past the cache.
+    pub bypasses: u64,
+    /// What the store keeps.
+    pub usage: Usage,
+}
+
+impl Tally {
+    pub(super) fn new(meter: Meter) -> Self {
+        Self { meter, ..Self::default() }
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        let index = outcome.index();
+        self.requests[index].fetch_add(1, Ordering::Relaxed);
+        self.with(|handles| handles.requests[index].increment(1));
+    }
+
+    /// Counts a store that failed, and what it failed at.
+    pub(super) fn store_failed(&self, operation: &'static str) {
+        self.meter.count(STORE_ERRORS, vec![Label::from_static_parts("operation", operation)]);
+    }
+
+    /// Counts a function of the user's that panicked.
+    pub(super) fn panicked(&self) {
+        self.meter.count(PANICS, Vec::new());
+    }
+
+    /// Counts a refresh in the background.
+    pub(super) fn refreshed(&self, outcome: &'static str) {
+        self.meter.count(REFRESHES, vec![Label::from_static_parts("outcome", outcome)]);
+    }
+
+    /// What the store keeps after something was put into it.
+    pub(super) fn keeps(&self, usage: Usage) {
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        self.with(|handles| {
+            handles.entries.set(usage.entries as f64);
+            handles.bytes.set(usage.bytes as f64);
+            handles.evictions.absolute(usage.evictions);
+        });
+    }
+
+    pub(super) fn statistics(&self, usage: Usage) -> Statistics {
+        let of = |outcome: Outcome| self.requests[outcome.index()].load(Ordering::Relaxed);
+        let bypasses = self.requests[FIRST_BYPASS..].iter();
+        Statistics {
+            hits: of(Outcome::Hit),
+            stale: of(Outcome::Stale),
+            misses: of(Outcome::Miss),
+            revalidated: of(Outcome::Revalidated),
+            collapsed: of(Outcome::Collapsed),
+            bypasses: bypasses.map(|count| count.load(Ordering::Relaxed)).sum(),
+            usage,
+        }
+    }
+
+    fn with(&self, record: impl FnOnce(&Handles)) {
+        let now = clock();
+        let register = || self.register();
+        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        record(&handles.handle);
+    }
+
+    fn register(&self) -> Handles {
+        let gauge = |name: Name| {
+            self.meter.with(|recorder| {
+                recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
+                recorder.register_gauge(&Key::from_name(name.name), &METADATA)
+            })
+        };
+        let requests = OUTCOMES.map(|(outcome, reason)| {
+            let labels = [("outcome", outcome), ("reason", reason)];
+            let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
+            self.meter.counter(REQUESTS, labels.to_vec())
+        });
+        Handles {
+            requests,
+            entries: gauge(ENTRIES),
+            bytes: gauge(BYTES),
+            evictions: self.meter.counter(EVICTIONS, Vec::new()),
+        }
+    }
+}
+
+impl Outcome {
+    const fn index(self) -> usize {
+        match self {
+            Self::Hit => 0,
+            Self::Stale => 1,
+            Self::Miss => 2,
+            Self::Revalidated => 3,
+            Self::Collapsed => 4,
+            Self::Bypass(bypass) => FIRST_BYPASS + bypass as usize,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+const FIRST_BYPASS: usize = 5;
+
+/// The labels `outcome` and `reason`, by [`Outcome::index`].
+const OUTCOMES: [(&str, &str); FIRST_BYPASS + Bypass::NAMES.len()] = {
+    let mut outcomes = [("bypass", ""); FIRST_BYPASS + Bypass::NAMES.len()];
+    let others = ["hit", "stale", "miss", "revalidated", "collapsed"];
+    let mut at = 0;
+    while at < outcomes.len() {
+        outcomes[at] = if at < FIRST_BYPASS {
+            (others[at], "")
+        } else {
+            ("bypass", Bypass::NAMES[at - FIRST_BYPASS])
+        };
+        at += 1;
+    }
+    outcomes
+};
+
+const REQUESTS: Name =
+    Name::new("http_cache_requests_total", Unit::Count, "Requests by how the cache answered them.");
+const ENTRIES: Name =
+    Name::new("http_cache_entries", Unit::Count, "Entries that the cache's store keeps.");
+const BYTES: Name =
+    Name::new("http_cache_stored_bytes", Unit::Bytes, "Bytes that the cache's store keeps.");
+const EVICTIONS: Name = Name::new(
+    "http_cache_evictions_total",
+    Unit::Count,
+    "Entries that made place for others in the cache's store.",
+);
+const STORE_ERRORS: Name = Name::new(
+    "http_cache_store_errors_total",
+    Unit::Count,
+    "Operations of the cache's store that failed.",
+);
+const REFRESHES: Name = Name::new(
+    "http_cache_refreshes_total",
+    Unit::Count,
+    "Entries that were refreshed in the background.",
+);
+const PANICS: Name = Name::new(
+    "http_cache_panics_total",
+    Unit::Count,
+    "Requests that passed the cache because a function that chooses or names them panicked.",
+);

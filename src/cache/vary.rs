@@ -1,0 +1,282 @@
+//! Which requests a response answers: `vary` (RFC 9111 §4.1).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, VARY,
+};
+use http::{HeaderMap, HeaderName};
+
+use super::control::members;
+use crate::weight::weighted;
+
+/// What the request that a response answered had in the fields that its `vary` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Variant {
+    /// Sorted by name, without `accept-encoding` where that is told apart by `coding`.
+    pub(super) fields: Vec<(HeaderName, Option<Vec<u8>>)>,
+    pub(super) coding: Option<Negotiated>,
+}
+
+/// The outcome of a negotiation of codings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Negotiated {
+    /// What the request weighed the heaviest.
+    pub(super) heaviest: Codings,
+    /// What it was answered with: one, or none for identity.
+    pub(super) answer: Codings,
+}
+
+/// A set of those codings that HTTP services use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Codings(pub(super) u8);
+
+/// `vary: *`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct VariesByAll;
+
+impl Variant {
+    /// Of a response to a request with these fields. `by_all` is whether `*` is to be overlooked.
+    pub(super) fn of(
+        response: &HeaderMap,
+        request: &HeaderMap,
+        by_all: bool,
+    ) -> Result<Self, VariesByAll> {
+        let mut variant = Self::default();
+        for name in response.get_all(VARY).iter().flat_map(|line| members(line.as_bytes())) {
+            if name == b"*" {
+                if by_all {
+                    continue;
+                }
+                return Err(VariesByAll);
+            }
+            let Ok(name) = HeaderName::from_bytes(name) else { return Err(VariesByAll) };
+            match answered_with(response) {
+                Some(answer) if name == ACCEPT_ENCODING => {
+                    let heaviest = Accepted::of(request).heaviest;
+                    variant.coding = Some(Negotiated { heaviest, answer });
+                }
+                _ => variant.fields.push((name.clone(), normal(&name, request))),
+            }
+        }
+        variant.fields.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        variant.fields.dedup_by(|(a, _), (b, _)| a == b);
+        Ok(variant)
+    }
+
+    /// Whether it answers every request.
+    pub(super) fn is_only(&self) -> bool {
+        self.fields.is_empty() && self.coding.is_none()
+    }
+
+    /// Whether it answers a request with these fields.
+    pub(super) fn answers(&self, request: &HeaderMap) -> bool {
+        self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
+            && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
+    }
+
+    /// What a request has in the same fields.
+    pub(super) fn like(&self, request: &HeaderMap) -> Self {
+        let fields = self.fields.iter().map(|(name, _)| (name.clone(), normal(name, request)));
+        let heaviest = || Accepted::of(request).heaviest;
+        let coding = self.coding.map(|coding| Negotiated { heaviest: heaviest(), ..coding });
+        Self { fields: fields.collect(), coding }
+    }
+
+    /// The same for all requests that are alike, in every process.
+    pub(super) fn id(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (name, value) in &self.fields {
+            name.as_str().hash(&mut hasher);
+            value.hash(&mut hasher);
+        }
+        self.coding.map(|coding| coding.heaviest.0).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Negotiated {
+    /// A client that weighs other codings as heavily would get the same; one that weighs this one
+    /// less might get another. Identity is what one gets who takes no more than that request did.
+    fn answers(self, accepted: Accepted) -> bool {
+        let alike = self.heaviest == accepted.heaviest;
+        if self.answer == Codings::NONE {
+            return self.heaviest.has(accepted.heaviest);
+        }
+        accepted.any.has(self.answer) && (alike || accepted.heaviest.has(self.answer))
+    }
+}
+
+impl Codings {
+    const NONE: Self = Self(0);
+
+    fn named(name: &[u8]) -> Self {
+        const NAMES: [(&str, u8); 5] =
+            [("gzip", 1), ("x-gzip", 1), ("deflate", 2), ("br", 4), ("zstd", 8)];
+        let found = NAMES.iter().find(|(of, _)| of.as_bytes().eq_ignore_ascii_case(name));
+        Self(found.map_or(0, |(_, bit)| *bit))
+    }
+
+    fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+}
+
+/// What a request says of codings (RFC 9110 §12.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    any: Codings,
+    heaviest: Codings,
+}
+
+impl Accepted {
+    fn of(request: &HeaderMap) -> Self {
+        let mut weights = [None; 4];
+        let (mut others, mut identity) = (None, None);
+        let lines = request.get_all(ACCEPT_ENCODING).iter();
+        for member in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
+            let Some((name, weight)) = weighted(member) else { continue };
+            if name == b"*" {
+                others.get_or_insert(weight);
+            } else if name.eq_ignore_ascii_case(b"identity") {
+                identity.get_or_insert(weight);
+            } else if let found @ 1.. = Codings::named(name).0 {
+                weights[found.trailing_zeros() as usize].get_or_insert(weight);
+            }
+        }
+        let weights = weights.map(|weight| weight.or(others).unwrap_or(0));
+        let most = weights.into_iter().max().unwrap_or(0);
+        let of = |fits: &dyn Fn(u16) -> bool| {
+            Codings((0..4).filter(|&at| fits(weights[at])).fold(0, |set, at| set | 1 << at))
+        };
+        let heavy = most > 0 && most >= identity.unwrap_or(0);
+        Self { any: of(&|weight| weight > 0), heaviest: of(&|weight| heavy && weight == most) }
+    }
+}
+
+/// The coding of a response, none for identity; `None` if it is several, or a rare one.
+fn answered_with(response: &HeaderMap) -> Option<Codings> {
+    let mut lines = response.get_all(CONTENT_ENCODING).iter();
+    let Some(line) = lines.next() else { return Some(Codings::NONE) };
+    let name = line.as_bytes().trim_ascii();
+    if lines.next().is_some() {
+        return None;
+    }
+    let coding = Codings::named(name);
+    let identity = name.eq_ignore_ascii_case(b"identity");
+    (identity || coding != Codings::NONE).then_some(coding)
+}
+
+/// All lines of a field as one list, in lower case where the field has no case.
+fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
+    let lines = request.get_all(name);
+    lines.iter().next()?;
+    let members: Vec<_> = lines.iter().flat_map(|line| members(line.as_bytes())).collect();
+    let mut value = members.join(&b',');
+    if [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
+        value.make_ascii_lowercase();
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    fn map(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn answers(response: Fields<'_>, first: Fields<'_>, second: Fields<'_>) -> bool {
+        Variant::of(&map(response), &map(first), false).unwrap().answers(&map(second))
+    }
+
+    #[test]
+    fn a_response_answers_requests_that_are_alike_in_what_it_varies_by() {
+        // RFC 9111 §4.1. The response, the request that it answered, another, whether it fits.
+        let language: Fields<'_> = &[("vary", "Accept-Language")];
+        let two: Fields<'_> = &[("vary", "x-a"), ("vary", "X-B, x-a")];
+        let table: &[(Fields<'_>, Fields<'_>, Fields<'_>, bool)] = &[
+            (&[], &[("x-a", "1")], &[("x-a", "2")], true),
+            (language, &[("accept-language", "de")], &[("accept-language", "de")], true),
+            (language, &[("accept-language", "de")], &[("accept-language", "DE")], true),
+            (language, &[("accept-language", "de, en")], &[("accept-language", "de,  en")], true),
+            (
+                language,
+                &[("accept-language", "de, en")],
+                &[("accept-language", "de"), ("accept-language", "en")],
+                true,
+            ),
+            (language, &[("accept-language", "de")], &[("accept-language", "en")], false),
+            (language, &[("accept-language", "de")], &[], false),
+            (language, &[], &[("accept-language", "")], false),
+            (language, &[], &[], true),
+            (two, &[("x-a", "1"), ("x-b", "2")], &[("x-b", "2"), ("x-a", "1")], true),
+            (two, &[("x-a", "1"), ("x-b", "2")], &[("x-a", "1")], false),
+            (two, &[("x-a", "a")], &[("x-a", "A")], false),
+        ];
+        for (response, first, second, expected) in table {
+            assert_eq!(answers(response, first, second), *expected, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn clients_that_take_the_same_coding_get_the_same_copy() {
+        let gzip: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
+        let plain: Fields<'_> = &[("vary", "accept-encoding")];
+        let rare: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "dcb")];
+        // RFC 9110 §12.5.3 for what a client accepts.
+        let table: &[(Fields<'_>, &str, &str, bool)] = &[
+            (gzip, "gzip, deflate, br", "gzip;q=1.0, *;q=0", true),
+            (gzip, "gzip;q=1.0, *;q=0", "gzip, deflate, br, zstd", true),
+            (gzip, "gzip", "x-gzip", true),
+            (gzip, "gzip", "*", true),
+            (gzip, "gzip", "br, gzip;q=0.5", false),
+            (gzip, "br, gzip;q=0.5", "br, gzip;q=0.4", true),
+            (gzip, "br, gzip;q=0.5", "br", false),
+            (gzip, "gzip", "", false),
+            (gzip, "gzip", "gzip;q=0", false),
+            (gzip, "gzip", "gzip;q=0.5, identity", false),
+            (plain, "", "", true),
+            (plain, "", "identity", true),
+            (plain, "", "gzip", false),
+            (plain, "gzip", "gzip", true),
+            (plain, "gzip, br", "gzip", true),
+            (plain, "gzip", "gzip, br", false),
+            (plain, "gzip", "", true),
+            (rare, "dcb, gzip", "DCB,gzip", true),
+            (rare, "dcb, gzip", "gzip", false),
+        ];
+        for (response, first, second, expected) in table {
+            let (first, second) = ([("accept-encoding", *first)], [("accept-encoding", *second)]);
+            assert_eq!(answers(response, &first, &second), *expected, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn what_varies_by_all_answers_nobody() {
+        for vary in ["*", "accept, *", "a b"] {
+            let response = map(&[("vary", vary)]);
+            assert_eq!(Variant::of(&response, &HeaderMap::new(), false), Err(VariesByAll));
+        }
+        let variant = Variant::of(&map(&[("vary", "*")]), &HeaderMap::new(), true).unwrap();
+        assert!(variant.is_only());
+    }
+
+    #[test]
+    fn requests_that_are_alike_have_one_id() {
+        let response = map(&[("vary", "x-a, x-b")]);
+        let id = |fields| Variant::of(&response, &map(fields), false).unwrap().id();
+        assert_eq!(id(&[("x-a", "1"), ("x-b", "2")]), id(&[("x-b", "2"), ("x-a", "1")]));
+        assert_ne!(id(&[("x-a", "1")]), id(&[("x-b", "1")]));
+        assert_ne!(id(&[("x-a", "12")]), id(&[("x-a", "1"), ("x-b", "2")]));
+    }
+}

@@ -1,0 +1,40 @@
+//! Members of a list of weighted choices.
+
+/// In thousandths.
+pub(crate) type Weight = u16;
+
+/// A choice's name and weight, or `None` if the member is malformed.
+pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], Weight)> {
+    let mut parts = member.split(|&byte| byte == b';');
+    let name = parts.next()?.trim_ascii();
+    let weight = match parts.next() {
+        None => 1000,
+        Some(parameter) => match parameter.trim_ascii() {
+            [b'q' | b'Q', b'=', value @ ..] => weight_of(value)?,
+            _ => return None,
+        },
+    };
+    (!name.is_empty() && parts.next().is_none()).then_some((name, weight))
+}
+
+/// `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
+fn weight_of(value: &[u8]) -> Option<Weight> {
+    let (whole, digits) = match value {
+        [whole] | [whole, b'.'] => (whole, &[][..]),
+        [whole, b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
+        _ => return None,
+    };
+    let mut weight = match whole {
+        b'0' => 0,
+        b'1' => 1,
+        _ => return None,
+    };
+    for at in 0..3 {
+        let digit = digits.get(at).copied().unwrap_or(b'0');
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        weight = weight * 10 + Weight::from(digit - b'0');
+    }
+    (weight <= 1000).then_some(weight)
+}
