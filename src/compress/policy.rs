@@ -168,8 +168,7 @@ impl Rules {
             || asked.connect && status.is_success()
             // The length of a HEAD's answer is that of a GET's, not of its own body.
             || !asked.head_only && answer.size.exact() == Some(0);
-        if bodiless || status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE)
-        {
+        if bodiless || status == StatusCode::PARTIAL_CONTENT {
             return false;
         }
         // The media type first: it leaves out the most, and the rest need not be looked at.
