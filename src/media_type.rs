@@ -18,24 +18,31 @@ pub struct InvalidMediaType {
     given: String,
 }
 
-/// `type/subtype` of a field value, its parameters left out.
+/// `type/subtype` of a field value, its parameters left out. Both are tokens, and so ASCII.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Essence<'a> {
-    pub(crate) whole: &'a str,
-    pub(crate) class: &'a str,
-    pub(crate) subtype: &'a str,
+    pub(crate) whole: &'a [u8],
+    pub(crate) class: &'a [u8],
+    pub(crate) subtype: &'a [u8],
 }
 
 impl MediaType {
     pub(crate) fn matches(&self, essence: Essence<'_>) -> bool {
         match self {
-            Self::Exact(exact) => exact.eq_ignore_ascii_case(essence.whole),
-            Self::Suffix(suffix) => essence
-                .subtype
-                .rsplit_once('+')
-                .is_some_and(|(_, found)| suffix.eq_ignore_ascii_case(found)),
-            Self::Type(class) => class.eq_ignore_ascii_case(essence.class),
+            Self::Exact(exact) => essence.whole.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Suffix(suffix) => {
+                essence.suffix().is_some_and(|found| found.eq_ignore_ascii_case(suffix.as_bytes()))
+            }
+            Self::Type(class) => essence.class.eq_ignore_ascii_case(class.as_bytes()),
         }
+    }
+}
+
+impl<'a> Essence<'a> {
+    /// `json` of `application/problem+json` (RFC 6838 §4.2.8).
+    pub(crate) fn suffix(&self) -> Option<&'a [u8]> {
+        let plus = self.subtype.iter().rposition(|&byte| byte == b'+')?;
+        Some(&self.subtype[plus + 1..])
     }
 }
 
@@ -71,15 +78,22 @@ impl Error for InvalidMediaType {}
 
 /// The media type of a field value; `None` if it is malformed (RFC 9110 §8.3.1).
 pub(crate) fn essence(value: &[u8]) -> Option<Essence<'_>> {
-    let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
-    let whole = std::str::from_utf8(value[..end].trim_ascii()).ok()?;
-    let (class, subtype) = whole.split_once('/')?;
-    (is_token(class) && is_token(subtype)).then_some(Essence { whole, class, subtype })
+    let value = value.trim_ascii_start();
+    let (class, rest) = token(value)?;
+    let (subtype, rest) = token(rest.strip_prefix(b"/")?)?;
+    let whole = &value[..value.len() - rest.len()];
+    let ends = matches!(rest.trim_ascii_start(), [] | [b';', ..]);
+    ends.then_some(Essence { whole, class, subtype })
 }
 
-/// RFC 9110 §5.6.2.
+/// The token at the start, and what follows it (RFC 9110 §5.6.2).
+fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = text.iter().position(|&byte| !TOKEN[usize::from(byte)]).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| TOKEN[usize::from(byte)])
+    token(text.as_bytes()).is_some_and(|(_, rest)| rest.is_empty())
 }
 
 const TOKEN: [bool; 256] = {
@@ -109,6 +123,40 @@ mod tests {
         }
         for bad in ["", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c"] {
             assert!(bad.parse::<MediaType>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_field_value_has_one_media_type_or_is_malformed() {
+        for (value, whole) in [
+            ("a/b", "a/b"),
+            ("Text/HTML", "Text/HTML"),
+            (" \ta/b ", "a/b"),
+            ("a/b;c=d", "a/b"),
+            ("a/b \t; c=d; e/f", "a/b"),
+            ("a/b;", "a/b"),
+            ("x-a/y.z+json;v=1", "x-a/y.z+json"),
+        ] {
+            let essence = essence(value.as_bytes()).unwrap();
+            assert_eq!(essence.whole, whole.as_bytes(), "{value:?}");
+            let parts = [essence.class, b"/", essence.subtype].concat();
+            assert_eq!(parts, whole.as_bytes(), "{value:?}");
+        }
+        for bad in [
+            "", " ", "a", "a/", "/b", "a /b", "a/ b", "a/b/c", "a/b c", "a/b, c/d", "a;/b", "a/;",
+            "ä/b",
+        ] {
+            assert!(essence(bad.as_bytes()).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_is_what_follows_the_last_plus() {
+        for (value, suffix) in
+            [("a/b", None), ("a/b+c", Some("c")), ("a/b+c+d", Some("d")), ("a+b/c", None)]
+        {
+            let found = essence(value.as_bytes()).unwrap().suffix();
+            assert_eq!(found, suffix.map(str::as_bytes), "{value}");
         }
     }
 }

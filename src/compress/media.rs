@@ -20,7 +20,9 @@ impl MediaTypes {
     pub(super) fn include(&self, content_type: &[u8]) -> bool {
         let Some(essence) = essence(content_type) else { return false };
         match self {
-            Self::Chosen(choose) => choose(essence.whole),
+            Self::Chosen(choose) => {
+                std::str::from_utf8(essence.whole).is_ok_and(|whole| choose(whole))
+            }
             Self::Table { exceptions } => {
                 let mut latest = exceptions.iter().rev();
                 let exception = latest.find(|(media_type, _)| media_type.matches(essence));
@@ -54,11 +56,11 @@ impl fmt::Debug for MediaTypes {
     }
 }
 
-fn in_table(Essence { class, subtype, .. }: Essence<'_>) -> bool {
-    let class_is = |name: &str| class.eq_ignore_ascii_case(name);
-    let suffix = subtype.rsplit_once('+').map(|(_, suffix)| suffix);
+fn in_table(essence: Essence<'_>) -> bool {
+    let Essence { class, subtype, .. } = essence;
+    let class_is = |name: &str| class.eq_ignore_ascii_case(name.as_bytes());
     class_is("text")
-        || suffix.is_some_and(|suffix| has(SUFFIXES, suffix))
+        || essence.suffix().is_some_and(|suffix| has(SUFFIXES, suffix))
         || class_is("application") && has(APPLICATION, subtype)
         || class_is("font") && has(FONT, subtype)
         || class_is("image") && has(IMAGE, subtype)
@@ -66,8 +68,8 @@ fn in_table(Essence { class, subtype, .. }: Essence<'_>) -> bool {
         || class_is("message") && has(MESSAGE, subtype)
 }
 
-fn has(names: &[&str], name: &str) -> bool {
-    names.iter().any(|at| at.eq_ignore_ascii_case(name))
+fn has(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|at| name.eq_ignore_ascii_case(at.as_bytes()))
 }
 
 // What the mime database marks as compressible, less what no service sends.
