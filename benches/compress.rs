@@ -11,7 +11,7 @@ use tower::layer::util::Identity;
 use tower_http::compression::CompressionLayer;
 use tower_kit::CompressLayer;
 
-use answers::{Answer, Held, Longest, ON_MINIZ, Requests, is_eligible, size};
+use answers::{Answer, Held, Longest, ON_MINIZ, Requests, Turns, is_eligible, size};
 use peer::Package;
 use support::{Bench, Cost, Costs, Group, bar, versioned};
 
@@ -25,6 +25,13 @@ fn main() {
     let bench = Bench::from_args();
     let answers = Answer::all();
     let costs: Vec<_> = answers.iter().map(|answer| compare(&bench, *answer)).collect();
+    let turns = Answer::turns();
+    let mut group = bench.group(turns[0].title);
+    group.case("bare", || Turns::new(turns, Identity::new()));
+    group.case(kit(), || Turns::new(turns, CompressLayer::new()));
+    group.case(ON_ZLIB_RS, || Turns::new(turns, CompressionLayer::new()));
+    with_peer(&mut group, turns[0]);
+    let in_turns = group.run();
     let held = Answer::held();
     let mut group = bench.group(held.title);
     group.case("bare", || Held::new(held, Identity::new()));
@@ -51,6 +58,8 @@ fn main() {
         let text = format!("time, % of {ON_ZLIB_RS}: {}", answer.title);
         bar(&text, percent(costs, ON_ZLIB_RS), 100.0);
     }
+    let text = format!("time, % of {ON_ZLIB_RS}: {}", turns[0].title);
+    bar(&text, percent(&in_turns, ON_ZLIB_RS), 100.0);
     for (title, size, alone) in &sizes {
         let percent = *size as f64 / *alone as f64 * 100.0;
         bar(&format!("size, % of flate2's own: {title}"), Some(percent), 101.0);

@@ -48,6 +48,9 @@ pub(crate) struct Held<S, B> {
     held: Vec<Pin<Box<B>>>,
 }
 
+/// Two requests with different answers, one after the other.
+pub(crate) struct Turns<S>([Requests<S>; 2]);
+
 /// Requests of whose answer only the longest poll counts.
 pub(crate) struct Longest<S>(Requests<S>);
 
@@ -68,6 +71,13 @@ impl Answer {
                 ..Self::whole("an image of 10 KiB for a browser", "image/png", random(10 * KIB))
             },
         ]
+    }
+
+    /// The second one is shorter than the first.
+    pub(crate) fn turns() -> [Self; 2] {
+        [10 * KIB, KIB].map(|size| {
+            Self::whole("JSON of 10 KiB and then of 1 KiB, each in one frame", JSON, json(size))
+        })
     }
 
     pub(crate) fn held() -> Self {
@@ -205,6 +215,34 @@ where
             self.held.push(body);
         };
         request.time(times)
+    }
+}
+
+impl<S, B> Turns<S>
+where
+    S: Service<Request<()>, Response = Response<B>>,
+    B: Body,
+{
+    pub(crate) fn new<L>(answers: [Answer; 2], layer: L) -> Self
+    where
+        L: Layer<Answer, Service = S> + Clone,
+    {
+        Self(answers.map(|answer| Requests::new(answer, layer.clone())))
+    }
+}
+
+impl<S, B> Work for Turns<S>
+where
+    S: Service<Request<()>, Response = Response<B>>,
+    B: Body,
+{
+    fn time(&mut self, times: u32) -> Duration {
+        let mut turn = || {
+            for requests in &mut self.0 {
+                black_box(read(requests.body(), None));
+            }
+        };
+        turn.time(times)
     }
 }
 

@@ -4,7 +4,7 @@ use std::env;
 
 use tower_http::compression::CompressionLayer;
 
-use answers::{Answer, Held, Longest, ON_MINIZ, Requests, is_eligible, size};
+use answers::{Answer, Held, Longest, ON_MINIZ, Requests, Turns, is_eligible, size};
 use support::Bench;
 
 #[path = "../../support/answers.rs"]
@@ -25,6 +25,8 @@ fn main() {
     for answer in Answer::all() {
         bench.group(answer.title).case(ON_MINIZ, || Requests::new(answer, layer()));
     }
+    let turns = Answer::turns();
+    bench.group(turns[0].title).case(ON_MINIZ, || Turns::new(turns, layer()));
     let held = Answer::held();
     bench.group(held.title).case(ON_MINIZ, || Held::new(held, layer()));
     let huge = Answer::huge();
