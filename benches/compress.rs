@@ -1,5 +1,6 @@
 //! What `compress` costs, beside a bare service and the peer that compresses too, once on the codec
-//! that both have here and once on the one that the peer has by default.
+//! that both have here and once on the one that the peer has by default; and what whole bodies cost
+//! by libdeflate.
 
 use std::io::{self, Write};
 use std::sync::LazyLock;
@@ -52,11 +53,16 @@ fn main() {
         let Some(at) = answers.iter().position(|answer| answer.title == *name) else {
             panic!("there is no answer {name:?}");
         };
-        bar(&format!("time, % of {ON_MINIZ}: {name}"), percent(&costs[at], ON_MINIZ), *most);
+        let percent = |ours: &str| percent(&costs[at], ours, ON_MINIZ);
+        bar(&format!("time, % of {ON_MINIZ}: {name}"), percent(&kit()), *most);
+        if is_whole(&answers[at]) {
+            let text = format!("time, % of {ON_MINIZ}: {name}, by libdeflate");
+            bar(&text, percent(&by_libdeflate()), *most);
+        }
     }
     for (answer, costs) in answers.iter().zip(&costs) {
         let text = format!("time, % of {ON_ZLIB_RS}: {}", answer.title);
-        bar(&text, percent(costs, ON_ZLIB_RS), 100.0);
+        bar(&text, percent(costs, &kit(), ON_ZLIB_RS), 100.0);
     }
     let text = format!("time, % of {ON_ZLIB_RS}: {}", turns[0].title);
     bar(&text, percent(&in_turns, ON_ZLIB_RS), 100.0);
@@ -69,7 +75,7 @@ fn main() {
         if !is_eligible(answer) {
             bar("instructions, not eligible", net.map(|net| net.instructions), 1_700.0);
             bar("allocations, not eligible", net.map(|net| net.allocations), 0.0);
-        } else if answer.size.is_some_and(|size| size <= WHOLE_MOST) {
+        } else if is_whole(answer) {
             bar(&format!("allocations: {title}"), net.map(|net| net.allocations), 4.0);
             let out = sizes.iter().find(|(at, ..)| *at == title).map(|(_, size, _)| *size as f64);
             let beside = net.zip(out).map(|(net, out)| (net.bytes - out).max(0.0));
@@ -86,9 +92,17 @@ fn compare(bench: &Bench, answer: Answer) -> Costs {
     let mut group = bench.group(answer.title);
     group.case("bare", || Requests::new(answer, Identity::new()));
     group.case(kit(), || Requests::new(answer, CompressLayer::new()));
+    if is_whole(&answer) {
+        group.case(by_libdeflate(), || Requests::new(answer, CompressLayer::new().libdeflate()));
+    }
     group.case(ON_ZLIB_RS, || Requests::new(answer, CompressionLayer::new()));
     with_peer(&mut group, answer);
     group.run()
+}
+
+/// Whether the layer compresses it at once.
+fn is_whole(answer: &Answer) -> bool {
+    is_eligible(answer) && answer.size.is_some_and(|size| size <= WHOLE_MOST)
 }
 
 fn with_peer(group: &mut Group<'_>, answer: Answer) {
@@ -98,18 +112,19 @@ fn with_peer(group: &mut Group<'_>, answer: Answer) {
 /// Prints how large what comes out is. Gives this crate's, and that of flate2 alone.
 fn sizes(answers: &[Answer]) -> Vec<(&'static str, u64, u64)> {
     let peer = PEER.print("--sizes");
-    let columns = ["plain", "tower-kit", "zlib-rs", "miniz", "flate2"];
-    println!("{:<62}{}", "bytes", columns.map(|column| format!("{column:>10}")).concat());
+    let columns = ["plain", "tower-kit", "libdeflate", "zlib-rs", "miniz", "flate2"];
+    println!("{:<62}{}", "bytes", columns.map(|column| format!("{column:>11}")).concat());
     let eligible = answers.iter().filter(|answer| is_eligible(answer));
     let sizes = eligible.map(|&answer| {
         let kit = size(answer, CompressLayer::new());
+        let by_libdeflate = size(answer, CompressLayer::new().libdeflate());
         let on_zlib_rs = size(answer, CompressionLayer::new());
         let lines = peer.lines().filter_map(|line| line.split_once(' '));
         let on_miniz = lines.filter(|(_, title)| *title == answer.title).map(|(size, _)| size);
         let Ok(alone) = alone(answer) else { panic!("flate2 fails") };
         let plain: usize = answer.frames.iter().map(Bytes::len).sum();
-        print!("  {:<60}{plain:>10}{kit:>10}{on_zlib_rs:>10}", answer.title);
-        println!("{:>10}{alone:>10}", on_miniz.collect::<String>());
+        print!("  {:<60}{plain:>11}{kit:>11}{by_libdeflate:>11}{on_zlib_rs:>11}", answer.title);
+        println!("{:>11}{alone:>11}", on_miniz.collect::<String>());
         (answer.title, kit, alone)
     });
     let sizes = sizes.collect();
@@ -129,9 +144,9 @@ fn alone(answer: Answer) -> io::Result<u64> {
     Ok(encoder.finish()?.len() as u64)
 }
 
-/// The time of this crate's layer beside that of a peer.
-fn percent(costs: &Costs, peer: &str) -> Option<f64> {
-    Some(find(costs, &kit())?.nanoseconds / find(costs, peer)?.nanoseconds * 100.0)
+/// The time of one beside that of a peer.
+fn percent(costs: &Costs, ours: &str, peer: &str) -> Option<f64> {
+    Some(find(costs, ours)?.nanoseconds / find(costs, peer)?.nanoseconds * 100.0)
 }
 
 fn find<'a>(costs: &'a Costs, name: &str) -> Option<&'a Cost> {
@@ -140,6 +155,10 @@ fn find<'a>(costs: &'a Costs, name: &str) -> Option<&'a Cost> {
 
 fn kit() -> String {
     versioned("tower-kit")
+}
+
+fn by_libdeflate() -> String {
+    format!("{}, libdeflate", kit())
 }
 
 static PEER: LazyLock<Package> = LazyLock::new(|| Package::build("peer-miniz"));

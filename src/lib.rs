@@ -3,7 +3,8 @@
 //!
 //! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
 //! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on,
-//! with the codings br and zstd (which is C, so that a C compiler is needed).
+//! with the codings br and zstd, and libdeflate (zstd and that are C, so that a C compiler is
+//! needed).
 //!
 //! | module | what it does | answers of its own |
 //! |---|---|---|

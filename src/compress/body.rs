@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::ahead::Ahead;
-use super::codec::{Failed, Op};
+use super::codec::{Failed, Library, Op};
 use super::coding::Coding;
 use super::policy;
 use super::pool::Pooled;
@@ -281,7 +281,8 @@ impl Slot {
     /// The codec, and room in the output for what comes out of it.
     fn get(&mut self, output: &mut Vec<u8>) -> Result<&mut Pooled, Failed> {
         if let Self::Waits { coding, level, padding } = *self {
-            *self = Self::Runs(Pooled::take(coding, level, padding, None)?);
+            let key = (coding, level, Library::ZlibRs);
+            *self = Self::Runs(Pooled::take(key, padding, None)?);
             output.reserve_exact(OUTPUT);
         }
         match self {

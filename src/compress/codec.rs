@@ -32,14 +32,29 @@ pub(super) enum Op {
 #[derive(Debug)]
 pub(super) struct Failed;
 
-pub(super) fn new(coding: Coding, level: u32) -> Result<Box<dyn Codec>, Failed> {
-    Ok(match coding {
-        Coding::Gzip => Box::new(Gzip::new(level)),
-        Coding::Deflate => Box::new(Zlib::new(level)),
+/// What makes gzip and deflate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Library {
+    /// For whole bodies and streams.
+    #[default]
+    ZlibRs,
+    /// For whole bodies alone.
+    #[cfg(feature = "compress-libdeflate")]
+    Libdeflate,
+}
+
+pub(super) fn new(coding: Coding, level: u32, library: Library) -> Result<Box<dyn Codec>, Failed> {
+    Ok(match (coding, library) {
+        (Coding::Gzip, Library::ZlibRs) => Box::new(Gzip::new(level)),
+        (Coding::Deflate, Library::ZlibRs) => Box::new(Zlib::new(level)),
+        #[cfg(feature = "compress-libdeflate")]
+        (Coding::Gzip | Coding::Deflate, Library::Libdeflate) => {
+            Box::new(super::libdeflate::Libdeflate::new(coding == Coding::Gzip, level)?)
+        }
         #[cfg(feature = "compress-br")]
-        Coding::Brotli => Box::new(super::brotli::Brotli::new(level)),
+        (Coding::Brotli, _) => Box::new(super::brotli::Brotli::new(level)),
         #[cfg(feature = "compress-zstd")]
-        Coding::Zstd => Box::new(super::zstd::Zstd::new(level)?),
+        (Coding::Zstd, _) => Box::new(super::zstd::Zstd::new(level)?),
     })
 }
 
@@ -103,7 +118,7 @@ mod tests {
     #[test]
     fn padding_is_a_name_that_decoders_skip() {
         let text = b"hello, hello, hello".to_vec();
-        let mut codec = new(Coding::Gzip, 6).unwrap();
+        let mut codec = new(Coding::Gzip, 6, Library::ZlibRs).unwrap();
         let plain = encode(&mut *codec, &[(text.clone(), false)], 64);
         assert!(codec.reset() && codec.prepare(40, None));
         let padded = encode(&mut *codec, &[(text.clone(), false)], 64);
@@ -120,7 +135,7 @@ mod tests {
         };
         for coding in CODINGS {
             for level in 1..9 {
-                let mut codec = new(*coding, level).unwrap();
+                let mut codec = new(*coding, level, Library::ZlibRs).unwrap();
                 for size in [10_240; 20] {
                     let body: Vec<u8> = (0..size).map(|_| random()).collect();
                     assert!(codec.prepare(0, Some(size)));
@@ -149,7 +164,7 @@ mod tests {
             let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
             let size = pieces.iter().all(|(_, flush)| !flush).then_some(text.len());
             for &coding in CODINGS {
-                let mut codec = new(coding, level).unwrap();
+                let mut codec = new(coding, level, Library::ZlibRs).unwrap();
                 let fresh = encode(&mut *codec, &pieces, room);
                 prop_assert_eq!(decode(coding, &fresh), text.clone());
 

@@ -179,7 +179,7 @@ impl Deflate {
 }
 
 /// RFC 1952 §2.3: no time, unknown operating system, and padding as the name of the file.
-fn write_header(padding: u8, output: &mut Vec<u8>) {
+pub(super) fn write_header(padding: u8, output: &mut Vec<u8>) {
     const FNAME: u8 = 1 << 3;
     let flags = if padding > 0 { FNAME } else { 0 };
     output.extend_from_slice(&[0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255]);
@@ -192,4 +192,4 @@ fn write_header(padding: u8, output: &mut Vec<u8>) {
 /// The window that zlib-rs keeps: twice the largest one of the format.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-const TRAILER_LEN: usize = 8;
+pub(super) const TRAILER_LEN: usize = 8;

@@ -5,6 +5,7 @@ use http::{HeaderName, request, response};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::codec::Library;
 use super::coding::{Coding, InvalidLevel};
 use super::media::MediaTypes;
 use super::policy::Rules;
@@ -26,6 +27,7 @@ pub struct CompressLayer {
 #[derive(Clone, Default)]
 pub(super) struct Shared {
     pub(super) rules: Rules,
+    pub(super) library: Library,
     pub(super) when: Option<Arc<When>>,
     pub(super) counters: Arc<Counters>,
 }
@@ -55,6 +57,22 @@ impl CompressLayer {
     pub fn level(self, coding: Coding, level: u32) -> Result<Self, InvalidLevel> {
         let level = coding.check(level)?;
         Ok(self.edit(|shared| shared.rules.levels[coding.index()] = level))
+    }
+
+    /// Compresses bodies that are there at once, up to 128 KiB, by libdeflate where the coding is
+    /// gzip or deflate: in 10 to 30% less time at level 6, for 0.7 MB a thread. Levels, padding
+    /// and streams stay as they are, and so does what is sent where a body does not become smaller.
+    /// The [module](crate::compress#how) has more.
+    ///
+    /// ```
+    /// use tower_kit::CompressLayer;
+    ///
+    /// let layer = CompressLayer::new().libdeflate();
+    /// # drop(layer);
+    /// ```
+    #[cfg(feature = "compress-libdeflate")]
+    pub fn libdeflate(self) -> Self {
+        self.edit(|shared| shared.library = Library::Libdeflate)
     }
 
     /// The least size in bytes of a body that is compressed, where its size is known. 1,024 by

@@ -31,6 +31,7 @@
 //! | feature | codings | on |
 //! |---|---|---|
 //! | `compress` | `gzip`, `deflate`, in pure Rust (`flate2` over `zlib-rs`) | by default |
+//! | `compress-libdeflate` | `gzip`, `deflate` of whole bodies, in C (`libdeflate`) | when `CompressLayer::libdeflate` asks for it |
 //! | `compress-br` | `br` | when [`codings`](CompressLayer::codings) names it |
 //! | `compress-zstd` | `zstd`, in C | when [`codings`](CompressLayer::codings) names it |
 //!
@@ -84,6 +85,12 @@
 //! megabyte of codec goes back to its thread's pool when the stream is encoded, or dropped (but for
 //! br, and for level 9 of gzip and deflate, whose codecs are made anew each time).
 //!
+//! With `CompressLayer::libdeflate`, bodies that are compressed at once go through libdeflate. On
+//! JSON at level 6 it takes 30% less time at 1 KiB and 10% less from 10 KiB on, and 2% fewer bytes
+//! come out at 100 KiB. Levels are 1 to 9 as ever, but not alike to the byte: against `zlib-rs`,
+//! level 1 makes a quarter fewer bytes and takes up to a third longer, and 8 and 9 are slower from
+//! 100 KiB on. A thread keeps 0.7 MB for each coding and level of these, and room for 128 KiB.
+//!
 //! Longest poll, measured on one core: 2 ms for 128 KiB at once and 1 ms for a stream at level 6 of
 //! gzip; 3 ms and 1 ms at 4 of br. br from 9 on and zstd from 19 on take 25 to 330 ms, which holds up
 //! other tasks: they are for answers that a cache keeps. A stream of gzip holds 380 KB from its
@@ -133,6 +140,8 @@ mod coding;
 mod deflate;
 mod hint;
 mod layer;
+#[cfg(feature = "compress-libdeflate")]
+mod libdeflate;
 mod media;
 mod policy;
 mod pool;

@@ -3,7 +3,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
 
-use super::codec::{self, Codec, Failed, Op};
+use super::codec::{self, Codec, Failed, Library, Op};
 use super::coding::Coding;
 
 /// A codec that goes back to its thread's pool when it is dropped.
@@ -16,7 +16,8 @@ pub(super) struct Pooled {
     codec: Option<Box<dyn Codec>>,
 }
 
-type Key = (Coding, u32);
+/// The coding, its level, and what makes it.
+type Key = (Coding, u32, Library);
 
 thread_local! {
     static POOL: RefCell<Vec<(Key, Box<dyn Codec>)>> = const { RefCell::new(Vec::new()) };
@@ -25,13 +26,7 @@ thread_local! {
 
 impl Pooled {
     /// A codec for a body of so many bytes, if that is known.
-    pub(super) fn take(
-        coding: Coding,
-        level: u32,
-        padding: u8,
-        size: Option<usize>,
-    ) -> Result<Self, Failed> {
-        let key = (coding, level);
+    pub(super) fn take(key: Key, padding: u8, size: Option<usize>) -> Result<Self, Failed> {
         let pooled = POOL.try_with(|pool| {
             let mut pool = pool.try_borrow_mut().ok()?;
             let at = pool.iter().position(|(at, _)| *at == key)?;
@@ -42,7 +37,8 @@ impl Pooled {
         {
             Some(codec) => codec,
             None => {
-                let mut codec = codec::new(coding, level)?;
+                let (coding, level, library) = key;
+                let mut codec = codec::new(coding, level, library)?;
                 codec.prepare(padding, size).then_some(codec).ok_or(Failed)?
             }
         };

@@ -118,7 +118,8 @@ impl Squeeze {
         };
         let mut tally = Tally::new(coding, Arc::clone(&self.shared.counters));
         if let Some(size) = at_once.filter(|size| body.read_whole(*size, cx)) {
-            let codec = Pooled::take(coding, level, padding, Some(size));
+            let key = (coding, level, self.shared.library);
+            let codec = Pooled::take(key, padding, Some(size));
             match codec.and_then(|codec| pool::compress_whole(codec, body.chunks(), size, must)) {
                 Ok(Some(bytes)) => {
                     tally.input = size as u64;

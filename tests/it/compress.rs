@@ -599,6 +599,100 @@ fn a_frame_in_several_pieces_is_compressed_with_all_of_them() {
     assert_eq!(read(response), bytes);
 }
 
+// Whole bodies by libdeflate.
+
+const BY_LIBDEFLATE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+#[test]
+fn libdeflate_makes_whole_bodies_that_decode_with_their_exact_length() {
+    for coding in BY_LIBDEFLATE {
+        for level in 1..=9 {
+            let layer = every().level(coding, level).unwrap().libdeflate();
+            for len in [0, 1, 2, 100, 1_023, 1_024, 1_025, 10 * KIB, 50_001, WHOLE - 1, WHOLE] {
+                let text = prose(len, level.into());
+                let response = html().header("content-length", len).body(full(text.clone()));
+                let mut response = response.unwrap();
+                response.extensions_mut().insert(Hint::force());
+                let response = answer(&layer, accepting(coding), response);
+                let shrinks = len >= 100;
+                assert_eq!(coding_of(&response), shrinks.then_some(coding.as_str()), "{len}");
+                let length = response.body().size_hint().exact().expect("an exact length");
+                assert_eq!(field(&response, "content-length"), Some(length.to_string().as_str()));
+                assert!(!shrinks || length < len as u64, "{coding:?} {level}: {length} of {len}");
+                assert_eq!(read(response), text, "{coding:?} {level} {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn libdeflate_is_used_for_what_is_compressed_at_once_and_for_nothing_else() {
+    let bytes = |layer: &CompressLayer, coding: Coding, parts: &[Bytes], exact: bool| {
+        let body = Scripted::new(steps(parts.iter().cloned()));
+        let body = if exact { body.exact() } else { body };
+        let response = answer(layer, accepting(coding), html().body(body).unwrap());
+        assert_eq!(coding_of(&response), Some(coding.as_str()));
+        assert_eq!(field(&response, "content-length").is_some(), exact);
+        drain(&mut response.into_body()).bytes()
+    };
+    let text = prose(20_000, 70);
+    let parts = [text.slice(..7), Bytes::new(), text.slice(7..9_000), text.slice(9_000..)];
+    for coding in CODINGS {
+        // One after the other, so that each could find the other's codec in the pool.
+        for exact in [true, false, true, false] {
+            let usual = bytes(&every(), coding, &parts, exact);
+            let other = bytes(&every().libdeflate(), coding, &parts, exact);
+            let differs = exact && BY_LIBDEFLATE.contains(&coding);
+            assert_eq!(usual != other, differs, "{coding:?} {exact}");
+            assert_eq!(decode(coding.as_str(), &other), text);
+        }
+    }
+}
+
+#[test]
+fn libdeflate_sends_what_does_not_shrink_as_it_is_unless_identity_is_refused() {
+    let layer = every().libdeflate();
+    for coding in BY_LIBDEFLATE {
+        for len in [1_024, 10_000, WHOLE] {
+            let bytes = noise(len);
+            let parts = [bytes.slice(..1_000), bytes.slice(1_000..)];
+            let body = Scripted::new(steps(parts.clone())).exact();
+            let response = answer(&layer, accepting(coding), html().body(body).unwrap());
+            assert_eq!(coding_of(&response), None, "{coding:?} {len}");
+            assert_eq!(drain(&mut response.into_body()).frames, parts);
+        }
+        for len in [1, 7, 1_024, WHOLE] {
+            let accept = format!("{}, identity;q=0", coding.as_str());
+            let request = Request::get("/").header("accept-encoding", accept);
+            let response = answer(&layer, request, html().body(full(noise(len))).unwrap());
+            assert_eq!(coding_of(&response), Some(coding.as_str()), "{len}");
+            let length = response.body().size_hint().exact().unwrap();
+            assert!(length > len as u64, "{length} of {len}");
+            assert_eq!(read(response), noise(len));
+        }
+    }
+}
+
+#[test]
+fn libdeflate_pads_where_it_is_asked_to_and_forgets_it() {
+    let layer = CompressLayer::new().libdeflate();
+    let text = prose(3_000, 71);
+    let length = |hint: Hint| {
+        let response = answer(&layer, get(), hinted(hint, html(), text.clone()));
+        let length = response.body().size_hint().exact().unwrap();
+        assert_eq!(read(response), text);
+        length
+    };
+    let plain = length(Hint::default());
+    assert_eq!(length(Hint::default().pad(1)), plain + 2, "a name of one byte and its zero");
+    let mut lengths: Vec<_> = (0..60).map(|_| length(Hint::default().pad(255))).collect();
+    assert!(lengths.iter().all(|length| (plain + 2..=plain + 256).contains(length)));
+    lengths.sort_unstable();
+    lengths.dedup();
+    assert!(lengths.len() > 20, "{lengths:?}");
+    assert_eq!(length(Hint::default()), plain);
+}
+
 // Endings.
 
 #[test]
@@ -2331,7 +2425,9 @@ proptest! {
         coding in 0..CODINGS.len(),
         exact in any::<bool>(),
         tells_end in any::<bool>(),
+        libdeflate in any::<bool>(),
     ) {
+        let layer = if libdeflate { every().libdeflate() } else { every() };
         let coding = CODINGS[coding];
         let fed = frames.iter().flatten().flatten().copied().collect::<Vec<_>>();
         // An endless pending is one that the client does not wait for.
@@ -2350,7 +2446,7 @@ proptest! {
             body = body.tells_end();
         }
         let log = body.log();
-        let response = answer(&every(), accepting(coding), html().body(body).unwrap());
+        let response = answer(&layer, accepting(coding), html().body(body).unwrap());
         let encoded = coding_of(&response).map(str::to_owned);
         let declared = field(&response, "content-length").map(|length| length.parse().unwrap());
         let mut body = response.into_body();
@@ -2387,10 +2483,12 @@ proptest! {
 
 #[test]
 fn the_bytes_in_and_out_are_counted_by_coding() {
-    for coding in CODINGS {
+    for (coding, layer) in
+        CODINGS.into_iter().flat_map(|coding| [(coding, every()), (coding, every().libdeflate())])
+    {
         for streamed in [false, true] {
             let metrics = Metrics::new();
-            let layer = every().recorder(metrics.recorder());
+            let layer = layer.clone().recorder(metrics.recorder());
             let text = prose(20_000, 60);
             let mut body = Scripted::<BoxError>::new(steps([text.slice(..9), text.slice(9..)]));
             if !streamed {

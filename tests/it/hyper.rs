@@ -494,7 +494,11 @@ fn page(seed: &str) -> Bytes {
 }
 
 async fn squeezing() -> Server {
-    Server::start(ServiceBuilder::new().layer(CompressLayer::new()).service_fn(pages)).await
+    squeezing_by(CompressLayer::new()).await
+}
+
+async fn squeezing_by(layer: CompressLayer) -> Server {
+    Server::start(ServiceBuilder::new().layer(layer).service_fn(pages)).await
 }
 
 fn asking(server: &Server, path: &str) -> Request<BoxBody> {
@@ -504,10 +508,15 @@ fn asking(server: &Server, path: &str) -> Request<BoxBody> {
 
 #[tokio::test]
 async fn a_whole_body_has_its_exact_length_and_a_stream_has_none() {
-    let server = squeezing().await;
+    for layer in [CompressLayer::new(), CompressLayer::new().libdeflate()] {
+        whole_bodies_and_streams(&squeezing_by(layer).await).await;
+    }
+}
+
+async fn whole_bodies_and_streams(server: &Server) {
     for client in [h1_client(), h2_client()] {
         for (path, whole) in [("/whole/1", true), ("/stream/1", false)] {
-            let response = soon(client.request(asking(&server, path))).await.unwrap();
+            let response = soon(client.request(asking(server, path))).await.unwrap();
             let (head, body) = response.into_parts();
             let body = soon(body.collect()).await.unwrap().to_bytes();
             assert_eq!(head.headers["content-encoding"], "gzip", "{:?} {path}", head.version);
@@ -516,7 +525,7 @@ async fn a_whole_body_has_its_exact_length_and_a_stream_has_none() {
             assert_eq!(length, whole.then_some(body.len()), "{:?} {path}", head.version);
             assert_eq!(gunzip(&body), page("1"), "{:?} {path}", head.version);
         }
-        let response = soon(client.request(asking(&server, "/noise/1"))).await.unwrap();
+        let response = soon(client.request(asking(server, "/noise/1"))).await.unwrap();
         assert_eq!(response.headers()["content-length"], "5000");
         assert!(!response.headers().contains_key("content-encoding"));
         assert_eq!(soon(response.into_body().collect()).await.unwrap().to_bytes(), noise(5_000));

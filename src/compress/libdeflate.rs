@@ -1,0 +1,167 @@
+use std::mem;
+
+use libdeflater::{CompressionLvl, Compressor, crc32};
+
+use super::codec::{Codec, Failed, Op};
+use super::deflate::{TRAILER_LEN, write_header};
+
+/// gzip (RFC 1952) or `deflate` (RFC 1950) of whole bodies: libdeflate takes a body in one piece,
+/// so that it is gathered first, and has no flush.
+pub(super) struct Libdeflate {
+    compressor: Compressor,
+    gzip: bool,
+    padding: u8,
+    body: Vec<u8>,
+}
+
+impl Libdeflate {
+    pub(super) fn new(gzip: bool, level: u32) -> Result<Self, Failed> {
+        let level = i32::try_from(level).map_err(|_| Failed)?;
+        let level = CompressionLvl::new(level).map_err(|_| Failed)?;
+        Ok(Self { compressor: Compressor::new(level), gzip, padding: 0, body: Vec::new() })
+    }
+
+    /// False if it does not fit.
+    fn finish(&mut self, output: &mut Vec<u8>) -> bool {
+        if self.gzip {
+            // Ours, since that of libdeflate has no place for padding.
+            write_header(self.padding, output);
+        }
+        let start = output.len();
+        let end = output.capacity().saturating_sub(if self.gzip { TRAILER_LEN } else { 0 });
+        // It wants a buffer of zeros, and is given only as much of it as it may fill.
+        let most = start + self.compressor.zlib_compress_bound(self.body.len());
+        output.resize(end.clamp(start, most), 0);
+        let room = &mut output[start..];
+        let written = if self.gzip {
+            self.compressor.deflate_compress(&self.body, room)
+        } else {
+            self.compressor.zlib_compress(&self.body, room)
+        };
+        // Nothing is written where it does not fit.
+        let written = written.unwrap_or(0);
+        output.truncate(start + written);
+        if written > 0 && self.gzip {
+            output.extend_from_slice(&crc32(&self.body).to_le_bytes());
+            // RFC 1952 §2.3.1: the length modulo 2^32.
+            output.extend_from_slice(&(self.body.len() as u32).to_le_bytes());
+        }
+        written > 0
+    }
+}
+
+impl Codec for Libdeflate {
+    fn reset(&mut self) -> bool {
+        self.body.clear();
+        true
+    }
+
+    fn prepare(&mut self, padding: u8, _size: Option<usize>) -> bool {
+        self.padding = padding;
+        true
+    }
+
+    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+        match op {
+            Op::Process => self.body.extend_from_slice(mem::take(input)),
+            Op::Flush => return Err(Failed),
+            Op::Finish => return Ok(self.finish(output)),
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::bufread::{GzDecoder, ZlibDecoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn new(gzip: bool, level: u32) -> Libdeflate {
+        Libdeflate::new(gzip, level).unwrap()
+    }
+
+    /// Into a buffer of `room` bytes. `None` if it does not fit.
+    fn encode(codec: &mut Libdeflate, pieces: &[Vec<u8>], room: usize) -> Option<Vec<u8>> {
+        let mut output = Vec::with_capacity(room);
+        for piece in pieces {
+            let mut input = &piece[..];
+            assert!(codec.encode(&mut input, &mut output, Op::Process).unwrap());
+            assert!(input.is_empty());
+        }
+        codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap().then_some(output)
+    }
+
+    fn decode(gzip: bool, mut bytes: &[u8]) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        let read = if gzip {
+            GzDecoder::new(&mut bytes).read_to_end(&mut decoded)
+        } else {
+            ZlibDecoder::new(&mut bytes).read_to_end(&mut decoded)
+        };
+        read.unwrap();
+        assert!(bytes.is_empty(), "nothing stands behind the end");
+        decoded
+    }
+
+    #[test]
+    fn padding_is_a_name_that_decoders_skip() {
+        let text = [b"hello, hello, hello".to_vec()];
+        let mut codec = new(true, 6);
+        let plain = encode(&mut codec, &text, 64).unwrap();
+        assert!(codec.reset() && codec.prepare(40, None));
+        let padded = encode(&mut codec, &text, 128).unwrap();
+        assert_eq!(padded.len(), plain.len() + 41);
+        assert_eq!(decode(true, &padded), text[0]);
+        assert!(codec.reset() && codec.prepare(0, None));
+        assert_eq!(encode(&mut codec, &text, 64).unwrap(), plain);
+    }
+
+    #[test]
+    fn it_has_no_flush() {
+        assert!(new(true, 6).encode(&mut &[][..], &mut Vec::new(), Op::Flush).is_err());
+        assert!(Libdeflate::new(true, 13).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(80))]
+        #[test]
+        fn what_was_fed_is_what_decodes_and_a_reset_codec_is_as_good_as_new(
+            pieces in prop::collection::vec(prop::collection::vec(0..4_u8, 0..3_000), 0..5),
+            random in prop::collection::vec(any::<u8>(), 0..3_000),
+            word in prop::collection::vec(any::<u8>(), 1..200),
+            words in 0..600_usize,
+            room in 0..3_000_usize,
+            level in 1..=9_u32,
+        ) {
+            for pieces in [pieces, vec![random]] {
+                for gzip in [true, false] {
+                    let text = pieces.concat();
+                    let enough = 2 * text.len() + 1_024;
+                    let fresh = encode(&mut new(gzip, level), &pieces, enough).unwrap();
+                    prop_assert_eq!(decode(gzip, &fresh), text);
+
+                    // After a body that fitted, or did not, or that was not ended.
+                    let mut codec = new(gzip, level);
+                    for room in [200_000, room, 0] {
+                        let mut output = Vec::with_capacity(room);
+                        codec.encode(&mut &word.repeat(words)[..], &mut output, Op::Process).unwrap();
+                        if room > 0 {
+                            codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap();
+                        }
+                        prop_assert!(codec.reset() && codec.prepare(0, Some(fresh.len())));
+                        prop_assert_eq!(encode(&mut codec, &pieces, enough).unwrap(), fresh.clone());
+                        prop_assert!(codec.reset());
+                    }
+
+                    // In a buffer of another size it is the same, or nothing.
+                    let fits = encode(&mut codec, &pieces, room);
+                    prop_assert_eq!(fits, (room >= fresh.len()).then_some(fresh));
+                }
+            }
+        }
+    }
+}
