@@ -65,7 +65,7 @@ fn main() {
         bar(&text, percent(costs, &kit(), ON_ZLIB_RS), 100.0);
     }
     let text = format!("time, % of {ON_ZLIB_RS}: {}", turns[0].title);
-    bar(&text, percent(&in_turns, ON_ZLIB_RS), 100.0);
+    bar(&text, percent(&in_turns, &kit(), ON_ZLIB_RS), 100.0);
     for (title, size, alone) in &sizes {
         let percent = *size as f64 / *alone as f64 * 100.0;
         bar(&format!("size, % of flate2's own: {title}"), Some(percent), 101.0);
