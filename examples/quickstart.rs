@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -30,8 +30,9 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tower::ServiceBuilder;
+use tower_kit::cache::MemoryStore;
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
-use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
 type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -60,6 +61,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(SecurityHeadersLayer::new())
         // 10 KiB of JSON or form, 2 MiB of anything else.
         .layer(LimitLayer::new())
+        // Keeps what says for how long: /items does, for five seconds.
+        .layer(CacheLayer::new(MemoryStore::new(64 * MIB)))
         // gzip, unless the request has a field x-no-compression; innermost.
         .layer(CompressLayer::new())
         .service_fn(move |request| serve(app.clone(), request));
@@ -121,7 +124,12 @@ where
         "/" => reply(StatusCode::OK, "text/html; charset=utf-8", PAGE),
         "/page.js" => reply(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
         "/items" => match query_number(&request, "n", 100, 10_000) {
-            Ok(n) => reply(StatusCode::OK, "application/json", items(n)),
+            Ok(n) => {
+                let mut response = reply(StatusCode::OK, "application/json", items(n));
+                let kept = HeaderValue::from_static("max-age=5");
+                response.headers_mut().insert(CACHE_CONTROL, kept);
+                response
+            }
             Err(message) => reply(StatusCode::BAD_REQUEST, TEXT, message),
         },
         "/echo" => {
@@ -177,7 +185,7 @@ fn events(stopping: watch::Receiver<bool>) -> Response<ReplyBody> {
     response
 }
 
-/// A catalogue of `n` items as JSON, built anew for each request.
+/// A catalogue of `n` items as JSON.
 fn items(n: u64) -> String {
     let item = |id: u64| {
         let price = (id * 7_919 % 10_000) as f64 / 100.0;

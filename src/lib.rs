@@ -11,13 +11,15 @@
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
 //! | `security_headers` | the twelve security headers of helmet | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
+//! | `cache` | keeps responses to GET, in memory, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
 //! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |
 //!
 //! # Order
 //!
-//! From the outside in: `latency`, `security_headers`, `limit`, `compress`, then the service.
-//! Latency stands outermost, so that it measures what clients wait for and counts the answers that
-//! the other layers give. Authentication, CORS and traces stand outside of all but `latency`. Every
+//! From the outside in: `latency`, `security_headers`, `limit`, `cache`, `compress`, then the
+//! service. Latency stands outermost, so that it measures what clients wait for and counts the
+//! answers that the other layers give. The cache stands outside of compress, so that a hit is
+//! compressed already. Authentication, CORS and traces stand outside of all but `latency`. Every
 //! layer is correct in any other order too.
 //!
 //! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
@@ -28,12 +30,16 @@
 #![cfg_attr(feature = "full", doc = "```")]
 #![cfg_attr(not(feature = "full"), doc = "```ignore")]
 //! use axum::{Router, extract::MatchedPath, routing::get};
-//! use tower_kit::{CompressLayer, KIB, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+//! use tower_kit::cache::MemoryStore;
+//! use tower_kit::{
+//!     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer,
+//! };
 //!
 //! let app: Router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer((
 //!     LatencyLayer::new().route(|request| request.extensions.get().map(MatchedPath::as_str)),
 //!     SecurityHeadersLayer::new(),
 //!     LimitLayer::new().json(64 * KIB),
+//!     CacheLayer::new(MemoryStore::new(64 * MIB)),
 //!     CompressLayer::new(),
 //! ));
 //! ```
