@@ -86,7 +86,7 @@ where
         }
         match tap.is_recording().then(slot).flatten() {
             Some(slot) => Self { kind: Kind::Taped { tape: start(read, tap, slot), left } },
-            None => Self { kind: Kind::Tapped { read, tap: Some(tap), left } },
+            None => Self { kind: Kind::Tapped { read, tap: Some(tap.by_length()), left } },
         }
     }
 

@@ -197,7 +197,11 @@ where
 
     /// The name of what requests that get the same would wait for.
     fn flight(&self, looked: &Looked) -> Arc<str> {
-        let class = if let Looked::Others(class) = looked { *class } else { 0 };
+        let class = match looked {
+            Looked::Others(class) => *class,
+            Looked::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
+            Looked::Nothing => 0,
+        };
         // What is kept for one with credentials may not be kept for all, and the other way round.
         match (class, self.ask.authorized) {
             (0, false) => self.key.as_str().into(),
@@ -214,7 +218,7 @@ where
         let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
         self.head.method = Method::GET;
         self.ask = Ask { authorized: self.ask.authorized, ..Ask::default() };
-        let flight = self.flight(&Looked::Nothing);
+        let flight = self.flight(&Looked::Found(old.clone()));
         let Role::Leader(lead) = shared.state.flights.join(Arc::clone(&flight)) else { return };
         detach(async move {
             let report = Report::forwarded(Fwd::Stale);

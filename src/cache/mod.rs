@@ -32,7 +32,7 @@
 //! handle.purge_tag("items");
 //! ```
 //!
-//! Needs a Tokio runtime.
+//! Needs a Tokio runtime, with its timer.
 //!
 //! # What is kept
 //!

@@ -37,11 +37,23 @@ pub(super) struct Recording {
 pub(super) struct Tap<B> {
     body: Pin<Box<B>>,
     recording: Option<Recording>,
+    /// Whether nobody may ask for what follows the length that the head states.
+    by_length: bool,
 }
 
 impl<B: Body> Tap<B> {
     pub(super) fn new(body: B, recording: Recording) -> Self {
-        Self { body: Box::pin(body), recording: Some(recording) }
+        Self { body: Box::pin(body), recording: Some(recording), by_length: false }
+    }
+
+    /// Commits when the body has the length that the head states: a client reads no further, and
+    /// from now on it is the client who reads.
+    pub(super) fn by_length(mut self) -> Self {
+        self.by_length = true;
+        if self.recording.as_ref().is_some_and(Recording::is_long_enough) {
+            self.finish();
+        }
+        self
     }
 
     pub(super) fn is_recording(&self) -> bool {
@@ -65,8 +77,7 @@ impl<B: Body> Tap<B> {
         }
     }
 
-    /// The next frame. The entry is committed when the body ends, or has reached the length that
-    /// its head states: with that, a client reads no further.
+    /// The next frame. The entry is committed when the body ends.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -86,7 +97,7 @@ impl<B: Body> Tap<B> {
             (Some(data), Some(recording)) => {
                 if !recording.push(data) {
                     self.give_up();
-                } else if recording.declared == Some(recording.size) {
+                } else if self.by_length && recording.is_long_enough() {
                     self.finish();
                 }
             }
@@ -113,6 +124,10 @@ impl Recording {
             self.chunks.push(data.clone());
         }
         fits
+    }
+
+    fn is_long_enough(&self) -> bool {
+        self.declared == Some(self.size)
     }
 
     fn give_up(self) {

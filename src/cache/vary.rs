@@ -69,6 +69,11 @@ impl Variant {
         self.fields.is_empty() && self.coding.is_none()
     }
 
+    /// Its id, or 0 if it has no need of one.
+    pub(super) fn class(&self) -> u64 {
+        if self.is_only() { 0 } else { self.id() }
+    }
+
     /// Whether it answers a request with these fields.
     pub(super) fn answers(&self, request: &HeaderMap) -> bool {
         self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
