@@ -42,13 +42,27 @@ impl CacheHandle {
     /// [`KeyBy`](super::KeyBy) forms it, that is without what of the query does not count, and
     /// `/path?query` if hosts do not.
     ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    /// use tower_kit::MIB;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = CacheLayer::new(MemoryStore::new(64 * MIB)).handle();
+    /// handle.purge_url("http://example.org/items?page=2")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// If it is no URL.
+    /// If it is no URL, or has no host where hosts count.
     pub fn purge_url(&self, url: &str) -> Result<(), InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let key = self.shared.key.url(&uri, &HeaderMap::new()).map_err(|_| invalid())?;
+        if !self.shared.key.is_complete(&uri) {
+            return Err(invalid());
+        }
         self.purge(Purge::Url(key.url()));
         Ok(())
     }

@@ -145,6 +145,11 @@ impl KeyBy {
         self.headers.is_empty() && self.with.is_none()
     }
 
+    /// Whether a URI says all that counts of it.
+    pub(super) fn is_complete(&self, uri: &Uri) -> bool {
+        !self.host || uri.authority().is_some()
+    }
+
     /// The key of a request.
     pub(super) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let given = self.uri.as_ref().map(|uri| guard(|| uri(request)));
