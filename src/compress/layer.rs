@@ -8,7 +8,7 @@ use tower::Layer;
 use super::codec::Library;
 use super::coding::{Coding, InvalidLevel};
 use super::media::MediaTypes;
-use super::policy::Rules;
+use super::policy::{OptOut, Rules};
 use super::service::Compress;
 use super::tally::Counters;
 use crate::media_type::InvalidMediaType;
@@ -111,18 +111,21 @@ impl CompressLayer {
         self.edit(|shared| shared.rules.media_types = MediaTypes::Chosen(Arc::new(choose)))
     }
 
-    /// The request field, with any value, that turns compression off. `x-no-compression` by
-    /// default.
+    /// The request field, with any value, that turns compression off, or `None` for no such field.
+    /// `x-no-compression` by default. The `vary` of a compressed response names it; turn it off
+    /// where a cache keeps nothing whose `vary` names more than `accept-encoding`.
     ///
     /// ```
     /// use http::HeaderName;
     /// use tower_kit::CompressLayer;
     ///
-    /// let layer = CompressLayer::new().opt_out(HeaderName::from_static("x-plain"));
-    /// # drop(layer);
+    /// let renamed = CompressLayer::new().opt_out(HeaderName::from_static("x-plain"));
+    /// let without = CompressLayer::new().opt_out(None);
+    /// # drop((renamed, without));
     /// ```
-    pub fn opt_out(self, name: HeaderName) -> Self {
-        self.edit(|shared| shared.rules.opt_out = name)
+    pub fn opt_out(self, name: impl Into<Option<HeaderName>>) -> Self {
+        let opt_out = name.into().map(OptOut::by);
+        self.edit(|shared| shared.rules.opt_out = opt_out)
     }
 
     /// Compresses only where `when` says so, given the heads of request and response. A handler's

@@ -60,7 +60,7 @@
 //! |---|---|
 //! | `content-encoding` | the coding |
 //! | `content-length` | exact for whole bodies, removed for streams |
-//! | `vary` | gains `accept-encoding`, also where the response could have been compressed and was not; for a client that opted out, the name of that field too |
+//! | `vary` | gains `accept-encoding`, also where the response could have been compressed and was not; where it is compressed, or the client opted out, also the field that opts out |
 //! | `etag` | a strong tag becomes weak (RFC 9110 §8.8.1) |
 //! | `accept-ranges`, `content-digest`, `repr-digest`, `digest`, `content-md5` | removed: they speak of other bytes |
 //!
@@ -71,9 +71,9 @@
 //! The answer to HEAD has no body and so no coding, and says of all other fields what a GET would;
 //! `content-length` is left out, since it is not known (RFC 9110 §8.6).
 //!
-//! `x-no-compression` stands in `vary` only for clients that send it, since some caches keep no
-//! answer whose `vary` names more than `accept-encoding`. So a shared cache may give such a client a
-//! compressed copy, if the client says that it takes one.
+//! Since a compressed response names `x-no-compression` in `vary`, a shared cache gives it to nobody
+//! who opts out. Some caches (Akamai's) keep no answer whose `vary` names more than
+//! `accept-encoding`: behind one, turn the field off by [`opt_out(None)`](CompressLayer::opt_out).
 //!
 //! # How
 //!

@@ -17,7 +17,15 @@ pub(super) struct Rules {
     pub(super) order: Vec<Coding>,
     pub(super) levels: [u32; Coding::COUNT],
     pub(super) media_types: MediaTypes,
-    pub(super) opt_out: HeaderName,
+    pub(super) opt_out: Option<OptOut>,
+}
+
+/// The request field that turns compression off.
+#[derive(Clone, Debug)]
+pub(super) struct OptOut {
+    name: HeaderName,
+    /// `accept-encoding` and the name, made once for all responses.
+    vary: HeaderValue,
 }
 
 /// What matters of a request.
@@ -104,11 +112,19 @@ impl Asked {
     }
 }
 
+impl OptOut {
+    pub(super) fn by(name: HeaderName) -> Self {
+        // A name has no byte that a value may not have.
+        let vary = HeaderValue::try_from(format!("{ACCEPT_ENCODING}, {name}"));
+        Self { name, vary: vary.unwrap_or(HeaderValue::from_static("*")) }
+    }
+}
+
 impl Rules {
     pub(super) fn ask(&self, method: &Method, headers: &HeaderMap) -> Asked {
         Asked {
             accepts: Lines::of(headers, &ACCEPT_ENCODING),
-            opted_out: headers.contains_key(&self.opt_out),
+            opted_out: self.opt_out.as_ref().is_some_and(|it| headers.contains_key(&it.name)),
             head_only: method == Method::HEAD,
             connect: method == Method::CONNECT,
             if_none_match: Lines::of(headers, &IF_NONE_MATCH),
@@ -123,15 +139,27 @@ impl Rules {
         headers: &mut HeaderMap,
     ) -> Decision {
         if answer.status == StatusCode::NOT_MODIFIED {
-            agree_with_what_was_sent(asked.if_none_match.as_slice(), headers);
+            if agree_with_what_was_sent(asked.if_none_match.as_slice(), headers) {
+                add_vary(headers, self.opt_out.as_ref());
+            }
             return Decision::Leave;
         }
         if !self.is_eligible(asked, answer, headers) {
             return Decision::Leave;
         }
-        add_vary(headers, &ACCEPT_ENCODING);
+        let decision = self.choose(asked, answer);
+        // What is left for other reasons is the same for clients that opt out.
+        let by_opt_out = asked.opted_out || decision != Decision::Leave;
+        add_vary(headers, self.opt_out.as_ref().filter(|_| by_opt_out));
+        if decision == Decision::Bodiless {
+            speak_of_other_bytes(headers);
+        }
+        decision
+    }
+
+    /// What becomes of a response that some client could get compressed.
+    fn choose(&self, asked: &Asked, answer: &Answer) -> Decision {
         if asked.opted_out {
-            add_vary(headers, &self.opt_out);
             return Decision::Leave;
         }
         let padding = answer.hint.padding;
@@ -148,7 +176,6 @@ impl Rules {
             return Decision::Leave;
         }
         if asked.head_only {
-            speak_of_other_bytes(headers);
             return Decision::Bodiless;
         }
         let size = answer.size.exact();
@@ -190,7 +217,7 @@ impl Default for Rules {
             order: vec![Coding::Gzip, Coding::Deflate],
             levels: DEFAULT_LEVELS,
             media_types: MediaTypes::default(),
-            opt_out: DEFAULT_OPT_OUT,
+            opt_out: Some(OptOut::by(DEFAULT_OPT_OUT)),
         }
     }
 }
@@ -213,16 +240,23 @@ pub(super) fn speak_of_other_bytes(headers: &mut HeaderMap) {
     weaken_etag(headers);
 }
 
-/// Adds a field's name to `vary` unless it is there, or `*` is.
-fn add_vary(headers: &mut HeaderMap, name: &HeaderName) {
-    let varies = |line: &HeaderValue| {
-        line.as_bytes()
-            .split(|&byte| byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .any(|member| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes()))
-    };
-    if !headers.get_all(VARY).iter().any(varies) {
-        headers.append(VARY, HeaderValue::from(name.clone()));
+/// Names in `vary` what the answer depends on, unless it is there, or `*` is: `accept-encoding`, and
+/// the field that opts out, if it is given.
+fn add_vary(headers: &mut HeaderMap, opt_out: Option<&OptOut>) {
+    if let Entry::Vacant(vary) = headers.entry(VARY) {
+        vary.insert(opt_out.map_or(HeaderValue::from(ACCEPT_ENCODING), |it| it.vary.clone()));
+        return;
+    }
+    for name in [ACCEPT_ENCODING].into_iter().chain(opt_out.map(|it| it.name.clone())) {
+        let covers =
+            |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_str().as_bytes());
+        let mut lines = headers.get_all(VARY).iter();
+        let varies = |line: &HeaderValue| {
+            line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii).any(covers)
+        };
+        if !lines.any(varies) {
+            headers.append(VARY, HeaderValue::from(name));
+        }
     }
 }
 
@@ -246,17 +280,18 @@ fn weak(etag: &HeaderValue) -> Option<HeaderValue> {
 
 /// A 304 freshens what a client has only if its tag is the same in strength (RFC 9111 §4.3.4). So
 /// where the client asked with the weak tag that it got with the compressed answer, that is the
-/// tag to send.
-fn agree_with_what_was_sent(if_none_match: &[HeaderValue], headers: &mut HeaderMap) {
-    let Some(weak) = headers.get(ETAG).and_then(weak) else { return };
+/// tag to send. Tells whether it was so.
+fn agree_with_what_was_sent(if_none_match: &[HeaderValue], headers: &mut HeaderMap) -> bool {
+    let Some(weak) = headers.get(ETAG).and_then(weak) else { return false };
     // A tag may have commas in it, but no quotes: looking for all of it does not mistake one.
     let names = |line: &HeaderValue| {
         line.as_bytes().windows(weak.len()).any(|part| part == weak.as_bytes())
     };
-    if if_none_match.iter().any(names) {
+    let agrees = if_none_match.iter().any(names);
+    if agrees {
         headers.insert(ETAG, weak);
-        add_vary(headers, &ACCEPT_ENCODING);
     }
+    agrees
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
@@ -382,33 +417,53 @@ mod tests {
 
     #[test]
     fn what_could_have_been_compressed_varies() {
+        let (one, both) = ("accept-encoding", "accept-encoding, x-no-compression");
         for (request, vary) in [
-            (&[][..], &["accept-encoding"][..]),
-            (&[("accept-encoding", "br")], &["accept-encoding"]),
-            (
-                &[("accept-encoding", "gzip"), ("x-no-compression", "")],
-                &["accept-encoding", "x-no-compression"],
-            ),
+            (&[][..], one),
+            (&[("accept-encoding", "br")], one),
+            (&[("x-no-compression", "")], both),
+            (&[("accept-encoding", "gzip"), ("x-no-compression", "")], both),
         ] {
             let (decision, headers) = decide(&Method::GET, request, 200, &[HTML]);
             assert_eq!(decision, Decision::Leave);
-            assert!(headers.get_all(VARY).iter().eq(vary), "{request:?} {headers:?}");
+            assert!(headers.get_all(VARY).iter().eq([vary]), "{request:?} {headers:?}");
+        }
+        let small = &[HTML, ("content-length", "20")];
+        for (method, response, vary) in [
+            (Method::GET, &[HTML][..], both),
+            (Method::HEAD, &[HTML], both),
+            (Method::HEAD, small, one),
+        ] {
+            let (_, headers) = decide(&method, GZIP, 200, response);
+            assert!(headers.get_all(VARY).iter().eq([vary]), "{method} {headers:?}");
         }
     }
 
     #[test]
     fn vary_names_a_field_once() {
-        for (before, after) in [
-            (&[][..], &["accept-encoding"][..]),
-            (&["origin"], &["origin", "accept-encoding"]),
-            (&["origin, Accept-Encoding"], &["origin, Accept-Encoding"]),
-            (&["*"], &["*"]),
-            (&["accept-encodings"], &["accept-encodings", "accept-encoding"]),
+        let by_x_a = OptOut::by(HeaderName::from_static("x-a"));
+        for (before, after, after_both) in [
+            (&[][..], &["accept-encoding"][..], &["accept-encoding, x-a"][..]),
+            (&["origin"], &["origin", "accept-encoding"], &["origin", "accept-encoding", "x-a"]),
+            (
+                &["origin, Accept-Encoding"],
+                &["origin, Accept-Encoding"],
+                &["origin, Accept-Encoding", "x-a"],
+            ),
+            (&["X-A"], &["X-A", "accept-encoding"], &["X-A", "accept-encoding"]),
+            (&["*"], &["*"], &["*"]),
+            (
+                &["accept-encodings"],
+                &["accept-encodings", "accept-encoding"],
+                &["accept-encodings", "accept-encoding", "x-a"],
+            ),
         ] {
             let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
-            let mut headers = map(&fields);
-            add_vary(&mut headers, &ACCEPT_ENCODING);
-            assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
+            for (opt_out, after) in [(None, after), (Some(&by_x_a), after_both)] {
+                let mut headers = map(&fields);
+                add_vary(&mut headers, opt_out);
+                assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
+            }
         }
     }
 
@@ -462,7 +517,8 @@ mod tests {
             &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
         assert_eq!(decision, Decision::Bodiless);
-        assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), ("vary", "accept-encoding")]));
+        let vary = ("vary", "accept-encoding, x-no-compression");
+        assert_eq!(headers, map(&[HTML, ("etag", "W/\"v1\""), vary]));
         let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
         let (_, headers) = decide(&Method::HEAD, GZIP, 200, small);
         assert_eq!(headers["content-length"], "20");
@@ -483,6 +539,9 @@ mod tests {
             let (decision, headers) = decide(&Method::GET, &request, 304, &[("etag", etag)]);
             assert_eq!(decision, Decision::Leave);
             assert_eq!(headers["etag"], expected, "{if_none_match} {etag}");
+            // It takes the place of the one that a cache has of the compressed response.
+            let vary = (etag != expected).then_some("accept-encoding, x-no-compression");
+            assert!(headers.get_all(VARY).iter().eq(vary), "{if_none_match} {etag}");
         }
     }
 

@@ -32,6 +32,9 @@ type Answer<B> = Response<ResponseBody<B>>;
 const INPUT: &str = "http_compression_input_bytes_total";
 const OUTPUT: &str = "http_compression_output_bytes_total";
 
+/// What `vary` names of a compressed response.
+const BOTH: &str = "accept-encoding, x-no-compression";
+
 const CODINGS: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
 
 const KIB: usize = 1024;
@@ -311,7 +314,7 @@ fn a_whole_body_has_its_exact_length_and_decodes_in_every_coding() {
             let response = html().header("content-length", len).body(full(text.clone())).unwrap();
             let response = answer(&every(), accepting(coding), response);
             assert_eq!(coding_of(&response), Some(coding.as_str()));
-            assert_eq!(field(&response, "vary"), Some("accept-encoding"));
+            assert_eq!(field(&response, "vary"), Some(BOTH));
             let length: u64 = field(&response, "content-length").unwrap().parse().unwrap();
             assert_eq!(response.body().size_hint().exact(), Some(length));
             assert!(length < len as u64 * 2 / 3, "{coding:?}: {length} of {len}");
@@ -416,7 +419,7 @@ fn a_whole_body_that_does_not_shrink_is_sent_as_it_is() {
             let response = answer(&every(), accepting(coding), response);
             assert_eq!(coding_of(&response), None, "{coding:?} {len}");
             assert_eq!(field(&response, "content-length"), Some(len.to_string().as_str()));
-            assert_eq!(field(&response, "vary"), Some("accept-encoding"));
+            assert_eq!(field(&response, "vary"), Some(BOTH));
             assert_eq!(field(&response, "etag"), Some("\"v1\""));
             assert_eq!(field(&response, "accept-ranges"), Some("bytes"));
             assert!(response.headers().contains_key("content-digest"));
@@ -1350,7 +1353,7 @@ fn a_head_request_gets_the_head_of_a_get_without_coding_and_length() {
         let response = answer(&CompressLayer::new(), request, response.body(body).unwrap());
         assert_eq!(coding_of(&response), None);
         assert_eq!(field(&response, "content-length"), None);
-        assert_eq!(field(&response, "vary"), Some("accept-encoding"));
+        assert_eq!(field(&response, "vary"), Some(BOTH));
         assert_eq!(field(&response, "etag"), Some("W/\"v1\""));
     }
     // That of a GET that is not compressed: the media type, the size, the client.
@@ -1469,26 +1472,27 @@ fn fields_that_speak_of_other_bytes_go_only_where_the_bytes_are_others() {
 
 #[test]
 fn vary_is_merged_once_and_names_what_could_have_changed_the_answer() {
-    let cases: &[(&[&str], &str)] = &[
-        (&[], "accept-encoding"),
-        (&["origin"], "origin, accept-encoding"),
-        (&["origin", "cookie"], "origin, cookie, accept-encoding"),
-        (&["Accept-Encoding"], "Accept-Encoding"),
-        (&["origin ,ACCEPT-ENCODING, cookie"], "origin ,ACCEPT-ENCODING, cookie"),
-        (&["*"], "*"),
-        (&["x-accept-encoding"], "x-accept-encoding, accept-encoding"),
-        (&["accept-encoding-x"], "accept-encoding-x, accept-encoding"),
-    ];
-    for (lines, expected) in cases {
-        // Compressed or not, it could have been.
-        for (request, coding) in [
-            (get(), Some("gzip")),
-            (Request::get("/"), None),
-            (Request::get("/").header("accept-encoding", "br"), None),
-            (Request::get("/").header("accept-encoding", "gzip;q=0"), None),
+    let one = "accept-encoding";
+    for (lines, expected) in [
+        (&[][..], &[one][..]),
+        (&["origin"], &["origin", one]),
+        (&["origin", "cookie"], &["origin", "cookie", one]),
+        (&["Accept-Encoding"], &["Accept-Encoding"]),
+        (&["origin ,ACCEPT-ENCODING, cookie"], &["origin ,ACCEPT-ENCODING, cookie"]),
+        (&["x-accept-encoding"], &["x-accept-encoding", one]),
+        (&["accept-encoding-x"], &["accept-encoding-x", one]),
+    ] {
+        let expected = expected.join(", ");
+        // Left for lack of a coding, which opting out would not change; compressed; opted out.
+        for (request, coding, expected) in [
+            (Request::get("/"), None, &expected),
+            (Request::get("/").header("accept-encoding", "br"), None, &expected),
+            (Request::get("/").header("accept-encoding", "gzip;q=0"), None, &expected),
+            (get(), Some("gzip"), &format!("{expected}, x-no-compression")),
+            (get().header("x-no-compression", ""), None, &format!("{expected}, x-no-compression")),
         ] {
             let mut response = html();
-            for line in *lines {
+            for line in lines {
                 response = response.header("vary", *line);
             }
             let response = response.body(full(prose(5_000, 27))).unwrap();
@@ -1497,6 +1501,13 @@ fn vary_is_merged_once_and_names_what_could_have_changed_the_answer() {
             assert_eq!(list(&response, "vary"), *expected);
         }
     }
+    for line in ["*", "x-no-compression, Accept-Encoding"] {
+        let response = html().header("vary", line).body(full(prose(5_000, 27))).unwrap();
+        assert_eq!(list(&answer(&CompressLayer::new(), get(), response), "vary"), line);
+    }
+    let response = html().body(full(prose(1_023, 27))).unwrap();
+    let response = answer(&CompressLayer::new(), get(), response);
+    assert_eq!(list(&response, "vary"), one, "under the threshold");
     let image = Response::builder().header("content-type", "image/png").header("vary", "origin");
     let response = answer(&CompressLayer::new(), get(), image.body(full(noise(5_000))).unwrap());
     assert_eq!(list(&response, "vary"), "origin", "never eligible");
@@ -1509,22 +1520,24 @@ fn a_client_opts_out_by_a_field_of_any_value() {
         let response = html().body(full(prose(5_000, 28))).unwrap();
         let response = answer(&CompressLayer::new(), request, response);
         assert_eq!(coding_of(&response), None, "{value:?}");
-        assert_eq!(list(&response, "vary"), "accept-encoding, x-no-compression");
+        assert_eq!(list(&response, "vary"), BOTH);
         assert_eq!(read(response), prose(5_000, 28));
     }
     let response = sent(full(prose(5_000, 28)));
-    assert_eq!(list(&response, "vary"), "accept-encoding", "others are not told of it");
+    assert_eq!(list(&response, "vary"), BOTH, "a cache must not give it to such a client");
 }
 
 #[test]
-fn the_field_that_opts_out_has_another_name_by_choice() {
-    let layer = CompressLayer::new().opt_out(HeaderName::from_static("x-raw"));
-    for (name, coding, vary) in [
-        ("x-raw", None, "accept-encoding, x-raw"),
-        ("x-no-compression", Some("gzip"), "accept-encoding"),
+fn the_field_that_opts_out_has_another_name_by_choice_or_is_off() {
+    let named = CompressLayer::new().opt_out(HeaderName::from_static("x-raw"));
+    let off = CompressLayer::new().opt_out(None);
+    for (layer, name, coding, vary) in [
+        (&named, "x-raw", None, "accept-encoding, x-raw"),
+        (&named, "x-no-compression", Some("gzip"), "accept-encoding, x-raw"),
+        (&off, "x-no-compression", Some("gzip"), "accept-encoding"),
     ] {
         let response = html().body(full(prose(5_000, 29))).unwrap();
-        let response = answer(&layer, get().header(name, "1"), response);
+        let response = answer(layer, get().header(name, "1"), response);
         assert_eq!(coding_of(&response), coding, "{name}");
         assert_eq!(list(&response, "vary"), vary);
     }
@@ -1832,7 +1845,7 @@ fn a_handler_forces_compression_of_its_own_answer() {
     let png = || Response::builder().header("content-type", "image/png");
     let response = answer(&CompressLayer::new(), get(), hinted(Hint::force(), png(), text.clone()));
     assert_eq!(coding_of(&response), Some("gzip"));
-    assert_eq!(field(&response, "vary"), Some("accept-encoding"));
+    assert_eq!(field(&response, "vary"), Some(BOTH));
     assert_eq!(read(response), text);
 
     // Not where the client does not take it, or HTTP forbids it, or nothing is gained.
@@ -2055,6 +2068,11 @@ fn only_they_would(case: &Case, ours: &View, theirs: &View) -> bool {
     ours.coding.is_none() && untouched && would && ours.status == theirs.status
 }
 
+/// `vary` is theirs, and names the field that opts out too.
+fn varies_by_opt_out(ours: &View, theirs: &View) -> bool {
+    ours.vary.strip_suffix(", x-no-compression") == Some(&theirs.vary)
+}
+
 /// Both compress in the same coding.
 fn both_compress(ours: &View, theirs: &View) -> bool {
     ours.coding.is_some() && ours.coding == theirs.coding && ours.status == theirs.status
@@ -2078,11 +2096,12 @@ const DIFFERENCES: [Difference; 17] = [
     Difference {
         // The exact length lets clients show progress and keep connections of HTTP/1.0; the tag is
         // of other bytes than the strong one was (RFC 9110 §8.8.1), as are the digests (RFC 9530).
-        name: "the head of what both compress: exact length, weak tag, no digest",
+        // Without the field that opts out in `vary`, a cache gives it to those who opt out.
+        name: "the head of what both compress: exact length, weak tag, no digest, more in vary",
         explains: |case, ours, theirs| {
             let length = theirs.length.is_none() && ours.length.is_some() == case.is_whole();
             let weak = ours.etag.is_empty() || ours.etag.starts_with("W/");
-            let same = ours.vary == theirs.vary && ours.ranges == theirs.ranges;
+            let same = varies_by_opt_out(ours, theirs) && ours.ranges == theirs.ranges;
             both_compress(ours, theirs) && length && weak && same && !ours.digest
         },
     },
@@ -2184,7 +2203,7 @@ const DIFFERENCES: [Difference; 17] = [
         name: "what does not become smaller is left",
         explains: |case, ours, theirs| {
             let random = case.body == noise(case.body.len());
-            random && only_they_would(case, ours, theirs) && ours.vary == theirs.vary
+            random && only_they_would(case, ours, theirs) && varies_by_opt_out(ours, theirs)
         },
     },
     Difference {
@@ -2207,7 +2226,7 @@ const DIFFERENCES: [Difference; 17] = [
     Difference {
         name: "a client opts out by x-no-compression",
         explains: |case, ours, theirs| {
-            let vary = ours.vary == "accept-encoding, x-no-compression";
+            let vary = varies_by_opt_out(ours, theirs);
             case.asks("x-no-compression") && vary && only_they_would(case, ours, theirs)
         },
     },
@@ -2218,7 +2237,7 @@ const DIFFERENCES: [Difference; 17] = [
         explains: |case, ours, theirs| {
             let star = case.says("vary", "*") && ours.vary == "*";
             let inside = case.says("vary", "x-accept-encoding")
-                && ours.vary == "x-accept-encoding, accept-encoding";
+                && ours.vary == "x-accept-encoding, accept-encoding, x-no-compression";
             (star || inside) && both_compress(ours, theirs)
         },
     },
@@ -2622,7 +2641,7 @@ async fn twice_in_a_stack_it_compresses_once() {
         .service(service_fn(page));
     let response = service.oneshot(get().body(empty()).unwrap()).await.unwrap();
     assert_eq!(list(&response, "content-encoding"), "gzip");
-    assert_eq!(list(&response, "vary"), "accept-encoding");
+    assert_eq!(list(&response, "vary"), BOTH);
     assert_eq!(read(response), prose(5_000, 64));
 }
 

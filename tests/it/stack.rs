@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, Full};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::cache::MemoryStore;
+use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
 use crate::support::{
     BoxBody, BoxError, Metrics, Scripted, Step, boxed, data, full, gunzip, prose, text, trailers,
@@ -237,7 +238,8 @@ async fn an_answer_is_compressed_in_any_order_of_the_layers() {
             let (head, body) = response.into_parts();
             assert_eq!(head.headers["content-encoding"], "gzip", "{order} {path}");
             assert_eq!(head.headers["etag"], "W/\"1\"", "{order} {path}");
-            assert_eq!(head.headers["vary"], "accept-encoding", "{order} {path}");
+            let vary = "accept-encoding, x-no-compression";
+            assert_eq!(head.headers["vary"], vary, "{order} {path}");
             assert_eq!(head.headers["x-frame-options"], "SAMEORIGIN", "{order} {path}");
             let exact = body.size_hint().exact();
             let collected = body.collect().await.unwrap();
@@ -294,4 +296,34 @@ async fn a_compressed_stream_that_is_left_is_a_disconnect() {
     drop(body);
     assert_eq!(metrics.sample(DURATION).0["outcome"], "disconnect");
     assert_eq!(metrics.gauge(IN_FLIGHT), 0.0);
+}
+
+#[tokio::test]
+async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_plain_one() {
+    for opted_out_first in [false, true] {
+        let inner = service_fn(|_| async {
+            let response = Response::builder().header("content-type", "text/html");
+            response.header("cache-control", "max-age=60").body(full(prose(5_000, 1)))
+        });
+        let service = ServiceBuilder::new()
+            .layer(CacheLayer::new(MemoryStore::new(MIB)))
+            .layer(CompressLayer::new())
+            .service(inner);
+        let hits = ["fwd=uri-miss", "fwd=vary-miss", "hit", "hit"];
+        let opted_out = [opted_out_first, !opted_out_first];
+        for (opted_out, hit) in opted_out.into_iter().cycle().zip(hits) {
+            let mut request = Request::get("http://a/").header("accept-encoding", "gzip");
+            if opted_out {
+                request = request.header("x-no-compression", "1");
+            }
+            let request = request.body(full("")).unwrap();
+            let (head, body) = service.clone().oneshot(request).await.unwrap().into_parts();
+            let status = head.headers["cache-status"].to_str().unwrap();
+            assert!(status.starts_with(&format!("tower-kit; {hit};")), "{status}, not {hit}");
+            assert_eq!(head.headers.get("content-encoding").is_none(), opted_out, "{status}");
+            let body = body.collect().await.unwrap().to_bytes();
+            let text = if opted_out { body.to_vec() } else { gunzip(&body) };
+            assert_eq!(text, prose(5_000, 1), "{status}");
+        }
+    }
 }
