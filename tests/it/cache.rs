@@ -1,5 +1,13 @@
 //! The cache over mock services and real ones.
 
+mod changes;
+mod clients;
+mod freshness;
+mod rig;
+mod stale;
+mod storage;
+mod variants;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
