@@ -1,8 +1,11 @@
 //! The cache over mock services and real ones.
 
+mod aside;
 mod changes;
 mod clients;
 mod freshness;
+mod keys;
+mod numbers;
 mod rig;
 mod stale;
 mod storage;
