@@ -254,3 +254,321 @@ const UNDERSTOOD: [u16; 38] = [
     200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
     407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::entry::Watermark;
+    use super::*;
+
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds.
+    const NOW: u64 = 784_111_777_000;
+    const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
+
+    fn map(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> Answer<'a> {
+        let status = StatusCode::from_u16(status).unwrap();
+        let (sent, received) = (NOW, NOW);
+        let (hint, size, random, post) = (None, None, 0.0, false);
+        Answer { status, headers, hint, request, size, sent, received, random, post }
+    }
+
+    fn decide(rules: &Rules, ask: &Ask, status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
+        plan(rules, ask, &answer(status, &map(fields), &HeaderMap::new()))
+    }
+
+    fn plain(status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
+        decide(&Rules::default(), &Ask::default(), status, fields)
+    }
+
+    #[test]
+    fn a_response_is_kept_unless_something_is_against_it() {
+        let control = |control| [("cache-control", control)];
+        let table: &[(u16, Fields<'_>, Option<Refusal>)] = &[
+            // RFC 9111 §3.
+            (200, &[MINUTE], None),
+            (200, &[], Some(Refusal::Freshness)),
+            (299, &[MINUTE], None),
+            (418, &[MINUTE], None),
+            (503, &[MINUTE], None),
+            (599, &[MINUTE], None),
+            (103, &[MINUTE], Some(Refusal::Status)),
+            (600, &[MINUTE], Some(Refusal::Status)),
+            // §3.3 and §3.4: parts are not combined here.
+            (206, &[MINUTE], Some(Refusal::Status)),
+            (304, &[MINUTE], Some(Refusal::Status)),
+            // §5.2.2.5.
+            (200, &control("max-age=60, no-store"), Some(Refusal::NoStore)),
+            // §5.2.2.7.
+            (200, &control("max-age=60, private"), Some(Refusal::Private)),
+            (200, &control("max-age=60, private=\"x-a\""), None),
+            (200, &control("max-age=60, private=\"x-a\", private"), Some(Refusal::Private)),
+            // §5.2.2.3.
+            (200, &control("max-age=60, must-understand, no-store"), None),
+            (200, &control("max-age=60, must-understand, private"), Some(Refusal::Private)),
+            (418, &control("max-age=60, must-understand, no-store"), Some(Refusal::Status)),
+            (299, &control("max-age=60, must-understand"), Some(Refusal::Status)),
+            // §4.1.
+            (200, &[MINUTE, ("vary", "accept, *")], Some(Refusal::VaryAll)),
+            (200, &[MINUTE, ("vary", "accept, a b")], Some(Refusal::VaryAll)),
+            (200, &[MINUTE, ("vary", "accept")], None),
+            // §7.3.
+            (200, &[MINUTE, ("set-cookie", "a=b")], Some(Refusal::SetCookie)),
+            (
+                200,
+                &[("cache-control", "max-age=60, no-cache=\"set-cookie\""), ("set-cookie", "a")],
+                None,
+            ),
+            (
+                200,
+                &[("cache-control", "max-age=60, private=\"set-cookie\""), ("set-cookie", "a")],
+                None,
+            ),
+            // What has no end that can be waited for.
+            (200, &[MINUTE, ("content-type", "text/event-stream")], Some(Refusal::Stream)),
+            (
+                200,
+                &[MINUTE, ("content-type", "Text/Event-Stream; charset=x")],
+                Some(Refusal::Stream),
+            ),
+            (200, &[MINUTE, ("content-type", "application/grpc-web")], Some(Refusal::Stream)),
+            (200, &[MINUTE, ("content-type", "text/event")], None),
+            // RFC 9213 §2.1: the targeted field alone counts.
+            (200, &[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], None),
+            (200, &[("cdn-cache-control", "no-store"), MINUTE], Some(Refusal::NoStore)),
+            (200, &[("cdn-cache-control", "&"), MINUTE], None),
+            (200, &[("cdn-cache-control", "public"), MINUTE], Some(Refusal::Freshness)),
+        ];
+        for (status, fields, expected) in table {
+            assert_eq!(plain(*status, fields).err(), *expected, "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_to_credentials_has_to_be_for_all() {
+        // RFC 9111 §3.5.
+        let authorized = Ask { authorized: true, ..Ask::default() };
+        let allowing = Rules { exceptions: vec![Exception::Authorization], ..Rules::default() };
+        for (control, shared) in [
+            ("max-age=60", false),
+            ("max-age=60, proxy-revalidate", false),
+            ("max-age=60, public", true),
+            ("max-age=60, must-revalidate", true),
+            ("s-maxage=60", true),
+        ] {
+            let fields = [("cache-control", control)];
+            let plan = decide(&Rules::default(), &authorized, 200, &fields);
+            assert_eq!(
+                plan.as_ref().err(),
+                (!shared).then_some(&Refusal::Authorization),
+                "{control}"
+            );
+            // What was kept for one without is given to those with only if it is for all, too.
+            assert_eq!(plain(200, &fields).unwrap().freshness.shared, shared, "{control}");
+            assert!(decide(&allowing, &authorized, 200, &fields).unwrap().freshness.shared);
+        }
+    }
+
+    #[test]
+    fn each_exception_excuses_one_thing() {
+        let table: [(Exception, Fields<'_>); 4] = [
+            (Exception::SetCookie, &[MINUTE, ("set-cookie", "a=b")]),
+            (Exception::Private, &[("cache-control", "max-age=60, private")]),
+            (Exception::NoStore, &[("cache-control", "max-age=60, no-store")]),
+            (Exception::VaryAll, &[MINUTE, ("vary", "*")]),
+        ];
+        for (exception, _) in table {
+            let rules = Rules { exceptions: vec![exception], ..Rules::default() };
+            for (other, fields) in table {
+                let decided = decide(&rules, &Ask::default(), 200, fields);
+                assert_eq!(decided.is_ok(), exception == other, "{exception:?} {fields:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_handler_and_the_size_count() {
+        let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
+        let decide = |hint: Option<&Hint>, size| {
+            let answer = Answer { hint, size, ..answer(200, &headers, &none) };
+            plan(&Rules::default(), &Ask::default(), &answer).err()
+        };
+        assert_eq!(decide(Some(&Hint::no_store()), None), Some(Refusal::Hint));
+        assert_eq!(decide(Some(&Hint::no_store().ttl(Duration::MAX)), None), Some(Refusal::Hint));
+        assert_eq!(decide(Some(&Hint::new()), None), None);
+        assert_eq!(decide(None, Some(1024 * 1024)), None);
+        assert_eq!(decide(None, Some(1024 * 1024 + 1)), Some(Refusal::TooLarge));
+    }
+
+    #[test]
+    fn what_is_of_one_connection_or_one_client_is_not_kept() {
+        // RFC 9111 §3.1, §5.2.2.4 and §5.2.2.7; RFC 9110 §7.6.1.
+        let kept = plain(
+            200,
+            &[
+                ("cache-control", "max-age=60, no-cache=\"x-one\", private=\"X-Two, x-three\""),
+                ("connection", "close, X-Hop"),
+                ("keep-alive", "1"),
+                ("proxy-connection", "1"),
+                ("proxy-authenticate", "1"),
+                ("proxy-authentication-info", "1"),
+                ("proxy-authorization", "1"),
+                ("te", "1"),
+                ("trailer", "1"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "1"),
+                ("x-hop", "1"),
+                ("x-one", "1"),
+                ("x-two", "1"),
+                ("x-three", "1"),
+                ("age", "1"),
+                ("content-length", "1"),
+                ("cache-status", "inner; hit"),
+                ("x-end", "1"),
+                ("x-end", "2"),
+            ],
+        );
+        let mut expected = map(&[("x-end", "1"), ("x-end", "2")]);
+        expected.insert("date", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        let mut kept = kept.unwrap().headers;
+        kept.remove("cache-control");
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn what_is_kept_has_a_date() {
+        // RFC 9110 §6.6.1.
+        const OWN: &str = "Sun, 06 Nov 1994 08:49:30 GMT";
+        let table: &[(Fields<'_>, &str)] = &[
+            (&[MINUTE], "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (&[MINUTE, ("date", "junk")], "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (&[MINUTE, ("date", OWN), ("date", OWN)], "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (&[MINUTE, ("date", OWN)], OWN),
+        ];
+        for (fields, date) in table {
+            let headers = plain(200, fields).unwrap().headers;
+            assert_eq!(headers.get_all(DATE).iter().collect::<Vec<_>>(), [date], "{fields:?}");
+        }
+        assert_eq!(date_of(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn tags_come_from_the_hint_and_two_fields() {
+        let headers = map(&[
+            MINUTE,
+            ("surrogate-key", " b  c "),
+            ("surrogate-key", "d"),
+            ("cache-tag", "e,f g , ,"),
+        ]);
+        let none = HeaderMap::new();
+        let hint = Hint::new().tag("a");
+        let answer = Answer { hint: Some(&hint), ..answer(200, &headers, &none) };
+        for strip_tags in [false, true] {
+            let rules = Rules { strip_tags, ..Rules::default() };
+            let plan = plan(&rules, &Ask::default(), &answer).unwrap();
+            assert_eq!(plan.tags, ["a", "b", "c", "d", "e", "f g"]);
+            for name in TAGS {
+                assert_eq!(plan.headers.contains_key(name), !strip_tags);
+            }
+        }
+    }
+
+    fn confirmed(stored: Fields<'_>, confirming: Fields<'_>) -> (HeaderMap, After) {
+        let rules = Rules::default();
+        let first = plan(&rules, &Ask::default(), &answer(200, &map(stored), &HeaderMap::new()));
+        let Plan { mut headers, freshness, variant, tags } = first.unwrap();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("8"));
+        let stored = Stored {
+            status: StatusCode::OK,
+            headers,
+            body: bytes::Bytes::from_static(b"the body"),
+            freshness,
+            variant,
+            tags,
+            watermark: Watermark::default(),
+        };
+        let (headers, none) = (map(confirming), HeaderMap::new());
+        let later =
+            Answer { sent: NOW + 90_000, received: NOW + 90_000, ..answer(304, &headers, &none) };
+        freshen(&rules, &Ask::default(), &stored, &later)
+    }
+
+    #[test]
+    fn a_304_freshens_what_is_kept() {
+        // RFC 9111 §3.2 and §4.3.4.
+        let stored = [MINUTE, ("etag", "\"a\""), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")];
+        let (headers, after) = confirmed(
+            &stored,
+            &[
+                ("cache-control", "max-age=30"),
+                ("x-a", "4"),
+                ("content-length", "0"),
+                ("content-encoding", "br"),
+                ("content-range", "bytes 0-0/1"),
+                ("connection", "x-hop"),
+                ("x-hop", "5"),
+                ("keep-alive", "6"),
+                ("age", "7"),
+            ],
+        );
+        let After::Keep(plan) = after else { panic!("it is kept on") };
+        assert_eq!((plan.freshness.lifetime, plan.freshness.age), (30_000, 7_000));
+        assert_eq!(plan.freshness.received, NOW + 90_000);
+        let expected = map(&[
+            ("cache-control", "max-age=30"),
+            ("etag", "\"a\""),
+            ("x-a", "4"),
+            ("x-b", "3"),
+            ("content-length", "8"),
+            ("date", "Sun, 06 Nov 1994 08:51:07 GMT"),
+        ]);
+        assert_eq!(plan.headers, expected);
+        assert_eq!(headers.get("x-hop"), None);
+        // Without fields of its own it says that all are right still.
+        let (_, after) = confirmed(&stored, &[]);
+        let After::Keep(plan) = after else { panic!("it is kept on") };
+        assert_eq!((plan.freshness.lifetime, plan.freshness.age), (60_000, 0));
+    }
+
+    #[test]
+    fn a_304_may_say_that_it_is_kept_no_more() {
+        for (confirming, refusal) in [
+            (&[("cache-control", "no-store")][..], Refusal::NoStore),
+            (&[("cache-control", "private")], Refusal::Private),
+            (&[("set-cookie", "a=b")], Refusal::SetCookie),
+            (&[("vary", "*")], Refusal::VaryAll),
+        ] {
+            let (headers, after) = confirmed(&[MINUTE, ("etag", "\"a\"")], confirming);
+            assert_eq!(after, After::Refuse(refusal));
+            let (name, value) = confirming[0];
+            assert_eq!(headers[name], value, "its client gets what it says");
+        }
+    }
+
+    #[test]
+    fn a_304_keeps_the_tags_or_names_others() {
+        for (confirming, tags) in [(&[][..], &["a", "b"][..]), (&[("surrogate-key", "c")], &["c"])]
+        {
+            let stored = [MINUTE, ("etag", "\"a\""), ("surrogate-key", "a b")];
+            let (_, after) = confirmed(&stored, confirming);
+            let After::Keep(plan) = after else { panic!("it is kept on") };
+            assert_eq!(plan.tags, tags);
+        }
+    }
+
+    #[test]
+    fn only_what_is_fresh_is_shared_with_those_who_waited() {
+        let fresh = Freshness { age: 1, lifetime: 2, ..Freshness::default() };
+        assert!(shareable(&fresh));
+        assert!(!shareable(&Freshness { validate: true, ..fresh }));
+        assert!(!shareable(&Freshness { age: 2, ..fresh }));
+    }
+}

@@ -108,3 +108,283 @@ const HEURISTIC: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 
 
 /// The most that is guessed, in milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    type Fields<'a> = &'a [(&'static str, &'a str)];
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds.
+    const NOW: u64 = 784_111_777_000;
+    const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    const A_MINUTE_AGO: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:48:37 GMT");
+    const IN_A_MINUTE: (&str, &str) = ("expires", "Sun, 06 Nov 1994 08:50:37 GMT");
+    /// 1000 s before [`DATE`].
+    const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
+
+    /// What follows for a response with this status and these fields, which came at [`NOW`], 2 s
+    /// after it was asked for.
+    struct Case<'a> {
+        rules: Rules,
+        status: u16,
+        fields: Fields<'a>,
+        hint: Option<Duration>,
+        is_targeted: bool,
+        post: bool,
+        random: f64,
+    }
+
+    impl Default for Case<'_> {
+        fn default() -> Self {
+            Self {
+                rules: Rules::default(),
+                status: 200,
+                fields: &[],
+                hint: None,
+                is_targeted: false,
+                post: false,
+                random: 0.0,
+            }
+        }
+    }
+
+    impl Case<'_> {
+        fn decide(&self) -> Result<Freshness, Refusal> {
+            let fields = self.fields.iter();
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            let hint = self.hint.map(|ttl| super::super::super::hint::Hint::new().ttl(ttl));
+            let answer = Answer {
+                status: StatusCode::from_u16(self.status).unwrap(),
+                headers: &headers,
+                hint: hint.as_ref(),
+                request: &HeaderMap::new(),
+                size: None,
+                sent: NOW - 2000,
+                received: NOW,
+                random: self.random,
+                post: self.post,
+            };
+            let control = ResponseControl::of(&headers);
+            freshness(&self.rules, &answer, &control, self.is_targeted, &headers)
+        }
+
+        /// For how many seconds it is fresh from when it came.
+        fn seconds(&self) -> Result<u64, Refusal> {
+            self.decide().map(|freshness| freshness.lifetime.saturating_sub(freshness.age) / 1000)
+        }
+    }
+
+    fn lasting(fields: Fields<'_>) -> Case<'_> {
+        Case { fields, ..Case::default() }
+    }
+
+    #[test]
+    fn the_first_lifetime_that_there_is_counts() {
+        const NONE: Result<u64, Refusal> = Err(Refusal::Freshness);
+        let (s_maxage, max_age) =
+            (("cache-control", "s-maxage=12"), ("cache-control", "max-age=22"));
+        // RFC 9111 §4.2.1, in this order; 2 s of each are gone when it comes.
+        let table: &[(Fields<'_>, Result<u64, Refusal>)] = &[
+            (&[max_age, s_maxage, IN_A_MINUTE, DATE, MODIFIED], Ok(10)),
+            (&[max_age, IN_A_MINUTE, DATE, MODIFIED], Ok(20)),
+            (&[IN_A_MINUTE, DATE, MODIFIED], Ok(58)),
+            // §4.2.2: a tenth.
+            (&[DATE, MODIFIED], Ok(98)),
+            (&[MODIFIED], Ok(98)),
+            (&[DATE], NONE),
+            (&[], NONE),
+            // §5.3: the difference to `date`, or else to when it came.
+            (&[IN_A_MINUTE], Ok(58)),
+            (&[IN_A_MINUTE, ("date", "junk")], Ok(58)),
+            (&[IN_A_MINUTE, A_MINUTE_AGO], Ok(60)),
+            (&[("expires", "0"), MODIFIED], Ok(0)),
+            (&[("expires", "0")], NONE),
+            (&[IN_A_MINUTE, IN_A_MINUTE], NONE),
+            (&[("expires", DATE.1), A_MINUTE_AGO], NONE),
+            // §4.2.1: what is invalid is stale.
+            (&[("cache-control", "max-age=x"), IN_A_MINUTE], NONE),
+            // §5.2.2.4: it may be kept, to be validated.
+            (&[("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(0)),
+            (&[("cache-control", "no-cache")], NONE),
+            (&[("cache-control", "max-age=0"), ("etag", "\"a\"")], Ok(0)),
+            (&[("cache-control", "max-age=0, stale-while-revalidate=9")], Ok(0)),
+            (&[("cache-control", "max-age=0, stale-while-revalidate=0")], NONE),
+        ];
+        for (fields, expected) in table {
+            assert_eq!(lasting(fields).seconds(), *expected, "{fields:?}");
+        }
+        // RFC 9213 §2.1: a targeted field takes the place of `expires` too.
+        let targeted = |fields| Case { is_targeted: true, ..lasting(fields) };
+        assert_eq!(targeted(&[IN_A_MINUTE]).seconds(), NONE);
+        assert_eq!(targeted(&[IN_A_MINUTE, MODIFIED]).seconds(), Ok(98));
+        assert_eq!(targeted(&[max_age]).seconds(), Ok(20));
+    }
+
+    #[test]
+    fn what_is_chosen_has_its_place_among_what_is_stated() {
+        const fn secs(seconds: u64) -> Duration {
+            Duration::from_secs(seconds)
+        }
+        type Edit = fn(&mut Rules);
+        let rules = |edit: Edit| {
+            let mut rules = Rules { default_ttl: Some(secs(5)), ..Rules::default() };
+            edit(&mut rules);
+            rules
+        };
+        let ttl: Edit = |rules: &mut Rules| {
+            rules.ttls = vec![(StatusCode::OK, secs(7)), (StatusCode::IM_A_TEAPOT, secs(8))];
+        };
+        let aside: Edit = |rules: &mut Rules| rules.aside = Some(secs(9));
+        let both: Edit = |rules: &mut Rules| {
+            rules.aside = Some(secs(9));
+            rules.ttls = vec![(StatusCode::OK, secs(7)), (StatusCode::IM_A_TEAPOT, secs(8))];
+        };
+        let max_age: Fields<'_> = &[("cache-control", "max-age=22")];
+        let table: &[(Edit, u16, Fields<'_>, Option<u64>, Result<u64, Refusal>)] = &[
+            // The defaults come last, and for statuses of RFC 9110 §15.1 or `public` ones only.
+            (|_| {}, 200, &[], None, Ok(5)),
+            (|_| {}, 200, &[MODIFIED], None, Ok(98)),
+            (|_| {}, 200, max_age, None, Ok(20)),
+            (|_| {}, 418, &[], None, Err(Refusal::Freshness)),
+            (|_| {}, 418, &[("cache-control", "public")], None, Ok(5)),
+            (|_| {}, 418, &[("cache-control", "public"), MODIFIED], None, Ok(98)),
+            (|_| {}, 418, &[MODIFIED], None, Err(Refusal::Freshness)),
+            // By status: before a guess, behind what is stated.
+            (ttl, 200, &[MODIFIED], None, Ok(7)),
+            (ttl, 200, max_age, None, Ok(20)),
+            (ttl, 418, &[], None, Ok(8)),
+            (ttl, 404, &[], None, Ok(5)),
+            // Aside: before what is stated, for 200 and the chosen statuses.
+            (aside, 200, max_age, None, Ok(9)),
+            (aside, 200, &[("expires", "0")], None, Ok(9)),
+            (aside, 404, max_age, None, Ok(20)),
+            (both, 200, max_age, None, Ok(7)),
+            (both, 418, max_age, None, Ok(8)),
+            // A hint: before all.
+            (both, 200, max_age, Some(3), Ok(3)),
+            (|_| {}, 418, &[], Some(3), Ok(3)),
+            (|_| {}, 200, &[("cache-control", "no-cache")], Some(3), Ok(3)),
+            (|_| {}, 200, max_age, Some(0), Err(Refusal::Freshness)),
+        ];
+        for (edit, status, fields, hint, expected) in table {
+            let case = Case {
+                rules: rules(*edit),
+                status: *status,
+                hint: hint.map(secs),
+                ..lasting(fields)
+            };
+            assert_eq!(case.seconds(), *expected, "{status} {fields:?} {hint:?}");
+        }
+    }
+
+    #[test]
+    fn only_some_statuses_have_a_guessed_lifetime() {
+        // RFC 9110 §15.1.
+        for status in 200..600 {
+            let guessed = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].contains(&status);
+            let case = Case { status, ..lasting(&[MODIFIED]) };
+            assert_eq!(case.seconds().is_ok(), guessed, "{status}");
+        }
+        let long_ago = [("last-modified", "Sun, 06 Nov 1984 08:49:37 GMT")];
+        assert_eq!(lasting(&long_ago).seconds(), Err(Refusal::Freshness), "it was a Tuesday");
+        let long_ago = [("last-modified", "Tue, 06 Nov 1984 08:49:37 GMT")];
+        assert_eq!(lasting(&long_ago).seconds(), Ok(86_398), "a day at most");
+    }
+
+    #[test]
+    fn a_post_has_only_the_lifetime_that_it_states() {
+        // RFC 9110 §9.3.3.
+        let post = |fields, hint| {
+            let rules = Rules {
+                aside: Some(Duration::from_secs(9)),
+                default_ttl: Some(Duration::from_secs(9)),
+                ..Rules::default()
+            };
+            Case { post: true, hint, rules, ..lasting(fields) }.seconds().is_ok()
+        };
+        assert!(!post(&[], None));
+        assert!(!post(&[MODIFIED], None));
+        assert!(!post(&[], Some(Duration::from_secs(9))));
+        assert!(post(&[IN_A_MINUTE], None));
+        assert!(post(&[("cache-control", "max-age=9")], None));
+    }
+
+    #[test]
+    fn a_response_is_as_old_as_it_says_and_took() {
+        // RFC 9111 §4.2.3.
+        let table: &[(Fields<'_>, u64)] = &[
+            (&[], 2),
+            (&[("age", "10")], 12),
+            (&[("age", "junk")], 2),
+            (&[A_MINUTE_AGO], 60),
+            (&[A_MINUTE_AGO, ("age", "10")], 60),
+            (&[A_MINUTE_AGO, ("age", "59")], 61),
+            (&[("date", "Sun, 06 Nov 1994 08:59:37 GMT")], 2),
+            (&[("date", "junk")], 2),
+            (&[A_MINUTE_AGO, A_MINUTE_AGO], 2),
+        ];
+        for (fields, age) in table {
+            let fields: Vec<_> =
+                [("cache-control", "max-age=99")].iter().chain(*fields).copied().collect();
+            let freshness = lasting(&fields).decide().unwrap();
+            assert_eq!(freshness.age, age * 1000, "{fields:?}");
+            assert_eq!((freshness.lifetime, freshness.received), (99_000, NOW));
+            assert_eq!(freshness.took, 2000);
+        }
+        // What came too old for its lifetime is of use only if it can be validated.
+        assert!(lasting(&[("cache-control", "max-age=60"), A_MINUTE_AGO]).decide().is_err());
+        let tagged = [("cache-control", "max-age=60"), A_MINUTE_AGO, ("etag", "\"a\"")];
+        assert!(lasting(&tagged).decide().is_ok());
+    }
+
+    #[test]
+    fn how_long_it_may_be_stale_is_stated_or_chosen_or_forbidden() {
+        // RFC 5861 §3 and §4; RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10.
+        for (control, expected) in [
+            ("max-age=9", (0, 600, false)),
+            ("max-age=9, stale-while-revalidate=5", (5, 600, false)),
+            ("max-age=9, stale-if-error=5", (0, 5, false)),
+            ("max-age=9, stale-if-error=0", (0, 0, false)),
+            (
+                "max-age=9, stale-if-error=5, stale-while-revalidate=5, must-revalidate",
+                (0, 0, true),
+            ),
+            (
+                "max-age=9, stale-if-error=5, stale-while-revalidate=5, proxy-revalidate",
+                (0, 0, true),
+            ),
+            ("s-maxage=9, stale-if-error=5, stale-while-revalidate=5", (0, 0, true)),
+        ] {
+            let fields = [("cache-control", control)];
+            let freshness = lasting(&fields).decide().unwrap();
+            let Freshness { while_revalidate, if_error, strict, .. } = freshness;
+            assert_eq!((while_revalidate / 1000, if_error / 1000, strict), expected, "{control}");
+        }
+    }
+
+    #[test]
+    fn jitter_takes_a_part_of_the_lifetime() {
+        let rules = Rules { jitter: 0.5, ..Rules::default() };
+        let fields = [("cache-control", "max-age=100")];
+        for (random, lifetime) in [(0.0, 100_000), (0.5, 75_000), (1.0, 50_000)] {
+            let case = Case { rules: rules.clone(), random, ..lasting(&fields) };
+            assert_eq!(case.decide().unwrap().lifetime, lifetime);
+        }
+    }
+
+    #[test]
+    fn no_time_is_too_long() {
+        let hint = Some(Duration::MAX);
+        let rules = Rules { grace: Duration::MAX, ..Rules::default() };
+        let case = Case { hint, rules, ..lasting(&[("age", "99999999999999")]) };
+        let freshness = case.decide().unwrap();
+        assert!(freshness.lifetime > freshness.age);
+        assert_eq!(freshness.if_error, control::LARGEST * 1000);
+    }
+}

@@ -82,9 +82,7 @@ async fn other_statuses_are_kept_as_they_say_or_as_chosen() {
 
 #[tokio::test]
 async fn a_time_for_a_status_takes_the_place_of_a_guess_only() {
-    let rig = |fields| {
-        Rig::with(fields, |layer| layer.ttl(status(200), Duration::from_secs(9)))
-    };
+    let rig = |fields| Rig::with(fields, |layer| layer.ttl(status(200), Duration::from_secs(9)));
     for (fields, expected) in [
         (&[][..], 9),
         (&[("cache-control", "max-age=5")], 5),

@@ -266,9 +266,8 @@ async fn a_url_is_purged_in_all_its_variants() {
 #[tokio::test]
 async fn a_url_is_purged_as_the_key_forms_it() {
     for url in ["http://X.ORG:80/p?b=2&a=1", "http://x.org/p?a=1&utm_source=y&b=2"] {
-        let rig = Rig::with(MINUTE, |layer| {
-            layer.key(KeyBy::new().without_tracking().sorted_query())
-        });
+        let rig =
+            Rig::with(MINUTE, |layer| layer.key(KeyBy::new().without_tracking().sorted_query()));
         rig.get("/p?a=1&b=2&gclid=7", &[]).await;
         rig.handle.purge_url(url).unwrap();
         assert!(dropped(&rig, "/p?b=2&a=1").await, "{url}");

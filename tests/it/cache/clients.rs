@@ -237,9 +237,11 @@ async fn a_range_on_a_miss_passes_untouched() {
 #[tokio::test]
 async fn a_condition_on_a_miss_fills_with_the_whole() {
     let modified = date(-1000);
-    for (name, value) in
-        [("if-none-match", "\"b\", \"a\""), ("if-none-match", "*"), ("if-modified-since", &modified)]
-    {
+    for (name, value) in [
+        ("if-none-match", "\"b\", \"a\""),
+        ("if-none-match", "*"),
+        ("if-modified-since", &modified),
+    ] {
         let rig = over(&[("etag", "\"a\""), ("last-modified", &modified)]);
         let first = rig.get("/", &[(name, value)]).await;
         assert_eq!((first.status, first.body.as_str()), (304, ""));
@@ -286,9 +288,7 @@ async fn a_condition_on_a_response_that_is_not_kept_gives_a_304_too() {
 #[tokio::test]
 async fn a_condition_on_a_validation_gets_its_own_answer() {
     let rig = kept(&[("etag", "\"a\"")]).await;
-    for (asking, status) in
-        [("\"a\"", 304), ("\"b\"", 200), ("\"b\", \"a\"", 304)]
-    {
+    for (asking, status) in [("\"a\"", 304), ("\"b\"", 200), ("\"b\", \"a\"", 304)] {
         rig.clock.pass(61);
         rig.answers_with(304, &[]);
         let got = rig.get("/", &[("if-none-match", asking)]).await;
@@ -310,7 +310,9 @@ async fn a_strong_etag_of_its_bytes_is_given_to_what_has_none() {
     assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 2, "{tag}");
     assert_eq!(rig.get("/", &[("if-none-match", tag)]).await.status, 304);
     // The same bytes have the same, others another.
-    rig.answers(|head| Ok(reply(200, MINUTE, if head.uri.path() == "/b" { "b" } else { "answer 0" })));
+    rig.answers(|head| {
+        Ok(reply(200, MINUTE, if head.uri.path() == "/b" { "b" } else { "answer 0" }))
+    });
     for (path, same) in [("/a", true), ("/b", false)] {
         rig.get(path, &[]).await;
         assert_eq!(rig.get(path, &[]).await.field("etag") == Some(tag), same);

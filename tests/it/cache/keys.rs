@@ -173,9 +173,8 @@ async fn what_a_function_returns_counts() {
 
 #[tokio::test]
 async fn what_a_function_returns_cannot_be_forged_by_a_path_or_a_field() {
-    let by = KeyBy::new()
-        .header(HeaderName::from_static("x-a"))
-        .with(|_| Some("b\nx-a=c".to_owned()));
+    let by =
+        KeyBy::new().header(HeaderName::from_static("x-a")).with(|_| Some("b\nx-a=c".to_owned()));
     assert!(!same(by, ("/", &[("x-a", "c")]), ("/", &[])).await);
 }
 
@@ -204,7 +203,9 @@ async fn a_function_that_panics_makes_its_request_pass_by_and_is_counted() {
 async fn a_key_over_8_kib_passes_by() {
     let rig = Rig::new(MINUTE);
     // `http://x.org/` is a part of it.
-    for (length, expected) in [(8 * 1024 - 13, "fwd=uri-miss; stored"), (8 * 1024 - 12, "fwd=bypass; detail=key")] {
+    for (length, expected) in
+        [(8 * 1024 - 13, "fwd=uri-miss; stored"), (8 * 1024 - 12, "fwd=bypass; detail=key")]
+    {
         let got = rig.get(&format!("/{}", "a".repeat(length)), &[]).await;
         assert_eq!(got.cache(), expected, "{length}");
     }
@@ -230,9 +231,8 @@ async fn nested_routers_of_axum_keep_their_urls_apart() {
         .uri(|request| request.extensions.get::<OriginalUri>().map(|original| &original.0));
     let layer = CacheLayer::new(MemoryStore::new(1 << 20)).key(by);
     let handle = layer.handle();
-    let page = |text: &'static str| {
-        get(move || async move { ([("cache-control", "max-age=60")], text) })
-    };
+    let page =
+        |text: &'static str| get(move || async move { ([("cache-control", "max-age=60")], text) });
     let nested = |text| Router::new().route("/page", page(text)).layer(layer.clone());
     let app = Router::new().nest("/a", nested("of a")).nest("/b", nested("of b"));
     for pass in 0..2 {

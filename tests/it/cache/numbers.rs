@@ -124,12 +124,9 @@ async fn every_metric_is_described() {
     let rig = Rig::with(MINUTE, |layer| layer.recorder(metrics.recorder()));
     rig.get("/", &[]).await;
     let described = metrics.described();
-    for name in [
-        REQUESTS,
-        "http_cache_entries",
-        "http_cache_stored_bytes",
-        "http_cache_evictions_total",
-    ] {
+    for name in
+        [REQUESTS, "http_cache_entries", "http_cache_stored_bytes", "http_cache_evictions_total"]
+    {
         assert!(!described[name].1.is_empty(), "{name}");
     }
 }
@@ -149,14 +146,7 @@ impl Failing {
     fn new(what: &str, peeks: bool) -> Self {
         let memory = MemoryStore::new(1 << 20);
         let on = Arc::new(AtomicBool::new(true));
-        Self {
-            memory,
-            get: what == "get",
-            put: what == "put",
-            remove: what == "remove",
-            peeks,
-            on,
-        }
+        Self { memory, get: what == "get", put: what == "put", remove: what == "remove", peeks, on }
     }
 
     fn check(&self, fails: bool) -> Result<(), StoreError> {

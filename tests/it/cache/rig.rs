@@ -60,20 +60,14 @@ impl Rig {
         Self::with(fields, |layer| layer)
     }
 
-    pub(super) fn with(
-        fields: Fields<'_>,
-        choose: impl FnOnce(CacheLayer) -> CacheLayer,
-    ) -> Self {
+    pub(super) fn with(fields: Fields<'_>, choose: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         let rig = Self::over(choose(CacheLayer::new(MemoryStore::new(1 << 24))));
         rig.answers_with(200, fields);
         rig
     }
 
     /// An aside layer that keeps for a minute.
-    pub(super) fn aside(
-        fields: Fields<'_>,
-        choose: impl FnOnce(CacheLayer) -> CacheLayer,
-    ) -> Self {
+    pub(super) fn aside(fields: Fields<'_>, choose: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
         let layer = CacheLayer::aside(MemoryStore::new(1 << 24), Duration::from_secs(60));
         let rig = Self::over(choose(layer));
         rig.answers_with(200, fields);
@@ -90,10 +84,7 @@ impl Rig {
     }
 
     /// From now on the service answers so.
-    pub(super) fn answers(
-        &self,
-        answers: impl FnMut(&request::Parts) -> Answer + Send + 'static,
-    ) {
+    pub(super) fn answers(&self, answers: impl FnMut(&request::Parts) -> Answer + Send + 'static) {
         self.origin.0.lock().unwrap().answers = Box::new(answers);
     }
 

@@ -70,10 +70,8 @@ async fn a_refresh_that_fails_leaves_the_entry() {
 
 #[tokio::test]
 async fn a_refresh_validates_where_it_can() {
-    let rig = Rig::new(&[
-        ("cache-control", "max-age=60, stale-while-revalidate=30"),
-        ("etag", "\"a\""),
-    ]);
+    let rig =
+        Rig::new(&[("cache-control", "max-age=60, stale-while-revalidate=30"), ("etag", "\"a\"")]);
     rig.get("/", &[("if-none-match", "\"other\"")]).await;
     rig.clock.pass(70);
     rig.answers_with(304, &[]);
@@ -131,7 +129,10 @@ async fn an_entry_stands_in_for_a_service_that_fails() {
         assert_eq!(got.field("age"), Some("660"));
         rig.fails();
         let got = rig.get("/", &[]).await;
-        assert_eq!((got.body.as_str(), got.cache()), ("answer 0", "fwd=stale; detail=service-failed"));
+        assert_eq!(
+            (got.body.as_str(), got.cache()),
+            ("answer 0", "fwd=stale; detail=service-failed")
+        );
     }
 }
 
@@ -146,11 +147,9 @@ async fn the_time_to_stand_in_is_stated_or_the_grace() {
         ("max-age=60, stale-if-error=0", None, 60),
     ] {
         for (after, stands) in [(last, true), (last + 1, false)] {
-            let rig = Rig::with(&[("cache-control", control)], |layer: CacheLayer| {
-                match grace {
-                    Some(grace) => layer.grace(Duration::from_secs(grace)),
-                    None => layer,
-                }
+            let rig = Rig::with(&[("cache-control", control)], |layer: CacheLayer| match grace {
+                Some(grace) => layer.grace(Duration::from_secs(grace)),
+                None => layer,
             });
             rig.get("/", &[]).await;
             rig.clock.pass(after);
@@ -164,9 +163,8 @@ async fn the_time_to_stand_in_is_stated_or_the_grace() {
 #[tokio::test]
 async fn nothing_stale_is_the_answer_where_the_response_forbids_it() {
     for forbids in FORBID {
-        let control = format!(
-            "max-age=60, stale-while-revalidate=30, stale-if-error=30, {forbids}"
-        );
+        let control =
+            format!("max-age=60, stale-while-revalidate=30, stale-if-error=30, {forbids}");
         let fields = [("cache-control", &*control), ("etag", "\"a\"")];
         let rig = Rig::new(&fields);
         rig.get("/", &[]).await;
@@ -425,10 +423,7 @@ async fn a_200_to_a_validation_replaces_the_entry() {
 
 #[tokio::test]
 async fn a_200_that_may_not_be_kept_drops_the_entry() {
-    let rig = Rig::new(&[
-        ("cache-control", "max-age=60, stale-if-error=1000"),
-        ("etag", "\"a\""),
-    ]);
+    let rig = Rig::new(&[("cache-control", "max-age=60, stale-if-error=1000"), ("etag", "\"a\"")]);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
     rig.answers_with(200, &[("cache-control", "no-store")]);

@@ -39,11 +39,7 @@ async fn what_may_not_be_kept_is_not_kept_and_says_why() {
         (200, &[], "no-freshness"),
         (200, &[("cache-control", "public")], "no-freshness"),
         (200, &[("cache-control", "max-age=0")], "no-freshness"),
-        (
-            200,
-            &[("cache-control", "max-age=60"), ("content-type", "text/event-stream")],
-            "stream",
-        ),
+        (200, &[("cache-control", "max-age=60"), ("content-type", "text/event-stream")], "stream"),
         (
             200,
             &[("cache-control", "max-age=60"), ("content-type", "application/grpc+proto")],
@@ -414,8 +410,10 @@ async fn a_body_that_did_not_come_whole_is_not_kept() {
 async fn a_body_in_pieces_is_kept_whole() {
     let rig = Rig::new(&[]);
     rig.answers(|_| {
-        let pieces = ["a ", "body ", "in ", "pieces"].map(|piece| Bytes::from_static(piece.as_bytes()));
-        let steps = pieces.into_iter().flat_map(|piece| [Step::<BoxError>::Pending, Step::Data(piece)]);
+        let pieces =
+            ["a ", "body ", "in ", "pieces"].map(|piece| Bytes::from_static(piece.as_bytes()));
+        let steps =
+            pieces.into_iter().flat_map(|piece| [Step::<BoxError>::Pending, Step::Data(piece)]);
         let body = boxed(Scripted::new(steps.collect::<Vec<_>>()));
         Ok(Response::builder().header("cache-control", "max-age=60").body(body).unwrap())
     });
