@@ -157,7 +157,9 @@ mod entry;
 mod fetched;
 mod flight;
 mod flow;
+mod frame;
 mod handle;
+mod head;
 mod hint;
 mod key;
 mod layer;
@@ -177,6 +179,7 @@ mod vary;
 
 pub use body::ResponseBody;
 pub use entry::Entry;
+pub use frame::InvalidEntry;
 pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::Hint;
 pub use key::KeyBy;

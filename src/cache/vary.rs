@@ -115,6 +115,11 @@ impl Negotiated {
 impl Codings {
     const NONE: Self = Self(0);
 
+    /// From the number of a set, unless that has a coding that is not known.
+    pub(super) fn from_bits(bits: u8) -> Option<Self> {
+        (bits < 16).then_some(Self(bits))
+    }
+
     fn named(name: &[u8]) -> Self {
         const NAMES: [(&str, u8); 5] =
             [("gzip", 1), ("x-gzip", 1), ("deflate", 2), ("br", 4), ("zstd", 8)];

@@ -12,6 +12,49 @@ use super::super::entry::Entry;
 ///
 /// Keys are text of up to about 8 KiB. [`contract`](crate::cache::contract) tests that a store does
 /// what the layer expects.
+///
+/// Outside of the process an entry is bytes: [`Entry::to_bytes`] makes them, and
+/// [`Entry::from_bytes`] reads them, and refuses what is damaged, of another key, or of another
+/// version of this crate.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use std::time::Duration;
+///
+/// use bytes::Bytes;
+/// use tower_kit::cache::{Entry, Store, StoreError};
+///
+/// #[derive(Default)]
+/// struct Elsewhere(Mutex<HashMap<String, Bytes>>);
+///
+/// impl Store for Elsewhere {
+///     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+///         let bytes = self.0.lock().map_err(|_| StoreError::new("poisoned"))?.get(key).cloned();
+///         bytes.map(|bytes| Entry::from_bytes(bytes, key)).transpose().map_err(StoreError::new)
+///     }
+///
+///     async fn put(&self, key: &str, entry: Entry, _ttl: Duration) -> Result<(), StoreError> {
+///         let mut kept = self.0.lock().map_err(|_| StoreError::new("poisoned"))?;
+///         kept.insert(key.to_owned(), entry.to_bytes(key));
+///         Ok(())
+///     }
+///
+///     async fn remove(&self, key: &str) -> Result<(), StoreError> {
+///         self.0.lock().map_err(|_| StoreError::new("poisoned"))?.remove(key);
+///         Ok(())
+///     }
+///
+///     async fn clear(&self) -> Result<(), StoreError> {
+///         self.0.lock().map_err(|_| StoreError::new("poisoned"))?.clear();
+///         Ok(())
+///     }
+/// }
+/// # #[cfg(feature = "test-util")]
+/// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(
+/// #     tower_kit::cache::contract::check(async || Elsewhere::default())
+/// # );
+/// ```
 pub trait Store: Send + Sync + 'static {
     /// The entry, if that can be told without waiting: it is called before anything is boxed. By
     /// default it cannot, and [`get`](Self::get) is called.
