@@ -24,7 +24,7 @@ type Entries = Cache<Arc<str>, Entry, BySize, DefaultHashBuilder, Evictions>;
 #[derive(Clone)]
 struct BySize;
 
-/// Counts what made place.
+/// Counts what made place for others: all that goes but what is replaced or refused.
 #[derive(Clone)]
 struct Evictions(Arc<AtomicU64>);
 
@@ -77,7 +77,8 @@ impl Store for MemoryStore {
         entry: Entry,
         _ttl: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.entries.insert(key.into(), entry);
+        let key = Arc::from(key);
+        self.entries.insert_with_lifecycle(Arc::clone(&key), entry, &mut Some(key));
         ready(Ok(()))
     }
 
@@ -113,10 +114,13 @@ impl Weighter<Arc<str>, Entry> for BySize {
 }
 
 impl Lifecycle<Arc<str>, Entry> for Evictions {
-    type RequestState = ();
+    /// The key that is put.
+    type RequestState = Option<Arc<str>>;
 
-    fn on_evict(&self, (): &mut (), _key: Arc<str>, _entry: Entry) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, put: &mut Option<Arc<str>>, key: Arc<str>, _entry: Entry) {
+        if put.as_ref() != Some(&key) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
