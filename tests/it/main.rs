@@ -5,6 +5,8 @@
 
 mod axum;
 mod cache;
+#[cfg(feature = "test-util")]
+mod cache_store;
 mod compress;
 mod guards;
 mod hyper;

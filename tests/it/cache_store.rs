@@ -1,0 +1,224 @@
+//! The stores of the cache.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tower_kit::cache::{Entry, MemoryStore, Store, StoreError, Usage, contract};
+use tower_kit::{KIB, MIB};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn entry(bytes: u64) -> Entry {
+    contract::entry(vec![0; usize::try_from(bytes).unwrap()])
+}
+
+/// Puts into a store that does not wait.
+fn put(store: &MemoryStore, key: &str, entry: Entry) {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let put = std::pin::pin!(store.put(key, entry, MINUTE));
+    assert!(matches!(put.poll(&mut cx), Poll::Ready(Ok(()))));
+}
+
+fn has(store: &MemoryStore, key: &str) -> bool {
+    matches!(store.peek(key), Poll::Ready(Some(_)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_store_keeps_the_contract() {
+    contract::check(async || MemoryStore::new(64 * MIB)).await;
+    contract::check(async || MemoryStore::new(16 * MIB)).await;
+}
+
+/// A store that breaks a rule.
+struct Broken {
+    inner: MemoryStore,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rule {
+    Bytes,
+    Replace,
+    Remove,
+    Clear,
+    Keys,
+    LongKeys,
+    Zero,
+    Forever,
+    Large,
+    Peek,
+    Count,
+}
+
+impl Broken {
+    fn key<'a>(&self, key: &'a str) -> &'a str {
+        match self.rule {
+            Rule::Keys => key.trim_end(),
+            Rule::LongKeys => key.get(..4096).unwrap_or(key),
+            _ => key,
+        }
+    }
+}
+
+impl Store for Broken {
+    fn peek(&self, _: &str) -> Poll<Option<Entry>> {
+        if self.rule == Rule::Peek { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let got = self.inner.get(self.key(key)).await?;
+        Ok(got.map(|got| if self.rule == Rule::Bytes { entry(0) } else { got }))
+    }
+
+    async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
+        let key = self.key(key);
+        let lost = match self.rule {
+            Rule::Zero if ttl.is_zero() => return Err(StoreError::new("zero")),
+            Rule::Forever => ttl > Duration::from_secs(1 << 40),
+            Rule::Replace => self.inner.get(key).await?.is_some(),
+            Rule::Large => entry.size() > MIB,
+            _ => false,
+        };
+        if lost { Ok(()) } else { self.inner.put(key, entry, ttl).await }
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        if self.rule == Rule::Remove { Ok(()) } else { self.inner.remove(self.key(key)).await }
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        if self.rule == Rule::Clear { Ok(()) } else { self.inner.clear().await }
+    }
+
+    fn usage(&self) -> Usage {
+        let usage = self.inner.usage();
+        Usage::new(if self.rule == Rule::Count { 2 } else { usage.entries }, usage.bytes, 0)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_breaks_a_rule_is_told_which() {
+    for (rule, expected) in [
+        (Rule::Bytes, "what was put is there, every byte of it"),
+        (Rule::Replace, "an entry takes the place of the one before"),
+        (Rule::Remove, "what was removed is gone"),
+        (Rule::Clear, "what was cleared is gone"),
+        (Rule::Keys, "keys are told apart by every byte"),
+        (Rule::LongKeys, "keys are told apart by every byte"),
+        (Rule::Zero, "to put is no error, with a lifetime of 0ns"),
+        (Rule::Forever, "a lifetime that is longer than any is one for ever"),
+        (Rule::Large, "an entry with a body of 1 MiB is kept"),
+        (Rule::Peek, "peek agrees with get, or cannot tell"),
+        (Rule::Count, "a store that was cleared counts no entries"),
+    ] {
+        let make = async move || Broken { inner: MemoryStore::new(64 * MIB), rule };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { contract::check(make).await });
+        let panic = tasks.join_next().await.unwrap().unwrap_err().into_panic();
+        let said = panic.downcast_ref::<String>().unwrap();
+        assert!(said.contains(expected), "{rule:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn clones_of_the_memory_store_share_it() {
+    let store = MemoryStore::new(16 * MIB);
+    put(&store.clone(), "a", entry(1));
+    assert!(has(&store, "a"));
+    store.clone().remove("a").await.unwrap();
+    assert!(!has(&store, "a"));
+    assert_eq!(store.clone().usage(), store.usage());
+}
+
+#[test]
+fn a_burst_does_not_overshoot_the_bound() {
+    let store = MemoryStore::new(16 * MIB);
+    let (most, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                most.fetch_max(store.usage().bytes, Ordering::Relaxed);
+            }
+        });
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let store = &store;
+                scope.spawn(move || {
+                    // 160 MiB in all: of 1 KiB to 512 KiB each.
+                    for size in 0..10 {
+                        for at in 0..(4 * MIB) / (KIB << size) {
+                            put(store, &format!("{writer} {size} {at}"), entry(KIB << size));
+                        }
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+    });
+    let (most, last) = (most.load(Ordering::Relaxed), store.usage());
+    assert!(most <= 16 * MIB * 105 / 100, "{most} bytes at the most");
+    assert!(most >= 12 * MIB && last.bytes >= 12 * MIB, "{most} bytes at the most, then {last:?}");
+    assert!(last.evictions > 0);
+}
+
+#[test]
+fn entries_of_the_default_limit_are_kept_even_in_small_stores() {
+    for capacity in [8, 9, 12, 16, 31, 64, 256, 1024] {
+        let store = MemoryStore::new(capacity * MIB);
+        for at in 0..32 {
+            put(&store, &format!("{at}"), entry(MIB));
+            assert!(has(&store, &format!("{at}")), "entry {at} in {capacity} MiB");
+        }
+    }
+}
+
+#[test]
+fn entries_of_a_larger_limit_are_kept_in_a_store_that_is_made_for_them() {
+    let store = MemoryStore::with_largest(64 * MIB, 16 * MIB);
+    put(&store, "a", entry(16 * MIB));
+    assert!(has(&store, "a"));
+    put(&store, "a", entry(128 * MIB));
+    assert!(!has(&store, "a"), "what it cannot keep does not leave what was before");
+    assert_eq!((store.usage().entries, store.usage().evictions), (0, 0));
+}
+
+#[test]
+fn what_is_asked_for_again_survives_a_scan() {
+    let store = MemoryStore::new(16 * MIB);
+    let hot: Vec<_> = (0..100).map(|at| format!("hot {at}")).collect();
+    hot.iter().for_each(|key| put(&store, key, entry(16 * KIB)));
+    for at in 0..20_000 {
+        put(&store, &format!("once {at}"), entry(16 * KIB));
+        assert!(at % 10 != 0 || has(&store, &hot[at / 10 % 100]), "after {at}");
+    }
+    assert!(hot.iter().all(|key| has(&store, key)));
+}
+
+#[test]
+fn evictions_are_what_made_place_for_others() {
+    let store = MemoryStore::new(8 * MIB);
+    for round in 0..10 {
+        put(&store, "a", entry(round * KIB));
+    }
+    assert_eq!(store.usage().evictions, 0, "what is replaced made no place");
+    for at in 0..32 {
+        put(&store, &format!("{at}"), entry(MIB));
+    }
+    let usage = store.usage();
+    assert_eq!(usage.evictions + usage.entries, 33);
+}
+
+#[test]
+fn the_stated_size_counts_what_was_put() {
+    let store = MemoryStore::new(64 * MIB);
+    put(&store, "key", entry(MIB));
+    let one = store.usage();
+    assert!((MIB..MIB + 2 * KIB).contains(&one.bytes), "{one:?}");
+    put(&store, &"k".repeat(8 * 1024), entry(MIB));
+    assert_eq!(store.usage().bytes, 2 * one.bytes + 8 * KIB - 3);
+}
