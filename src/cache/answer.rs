@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, EXPIRES,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -31,6 +31,11 @@ pub(super) fn from_store<B: Body>(
         report.write(&mut headers);
     }
     let body = shape(&mut headers, &form, &stored.body);
+    if form == Form::Unsatisfiable {
+        // A cache in front could keep it for the URL: it is final, and this is another's freshness.
+        let lifetimes = [CACHE_CONTROL, EXPIRES];
+        lifetimes.iter().chain(&shared.rules.targeted).for_each(|name| drop(headers.remove(name)));
+    }
     let body = if ask.head_only { Bytes::new() } else { body };
     let mut response = Response::new(ResponseBody::kept(body));
     *response.status_mut() = status_of(&form, stored.status);

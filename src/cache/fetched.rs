@@ -54,8 +54,11 @@ impl Fetched {
         let body = stored.body.clone();
         let (entry, report) = match after {
             After::Keep(plan) => {
-                let Plan { headers, freshness, tags, .. } = *plan;
-                let variant = stored.variant.clone();
+                let Plan { headers, freshness, tags, mut variant } = *plan;
+                // The service may have begun to vary by more; if not, it stays the one it was.
+                if variant.varies_like(&stored.variant) {
+                    variant.clone_from(&stored.variant);
+                }
                 let status = stored.status;
                 let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
                 (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
@@ -204,7 +207,8 @@ where
     let sent = shared.clock.now();
     let response = ask_service(inner, Request::from_parts(head, body)).await?;
     let received = shared.clock.now();
-    let Some(named) = policy::invalidated(&asked.uri, response.status(), response.headers()) else {
+    let target = shared.key.uri_of(&asked).unwrap_or(&asked.uri);
+    let Some(named) = policy::invalidated(target, response.status(), response.headers()) else {
         return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
     };
     let own = shared.key.of(&asked).ok();
@@ -242,9 +246,10 @@ impl Shared {
     /// 9110 §9.3.3), and what that GET would have asked.
     fn answers_get<B>(&self, request: &request::Parts, response: &Response<B>) -> Option<Ask> {
         let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
-        let location = policy::resolve(&request.uri, location)?;
+        let target = self.key.uri_of(request).ok()?;
+        let location = policy::resolve(target, location)?;
         let same = self.key.url(&location, &request.headers).ok()?
-            == self.key.url(&request.uri, &request.headers).ok()?;
+            == self.key.url(target, &request.headers).ok()?;
         if request.method != Method::POST || !same {
             return None;
         }

@@ -152,9 +152,7 @@ impl KeyBy {
 
     /// The key of a request.
     pub(super) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
-        let given = self.uri.as_ref().map(|uri| guard(|| uri(request)));
-        let uri = given.transpose()?.flatten().unwrap_or(&request.uri);
-        let mut key = self.url(uri, &request.headers)?;
+        let mut key = self.url(self.uri_of(request)?, &request.headers)?;
         for name in &self.headers {
             for value in request.headers.get_all(name) {
                 key.push(name.as_str(), value.as_bytes());
@@ -166,6 +164,12 @@ impl KeyBy {
             }
         }
         if key.text.len() > LONGEST { Err(NoKey::TooLong) } else { Ok(key) }
+    }
+
+    /// The URI that the client asked for.
+    pub(super) fn uri_of<'a>(&self, request: &'a request::Parts) -> Result<&'a Uri, NoKey> {
+        let given = self.uri.as_ref().map(|uri| guard(|| uri(request)));
+        Ok(given.transpose()?.flatten().unwrap_or(&request.uri))
     }
 
     /// The key's first part, which it shares with all others of the same URL.
@@ -287,31 +291,10 @@ fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKe
     let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
     let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
     for &byte in host {
-        match byte {
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b':'
-            | b'['
-            | b']'
-            | b'~'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'\''
-            | b'('
-            | b')'
-            | b'*'
-            | b'+'
-            | b','
-            | b';'
-            | b'='
-            | b'%' => text.push(char::from(byte.to_ascii_lowercase())),
-            _ => return Err(NoKey::Host),
+        if !byte.is_ascii_alphanumeric() && !b"-._:[]~!$&'()*+,;=%".contains(&byte) {
+            return Err(NoKey::Host);
         }
+        text.push(char::from(byte.to_ascii_lowercase()));
     }
     Ok(())
 }

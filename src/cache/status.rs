@@ -100,6 +100,7 @@ impl Refusal {
             Self::Freshness => "no-freshness",
             Self::TooLarge => "too-large",
             Self::Stream => "stream",
+            Self::Validator => "validator",
         }
     }
 }

@@ -80,6 +80,14 @@ impl Variant {
             && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
     }
 
+    /// Whether both tell requests apart by the same fields.
+    pub(super) fn varies_like(&self, other: &Self) -> bool {
+        let names = |variant: &Self| -> Vec<HeaderName> {
+            variant.fields.iter().map(|(name, _)| name.clone()).collect()
+        };
+        self.coding.is_some() == other.coding.is_some() && names(self) == names(other)
+    }
+
     /// What a request has in the same fields.
     pub(super) fn like(&self, request: &HeaderMap) -> Self {
         let fields = self.fields.iter().map(|(name, _)| (name.clone(), normal(name, request)));

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE,
+    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -66,6 +66,8 @@ pub(in super::super) enum Refusal {
     TooLarge,
     /// An event stream, or gRPC.
     Stream,
+    /// A 304 of another response than what is kept.
+    Validator,
 }
 
 /// Decides over a response (RFC 9111 §3).
@@ -85,6 +87,10 @@ pub(in super::super) fn freshen(
     answer: &Answer<'_>,
 ) -> (HeaderMap, After) {
     let mut headers = stored.headers.clone();
+    // §4.3.4: it speaks of another response than the one that is kept.
+    if is_other(&headers, answer.headers) {
+        return (headers, After::Refuse(Refusal::Validator));
+    }
     let gone = hop_by_hop(answer.headers);
     let kept = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE];
     headers.remove(AGE);
@@ -98,14 +104,29 @@ pub(in super::super) fn freshen(
     let answer = Answer { status: stored.status, headers: &headers, ..*answer };
     let mut after = after(rules, ask, &answer);
     if let After::Keep(plan) = &mut after {
-        if plan.tags.is_empty() {
-            plan.tags.clone_from(&stored.tags);
-        }
+        // Which of them came from a hint is not known any more; to purge too much does no harm.
+        let old = stored.tags.iter().filter(|tag| !plan.tags.contains(tag)).cloned();
+        let old: Vec<_> = old.collect();
+        plan.tags.extend(old);
         if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
             plan.headers.insert(CONTENT_LENGTH, length.clone());
         }
     }
+    if rules.strip_tags {
+        TAGS.iter().for_each(|name| drop(headers.remove(name)));
+    }
     (headers, after)
+}
+
+/// Whether a 304 has a strong tag, and it is not the one of what is kept.
+fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
+    match (stored.get(ETAG), confirming.get(ETAG)) {
+        (Some(stored), Some(tag)) if tag.as_bytes().starts_with(b"\"") => {
+            let stored = stored.as_bytes();
+            stored.strip_prefix(b"W/").unwrap_or(stored) != tag.as_bytes()
+        }
+        _ => false,
+    }
 }
 
 /// Whether those who waited for a response may use it too, and not only validate it.

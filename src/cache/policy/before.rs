@@ -82,7 +82,8 @@ pub(in super::super) fn before(
         } else if *name == RANGE {
             ask.no_fill.get_or_insert(Bypass::Partial);
         } else if overrides(name) && !rules.trusted.contains(name) && !key.has_header(name) {
-            ask.no_fill.get_or_insert(Bypass::Override);
+            // Before all other reasons: not even a refresh may carry it.
+            ask.no_fill = Some(Bypass::Override);
         }
     }
     if has_body {
@@ -90,8 +91,8 @@ pub(in super::super) fn before(
     }
     if control {
         ask.control = RequestControl::of(headers);
-        if ask.control.no_store {
-            ask.no_fill.get_or_insert(Bypass::NoStore);
+        if ask.control.no_store && ask.no_fill != Some(Bypass::Override) {
+            ask.no_fill = Some(Bypass::NoStore);
         }
     }
     Before::LookUp(ask)
@@ -170,6 +171,9 @@ mod tests {
             ("GET", &[("content-length", "0")], ask(None)),
             ("GET", &[("range", "bytes=0-1")], ask(Some(Bypass::Partial))),
             ("GET", &[("x-forwarded-host", "evil")], ask(Some(Bypass::Override))),
+            // It counts before the others: a refresh may carry what they have.
+            ("GET", &[("range", "a"), ("x-host", "evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("x-host", "evil"), ("range", "a")], ask(Some(Bypass::Override))),
             ("GET", &[("X-Original-URL", "/admin")], ask(Some(Bypass::Override))),
             ("GET", &[("X-HTTP-Method-Override", "DELETE")], ask(Some(Bypass::Override))),
             ("GET", &[("forwarded", "host=evil")], ask(Some(Bypass::Override))),
