@@ -85,6 +85,7 @@ fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
         Form::Part(range) => {
             let last = range.end - 1;
             let stated = format!("bytes {}-{last}/{}", range.start, body.len());
+            headers.remove(CONTENT_RANGE);
             headers.extend(HeaderValue::try_from(stated).ok().map(|range| (CONTENT_RANGE, range)));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
             #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
@@ -95,6 +96,7 @@ fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, AGE, ACCEPT_RANGES] {
                 headers.remove(name);
             }
+            headers.remove(CONTENT_RANGE);
             headers.extend(stated.ok().map(|range| (CONTENT_RANGE, range)));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
             Bytes::new()

@@ -189,11 +189,26 @@ pub(super) fn date(
 
 pub(super) fn parse_date(value: &HeaderValue) -> Result<SystemTime, Malformed> {
     let text = value.to_str().map_err(|_| Malformed)?;
+    // RFC 9111 §4.2: a cache reads it in any case.
+    exact_date(text).or_else(|| exact_date(&in_case(text))).ok_or(Malformed)
+}
+
+fn exact_date(text: &str) -> Option<SystemTime> {
     // `httpdate` takes a day of one digit too.
     let exact = |date: &SystemTime| {
         !text.ends_with("GMT") || text.contains('-') || httpdate::fmt_http_date(*date) == text
     };
-    httpdate::parse_http_date(text).ok().filter(exact).ok_or(Malformed)
+    httpdate::parse_http_date(text).ok().filter(exact)
+}
+
+/// The words of a date in their own case: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn in_case(text: &str) -> String {
+    let mut within = false;
+    let letter = |of: char| {
+        let first = !std::mem::replace(&mut within, of.is_ascii_alphabetic());
+        if first { of.to_ascii_uppercase() } else { of.to_ascii_lowercase() }
+    };
+    text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
 }
 
 /// A field that is not what it should be.
@@ -336,6 +351,10 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", true),
             ("Sunday, 06-Nov-94 08:49:37 GMT", true),
             ("Sun Nov  6 08:49:37 1994", true),
+            // RFC 9111 §4.2.
+            ("sUN, 06 nov 1994 08:49:37 gmt", true),
+            ("SUNDAY, 06-NOV-94 08:49:37 GMT", true),
+            ("sun nov  6 08:49:37 1994", true),
             ("Sun, 06 Nov 1994 08:49:37 UTC", false),
             ("Sun, 06 Nov 1994 08:49:37 +0000", false),
             ("Sun, 06 Nov 94 08:49:37 GMT", false),

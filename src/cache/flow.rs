@@ -275,6 +275,13 @@ where
         Ok(match (ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
+                if fetched.ask.head_only
+                    && old_stored.is_some_and(|stored| {
+                        policy::outdated(stored, response.status(), response.headers())
+                    })
+                {
+                    fetched.shared.remove(&fetched.key).await;
+                }
                 fetched.shared.pass_on(response, Outcome::Bypass(bypass), &report)
             }
             (None, StatusCode::NOT_MODIFIED, Some(stored)) => {

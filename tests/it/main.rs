@@ -13,6 +13,7 @@ mod hyper;
 mod latency;
 mod limit;
 mod quickstart;
+mod reverse_proxy;
 mod security_headers;
 mod stack;
 mod support;

@@ -88,7 +88,7 @@ impl Drop for Quickstart {
 }
 
 /// Where cargo puts an example, which it builds along with the tests, or else right now.
-fn built(example: &str) -> PathBuf {
+pub(super) fn built(example: &str) -> PathBuf {
     let build = Command::new(env!("CARGO"))
         .args(["build", "--locked", "--quiet", "--features", "full", "--example", example])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -575,9 +575,9 @@ mod tests {
     }
 
     #[test]
-    fn a_304_keeps_the_tags_or_names_others() {
-        for (confirming, tags) in [(&[][..], &["a", "b"][..]), (&[("surrogate-key", "c")], &["c"])]
-        {
+    fn a_304_keeps_the_tags_and_adds_its_own() {
+        let more: Fields<'_> = &[("surrogate-key", "c")];
+        for (confirming, tags) in [(&[][..], &["a", "b"][..]), (more, &["c", "a", "b"])] {
             let stored = [MINUTE, ("etag", "\"a\""), ("surrogate-key", "a b")];
             let (_, after) = confirmed(&stored, confirming);
             let After::Keep(plan) = after else { panic!("it is kept on") };

@@ -1,6 +1,8 @@
 use std::ops::Range;
 
-use http::header::{DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{
+    CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+};
 use http::{HeaderMap, StatusCode};
 
 use super::super::control::{self, members, millis, parse_date};
@@ -57,6 +59,13 @@ pub(in super::super) fn validators(request: &mut HeaderMap) {
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
         request.remove(name);
     }
+}
+
+/// Whether a 200 to HEAD shows that the entry is not what a GET would get any more (RFC 9111 §4.3.5).
+pub(in super::super) fn outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
+    let differs =
+        |name| head.get(&name).is_some_and(|value| stored.headers.get(&name) != Some(value));
+    status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].into_iter().any(differs)
 }
 
 /// `if-none-match`, compared weakly (RFC 9110 §13.1.2).

@@ -246,7 +246,8 @@ mod tests {
             rules.ttls = vec![(StatusCode::OK, secs(7)), (StatusCode::IM_A_TEAPOT, secs(8))];
         };
         let max_age: Fields<'_> = &[("cache-control", "max-age=22")];
-        let table: &[(Edit, u16, Fields<'_>, Option<u64>, Result<u64, Refusal>)] = &[
+        type Row<'a> = (Edit, u16, Fields<'a>, Option<u64>, Result<u64, Refusal>);
+        let table: &[Row<'_>] = &[
             // The defaults come last, and for statuses of RFC 9110 §15.1 or `public` ones only.
             (|_| {}, 200, &[], None, Ok(5)),
             (|_| {}, 200, &[MODIFIED], None, Ok(98)),

@@ -328,3 +328,38 @@ async fn a_strong_etag_of_its_bytes_is_given_to_what_has_none() {
     rig.get("/", &[]).await;
     assert_eq!(rig.get("/", &[]).await.field("etag"), None, "only where it is chosen");
 }
+
+#[tokio::test]
+async fn a_head_that_shows_another_response_drops_the_entry() {
+    // RFC 9111 §4.3.5. What the entry has, what HEAD gets when it is stale, and whether the next GET
+    // finds something to validate.
+    for (get, head, kept) in [
+        (("etag", "\"a\""), ("etag", "\"a\""), true),
+        (("etag", "\"a\""), ("etag", "\"b\""), false),
+        (("etag", "\"a\""), ("content-length", "10"), true),
+        (("etag", "\"a\""), ("content-length", "11"), false),
+        (("etag", "\"a\""), ("x-other", "1"), true),
+    ] {
+        let rig = Rig::new(&[]);
+        rig.answers(move |request| {
+            let (name, value) = if request.method == "HEAD" { head } else { get };
+            Ok(reply(200, &[("cache-control", "max-age=60"), (name, value)], "0123456789"))
+        });
+        rig.get("/", &[]).await;
+        rig.clock.pass(61);
+        let asked = rig.send("HEAD", "/", &[]).await;
+        assert_eq!(asked.status, 200);
+        rig.get("/", &[]).await;
+        let validated = rig.asked("if-none-match").is_some();
+        assert_eq!(validated, kept, "{get:?} {head:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_of_an_entry_has_one_content_range() {
+    let rig = kept(&[("content-range", "bytes 0-3/4")]).await;
+    for (range, expected) in [("bytes=0-1", "bytes 0-1/10"), ("bytes=20-", "bytes */10")] {
+        let got = rig.get("/", &[("range", range)]).await;
+        assert!(got.headers.get_all("content-range").iter().eq([expected]), "{:?}", got.headers);
+    }
+}

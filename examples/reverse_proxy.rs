@@ -1,0 +1,301 @@
+//! A caching reverse proxy in front of any HTTP origin, over HTTP/1 and HTTP/2 without TLS.
+//!
+//! ```sh
+//! ORIGIN=http://127.0.0.1:8000 cargo run --example reverse_proxy --features cache
+//! curl -i http://127.0.0.1:8080/
+//! ```
+//!
+//! Send the request twice, and look at `cache-status` and `age`. `ADDR` is where it listens, and
+//! `TIMEOUT_MS` how long the origin may be silent before it answers: 30 seconds by default. Upgrades
+//! (WebSocket) are not tunnelled: such requests go on as if they did not ask (RFC 9110 §7.8).
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_kit::MIB;
+use tower_kit::cache::{CacheLayer, MemoryStore};
+
+/// Where requests go.
+#[derive(Clone)]
+struct Upstream {
+    client: Client<HttpConnector, UnsyncBoxBody<Bytes, hyper::Error>>,
+    origin: Authority,
+    patience: Duration,
+}
+
+/// Why a request does not go on.
+type Refusal = (StatusCode, &'static str);
+
+#[tokio::main]
+#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let variable = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let origin = authority(&variable("ORIGIN", ""))?;
+    let addr = variable("ADDR", "127.0.0.1:8080");
+    let patience = variable("TIMEOUT_MS", "30000");
+    let patience = patience.parse().map_err(|error| format!("TIMEOUT_MS={patience}: {error}"))?;
+
+    // Idle connections end here before they do there: node's server ends them after five seconds.
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(4))
+        .build_http();
+    let patience = Duration::from_millis(patience);
+    let upstream = Upstream { client, origin: origin.clone(), patience };
+    let forward = service_fn(move |request| forward(upstream.clone(), request));
+    let cache = CacheLayer::new(MemoryStore::new(64 * MIB)).layer(forward);
+    let proxy = TowerToHyperService::new(service_fn(move |request| serve(cache.clone(), request)));
+
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // A client gets ten seconds for its header section; without this it may take for ever.
+    server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+
+    let listener =
+        TcpListener::bind(&addr).await.map_err(|error| format!("ADDR={addr}: {error}"))?;
+    println!("listening on http://{}, in front of http://{origin}", listener.local_addr()?);
+
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, say: existing connections go on, and make room.
+            sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let connection = server.serve_connection(TokioIo::new(stream), proxy.clone());
+        // An error here is a client that left or does not speak HTTP: nothing to tell.
+        let connection = connections.watch(connection.into_owned());
+        tokio::spawn(async move { drop(connection.await) });
+    }
+    if timeout(Duration::from_secs(10), connections.shutdown()).await.is_err() {
+        println!("some requests were still open after ten seconds");
+    }
+    Ok(())
+}
+
+/// Answers a request from the cache, which is around [`forward`].
+async fn serve<S, B>(
+    cache: S,
+    mut request: Request<Incoming>,
+) -> Result<Response<Either<B, Full<Bytes>>>, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+{
+    let head_only = *request.method() == Method::HEAD;
+    let response = match admit(&mut request) {
+        Ok(()) => cache.oneshot(request).await?.map(Either::Left),
+        Err(refusal) => say(refusal),
+    };
+    // Over HTTP/2, hyper would send the body.
+    Ok(if head_only { response.map(|_| Either::Right(Full::default())) } else { response })
+}
+
+/// Makes a request the one that the origin, and so the cache, is to see.
+fn admit<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    let (method, version) = (request.method().clone(), request.version());
+    let uri = std::mem::take(request.uri_mut());
+    let headers = request.headers_mut();
+    if method == Method::CONNECT {
+        return Err((StatusCode::NOT_IMPLEMENTED, "there are no tunnels here\n"));
+    }
+    if !is_only_chunked(headers) {
+        return Err((StatusCode::NOT_IMPLEMENTED, "the only transfer coding here is chunked\n"));
+    }
+    // RFC 9112 §3.2, which hyper leaves to us. If the target names a host too, that one counts; the
+    // request goes to the origin all the same.
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let named = uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let host = named.or_else(|| headers.get(header::HOST).cloned());
+    let lacks = hosts == 0 && version == Version::HTTP_11;
+    if lacks || hosts > 1 || host.as_ref().is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err((StatusCode::BAD_REQUEST, "the request needs one host\n"));
+    }
+    let Some(path) = uri.path_and_query() else {
+        return Err((StatusCode::BAD_REQUEST, "the request needs a path\n"));
+    };
+    // RFC 9110 §7.6.2.
+    if let (&Method::OPTIONS | &Method::TRACE, Some(left)) =
+        (&method, headers.get(header::MAX_FORWARDS))
+    {
+        match left.to_str().ok().and_then(|left| left.parse::<u64>().ok()) {
+            Some(0) if method == Method::OPTIONS => return Err((StatusCode::NO_CONTENT, "")),
+            Some(0) => return Err((StatusCode::NOT_IMPLEMENTED, "no traces of this server\n")),
+            Some(left) => headers.insert(header::MAX_FORWARDS, (left - 1).into()),
+            None => return Err((StatusCode::BAD_REQUEST, "max-forwards is not a number\n")),
+        };
+    }
+    let trailers = list(headers, header::TE).any(|of| of.eq_ignore_ascii_case(b"trailers"));
+    remove_hop_by_hop(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    // HTTP/2 may split it, HTTP/1 may not (RFC 9113 §8.2.3).
+    let cookies: Vec<_> =
+        headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let (2.., Ok(joined)) = (cookies.len(), HeaderValue::from_bytes(&cookies.join(&b"; "[..]))) {
+        headers.insert(header::COOKIE, joined);
+    }
+    if let Some(host) = host {
+        headers.insert(header::HOST, host);
+    }
+    add_via(headers, version);
+    *request.uri_mut() = Uri::from(path.clone());
+    Ok(())
+}
+
+/// Asks the origin. What goes wrong is an answer, not an error: the cache sees that the service
+/// failed, and gives what it still has instead.
+async fn forward(
+    upstream: Upstream,
+    request: Request<Incoming>,
+) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
+    Ok(match ask(upstream, request).await {
+        Ok(response) => response.map(Either::Left),
+        Err(refusal) => say(refusal),
+    })
+}
+
+async fn ask(
+    upstream: Upstream,
+    request: Request<Incoming>,
+) -> Result<Response<Incoming>, Refusal> {
+    let Upstream { client, origin, patience } = upstream;
+    let (mut head, body) = request.into_parts();
+    let mut target = head.uri.into_parts();
+    (target.scheme, target.authority) = (Some(Scheme::HTTP), Some(origin));
+    head.uri =
+        Uri::from_parts(target).map_err(|_| (StatusCode::BAD_REQUEST, "no such target\n"))?;
+    head.version = Version::HTTP_11;
+    // hyper would drop the body of a GET if it did not know its length.
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    // While the origin takes pieces of the request, it is not silent.
+    let moved = Arc::new(AtomicBool::new(false));
+    let mark = Arc::clone(&moved);
+    let body = body.map_frame(move |frame| {
+        mark.store(true, Ordering::Relaxed);
+        frame
+    });
+    let mut asked = pin!(client.request(Request::from_parts(head, body.boxed_unsync())));
+    // It passes over informational responses (1xx): hyper's server could not send them.
+    let answered = loop {
+        match timeout(patience, &mut asked).await {
+            Ok(answered) => break answered,
+            Err(_) if moved.swap(false, Ordering::Relaxed) => {}
+            Err(_) => return Err((StatusCode::GATEWAY_TIMEOUT, "the origin is silent\n")),
+        }
+    };
+    let mut response = answered.map_err(|error| why(&error))?;
+    let (version, size) = (response.version(), response.body().size_hint().exact());
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    if switched || !is_only_chunked(headers) {
+        return Err((StatusCode::BAD_GATEWAY, "the origin sent what nobody asked for\n"));
+    }
+    // hyper has read by the one that counts, and leaves the other (RFC 9112 §6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    } else if let (Some(size @ 1..), true) = (size, headers.contains_key(header::CONTENT_LENGTH)) {
+        headers.insert(header::CONTENT_LENGTH, size.into());
+    }
+    remove_hop_by_hop(headers);
+    add_via(headers, version);
+    *response.version_mut() = Version::HTTP_11;
+    Ok(response)
+}
+
+/// The client's body may have failed, and not the origin.
+fn why(error: &legacy::Error) -> Refusal {
+    let source = error.source().and_then(|source| source.downcast_ref::<hyper::Error>());
+    if source.is_some_and(hyper::Error::is_user) {
+        return (StatusCode::BAD_REQUEST, "the body cannot be read\n");
+    }
+    eprintln!("{error:?}");
+    (StatusCode::BAD_GATEWAY, "the origin gave no answer\n")
+}
+
+fn say<B>((status, text): Refusal) -> Response<Either<B, Full<Bytes>>> {
+    let mut response = Response::new(Either::Right(Full::from(text)));
+    *response.status_mut() = status;
+    response
+}
+
+/// RFC 9110 §7.6.1: what speaks of one connection. For the next one, hyper sets what it needs.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named = list(headers, header::CONNECTION);
+    let named: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
+    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
+/// RFC 9110 §7.6.3.
+fn add_via(headers: &mut HeaderMap, version: Version) {
+    let via = format!("{version:?} tower-kit").replace("HTTP/", "");
+    headers.extend(HeaderValue::try_from(via).ok().map(|via| (header::VIA, via)));
+}
+
+/// Of other transfer codings hyper leaves the bytes.
+fn is_only_chunked(headers: &HeaderMap) -> bool {
+    let codings: Vec<_> = list(headers, header::TRANSFER_ENCODING).collect();
+    codings.is_empty() || matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"chunked"))
+}
+
+fn is_host(host: &[u8]) -> bool {
+    !host.contains(&b'@') && Authority::try_from(host).is_ok()
+}
+
+/// The members of a list that has nothing quoted in it.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+fn authority(origin: &str) -> Result<Authority, String> {
+    let uri = origin.parse::<Uri>().unwrap_or_default();
+    match (uri.scheme_str(), uri.authority(), uri.path(), uri.query()) {
+        (Some("http"), Some(of), "/", None) if is_host(of.as_str().as_bytes()) => Ok(of.clone()),
+        _ => Err(format!("ORIGIN={origin}: has to be http://HOST or http://HOST:PORT")),
+    }
+}
+
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
