@@ -250,7 +250,7 @@ impl Shared {
         let location = policy::resolve(target, location)?;
         let same = self.key.url(&location, &request.headers).ok()?
             == self.key.url(target, &request.headers).ok()?;
-        if request.method != Method::POST || !same {
+        if request.method != Method::POST || response.status() != StatusCode::OK || !same {
             return None;
         }
         let mut get = request.clone();

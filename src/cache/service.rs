@@ -53,32 +53,20 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
         let slow = |future: Slow<ResBody, S::Error>| Respond::later(future, AsIs);
-        let ask = match self.shared.before(&head, !body.is_end_stream()) {
-            Before::LookUp(ask) => ask,
-            Before::Pass(bypass) => {
-                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
-                return slow(Box::pin(pass(
-                    shared,
-                    inner,
-                    Request::from_parts(head, body),
-                    bypass,
-                )));
-            }
+        let asked = match self.shared.before(&head, !body.is_end_stream()) {
+            Before::LookUp(ask) => self.shared.key_of(&head).map(|key| (ask, key)),
+            Before::Pass(bypass) => Err(bypass),
             Before::Invalidate => {
                 let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
                 return slow(Box::pin(change(shared, inner, head, body)));
             }
         };
-        let key = match self.shared.key_of(&head) {
-            Ok(key) => key,
+        let (ask, key) = match asked {
+            Ok(asked) => asked,
             Err(bypass) => {
                 let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
-                return slow(Box::pin(pass(
-                    shared,
-                    inner,
-                    Request::from_parts(head, body),
-                    bypass,
-                )));
+                let request = Request::from_parts(head, body);
+                return slow(Box::pin(pass(shared, inner, request, bypass)));
             }
         };
         let looked = match self.shared.peek(&key, &head.headers) {

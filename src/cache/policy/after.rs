@@ -3,6 +3,7 @@ use std::time::Duration;
 use http::header::{
     AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -96,9 +97,15 @@ pub(in super::super) fn freshen(
     headers.remove(AGE);
     headers.insert(DATE, date_of(answer.received));
     for name in answer.headers.keys().filter(|name| !gone.contains(name) && !kept.contains(name)) {
-        headers.remove(name);
+        // What a layer adds to a response with a body may not be added to a 304.
+        let adds = *name == VARY;
+        if !adds {
+            headers.remove(name);
+        }
         for value in answer.headers.get_all(name) {
-            headers.append(name.clone(), value.clone());
+            if !adds || headers.get_all(name).iter().all(|line| line != value) {
+                headers.append(name.clone(), value.clone());
+            }
         }
     }
     let answer = Answer { status: stored.status, headers: &headers, ..*answer };
@@ -571,6 +578,18 @@ mod tests {
             assert_eq!(after, After::Refuse(refusal));
             let (name, value) = confirming[0];
             assert_eq!(headers[name], value, "its client gets what it says");
+        }
+    }
+
+    #[test]
+    fn a_304_adds_to_what_is_varied_by() {
+        let stored = [MINUTE, ("etag", "\"a\""), ("vary", "accept-encoding")];
+        for (vary, expected) in [
+            ("origin", &["accept-encoding", "origin"][..]),
+            ("accept-encoding", &["accept-encoding"]),
+        ] {
+            let (headers, _) = confirmed(&stored, &[("vary", vary)]);
+            assert!(headers.get_all("vary").iter().eq(expected), "{headers:?}");
         }
     }
 
