@@ -5,9 +5,12 @@
 
 mod axum;
 mod cache;
+mod cache_herds;
+mod cache_hosts;
 #[cfg(feature = "test-util")]
 mod cache_store;
 mod compress;
+mod flight;
 mod guards;
 mod hyper;
 mod latency;
