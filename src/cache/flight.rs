@@ -21,6 +21,9 @@ struct State<V> {
     phase: Phase<V>,
     waiting: BTreeMap<u64, Option<Waker>>,
     next: u64,
+    /// Those who lead or follow. A count of references would be lowered too late: when the table
+    /// is not locked any more.
+    seats: usize,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
             let seat = Seat { key, flight, flights: self.clone() };
             return Role::Follower(Follower { seat: Some(seat), id });
         }
-        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0 };
+        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, seats: 1 };
         let flight = Arc::new(Flight(Mutex::new(state)));
         flights.insert(key.clone(), Arc::clone(&flight));
         drop(flights);
@@ -96,6 +99,7 @@ impl<V> Flight<V> {
         let mut state = lock(&self.0);
         let id = state.next;
         state.next += 1;
+        state.seats += 1;
         state.waiting.insert(id, None);
         id
     }
@@ -135,22 +139,27 @@ impl<K: Hash + Eq, V: Clone> Future for Follower<K, V> {
         match &state.phase {
             Phase::Landed(found) => {
                 let found = found.clone();
-                state.waiting.remove(&this.id);
+                let own = state.waiting.remove(&this.id);
                 drop(state);
+                drop(own);
                 this.seat = None;
                 Poll::Ready(Ended::Landed(found))
             }
             Phase::Open => {
                 state.phase = Phase::Led;
-                state.waiting.remove(&this.id);
+                let own = state.waiting.remove(&this.id);
                 drop(state);
+                drop(own);
                 match this.seat.take() {
                     Some(seat) => Poll::Ready(Ended::Lead(Leader(seat))),
                     None => Poll::Pending,
                 }
             }
             Phase::Led => {
-                state.waiting.insert(this.id, Some(cx.waker().clone()));
+                let before = state.waiting.insert(this.id, Some(cx.waker().clone()));
+                drop(state);
+                // A waker may be the last that keeps a task, and what that task holds.
+                drop(before);
                 Poll::Pending
             }
         }
@@ -177,9 +186,10 @@ impl<K: Hash + Eq, V> Drop for Follower<K, V> {
     fn drop(&mut self) {
         let Some(seat) = &self.seat else { return };
         let mut state = lock(&seat.flight.0);
-        state.waiting.remove(&self.id);
+        let own = state.waiting.remove(&self.id);
         let next = state.wake_one();
         drop(state);
+        drop(own);
         next.into_iter().for_each(Waker::wake);
     }
 }
@@ -197,8 +207,10 @@ impl<K: Hash + Eq, V> Seat<K, V> {
 impl<K: Hash + Eq, V> Drop for Seat<K, V> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights.0);
-        // The table's own, and this one.
-        let last = Arc::strong_count(&self.flight) <= 2;
+        let mut state = lock(&self.flight.0);
+        state.seats -= 1;
+        let last = state.seats == 0;
+        drop(state);
         if last && flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
             flights.remove(&self.key);
         }

@@ -209,7 +209,6 @@ fn exactly_one_takes_the_place_of_a_leader_that_left_and_the_others_wait_for_it(
 }
 
 #[test]
-#[ignore = "open: the last two who leave at once leave the flight behind"]
 fn leaders_that_leave_one_after_the_other_never_lead_at_the_same_time() {
     check(|| {
         let table = Table::default();
@@ -347,7 +346,6 @@ fn a_follower_that_is_aborted_at_any_step_strands_nobody() {
 }
 
 #[test]
-#[ignore = "open: the last two who leave at once leave the flight behind"]
 fn a_table_is_empty_when_all_have_left_in_any_order() {
     check(|| {
         let table = Table::default();
@@ -366,7 +364,6 @@ fn a_table_is_empty_when_all_have_left_in_any_order() {
 }
 
 #[test]
-#[ignore = "open: the last two who leave at once leave the flight behind"]
 fn whatever_they_do_nobody_is_stranded_and_the_table_ends_empty() {
     check(|| {
         let table = Table::default();
