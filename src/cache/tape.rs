@@ -37,8 +37,11 @@ enum TrackState<B> {
     Left,
 }
 
-/// The client's end of it.
-pub(super) struct Reader<B: Body>(Arc<Tape<B>>);
+/// The client's end of it. It keeps the slot too: what its client does not read stays in memory.
+pub(super) struct Reader<B: Body> {
+    tape: Arc<Tape<B>>,
+    _slot: Arc<Slot>,
+}
 
 /// Starts the task that reads a body to its end for the store, and for its client if it stays.
 pub(super) fn start<B>(read: Queue<B::Error>, tap: Tap<B>, slot: Slot) -> Reader<B>
@@ -47,7 +50,8 @@ where
     B::Error: Send,
 {
     let tape = Arc::new(Tape(Mutex::new(Track { read, state: TrackState::Reading, reader: None })));
-    let reader = Reader(Arc::clone(&tape));
+    let slot = Arc::new(slot);
+    let reader = Reader { tape: Arc::clone(&tape), _slot: Arc::clone(&slot) };
     detach(async move {
         let mut tap = Some(tap);
         let reading = poll_fn(|cx| {
@@ -86,13 +90,7 @@ impl<B: Body> Tape<B> {
                 return Poll::Ready(());
             };
             let failed = frame.is_err();
-            let mut track = self.lock();
-            if !matches!(track.state, TrackState::Left) {
-                track.read.push_back(frame);
-                let reader = track.reader.take();
-                drop(track);
-                reader.into_iter().for_each(Waker::wake);
-            }
+            self.push(frame);
             if failed {
                 *tap = None;
                 self.end(TrackState::Ended);
@@ -102,6 +100,18 @@ impl<B: Body> Tape<B> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Hands a frame to the client, if it is there.
+    fn push(&self, frame: Result<Frame<Bytes>, B::Error>) {
+        let mut track = self.lock();
+        if matches!(track.state, TrackState::Left) {
+            return;
+        }
+        track.read.push_back(frame);
+        let reader = track.reader.take();
+        drop(track);
+        reader.into_iter().for_each(Waker::wake);
     }
 
     fn end(&self, state: TrackState<B>) {
@@ -121,7 +131,7 @@ impl<B: Body> Reader<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut track = self.0.lock();
+        let mut track = self.tape.lock();
         if let Some(frame) = track.read.pop_front() {
             return Poll::Ready(Some(frame));
         }
@@ -145,7 +155,7 @@ impl<B: Body> Reader<B> {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        let track = self.0.lock();
+        let track = self.tape.lock();
         track.read.is_empty()
             && match &track.state {
                 TrackState::Ended | TrackState::Left => true,
@@ -157,7 +167,7 @@ impl<B: Body> Reader<B> {
 
 impl<B: Body> Drop for Reader<B> {
     fn drop(&mut self) {
-        let mut track = self.0.lock();
+        let mut track = self.tape.lock();
         let state = std::mem::replace(&mut track.state, TrackState::Left);
         let read = std::mem::take(&mut track.read);
         drop(track);
@@ -173,4 +183,4 @@ pub(super) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<By
 pub(super) const FRAMES_AT_ONCE: usize = 64;
 
 /// After this a body is its client's alone, and is not kept.
-const LONGEST_FILL: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_FILL: Duration = Duration::from_secs(60);
