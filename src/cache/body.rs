@@ -67,13 +67,14 @@ where
         slot: impl FnOnce() -> Option<Slot>,
     ) -> Self {
         let left = body.size_hint().exact();
+        let declared = recording.declared;
         let mut tap = Tap::new(body, recording);
         let mut read = VecDeque::new();
         let mut size = 0;
         while tap.is_recording() && size < READ_AT_ONCE && read.len() < FRAMES_AT_ONCE {
             match tap.poll_frame(cx) {
                 Poll::Pending => break,
-                Poll::Ready(None) => return Self::whole(read, left),
+                Poll::Ready(None) => return Self::whole(read, left, declared),
                 Poll::Ready(Some(frame)) => {
                     let data = frame.as_ref().ok().and_then(Frame::data_ref);
                     size += data.map_or(0, Bytes::len);
@@ -82,7 +83,7 @@ where
             }
         }
         if tap.is_end_stream() {
-            return Self::whole(read, left);
+            return Self::whole(read, left, declared);
         }
         match tap.is_recording().then(slot).flatten() {
             Some(slot) => Self { kind: Kind::Taped { tape: start(read, tap, slot), left } },
@@ -90,10 +91,15 @@ where
         }
     }
 
-    /// A body that has been read to its end.
-    fn whole(mut read: Queue<B::Error>, left: Option<u64>) -> Self {
+    /// A body that has been read to its end. One that is not as long as its head says keeps the
+    /// size hint that it had.
+    fn whole(mut read: Queue<B::Error>, left: Option<u64>, declared: Option<u64>) -> Self {
+        let data = |frame: &Result<Frame<Bytes>, B::Error>| {
+            frame.as_ref().ok()?.data_ref().map(|data| data.len() as u64)
+        };
+        let size = if read.is_empty() { Some(0) } else { read.front().and_then(data) };
         let single =
-            read.len() <= 1 && read.iter().all(|frame| frame.as_ref().is_ok_and(Frame::is_data));
+            read.len() <= 1 && size.is_some() && declared.is_none_or(|is| size == Some(is));
         if single {
             let data =
                 read.pop_front().and_then(Result::ok).and_then(|frame| frame.into_data().ok());
