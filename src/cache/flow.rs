@@ -18,6 +18,7 @@ use super::policy::{self, Ask, Bypass, Found};
 use super::shared::{Lead, Shared, Verdict, detach, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
+use super::tape::LONGEST_FILL;
 
 /// A request that is looked up.
 pub(super) struct Job<S, B> {
@@ -120,9 +121,10 @@ where
             Some(looked) => looked,
             None => shared.look_up(&self.key, &self.head.headers).await,
         };
+        let mut told_apart = false;
         loop {
             let now = shared.clock.now();
-            let (mut report, old, alone) = match shared.judge(&self.ask, &looked, now) {
+            let (report, old, alone) = match shared.judge(&self.ask, &looked, now) {
                 Next::Answer { entry, outcome, refresh } => {
                     let response =
                         shared.answer(&entry, &self.ask, &self.head.headers, outcome, now);
@@ -141,33 +143,47 @@ where
             if alone || self.ask.no_fill.is_some() || shared.is_marked(&flight, now) {
                 return self.fetch(old, flight, None, report).await;
             }
-            let follower = match shared.state.flights.join(Arc::clone(&flight)) {
-                Role::Follower(follower) => follower,
-                Role::Leader(lead) => {
-                    // Another leader may have landed since the look.
-                    match shared.peek(&self.key, &self.head.headers) {
-                        Poll::Ready(again @ Looked::Found(_)) if again.is_news(&looked) => {
-                            looked = again;
-                            continue;
-                        }
-                        _ => return self.fetch(old, flight, Some(lead), report).await,
+            let ended = match shared.state.flights.join(Arc::clone(&flight)) {
+                Role::Leader(lead) => Ended::Lead(lead),
+                Role::Follower(follower) => {
+                    let ended = tokio::time::timeout(shared.limits.wait, follower).await;
+                    ended.unwrap_or(Ended::Landed(Verdict::Alone))
+                }
+            };
+            let verdict = match ended {
+                Ended::Landed(verdict) => verdict,
+                // Another leader may have landed since the look.
+                Ended::Lead(lead) => match shared.peek(&self.key, &self.head.headers) {
+                    Poll::Ready(again @ Looked::Found(_)) if again.is_news(&looked) => {
+                        looked = again;
+                        continue;
                     }
+                    _ => return self.fetch(old, flight, Some(lead), report).await,
+                },
+            };
+            let collapsed = Report { collapsed: true, ..report };
+            if let Some(response) = self.collapsed(&verdict, &collapsed) {
+                return Ok(response);
+            }
+            match self.class_beside(&verdict) {
+                // Once: what a response varies by may change each time.
+                Some(class) if !told_apart => {
+                    told_apart = true;
+                    looked = Looked::Others(class);
                 }
-            };
-            let verdict = match tokio::time::timeout(shared.limits.wait, follower).await {
-                Ok(Ended::Lead(lead)) => return self.fetch(old, flight, Some(lead), report).await,
-                Ok(Ended::Landed(verdict)) => verdict,
-                Err(_) => Verdict::Alone,
-            };
-            report.collapsed = true;
-            return match self.collapsed(&verdict, &report) {
-                Some(response) => Ok(response),
-                None => {
-                    report.collapsed = false;
-                    self.fetch(old, flight, None, report).await
-                }
-            };
+                _ => return self.fetch(old, flight, None, report).await,
+            }
         }
+    }
+
+    /// If a leader found another variant than this request's: the class of those who want the
+    /// same one.
+    fn class_beside(&self, verdict: &Verdict) -> Option<u64> {
+        let Verdict::Stored(entry) = verdict else { return None };
+        let variant = &entry.stored()?.variant;
+        let headers = &self.head.headers;
+        let other = !variant.answers(headers);
+        other.then(|| self.shared.class(std::slice::from_ref(variant), headers))
     }
 
     /// What a leader found, if it is for this request too.
@@ -221,11 +237,18 @@ where
         let flight = self.flight(&Looked::Found(old.clone()));
         let Role::Leader(lead) = shared.state.flights.join(Arc::clone(&flight)) else { return };
         detach(async move {
-            let report = Report::forwarded(Fwd::Stale);
-            let fetched = self.fetch(Some(old), flight, Some(lead), report).await;
-            shared.state.tally.refreshed(if fetched.is_ok() { "done" } else { "failed" });
-            if let Ok(response) = fetched {
-                response.into_body().read_if_kept().await;
+            let tally = Arc::clone(&shared);
+            let refreshed = tokio::time::timeout(LONGEST_FILL, async move {
+                let report = Report::forwarded(Fwd::Stale);
+                let fetched = self.fetch(Some(old), flight, Some(lead), report).await;
+                shared.state.tally.refreshed(if fetched.is_ok() { "done" } else { "failed" });
+                if let Ok(response) = fetched {
+                    response.into_body().read_if_kept().await;
+                }
+            });
+            // Nobody else would end it: it has no client that leaves.
+            if refreshed.await.is_err() {
+                tally.state.tally.refreshed("timeout");
             }
             drop(slot);
         });
@@ -254,7 +277,12 @@ where
         let received = shared.clock.now();
         let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
         if let (true, Some(entry)) = (failed, &old) {
-            if old_stored.is_some_and(|stored| policy::may_stand_in(&ask, stored, received)) {
+            // It may have been purged since it was looked up.
+            let may = old_stored.is_some_and(|stored| {
+                policy::may_stand_in(&ask, stored, received)
+                    && shared.is_right(&key, &asked, stored)
+            });
+            if may {
                 if let Some(lead) = lead {
                     lead.land(Verdict::StandIn(entry.clone()));
                 }

@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// The same for requests that no known variant tells apart.
-    fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
+    pub(super) fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
         let mut hasher = self.state.hasher.build_hasher();
         for variant in variants {
             variant.like(request).id().hash(&mut hasher);

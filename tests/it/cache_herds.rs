@@ -521,7 +521,6 @@ async fn a_body_that_fails_midway_is_its_own_clients_and_the_others_get_a_second
 }
 
 #[tokio::test]
-#[ignore = "open: a herd of other variants is not collapsed"]
 async fn variants_of_a_herd_are_one_call_each() {
     let mut mocked = Mocked::new(&layer());
     let asks = |language| {
@@ -843,7 +842,6 @@ async fn a_body_that_is_not_kept_any_more_is_read_no_further_than_its_client_rea
 }
 
 #[tokio::test]
-#[ignore = "open: a fill whose client has left deadlocks when it gives up"]
 async fn a_body_that_nobody_reads_and_that_is_not_kept_is_dropped() {
     let mut mocked = Mocked::new(&layer().entry_limit(1_000));
     let asking = mocked.waits(get("/"));
@@ -977,7 +975,6 @@ async fn a_body_that_goes_on_after_its_declared_length_is_not_kept() {
 }
 
 #[tokio::test]
-#[ignore = "open: a body that is too short gets a size hint that is its own"]
 async fn a_body_that_is_shorter_than_declared_keeps_its_size_hint() {
     let mut mocked = Mocked::new(&layer());
     let asking = mocked.waits(get("/"));
@@ -1092,7 +1089,6 @@ async fn beyond_the_most_fills_bodies_are_attached() {
 
 /// Bodies that a fill has read, and no client: clients that do not read must not fill the memory.
 #[tokio::test]
-#[ignore = "open: what clients do not read is not bounded"]
 async fn clients_that_do_not_read_hold_no_more_bodies_than_there_may_be_fills() {
     let mut mocked = Mocked::new(&layer().fills(2));
     let mut stuck = Vec::new();
@@ -1211,7 +1207,6 @@ async fn a_refresh_that_panics_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "open: a refresh has no time limit"]
 async fn a_refresh_that_never_ends_does_not_keep_its_place_for_ever() {
     for (fills, answers_head) in [(256, false), (0, true)] {
         let (mut mocked, _) = stale(layer().fills(fills).refreshes(1), &["/"]).await;
@@ -1232,7 +1227,6 @@ async fn a_refresh_that_never_ends_does_not_keep_its_place_for_ever() {
 }
 
 #[tokio::test]
-#[ignore = "open: what was purged meanwhile stands in"]
 async fn what_is_purged_does_not_stand_in_for_a_service_that_fails() {
     let (layer, seconds) = clocked(layer());
     let mut mocked = Mocked::new(&layer);
