@@ -87,7 +87,7 @@ where
         }
         match tap.is_recording().then(slot).flatten() {
             Some(slot) => Self { kind: Kind::Taped { tape: start(read, tap, slot), left } },
-            None => Self { kind: Kind::Tapped { read, tap: Some(tap.by_length()), left } },
+            None => Self { kind: Kind::Tapped { read, tap: Some(tap.by_client()), left } },
         }
     }
 

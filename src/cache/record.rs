@@ -36,33 +36,36 @@ pub(super) struct Recording {
 /// The service's body, which is recorded as it is read.
 pub(super) struct Tap<B> {
     body: Pin<Box<B>>,
+    recording: Held,
+}
+
+/// A recording, until it is over.
+struct Held {
     recording: Option<Recording>,
-    /// Whether nobody may ask for what follows the length that the head states.
-    by_length: bool,
+    /// Whether it is the client who reads: one that has the length which the head states reads no
+    /// further, and drops the body.
+    by_client: bool,
 }
 
 impl<B: Body> Tap<B> {
     pub(super) fn new(body: B, recording: Recording) -> Self {
-        Self { body: Box::pin(body), recording: Some(recording), by_length: false }
+        let recording = Held { recording: Some(recording), by_client: false };
+        Self { body: Box::pin(body), recording }
     }
 
-    /// Commits when the body has the length that the head states: a client reads no further, and
-    /// from now on it is the client who reads.
-    pub(super) fn by_length(mut self) -> Self {
-        self.by_length = true;
-        if self.recording.as_ref().is_some_and(Recording::is_long_enough) {
-            self.finish();
-        }
+    /// From now on it is the client who reads.
+    pub(super) fn by_client(mut self) -> Self {
+        self.recording.by_client = true;
         self
     }
 
     pub(super) fn is_recording(&self) -> bool {
-        self.recording.is_some()
+        self.recording.recording.is_some()
     }
 
     /// Nothing follows, and nothing is to be recorded.
     pub(super) fn is_end_stream(&self) -> bool {
-        self.recording.is_none() && self.body.is_end_stream()
+        !self.is_recording() && self.body.is_end_stream()
     }
 
     /// The body, which is not recorded any more.
@@ -72,7 +75,7 @@ impl<B: Body> Tap<B> {
 
     /// Records no more; nobody need wait for this one.
     pub(super) fn give_up(&mut self) {
-        if let Some(recording) = self.recording.take() {
+        if let Some(recording) = self.recording.recording.take() {
             recording.give_up();
         }
     }
@@ -84,33 +87,40 @@ impl<B: Body> Tap<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
             None => {
-                self.finish();
+                self.recording.finish();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                self.recording = None;
+                self.recording.recording = None;
                 return Poll::Ready(Some(Err(error)));
             }
             Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
         };
-        match (frame.data_ref(), &mut self.recording) {
-            (Some(data), Some(recording)) => {
-                if !recording.push(data) {
-                    self.give_up();
-                } else if self.by_length && recording.is_long_enough() {
-                    self.finish();
-                }
-            }
+        let kept = match (frame.data_ref(), &mut self.recording.recording) {
+            (Some(data), Some(recording)) => recording.push(data),
             // An entry has no place for trailers.
-            (None, _) => self.give_up(),
-            _ => {}
+            (data, _) => data.is_some(),
+        };
+        if !kept {
+            self.give_up();
         }
         Poll::Ready(Some(Ok(frame)))
     }
+}
 
+impl Held {
     fn finish(&mut self) {
         if let Some(recording) = self.recording.take() {
             recording.finish();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let whole = |recording: &Recording| recording.declared == Some(recording.size);
+        if self.by_client && self.recording.as_ref().is_some_and(whole) {
+            self.finish();
         }
     }
 }
@@ -124,10 +134,6 @@ impl Recording {
             self.chunks.push(data.clone());
         }
         fits
-    }
-
-    fn is_long_enough(&self) -> bool {
-        self.declared == Some(self.size)
     }
 
     fn give_up(self) {

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use http::request;
 use quick_cache::sync::Cache;
+use tokio::runtime::Handle;
 
 use super::control::millis;
 use super::entry::Entry;
@@ -209,9 +210,11 @@ pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
 }
 
 /// Starts a task: a fill that its client has left, or a refresh. Both are bounded in number.
-#[expect(clippy::disallowed_methods, reason = "the module page says which tasks there are")]
 pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(work);
+    // Without one the program is at its end, and drops what was under way.
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(work);
+    }
 }
 
 const MOST_MARKS: usize = 10_000;

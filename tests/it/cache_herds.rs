@@ -906,7 +906,6 @@ async fn trailers_pass_and_mean_that_it_is_not_kept() {
 }
 
 #[tokio::test]
-#[ignore = "open: an entry is committed when the declared length is reached"]
 async fn trailers_after_a_declared_length_mean_that_it_is_not_kept() {
     for (fills, waits) in [(0, false), (256, false), (0, true), (256, true)] {
         let mut mocked = Mocked::new(&layer().fills(fills));
@@ -954,7 +953,6 @@ async fn a_body_that_is_not_as_long_as_declared_is_not_kept() {
 }
 
 #[tokio::test]
-#[ignore = "open: an entry is committed when the declared length is reached"]
 async fn a_body_that_goes_on_after_its_declared_length_is_not_kept() {
     for fills in [0, 256] {
         for pause in [false, true] {
