@@ -169,7 +169,7 @@ impl Recording {
 
 /// Tells those who wait, and puts a response into the store.
 pub(super) fn keep(shared: Arc<Shared>, key: Key, stored: Stored, lead: Option<Lead>) -> Entry {
-    let entry = Entry::new(Kept::Response(stored));
+    let entry = Entry::new(Kept::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.land(if shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
