@@ -204,17 +204,17 @@ pub(super) fn random() -> f64 {
 /// Runs what is done at once, and leaves what has to wait to a task of its own: nothing that a
 /// client waits for, and nothing that it can cancel by leaving.
 pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+    let done = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+    // A body may be dropped where there is no runtime any more: at the program's end.
+    if !done && Handle::try_current().is_ok() {
         detach(work);
     }
 }
 
-/// Starts a task: a fill that its client has left, or a refresh. Both are bounded in number.
+/// Starts a task: a fill that its client may leave, a refresh, or a store that has to wait.
+#[expect(clippy::disallowed_methods, reason = "the module page says which tasks there are")]
 pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
-    // Without one the program is at its end, and drops what was under way.
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(work);
-    }
+    tokio::spawn(work);
 }
 
 const MOST_MARKS: usize = 10_000;
