@@ -46,7 +46,8 @@
 //!
 //! # What holds for every layer
 //!
-//! - The inner service's errors pass through untouched: `type Error = S::Error`.
+//! - The inner service's errors pass through untouched: `type Error = S::Error`. Only `cache` may
+//!   answer in the place of one, with what it still has.
 //! - Refusals are complete HTTP responses.
 //! - Nothing is global but each thread's pool of codecs. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
 //!   recorder, or to the one that a layer is given.

@@ -38,9 +38,10 @@ impl CacheHandle {
         Self { shared }
     }
 
-    /// Purges a URL in all its variants: `https://host/path?query` as the layer's
-    /// [`KeyBy`](super::KeyBy) forms it, that is without what of the query does not count, and
-    /// `/path?query` if hosts do not.
+    /// Purges a URL in all its variants: `https://host/path?query`, or `/path?query` where hosts do
+    /// not count. What of the query does not count for the layer's [`KeyBy`](super::KeyBy) does not
+    /// here. The scheme does: it is `http` for requests of HTTP/1, also behind a proxy that speaks
+    /// TLS, unless [`KeyBy::scheme`](super::KeyBy::scheme) says otherwise.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -67,8 +68,9 @@ impl CacheHandle {
         Ok(())
     }
 
-    /// Purges all URLs that begin so, `https://host/path` and `https://host/path2` for
-    /// `https://host/path`.
+    /// Purges all URLs that begin so, `http://host/path` and `http://host/path2` for
+    /// `http://host/path`. It is compared byte for byte with URLs as keys have them: the scheme as
+    /// for [`purge_url`](Self::purge_url), the host in lower case and without its default port.
     pub fn purge_prefix(&self, prefix: &str) {
         self.purge(Purge::Prefix(prefix));
     }
@@ -102,7 +104,8 @@ impl CacheHandle {
     }
 
     /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
-    /// and reads it to its end, so that it is kept if it may be.
+    /// and reads it to its end, so that it is kept if it may be. The request has to be as clients
+    /// send theirs: with their host, in its URI or in `host`, and with what `vary` names.
     ///
     /// # Errors
     ///

@@ -91,7 +91,7 @@ impl CacheLayer {
         self.rules(|rules| rules.exceptions.push(exception))
     }
 
-    /// What makes two requests the same.
+    /// What makes two requests the same: scheme, host, path and query by default.
     pub fn key(self, key: KeyBy) -> Self {
         self.edit(|shared| shared.key = key)
     }
@@ -103,7 +103,7 @@ impl CacheLayer {
         self.rules(|rules| rules.trusted.push(name))
     }
 
-    /// Passes the requests that `skip` says by the cache.
+    /// Passes the requests that `skip` says by the cache. One for which it panics passes too.
     pub fn skip<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
@@ -112,12 +112,15 @@ impl CacheLayer {
     }
 
     /// Gives kept responses that have neither `etag` nor `last-modified` a strong `etag` of their
-    /// bytes, so that clients can ask whether they changed.
+    /// bytes, so that clients can ask whether they changed. The client whose request filled the
+    /// entry gets none: its head has gone before the bytes are known. Off by default.
     pub fn etag(self) -> Self {
         self.rules(|rules| rules.etag = true)
     }
 
-    /// The most bytes of body that an entry may have. 1 MiB by default.
+    /// The most bytes of body that an entry may have. 1 MiB by default. For more, a
+    /// [`MemoryStore`](super::MemoryStore) has to be made
+    /// [`with_largest`](super::MemoryStore::with_largest).
     pub fn entry_limit(self, bytes: u64) -> Self {
         self.rules(|rules| rules.entry_limit = bytes)
     }
@@ -161,14 +164,16 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Counts on `recorder` instead of the process's.
+    /// Counts on `recorder` instead of the process's. A handle that was taken before is not this
+    /// layer's any more.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|shared| {
             shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder))));
         })
     }
 
-    /// Reads the time from `clock`, for tests of what expires.
+    /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
+    /// timer.
     pub fn clock<F>(self, clock: F) -> Self
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,

@@ -45,21 +45,25 @@
 //! - 206 and 304, event streams, gRPC, bodies over 1 MiB, bodies with trailers;
 //! - a body that fails, ends early, or is not as long as its `content-length` says;
 //! - what was purged while it was fetched;
-//! - responses to requests with a body, or with a field such as `x-forwarded-host` that services
-//!   take the URL or the method from, unless it is part of the [`key`](CacheLayer::key) or
-//!   [trusted](CacheLayer::trust). **Behind a proxy that sets such fields, name them**, or nothing
-//!   is kept.
+//! - responses to requests with a body, or with a field that services take the URL or the method
+//!   from, unless it is part of the [`key`](CacheLayer::key) or [trusted](CacheLayer::trust):
+//!   `forwarded`, `x-forwarded-{host,port,proto,protocol,scheme,server,ssl,prefix,path}`, `x-host`,
+//!   `x-original-{host,url}`, `x-rewrite-url`, `x-url-scheme`, `x-http-host-override`,
+//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, name
+//!   them**, or nothing is kept.
 //!
 //! A request with `authorization` gets only what is for all. `no-cache` and `private` with names of
-//! fields keep the rest without these.
+//! fields keep the rest without these. Extensions of a response are not kept: an answer from the
+//! store has none.
 //!
 //! # For how long
 //!
 //! Of these the first that there is: the handler's [`Hint`]; in an [`aside`](CacheLayer::aside)
 //! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
 //! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
-//! status; a tenth of the time since `last-modified`, a day at most; and
-//! [`default_ttl`](CacheLayer::default_ttl). A response without any of these is not kept.
+//! status; and, where the status (RFC 9110 §15.1) or `public` allows to guess, a tenth of the time
+//! since `last-modified`, a day at most, or [`default_ttl`](CacheLayer::default_ttl). A response
+//! without any of these is not kept.
 //!
 //! What is stale is validated, if it has an `etag` or a `last-modified`: the service gets
 //! `if-none-match` and `if-modified-since`, and its 304 makes the entry fresh again. Meanwhile, or
@@ -70,12 +74,13 @@
 //! - if the client takes it (`max-stale`);
 //!
 //! and never where the response says `must-revalidate`, `proxy-revalidate`, `s-maxage` or
-//! `no-cache`.
+//! `no-cache`. A time from a hint or an aside layer takes the place of `no-cache` too.
 //!
 //! # What clients get
 //!
 //! An entry answers GET and HEAD, `if-none-match` and `if-modified-since` with a 304, and a single
-//! `range` with 206 or 416. It carries `age`. `cache-status` (RFC 9211) tells what happened:
+//! `range` with 206 or 416. A HEAD or a `range` that finds none goes on as it is, and fills nothing.
+//! What comes from the store carries `age`. `cache-status` (RFC 9211) tells what happened:
 //!
 //! | `cache-status: tower-kit;` | |
 //! |---|---|
@@ -84,7 +89,9 @@
 //! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
 //! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
 //! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
-//! | `fwd=bypass; detail=override` | past the cache, for that reason |
+//! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
+//! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
+//! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
 //! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
 //! where nothing is kept. See [`ignore_request_control`](CacheLayer::ignore_request_control).
@@ -125,30 +132,52 @@
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
 //! store that fails is a miss, and a counter.
 //!
+//! **Purges are this process's.** A store that several processes share, or that outlives one, does
+//! not learn of them: the others, and this one after a restart, give out again what was purged by
+//! URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
+//!
 //! # Defaults
 //!
 //! | what | default | why |
 //! |---|---|---|
 //! | lifetime | what the response states | RFC 9111; nothing is kept by accident |
-//! | grace | 600 s | a service that is down for minutes should not be seen |
-//! | entry limit | 1 MiB | what is larger belongs to a file server |
-//! | variants of a URL | 16 | clients choose the fields; they must not fill the store |
-//! | wait for another | 10 s | longer than a service should take, shorter than clients wait |
-//! | `cache-status` | on | one look tells why; it names nothing secret |
+//! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the one that RFC 9213 registers |
+//! | [`grace`](CacheLayer::grace) | 600 s | a service that is down for minutes should not be seen |
+//! | stale, to be validated | kept for 1 h more | a 304 is cheaper than a body |
+//! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | what a response states is meant |
+//! | [`entry_limit`](CacheLayer::entry_limit) | 1 MiB of body | what is larger belongs to a file server |
+//! | [`variants`](CacheLayer::variants) of a URL | 16 | clients choose the fields; they must not fill the store |
+//! | length of a key | 8 KiB | what is longer is no resource that many ask for |
+//! | [`wait`](CacheLayer::wait) for another | 10 s | longer than a service should take, shorter than clients wait |
+//! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
+//! | [`fills`](CacheLayer::fills) | 256, of 60 s each | with the entry limit, about 256 MiB at most |
+//! | [`refreshes`](CacheLayer::refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
+//! | [`cache_status`](CacheLayer::cache_status) | on | one look tells why; it names nothing secret |
 //!
 //! # Where it goes
 //!
 //! Outside of `compress`, so that it keeps what is compressed already, and inside of
-//! authentication, rate limits, CORS and traces: a hit must not skip them. It never reads a request's
-//! body, and never waits for the inner service to be ready before it is needed: the layers outside
-//! always find it ready.
+//! authentication, rate limits, CORS and traces: a hit must not skip them. It is always ready, and
+//! waits for the inner service only where it needs that: a layer outside of it that sheds load by
+//! readiness sees none of the service's.
 //!
 //! # Numbers
 //!
-//! `http_cache_requests_total{outcome,reason}` (hit, stale, miss, revalidated, collapsed, bypass),
-//! `http_cache_entries`, `http_cache_stored_bytes`, `http_cache_evictions_total`,
-//! `http_cache_store_errors_total{operation}`, `http_cache_refreshes_total{outcome}`, and
-//! `http_cache_panics_total` for functions given to the layer that panicked.
+//! | name | labels | |
+//! |---|---|---|
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, else empty | see [`Statistics`] |
+//! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
+//! | `http_cache_evictions_total` | | entries that made place for others |
+//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove` | |
+//! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
+//! | `http_cache_panics_total` | | of functions that were given to the layer |
+//!
+//! # What it never does
+//!
+//! It never reads a request's body, and never keeps a response that it has not read to its end. It
+//! never looks at cookies: what depends on them says so, by `vary: cookie` or `private`. It never
+//! joins parts (206) to a whole, answers several ranges, pushes a purge to another process, or
+//! writes what it keeps to a disk.
 
 mod answer;
 mod body;

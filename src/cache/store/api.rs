@@ -10,8 +10,8 @@ use super::super::entry::Entry;
 /// Keeps entries under keys. What it has lost, forgotten, or cannot read is a miss, and an error is
 /// one too: the layer asks the service, and counts the error.
 ///
-/// Keys are text of up to about 8 KiB. `contract`, a module of the feature `test-util`, tests that a
-/// store does what the layer expects.
+/// Keys are text of up to about 8 KiB, with any character in it. `contract`, a module of the feature
+/// `test-util`, tests that a store does what the layer expects.
 ///
 /// Outside of the process an entry is bytes: [`Entry::to_bytes`] makes them, and
 /// [`Entry::from_bytes`] reads them, and refuses what is damaged, of another key, or of another

@@ -12,7 +12,8 @@ use super::super::entry::Entry;
 use super::api::{Store, StoreError, Usage};
 
 /// Keeps entries in this process's memory, in a bounded number of bytes. What is asked for once
-/// makes way for what is asked for again. Clones share it.
+/// makes way for what is asked for again; what has ended, or was purged, stays until then. Clones
+/// share it.
 #[derive(Clone)]
 pub struct MemoryStore {
     entries: Arc<Entries>,
