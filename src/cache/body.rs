@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::record::{Recording, Tap};
+use super::record::{Recording, Tap, to_bytes};
 use super::shared::Slot;
-use super::tape::{FRAMES_AT_ONCE, Queue, Reader, start, to_bytes};
+use super::tape::{FRAMES_AT_ONCE, Queue, Reader, start};
 
 pin_project! {
     /// The body of a response that came from a store, or from the service, in which case it may be
@@ -107,13 +107,7 @@ where
         }
         Self { kind: Kind::Tapped { read, tap: None, left } }
     }
-}
 
-impl<B> ResponseBody<B>
-where
-    B: Body + Send + 'static,
-    B::Error: Send,
-{
     /// Reads it to its end, or until it is not to be kept any more.
     pub(super) async fn read_if_kept(self) {
         let mut body = std::pin::pin!(self);

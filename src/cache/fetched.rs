@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body;
 use tower::Service;
@@ -11,7 +12,6 @@ use tower::Service;
 use super::answer;
 use super::body::ResponseBody;
 use super::entry::{Entry, Kept, Stored, Watermark};
-use super::hint::Hint;
 use super::key::Key;
 use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan};
 use super::purge::{Purge, Stamp};
@@ -46,8 +46,7 @@ impl Fetched {
         B: Body,
     {
         let report = Report { fwd_status: Some(304), ..*report };
-        let hint = response.extensions().get();
-        let answer = self.answer(response.status(), response.headers(), hint, None, false);
+        let answer = self.answer(response, None, false);
         let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
         let Self { shared, key, ask, flight, lead, watermark, asked, received, .. } = self;
         let watermark = Watermark::at(watermark);
@@ -87,14 +86,11 @@ impl Fetched {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let (head, body) = response.into_parts();
-        let size = declared(&head.headers).or_else(|| body.size_hint().exact());
-        let hint = head.extensions.get();
-        let answer = self.answer(head.status, &head.headers, hint, size, false);
+        let size = length(&response);
+        let answer = self.answer(&response, size, false);
         let after = policy::after(&self.shared.rules, &self.ask, &answer);
         // Its preconditions were not passed on.
-        let form = policy::form(head.status, &head.headers, 0, &self.asked, true);
-        let response = Response::from_parts(head, body);
+        let form = policy::form(response.status(), response.headers(), 0, &self.asked, true);
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
@@ -155,21 +151,21 @@ impl Fetched {
         };
         let mut start = Some((body, recording));
         let recorded = poll_fn(|cx| {
-            let Some((body, recording)) = start.take() else { return std::task::Poll::Pending };
+            let Some((body, recording)) = start.take() else { return Poll::Pending };
             let slot = || slots.fill_slot();
-            std::task::Poll::Ready(ResponseBody::recorded(cx, body, recording, slot))
+            Poll::Ready(ResponseBody::recorded(cx, body, recording, slot))
         });
         Response::from_parts(head, recorded.await)
     }
 
-    fn answer<'a>(
+    fn answer<'a, B>(
         &'a self,
-        status: StatusCode,
-        headers: &'a HeaderMap,
-        hint: Option<&'a Hint>,
+        response: &'a Response<B>,
         size: Option<u64>,
         post: bool,
     ) -> Answer<'a> {
+        let (status, headers) = (response.status(), response.headers());
+        let hint = response.extensions().get();
         let (sent, received) = (self.sent, self.received);
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
         Answer { status, headers, hint, request: &self.asked, size, sent, received, random, post }
@@ -227,9 +223,8 @@ where
     let watermark = shared.state.purges.watermark();
     let asked = asked.headers;
     let post = Fetched { shared, key, ask, flight, lead: None, watermark, asked, sent, received };
-    let (headers, hint) = (response.headers(), response.extensions().get());
-    let size = declared(headers).or_else(|| response.body().size_hint().exact());
-    let answer = post.answer(response.status(), headers, hint, size, true);
+    let size = length(&response);
+    let answer = post.answer(&response, size, true);
     let shared = Arc::clone(&post.shared);
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {
@@ -256,7 +251,7 @@ impl Shared {
         let mut get = request.clone();
         get.method = Method::GET;
         get.headers.remove(CONTENT_LENGTH);
-        get.headers.remove(http::header::TRANSFER_ENCODING);
+        get.headers.remove(TRANSFER_ENCODING);
         match self.before(&get, false) {
             Before::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
             _ => None,
@@ -303,9 +298,10 @@ where
     inner.call(request).await
 }
 
-/// The length that a head states.
-fn declared(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+/// In bytes: what the head states, or else what the body knows.
+fn length<B: Body>(response: &Response<B>) -> Option<u64> {
+    let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    stated.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
 }
 
 const METHOD: Outcome = Outcome::Bypass(Bypass::Method);

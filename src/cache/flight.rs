@@ -197,7 +197,11 @@ impl<K: Hash + Eq, V> Drop for Follower<K, V> {
 impl<K: Hash + Eq, V> Seat<K, V> {
     /// Nobody joins any more.
     fn close(&self) {
-        let mut flights = lock(&self.flights.0);
+        self.take_from(&mut lock(&self.flights.0));
+    }
+
+    /// Unless another flight has the key by now.
+    fn take_from(&self, flights: &mut HashMap<K, Arc<Flight<V>>>) {
         if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
             flights.remove(&self.key);
         }
@@ -211,8 +215,8 @@ impl<K: Hash + Eq, V> Drop for Seat<K, V> {
         state.seats -= 1;
         let last = state.seats == 0;
         drop(state);
-        if last && flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            flights.remove(&self.key);
+        if last {
+            self.take_from(&mut flights);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes};
 
 use super::entry::{Entry, Kept};
-use super::head::{Head, Reader, length32};
+use super::head::{Head, Reader, SHORT, length32};
 
 /// Bytes that are not an entry, or not the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +152,6 @@ const SUM: usize = 4;
 
 /// The most bytes of a head.
 const MOST_HEAD: u32 = 1024 * 1024;
-
-const SHORT: Fault = Fault::Damaged("a length");
 
 #[cfg(test)]
 mod tests {

@@ -219,6 +219,6 @@ const TEXT: usize = 4;
 /// The most of what a head has several of.
 const MOST: usize = 4096;
 
-const SHORT: Fault = Fault::Damaged("a length");
+pub(super) const SHORT: Fault = Fault::Damaged("a length");
 const FIELDS: Fault = Fault::Damaged("a field");
 const TAG: Fault = Fault::Damaged("a tag");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 
 use super::entry::{Entry, Kept, Stored, Watermark};
 use super::key::Key;
-use super::policy::{Plan, shareable};
+use super::policy::{Plan, has_validator, shareable};
 use super::purge::Stamp;
 use super::shared::{Lead, Shared, Verdict, settle};
 use super::vary::Variant;
@@ -36,7 +36,7 @@ pub(super) struct Recording {
 /// The service's body, which is recorded as it is read.
 pub(super) struct Tap<B> {
     body: Pin<Box<B>>,
-    recording: Held,
+    held: Held,
 }
 
 /// A recording, until it is over.
@@ -49,18 +49,18 @@ struct Held {
 
 impl<B: Body> Tap<B> {
     pub(super) fn new(body: B, recording: Recording) -> Self {
-        let recording = Held { recording: Some(recording), by_client: false };
-        Self { body: Box::pin(body), recording }
+        let held = Held { recording: Some(recording), by_client: false };
+        Self { body: Box::pin(body), held }
     }
 
     /// From now on it is the client who reads.
     pub(super) fn by_client(mut self) -> Self {
-        self.recording.by_client = true;
+        self.held.by_client = true;
         self
     }
 
     pub(super) fn is_recording(&self) -> bool {
-        self.recording.recording.is_some()
+        self.held.recording.is_some()
     }
 
     /// Nothing follows, and nothing is to be recorded.
@@ -75,7 +75,7 @@ impl<B: Body> Tap<B> {
 
     /// Records no more; nobody need wait for this one.
     pub(super) fn give_up(&mut self) {
-        if let Some(recording) = self.recording.recording.take() {
+        if let Some(recording) = self.held.recording.take() {
             recording.give_up();
         }
     }
@@ -85,18 +85,18 @@ impl<B: Body> Tap<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
+        let frame = match ready!(self.body.as_mut().poll_frame(cx)).map(to_bytes) {
             None => {
-                self.recording.finish();
+                self.held.finish();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => {
-                self.recording.recording = None;
+                self.held.recording = None;
                 return Poll::Ready(Some(Err(error)));
             }
-            Some(Ok(frame)) => frame.map_data(|mut data| data.copy_to_bytes(data.remaining())),
+            Some(Ok(frame)) => frame,
         };
-        let kept = match (frame.data_ref(), &mut self.recording.recording) {
+        let kept = match (frame.data_ref(), &mut self.held.recording) {
             (Some(data), Some(recording)) => recording.push(data),
             // An entry has no place for trailers.
             (data, _) => data.is_some(),
@@ -157,8 +157,7 @@ impl Recording {
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        if shared.rules.etag && !headers.contains_key(ETAG) && !headers.contains_key(LAST_MODIFIED)
-        {
+        if shared.rules.etag && !has_validator(&headers) {
             headers.extend(tag_of(&body).map(|tag| (ETAG, tag)));
         }
         let watermark = Watermark::at(watermark);
@@ -190,9 +189,7 @@ impl Shared {
     /// Puts a response under its key, or, if it varies, under that of its variant.
     async fn put(&self, key: &Key, entry: Entry) {
         let Some(stored) = entry.stored() else { return };
-        let validates =
-            stored.headers.contains_key(ETAG) || stored.headers.contains_key(LAST_MODIFIED);
-        let ttl = stored.freshness.keep(validates);
+        let ttl = stored.freshness.keep(has_validator(&stored.headers));
         let put = async |key: &Key, entry: &Entry| {
             let put = self.store.put(key.as_str(), entry.clone(), ttl).await;
             put.inspect_err(|_| self.state.tally.store_failed("put")).is_ok()
@@ -235,6 +232,10 @@ impl Shared {
             self.state.tally.store_failed("remove");
         }
     }
+}
+
+pub(super) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
+    frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
 /// One piece as it is; several are copied once.

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::record::Tap;
+use super::record::{Tap, to_bytes};
 use super::shared::{Slot, detach};
 
 /// What was read and not yet passed on.
@@ -104,22 +104,19 @@ impl<B: Body> Tape<B> {
 
     /// Hands a frame to the client, if it is there.
     fn push(&self, frame: Result<Frame<Bytes>, B::Error>) {
-        let mut track = self.lock();
-        if matches!(track.state, TrackState::Left) {
-            return;
-        }
-        track.read.push_back(frame);
-        let reader = track.reader.take();
-        drop(track);
-        reader.into_iter().for_each(Waker::wake);
+        self.tell(|track| track.read.push_back(frame));
     }
 
     fn end(&self, state: TrackState<B>) {
+        self.tell(|track| track.state = state);
+    }
+
+    fn tell(&self, news: impl FnOnce(&mut Track<B>)) {
         let mut track = self.lock();
         if matches!(track.state, TrackState::Left) {
             return;
         }
-        track.state = state;
+        news(&mut track);
         let reader = track.reader.take();
         drop(track);
         reader.into_iter().for_each(Waker::wake);
@@ -173,10 +170,6 @@ impl<B: Body> Drop for Reader<B> {
         drop(track);
         drop((state, read));
     }
-}
-
-pub(super) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
-    frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
 /// How many frames are read at a time.

@@ -112,9 +112,9 @@ pub(in super::super) fn freshen(
     let mut after = after(rules, ask, &answer);
     if let After::Keep(plan) = &mut after {
         // Which of them came from a hint is not known any more; to purge too much does no harm.
-        let old = stored.tags.iter().filter(|tag| !plan.tags.contains(tag)).cloned();
-        let old: Vec<_> = old.collect();
-        plan.tags.extend(old);
+        let mut old = stored.tags.clone();
+        old.retain(|tag| !plan.tags.contains(tag));
+        plan.tags.append(&mut old);
         if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
             plan.headers.insert(CONTENT_LENGTH, length.clone());
         }
@@ -142,7 +142,7 @@ pub(in super::super) fn shareable(freshness: &Freshness) -> bool {
 }
 
 /// What speaks of one connection only (RFC 9110 §7.6.1, RFC 9111 §3.1).
-pub(in super::super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(CONNECTION).iter();
     let named = lines.flat_map(|line| members(line.as_bytes()));
     let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();

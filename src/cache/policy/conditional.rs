@@ -54,6 +54,11 @@ pub(in super::super) fn condition(request: &mut HeaderMap, stored: &Stored) {
     }
 }
 
+/// Whether a response can be validated.
+pub(in super::super) fn has_validator(response: &HeaderMap) -> bool {
+    response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED)
+}
+
 /// Takes what only the client's copy, or a part of it, is about from a request that fills.
 pub(in super::super) fn validators(request: &mut HeaderMap) {
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{DATE, ETAG, EXPIRES, HeaderMap, LAST_MODIFIED};
+use http::header::{DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
 
 use super::super::control::{self, ResponseControl, Scope, millis};
 use super::super::entry::Freshness;
 use super::after::{Answer, Refusal};
+use super::conditional::has_validator;
 use super::rules::Rules;
 
 /// RFC 9111 §4.2.
@@ -63,9 +64,8 @@ pub(super) fn freshness(
     let while_revalidate = stale(control.stale_while_revalidate).unwrap_or(0);
     let grace = if strict { 0 } else { in_millis(rules.grace) };
     let if_error = stale(control.stale_if_error).unwrap_or(grace);
-    let has_validator = kept.contains_key(ETAG) || kept.contains_key(LAST_MODIFIED);
     // Nothing that it could ever be used for.
-    if (validate || lifetime <= age) && !has_validator && while_revalidate == 0 {
+    if (validate || lifetime <= age) && !has_validator(kept) && while_revalidate == 0 {
         return Err(Refusal::Freshness);
     }
     Ok(Freshness {

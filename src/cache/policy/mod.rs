@@ -10,7 +10,7 @@ mod rules;
 
 pub(super) use after::{After, Answer, Plan, Refusal, TAGS, after, freshen, shareable};
 pub(super) use before::{Ask, Before, Bypass, before};
-pub(super) use conditional::{Form, condition, form, outdated, validators};
+pub(super) use conditional::{Form, condition, form, has_validator, outdated, validators};
 pub(super) use found::{Found, found, may_stand_in};
 pub(super) use invalidate::{invalidated, resolve};
 pub use rules::Exception;
