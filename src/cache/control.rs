@@ -42,6 +42,10 @@ pub(super) struct RequestControl {
     pub(super) max_stale: Option<u64>,
 }
 
+/// A field that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
 impl ResponseControl {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
@@ -210,10 +214,6 @@ fn in_case(text: &str) -> String {
     };
     text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
 }
-
-/// A field that is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 /// Milliseconds since 1970; before it is 0.
 pub(super) fn millis(time: SystemTime) -> u64 {

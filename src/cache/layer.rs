@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -202,16 +201,6 @@ impl<S> Layer<S> for CacheLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         Cache::new(inner, Arc::clone(&self.shared))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("rules", &self.rules)
-            .field("key", &self.key)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
     }
 }
 

@@ -5,17 +5,6 @@ use http::header::HeaderMap;
 
 use super::control::{LARGEST, Malformed, ResponseControl};
 
-/// The directives of the first of these fields that is there, not empty, and well-formed.
-pub(super) fn targeted(headers: &HeaderMap, names: &[HeaderName]) -> Option<ResponseControl> {
-    names.iter().find_map(|name| {
-        let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
-        let text = lines.join(&b',');
-        let entries = dictionary(&text)?;
-        let entries = Some(entries).filter(|entries| !entries.is_empty())?;
-        control(&entries).ok()
-    })
-}
-
 type Entry<'a> = (&'a [u8], Item);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -25,58 +14,6 @@ enum Item {
     Boolean(bool),
     /// A type that no directive has.
     Other,
-}
-
-/// A directive of another type than its own is no directive of this cache's.
-fn control(entries: &[Entry<'_>]) -> Result<ResponseControl, Malformed> {
-    let mut control = ResponseControl::default();
-    for (name, item) in entries {
-        let text;
-        let argument = match (*name, item) {
-            (b"max-age" | b"s-maxage" | b"stale-while-revalidate" | b"stale-if-error", item) => {
-                let Item::Integer(seconds) = item else { return Err(Malformed) };
-                let seconds = u64::try_from(*seconds).map_err(|_| Malformed)?.min(LARGEST);
-                text = seconds.to_string().into_bytes();
-                Some(&*text)
-            }
-            (b"private" | b"no-cache", Item::String(names)) => Some(&**names),
-            (
-                b"private" | b"no-cache" | b"no-store" | b"public" | b"must-revalidate"
-                | b"proxy-revalidate" | b"must-understand",
-                item,
-            ) => match item {
-                Item::Boolean(true) => None,
-                Item::Boolean(false) => continue,
-                _ => return Err(Malformed),
-            },
-            _ => continue,
-        };
-        control.set(name, argument);
-    }
-    Ok(control)
-}
-
-/// The entries, the last one of each key; `None` if any of it is malformed.
-fn dictionary(text: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let mut entries: Vec<Entry<'_>> = Vec::new();
-    let mut rest = Rest(text);
-    rest.skip(b" ");
-    while !rest.0.is_empty() {
-        let key = rest.key()?;
-        let item = if rest.eat(b'=') { rest.member()? } else { Item::Boolean(true) };
-        rest.parameters()?;
-        entries.retain(|(of, _)| *of != key);
-        entries.push((key, item));
-        rest.skip(b" \t");
-        if rest.0.is_empty() {
-            break;
-        }
-        rest.eat(b',').then_some(())?;
-        rest.skip(b" \t");
-        // A comma at the end.
-        (!rest.0.is_empty()).then_some(())?;
-    }
-    Some(entries)
 }
 
 /// What is not parsed yet.
@@ -191,6 +128,69 @@ impl<'a> Rest<'a> {
             });
         }
     }
+}
+
+/// The directives of the first of these fields that is there, not empty, and well-formed.
+pub(super) fn targeted(headers: &HeaderMap, names: &[HeaderName]) -> Option<ResponseControl> {
+    names.iter().find_map(|name| {
+        let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+        let text = lines.join(&b',');
+        let entries = dictionary(&text)?;
+        let entries = Some(entries).filter(|entries| !entries.is_empty())?;
+        control(&entries).ok()
+    })
+}
+
+/// A directive of another type than its own is no directive of this cache's.
+fn control(entries: &[Entry<'_>]) -> Result<ResponseControl, Malformed> {
+    let mut control = ResponseControl::default();
+    for (name, item) in entries {
+        let text;
+        let argument = match (*name, item) {
+            (b"max-age" | b"s-maxage" | b"stale-while-revalidate" | b"stale-if-error", item) => {
+                let Item::Integer(seconds) = item else { return Err(Malformed) };
+                let seconds = u64::try_from(*seconds).map_err(|_| Malformed)?.min(LARGEST);
+                text = seconds.to_string().into_bytes();
+                Some(&*text)
+            }
+            (b"private" | b"no-cache", Item::String(names)) => Some(&**names),
+            (
+                b"private" | b"no-cache" | b"no-store" | b"public" | b"must-revalidate"
+                | b"proxy-revalidate" | b"must-understand",
+                item,
+            ) => match item {
+                Item::Boolean(true) => None,
+                Item::Boolean(false) => continue,
+                _ => return Err(Malformed),
+            },
+            _ => continue,
+        };
+        control.set(name, argument);
+    }
+    Ok(control)
+}
+
+/// The entries, the last one of each key; `None` if any of it is malformed.
+fn dictionary(text: &[u8]) -> Option<Vec<Entry<'_>>> {
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut rest = Rest(text);
+    rest.skip(b" ");
+    while !rest.0.is_empty() {
+        let key = rest.key()?;
+        let item = if rest.eat(b'=') { rest.member()? } else { Item::Boolean(true) };
+        rest.parameters()?;
+        entries.retain(|(of, _)| *of != key);
+        entries.push((key, item));
+        rest.skip(b" \t");
+        if rest.0.is_empty() {
+            break;
+        }
+        rest.eat(b',').then_some(())?;
+        rest.skip(b" \t");
+        // A comma at the end.
+        (!rest.0.is_empty()).then_some(())?;
+    }
+    Some(entries)
 }
 
 #[cfg(test)]

@@ -35,6 +35,13 @@ pub(super) struct Codings(pub(super) u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct VariesByAll;
 
+/// What a request says of codings (RFC 9110 §12.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    any: Codings,
+    heaviest: Codings,
+}
+
 impl Variant {
     /// Of a response to a request with these fields. `by_all` is whether `*` is to be overlooked.
     pub(super) fn of(
@@ -138,13 +145,6 @@ impl Codings {
     fn has(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
-}
-
-/// What a request says of codings (RFC 9110 §12.5.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Accepted {
-    any: Codings,
-    heaviest: Codings,
 }
 
 impl Accepted {
