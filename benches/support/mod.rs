@@ -253,7 +253,12 @@ pub(crate) fn bar(text: &str, measured: Option<f64>, most: f64) {
 
 /// A crate's name with the version that this bench is built with.
 pub(crate) fn versioned(name: &str) -> String {
-    let mut lines = include_str!("../../Cargo.lock").lines();
+    version_in(include_str!("../../Cargo.lock"), name)
+}
+
+/// A crate's name with its version in this lock file.
+pub(crate) fn version_in(lock: &str, name: &str) -> String {
+    let mut lines = lock.lines();
     let found = lines.find(|line| *line == format!("name = \"{name}\""));
     let version = found.and_then(|_| lines.next()?.strip_prefix("version = "));
     format!("{name} {}", version.unwrap_or("?").trim_matches('"'))

@@ -1,0 +1,241 @@
+//! What `cache` costs, beside a bare service and other caches.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::{Barrier, LazyLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{Empty, Full};
+use tokio::runtime::Builder;
+use tower::layer::util::Identity;
+use tower::{Layer, Service, service_fn};
+use tower_kit::cache::{Cache, CacheLayer, MemoryStore};
+use tower_kit::{CompressLayer, MIB};
+
+use cached::{CASES, Case, On, Origin, PEERS, PLAIN, PROBES, Requests, exchange, head, probe};
+use peer::Package;
+use support::{Bench, Costs, bar, call, read, version_in, versioned};
+
+#[path = "support/cached.rs"]
+mod cached;
+#[path = "support/peer.rs"]
+mod peer;
+mod support;
+
+fn main() {
+    let bench = Bench::from_args();
+    let costs: Vec<_> = CASES.iter().map(|case| compare(&bench, *case)).collect();
+    let compressed = behind_it_compress(&bench);
+    // What is not called for one case goes on to here.
+    let right = probes();
+    threads();
+    let (first, later) = herds();
+
+    for (case, costs) in CASES.iter().zip(&costs) {
+        let Some(net) = costs.net(&kit()) else { continue };
+        println!("allocations: {}: {:.1}", case.title, net.allocations);
+    }
+    let hits = &costs[0];
+    let of = |name: &str| hits.net(name).map(|net| net.instructions);
+    let all: Vec<_> = PEERS.iter().filter_map(|name| of(&with_version(name))).collect();
+    let correct = right.iter().filter_map(|name| of(&with_version(name)));
+    let least = |of: &[f64]| of.iter().copied().reduce(f64::min);
+    let percent = |peers: &[f64]| Some(of(&kit())? / least(peers)? * 100.0);
+    bar(
+        "instructions of a hit, % of the best correct peer",
+        percent(&correct.collect::<Vec<_>>()),
+        25.0,
+    );
+    bar("instructions of a hit, % of the best peer", percent(&all), 100.0);
+    let nanoseconds =
+        |at: usize| costs[at].0.iter().find(|cost| cost.name == kit()).map(|cost| cost.nanoseconds);
+    bar("nanoseconds of a hit", nanoseconds(0), 1_000.0);
+    let large = costs[3].net(&kit()).zip(hits.net(&kit()));
+    bar(
+        "instructions of a hit of 100 KiB, % of one of 1 KiB",
+        large.map(|(large, small)| large.instructions / small.instructions * 100.0),
+        101.0,
+    );
+    let both = compressed.net(GZIP).zip(compressed.net(PLAIN_TEXT));
+    let differ =
+        both.map(|(gzip, plain)| (gzip.instructions / plain.instructions * 100.0 - 100.0).abs());
+    bar("instructions of a hit of gzip and of none, % that they differ by", differ, 10.0);
+    println!("     the first herd, when nothing is known of the answer: {first:.0} % of no cache");
+    bar("time of a herd for what is not kept, % of no cache", Some(later), 110.0);
+}
+
+fn compare(bench: &Bench, case: Case) -> Costs {
+    let mut group = bench.group(case.title);
+    group.case("bare", || Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, Identity::new()));
+    group.case(kit(), || Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, layer()));
+    if case.title == PLAIN.title {
+        group.case(format!("{}, cache_status(false)", kit()), || {
+            let layer = layer().cache_status(false);
+            Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, layer)
+        });
+    }
+    for name in PEERS.map(with_version) {
+        group.case(&name, || PEER.serve(&format!("{}/{name}", case.title)));
+    }
+    group.run()
+}
+
+/// Hits on what `compress` has made, in the order that is documented.
+fn behind_it_compress(bench: &Bench) -> Costs {
+    let mut group = bench.group("hit, 1 KiB of JSON, cache outside of compress");
+    let stack = |case: Case| {
+        let service =
+            layer().layer(CompressLayer::new().layer(On::<Full<Bytes>>::new(Origin::new(&case))));
+        Requests::<_, Full<Bytes>>::to(case, service)
+    };
+    group
+        .case("bare", || Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(PLAIN, Identity::new()));
+    group.case(PLAIN_TEXT, || {
+        stack(Case {
+            request: &[
+                ("host", "shop.example"),
+                ("user-agent", "curl/8.5.0"),
+                ("accept", "*/*"),
+                ("accept-encoding", "identity"),
+            ],
+            ..PLAIN
+        })
+    });
+    group.case(GZIP, || stack(PLAIN));
+    group.run()
+}
+
+/// Prints what each cache gets right. Gives the peers that get all of it.
+fn probes() -> Vec<&'static str> {
+    println!(
+        "{:<62}{}",
+        "kept from others",
+        PROBES.map(|(name, ..)| format!(" {name:>13}")).concat()
+    );
+    let print = |name: &str, found: &[bool]| {
+        let words = found.iter().map(|right| format!(" {:>13}", if *right { "yes" } else { "NO" }));
+        println!("  {name:<60}{}", words.collect::<String>());
+    };
+    print(&kit(), &probe::<_, _, Full<Bytes>, _, Full<Bytes>>(layer));
+    let lines = PEER.print("--probe");
+    let mut right = Vec::new();
+    for (name, found) in PEERS.iter().zip(lines.lines()) {
+        let found: Vec<_> = found.chars().take(PROBES.len()).map(|digit| digit == '1').collect();
+        print(&with_version(name), &found);
+        if found.iter().all(|right| *right) {
+            right.push(*name);
+        }
+    }
+    println!();
+    right
+}
+
+/// Prints how many more hits two threads serve than one.
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
+fn threads() {
+    let mut service = layer().layer(On::<Full<Bytes>>::new(Origin::new(&PLAIN)));
+    let hits = |service: &mut Cache<On<Full<Bytes>>>| {
+        for _ in 0..HITS {
+            let request = head(&PLAIN).map(|()| Full::<Bytes>::default());
+            black_box(read(call(service, request).into_body(), None));
+        }
+    };
+    hits(&mut service);
+    let rate = |count: usize| {
+        let barrier = Barrier::new(count);
+        let taken: Vec<Duration> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..count)
+                .map(|_| {
+                    let mut service = service.clone();
+                    let (barrier, hits) = (&barrier, &hits);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let start = Instant::now();
+                        hits(&mut service);
+                        start.elapsed()
+                    })
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        let longest = taken.into_iter().max().unwrap_or_default();
+        (count * HITS) as f64 / longest.as_secs_f64()
+    };
+    let median = |count| {
+        let mut rates: Vec<_> = (0..11).map(|_| rate(count)).collect();
+        rates.sort_by(f64::total_cmp);
+        rates[5]
+    };
+    let (one, two) = (median(1), median(2));
+    println!(
+        "hits a second: {one:.0} on one thread, {two:.0} on two: {:.2} times as many\n",
+        two / one
+    );
+}
+
+/// How long 20 requests at once take for what is not kept, in percent of what they take without a
+/// cache: the first time, and after it.
+fn herds() -> (f64, f64) {
+    let slow = service_fn(|_: Request<Empty<Bytes>>| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut response = Response::new(Full::new(Bytes::from_static(b"{}")));
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
+        Ok::<_, Infallible>(response)
+    });
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let Ok(runtime) = runtime else { panic!("there is no runtime") };
+    let cached = layer().layer(slow);
+    let first = runtime.block_on(herd(&cached));
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let bare = median((0..21).map(|_| runtime.block_on(herd(&slow))).collect());
+    let later = median((0..21).map(|_| runtime.block_on(herd(&cached))).collect());
+    (first / bare * 100.0, later / bare * 100.0)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
+async fn herd<S, R>(service: &S) -> f64
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<R>, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    R: hyper::body::Body + Send + 'static,
+{
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..20)
+        .map(|_| {
+            let mut service = service.clone();
+            tokio::spawn(async move {
+                exchange(&mut service, head(&PLAIN).map(|()| Empty::new())).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(task.await.is_ok());
+    }
+    start.elapsed().as_secs_f64()
+}
+
+fn layer() -> CacheLayer {
+    CacheLayer::new(MemoryStore::new(64 * MIB))
+}
+
+fn kit() -> String {
+    versioned("tower-kit")
+}
+
+fn with_version(peer: &str) -> String {
+    version_in(include_str!("peer-caches/Cargo.lock"), peer)
+}
+
+static PEER: LazyLock<Package> = LazyLock::new(|| Package::build("peer-caches"));
+
+const HITS: usize = 100_000;
+const GZIP: &str = "gzip";
+const PLAIN_TEXT: &str = "identity";
