@@ -1,7 +1,5 @@
 //! What a response says of the cache: `cache-status` (RFC 9211) and `age`.
 
-use std::fmt::Write;
-
 use http::header::AGE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -49,28 +47,72 @@ impl Report {
 
     /// As a member of the list that other caches may have begun.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
-        let mut text = String::with_capacity(64);
-        text.push_str(NAME);
-        // Writing to a string does not fail.
-        let _ = match self.fwd {
-            None => write!(text, "; hit"),
-            Some(fwd) => write!(text, "; fwd={}", fwd.as_str()),
-        };
+        let mut line = Line::new();
+        line.push(NAME);
+        match self.fwd {
+            None => line.push("; hit"),
+            Some(fwd) => line.named("; fwd=", fwd.as_str()),
+        }
         if let Some(status) = self.fwd_status {
-            let _ = write!(text, "; fwd-status={status}");
+            line.push("; fwd-status=");
+            line.number(status.into());
         }
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={ttl}");
+            line.push(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
+            line.number(ttl.unsigned_abs());
         }
         for (is, name) in [(self.stored, "; stored"), (self.collapsed, "; collapsed")] {
-            text.push_str(if is { name } else { "" });
+            line.push(if is { name } else { "" });
         }
         if let Some(detail) = self.detail {
-            let _ = write!(text, "; detail={detail}");
+            line.named("; detail=", detail);
         }
-        if let Ok(value) = HeaderValue::try_from(text) {
+        if let Some(value) = line.value() {
             headers.append(CACHE_STATUS, value);
         }
+    }
+}
+
+/// A field's value, written where nothing is allocated until it is whole.
+struct Line {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { bytes: [0; LONGEST], len: 0 }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.extend(text.as_bytes());
+    }
+
+    /// What does not fit is left out.
+    fn extend(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn named(&mut self, name: &str, value: &str) {
+        self.push(name);
+        self.push(value);
+    }
+
+    fn number(&mut self, number: u64) {
+        let (mut digits, mut at, mut left) = ([b'0'; 20], 20, number);
+        while at == 20 || left > 0 {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        self.extend(&digits[at..]);
+    }
+
+    fn value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.bytes[..self.len]).ok()
     }
 }
 
@@ -108,10 +150,17 @@ impl Refusal {
 /// `millis` is rounded down.
 pub(super) fn write_age(headers: &mut HeaderMap, millis: u64) {
     // RFC 9111 §1.2.2.
-    headers.insert(AGE, HeaderValue::from((millis / 1000).min(super::control::LARGEST)));
+    let mut line = Line::new();
+    line.number((millis / 1000).min(super::control::LARGEST));
+    if let Some(age) = line.value() {
+        headers.insert(AGE, age);
+    }
 }
 
 const NAME: &str = "tower-kit";
+
+/// In bytes: all that a report can say, and more.
+const LONGEST: usize = 160;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 #[cfg(test)]
