@@ -24,7 +24,11 @@ pub(super) fn from_store<B: Body>(
     report: &Report,
 ) -> Response<ResponseBody<B>> {
     let size = stored.body.len() as u64;
-    let form = form(stored.status, &stored.headers, size, request, ask.head_only);
+    let form = if ask.conditional {
+        form(stored.status, &stored.headers, size, request, ask.head_only)
+    } else {
+        Form::Whole
+    };
     let mut headers = stored.headers.clone();
     write_age(&mut headers, stored.freshness.age(now));
     if shared.status {

@@ -1,6 +1,6 @@
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_UNMODIFIED_SINCE, PRAGMA, RANGE,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, Method, request};
 
@@ -22,6 +22,8 @@ pub(in super::super) enum Before {
 pub(in super::super) struct Ask {
     pub(in super::super) head_only: bool,
     pub(in super::super) authorized: bool,
+    /// It may want something else than the whole: a 304, or a part.
+    pub(in super::super) conditional: bool,
     pub(in super::super) control: RequestControl,
     /// Why its response is not to be kept, if so.
     pub(in super::super) no_fill: Option<Bypass>,
@@ -79,7 +81,10 @@ pub(in super::super) fn before(
             ask.authorized = true;
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
+        } else if *name == IF_NONE_MATCH || *name == IF_MODIFIED_SINCE {
+            ask.conditional = true;
         } else if *name == RANGE {
+            ask.conditional = true;
             ask.no_fill.get_or_insert(Bypass::Partial);
         } else if overrides(name) && !rules.trusted.contains(name) && !key.has_header(name) {
             // Before all other reasons: not even a refresh may carry it.
@@ -163,17 +168,20 @@ mod tests {
     #[test]
     fn only_what_can_be_answered_from_a_store_is_looked_up() {
         let ask = |no_fill| Before::LookUp(Ask { no_fill, ..Ask::default() });
+        let part = |no_fill| Before::LookUp(Ask { no_fill, conditional: true, ..Ask::default() });
         // RFC 9111 §3 and §4, RFC 9110 §9.2; none of the fields is part of what follows.
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Before);
         let table: &[Row<'_>] = &[
             ("GET", &[], ask(None)),
             ("GET", &[("cookie", "a=b"), ("accept", "*/*")], ask(None)),
             ("GET", &[("content-length", "0")], ask(None)),
-            ("GET", &[("range", "bytes=0-1")], ask(Some(Bypass::Partial))),
+            ("GET", &[("if-none-match", "\"a\"")], part(None)),
+            ("GET", &[("if-modified-since", "yesterday")], part(None)),
+            ("GET", &[("range", "bytes=0-1")], part(Some(Bypass::Partial))),
             ("GET", &[("x-forwarded-host", "evil")], ask(Some(Bypass::Override))),
             // It counts before the others: a refresh may carry what they have.
-            ("GET", &[("range", "a"), ("x-host", "evil")], ask(Some(Bypass::Override))),
-            ("GET", &[("x-host", "evil"), ("range", "a")], ask(Some(Bypass::Override))),
+            ("GET", &[("range", "a"), ("x-host", "evil")], part(Some(Bypass::Override))),
+            ("GET", &[("x-host", "evil"), ("range", "a")], part(Some(Bypass::Override))),
             ("GET", &[("X-Original-URL", "/admin")], ask(Some(Bypass::Override))),
             ("GET", &[("X-HTTP-Method-Override", "DELETE")], ask(Some(Bypass::Override))),
             ("GET", &[("forwarded", "host=evil")], ask(Some(Bypass::Override))),
