@@ -22,8 +22,8 @@ pub(super) enum Looked {
 /// What the entry under a URL's key tells.
 enum First {
     Done(Looked),
-    /// Under which key to look next.
-    Variant(Key, u64),
+    /// Under which key to look next, and what names it.
+    Variant(Key, Entry),
 }
 
 impl Looked {
@@ -43,9 +43,9 @@ impl Shared {
         let entry = std::task::ready!(self.store.peek(key.as_str()));
         match self.first(key, request, entry) {
             First::Done(looked) => Poll::Ready(looked),
-            First::Variant(variant, class) => {
+            First::Variant(variant, names) => {
                 let entry = std::task::ready!(self.store.peek(variant.as_str()));
-                Poll::Ready(self.second(key, request, entry, class))
+                Poll::Ready(self.second(key, request, entry, &names))
             }
         }
     }
@@ -58,9 +58,9 @@ impl Shared {
         let entry = self.get(key).await;
         match self.first(key, request, entry) {
             First::Done(looked) => looked,
-            First::Variant(variant, class) => {
+            First::Variant(variant, names) => {
                 let entry = self.get(&variant).await;
-                self.second(key, request, entry, class)
+                self.second(key, request, entry, &names)
             }
         }
     }
@@ -80,23 +80,28 @@ impl Shared {
                 Looked::Nothing
             }),
             Kept::Variants(variants) => {
-                let class = self.class(variants, request);
                 match variants.iter().rev().find(|variant| variant.answers(request)) {
-                    Some(variant) => First::Variant(key.variant(variant.id()), class),
-                    None => First::Done(Looked::Others(class)),
+                    Some(variant) => First::Variant(key.variant(variant.id()), entry),
+                    None => First::Done(self.others(&entry, request)),
                 }
             }
         }
     }
 
-    fn second(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>, class: u64) -> Looked {
+    fn second(
+        &self,
+        key: &Key,
+        request: &HeaderMap,
+        entry: Option<Entry>,
+        names: &Entry,
+    ) -> Looked {
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|stored| self.is_right(key, request, stored)) =>
             {
                 Looked::Found(entry)
             }
-            _ => Looked::Others(class),
+            _ => self.others(names, request),
         }
     }
 
@@ -107,6 +112,13 @@ impl Shared {
             stored.watermark.raise(stamp);
         }
         spared.is_some() && stored.variant.answers(request)
+    }
+
+    fn others(&self, names: &Entry, request: &HeaderMap) -> Looked {
+        match names.kept() {
+            Kept::Variants(variants) => Looked::Others(self.class(variants, request)),
+            Kept::Response(_) => Looked::Nothing,
+        }
     }
 
     /// The same for requests that no known variant tells apart.
