@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, VARY,
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName};
 
@@ -185,13 +185,20 @@ fn answered_with(response: &HeaderMap) -> Option<Codings> {
     (identity || coding != Codings::NONE).then_some(coding)
 }
 
-/// All lines of a field as one list, in lower case where the field has no case.
+/// All lines of a field in one (RFC 9110 §5.3). Only of those that are known to be lists, and to
+/// have no case, another spelling is the same: a service may see others as another value.
 fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
     let lines = request.get_all(name);
     lines.iter().next()?;
+    let has_no_case = [ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
+    if !has_no_case && *name != ACCEPT {
+        // Cookies are no list; nothing in a line is a `\n`.
+        let between = if *name == COOKIE { &b"\n"[..] } else { b", " };
+        return Some(lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(between));
+    }
     let members: Vec<_> = lines.iter().flat_map(|line| members(line.as_bytes())).collect();
     let mut value = members.join(&b',');
-    if [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name) {
+    if has_no_case {
         value.make_ascii_lowercase();
     }
     Some(value)

@@ -1,5 +1,6 @@
 //! The cache over mock services and real ones.
 
+mod abuse;
 mod aside;
 mod changes;
 mod clients;
