@@ -80,13 +80,15 @@ impl KeyBy {
     }
 
     /// Only these query parameters count. A name that ends in `*` stands for all that begin so;
-    /// names are compared byte for byte, before any decoding.
+    /// names are compared byte for byte, before any decoding. One that is not spelled in letters,
+    /// digits, `-` and `_` counts too: the service may read it as one of these.
     pub fn only_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { query: Query::Only(names), ..self }
     }
 
-    /// All query parameters but these count; names as for [`only_query`](Self::only_query).
+    /// All query parameters but these count; names as for [`only_query`](Self::only_query). One with
+    /// a `;` in it counts too: the service may read it as two.
     pub fn without_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { query: Query::Except(names), ..self }
@@ -202,8 +204,8 @@ impl KeyBy {
         let counts = |parameter: &&str| match &self.query {
             Query::Whole => true,
             Query::None => false,
-            Query::Only(names) => names_of(names, parameter),
-            Query::Except(names) => !names_of(names, parameter),
+            Query::Only(names) => !is_plain(parameter) || names_of(names, parameter),
+            Query::Except(names) => parameter.contains(';') || !names_of(names, parameter),
         };
         if matches!(self.query, Query::Whole) && !self.sorted {
             text.push('?');
@@ -297,6 +299,13 @@ fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKe
         text.push(char::from(byte.to_ascii_lowercase()));
     }
     Ok(())
+}
+
+/// Whether every service reads the parameter's name as it is spelled.
+fn is_plain(parameter: &str) -> bool {
+    let name = parameter.split('=').next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    name.bytes().all(plain) && !parameter.contains(';')
 }
 
 fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {

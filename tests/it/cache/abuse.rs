@@ -1,6 +1,8 @@
 //! What one client sends does not spoil what others get.
 
-use super::rig::{Fields, Rig, reply};
+use tower_kit::cache::KeyBy;
+
+use super::rig::{Fields, MINUTE, Rig, reply};
 
 /// A service that varies by three fields, and gives back what it got.
 fn echo() -> Rig {
@@ -30,4 +32,27 @@ async fn another_spelling_of_a_field_that_is_no_list_is_another_variant() {
             assert_eq!(got.body, victim.1, "{attack:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_parameter_that_the_service_may_read_as_one_that_counts_does_count() {
+    let only = || KeyBy::new().only_query(["page"]);
+    let without = || KeyBy::new().without_tracking();
+    type Row<'a> = (fn() -> KeyBy, &'a str);
+    let rows: [Row<'_>; 6] = [
+        (only, "/?p%61ge=9"),
+        (only, "/?+page=9"),
+        (only, "/?page[]=9"),
+        (only, "/?x=1;page=9"),
+        (without, "/?utm_source=1;page=9"),
+        (|| KeyBy::new().without_tracking().sorted_query(), "/?utm_source=1;page=9"),
+    ];
+    for (key, attack) in rows {
+        let rig = Rig::with(MINUTE, |layer| layer.key(key()));
+        rig.get(attack, &[]).await;
+        assert!(!rig.get("/", &[]).await.is_hit(), "{attack}");
+    }
+    let rig = Rig::with(MINUTE, |layer| layer.key(only()));
+    rig.get("/", &[]).await;
+    assert!(rig.get("/?x=1&y-z_0=a%61", &[]).await.is_hit());
 }
