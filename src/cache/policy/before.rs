@@ -125,11 +125,17 @@ impl Bypass {
 /// Whether services are known to take the host, the URL or the method from this field.
 fn overrides(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name == "forwarded" || name.starts_with("x-") && OVERRIDES.contains(&&name[2..])
+    let Some(name) = name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")) else {
+        return name == "forwarded";
+    };
+    // To CGI and what followed it, `_` and `-` are the same.
+    let same = |(byte, of): (u8, u8)| byte == of || byte == b'_' && of == b'-';
+    OVERRIDES.iter().any(|of| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same))
 }
 
-const OVERRIDES: [&str; 18] = [
+const OVERRIDES: [&str; 23] = [
     "forwarded-host",
+    "forwarded-method",
     "forwarded-proto",
     "forwarded-protocol",
     "forwarded-port",
@@ -138,14 +144,18 @@ const OVERRIDES: [&str; 18] = [
     "forwarded-server",
     "forwarded-ssl",
     "forwarded-path",
+    "forwarded-uri",
     "host",
     "http-host-override",
     "http-method",
     "http-method-override",
     "method-override",
     "original-host",
+    "original-method",
+    "original-uri",
     "original-url",
     "rewrite-url",
+    "scheme",
     "url-scheme",
 ];
 

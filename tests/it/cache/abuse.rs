@@ -56,3 +56,13 @@ async fn a_parameter_that_the_service_may_read_as_one_that_counts_does_count() {
     rig.get("/", &[]).await;
     assert!(rig.get("/?x=1&y-z_0=a%61", &[]).await.is_hit());
 }
+
+#[tokio::test]
+async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
+    for name in ["x_forwarded_host", "x-forwarded_host", "x_original-url", "x-forwarded-uri"] {
+        let rig = Rig::new(MINUTE);
+        let got = rig.get("/", &[(name, "evil.org")]).await;
+        assert_eq!(got.cache(), "fwd=uri-miss; detail=override", "{name}");
+        assert!(!rig.get("/", &[]).await.is_hit(), "{name}");
+    }
+}
