@@ -47,7 +47,7 @@ impl MemoryStore {
     )]
     pub fn with_largest(bytes: u64, largest: u64) -> Self {
         // An entry that is heavier than nearly all of a shard would be refused in silence.
-        let shards = (bytes / (4 * largest.max(1))).clamp(1, 64);
+        let shards = (bytes / largest.max(1).saturating_mul(4)).clamp(1, 64);
         // Rounded up by `quick_cache`, and to be rounded down.
         let shards = (shards + 1).next_power_of_two() / 2;
         let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);

@@ -1,6 +1,8 @@
 //! What one client sends does not spoil what others get.
 
-use tower_kit::cache::KeyBy;
+use std::time::Duration;
+
+use tower_kit::cache::{KeyBy, MemoryStore};
 
 use super::rig::{Fields, MINUTE, Rig, reply};
 
@@ -64,5 +66,42 @@ async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
         let got = rig.get("/", &[(name, "evil.org")]).await;
         assert_eq!(got.cache(), "fwd=uri-miss; detail=override", "{name}");
         assert!(!rig.get("/", &[]).await.is_hit(), "{name}");
+    }
+}
+
+#[test]
+fn no_size_of_a_store_is_a_panic() {
+    for bytes in [0, 1, 1 << 20, 1 << 62, u64::MAX] {
+        for largest in [0, 1, 1 << 20, 1 << 62, u64::MAX] {
+            drop(MemoryStore::with_largest(bytes, largest));
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_and_numbers_of_any_size_are_no_panic() {
+    let most = u64::MAX.to_string();
+    let far = "Fri, 31 Dec 9999 23:59:59 GMT";
+    let control = format!(
+        "max-age={most}, stale-while-revalidate={most}, stale-if-error={most}, s-maxage={most}"
+    );
+    let answers: [Fields<'_>; 4] = [
+        &[("cache-control", &control), ("age", &most)],
+        &[("expires", far), ("date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("etag", "\"\"")],
+        &[("expires", far), ("date", far), ("last-modified", far)],
+        &[("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT"), ("date", far)],
+    ];
+    let asks = format!("max-age={most}, min-fresh={most}, max-stale={most}");
+    for fields in answers {
+        let rig = Rig::with(fields, |layer| {
+            layer.jitter(1.0).early_refresh(f64::MAX).grace(Duration::MAX).entry_limit(u64::MAX)
+        });
+        for _ in 0..3 {
+            rig.get("/", &[]).await;
+            rig.get("/", &[("cache-control", &asks)]).await;
+            rig.get("/", &[("range", &*format!("bytes={most}{most}-{most}"))]).await;
+            rig.get("/", &[("range", &*format!("bytes=-{most}"))]).await;
+            rig.clock.pass(1 << 31);
+        }
     }
 }
