@@ -2,6 +2,7 @@
 //! service was asked. So a purge needs no search, and wins over a fill that it overtakes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -11,6 +12,7 @@ pub(super) type Stamp = u64;
 #[derive(Debug, Default)]
 pub(super) struct Purges {
     last: AtomicU64,
+    hasher: RandomState,
     table: RwLock<Table>,
 }
 
@@ -20,7 +22,9 @@ struct Table {
     floor: Stamp,
     /// What was asked for before this is not kept, though what was kept before it may stay.
     fill_floor: Stamp,
-    urls: HashMap<String, Stamp>,
+    /// By their hashes: clients choose how many and how long they are. Of two that have the same,
+    /// both are purged.
+    urls: HashMap<u64, Stamp>,
     tags: HashMap<String, Stamp>,
     prefixes: HashMap<String, Stamp>,
 }
@@ -49,7 +53,7 @@ impl Purges {
         match what {
             Purge::All => *table = Table { floor: stamp, fill_floor: stamp, ..Table::default() },
             Purge::Url(url) | Purge::Removed(url) => {
-                table.urls.insert(url.to_owned(), stamp);
+                table.urls.insert(self.hasher.hash_one(url), stamp);
             }
             Purge::Prefix(prefix) => {
                 table.prefixes.insert(prefix.to_owned(), stamp);
@@ -72,7 +76,7 @@ impl Purges {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let is_old = |stamp: Option<&Stamp>| stamp.is_some_and(|stamp| *stamp > watermark);
         let purged = table.floor > watermark
-            || is_old(table.urls.get(url))
+            || is_old(table.urls.get(&self.hasher.hash_one(url)))
             || tags.iter().any(|tag| is_old(table.tags.get(tag)))
             || table
                 .prefixes
