@@ -13,7 +13,7 @@ use super::answer;
 use super::body::ResponseBody;
 use super::entry::{Entry, Kept, Stored, Watermark};
 use super::key::Key;
-use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan};
+use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan, Refusal};
 use super::purge::{Purge, Stamp};
 use super::record::{Recording, keep};
 use super::shared::{Lead, Shared, Verdict, random, settle};
@@ -53,6 +53,7 @@ impl Fetched {
         let body = stored.body.clone();
         let (entry, report) = match after {
             After::Keep(plan) => {
+                shared.unmark(&flight);
                 let Plan { headers, freshness, tags, mut variant } = *plan;
                 // The service may have begun to vary by more; if not, it stays the one it was.
                 if variant.varies_like(&stored.variant) {
@@ -63,10 +64,12 @@ impl Fetched {
                 (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
             }
             After::Refuse(refusal) => {
-                shared.mark(&flight, received);
                 lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-                let forgetful = Arc::clone(&shared);
-                settle(Box::pin(async move { forgetful.remove(&key).await }));
+                if !policy::outlives(stored, refusal, received) {
+                    shared.mark(&flight, received);
+                    let forgetful = Arc::clone(&shared);
+                    settle(Box::pin(async move { forgetful.remove(&key).await }));
+                }
                 let last = Stored { headers, watermark, ..stored.clone() };
                 let detail = Some(refusal.as_str());
                 (Entry::new(Kept::Response(last)), Report { detail, ..report })
@@ -79,7 +82,7 @@ impl Fetched {
     pub(super) async fn replaced<B>(
         self,
         response: Response<B>,
-        had_old: bool,
+        old: Option<&Stored>,
         mut report: Report,
     ) -> Response<ResponseBody<B>>
     where
@@ -94,7 +97,7 @@ impl Fetched {
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
-                self.refused(response.status(), had_old);
+                self.refused(response.status(), refusal, old);
                 let passed = self.shared.pass_on(response, Outcome::Miss, &report);
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
@@ -112,13 +115,14 @@ impl Fetched {
     }
 
     /// Nobody need wait for a response that is not kept, now or for a while.
-    fn refused(&self, status: StatusCode, had_old: bool) {
+    fn refused(&self, status: StatusCode, refusal: Refusal, old: Option<&Stored>) {
         self.lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-        if status.is_server_error() {
+        let stays = old.is_some_and(|old| policy::outlives(old, refusal, self.received));
+        if stays || status.is_server_error() {
             return;
         }
         self.shared.mark(&self.flight, self.received);
-        if had_old {
+        if old.is_some() {
             let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
             settle(Box::pin(async move { shared.remove(&key).await }));
         }
@@ -200,6 +204,7 @@ where
     ResBody::Error: Send,
 {
     let asked = head.clone();
+    let before = shared.state.purges.watermark();
     let sent = shared.clock.now();
     let response = ask_service(inner, Request::from_parts(head, body)).await?;
     let received = shared.clock.now();
@@ -209,18 +214,24 @@ where
     };
     let own = shared.key.of(&asked).ok();
     let named = named.iter().filter_map(|uri| shared.key.url(uri, &asked.headers).ok());
-    for key in own.iter().cloned().chain(named.collect::<Vec<_>>()) {
+    let changed: Vec<_> = own.iter().cloned().chain(named).collect();
+    // What was purged since it was asked may be what it is made of.
+    let undisturbed = shared.state.purges.watermark() == before;
+    for key in &changed {
         let removed = shared.key.is_url();
         let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
         shared.state.purges.purge(purge, received);
-        shared.remove(&key).await;
     }
+    let watermark = shared.state.purges.watermark();
+    for key in &changed {
+        shared.remove(key).await;
+    }
+    let own = own.filter(|_| undisturbed);
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
         return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
     };
     let flight = key.as_str().into();
-    let watermark = shared.state.purges.watermark();
     let asked = asked.headers;
     let post = Fetched { shared, key, ask, flight, lead: None, watermark, asked, sent, received };
     let size = length(&response);

@@ -304,6 +304,7 @@ where
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
                 if fetched.ask.head_only
+                    && bypass != Bypass::Override
                     && old_stored.is_some_and(|stored| {
                         policy::outdated(stored, response.status(), response.headers())
                     })
@@ -315,7 +316,7 @@ where
             (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
                 fetched.confirmed(&response, stored, &report)
             }
-            _ => fetched.replaced(response, old.is_some(), report).await,
+            _ => fetched.replaced(response, old_stored, report).await,
         })
     }
 }

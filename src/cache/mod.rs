@@ -114,7 +114,8 @@
 //!
 //! Of the requests that miss the same, one asks the service, and the others wait for what it gets,
 //! for 10 s at most. As soon as its head says that it will not be kept, they go themselves, and so do
-//! those of the next 10 s. If it fails, or its client leaves, one of them takes its place.
+//! those of the next 10 s, or until one is kept. If it fails, or its client leaves, one of them takes
+//! its place.
 //!
 //! Once the head is there, a body that is to be kept is read to its end by a task of its own,
 //! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads.

@@ -148,10 +148,11 @@ impl Recording {
         if self.declared.is_some_and(|declared| declared != self.size) {
             return;
         }
-        let Self { shared, key, status, plan, watermark, lead, chunks, .. } = self;
+        let Self { shared, key, flight, status, plan, watermark, lead, chunks, .. } = self;
         if !shared.state.purges.admits(key.url(), &plan.tags, watermark) {
             return;
         }
+        shared.unmark(&flight);
         let body = joined(chunks);
         let Plan { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {

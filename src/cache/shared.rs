@@ -122,6 +122,11 @@ impl Shared {
         state.marks.insert(state.hasher.hash_one(key), now.saturating_add(time));
     }
 
+    /// It was kept after all: one client's odd request does not part the others for long.
+    pub(super) fn unmark(&self, key: &str) {
+        self.state.marks.remove(&self.state.hasher.hash_one(key));
+    }
+
     /// A place among the bodies that are read to the end whether or not their client stays.
     pub(super) fn fill_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.fills, self.limits.fills)

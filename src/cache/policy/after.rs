@@ -96,7 +96,10 @@ pub(in super::super) fn freshen(
     let kept = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE];
     headers.remove(AGE);
     headers.insert(DATE, date_of(answer.received));
-    for name in answer.headers.keys().filter(|name| !gone.contains(name) && !kept.contains(name)) {
+    // A tag that is weak stays so: what is kept may differ in its bytes from what the strong one names.
+    let weak = headers.get(ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/"));
+    let stays = |name: &HeaderName| kept.contains(name) || weak && *name == ETAG;
+    for name in answer.headers.keys().filter(|name| !gone.contains(name) && !stays(name)) {
         // What a layer adds to a response with a body may not be added to a 304.
         let adds = *name == VARY;
         if !adds {
@@ -139,6 +142,14 @@ fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
 /// Whether those who waited for a response may use it too, and not only validate it.
 pub(in super::super) fn shareable(freshness: &Freshness) -> bool {
     !freshness.validate && freshness.lifetime > freshness.age
+}
+
+/// Whether an entry stays though what was to take its place is not kept: what one client gets that
+/// asks past a fresh entry, or has credentials, does not take it from all others.
+pub(in super::super) fn outlives(stored: &Stored, refusal: Refusal, now: u64) -> bool {
+    let Freshness { validate, .. } = stored.freshness;
+    let fresh = !validate && stored.freshness.left(now) > 0;
+    refusal == Refusal::Authorization || fresh && refusal != Refusal::Validator
 }
 
 /// What speaks of one connection only (RFC 9110 §7.6.1, RFC 9111 §3.1).

@@ -1,10 +1,18 @@
 //! What one client sends does not spoil what others get.
 
-use std::time::Duration;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
-use tower_kit::cache::{KeyBy, MemoryStore};
+use http::Request;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
 
-use super::rig::{Fields, MINUTE, Rig, reply};
+use super::rig::{Fields, MINUTE, Rig, START, idle, reply, request};
+use crate::support::BoxBody;
+
+const RELOAD: (&str, &str) = ("cache-control", "no-cache");
 
 /// A service that varies by three fields, and gives back what it got.
 fn echo() -> Rig {
@@ -69,6 +77,81 @@ async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_asks_past_a_fresh_entry_takes_it_from_nobody() {
+    let refusals: [(u16, Fields<'_>); 5] = [
+        (200, &[("cache-control", "private")]),
+        (200, &[("cache-control", "max-age=60"), ("set-cookie", "a=b")]),
+        (304, &[("set-cookie", "a=b")]),
+        (406, &[]),
+        (302, &[("location", "/login")]),
+    ];
+    for (status, fields) in refusals {
+        let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+        rig.get("/", &[]).await;
+        rig.answers_with(status, fields);
+        let own = rig.get("/", &[RELOAD, ("cookie", "mine")]).await;
+        assert!(!own.is_hit());
+        assert_eq!(own.field("set-cookie").is_some(), fields.len() > 1 || status == 304);
+        let got = rig.get("/", &[]).await;
+        assert_eq!((got.body.as_str(), got.is_hit()), ("answer 0", true), "{status} {fields:?}");
+        assert_eq!(got.field("set-cookie"), None);
+    }
+    // One that speaks of another response shows that it is outdated.
+    let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    rig.get("/", &[]).await;
+    rig.answers_with(304, &[("etag", "\"b\"")]);
+    rig.get("/", &[RELOAD]).await;
+    assert!(!rig.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_for_all_does_not_drop_what_is() {
+    let rig = Rig::new(&[("cache-control", "public, max-age=60, stale-while-revalidate=60")]);
+    rig.get("/", &[]).await;
+    rig.clock.pass(61);
+    rig.answers_with(401, MINUTE);
+    assert!(rig.get("/", &[("authorization", "junk")]).await.is_hit());
+    idle().await;
+    assert_eq!(rig.calls(), 2);
+    assert_eq!(rig.get("/", &[]).await.body, "answer 0");
+}
+
+#[tokio::test]
+async fn a_head_to_another_host_drops_nothing() {
+    let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    rig.get("/", &[]).await;
+    rig.answers_with(200, &[("etag", "\"b\"")]);
+    rig.send("HEAD", "/", &[RELOAD, ("x-forwarded-host", "y.org")]).await;
+    assert!(rig.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_weak_tag_does_not_become_strong_when_it_is_confirmed() {
+    let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "W/\"a\"")]);
+    rig.get("/", &[]).await;
+    rig.clock.pass(61);
+    rig.answers_with(304, &[("etag", "\"a\"")]);
+    rig.get("/", &[]).await;
+    let part = rig.get("/", &[("range", "bytes=0-1"), ("if-range", "\"a\"")]).await;
+    assert_eq!((part.status, part.field("etag")), (200, Some("W/\"a\"")));
+}
+
+#[tokio::test]
+async fn a_purge_while_a_post_is_under_way_wins_over_its_answer() {
+    let rig = Rig::new(&[]);
+    let handle = rig.handle.clone();
+    rig.answers(move |_| {
+        handle.purge_tag("t");
+        let fields =
+            [("cache-control", "max-age=60"), ("content-location", "/"), ("surrogate-key", "t")];
+        Ok(reply(200, &fields, "old"))
+    });
+    rig.send("POST", "/", &[]).await;
+    rig.answers_with(200, MINUTE);
+    assert_eq!(rig.get("/", &[]).await.body, "answer 0");
+}
+
 #[test]
 fn no_size_of_a_store_is_a_panic() {
     for bytes in [0, 1, 1 << 20, 1 << 62, u64::MAX] {
@@ -104,4 +187,34 @@ async fn times_and_numbers_of_any_size_are_no_panic() {
             rig.clock.pass(1 << 31);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_answer_does_not_part_the_herds_of_what_is_kept_after_it() {
+    let calls = Arc::new(AtomicU64::new(0));
+    let time = Arc::new(AtomicU64::new(START));
+    let (counted, read) = (Arc::clone(&calls), Arc::clone(&time));
+    let service = service_fn(move |request: Request<BoxBody>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let bad = request.headers().contains_key("x-bad");
+        let control = if bad { "private" } else { "max-age=1" };
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(reply(200, &[("cache-control", control)], "body"))
+        }
+    });
+    let cache = CacheLayer::new(MemoryStore::new(1 << 20))
+        .clock(move || UNIX_EPOCH + Duration::from_secs(read.load(Ordering::SeqCst)))
+        .layer(service);
+    let get = |fields| cache.clone().oneshot(request("GET", "/", fields));
+    get(&[("x-bad", "1")]).await.unwrap();
+    get(&[]).await.unwrap();
+    time.fetch_add(2, Ordering::SeqCst);
+    let all: [Fields<'_>; 3] = [&[]; 3];
+    let [one, two, three] = all.map(get);
+    let (one, two, three) = tokio::join!(one, two, three);
+    for response in [one, two, three] {
+        response.unwrap();
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
 }
