@@ -75,7 +75,7 @@ impl Fetched {
                 (Entry::new(Kept::Response(last)), Report { detail, ..report })
             }
         };
-        shared.answer_as(&entry, &ask, &asked, Outcome::Revalidated, received, &report)
+        shared.answer_as(&entry, &ask, &asked, received, &report)
     }
 
     /// The service gave a response, which may be kept.
@@ -98,14 +98,14 @@ impl Fetched {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
                 self.refused(response.status(), refusal, old);
-                let passed = self.shared.pass_on(response, Outcome::Miss, &report);
+                let passed = self.shared.pass_on(response, &report);
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
             After::Keep(plan) => {
                 report.stored = true;
                 let shared = Arc::clone(&self.shared);
                 let recorded = self.record(response, plan, size).await;
-                let recorded = shared.mark_up(recorded, Outcome::Miss, &report);
+                let recorded = shared.mark_up(recorded, &report);
                 if form == Form::NotModified && !recorded.body().must_be_read() {
                     return answer::not_modified(recorded);
                 }
@@ -188,7 +188,8 @@ where
     ResBody: Body,
 {
     let response = ask_service(inner, request).await?;
-    Ok(shared.pass_on(response, Outcome::Bypass(bypass), &Report::bypass(bypass)))
+    shared.state.tally.count(Outcome::Bypass(bypass));
+    Ok(shared.pass_on(response, &Report::bypass(bypass)))
 }
 
 /// Passes a request that changes something, and drops what it changed (RFC 9111 §4.4).
@@ -208,9 +209,11 @@ where
     let sent = shared.clock.now();
     let response = ask_service(inner, Request::from_parts(head, body)).await?;
     let received = shared.clock.now();
+    shared.state.tally.count(Outcome::Bypass(Bypass::Method));
+    let report = Report::bypass(Bypass::Method);
     let target = shared.key.uri_of(&asked).unwrap_or(&asked.uri);
     let Some(named) = policy::invalidated(target, response.status(), response.headers()) else {
-        return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
+        return Ok(shared.pass_on(response, &report));
     };
     let own = shared.key.of(&asked).ok();
     let named = named.iter().filter_map(|uri| shared.key.url(uri, &asked.headers).ok());
@@ -229,7 +232,7 @@ where
     let own = own.filter(|_| undisturbed);
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
-        return Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method)));
+        return Ok(shared.pass_on(response, &report));
     };
     let flight = key.as_str().into();
     let asked = asked.headers;
@@ -240,10 +243,9 @@ where
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {
             let recorded = post.record(response, plan, size).await;
-            let report = Report { stored: true, ..Report::bypass(Bypass::Method) };
-            Ok(shared.mark_up(recorded, METHOD, &report))
+            Ok(shared.mark_up(recorded, &Report { stored: true, ..report }))
         }
-        After::Refuse(_) => Ok(shared.pass_on(response, METHOD, &Report::bypass(Bypass::Method))),
+        After::Refuse(_) => Ok(shared.pass_on(response, &report)),
     }
 }
 
@@ -273,19 +275,12 @@ impl Shared {
     pub(super) fn pass_on<B: Body>(
         &self,
         response: Response<B>,
-        outcome: Outcome,
         report: &Report,
     ) -> Response<ResponseBody<B>> {
-        self.mark_up(response.map(ResponseBody::passed), outcome, report)
+        self.mark_up(response.map(ResponseBody::passed), report)
     }
 
-    fn mark_up<B>(
-        &self,
-        mut response: Response<B>,
-        outcome: Outcome,
-        report: &Report,
-    ) -> Response<B> {
-        self.state.tally.count(outcome);
+    fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
         let headers = response.headers_mut();
         if self.rules.strip_tags {
             policy::TAGS.iter().for_each(|name| drop(headers.remove(name)));
@@ -314,5 +309,3 @@ fn length<B: Body>(response: &Response<B>) -> Option<u64> {
     let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     stated.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
 }
-
-const METHOD: Outcome = Outcome::Bypass(Bypass::Method);

@@ -81,8 +81,9 @@ impl Shared {
         outcome: Outcome,
         now: u64,
     ) -> Response<ResponseBody<B>> {
+        self.state.tally.count(outcome);
         let left = entry.stored().map_or(0, |stored| stored.freshness.left(now));
-        self.answer_as(entry, ask, request, outcome, now, &Report::hit(left))
+        self.answer_as(entry, ask, request, now, &Report::hit(left))
     }
 
     pub(super) fn answer_as<B: Body>(
@@ -90,11 +91,9 @@ impl Shared {
         entry: &Entry,
         ask: &Ask,
         request: &HeaderMap,
-        outcome: Outcome,
         now: u64,
         report: &Report,
     ) -> Response<ResponseBody<B>> {
-        self.state.tally.count(outcome);
         match entry.stored() {
             Some(stored) => answer::from_store(self, stored, ask, request, now, report),
             None => answer::not_kept(self, report),
@@ -141,7 +140,7 @@ where
             }
             let flight = self.flight(&looked);
             if alone || self.ask.no_fill.is_some() || shared.is_marked(&flight, now) {
-                return self.fetch(old, flight, None, report).await;
+                return self.fetch_for_client(old, flight, None, report).await;
             }
             let ended = match shared.state.flights.join(Arc::clone(&flight)) {
                 Role::Leader(lead) => Ended::Lead(lead),
@@ -158,7 +157,7 @@ where
                         looked = again;
                         continue;
                     }
-                    _ => return self.fetch(old, flight, Some(lead), report).await,
+                    _ => return self.fetch_for_client(old, flight, Some(lead), report).await,
                 },
             };
             let collapsed = Report { collapsed: true, ..report };
@@ -171,7 +170,7 @@ where
                     told_apart = true;
                     looked = Looked::Others(class);
                 }
-                _ => return self.fetch(old, flight, None, report).await,
+                _ => return self.fetch_for_client(old, flight, None, report).await,
             }
         }
     }
@@ -207,8 +206,10 @@ where
                 matches!(found, Found::Fresh | Found::Refresh | Found::Stale)
             }
         };
-        (usable && shared.is_right(&self.key, headers, stored))
-            .then(|| shared.answer_as(entry, &self.ask, headers, outcome, now, report))
+        (usable && shared.is_right(&self.key, headers, stored)).then(|| {
+            shared.state.tally.count(outcome);
+            shared.answer_as(entry, &self.ask, headers, now, report)
+        })
     }
 
     /// The name of what requests that get the same would wait for.
@@ -237,21 +238,34 @@ where
         let flight = self.flight(&Looked::Found(old.clone()));
         let Role::Leader(lead) = shared.state.flights.join(Arc::clone(&flight)) else { return };
         detach(async move {
-            let tally = Arc::clone(&shared);
-            let refreshed = tokio::time::timeout(LONGEST_FILL, async move {
+            let refreshing = async move {
                 let report = Report::forwarded(Fwd::Stale);
-                let fetched = self.fetch(Some(old), flight, Some(lead), report).await;
-                shared.state.tally.refreshed(if fetched.is_ok() { "done" } else { "failed" });
-                if let Ok(response) = fetched {
-                    response.into_body().read_if_kept().await;
+                match self.fetch(Some(old), flight, Some(lead), report).await {
+                    Err(_) | Ok((_, Outcome::Stale)) => "failed",
+                    Ok((response, _)) => {
+                        response.into_body().read_if_kept().await;
+                        "done"
+                    }
                 }
-            });
+            };
             // Nobody else would end it: it has no client that leaves.
-            if refreshed.await.is_err() {
-                tally.state.tally.refreshed("timeout");
-            }
+            let refreshed = tokio::time::timeout(LONGEST_FILL, refreshing).await;
+            shared.state.tally.refreshed(refreshed.unwrap_or("timeout"));
             drop(slot);
         });
+    }
+
+    async fn fetch_for_client(
+        self,
+        old: Option<Entry>,
+        flight: Arc<str>,
+        lead: Option<Lead>,
+        report: Report,
+    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+        let shared = Arc::clone(&self.shared);
+        let (response, outcome) = self.fetch(old, flight, lead, report).await?;
+        shared.state.tally.count(outcome);
+        Ok(response)
     }
 
     /// Asks the service. `old` is what its answer may confirm, or what may stand in for it.
@@ -261,7 +275,7 @@ where
         flight: Arc<str>,
         lead: Option<Lead>,
         mut report: Report,
-    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
+    ) -> Result<(Response<ResponseBody<ResBody>>, Outcome), S::Error> {
         let Self { shared, inner, mut head, body, key, ask } = self;
         let asked = head.headers.clone();
         let old_stored = old.as_ref().and_then(Entry::stored);
@@ -288,14 +302,8 @@ where
                 }
                 report.fwd_status = answered.ok().map(|response| response.status().as_u16());
                 report.detail = Some("service-failed");
-                return Ok(shared.answer_as(
-                    entry,
-                    &ask,
-                    &asked,
-                    Outcome::Stale,
-                    received,
-                    &report,
-                ));
+                let response = shared.answer_as(entry, &ask, &asked, received, &report);
+                return Ok((response, Outcome::Stale));
             }
         }
         let response = answered?;
@@ -311,12 +319,12 @@ where
                 {
                     fetched.shared.remove(&fetched.key).await;
                 }
-                fetched.shared.pass_on(response, Outcome::Bypass(bypass), &report)
+                (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }
             (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
-                fetched.confirmed(&response, stored, &report)
+                (fetched.confirmed(&response, stored, &report), Outcome::Revalidated)
             }
-            _ => fetched.replaced(response, old_stored, report).await,
+            _ => (fetched.replaced(response, old_stored, report).await, Outcome::Miss),
         })
     }
 }

@@ -24,7 +24,7 @@ pub struct CacheHandle {
 }
 
 /// A URL that no entry could have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl {
     given: String,
 }
@@ -88,7 +88,9 @@ impl CacheHandle {
     /// If the store fails to forget what is purged: it is not given out, but stays there.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         self.purge(Purge::All);
-        self.shared.store.clear().await
+        let cleared = self.shared.store.clear().await;
+        self.shared.tell_usage();
+        cleared
     }
 
     /// How many requests were answered in which way, and how much is kept.
@@ -133,7 +135,11 @@ impl CacheHandle {
 
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no URL that an entry could have: {:?}", self.given)
+        write!(
+            f,
+            "no URL that an entry could have, with its host where hosts count: {:?}",
+            self.given
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, ETAG};
@@ -191,21 +192,22 @@ impl Shared {
     async fn put(&self, key: &Key, entry: Entry) {
         let Some(stored) = entry.stored() else { return };
         let ttl = stored.freshness.keep(has_validator(&stored.headers));
-        let put = async |key: &Key, entry: &Entry| {
+        let put = async |key: &Key, entry: &Entry, ttl| {
             let put = self.store.put(key.as_str(), entry.clone(), ttl).await;
             put.inspect_err(|_| self.state.tally.store_failed("put")).is_ok()
         };
         let done = if stored.variant.is_only() {
-            put(key, &entry).await
+            put(key, &entry, ttl).await
         } else {
             let variant = &stored.variant;
             // The variant first: whoever finds it named finds it there.
-            put(&key.variant(variant.id()), &entry).await && {
+            put(&key.variant(variant.id()), &entry, ttl).await && {
                 let variants = self.with_variant(key, variant).await;
-                put(key, &Entry::new(Kept::Variants(variants))).await
+                // The others may be of use for longer than this one.
+                put(key, &Entry::new(Kept::Variants(variants)), ttl.max(LONGEST)).await
             }
         };
-        self.state.tally.keeps(self.store.usage());
+        self.tell_usage();
         // A purge may have come between the last look and the store.
         if done && !self.state.purges.admits(key.url(), &stored.tags, stored.watermark.get()) {
             self.remove(key).await;
@@ -232,6 +234,11 @@ impl Shared {
         if self.store.remove(key.as_str()).await.is_err() {
             self.state.tally.store_failed("remove");
         }
+        self.tell_usage();
+    }
+
+    pub(super) fn tell_usage(&self) {
+        self.state.tally.keeps(self.store.usage());
     }
 }
 
@@ -258,3 +265,6 @@ fn tag_of(body: &Bytes) -> Option<HeaderValue> {
     });
     HeaderValue::try_from(format!("\"{high:016x}{low:016x}\"")).ok()
 }
+
+/// How long the list of a URL's variants is of use: it tells where to look.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -82,6 +82,29 @@ async fn a_504_for_what_is_not_kept_is_a_miss() {
 }
 
 #[tokio::test]
+async fn a_refresh_is_no_request_of_a_client() {
+    let metrics = Metrics::new();
+    let fields = [("cache-control", "max-age=60, stale-while-revalidate=300")];
+    let rig = Rig::with(&fields, |layer| layer.recorder(metrics.recorder()));
+    let refreshes =
+        |outcome| metrics.counted("http_cache_refreshes_total", &[("outcome", outcome)]);
+    rig.get("/", &[]).await;
+    for (fails, outcome) in [(true, "failed"), (false, "done")] {
+        rig.clock.pass(61);
+        if fails {
+            rig.fails();
+        } else {
+            rig.answers_with(200, &fields);
+        }
+        rig.get("/", &[]).await;
+        until(|| refreshes(outcome) == 1).await;
+    }
+    // The entry stands in for the service within the grace, for nobody.
+    assert_eq!((counted(&metrics, "miss", ""), counted(&metrics, "stale", "")), (1, 2));
+    assert_eq!(metrics.counted(REQUESTS, &[]), 3);
+}
+
+#[tokio::test]
 async fn refreshes_are_counted_by_how_they_end() {
     let metrics = Metrics::new();
     let fields = [("cache-control", "max-age=60, stale-while-revalidate=30, stale-if-error=0")];
