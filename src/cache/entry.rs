@@ -141,7 +141,10 @@ impl Watermark {
     }
 
     pub(super) fn raise(&self, stamp: Stamp) {
-        self.0.fetch_max(stamp, Ordering::Relaxed);
+        // Nearly always it is there already, and nobody need wait for the write.
+        if self.get() < stamp {
+            self.0.fetch_max(stamp, Ordering::Relaxed);
+        }
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) enum Looked {
 /// What the entry under a URL's key tells.
 enum First {
     Done(Looked),
-    /// Under which key to look next, and what names it.
-    Variant(Key, Entry),
+    /// Under which key to look next, and which one of these variants that is.
+    Variant(Key, Entry, usize),
 }
 
 impl Looked {
@@ -43,9 +43,9 @@ impl Shared {
         let entry = std::task::ready!(self.store.peek(key.as_str()));
         match self.first(key, request, entry) {
             First::Done(looked) => Poll::Ready(looked),
-            First::Variant(variant, names) => {
+            First::Variant(variant, names, at) => {
                 let entry = std::task::ready!(self.store.peek(variant.as_str()));
-                Poll::Ready(self.second(key, request, entry, &names))
+                Poll::Ready(self.second(key, request, entry, &names, at))
             }
         }
     }
@@ -58,15 +58,15 @@ impl Shared {
         let entry = self.get(key).await;
         match self.first(key, request, entry) {
             First::Done(looked) => looked,
-            First::Variant(variant, names) => {
+            First::Variant(variant, names, at) => {
                 let entry = self.get(&variant).await;
-                self.second(key, request, entry, &names)
+                self.second(key, request, entry, &names, at)
             }
         }
     }
 
     /// A store that fails has nothing.
-    async fn get(&self, key: &Key) -> Option<Entry> {
+    pub(super) async fn get(&self, key: &Key) -> Option<Entry> {
         let got = self.store.get(key.as_str()).await;
         got.inspect_err(|_| self.state.tally.store_failed("get")).unwrap_or_default()
     }
@@ -80,8 +80,8 @@ impl Shared {
                 Looked::Nothing
             }),
             Kept::Variants(variants) => {
-                match variants.iter().rev().find(|variant| variant.answers(request)) {
-                    Some(variant) => First::Variant(key.variant(variant.id()), entry),
+                match variants.iter().rposition(|variant| variant.answers(request)) {
+                    Some(at) => First::Variant(key.variant(variants[at].id()), entry, at),
                     None => First::Done(self.others(&entry, request)),
                 }
             }
@@ -94,10 +94,15 @@ impl Shared {
         request: &HeaderMap,
         entry: Option<Entry>,
         names: &Entry,
+        at: usize,
     ) -> Looked {
+        let is_named = |stored: &Stored| match names.kept() {
+            Kept::Variants(variants) => variants.get(at) == Some(&stored.variant),
+            Kept::Response(_) => false,
+        };
         match entry {
             Some(entry)
-                if entry.stored().is_some_and(|stored| self.is_right(key, request, stored)) =>
+                if entry.stored().is_some_and(|it| is_named(it) && self.spares(key, it)) =>
             {
                 Looked::Found(entry)
             }
@@ -107,11 +112,15 @@ impl Shared {
 
     /// Whether it answers this request, and was not purged.
     pub(super) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
+        stored.variant.answers(request) && self.spares(key, stored)
+    }
+
+    fn spares(&self, key: &Key, stored: &Stored) -> bool {
         let spared = self.state.purges.spares(key.url(), &stored.tags, stored.watermark.get());
         if let Some(stamp) = spared {
             stored.watermark.raise(stamp);
         }
-        spared.is_some() && stored.variant.answers(request)
+        spared.is_some()
     }
 
     fn others(&self, names: &Entry, request: &HeaderMap) -> Looked {

@@ -216,11 +216,7 @@ impl Shared {
 
     /// The variants of a URL, with this one as the newest.
     async fn with_variant(&self, key: &Key, variant: &Variant) -> Vec<Variant> {
-        let before = self.store.get(key.as_str()).await.unwrap_or_else(|_| {
-            self.state.tally.store_failed("get");
-            None
-        });
-        let mut variants = match before.as_ref().map(Entry::kept) {
+        let mut variants = match self.get(key).await.as_ref().map(Entry::kept) {
             Some(Kept::Variants(variants)) => variants.clone(),
             _ => Vec::new(),
         };
