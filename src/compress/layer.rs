@@ -60,7 +60,7 @@ impl CompressLayer {
     }
 
     /// Compresses bodies that are there at once, up to 128 KiB, by libdeflate where the coding is
-    /// gzip or deflate: in 10 to 30% less time at level 6, for 0.7 MB a thread. Levels, padding
+    /// gzip or deflate: in up to 30% less time at level 6, for 0.7 MB a thread. Levels, padding
     /// and streams stay as they are, and so does what is sent where a body does not become smaller.
     /// The [module](crate::compress#how) has more.
     ///
