@@ -66,6 +66,8 @@ pub mod limit;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
+#[cfg(all(test, any(feature = "cache", feature = "compress")))]
+mod fields;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
 mod fresh;
 #[cfg(any(feature = "compress", feature = "limit"))]

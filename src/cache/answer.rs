@@ -88,22 +88,24 @@ fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
         }
         Form::Part(range) => {
             let last = range.end - 1;
-            let stated = format!("bytes {}-{last}/{}", range.start, body.len());
-            headers.remove(CONTENT_RANGE);
-            headers.extend(HeaderValue::try_from(stated).ok().map(|range| (CONTENT_RANGE, range)));
+            state_range(headers, format!("bytes {}-{last}/{}", range.start, body.len()));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
             #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
             body.slice(range.start as usize..range.end as usize)
         }
         Form::Unsatisfiable => {
-            let stated = HeaderValue::try_from(format!("bytes */{}", body.len()));
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, AGE, ACCEPT_RANGES] {
                 headers.remove(name);
             }
-            headers.remove(CONTENT_RANGE);
-            headers.extend(stated.ok().map(|range| (CONTENT_RANGE, range)));
+            state_range(headers, format!("bytes */{}", body.len()));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
             Bytes::new()
         }
     }
+}
+
+/// In place of the range that the entry itself states, if it does.
+fn state_range(headers: &mut HeaderMap, range: String) {
+    headers.remove(CONTENT_RANGE);
+    headers.extend(HeaderValue::try_from(range).ok().map(|range| (CONTENT_RANGE, range)));
 }

@@ -172,6 +172,11 @@ pub(super) fn delta(argument: &[u8]) -> Option<u64> {
     Some(argument.iter().fold(0, add))
 }
 
+/// A tag without what makes it weak: two that are the same match weakly (RFC 9110 §8.8.3.2).
+pub(super) fn opaque_tag(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
 /// In seconds: the first member of `age` (RFC 9111 §5.1), 0 if it is no number.
 pub(super) fn age(headers: &HeaderMap) -> u64 {
     let first = headers.get(AGE).and_then(|line| members(line.as_bytes()).next());
@@ -229,14 +234,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn map(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
+    use crate::fields::map;
 
     fn response(lines: &[&str]) -> ResponseControl {
         let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();

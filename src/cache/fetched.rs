@@ -48,9 +48,11 @@ impl Fetched {
         let report = Report { fwd_status: Some(304), ..*report };
         let answer = self.answer(response, None, false);
         let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
+        if let After::Refuse(refusal) = after {
+            self.refused(response.status(), refusal, Some(stored));
+        }
         let Self { shared, key, ask, flight, lead, watermark, asked, received, .. } = self;
         let watermark = Watermark::at(watermark);
-        let body = stored.body.clone();
         let (entry, report) = match after {
             After::Keep(plan) => {
                 shared.unmark(&flight);
@@ -59,17 +61,11 @@ impl Fetched {
                 if variant.varies_like(&stored.variant) {
                     variant.clone_from(&stored.variant);
                 }
-                let status = stored.status;
+                let (status, body) = (stored.status, stored.body.clone());
                 let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
                 (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
             }
             After::Refuse(refusal) => {
-                lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-                if !policy::outlives(stored, refusal, received) {
-                    shared.mark(&flight, received);
-                    let forgetful = Arc::clone(&shared);
-                    settle(Box::pin(async move { forgetful.remove(&key).await }));
-                }
                 let last = Stored { headers, watermark, ..stored.clone() };
                 let detail = Some(refusal.as_str());
                 (Entry::new(Kept::Response(last)), Report { detail, ..report })
@@ -282,9 +278,7 @@ impl Shared {
 
     fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
         let headers = response.headers_mut();
-        if self.rules.strip_tags {
-            policy::TAGS.iter().for_each(|name| drop(headers.remove(name)));
-        }
+        policy::strip_tags(&self.rules, headers);
         if self.status {
             report.write(headers);
         }

@@ -1,9 +1,9 @@
 //! What a response says of the cache: `cache-status` (RFC 9211) and `age`.
 
 use http::header::AGE;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
-use super::policy::{Bypass, Refusal};
+use super::policy::{Bypass, CACHE_STATUS, Refusal};
 
 /// What the cache did for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,7 +161,6 @@ const NAME: &str = "tower-kit";
 
 /// In bytes: all that a report can say, and more.
 const LONGEST: usize = 160;
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 #[cfg(test)]
 mod tests {

@@ -206,19 +206,8 @@ fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    type Fields<'a> = &'a [(&'static str, &'a str)];
-
-    fn map(fields: Fields<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
+    use crate::fields::{Fields, map};
 
     fn answers(response: Fields<'_>, first: Fields<'_>, second: Fields<'_>) -> bool {
         Variant::of(&map(response), &map(first), false).unwrap().answers(&map(second))

@@ -332,16 +332,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    type Fields<'a> = &'a [(&'static str, &'a str)];
-
-    fn map(fields: Fields<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
+    use crate::fields::{Fields, map};
 
     /// Decides over a request of these fields and a response of this status and these fields,
     /// whose body is of 2,000 bytes.

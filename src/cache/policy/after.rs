@@ -7,7 +7,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::super::control::{self, ResponseControl, Scope, members};
+use super::super::control::{self, ResponseControl, Scope, members, opaque_tag};
 use super::super::entry::{Freshness, Stored};
 use super::super::hint::Hint;
 use super::super::targeted::targeted;
@@ -122,18 +122,22 @@ pub(in super::super) fn freshen(
             plan.headers.insert(CONTENT_LENGTH, length.clone());
         }
     }
+    strip_tags(rules, &mut headers);
+    (headers, after)
+}
+
+/// Takes off the fields that name tags, where the user wants that.
+pub(in super::super) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
     if rules.strip_tags {
         TAGS.iter().for_each(|name| drop(headers.remove(name)));
     }
-    (headers, after)
 }
 
 /// Whether a 304 has a strong tag, and it is not the one of what is kept.
 fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
     match (stored.get(ETAG), confirming.get(ETAG)) {
         (Some(stored), Some(tag)) if tag.as_bytes().starts_with(b"\"") => {
-            let stored = stored.as_bytes();
-            stored.strip_prefix(b"W/").unwrap_or(stored) != tag.as_bytes()
+            opaque_tag(stored.as_bytes()) != opaque_tag(tag.as_bytes())
         }
         _ => false,
     }
@@ -231,11 +235,7 @@ fn kept_fields(rules: &Rules, answer: &Answer<'_>, control: &ResponseControl) ->
     for name in [AGE, CONTENT_LENGTH, CACHE_STATUS] {
         kept.remove(name);
     }
-    if rules.strip_tags {
-        for name in TAGS {
-            kept.remove(name);
-        }
-    }
+    strip_tags(rules, &mut kept);
     if !matches!(control::date(&kept, &DATE), Some(Ok(_))) {
         kept.insert(DATE, date_of(answer.received));
     }
@@ -268,12 +268,13 @@ fn date_of(millis: u64) -> HeaderValue {
     HeaderValue::try_from(httpdate::fmt_http_date(time)).unwrap_or(HeaderValue::from_static(""))
 }
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// RFC 9211.
+pub(in super::super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// Where tags come from.
-pub(in super::super) const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
+const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
 
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
@@ -298,20 +299,11 @@ const UNDERSTOOD: [u16; 38] = [
 mod tests {
     use super::super::super::entry::Watermark;
     use super::*;
-
-    type Fields<'a> = &'a [(&'static str, &'a str)];
+    use crate::fields::{Fields, map};
 
     /// Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds.
     const NOW: u64 = 784_111_777_000;
     const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
-
-    fn map(fields: Fields<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
 
     fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> Answer<'a> {
         let status = StatusCode::from_u16(status).unwrap();

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 
-use super::super::control::{self, members, millis, parse_date};
+use super::super::control::{self, members, millis, opaque_tag, parse_date};
 use super::super::entry::Stored;
 
 /// What of a response a client gets.
@@ -75,12 +75,11 @@ pub(in super::super) fn outdated(stored: &Stored, status: StatusCode, head: &Hea
 
 /// `if-none-match`, compared weakly (RFC 9110 §13.1.2).
 fn matches_tag(request: &HeaderMap, response: &HeaderMap) -> bool {
-    let strip = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let etag = response.get(ETAG).map(|tag| strip(tag.as_bytes().trim_ascii()));
+    let etag = response.get(ETAG).map(|tag| opaque_tag(tag.as_bytes().trim_ascii()));
     let mut lines = request.get_all(IF_NONE_MATCH).iter();
     lines.any(|line| {
         let mut tags = members(line.as_bytes());
-        tags.any(|tag| tag == b"*" || Some(strip(tag)) == etag)
+        tags.any(|tag| tag == b"*" || Some(opaque_tag(tag)) == etag)
     })
 }
 
@@ -143,19 +142,8 @@ fn range(request: &HeaderMap, size: u64) -> Option<Form> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    type Fields<'a> = &'a [(&'static str, &'a str)];
-
-    fn map(fields: Fields<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, HeaderValue::from_str(value).unwrap());
-        }
-        headers
-    }
+    use crate::fields::{Fields, map};
 
     const STRONG: (&str, &str) = ("etag", "\"a\"");
     const WEAK: (&str, &str) = ("etag", "W/\"a\"");

@@ -8,7 +8,9 @@ mod freshness;
 mod invalidate;
 mod rules;
 
-pub(super) use after::{After, Answer, Plan, Refusal, TAGS, after, freshen, outlives, shareable};
+pub(super) use after::{
+    After, Answer, CACHE_STATUS, Plan, Refusal, after, freshen, outlives, shareable, strip_tags,
+};
 pub(super) use before::{Ask, Before, Bypass, before};
 pub(super) use conditional::{Form, condition, form, has_validator, outdated, validators};
 pub(super) use found::{Found, found, may_stand_in};
