@@ -216,14 +216,21 @@ where
     let changed: Vec<_> = own.iter().cloned().chain(named).collect();
     // What was purged since it was asked may be what it is made of.
     let undisturbed = shared.state.purges.watermark() == before;
-    for key in &changed {
+    let purge = |key: &Key| {
         let removed = shared.key.is_url();
         let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
-        shared.state.purges.purge(purge, received);
-    }
+        shared.state.purges.purge(purge, received)
+    };
+    let purging: Vec<_> = changed.iter().map(purge).collect();
     let watermark = shared.state.purges.watermark();
     for key in &changed {
         shared.remove(key).await;
+    }
+    // Whoever made the change may ask another process next.
+    for purging in purging {
+        if purging.await.is_err() {
+            shared.state.tally.store_failed("purge");
+        }
     }
     let own = own.filter(|_| undisturbed);
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))

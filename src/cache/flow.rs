@@ -1,9 +1,8 @@
 //! The way of a request that is looked up, from top to bottom.
 
 use std::sync::Arc;
-use std::task::Poll;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, StatusCode, request};
 use http_body::Body;
 use tower::Service;
 
@@ -15,10 +14,9 @@ use super::flight::{Ended, Role};
 use super::key::Key;
 use super::lookup::Looked;
 use super::policy::{self, Ask, Bypass, Found};
-use super::shared::{Lead, Shared, Verdict, detach, random};
+use super::shared::{Lead, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
-use super::tape::LONGEST_FILL;
 
 /// A request that is looked up.
 pub(super) struct Job<S, B> {
@@ -151,14 +149,25 @@ where
             };
             let verdict = match ended {
                 Ended::Landed(verdict) => verdict,
-                // Another leader may have landed since the look.
-                Ended::Lead(lead) => match shared.peek(&self.key, &self.head.headers) {
-                    Poll::Ready(again @ Looked::Found(_)) if again.is_news(&looked) => {
-                        looked = again;
-                        continue;
+                Ended::Lead(leader) => {
+                    let mut lead = Lead::of(leader);
+                    let headers = &self.head.headers;
+                    let again = shared.look_again(&self.key, headers, &looked, &mut lead).await;
+                    let next = again.map(|again| shared.judge(&self.ask, &again, now));
+                    match next {
+                        None => {
+                            return self.fetch_for_client(old, flight, Some(lead), report).await;
+                        }
+                        Some(Next::Fetch { report, old, .. }) => {
+                            return self.fetch_for_client(old, flight, Some(lead), report).await;
+                        }
+                        Some(Next::Answer { entry, .. }) => {
+                            lead.land(Verdict::Stored(entry.clone()));
+                            looked = Looked::Found(entry);
+                            continue;
+                        }
                     }
-                    _ => return self.fetch_for_client(old, flight, Some(lead), report).await,
-                },
+                }
             };
             let collapsed = Report { collapsed: true, ..report };
             if let Some(response) = self.collapsed(&verdict, &collapsed) {
@@ -213,7 +222,7 @@ where
     }
 
     /// The name of what requests that get the same would wait for.
-    fn flight(&self, looked: &Looked) -> Arc<str> {
+    pub(super) fn flight(&self, looked: &Looked) -> Arc<str> {
         let class = match looked {
             Looked::Others(class) => *class,
             Looked::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
@@ -226,33 +235,6 @@ where
                 format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
             }
         }
-    }
-
-    /// Asks the service in the background, unless that is being done.
-    pub(super) fn refresh(mut self, old: Entry) {
-        let shared = Arc::clone(&self.shared);
-        let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
-        let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
-        self.head.method = Method::GET;
-        self.ask = Ask { authorized: self.ask.authorized, ..Ask::default() };
-        let flight = self.flight(&Looked::Found(old.clone()));
-        let Role::Leader(lead) = shared.state.flights.join(Arc::clone(&flight)) else { return };
-        detach(async move {
-            let refreshing = async move {
-                let report = Report::forwarded(Fwd::Stale);
-                match self.fetch(Some(old), flight, Some(lead), report).await {
-                    Err(_) | Ok((_, Outcome::Stale)) => "failed",
-                    Ok((response, _)) => {
-                        response.into_body().read_if_kept().await;
-                        "done"
-                    }
-                }
-            };
-            // Nobody else would end it: it has no client that leaves.
-            let refreshed = tokio::time::timeout(LONGEST_FILL, refreshing).await;
-            shared.state.tally.refreshed(refreshed.unwrap_or("timeout"));
-            drop(slot);
-        });
     }
 
     async fn fetch_for_client(
@@ -269,7 +251,7 @@ where
     }
 
     /// Asks the service. `old` is what its answer may confirm, or what may stand in for it.
-    async fn fetch(
+    pub(super) async fn fetch(
         self,
         old: Option<Entry>,
         flight: Arc<str>,

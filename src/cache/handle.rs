@@ -8,7 +8,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::fetched::ask_service;
-use super::purge::Purge;
+use super::purge::{Purge, Purging};
 use super::shared::Shared;
 use super::store::StoreError;
 use super::tally::Statistics;
@@ -17,7 +17,9 @@ use super::tally::Statistics;
 /// the layer when that is finished.
 ///
 /// A purge holds from when it returns: it also hits what is being fetched meanwhile. Purged entries
-/// are not given out any more; their memory is free when others take their place.
+/// are not given out any more; their memory is free when others take their place. Where processes
+/// share a store, await the [`Purging`] to know that the purge has been written down for all: they
+/// read of it within milliseconds.
 #[derive(Clone, Debug)]
 pub struct CacheHandle {
     shared: Arc<Shared>,
@@ -57,37 +59,39 @@ impl CacheHandle {
     /// # Errors
     ///
     /// If it is no URL, or has no host where hosts count.
-    pub fn purge_url(&self, url: &str) -> Result<(), InvalidUrl> {
+    pub fn purge_url(&self, url: &str) -> Result<Purging, InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let key = self.shared.key.url(&uri, &HeaderMap::new()).map_err(|_| invalid())?;
         if !self.shared.key.is_complete(&uri) {
             return Err(invalid());
         }
-        self.purge(Purge::Url(key.url()));
-        Ok(())
+        Ok(self.purge(Purge::Url(key.url())))
     }
 
     /// Purges all URLs that begin so, `http://host/path` and `http://host/path2` for
     /// `http://host/path`. It is compared byte for byte with URLs as keys have them: the scheme as
     /// for [`purge_url`](Self::purge_url), the host in lower case and without its default port.
-    pub fn purge_prefix(&self, prefix: &str) {
-        self.purge(Purge::Prefix(prefix));
+    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
+    pub fn purge_prefix(&self, prefix: &str) -> Purging {
+        self.purge(Purge::Prefix(prefix))
     }
 
     /// Purges all responses that have this tag, from a [`Hint`](super::Hint), `surrogate-key` or
     /// `cache-tag`.
-    pub fn purge_tag(&self, tag: &str) {
-        self.purge(Purge::Tag(tag));
+    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
+    pub fn purge_tag(&self, tag: &str) -> Purging {
+        self.purge(Purge::Tag(tag))
     }
 
     /// Purges all, and empties the store.
     ///
     /// # Errors
     ///
-    /// If the store fails to forget what is purged: it is not given out, but stays there.
+    /// If the store fails to forget what is purged, or to tell other processes: this one does not
+    /// give it out, but it stays there.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
-        self.purge(Purge::All);
+        drop(self.purge(Purge::All));
         let cleared = self.shared.store.clear().await;
         self.shared.tell_usage();
         cleared
@@ -128,8 +132,8 @@ impl CacheHandle {
         Ok(())
     }
 
-    fn purge(&self, what: Purge<'_>) {
-        self.shared.state.purges.purge(what, self.shared.clock.now());
+    fn purge(&self, what: Purge<'_>) -> Purging {
+        self.shared.state.purges.purge(what, self.shared.clock.now())
     }
 }
 

@@ -167,7 +167,8 @@ impl CacheLayer {
     /// layer's any more.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|shared| {
-            shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder))));
+            let purges = Arc::clone(&shared.state.purges);
+            shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder)), purges));
         })
     }
 

@@ -2,12 +2,14 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::task::Poll;
+use std::time::Duration;
 
 use http::HeaderMap;
 
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
-use super::shared::Shared;
+use super::shared::{Lead, Shared, random};
+use super::store::Lease;
 use super::vary::Variant;
 
 /// What is in the store for a request.
@@ -17,6 +19,13 @@ pub(super) enum Looked {
     Nothing,
     /// Other variants only. Requests with the same number would get the same one.
     Others(u64),
+}
+
+/// Whose turn it was to fetch.
+enum Turn {
+    Own(Lease),
+    /// Another process's, which has put this into the store.
+    Other(Looked),
 }
 
 /// What the entry under a URL's key tells.
@@ -50,11 +59,8 @@ impl Shared {
         }
     }
 
-    /// What is in the store.
+    /// What is in the store, though it has to be waited for.
     pub(super) async fn look_up(&self, key: &Key, request: &HeaderMap) -> Looked {
-        if let Poll::Ready(looked) = self.peek(key, request) {
-            return looked;
-        }
         let entry = self.get(key).await;
         match self.first(key, request, entry) {
             First::Done(looked) => looked,
@@ -62,6 +68,61 @@ impl Shared {
                 let entry = self.get(&variant).await;
                 self.second(key, request, entry, &names, at)
             }
+        }
+    }
+
+    /// What has come since the look: another leader may have landed, or another process may have
+    /// put something into a store that both share.
+    pub(super) async fn look_again(
+        &self,
+        key: &Key,
+        request: &HeaderMap,
+        looked: &Looked,
+        lead: &mut Lead,
+    ) -> Option<Looked> {
+        if let Poll::Ready(again @ Looked::Found(_)) = self.peek(key, request) {
+            if again.is_news(looked) {
+                return Some(again);
+            }
+        }
+        let further = self.look_further(key, request).await;
+        if matches!(further, Some(Looked::Found(_))) || matches!(looked, Looked::Found(_)) {
+            return further;
+        }
+        match self.take_turn(key, request).await {
+            Turn::Other(found) => Some(found),
+            Turn::Own(lease) => {
+                lead.lease = lease;
+                further
+            }
+        }
+    }
+
+    /// Looks where nothing that is of use was told without waiting.
+    pub(super) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
+        if self.store.is_tiered() { Some(self.look_up(key, request).await) } else { None }
+    }
+
+    /// Whether this process may fetch, or another one does and what that has found is there.
+    async fn take_turn(&self, key: &Key, request: &HeaderMap) -> Turn {
+        let lease = self.store.lease(key.as_str()).await;
+        if !lease.is_taken() {
+            return Turn::Own(lease);
+        }
+        let waiting = async {
+            let mut pause = FIRST_LOOK;
+            loop {
+                tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
+                pause = (pause * 2).min(LAST_LOOK);
+                let looked = self.look_up(key, request).await;
+                if matches!(looked, Looked::Found(_)) {
+                    return looked;
+                }
+            }
+        };
+        match tokio::time::timeout(LONGEST_TURN, waiting).await {
+            Ok(found) => Turn::Other(found),
+            Err(_) => Turn::Own(Lease::free()),
         }
     }
 
@@ -116,9 +177,11 @@ impl Shared {
     }
 
     fn spares(&self, key: &Key, stored: &Stored) -> bool {
-        let spared = self.state.purges.spares(key.url(), &stored.tags, stored.watermark.get());
+        let Stored { tags, watermark, freshness, .. } = stored;
+        let purges = &self.state.purges;
+        let spared = purges.spares(key.url(), tags, watermark.get(), freshness.received);
         if let Some(stamp) = spared {
-            stored.watermark.raise(stamp);
+            watermark.raise(stamp);
         }
         spared.is_some()
     }
@@ -139,3 +202,8 @@ impl Shared {
         hasher.finish()
     }
 }
+
+/// How long another process is waited for: it looks so often in between, the longer the less.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LAST_LOOK: Duration = Duration::from_millis(50);

@@ -2,18 +2,40 @@
 //! service was asked. So a purge needs no search, and wins over a fill that it overtakes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use super::hash::hash128;
+use super::store::StoreError;
 
 /// Stamps grow. They begin with the time in microseconds since 1970.
 pub(super) type Stamp = u64;
 
-#[derive(Debug, Default)]
+/// The purges that a store shares with other processes, as [`Store::purges`](super::Store::purges)
+/// gives them to the layer. Clones are the same. Only [`RedisStore`](super::RedisStore) makes them.
+#[derive(Clone, Debug)]
+pub struct SharedPurges(pub(super) Arc<Purges>);
+
+#[derive(Default)]
 pub(super) struct Purges {
     last: AtomicU64,
-    hasher: RandomState,
     table: RwLock<Table>,
+    /// What came before is not trusted, whatever its stamps: purges may have gone unheard. In
+    /// milliseconds since 1970.
+    trusted_from: AtomicU64,
+    /// Where purges are written down for other processes.
+    log: Option<Box<dyn Log>>,
+}
+
+/// Where purges are written down for other processes. They are read from there too, in the
+/// background, and [`learn`](Purges::learn)t.
+pub(super) trait Log: Send + Sync {
+    /// Begins to write it down; the future is only for whoever wants to know how that went.
+    fn write(&self, name: Name) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +46,7 @@ struct Table {
     fill_floor: Stamp,
     /// By their hashes: clients choose how many and how long they are. Of two that have the same,
     /// both are purged.
-    urls: HashMap<u64, Stamp>,
+    urls: HashMap<u128, Stamp>,
     tags: HashMap<String, Stamp>,
     prefixes: HashMap<String, Stamp>,
 }
@@ -40,43 +62,74 @@ pub(super) enum Purge<'a> {
     Tag(&'a str),
 }
 
+/// What a purge hits, as processes tell it each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Url(u128),
+    Prefix(String),
+    Tag(String),
+}
+
+/// A purge. It holds in this process already, and is on its way to the others that share the store,
+/// whether or not it is awaited: that only tells when, and if, it has been written down for them.
+pub struct Purging(Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
+
 impl Purges {
     /// The last purge. Taken before the service is asked.
     pub(super) fn watermark(&self) -> Stamp {
         self.last.load(Ordering::Acquire)
     }
 
-    /// `now` is in milliseconds since 1970.
-    pub(super) fn purge(&self, what: Purge<'_>, now: u64) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let stamp = (self.last.load(Ordering::Relaxed) + 1).max(now.saturating_mul(1000));
-        match what {
-            Purge::All => *table = Table { floor: stamp, fill_floor: stamp, ..Table::default() },
-            Purge::Url(url) | Purge::Removed(url) => {
-                table.urls.insert(self.hasher.hash_one(url), stamp);
-            }
-            Purge::Prefix(prefix) => {
-                table.prefixes.insert(prefix.to_owned(), stamp);
-            }
-            Purge::Tag(tag) => {
-                table.tags.insert(tag.to_owned(), stamp);
-            }
+    /// `now` is in milliseconds since 1970. All of them is for the store to tell other processes.
+    pub(super) fn purge(&self, what: Purge<'_>, now: u64) -> Purging {
+        let mut table = self.write();
+        // Where there is a log, its stamp follows, and is greater by far.
+        let now = if self.log.is_some() { 0 } else { now.saturating_mul(1000) };
+        let stamp = (self.last.load(Ordering::Relaxed) + 1).max(now);
+        let name = what.name();
+        match &name {
+            None => *table = Table { floor: stamp, fill_floor: stamp, ..Table::default() },
+            Some(name) => table.insert(name.clone(), stamp),
         }
         table.bound(matches!(what, Purge::Removed(_)), stamp);
         self.last.store(stamp, Ordering::Release);
+        drop(table);
+        match (&self.log, name) {
+            (Some(log), Some(name)) => Purging(log.write(name)),
+            _ => Purging(Box::pin(ready(Ok(())))),
+        }
     }
 
-    /// Whether an entry of this URL, with these tags and this watermark, is right still. If so, it
-    /// is as of the stamp.
-    pub(super) fn spares(&self, url: &str, tags: &[String], watermark: Stamp) -> Option<Stamp> {
+    /// Whether an entry of this URL, with these tags and this watermark, received then, is right
+    /// still. If so, it is as of the stamp.
+    pub(super) fn spares(
+        &self,
+        url: &str,
+        tags: &[String],
+        watermark: Stamp,
+        received: u64,
+    ) -> Option<Stamp> {
+        if received < self.trusted_from.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.spare(url, tags, watermark)
+    }
+
+    /// Whether what was asked for at this watermark may be kept.
+    pub(super) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
+        let admitted = self.read().fill_floor <= watermark;
+        admitted && self.spare(url, tags, watermark).is_some()
+    }
+
+    fn spare(&self, url: &str, tags: &[String], watermark: Stamp) -> Option<Stamp> {
         let last = self.last.load(Ordering::Acquire);
         if watermark >= last {
             return Some(watermark);
         }
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.read();
         let is_old = |stamp: Option<&Stamp>| stamp.is_some_and(|stamp| *stamp > watermark);
         let purged = table.floor > watermark
-            || is_old(table.urls.get(&self.hasher.hash_one(url)))
+            || is_old(table.urls.get(&hash128(url)))
             || tags.iter().any(|tag| is_old(table.tags.get(tag)))
             || table
                 .prefixes
@@ -85,16 +138,56 @@ impl Purges {
         (!purged).then_some(last)
     }
 
-    /// Whether what was asked for at this watermark may be kept.
-    pub(super) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let admitted = table.fill_floor <= watermark;
-        drop(table);
-        admitted && self.spares(url, tags, watermark).is_some()
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "cache-redis")]
+impl Purges {
+    pub(super) fn written_to(log: impl Log + 'static) -> Self {
+        Self { log: Some(Box::new(log)), ..Self::default() }
+    }
+
+    /// What the log says: of what is older than `floor` it does not know what was purged.
+    pub(super) fn learn(&self, names: impl IntoIterator<Item = (Name, Stamp)>, floor: Stamp) {
+        let mut table = self.write();
+        if table.floor < floor {
+            // What is older need not be named any more.
+            table.floor = floor;
+            table.urls.retain(|_, stamp| *stamp > floor);
+            table.tags.retain(|_, stamp| *stamp > floor);
+            table.prefixes.retain(|_, stamp| *stamp > floor);
+        }
+        let mut last = floor;
+        for (name, stamp) in names {
+            table.insert(name, stamp);
+            last = last.max(stamp);
+        }
+        table.bound(false, last);
+        self.last.fetch_max(last, Ordering::Release);
+    }
+
+    /// From when on, in milliseconds since 1970, entries are used at all.
+    pub(super) fn trust_from(&self, millis: u64) {
+        self.trusted_from.store(millis, Ordering::Relaxed);
     }
 }
 
 impl Table {
+    fn insert(&mut self, name: Name, stamp: Stamp) {
+        let known = match name {
+            Name::Url(url) => self.urls.entry(url).or_default(),
+            Name::Prefix(prefix) => self.prefixes.entry(prefix).or_default(),
+            Name::Tag(tag) => self.tags.entry(tag).or_default(),
+        };
+        *known = stamp.max(*known);
+    }
+
     /// A table that is full forgets. Clients that change many URLs cannot empty the cache: what they
     /// changed is not in the store any more, so it is only fills under way that are not kept.
     fn bound(&mut self, removed: bool, stamp: Stamp) {
@@ -108,6 +201,37 @@ impl Table {
         if self.tags.len() > MOST_NAMES || self.prefixes.len() > MOST_PREFIXES {
             *self = Self { floor: stamp, fill_floor: stamp, ..Self::default() };
         }
+    }
+}
+
+impl Purge<'_> {
+    fn name(self) -> Option<Name> {
+        Some(match self {
+            Self::All => return None,
+            Self::Removed(url) | Self::Url(url) => Name::Url(hash128(url)),
+            Self::Prefix(prefix) => Name::Prefix(prefix.to_owned()),
+            Self::Tag(tag) => Name::Tag(tag.to_owned()),
+        })
+    }
+}
+
+impl Future for Purging {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Purging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purging").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Purges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purges").field("last", &self.last).finish_non_exhaustive()
     }
 }
 
@@ -135,12 +259,12 @@ mod tests {
         ] {
             let purges = Purges::default();
             let before = purges.watermark();
-            purges.purge(purge, 5);
-            let spared = purges.spares("http://x/1", &tags, before);
+            drop(purges.purge(purge, 5));
+            let spared = purges.spares("http://x/1", &tags, before, 0);
             assert_eq!(spared.is_none(), hit, "{purge:?}");
             assert_eq!(purges.admits("http://x/1", &tags, before), !hit, "{purge:?}");
             let after = purges.watermark();
-            assert_eq!(purges.spares("http://x/1", &tags, after), Some(after), "{purge:?}");
+            assert_eq!(purges.spares("http://x/1", &tags, after, 0), Some(after), "{purge:?}");
             assert_eq!(spared.unwrap_or(after), after, "it need not be looked at again");
         }
     }
@@ -150,7 +274,7 @@ mod tests {
         let purges = Purges::default();
         for now in [5, 5, 1, 0] {
             let before = purges.watermark();
-            purges.purge(Purge::Tag("a"), now);
+            drop(purges.purge(Purge::Tag("a"), now));
             assert!(purges.watermark() > before);
         }
     }
@@ -160,9 +284,9 @@ mod tests {
         let purges = Purges::default();
         let before = purges.watermark();
         for number in 0..=MOST_NAMES {
-            purges.purge(Purge::Removed(&format!("http://x/{number}")), 0);
+            drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
         }
-        assert!(purges.spares("http://x/other", &[], before).is_some());
+        assert!(purges.spares("http://x/other", &[], before, 0).is_some());
         assert!(!purges.admits("http://x/1", &[], before));
         assert!(purges.admits("http://x/1", &[], purges.watermark()));
     }
@@ -172,8 +296,8 @@ mod tests {
         let purges = Purges::default();
         let before = purges.watermark();
         for number in 0..=MOST_PREFIXES {
-            purges.purge(Purge::Prefix(&format!("http://x/{number}/")), 0);
+            drop(purges.purge(Purge::Prefix(&format!("http://x/{number}/")), 0));
         }
-        assert!(purges.spares("http://x/1/", &[], before).is_none());
+        assert!(purges.spares("http://x/1/", &[], before, 0).is_none());
     }
 }

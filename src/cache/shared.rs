@@ -19,7 +19,7 @@ use super::handle::Warm;
 use super::key::KeyBy;
 use super::policy::{self, Before, Bypass, Rules};
 use super::purge::Purges;
-use super::store::{Erased, Store};
+use super::store::{Erased, Lease, Store};
 use super::tally::Tally;
 
 /// What all services of a layer share.
@@ -49,7 +49,7 @@ pub(super) struct Limits {
 /// What changes.
 pub(super) struct State {
     pub(super) flights: Flights<Arc<str>, Verdict>,
-    pub(super) purges: Purges,
+    pub(super) purges: Arc<Purges>,
     pub(super) tally: Tally,
     /// Hashes of keys whose responses are not kept, and until when that is remembered.
     marks: Cache<u64, u64>,
@@ -68,7 +68,12 @@ pub(super) enum Verdict {
     Alone,
 }
 
-pub(super) type Lead = Leader<Arc<str>, Verdict>;
+/// Held while it fetches, for those of this process who wait, and for other processes.
+#[derive(Debug)]
+pub(super) struct Lead {
+    pub(super) leader: Leader<Arc<str>, Verdict>,
+    pub(super) lease: Lease,
+}
 
 /// One of a bounded number, until it is dropped.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Shared {
     pub(super) fn new(rules: Rules, store: impl Store) -> Self {
+        let purges = store.purges().map(|shared| shared.0).unwrap_or_default();
         Self {
             rules,
             key: KeyBy::new(),
@@ -87,8 +93,8 @@ impl Shared {
             limits: Limits::default(),
             status: true,
             clock: Clock(None),
+            state: Arc::new(State::new(Tally::default(), purges)),
             store: Arc::new(store),
-            state: Arc::new(State::new(Tally::default())),
         }
     }
 
@@ -137,11 +143,21 @@ impl Shared {
     }
 }
 
+impl Lead {
+    pub(super) fn of(leader: Leader<Arc<str>, Verdict>) -> Self {
+        Self { leader, lease: Lease::free() }
+    }
+
+    pub(super) fn land(&self, verdict: Verdict) {
+        self.leader.land(verdict);
+    }
+}
+
 impl State {
-    pub(super) fn new(tally: Tally) -> Self {
+    pub(super) fn new(tally: Tally, purges: Arc<Purges>) -> Self {
         Self {
             flights: Flights::default(),
-            purges: Purges::default(),
+            purges,
             tally,
             marks: Cache::new(MOST_MARKS),
             hasher: RandomState::new(),

@@ -1,13 +1,12 @@
 //! Which requests a response answers: `vary` (RFC 9111 §4.1).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName};
 
 use super::control::members;
+use super::hash::Hash64;
 use crate::weight::weighted;
 
 /// What the request that a response answered had in the fields that its `vary` names.
@@ -105,12 +104,15 @@ impl Variant {
 
     /// The same for all requests that are alike, in every process.
     pub(super) fn id(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Hash64::default();
         for (name, value) in &self.fields {
-            name.as_str().hash(&mut hasher);
-            value.hash(&mut hasher);
+            hasher.part(name.as_str().as_bytes());
+            // An empty value is another one than none.
+            hasher.part(if value.is_some() { b"=" } else { b"" });
+            hasher.part(value.as_deref().unwrap_or_default());
         }
-        self.coding.map(|coding| coding.heaviest.0).hash(&mut hasher);
+        let coding = self.coding.map(|coding| [coding.heaviest.0]);
+        hasher.part(coding.as_ref().map_or(&[], |heaviest| &heaviest[..]));
         hasher.finish()
     }
 }

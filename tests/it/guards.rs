@@ -11,9 +11,9 @@ const EXTRAS: [(&str, &[&str]); 4] = [
     (
         "cache",
         &[
-            "answer", "control", "entry", "fetched", "flight", "flow", "frame", "handle", "head",
-            "hint", "key", "lookup", "purge", "record", "shared", "status", "store", "sync",
-            "tally", "tape", "targeted", "vary",
+            "answer", "control", "entry", "fetched", "flight", "flow", "frame", "handle", "hash",
+            "head", "hint", "key", "lookup", "purge", "record", "refresh", "shared", "status",
+            "store", "sync", "tally", "tape", "targeted", "vary",
         ],
     ),
     (

@@ -1,11 +1,13 @@
 use std::error::Error;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::super::entry::Entry;
+use super::super::purge::SharedPurges;
+use super::lease::Lease;
 
 /// Keeps entries under keys. What it has lost, forgotten, or cannot read is a miss, and an error is
 /// one too: the layer asks the service, and counts the error.
@@ -80,6 +82,25 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets all entries.
     fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The purges that the store shares with other processes. By default there are none, and
+    /// purges are the layer's own.
+    fn purges(&self) -> Option<SharedPurges> {
+        None
+    }
+
+    /// Whether [`get`](Self::get) may find what is newer than what [`peek`](Self::peek) found: where
+    /// it looks further than that. By default it does not.
+    fn is_tiered(&self) -> bool {
+        false
+    }
+
+    /// Whose turn it is, of all processes that share the store, to fetch what it has not. By default
+    /// each may.
+    fn lease(&self, key: &str) -> impl Future<Output = Lease> + Send {
+        let _ = key;
+        ready(Lease::free())
+    }
+
     /// How much is kept, where the store knows.
     fn usage(&self) -> Usage {
         Usage::default()
@@ -111,6 +132,8 @@ pub(in super::super) trait Erased: Send + Sync {
     fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()>;
     fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
     fn clear(&self) -> Answer<'_, ()>;
+    fn is_tiered(&self) -> bool;
+    fn lease<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Lease> + Send + 'a>>;
     fn usage(&self) -> Usage;
 }
 
@@ -160,6 +183,14 @@ impl<T: Store> Erased for T {
 
     fn clear(&self) -> Answer<'_, ()> {
         Box::pin(Store::clear(self))
+    }
+
+    fn is_tiered(&self) -> bool {
+        Store::is_tiered(self)
+    }
+
+    fn lease<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Lease> + Send + 'a>> {
+        Box::pin(Store::lease(self, key))
     }
 
     fn usage(&self) -> Usage {

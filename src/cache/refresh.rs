@@ -1,0 +1,62 @@
+//! Entries that are made fresh before anybody has to wait for it.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use super::entry::Entry;
+use super::flight::Role;
+use super::flow::{Job, Next};
+use super::lookup::Looked;
+use super::policy::{Ask, Bypass};
+use super::shared::{Lead, detach};
+use super::status::{Fwd, Report};
+use super::tally::Outcome;
+use super::tape::LONGEST_FILL;
+
+impl<S, ReqBody, ResBody> Job<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    /// Asks the service in the background, unless that is being done.
+    pub(super) fn refresh(mut self, old: Entry) {
+        let shared = Arc::clone(&self.shared);
+        let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
+        let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
+        self.head.method = Method::GET;
+        self.ask = Ask { authorized: self.ask.authorized, ..Ask::default() };
+        let flight = self.flight(&Looked::Found(old.clone()));
+        let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&flight)) else { return };
+        let lead = Lead::of(leader);
+        detach(async move {
+            let refreshing = async move {
+                // Another process may have done it.
+                let further = self.shared.look_further(&self.key, &self.head.headers).await;
+                let now = self.shared.clock.now();
+                let next = further.map(|looked| self.shared.judge(&self.ask, &looked, now));
+                if let Some(Next::Answer { outcome: Outcome::Hit, refresh: false, .. }) = next {
+                    return "done";
+                }
+                let report = Report::forwarded(Fwd::Stale);
+                match self.fetch(Some(old), flight, Some(lead), report).await {
+                    Err(_) | Ok((_, Outcome::Stale)) => "failed",
+                    Ok((response, _)) => {
+                        response.into_body().read_if_kept().await;
+                        "done"
+                    }
+                }
+            };
+            // Nobody else would end it: it has no client that leaves.
+            let refreshed = tokio::time::timeout(LONGEST_FILL, refreshing).await;
+            shared.state.tally.refreshed(refreshed.unwrap_or("timeout"));
+            drop(slot);
+        });
+    }
+}
