@@ -133,9 +133,37 @@
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
 //! store that fails is a miss, and a counter.
 //!
-//! **Purges are this process's.** A store that several processes share, or that outlives one, does
-//! not learn of them: the others, and this one after a restart, give out again what was purged by
-//! URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
+//! With the feature `cache-redis`, `RedisStore` keeps them in Redis or Valkey, for many processes,
+//! and [`TieredStore`] puts a memory before it:
+//!
+#![cfg_attr(feature = "cache-redis", doc = "```no_run")]
+#![cfg_attr(not(feature = "cache-redis"), doc = "```ignore")]
+//! use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
+//! use tower_kit::MIB;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // REDIS_URL, or REDIS_HOST, REDIS_PORT and REDIS_PASSWORD.
+//! let redis = RedisStore::connect(RedisConfig::from_env()?);
+//! let layer = CacheLayer::new(TieredStore::new(MemoryStore::new(64 * MIB), redis));
+//! # drop(layer);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There, what one process purges is purged in all: within milliseconds, or a second if a message is
+//! lost. A purge costs the same whatever it hits, and a hit costs no look for purges: each process
+//! reads the list of what was purged when, and each entry tells as of which purge it is.
+//!
+//! **Redis may be away.** No request fails of it, and none waits longer than 50 ms
+//! (`RedisConfig::budget`); after five that got no answer, none waits, until a probe gets one. Each
+//! process then goes on with its own memory, where an entry is used for 5 s at most
+//! (`RedisConfig::unheard`), since it may have been purged elsewhere. The purges of that time are
+//! told when Redis is back, and what Redis has lost of them purges all that is older.
+//!
+//! **With other stores, purges are this process's.** A store that several processes share, or that
+//! outlives one, does not learn of them: the others, and this one after a restart, give out again
+//! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
 //!
 //! # Defaults
 //!
@@ -169,16 +197,18 @@
 //! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
-//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove` | |
+//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `purge` | |
 //! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
 //! | `http_cache_panics_total` | | of functions that were given to the layer |
+//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large` | each is a miss, or an entry that is not kept |
+//! | `http_cache_redis_breaker_open` | | gauge: 1 while Redis is not asked, since it did not answer |
+//! | `http_cache_redis_in_step` | | gauge: 1 while it is known what other processes have purged |
 //!
 //! # What it never does
 //!
 //! It never reads a request's body, and never keeps a response that it has not read to its end. It
 //! never looks at cookies: what depends on them says so, by `vary: cookie` or `private`. It never
-//! joins parts (206) to a whole, answers several ranges, pushes a purge to another process, or
-//! writes what it keeps to a disk.
+//! joins parts (206) to a whole, answers several ranges, or writes what it keeps to a disk.
 
 mod answer;
 mod body;
@@ -221,5 +251,7 @@ pub use purge::{Purging, SharedPurges};
 pub use service::Cache;
 #[cfg(feature = "test-util")]
 pub use store::contract;
+#[cfg(feature = "cache-redis")]
+pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use store::{Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 pub use tally::Statistics;

@@ -80,7 +80,7 @@ pub(super) struct Lead {
 pub(super) struct Slot(Arc<AtomicUsize>);
 
 /// Where the time comes from.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Shared {

@@ -5,10 +5,14 @@ mod api;
 pub mod contract;
 mod lease;
 mod memory;
+#[cfg(feature = "cache-redis")]
+mod redis;
 mod tiered;
 
 pub(super) use api::Erased;
 pub use api::{Store, StoreError, Usage};
 pub use lease::Lease;
 pub use memory::MemoryStore;
+#[cfg(feature = "cache-redis")]
+pub use redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use tiered::TieredStore;

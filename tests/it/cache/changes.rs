@@ -350,9 +350,9 @@ async fn what_comes_after_a_purge_is_kept() {
 async fn a_purge_while_the_service_thinks_wins() {
     type Purge = fn(&tower_kit::cache::CacheHandle);
     let purges: [(&str, Purge); 3] = [
-        ("url", |handle| handle.purge_url("http://x.org/").unwrap()),
-        ("prefix", |handle| handle.purge_prefix("http://x.org")),
-        ("tag", |handle| handle.purge_tag("t")),
+        ("url", |handle| drop(handle.purge_url("http://x.org/").unwrap())),
+        ("prefix", |handle| drop(handle.purge_prefix("http://x.org"))),
+        ("tag", |handle| drop(handle.purge_tag("t"))),
     ];
     for (what, purge) in purges {
         let rig = Rig::new(&[]);
@@ -390,9 +390,9 @@ async fn a_purge_while_the_body_comes_wins() {
         send.send_data("the old ".into()).await.unwrap();
         idle().await;
         match what {
-            "url" => rig.handle.purge_url("http://x.org/").unwrap(),
-            "prefix" => rig.handle.purge_prefix("http://x.org/"),
-            "tag" => rig.handle.purge_tag("t"),
+            "url" => rig.handle.purge_url("http://x.org/").unwrap().await.unwrap(),
+            "prefix" => rig.handle.purge_prefix("http://x.org/").await.unwrap(),
+            "tag" => rig.handle.purge_tag("t").await.unwrap(),
             "all" => rig.handle.purge_all().await.unwrap(),
             _ => drop(rig.send("POST", "/", &[]).await),
         }

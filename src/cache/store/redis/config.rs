@@ -1,0 +1,232 @@
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::clients::Pool;
+use metrics::Recorder;
+
+use super::client::Server;
+use crate::meter::Meter;
+
+/// Where Redis is, and how it is used.
+///
+/// | what | default | why |
+/// |---|---|---|
+/// | [`prefix`](Self::prefix) | `tower-kit:` | keys of others stay apart |
+/// | [`budget`](Self::budget) | 50 ms | longer than Redis ever needs, shorter than anybody notices |
+/// | [`largest`](Self::largest) | 4 MiB | the largest response of a layer, with a head of any length |
+/// | [`longest`](Self::longest) | 7 days | so long purges are remembered |
+/// | [`unheard`](Self::unheard) | 5 s | a purge that was missed is not seen for longer |
+/// | [`lease`](Self::lease) | off | it costs each miss a round trip |
+#[derive(Clone)]
+#[must_use]
+pub struct RedisConfig {
+    pub(super) server: Server,
+    pub(super) prefix: String,
+    pub(super) budget: Duration,
+    pub(super) largest: u64,
+    pub(super) longest: Duration,
+    pub(super) unheard: Duration,
+    pub(super) lease: Option<Duration>,
+    pub(super) meter: Meter,
+}
+
+/// What tells no Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRedisConfig(String);
+
+impl RedisConfig {
+    /// Of a URL:
+    ///
+    /// - `redis://[user:password@]host[:port][/database]`, and `rediss` for TLS, with the feature
+    ///   `cache-redis-tls`;
+    /// - `redis+unix://[user:password@host]/path`;
+    /// - `redis-cluster://host:port[?node=host:port&node=..]`;
+    /// - `redis-sentinel://host:port[/database]?sentinelServiceName=name[&node=host:port..]`, with
+    ///   `sentinelUsername` and `sentinelPassword` where sentinels want these.
+    ///
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`.
+    ///
+    /// # Errors
+    ///
+    /// If it is no such URL.
+    pub fn new(url: &str) -> Result<Self, InvalidRedisConfig> {
+        Server::at(url).map(Self::of).map_err(InvalidRedisConfig)
+    }
+
+    /// Of the environment: `REDIS_URL`, or else `REDIS_HOST` (`127.0.0.1` if it is not set),
+    /// `REDIS_PORT` (6379), `REDIS_USERNAME` and `REDIS_PASSWORD`.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not what it should be.
+    pub fn from_env() -> Result<Self, InvalidRedisConfig> {
+        Self::of_variables(|name| match env::var(name) {
+            Err(env::VarError::NotUnicode(_)) => {
+                Err(InvalidRedisConfig(format!("{name} is not Unicode")))
+            }
+            value => Ok(value.ok().filter(|value| !value.is_empty())),
+        })
+    }
+
+    /// Through connections of your own, whose settings and whose lifetime are yours. One more is made
+    /// like them, to hear of purges.
+    pub fn from_client(pool: Pool) -> Self {
+        Self::of(Server::Through(pool))
+    }
+
+    /// What all keys begin with. Those who have the same one share what they keep.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// How long a request waits for Redis.
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
+    /// read.
+    pub fn largest(self, bytes: u64) -> Self {
+        Self { largest: bytes, ..self }
+    }
+
+    /// The longest that an entry is kept, whatever its lifetime.
+    pub fn longest(self, time: Duration) -> Self {
+        Self { longest: time, ..self }
+    }
+
+    /// How long an entry is used that may have been purged unheard: while Redis cannot be asked what
+    /// others have purged, entries are used for so long from when it last could, or from when they
+    /// came, if that is later. Zero is strict: then no entry is used.
+    pub fn unheard(self, time: Duration) -> Self {
+        Self { unheard: time, ..self }
+    }
+
+    /// Lets one process fetch what none has, while others wait for it, for half a second at most. It
+    /// holds the right to for `time`, of a second or two, and renews it while it fetches: so long
+    /// others wait if it dies.
+    pub fn lease(self, time: Duration) -> Self {
+        Self { lease: Some(time), ..self }
+    }
+
+    /// Counts on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        Self { meter: Meter::to(recorder), ..self }
+    }
+
+    fn of(server: Server) -> Self {
+        Self {
+            server,
+            prefix: "tower-kit:".to_owned(),
+            budget: Duration::from_millis(50),
+            largest: 4 * crate::MIB,
+            longest: Duration::from_secs(7 * 24 * 60 * 60),
+            unheard: Duration::from_secs(5),
+            lease: None,
+            meter: Meter::default(),
+        }
+    }
+
+    fn of_variables(
+        of: impl Fn(&str) -> Result<Option<String>, InvalidRedisConfig>,
+    ) -> Result<Self, InvalidRedisConfig> {
+        if let Some(url) = of("REDIS_URL")? {
+            return Self::new(&url);
+        }
+        let host = of("REDIS_HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
+        let host =
+            if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
+        let port = of("REDIS_PORT")?.unwrap_or_else(|| "6379".to_owned());
+        let port: u16 = port
+            .parse()
+            .map_err(|_| InvalidRedisConfig(format!("REDIS_PORT is no port: {port:?}")))?;
+        let server = Server::at(&format!("redis://{host}:{port}")).map_err(InvalidRedisConfig)?;
+        Ok(Self::of(server.with_password(of("REDIS_USERNAME")?, of("REDIS_PASSWORD")?)))
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the server, whose password nobody should read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("prefix", &self.prefix)
+            .field("budget", &self.budget)
+            .field("largest", &self.largest)
+            .field("longest", &self.longest)
+            .field("unheard", &self.unheard)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for InvalidRedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no Redis: {}", self.0)
+    }
+}
+
+impl Error for InvalidRedisConfig {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_tell_where_redis_is() {
+        for (url, fits) in [
+            ("redis://localhost", true),
+            ("redis://user:secret@localhost:6380/3", true),
+            ("valkey://localhost", true),
+            ("redis+unix:///run/redis.sock", true),
+            ("redis-cluster://a:1?node=b:2", true),
+            ("redis-sentinel://a:1/0?sentinelServiceName=main", true),
+            ("redis-sentinel://a:1/0", false),
+            ("rediss://localhost", cfg!(feature = "cache-redis-tls")),
+            ("http://localhost", false),
+            ("localhost:6379", false),
+            ("redis://localhost:x", false),
+            ("redis://localhost/x", false),
+            ("", false),
+        ] {
+            let config = RedisConfig::new(url);
+            assert_eq!(config.is_ok(), fits, "{url}: {config:?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_tells_where_redis_is() {
+        let config = |variables: &[(&str, &str)]| {
+            RedisConfig::of_variables(|name| {
+                let found = variables.iter().find(|(of, _)| *of == name);
+                Ok(found.map(|(_, value)| (*value).to_owned()))
+            })
+        };
+        let server =
+            |variables: &[(&str, &str)]| format!("{:?}", config(variables).unwrap().server);
+        let of_url = |url: &str| format!("{:?}", RedisConfig::new(url).unwrap().server);
+        assert_eq!(server(&[]), of_url("redis://127.0.0.1:6379"));
+        assert_eq!(
+            server(&[("REDIS_HOST", "a"), ("REDIS_PORT", "1"), ("REDIS_PASSWORD", "s@/?")]),
+            of_url("redis://:s%40%2F%3F@a:1")
+        );
+        assert_eq!(server(&[("REDIS_HOST", "::1")]), of_url("redis://[::1]"));
+        assert_eq!(server(&[("REDIS_URL", "redis://b"), ("REDIS_HOST", "a")]), of_url("redis://b"));
+        for wrong in [
+            ("REDIS_PORT", "x"),
+            ("REDIS_PORT", "65536"),
+            ("REDIS_URL", "x"),
+            ("REDIS_HOST", "a b"),
+        ] {
+            assert!(config(&[wrong]).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let config = RedisConfig::new("redis://:secret@localhost").unwrap();
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

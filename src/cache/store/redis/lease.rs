@@ -1,0 +1,50 @@
+//! Whose turn it is, told by a key that only one process can set.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::super::super::shared::detach;
+use super::super::lease::Lease;
+use super::store::State;
+
+/// Takes the lease, and keeps it until it is dropped. If Redis does not say that another has it,
+/// nobody has.
+pub(super) async fn take(state: &Arc<State>, name: String, time: Duration) -> Lease {
+    let token = format!("{:016x}{:016x}", random(), random());
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).max(1);
+    match state.heard(state.client.set_if_free(&name, &token, millis).await) {
+        Ok(true) => {}
+        Ok(false) => return Lease::taken(),
+        Err(_) => return Lease::free(),
+    }
+    let (held, mut dropped) = oneshot::channel::<()>();
+    let state = Arc::clone(state);
+    detach(async move {
+        let tell = async |millis: i64| {
+            let arguments = [token.clone(), millis.to_string()];
+            let told: Result<i64, _> = state.client.script(SCRIPT, &[&name], arguments).await;
+            matches!(state.heard(told), Ok(1))
+        };
+        while timeout(time / 3, &mut dropped).await.is_err() {
+            if !tell(millis).await {
+                return;
+            }
+        }
+        tell(0).await;
+    });
+    Lease::held(held)
+}
+
+fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}
+
+/// For as long as it is still this one's: renews it, or gives it back. Whether it was.
+const SCRIPT: &str = "\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 1";

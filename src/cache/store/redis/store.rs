@@ -1,0 +1,298 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use fred::clients::Pool;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+use super::super::super::entry::Entry;
+use super::super::super::purge::{Purges, SharedPurges};
+use super::super::super::shared::detach;
+use super::super::api::{Store, StoreError};
+use super::super::lease::Lease;
+use super::breaker::Breaker;
+use super::client::{Client, Failure};
+use super::config::RedisConfig;
+use super::lease;
+use super::log::{Keeper, Letter, Outbox, clock};
+use super::sync::Sync;
+use super::tally::Tally;
+
+/// Keeps entries in Redis or Valkey, for all processes that use the same one with the same prefix,
+/// and tells them of purges. Clones are the same.
+#[derive(Clone)]
+pub struct RedisStore {
+    state: Arc<State>,
+    purges: SharedPurges,
+    letters: mpsc::UnboundedSender<Letter>,
+}
+
+/// How a [`RedisStore`] is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RedisStatus {
+    /// Whether it is known what other processes have purged.
+    pub in_step: bool,
+    /// Whether Redis is not asked, since it did not answer.
+    pub open: bool,
+    /// What went wrong last, if nothing has gone well since.
+    pub error: Option<String>,
+}
+
+/// What requests and the task in the background share.
+pub(super) struct State {
+    pub(super) client: Client,
+    pub(super) breaker: Breaker,
+    /// The breaker has opened.
+    pub(super) opened: Notify,
+    tally: Tally,
+    in_step: watch::Sender<bool>,
+    error: Mutex<Option<String>>,
+    /// What keys begin with, since the last purge of all. None as long as that is not known.
+    prefix: ArcSwapOption<String>,
+    reads: Semaphore,
+    writes: Semaphore,
+    config: RedisConfig,
+}
+
+impl RedisStore {
+    /// Returns at once, and connects in the background; until then, and whenever Redis is away, it
+    /// has nothing, and keeps nothing.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn connect(config: RedisConfig) -> Self {
+        let (letters, received) = mpsc::unbounded_channel();
+        let outbox = Outbox { letters: letters.clone(), budget: config.budget };
+        let purges = Arc::new(Purges::written_to(outbox));
+        let state = Arc::new(State::new(config));
+        let keeper = Keeper {
+            purges: Arc::downgrade(&purges),
+            letters: received,
+            sync: Sync::new(&state.config.prefix, state.config.longest),
+            unheard: state.config.unheard,
+            heard: None,
+            deaf: false,
+            next: clock(),
+            state: Arc::clone(&state),
+        };
+        detach(keeper.run());
+        Self { state, purges: SharedPurges(purges), letters }
+    }
+
+    /// Through connections of your own: [`RedisConfig::from_client`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn from_client(pool: Pool) -> Self {
+        Self::connect(RedisConfig::from_client(pool))
+    }
+
+    /// Waits until Redis has told what was purged, and entries are used. No service needs to wait
+    /// for that.
+    pub async fn ready(&self) {
+        // It fails only if there is no sender, and this is one.
+        drop(self.state.in_step.subscribe().wait_for(|in_step| *in_step).await);
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> RedisStatus {
+        let error = self.state.error.lock().unwrap_or_else(PoisonError::into_inner);
+        RedisStatus {
+            in_step: self.state.is_in_step(),
+            open: self.state.breaker.is_open(),
+            error: error.clone(),
+        }
+    }
+}
+
+impl Store for RedisStore {
+    /// Nothing, if Redis would not be asked.
+    fn peek(&self, _key: &str) -> Poll<Option<Entry>> {
+        if self.state.is_asked() { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let state = &self.state;
+        let Some(name) = state.name(key).filter(|_| state.is_asked()) else { return Ok(None) };
+        let waiting = tokio::time::timeout(state.config.budget, state.reads.acquire());
+        let Ok(Ok(permit)) = waiting.await else { return Err(state.failed("busy")) };
+        let most = usize::try_from(state.config.largest).unwrap_or(usize::MAX);
+        let bytes = state.heard(state.client.get(&name, most.saturating_add(1)).await)?;
+        drop(permit);
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let decoded = if bytes.len() > most { None } else { Some(Entry::from_bytes(bytes, key)) };
+        match decoded {
+            Some(Ok(entry)) => Ok(Some(entry)),
+            // Of another version: it is of use to other processes.
+            Some(Err(invalid)) if invalid.is_other_version() => Err(state.failed("version")),
+            strange => {
+                let of_use = Arc::clone(state);
+                detach(async move { drop(of_use.heard(of_use.client.remove(&name).await)) });
+                let large = strange.is_none();
+                Err(state.failed(if large { "too-large" } else { "damaged" }))
+            }
+        }
+    }
+
+    async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
+        let state = &self.state;
+        let Some(name) = state.name(key).filter(|_| state.is_asked()) else {
+            return Err(state.failed("connection"));
+        };
+        let bytes = entry.to_bytes(key);
+        if bytes.len() as u64 > state.config.largest {
+            return Err(state.failed("too-large"));
+        }
+        // What waits to be written is bounded in bytes.
+        let weight = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
+        let Ok(_permit) = state.writes.try_acquire_many(weight.min(MOST_WRITES)) else {
+            return Err(state.failed("busy"));
+        };
+        let millis = ttl.min(state.config.longest).as_millis();
+        let millis = i64::try_from(millis).unwrap_or(i64::MAX).max(1);
+        state.heard(state.client.set(&name, bytes, millis).await)
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        let state = &self.state;
+        let Some(name) = state.name(key).filter(|_| state.is_asked()) else {
+            return Err(state.failed("connection"));
+        };
+        state.heard(state.client.remove(&name).await)
+    }
+
+    /// Of all processes, and all that has this prefix. It is not used any more; Redis forgets it when
+    /// its time comes.
+    async fn clear(&self) -> Result<(), StoreError> {
+        let outbox = Outbox { letters: self.letters.clone(), budget: self.state.config.budget };
+        outbox.send(None).await
+    }
+
+    fn purges(&self) -> Option<SharedPurges> {
+        Some(self.purges.clone())
+    }
+
+    async fn lease(&self, key: &str) -> Lease {
+        let state = &self.state;
+        match (state.config.lease, state.name(&format!("lease:{key}"))) {
+            (Some(time), Some(name)) if state.is_asked() => lease::take(state, name, time).await,
+            _ => Lease::free(),
+        }
+    }
+}
+
+impl State {
+    fn new(config: RedisConfig) -> Self {
+        let state = Self {
+            client: Client::new(config.server.clone(), config.budget),
+            breaker: Breaker::default(),
+            opened: Notify::new(),
+            tally: Tally(config.meter.clone()),
+            in_step: watch::Sender::new(false),
+            error: Mutex::new(None),
+            prefix: ArcSwapOption::empty(),
+            reads: Semaphore::new(MOST_READS),
+            writes: Semaphore::new(MOST_WRITES as usize),
+            config,
+        };
+        state.tally.open(false);
+        state.tally.in_step(false);
+        state
+    }
+
+    /// What Redis calls a key.
+    fn name(&self, key: &str) -> Option<String> {
+        let prefix = self.prefix.load();
+        let prefix = prefix.as_ref()?;
+        let mut name = String::with_capacity(prefix.len() + key.len());
+        name.push_str(prefix);
+        name.push_str(key);
+        Some(name)
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.breaker.is_open()
+    }
+
+    pub(super) fn is_in_step(&self) -> bool {
+        *self.in_step.borrow()
+    }
+
+    /// What all was last purged at.
+    pub(super) fn in_step(&self, flushed: u64) {
+        // Empty braces: clients choose what follows, and shall not choose the slot in a cluster.
+        let prefix = format!("{}1:{flushed:x}{{}}:", self.config.prefix);
+        if self.prefix.load().as_ref().is_none_or(|old| **old != prefix) {
+            self.prefix.store(Some(Arc::new(prefix)));
+        }
+        self.note(None);
+        if self.breaker.is_open() {
+            self.tally.open(false);
+        }
+        self.breaker.close();
+        if !self.in_step.send_replace(true) {
+            self.tally.in_step(true);
+        }
+    }
+
+    pub(super) fn out_of_step(&self, failure: &Failure) {
+        self.tally.failed(failure.name());
+        self.note(Some(failure));
+        if failure.is_outage() && self.breaker.open() {
+            self.tally.open(true);
+        }
+        if self.in_step.send_replace(false) {
+            self.tally.in_step(false);
+        }
+    }
+
+    pub(super) fn note(&self, failure: Option<&Failure>) {
+        let text = failure.map(ToString::to_string);
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// What a command's outcome says of the connection.
+    pub(super) fn heard<T>(&self, outcome: Result<T, Failure>) -> Result<T, StoreError> {
+        outcome.inspect(|_| self.breaker.succeeded()).map_err(|failure| {
+            self.tally.failed(failure.name());
+            self.note(Some(&failure));
+            if !failure.is_outage() {
+                self.breaker.succeeded();
+            } else if self.breaker.failed() {
+                self.tally.open(true);
+                self.opened.notify_one();
+            }
+            StoreError::new(failure)
+        })
+    }
+
+    fn failed(&self, reason: &'static str) -> StoreError {
+        self.tally.failed(reason);
+        StoreError::new(reason)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("config", &self.state.config)
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+/// Reads at a time; further ones wait for one of these.
+const MOST_READS: usize = 256;
+
+/// What is being written at a time, in KiB; further ones are not.
+const MOST_WRITES: u32 = 32 * 1024;
