@@ -1,6 +1,7 @@
 //! What becomes of the service's answer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -14,7 +15,7 @@ use super::body::ResponseBody;
 use super::entry::{Entry, Kept, Stored, Watermark};
 use super::key::Key;
 use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan, Refusal};
-use super::purge::{Purge, Stamp};
+use super::purge::{Purge, Purging, Stamp};
 use super::record::{Recording, keep};
 use super::shared::{Lead, Shared, Verdict, random, settle};
 use super::status::Report;
@@ -172,6 +173,9 @@ impl Fetched {
     }
 }
 
+/// What is waited for at the same time.
+type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Passes a request by the cache.
 pub(super) async fn pass<S, ReqBody, ResBody>(
     shared: Arc<Shared>,
@@ -223,15 +227,18 @@ where
     };
     let purging: Vec<_> = changed.iter().map(purge).collect();
     let watermark = shared.state.purges.watermark();
-    for key in &changed {
-        shared.remove(key).await;
-    }
     // Whoever made the change may ask another process next.
-    for purging in purging {
-        if purging.await.is_err() {
-            shared.state.tally.store_failed("purge");
-        }
+    let mut work: Vec<Work<'_>> = Vec::new();
+    for (key, purging) in changed.iter().zip(purging) {
+        work.push(Box::pin(shared.remove(key)));
+        work.push(Box::pin(shared.written_down(purging)));
     }
+    poll_fn(|cx| {
+        work.retain_mut(|work| work.as_mut().poll(cx).is_pending());
+        if work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    drop(work);
     let own = own.filter(|_| undisturbed);
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
@@ -271,6 +278,12 @@ impl Shared {
         match self.before(&get, false) {
             Before::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
             _ => None,
+        }
+    }
+
+    async fn written_down(&self, purging: Purging) {
+        if purging.await.is_err() {
+            self.state.tally.store_failed("purge");
         }
     }
 

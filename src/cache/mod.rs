@@ -134,24 +134,7 @@
 //! store that fails is a miss, and a counter.
 //!
 //! With the feature `cache-redis`, `RedisStore` keeps them in Redis or Valkey, for many processes,
-//! and [`TieredStore`] puts a memory before it:
-//!
-#![cfg_attr(feature = "cache-redis", doc = "```no_run")]
-#![cfg_attr(not(feature = "cache-redis"), doc = "```ignore")]
-//! use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
-//! use tower_kit::MIB;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // REDIS_URL, or REDIS_HOST, REDIS_PORT and REDIS_PASSWORD.
-//! let redis = RedisStore::connect(RedisConfig::from_env()?);
-//! let layer = CacheLayer::new(TieredStore::new(MemoryStore::new(64 * MIB), redis));
-//! # drop(layer);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! There, what one process purges is purged in all: within milliseconds, or a second if a message is
+//! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all: within milliseconds, or a second if a message is
 //! lost. A purge costs the same whatever it hits, and a hit costs no look for purges: each process
 //! reads the list of what was purged when, and each entry tells as of which purge it is.
 //!

@@ -178,11 +178,15 @@ pub(super) fn keep(shared: Arc<Shared>, key: Key, stored: Stored, lead: Option<L
             Verdict::Alone
         });
     }
+    let Some(slot) = shared.put_slot() else {
+        shared.state.tally.store_failed("put");
+        return entry;
+    };
     let kept = entry.clone();
     settle(Box::pin(async move {
         shared.put(&key, kept).await;
         // Who joined until now has been told; who comes now finds it in the store.
-        drop(lead);
+        drop((lead, slot));
     }));
     entry
 }

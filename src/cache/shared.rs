@@ -56,6 +56,7 @@ pub(super) struct State {
     pub(super) hasher: RandomState,
     fills: Arc<AtomicUsize>,
     refreshes: Arc<AtomicUsize>,
+    puts: Arc<AtomicUsize>,
 }
 
 /// What a leader found.
@@ -138,6 +139,11 @@ impl Shared {
         Slot::take(&self.state.fills, self.limits.fills)
     }
 
+    /// A place among what a store is putting: one that hangs does not fill the memory.
+    pub(super) fn put_slot(&self) -> Option<Slot> {
+        Slot::take(&self.state.puts, MOST_PUTS)
+    }
+
     pub(super) fn refresh_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.refreshes, self.limits.refreshes)
     }
@@ -163,6 +169,7 @@ impl State {
             hasher: RandomState::new(),
             fills: Arc::default(),
             refreshes: Arc::default(),
+            puts: Arc::default(),
         }
     }
 }
@@ -249,3 +256,5 @@ pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
 }
 
 const MOST_MARKS: usize = 10_000;
+
+const MOST_PUTS: usize = 256;

@@ -27,7 +27,8 @@ pub(super) enum Server {
 pub(super) struct Client {
     pool: Pool,
     commands: WithOptions<Pool>,
-    scripts: WithOptions<Pool>,
+    /// For what no request waits for.
+    background: WithOptions<Pool>,
     messages: Connection,
     /// Whether the pool's connections are the user's, who began them and ends them.
     lent: bool,
@@ -94,7 +95,7 @@ impl Server {
 }
 
 impl Client {
-    /// `budget` is for each command.
+    /// `budget` is for a command that a request waits for.
     #[expect(clippy::expect_used, reason = "a pool of one is not empty")]
     pub(super) fn new(server: Server, budget: Duration) -> Self {
         let (pool, lent) = match server {
@@ -116,7 +117,7 @@ impl Client {
         };
         Self {
             commands: pool.with_options(&options(budget)),
-            scripts: pool.with_options(&options(SCRIPT)),
+            background: pool.with_options(&options(BACKGROUND)),
             messages: pool.next().clone_new(),
             pool,
             lent,
@@ -132,7 +133,7 @@ impl Client {
     /// `millis` is how long it is kept.
     pub(super) async fn set(&self, key: &str, value: Bytes, millis: i64) -> Result<(), Failure> {
         let expiration = Some(Expiration::PX(millis));
-        Ok(self.commands.set(key, Value::Bytes(value), expiration, None, false).await?)
+        Ok(self.background.set(key, Value::Bytes(value), expiration, None, false).await?)
     }
 
     /// Whether the key was free, and is this value's now.
@@ -163,7 +164,7 @@ impl Client {
         let mut words = vec![script.to_owned(), keys.len().to_string()];
         words.extend(keys.iter().map(|key| (*key).to_owned()));
         words.extend(arguments);
-        Ok(self.scripts.custom(eval, words).await?)
+        Ok(self.background.custom(eval, words).await?)
     }
 
     /// Keeps both connected until it is dropped, whatever ends them.
@@ -181,7 +182,7 @@ impl Client {
     }
 
     pub(super) async fn subscribe(&self, channel: &str) -> Result<(), Failure> {
-        let options = Options { timeout: Some(SCRIPT), ..Options::default() };
+        let options = Options { timeout: Some(BACKGROUND), ..Options::default() };
         Ok(self.messages.with_options(&options).subscribe(channel).await?)
     }
 
@@ -290,8 +291,8 @@ fn connection() -> ConnectionConfig {
 /// For a connection to be made, and for one that does not answer.
 const CONNECT: Duration = Duration::from_millis(500);
 
-/// For a script, which no request waits for.
-const SCRIPT: Duration = Duration::from_millis(500);
+/// For a command that no request waits for.
+const BACKGROUND: Duration = Duration::from_millis(500);
 
 /// Until it is connected again, where that has ended for good.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -22,6 +22,25 @@ use super::tally::Tally;
 
 /// Keeps entries in Redis or Valkey, for all processes that use the same one with the same prefix,
 /// and tells them of purges. Clones are the same.
+///
+/// ```no_run
+/// use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
+/// use tower_kit::MIB;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // REDIS_URL, or REDIS_HOST, REDIS_PORT and REDIS_PASSWORD.
+/// let redis = RedisStore::connect(RedisConfig::from_env()?);
+/// let layer = CacheLayer::new(TieredStore::new(MemoryStore::new(64 * MIB), redis));
+/// # drop(layer);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It needs the commands EVAL, GETRANGE, SET, UNLINK, PUBLISH and SUBSCRIBE, on keys and channels
+/// that begin with its prefix, and Redis 5 or newer. Every entry has a time to live; two keys that
+/// hold the list of purges have none. Where Redis evicts (`maxmemory-policy`), a policy that spares
+/// these, such as `volatile-lru`, keeps their loss from being a purge of all.
 #[derive(Clone)]
 pub struct RedisStore {
     state: Arc<State>,
