@@ -16,6 +16,7 @@ mod hyper;
 mod latency;
 mod limit;
 mod quickstart;
+mod redis_server;
 mod reverse_proxy;
 mod security_headers;
 mod stack;
