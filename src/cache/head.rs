@@ -106,14 +106,18 @@ impl Reader {
         let mut all = 0;
         for _ in 0..names {
             let name = self.name()?;
-            let lines = self.list(FLAG + TEXT, Self::line)?;
-            all += lines.len();
-            // A name has all of its lines in one place.
-            if lines.is_empty() || all > MOST || headers.contains_key(&name) {
+            let lines = self.count(FLAG + TEXT)?;
+            all += lines;
+            if lines == 0 || all > MOST {
                 return Err(FIELDS);
             }
-            for line in lines {
-                headers.try_append(name.clone(), line).map_err(|_| FIELDS)?;
+            for at in 0..lines {
+                let line = self.line()?;
+                let known = headers.try_append(&name, line).map_err(|_| FIELDS)?;
+                // A name has all of its lines in one place.
+                if known != (at > 0) {
+                    return Err(FIELDS);
+                }
             }
         }
         Ok(headers)
@@ -168,7 +172,11 @@ impl Reader {
     }
 
     fn name(&mut self) -> Result<HeaderName, Fault> {
-        HeaderName::from_lowercase(&self.text()?).map_err(|_| Fault::Damaged("the name of a field"))
+        let length = self.u32()? as usize;
+        let text = self.0.get(..length).ok_or(SHORT)?;
+        let name = HeaderName::from_lowercase(text);
+        self.0.advance(length);
+        name.map_err(|_| Fault::Damaged("the name of a field"))
     }
 
     fn text(&mut self) -> Result<Bytes, Fault> {
