@@ -226,6 +226,11 @@ pub(super) fn millis(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// In milliseconds, of [`LARGEST`] at most.
+pub(super) fn in_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LARGEST * 1000)
+}
+
 /// The largest number of seconds: 2^31, about 68 years.
 pub(super) const LARGEST: u64 = 1 << 31;
 

@@ -172,6 +172,17 @@ impl Freshness {
         millis(self.lifetime).saturating_sub(millis(self.age(now)))
     }
 
+    /// A lifetime without a part of it, from 0 to 1.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a part of a time, not below 0"
+    )]
+    pub(super) fn shortened(lifetime: u64, part: f64) -> u64 {
+        lifetime.saturating_sub((lifetime as f64 * part) as u64)
+    }
+
     /// For how long it may be of use, from when it came.
     pub(super) fn keep(&self, validates: bool) -> Duration {
         let stale = self.while_revalidate.max(self.if_error);

@@ -206,6 +206,6 @@ impl<S> Layer<S> for CacheLayer {
 }
 
 /// Not a number is 0.
-fn clamp(value: f64, most: f64) -> f64 {
+pub(super) fn clamp(value: f64, most: f64) -> f64 {
     if value > 0.0 { value.min(most) } else { 0.0 }
 }

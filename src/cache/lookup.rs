@@ -1,5 +1,6 @@
 //! From a request to the entry that answers it.
 
+use std::future::Future;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::task::Poll;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use http::HeaderMap;
 
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
+use super::purge::Purges;
 use super::shared::{Lead, Shared, random};
-use super::store::Lease;
+use super::store::{Erased, Lease};
 use super::vary::Variant;
 
 /// What is in the store for a request.
@@ -22,10 +24,10 @@ pub(super) enum Looked {
 }
 
 /// Whose turn it was to fetch.
-enum Turn {
+pub(super) enum Turn<T> {
     Own(Lease),
     /// Another process's, which has put this into the store.
-    Other(Looked),
+    Other(T),
 }
 
 /// What the entry under a URL's key tells.
@@ -89,7 +91,11 @@ impl Shared {
         if matches!(further, Some(Looked::Found(_))) || matches!(looked, Looked::Found(_)) {
             return further;
         }
-        match self.take_turn(key, request).await {
+        let look = || async {
+            let looked = self.look_up(key, request).await;
+            matches!(looked, Looked::Found(_)).then_some(looked)
+        };
+        match take_turn(&*self.store, key.as_str(), look).await {
             Turn::Other(found) => Some(found),
             Turn::Own(lease) => {
                 lead.lease = lease;
@@ -101,29 +107,6 @@ impl Shared {
     /// Looks where nothing that is of use was told without waiting.
     pub(super) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
         if self.store.is_tiered() { Some(self.look_up(key, request).await) } else { None }
-    }
-
-    /// Whether this process may fetch, or another one does and what that has found is there.
-    async fn take_turn(&self, key: &Key, request: &HeaderMap) -> Turn {
-        let lease = self.store.lease(key.as_str()).await;
-        if !lease.is_taken() {
-            return Turn::Own(lease);
-        }
-        let waiting = async {
-            let mut pause = FIRST_LOOK;
-            loop {
-                tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
-                pause = (pause * 2).min(LAST_LOOK);
-                let looked = self.look_up(key, request).await;
-                if matches!(looked, Looked::Found(_)) {
-                    return looked;
-                }
-            }
-        };
-        match tokio::time::timeout(LONGEST_TURN, waiting).await {
-            Ok(found) => Turn::Other(found),
-            Err(_) => Turn::Own(Lease::free()),
-        }
     }
 
     /// A store that fails has nothing.
@@ -163,7 +146,9 @@ impl Shared {
         };
         match entry {
             Some(entry)
-                if entry.stored().is_some_and(|it| is_named(it) && self.spares(key, it)) =>
+                if entry.stored().is_some_and(|it| {
+                    is_named(it) && spares(&self.state.purges, key.url(), it)
+                }) =>
             {
                 Looked::Found(entry)
             }
@@ -173,17 +158,7 @@ impl Shared {
 
     /// Whether it answers this request, and was not purged.
     pub(super) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
-        stored.variant.answers(request) && self.spares(key, stored)
-    }
-
-    fn spares(&self, key: &Key, stored: &Stored) -> bool {
-        let Stored { tags, watermark, freshness, .. } = stored;
-        let purges = &self.state.purges;
-        let spared = purges.spares(key.url(), tags, watermark.get(), freshness.received);
-        if let Some(stamp) = spared {
-            watermark.raise(stamp);
-        }
-        spared.is_some()
+        stored.variant.answers(request) && spares(&self.state.purges, key.url(), stored)
     }
 
     fn others(&self, names: &Entry, request: &HeaderMap) -> Looked {
@@ -201,6 +176,45 @@ impl Shared {
         }
         hasher.finish()
     }
+}
+
+/// Whether this process may fetch, or another one does and what `look` then finds is there.
+pub(super) async fn take_turn<T, F>(
+    store: &dyn Erased,
+    key: &str,
+    mut look: impl FnMut() -> F,
+) -> Turn<T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let lease = store.lease(key).await;
+    if !lease.is_taken() {
+        return Turn::Own(lease);
+    }
+    let waiting = async {
+        let mut pause = FIRST_LOOK;
+        loop {
+            tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
+            pause = (pause * 2).min(LAST_LOOK);
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    match tokio::time::timeout(LONGEST_TURN, waiting).await {
+        Ok(found) => Turn::Other(found),
+        Err(_) => Turn::Own(Lease::free()),
+    }
+}
+
+/// Whether nothing that it is part of was purged since it was fetched.
+pub(super) fn spares(purges: &Purges, url: &str, stored: &Stored) -> bool {
+    let Stored { tags, watermark, freshness, .. } = stored;
+    let spared = purges.spares(url, tags, watermark.get(), freshness.received);
+    if let Some(stamp) = spared {
+        watermark.raise(stamp);
+    }
+    spared.is_some()
 }
 
 /// How long another process is waited for: it looks so often in between, the longer the less.

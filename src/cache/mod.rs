@@ -148,6 +148,13 @@
 //! outlives one, does not learn of them: the others, and this one after a restart, give out again
 //! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
 //!
+//! # Values
+//!
+//! With the feature `cache-service`, `CacheService` keeps values of any type in a store, as JSON:
+//! `get`, `set`, `del`, `flush`, and `get_or_insert_with`, which lets one caller of a herd fetch for
+//! all. It can share its store with a layer: their names differ, and a flush leaves what the layer
+//! keeps. [`CacheHandle::purge_all`] empties the store, of values too.
+//!
 //! # Defaults
 //!
 //! | what | default | why |
@@ -220,6 +227,8 @@ mod sync;
 mod tally;
 mod tape;
 mod targeted;
+#[cfg(feature = "cache-service")]
+mod values;
 mod vary;
 
 pub use body::ResponseBody;
@@ -238,3 +247,5 @@ pub use store::contract;
 pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use store::{Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 pub use tally::Statistics;
+#[cfg(feature = "cache-service")]
+pub use values::{CacheService, CacheServiceError};

@@ -93,7 +93,7 @@ impl Shared {
             skip: None,
             limits: Limits::default(),
             status: true,
-            clock: Clock(None),
+            clock: Clock::default(),
             state: Arc::new(State::new(Tally::default(), purges)),
             store: Arc::new(store),
         }
@@ -175,7 +175,7 @@ impl State {
 }
 
 impl Slot {
-    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |taken| (taken < most).then_some(taken + 1);
         let free = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         free.ok().map(|_| Self(Arc::clone(taken)))
@@ -257,4 +257,4 @@ pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
 
 const MOST_MARKS: usize = 10_000;
 
-const MOST_PUTS: usize = 256;
+pub(super) const MOST_PUTS: usize = 256;

@@ -13,7 +13,7 @@ const EXTRAS: [(&str, &[&str]); 4] = [
         &[
             "answer", "control", "entry", "fetched", "flight", "flow", "frame", "handle", "hash",
             "head", "hint", "key", "lookup", "purge", "record", "refresh", "shared", "status",
-            "store", "sync", "tally", "tape", "targeted", "vary",
+            "store", "sync", "tally", "tape", "targeted", "values", "vary",
         ],
     ),
     (

@@ -9,6 +9,8 @@ mod cache_herds;
 mod cache_hosts;
 #[cfg(feature = "test-util")]
 mod cache_store;
+#[cfg(feature = "cache-service")]
+mod cache_values;
 mod compress;
 mod flight;
 mod guards;

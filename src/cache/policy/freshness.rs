@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::header::{DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 
-use super::super::control::{self, ResponseControl, Scope, millis};
+use super::super::control::{self, ResponseControl, Scope, in_millis, millis};
 use super::super::entry::Freshness;
 use super::after::{Answer, Refusal};
 use super::conditional::has_validator;
@@ -51,13 +51,7 @@ pub(super) fn freshness(
         .or_else(by_default)
         .or(validate.then_some(0))
         .ok_or(Refusal::Freshness)?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "a part of a time, not below 0"
-    )]
-    let lifetime = lifetime - (lifetime as f64 * rules.jitter * answer.random) as u64;
+    let lifetime = Freshness::shortened(lifetime, rules.jitter * answer.random);
     // §5.2.2.2, §5.2.2.8, §5.2.2.10.
     let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
     let stale = |seconds: Option<u64>| seconds.filter(|_| !strict).map(|seconds| seconds * 1000);
@@ -97,10 +91,6 @@ fn stated(
     // §5.3: what is no date is in the past.
     let expires = control::date(answer.headers, &EXPIRES)?;
     Some(expires.map_or(0, |expires| millis(expires).saturating_sub(date)))
-}
-
-fn in_millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(control::LARGEST * 1000)
 }
 
 /// RFC 9110 §15.1, without 206.

@@ -1,0 +1,68 @@
+use std::error::Error;
+use std::fmt;
+
+use super::super::store::StoreError;
+
+/// A value that was not kept, or not dropped.
+#[derive(Debug)]
+pub struct CacheServiceError(Fault);
+
+#[derive(Debug)]
+pub(super) enum Fault {
+    Json(serde_json::Error),
+    TooLarge,
+    Store(StoreError),
+}
+
+impl CacheServiceError {
+    /// Whether the value cannot be written as JSON.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        matches!(self.0, Fault::Json(_))
+    }
+
+    /// Whether the value is over 1 MiB of JSON, or the key over 8 KiB.
+    #[must_use]
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self.0, Fault::TooLarge)
+    }
+
+    /// Whether the store failed, as often as it was tried.
+    #[must_use]
+    pub const fn is_store(&self) -> bool {
+        matches!(self.0, Fault::Store(_))
+    }
+}
+
+impl From<Fault> for CacheServiceError {
+    fn from(fault: Fault) -> Self {
+        Self(fault)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl fmt::Display for CacheServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Fault::Json(_) => "a value for the cache cannot be written as JSON",
+            Fault::TooLarge => "a value or a key is too large for the cache",
+            Fault::Store(_) => "the cache's store failed",
+        })
+    }
+}
+
+impl Error for CacheServiceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Fault::Json(error) => Some(error),
+            Fault::TooLarge => None,
+            // It says the same as this one.
+            Fault::Store(error) => error.source(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Values of any type, under names of their own among the entries of a store.
+
+mod error;
+mod flow;
+mod policy;
+mod service;
+mod shared;
+mod tally;
+
+pub use error::CacheServiceError;
+pub use service::CacheService;

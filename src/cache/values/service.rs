@@ -1,0 +1,253 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use metrics::Recorder;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::super::layer::clamp;
+use super::super::purge::Purge;
+use super::super::shared::Clock;
+use super::super::store::Store;
+use super::error::{CacheServiceError, Fault};
+use super::policy;
+use super::shared::Shared;
+use super::tally::{Outcome, Tally};
+use crate::meter::Meter;
+
+/// Keeps values of any type in a [`Store`], as JSON: results of queries, or of calls to other
+/// services. It works without a [`CacheLayer`](crate::CacheLayer), or beside one over the same
+/// store.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use serde::{Deserialize, Serialize};
+/// use tower_kit::MIB;
+/// use tower_kit::cache::{CacheService, MemoryStore};
+/// # #[derive(Clone)] struct Database;
+/// # impl Database {
+/// #     async fn user(&self, id: u64) -> Result<Option<User>, std::io::Error> {
+/// #         Ok(Some(User { id, name: "Ada".to_owned() }))
+/// #     }
+/// #     async fn rename(&self, _: u64, _: &str) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct User {
+///     id: u64,
+///     name: String,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = Database;
+/// let cache = CacheService::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
+///
+/// // To read: the cache is asked first, and the database once for all who miss.
+/// let queried = database.clone();
+/// let load = async move || queried.user(7).await;
+/// let user: Option<User> = cache.get_or_insert_with("user:7", None, load).await?;
+/// # assert_eq!(user.unwrap().name, "Ada");
+///
+/// // To write: the database first, then the cache forgets.
+/// database.rename(7, "Grace").await?;
+/// cache.del("user:7").await?;
+/// # assert!(cache.get::<User>("user:7").await.is_none());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones are the same cache, and setters on a clone change what that clone does. Make one for a
+/// store, and clone it: a [`del`](Self::del) or a [`flush`](Self::flush) does not reach what another
+/// one is fetching, or has flushed, unless their store tells processes of purges.
+///
+/// # Herds
+///
+/// Of the callers that miss the same key, one fetches, and the others wait for what it gets, for
+/// 10 s at most. If it leaves or panics, one of them takes its place. If it gets an error, that is
+/// its own: the others fetch at once, each for itself, and none waits twice. Errors are not kept.
+///
+/// # Changes
+///
+/// A [`del`](Self::del) or a [`flush`](Self::flush) wins over a fetch that began before it, and a
+/// [`set`](Self::set) does in this process: what is fetched is given to its caller, and is not kept.
+///
+/// # Failures
+///
+/// A store that fails, and a value that is not what was asked for any more since its type has
+/// changed, are misses, and counters. An operation of the store that fails is tried again at once.
+///
+/// # Defaults
+///
+/// | what | default | why |
+/// |---|---|---|
+/// | [`ttl`](Self::ttl) | 3600 s | for what [`del`](Self::del) drops when it changes |
+/// | [`negative_ttl`](Self::negative_ttl) | 60 s | what comes to be is seldom dropped first |
+/// | [`stale_while_revalidate`](Self::stale_while_revalidate), [`jitter`](Self::jitter) | 0 | what a call says is meant |
+/// | [`attempts`](Self::attempts) | 3 | a connection that broke is there again the next time |
+/// | value | 1 MiB of JSON | what is larger is no result to parse at each hit |
+/// | key, with its name space | 8 KiB | the most that stores take |
+/// | wait for another | 10 s | longer than a query should take |
+/// | refreshes | 64, of 60 s each | a database that has become slow is not asked by more |
+///
+/// # Numbers
+///
+/// | name | labels |
+/// |---|---|
+/// | `cache_service_requests_total` | `outcome`: `hit`, `stale`, `miss`, `collapsed` (another caller has fetched it) |
+/// | `cache_service_errors_total` | `operation`: `get`, `put`, `remove`, `purge` of the store, after its attempts; `encode`, `decode`, `too-large` of values; `refresh` |
+#[derive(Clone)]
+#[must_use = "a setter gives back the service that it changed"]
+pub struct CacheService {
+    shared: Arc<Shared>,
+}
+
+impl CacheService {
+    /// Keeps values in this store.
+    pub fn new(store: impl Store) -> Self {
+        Self { shared: Arc::new(Shared::new(store)) }
+    }
+
+    /// How long values are fresh where a call does not say. 3600 s by default.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.edit(|shared| shared.rules.ttl = ttl)
+    }
+
+    /// Shortens each ttl by a random part of up to `fraction` of it, so that what was kept together
+    /// does not end together. From 0 to 1, and 0 by default.
+    pub fn jitter(self, fraction: f64) -> Self {
+        self.edit(|shared| shared.rules.jitter = clamp(fraction, 1.0))
+    }
+
+    /// How long after its ttl [`get_or_insert_with`](Self::get_or_insert_with) gives a value all the
+    /// same, at once, and refreshes it in the background. 0 by default.
+    pub fn stale_while_revalidate(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.while_revalidate = time)
+    }
+
+    /// How long it is kept, at most, that there is no value: an [`Option`] that is `None`, or what
+    /// else is `null` in JSON. It is never used stale. 60 s by default.
+    pub fn negative_ttl(self, ttl: Duration) -> Self {
+        self.edit(|shared| shared.rules.negative_ttl = ttl)
+    }
+
+    /// How often an operation of the store is tried, one right after the other, before it has
+    /// failed. 3 by default, and 1 at least.
+    pub fn attempts(self, attempts: usize) -> Self {
+        self.edit(|shared| shared.attempts = attempts)
+    }
+
+    /// Keys are in a space of this name: others may have the same ones, and
+    /// [`flush`](Self::flush) leaves theirs. It is empty by default.
+    pub fn namespace(self, name: &str) -> Self {
+        self.edit(|shared| shared.rules.space = policy::space(name))
+    }
+
+    /// Counts on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.edit(|shared| shared.tally = Arc::new(Tally::new(Meter::to(recorder))))
+    }
+
+    /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
+    /// timer.
+    pub fn clock<F>(self, clock: F) -> Self
+    where
+        F: Fn() -> SystemTime + Send + Sync + 'static,
+    {
+        self.edit(|shared| shared.clock = Clock::of(clock))
+    }
+
+    /// The value of a key, if it is fresh.
+    pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let found = match self.shared.rules.name(key) {
+            Some(name) => self.shared.look(&name, false).await,
+            None => None,
+        };
+        self.shared.tally.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        found.map(|found| found.value)
+    }
+
+    /// Keeps a value under a key, for `ttl`, or for the [default](Self::ttl) one.
+    ///
+    /// # Errors
+    ///
+    /// If the value is no JSON, it or the key is too large, or the store failed. What was kept before
+    /// may be there still.
+    pub async fn set<T: Serialize + ?Sized>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: impl Into<Option<Duration>>,
+    ) -> Result<(), CacheServiceError> {
+        let json = self.shared.encode(value)?;
+        let name = self.shared.rules.name(key).filter(|_| self.shared.fits(&json));
+        let name = name.ok_or(Fault::TooLarge)?;
+        Ok(self.shared.set(&name, ttl.into(), json).await.map_err(Fault::from)?)
+    }
+
+    /// Forgets the value of a key. It holds from the first poll on, also for what is being fetched;
+    /// the end tells that processes which share the store have been told.
+    ///
+    /// # Errors
+    ///
+    /// If the store failed. This process does not give the value out any more; others may.
+    pub async fn del(&self, key: &str) -> Result<(), CacheServiceError> {
+        // What has no name was never kept.
+        let Some(name) = self.shared.rules.name(key) else { return Ok(()) };
+        Ok(self.shared.del(&name).await.map_err(Fault::from)?)
+    }
+
+    /// Forgets all values of this [name space](Self::namespace), and nothing else that the store
+    /// keeps. It holds from the first poll on, as [`del`](Self::del) does. Their memory is free when
+    /// others take their place.
+    ///
+    /// # Errors
+    ///
+    /// If the store failed to tell other processes: they may give the values out still.
+    pub async fn flush(&self) -> Result<(), CacheServiceError> {
+        let shared = &self.shared;
+        Ok(shared.purge(Purge::Prefix(&shared.rules.space)).await.map_err(Fault::from)?)
+    }
+
+    /// The value of a key, or else what `fetch` gets, which is then kept for `ttl`, or for the
+    /// [default](Self::ttl) one. See [Herds](Self#herds) for who fetches.
+    ///
+    /// The caller does not wait until the store has the value. `fetch` may outlive the call, in the
+    /// background: it owns what it needs, so clone that into it.
+    ///
+    /// # Errors
+    ///
+    /// Those of this caller's `fetch`, and no others: what cannot be kept is given all the same.
+    pub async fn get_or_insert_with<T, E, F, Fut>(
+        &self,
+        key: &str,
+        ttl: impl Into<Option<Duration>>,
+        fetch: F,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        E: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let Some(name) = self.shared.rules.name(key) else {
+            self.shared.tally.count(Outcome::Miss);
+            return fetch().await;
+        };
+        self.shared.get_or_fetch(name, ttl.into(), fetch).await
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
+        edit(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl fmt::Debug for CacheService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheService").field("rules", &self.shared.rules).finish_non_exhaustive()
+    }
+}
