@@ -82,10 +82,10 @@ async fn main() -> Result<(), BoxError> {
                         }
                     })
                     .await,
-                    load(requests, concurrency, || by_hand.clone().is_hit()).await,
-                    load(requests, concurrency, || layered.clone().is_hit()).await,
-                    load(requests, concurrency, || memory.clone().is_hit()).await,
-                    load(requests, concurrency, || tiered.clone().is_hit()).await,
+                    load(requests, concurrency, || by_hand.clone().hit()).await,
+                    load(requests, concurrency, || layered.clone().hit()).await,
+                    load(requests, concurrency, || memory.clone().hit()).await,
+                    load(requests, concurrency, || tiered.clone().hit()).await,
                 ];
                 for (least, cost) in least.iter_mut().zip(costs) {
                     *least = least.min(cost);
@@ -142,13 +142,13 @@ impl Hits {
         let service =
             layer.layer(origin).map_err(|never| -> BoxError { match never {} }).and_then(whole);
         let hits = Self { service: BoxCloneService::new(service), path };
-        while !hits.clone().is_hit().await {
+        while !hits.clone().hit().await {
             tokio::task::yield_now().await;
         }
         Ok(hits)
     }
 
-    async fn is_hit(self) -> bool {
+    async fn hit(self) -> bool {
         let request = Request::get(&self.path).header("host", "x.org").body(Empty::new());
         let Ok(request) = request else { return false };
         let Ok(response) = self.service.oneshot(request).await else { return false };
@@ -158,7 +158,6 @@ impl Hits {
 
 /// Makes so many requests, so many of them at a time. Gives the microseconds on a processor that
 /// one took.
-#[expect(clippy::disallowed_methods, reason = "the tasks are the load")]
 async fn load<F>(requests: usize, concurrency: usize, request: impl Fn() -> F) -> f64
 where
     F: Future<Output = bool> + Send + 'static,
@@ -178,6 +177,7 @@ where
 }
 
 /// Of the main thread, in microseconds.
+#[expect(clippy::expect_used, reason = "without it there is nothing to measure")]
 fn on_processor() -> f64 {
     // The count is brought up to date when the thread leaves the processor.
     std::thread::sleep(Duration::from_millis(1));

@@ -187,24 +187,21 @@ pub(super) async fn take_turn<T, F>(
 where
     F: Future<Output = Option<T>>,
 {
-    let lease = store.lease(key).await;
-    if !lease.is_taken() {
-        return Turn::Own(lease);
-    }
-    let waiting = async {
+    let taking = async {
         let mut pause = FIRST_LOOK;
         loop {
+            let lease = store.lease(key).await;
+            if !lease.is_taken() {
+                return Turn::Own(lease);
+            }
             tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
             pause = (pause * 2).min(LAST_LOOK);
             if let Some(found) = look().await {
-                return found;
+                return Turn::Other(found);
             }
         }
     };
-    match tokio::time::timeout(LONGEST_TURN, waiting).await {
-        Ok(found) => Turn::Other(found),
-        Err(_) => Turn::Own(Lease::free()),
-    }
+    tokio::time::timeout(LONGEST_TURN, taking).await.unwrap_or(Turn::Own(Lease::free()))
 }
 
 /// Whether nothing that it is part of was purged since it was fetched.

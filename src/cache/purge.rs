@@ -46,9 +46,16 @@ struct Table {
     fill_floor: Stamp,
     /// By their hashes: clients choose how many and how long they are. Of two that have the same,
     /// both are purged.
-    urls: HashMap<u128, Stamp>,
+    urls: HashMap<u128, Changed>,
     tags: HashMap<String, Stamp>,
     prefixes: HashMap<String, Stamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Changed {
+    at: Stamp,
+    /// Whether what was kept of it was removed from the store.
+    removed: bool,
 }
 
 /// What is purged.
@@ -89,9 +96,9 @@ impl Purges {
         let name = what.name();
         match &name {
             None => *table = Table { floor: stamp, fill_floor: stamp, ..Table::default() },
-            Some(name) => table.insert(name.clone(), stamp),
+            Some(name) => table.insert(name.clone(), stamp, matches!(what, Purge::Removed(_))),
         }
-        table.bound(matches!(what, Purge::Removed(_)), stamp);
+        table.bound(stamp);
         self.last.store(stamp, Ordering::Release);
         drop(table);
         match (&self.log, name) {
@@ -129,7 +136,7 @@ impl Purges {
         let table = self.read();
         let is_old = |stamp: Option<&Stamp>| stamp.is_some_and(|stamp| *stamp > watermark);
         let purged = table.floor > watermark
-            || is_old(table.urls.get(&hash128(url)))
+            || is_old(table.urls.get(&hash128(url)).map(|changed| &changed.at))
             || tags.iter().any(|tag| is_old(table.tags.get(tag)))
             || table
                 .prefixes
@@ -159,16 +166,16 @@ impl Purges {
         if table.floor < floor {
             // What is older need not be named any more.
             table.floor = floor;
-            table.urls.retain(|_, stamp| *stamp > floor);
+            table.urls.retain(|_, changed| changed.at > floor);
             table.tags.retain(|_, stamp| *stamp > floor);
             table.prefixes.retain(|_, stamp| *stamp > floor);
         }
         let mut last = floor;
         for (name, stamp) in names {
-            table.insert(name, stamp);
+            table.insert(name, stamp, false);
             last = last.max(stamp);
         }
-        table.bound(false, last);
+        table.bound(last);
         self.last.fetch_max(last, Ordering::Release);
     }
 
@@ -179,9 +186,13 @@ impl Purges {
 }
 
 impl Table {
-    fn insert(&mut self, name: Name, stamp: Stamp) {
+    fn insert(&mut self, name: Name, stamp: Stamp, removed: bool) {
         let known = match name {
-            Name::Url(url) => self.urls.entry(url).or_default(),
+            Name::Url(url) => {
+                let changed = self.urls.entry(url).or_insert(Changed { at: stamp, removed });
+                changed.removed &= removed;
+                &mut changed.at
+            }
             Name::Prefix(prefix) => self.prefixes.entry(prefix).or_default(),
             Name::Tag(tag) => self.tags.entry(tag).or_default(),
         };
@@ -190,13 +201,11 @@ impl Table {
 
     /// A table that is full forgets. Clients that change many URLs cannot empty the cache: what they
     /// changed is not in the store any more, so it is only fills under way that are not kept.
-    fn bound(&mut self, removed: bool, stamp: Stamp) {
+    fn bound(&mut self, stamp: Stamp) {
         if self.urls.len() > MOST_NAMES {
-            self.urls.clear();
+            let kept = self.urls.drain().filter(|(_, changed)| !changed.removed);
+            self.floor = kept.map(|(_, changed)| changed.at).fold(self.floor, Stamp::max);
             self.fill_floor = stamp;
-            if !removed {
-                self.floor = stamp;
-            }
         }
         if self.tags.len() > MOST_NAMES || self.prefixes.len() > MOST_PREFIXES {
             *self = Self { floor: stamp, fill_floor: stamp, ..Self::default() };
@@ -289,6 +298,42 @@ mod tests {
         assert!(purges.spares("http://x/other", &[], before, 0).is_some());
         assert!(!purges.admits("http://x/1", &[], before));
         assert!(purges.admits("http://x/1", &[], purges.watermark()));
+    }
+
+    #[test]
+    fn a_purged_url_stays_purged_however_many_are_changed() {
+        let purges = Purges::default();
+        let before = purges.watermark();
+        drop(purges.purge(Purge::Url("http://x/1"), 0));
+        drop(purges.purge(Purge::Removed("http://x/1"), 0));
+        for number in 2..=MOST_NAMES + 1 {
+            drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
+        }
+        assert!(purges.spares("http://x/1", &[], before, 0).is_none());
+    }
+
+    #[cfg(feature = "cache-redis")]
+    #[test]
+    fn what_the_log_has_forgotten_is_purged() {
+        let purges = Purges::default();
+        purges.learn([(Name::Tag("a".into()), 1005), (Name::Url(1), 2005)], 5);
+        assert_eq!(purges.watermark(), 2005);
+        let spared = |tag: &str, watermark| purges.spares("http://x/", &[tag.into()], watermark, 0);
+        assert_eq!(spared("a", 4), None, "it is older than what the log knows");
+        assert_eq!(spared("b", 4), None);
+        assert_eq!(spared("a", 5), None);
+        assert_eq!(spared("b", 5), Some(2005));
+        assert_eq!(spared("a", 1005), Some(2005));
+        drop(purges.purge(Purge::Tag("a"), 0));
+        assert_eq!(spared("a", 2005), None, "a purge of this process comes after");
+        purges.learn([(Name::Tag("a".into()), 3005)], 1005);
+        assert_eq!(spared("a", 2006), None);
+        assert_eq!(spared("a", 3005), Some(3005));
+        assert_eq!(spared("b", 1004), None);
+        assert_eq!(spared("b", 1005), Some(3005));
+        purges.trust_from(100);
+        assert_eq!(purges.spares("http://x/", &[], 3005, 99), None);
+        assert_eq!(purges.spares("http://x/", &[], 3005, 100), Some(3005));
     }
 
     #[test]
