@@ -3,15 +3,15 @@
 //!
 //! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
 //! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on,
-//! with the codings br and zstd, and libdeflate (zstd and that are C, so that a C compiler is
-//! needed).
+//! with the codings br and zstd, libdeflate, and Redis with TLS (parts of which are C, so that a C
+//! compiler is needed).
 //!
 //! | module | what it does | answers of its own |
 //! |---|---|---|
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
 //! | `security_headers` | the twelve security headers of helmet | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
-//! | `cache` | keeps responses to GET, in memory, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
+//! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
 //! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |
 //!
 //! # Order

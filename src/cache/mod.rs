@@ -134,9 +134,10 @@
 //! store that fails is a miss, and a counter.
 //!
 //! With the feature `cache-redis`, `RedisStore` keeps them in Redis or Valkey, for many processes,
-//! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all: within milliseconds, or a second if a message is
-//! lost. A purge costs the same whatever it hits, and a hit costs no look for purges: each process
-//! reads the list of what was purged when, and each entry tells as of which purge it is.
+//! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
+//! within milliseconds, or a second if a message is lost. A purge costs the same whatever it hits,
+//! and a hit costs no look for purges: each process reads the list of what was purged when, and each
+//! entry tells as of which purge it is.
 //!
 //! **Redis may be away.** No request fails of it, and none waits longer than 50 ms
 //! (`RedisConfig::budget`); after five that got no answer, none waits, until a probe gets one. Each
