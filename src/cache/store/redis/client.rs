@@ -126,8 +126,9 @@ impl Client {
 
     /// Up to `most` bytes of what is under a key; empty if there is nothing.
     pub(super) async fn get(&self, key: &str, most: usize) -> Result<Bytes, Failure> {
-        // Unlike GET, it cannot be made to send more.
-        Ok(self.commands.getrange(key, 0, most.saturating_sub(1)).await?)
+        // Unlike GET, it cannot be made to send more. fred's future is of nearly 7 KiB, which is not
+        // to be moved about with each that waits for it.
+        Ok(Box::pin(self.commands.getrange(key, 0, most.saturating_sub(1))).await?)
     }
 
     /// `millis` is how long it is kept.

@@ -141,8 +141,14 @@ impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let state = &self.state;
         let Some(name) = state.name(key).filter(|_| state.is_asked()) else { return Ok(None) };
-        let waiting = tokio::time::timeout(state.config.budget, state.reads.acquire());
-        let Ok(Ok(permit)) = waiting.await else { return Err(state.failed("busy")) };
+        let permit = match state.reads.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let waiting = tokio::time::timeout(state.config.budget, state.reads.acquire());
+                let Ok(Ok(permit)) = waiting.await else { return Err(state.failed("busy")) };
+                permit
+            }
+        };
         let most = usize::try_from(state.config.largest).unwrap_or(usize::MAX);
         let bytes = state.heard(state.client.get(&name, most.saturating_add(1)).await)?;
         drop(permit);
