@@ -139,17 +139,24 @@ impl Keeper {
         told: Vec<oneshot::Sender<Result<(), StoreError>>>,
     ) {
         let began = Clock::default().now();
-        match self.sync.exchange(&self.state.client, purges).await {
-            Ok(flushed) => {
-                self.heard = Some(began);
-                self.state.in_step(flushed);
-                tell(told, None);
-            }
-            Err(failure) => {
-                self.state.out_of_step(&failure);
-                tell(told, Some("Redis was not told, but will be"));
+        let client = &self.state.client;
+        let (mut exchanged, mut problem) = (self.sync.exchange(client, purges).await, None);
+        if let Err(failure) = &exchanged {
+            problem = Some("Redis was not told, but will be");
+            // One that has no room left can be read still.
+            if self.sync.is_pending() && !failure.is_outage() {
+                self.state.refused(failure);
+                exchanged = self.sync.read(client, purges, Vec::new()).await;
             }
         }
+        match exchanged {
+            Ok(flushed) => {
+                self.heard = Some(began);
+                self.state.in_step(flushed, problem.is_none());
+            }
+            Err(failure) => self.state.out_of_step(&failure),
+        }
+        tell(told, problem);
         self.next = clock() + PAUSE;
     }
 

@@ -253,14 +253,16 @@ impl State {
         *self.in_step.borrow()
     }
 
-    /// What all was last purged at.
-    pub(super) fn in_step(&self, flushed: u64) {
+    /// `flushed` is the stamp of the last purge of all.
+    pub(super) fn in_step(&self, flushed: u64, well: bool) {
         // Empty braces: clients choose what follows, and shall not choose the slot in a cluster.
         let prefix = format!("{}1:{flushed:x}{{}}:", self.config.prefix);
         if self.prefix.load().as_ref().is_none_or(|old| **old != prefix) {
             self.prefix.store(Some(Arc::new(prefix)));
         }
-        self.note(None);
+        if well {
+            self.note(None);
+        }
         if self.breaker.is_open() {
             self.tally.open(false);
         }
@@ -270,9 +272,13 @@ impl State {
         }
     }
 
-    pub(super) fn out_of_step(&self, failure: &Failure) {
+    pub(super) fn refused(&self, failure: &Failure) {
         self.tally.failed(failure.name());
         self.note(Some(failure));
+    }
+
+    pub(super) fn out_of_step(&self, failure: &Failure) {
+        self.refused(failure);
         if failure.is_outage() && self.breaker.open() {
             self.tally.open(true);
         }
@@ -289,8 +295,7 @@ impl State {
     /// What a command's outcome says of the connection.
     pub(super) fn heard<T>(&self, outcome: Result<T, Failure>) -> Result<T, StoreError> {
         outcome.inspect(|_| self.breaker.succeeded()).map_err(|failure| {
-            self.tally.failed(failure.name());
-            self.note(Some(&failure));
+            self.refused(&failure);
             if !failure.is_outage() {
                 self.breaker.succeeded();
             } else if self.breaker.failed() {

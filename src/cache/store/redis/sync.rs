@@ -58,6 +58,10 @@ impl Sync {
         }
     }
 
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Writes down what is pending, and learns what is new. Returns the stamp of the last purge of
     /// all.
     pub(super) async fn exchange(
@@ -65,18 +69,32 @@ impl Sync {
         client: &Client,
         purges: &Purges,
     ) -> Result<Stamp, Failure> {
+        let pending = std::mem::take(&mut self.pending);
+        let written: Vec<_> = pending.iter().map(|name| written(name.as_ref())).collect();
+        let exchanged = self.read(client, purges, written).await;
+        if exchanged.is_err() {
+            self.pending = pending;
+        }
+        exchanged
+    }
+
+    /// Learns what is new, when `written` is written down.
+    pub(super) async fn read(
+        &mut self,
+        client: &Client,
+        purges: &Purges,
+        mut written: Vec<String>,
+    ) -> Result<Stamp, Failure> {
         loop {
             let numbers = [self.epoch, self.known, PAGE, MOST_NAMES, micros(self.keep)];
             let mut arguments: Vec<String> = numbers.map(|number| number.to_string()).into();
             arguments.push(self.channel.clone());
-            arguments.extend(self.pending.iter().map(|name| written(name.as_ref())));
+            arguments.append(&mut written);
             let keys = [&*self.keys[0], &*self.keys[1]];
             let (epoch, floor, last, flushed, news): Reply =
                 client.script(SCRIPT, &keys, arguments).await?;
-            // What was noted meanwhile cannot be here: nothing else has this.
-            self.pending.clear();
             let whole = (news.len() as u64) < 2 * PAGE;
-            let news = read(&news);
+            let news = names(&news);
             self.epoch = epoch;
             self.known = if whole { last } else { news.last().map_or(last, |(_, stamp)| *stamp) };
             purges.learn(news.into_iter().filter_map(|(name, stamp)| Some((name?, stamp))), floor);
@@ -97,7 +115,7 @@ fn written(name: Option<&Name>) -> String {
 }
 
 /// Names that are not known are those of a version to come, which purges what this one has not.
-fn read(news: &[String]) -> Vec<(Option<Name>, Stamp)> {
+fn names(news: &[String]) -> Vec<(Option<Name>, Stamp)> {
     let name = |text: &str| {
         Some(match text.split_at_checked(1)? {
             ("u", url) => Name::Url(u128::from_str_radix(url, 16).ok()?),
@@ -139,10 +157,10 @@ mod tests {
             [Name::Url(0), Name::Url(u128::MAX), Name::Prefix("a\nb".into()), Name::Tag("".into())]
         {
             let news = [written(Some(&name)), "7".to_owned()];
-            assert_eq!(read(&news), [(Some(name), 7)]);
+            assert_eq!(names(&news), [(Some(name), 7)]);
         }
         for strange in ["*", "", "x1", "u", "uxyz", "äb"] {
-            assert_eq!(read(&[strange.to_owned(), "7".to_owned()]), [(None, 7)], "{strange}");
+            assert_eq!(names(&[strange.to_owned(), "7".to_owned()]), [(None, 7)], "{strange}");
         }
     }
 
