@@ -4,8 +4,10 @@
 //! cargo run --example quickstart --features full
 //! ```
 //!
-//! It listens on `127.0.0.1:3000`; the environment variable `ADDR` changes that. Ctrl-C or SIGTERM
-//! stops it: open requests are finished first, for ten seconds at most.
+//! It listens on `127.0.0.1:3000`; the environment variable `ADDR` changes that. With `REDIS_URL`, such
+//! as `redis://127.0.0.1:6379`, its cache is in Redis too, and one for all processes that have the
+//! same; `cache_redis` shows more of that. Ctrl-C or SIGTERM stops it: open requests are finished
+//! first, for ten seconds at most.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,7 +32,7 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tower::ServiceBuilder;
-use tower_kit::cache::MemoryStore;
+use tower_kit::cache::{KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
@@ -54,6 +56,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (stop, stopping) = watch::channel(false);
     let app = App { prometheus, stopping };
 
+    let memory = MemoryStore::new(64 * MIB);
+    let (cache, store) = match std::env::var("REDIS_URL") {
+        Ok(url) => {
+            let redis = RedisStore::connect(RedisConfig::new(&url)?);
+            (CacheLayer::new(TieredStore::new(memory, redis)), "memory and Redis")
+        }
+        Err(_) => (CacheLayer::new(memory), "memory alone"),
+    };
+
     let stack = ServiceBuilder::new()
         // How long clients wait, by route; outermost, so that it sees what the others answer.
         .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip(is_health_check))
@@ -61,8 +72,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(SecurityHeadersLayer::new())
         // 10 KiB of JSON or form, 2 MiB of anything else.
         .layer(LimitLayer::new())
-        // Keeps what says for how long: /items does, for five seconds.
-        .layer(CacheLayer::new(MemoryStore::new(64 * MIB)))
+        // Keeps what says for how long: /items does, for five seconds. No route looks at the host.
+        .layer(cache.key(KeyBy::new().any_host()))
         // gzip, unless the request has a field x-no-compression; innermost.
         .layer(CompressLayer::new())
         .service_fn(move |request| serve(app.clone(), request));
@@ -75,6 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await.map_err(|error| format!("{addr}: {error}"))?;
     say_what_to_try(listener.local_addr()?);
+    println!("its cache is in {store}");
 
     let connections = GracefulShutdown::new();
     let mut stopped = pin!(stop_signal()?);

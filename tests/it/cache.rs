@@ -7,7 +7,7 @@ mod clients;
 mod freshness;
 mod keys;
 mod numbers;
-mod rig;
+pub(crate) mod rig;
 mod stale;
 mod storage;
 mod variants;

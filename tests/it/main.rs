@@ -7,6 +7,8 @@ mod axum;
 mod cache;
 mod cache_herds;
 mod cache_hosts;
+#[cfg(feature = "cache-redis")]
+mod cache_redis;
 #[cfg(feature = "test-util")]
 mod cache_store;
 #[cfg(feature = "cache-service")]

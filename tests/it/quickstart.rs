@@ -22,6 +22,7 @@ impl Quickstart {
     fn start() -> Self {
         let mut process = Command::new(built("quickstart"))
             .env("ADDR", "127.0.0.1:0")
+            .env_remove("REDIS_URL")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -15,7 +15,7 @@ use tower_kit::cache::{Cache, CacheHandle, CacheLayer, MemoryStore, ResponseBody
 use crate::support::{BoxBody, BoxError, boxed, full, status};
 
 /// Names and values.
-pub(super) type Fields<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 pub(super) type Answer = Result<Response<BoxBody>, BoxError>;
 
@@ -48,10 +48,10 @@ pub(super) struct Rig {
 
 /// What a client got.
 #[derive(Debug)]
-pub(super) struct Got {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Rig {
@@ -181,17 +181,17 @@ impl Service<Request<BoxBody>> for Origin {
 }
 
 impl Got {
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// What `cache-status` says behind the name of this cache.
-    pub(super) fn cache(&self) -> &str {
+    pub(crate) fn cache(&self) -> &str {
         let last = self.headers.get_all("cache-status").iter().next_back().unwrap();
         last.to_str().unwrap().strip_prefix("tower-kit; ").unwrap()
     }
 
-    pub(super) fn is_hit(&self) -> bool {
+    pub(crate) fn is_hit(&self) -> bool {
         self.cache().starts_with("hit")
     }
 
@@ -202,7 +202,7 @@ impl Got {
     }
 }
 
-pub(super) async fn got(response: Response<ResponseBody<BoxBody>>) -> Got {
+pub(crate) async fn got(response: Response<ResponseBody<BoxBody>>) -> Got {
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("a body that does not fail").to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();
@@ -221,7 +221,7 @@ fn owned(fields: Fields<'_>) -> HeaderMap {
 }
 
 /// Of the host `x.org`, unless it names another one.
-pub(super) fn request(method: &str, path: &str, fields: Fields<'_>) -> Request<BoxBody> {
+pub(crate) fn request(method: &str, path: &str, fields: Fields<'_>) -> Request<BoxBody> {
     let host = if path.starts_with('/') { "http://x.org" } else { "" };
     let mut request = Request::new(boxed(Empty::<Bytes>::new()));
     *request.method_mut() = method.parse().unwrap();
@@ -230,7 +230,7 @@ pub(super) fn request(method: &str, path: &str, fields: Fields<'_>) -> Request<B
     request
 }
 
-pub(super) fn reply(code: u16, fields: Fields<'_>, body: &str) -> Response<BoxBody> {
+pub(crate) fn reply(code: u16, fields: Fields<'_>, body: &str) -> Response<BoxBody> {
     let mut response = Response::new(full(body.to_owned()));
     *response.status_mut() = status(code);
     *response.headers_mut() = owned(fields);
