@@ -148,6 +148,13 @@ impl Watermark {
     }
 }
 
+#[cfg(feature = "cache-redis")]
+impl Watermark {
+    pub(super) fn lower(&self, stamp: Stamp) {
+        self.0.fetch_min(stamp, Ordering::Relaxed);
+    }
+}
+
 impl Clone for Watermark {
     fn clone(&self) -> Self {
         Self::at(self.get())

@@ -23,6 +23,8 @@ pub struct SharedPurges(pub(super) Arc<Purges>);
 #[derive(Default)]
 pub(super) struct Purges {
     last: AtomicU64,
+    /// The last one that the log has told of.
+    learned: AtomicU64,
     table: RwLock<Table>,
     /// What came before is not trusted, whatever its stamps: purges may have gone unheard. In
     /// milliseconds since 1970.
@@ -177,6 +179,14 @@ impl Purges {
         }
         table.bound(last);
         self.last.fetch_max(last, Ordering::Release);
+        self.learned.fetch_max(last, Ordering::Release);
+    }
+
+    /// As of which purge an entry of another process can be right here, at most: a purge of this
+    /// process's that the log has not told of yet has a stamp above this one, but below those of
+    /// which another process may have learned already.
+    pub(super) fn learned(&self) -> Stamp {
+        self.learned.load(Ordering::Acquire)
     }
 
     /// From when on, in milliseconds since 1970, entries are used at all.
