@@ -1,5 +1,6 @@
 //! A cache over a service whose answers a test writes down, at a time that it sets.
 
+use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use tower::{Layer, Service, ServiceExt};
 use tower_kit::cache::{Cache, CacheHandle, CacheLayer, MemoryStore, ResponseBody};
@@ -202,7 +204,11 @@ impl Got {
     }
 }
 
-pub(crate) async fn got(response: Response<ResponseBody<BoxBody>>) -> Got {
+pub(crate) async fn got<B>(response: Response<B>) -> Got
+where
+    B: Body,
+    B::Error: fmt::Debug,
+{
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("a body that does not fail").to_bytes();
     let body = String::from_utf8(body.to_vec()).unwrap();

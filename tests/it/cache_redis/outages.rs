@@ -1,1 +1,197 @@
-//! x
+//! Purges, and entries in memory, while Redis is away.
+
+use std::time::Duration;
+
+use super::rig::{Origin, Process, TAGGED, clock, config, until};
+use crate::cache::rig::reply;
+use crate::redis_server::RedisServer;
+
+fn take_away(server: &mut RedisServer, how: &str) {
+    if how == "killed" { server.kill() } else { server.freeze() }
+}
+
+fn bring_back(server: &mut RedisServer, how: &str) {
+    if how == "killed" { server.restart() } else { server.thaw() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
+    for how in ["killed", "frozen"] {
+        let mut server = RedisServer::start();
+        let origin = Origin::counting();
+        let patient = || config(&server).unheard(Duration::from_secs(600));
+        let one = Process::start(patient(), &origin).await;
+        let other = Process::start(patient(), &origin).await;
+        for kind in ["tag", "url", "prefix", "all", "PUT"] {
+            let body = one.get("/a").await.body;
+            until("both have it", async || other.get("/a").await.body == body).await;
+            take_away(&mut server, how);
+            let start = clock();
+            let told = match kind {
+                "tag" => one.handle.purge_tag("tag").await,
+                "url" => one.handle.purge_url("http://x.org/a").unwrap().await,
+                "prefix" => one.handle.purge_prefix("http://x.org/").await,
+                "all" => one.handle.purge_all().await,
+                _ => Err(tower_kit::cache::StoreError::new(
+                    one.send("PUT", "/a", &[]).await.status.to_string(),
+                )),
+            };
+            println!("{how}, {kind}: not told after {:?}", start.elapsed());
+            assert!(told.is_err());
+            let start = clock();
+            assert_ne!(one.get("/a").await.body, body, "it holds at once");
+            println!("{how}, {kind}: a miss takes {:?}", start.elapsed());
+            until("it is known", async || {
+                !one.redis.status().in_step && !other.redis.status().in_step
+            })
+            .await;
+            assert_ne!(one.kept("/a").await, Some(body.clone()));
+            assert_eq!(other.kept("/a").await, Some(body.clone()), "it cannot know");
+            bring_back(&mut server, how);
+            let start = clock();
+            until("it is seen", async || other.kept("/a").await != Some(body.clone())).await;
+            println!("{how}, {kind}: seen {:?} after the end of the outage", start.elapsed());
+            until("both are in step", async || {
+                one.redis.status().in_step && other.redis.status().in_step
+            })
+            .await;
+            assert_ne!(one.kept("/a").await, Some(body));
+        }
+    }
+}
+
+/// A thousand and more become a purge of all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_purges_of_an_outage_are_told_in_some_way() {
+    let mut server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server).unheard(Duration::from_secs(600)), &origin).await;
+    let other = Process::start(config(&server).unheard(Duration::from_secs(600)), &origin).await;
+    let body = one.get("/a").await.body;
+    until("both have it", async || other.get("/a").await.body == body).await;
+    server.freeze();
+    until("it is known", async || !one.redis.status().in_step).await;
+    drop(one.handle.purge_tag("tag"));
+    for number in 0..2_000 {
+        drop(one.handle.purge_tag(&format!("{number}")));
+    }
+    let new = one.get("/a").await.body;
+    assert_ne!(new, body);
+    server.thaw();
+    until("it is seen", async || other.kept("/a").await != Some(body.clone())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_in_memory_are_used_for_so_long_as_purges_may_go_unheard() {
+    for how in ["killed", "frozen"] {
+        for unheard in [Duration::from_secs(2), Duration::ZERO] {
+            let mut server = RedisServer::start();
+            let origin = Origin::counting();
+            let one = Process::start(config(&server).unheard(unheard), &origin).await;
+            let before = one.get("/a").await.body;
+            assert!(one.get("/a").await.is_hit());
+            let start = clock();
+            take_away(&mut server, how);
+            let ended =
+                until("it is used no more", async || one.kept("/a").await != Some(before.clone()))
+                    .await;
+            let told = format!("{how}, {unheard:?}: used for {ended:?}");
+            // Never before its time, counted from the last look into the log, a second before.
+            assert!(start.elapsed() + Duration::from_secs(2) >= unheard, "{told}");
+            println!("{told}");
+            assert!(ended < unheard + Duration::from_secs(5), "{told}");
+            let start = clock();
+            let later = one.get("/a").await;
+            assert!(later.cache().starts_with("fwd=uri-miss"), "{later:?}");
+            if unheard.is_zero() {
+                assert_eq!(one.kept("/a").await, None, "strict");
+            } else {
+                assert_eq!(one.kept("/a").await, Some(later.body.clone()), "it came later");
+                until("it is used no more", async || one.kept("/a").await.is_none()).await;
+                println!("{how}, {unheard:?}: one that came later, for {:?}", start.elapsed());
+                assert!(start.elapsed() >= unheard, "it lives from when it came");
+            }
+            bring_back(&mut server, how);
+            until("it is in step", async || one.redis.status().in_step).await;
+            until("what was not purged is used again", async || one.get("/a").await.is_hit()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_while_redis_is_away_learns_all_when_it_is_back() {
+    let mut server = RedisServer::down();
+    let origin = Origin::counting();
+    let one = Process::unready(config(&server), &origin, |layer| layer);
+    let other = Process::unready(config(&server), &origin, |layer| layer);
+    assert_eq!(one.get("/a").await.body, "answer 0");
+    assert!(one.get("/a").await.is_hit(), "of its own memory");
+    assert!(one.handle.purge_tag("tag").await.is_err());
+    assert_eq!(one.get("/a").await.body, "answer 1");
+    other.get("/a").await;
+    server.restart();
+    for process in [&one, &other] {
+        until("it is in step", async || process.redis.status().in_step).await;
+    }
+    until("both have the same", async || one.get("/a").await.body == other.get("/a").await.body)
+        .await;
+    one.handle.purge_tag("tag").await.unwrap();
+    until("it is seen", async || other.kept("/a").await.is_none()).await;
+}
+
+/// Requests wait for Redis until it is known that it does not answer: what that costs the first ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_requests_of_an_outage_wait_for_a_moment() {
+    for (name, method, fields) in [
+        ("a miss", "GET", TAGGED),
+        ("a miss that varies", "GET", &[("cache-control", "max-age=600"), ("vary", "x-a")][..]),
+        ("a change", "PUT", &[("location", "/b"), ("content-location", "/c")][..]),
+    ] {
+        for lease in [false, true] {
+            let mut server = RedisServer::start();
+            let origin = Origin::new(async move |_, _| reply(200, fields, "a"));
+            let redis = config(&server);
+            let redis = if lease { redis.lease(Duration::from_secs(1)) } else { redis };
+            let one = Process::start(redis, &origin).await;
+            one.send("GET", "/a", &[("x-a", "0")]).await;
+            server.freeze();
+            let mut waits = Vec::new();
+            for number in 0..6 {
+                let start = clock();
+                let value = number.to_string();
+                one.send(method, &format!("/a?{number}"), &[("x-a", &value)]).await;
+                waits.push(start.elapsed().as_millis());
+            }
+            println!("{name}, with a lease: {lease}: one after the other took {waits:?} ms");
+            assert!(waits.iter().all(|wait| *wait < 2_000));
+            assert!(one.redis.status().open || waits.iter().sum::<u128>() < 1_000);
+        }
+    }
+}
+
+/// Where requests notice first that Redis does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_are_used_no_longer_because_requests_fail() {
+    for unheard in [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)] {
+        let mut server = RedisServer::start();
+        let origin = Origin::counting();
+        let one = Process::start(config(&server).unheard(unheard), &origin).await;
+        let before = one.get("/a").await.body;
+        let asleep = clock();
+        until("it is nearly time to look into the log", async || {
+            asleep.elapsed() > Duration::from_millis(800)
+        })
+        .await;
+        server.freeze();
+        let start = clock();
+        let mut number = 0;
+        until("it is used no more", async || {
+            number += 1;
+            one.get(&format!("/{number}")).await;
+            one.kept("/a").await != Some(before.clone())
+        })
+        .await;
+        println!("unheard {unheard:?}: used for {:?} while others miss", start.elapsed());
+        assert!(start.elapsed() < unheard + Duration::from_secs(5));
+    }
+}

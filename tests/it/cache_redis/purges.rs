@@ -1,1 +1,261 @@
-//! x
+//! Purges in one process, as the others see them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tower_kit::cache::{Purging, RedisConfig, StoreError};
+
+use super::rig::{Origin, Process, TAGGED, Times, clock, config, settled, until};
+use crate::cache::rig::reply;
+use crate::redis_server::{RedisServer, Reply};
+use crate::support::soon;
+
+const URL: &str = "http://x.org/list/a";
+
+async fn purge(process: &Process, kind: &str) -> Result<(), StoreError> {
+    let handle = &process.handle;
+    let purging: Purging = match kind {
+        "url" => handle.purge_url(URL).unwrap(),
+        "prefix" => handle.purge_prefix("http://x.org/list/"),
+        "tag" => handle.purge_tag("tag"),
+        "all" => return handle.purge_all().await,
+        _ => {
+            assert_eq!(process.send(kind, "/list/a", &[]).await.status, 200);
+            return Ok(());
+        }
+    };
+    purging.await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_in_one_process_is_seen_in_all() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let others = [
+        Process::start(config(&server), &origin).await,
+        Process::start(config(&server), &origin).await,
+        Process::bare(config(&server), &origin).await,
+    ];
+    for kind in ["url", "prefix", "tag", "all", "PUT", "DELETE", "POST"] {
+        let (mut told, mut seen) = (Times::default(), Times::default());
+        for round in 0..50 {
+            let first = if round % 2 == 0 { &one } else { &others[0] };
+            let body = first.get("/list/a").await.body;
+            until("it is in Redis", async || others[2].kept("/list/a").await.is_some()).await;
+            for process in [&one, &others[0], &others[1]] {
+                assert_eq!(process.get("/list/a").await.body, body);
+            }
+            let start = clock();
+            soon(purge(&one, kind)).await.unwrap();
+            told.add(start.elapsed());
+            assert_eq!(one.kept("/list/a").await, None, "it holds at once in its process");
+            for other in &others {
+                until("the other sees it", async || other.kept("/list/a").await.is_none()).await;
+            }
+            seen.add(start.elapsed());
+        }
+        println!("{kind:>6}: told {told}; seen by three {seen}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_holds_in_its_process_before_it_is_told() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    let bare = Process::bare(config(&server), &origin).await;
+    for _ in 0..100 {
+        let body = one.get("/list/a").await.body;
+        until("it is in Redis", async || bare.kept("/list/a").await.as_ref() == Some(&body)).await;
+        assert_eq!(other.get("/list/a").await.body, body);
+        drop(other.handle.purge_tag("tag"));
+        assert_ne!(other.get("/list/a").await.body, body);
+        other.handle.purge_tag("tag").await.unwrap();
+        settled(&[&other, &one, &bare]).await;
+    }
+}
+
+/// Of a user who may do all but what is taken from it later.
+async fn known_as(name: &str, server: &RedisServer) -> RedisConfig {
+    let user = ["ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all"];
+    assert_eq!(server.command(&user).text(), "OK");
+    let url = format!("redis://{name}:secret@127.0.0.1:{}", server.port());
+    RedisConfig::new(&url).unwrap().unheard(Duration::from_secs(600))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_holds_in_its_process_though_an_entry_is_of_one_that_knows_more_purges() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let behind = Process::start(known_as("behind", &server).await, &origin).await;
+    settled(&[&one, &behind]).await;
+    // It reads entries still, and no purges.
+    server.command(&["ACL", "SETUSER", "behind", "-eval"]);
+    until("it is out of step", async || !behind.redis.status().in_step).await;
+    for _ in 0..5 {
+        one.handle.purge_tag("other").await.unwrap();
+    }
+    let body = one.get("/list/a").await.body;
+    assert_eq!(behind.get("/list/a").await.body, body, "it is from Redis");
+    drop(behind.handle.purge_tag("tag"));
+    assert_ne!(behind.kept("/list/a").await, Some(body.clone()), "it holds at once");
+    assert_ne!(behind.get("/list/a").await.body, body, "and for as long as nothing is told");
+
+    server.command(&["ACL", "SETUSER", "behind", "+eval"]);
+    until("it is in step", async || behind.redis.status().in_step).await;
+    until("the first one sees it", async || one.kept("/list/a").await != Some(body.clone())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_that_a_purge_overtakes_is_never_given_out() {
+    let server = RedisServer::start();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let version = Arc::new(AtomicUsize::new(0));
+    let (waits, reads) = (Arc::clone(&gate), Arc::clone(&version));
+    let origin = Origin::new(move |head, _| {
+        let (waits, read) = (Arc::clone(&waits), reads.load(Ordering::SeqCst));
+        async move {
+            if head.uri.path() == "/held" && head.headers.contains_key("x-held") {
+                waits.acquire().await.unwrap().forget();
+            }
+            reply(200, TAGGED, &format!("version {read}"))
+        }
+    });
+    let one = Process::start(config(&server), &origin).await;
+    let others = [
+        Process::start(config(&server), &origin).await,
+        Process::bare(config(&server), &origin).await,
+    ];
+    for round in 0..40 {
+        let calls = origin.calls();
+        let fetching = {
+            let one = one.clone();
+            let held = async move { one.send("GET", "/held", &[("x-held", "1")]).await };
+            let mut tasks = tokio::task::JoinSet::new();
+            tasks.spawn(held);
+            tasks
+        };
+        until("it is asked", async || origin.calls() == calls + 1).await;
+        let old = format!("version {}", version.fetch_add(1, Ordering::SeqCst));
+        let other = &others[round % 2];
+        match round % 4 {
+            0 => other.handle.purge_tag("tag").await.unwrap(),
+            1 => other.handle.purge_all().await.unwrap(),
+            2 => drop(other.send("PUT", "/held", &[]).await),
+            _ => other.handle.purge_prefix("http://x.org/he").await.unwrap(),
+        }
+        // Half of them before the first process knows of the purge.
+        if round % 8 > 3 {
+            settled(&[other, &one]).await;
+        }
+        gate.add_permits(1);
+        let got = soon(fetching.join_all()).await.remove(0);
+        assert_eq!(got.body, old, "the client itself asked before the purge");
+        assert_ne!(other.kept("/held").await, Some(old.clone()), "it knows of its own purge");
+        settled(&[other, &one, &others[0], &others[1]]).await;
+        for process in [&one, &others[0], &others[1]] {
+            assert_ne!(process.kept("/held").await, Some(old.clone()));
+        }
+        one.handle.purge_tag("tag").await.unwrap();
+        settled(&[&one, &others[0], &others[1]]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_later_learns_what_was_purged() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    for kind in ["url", "prefix", "tag", "all", "PUT"] {
+        let body = one.get("/list/a").await.body;
+        one.get("/list/b").await;
+        purge(&one, kind).await.unwrap();
+        let later = Process::bare(config(&server), &origin).await;
+        assert_ne!(later.kept("/list/a").await, Some(body), "{kind}");
+        let spared = kind == "url" || kind == "PUT";
+        assert_eq!(later.kept("/list/b").await.is_some(), spared, "{kind}");
+        one.handle.purge_all().await.unwrap();
+    }
+}
+
+fn log_length(server: &RedisServer) -> i64 {
+    server.command(&["ZCARD", "tower-kit:{purges}:names"]).int()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_forgets_names_purges_more_and_not_less() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::bare(config(&server), &origin).await;
+    let paths = ["/list/a", "/b", "/c"];
+    for path in paths {
+        one.get(path).await;
+    }
+    one.handle.purge_url(URL).unwrap().await.unwrap();
+    let start = clock();
+    let mut slowest = Duration::ZERO;
+    let mut told = Times::default();
+    for batch in 0..600 {
+        let began = clock();
+        let purgings: Vec<_> =
+            (0..100).map(|at| one.handle.purge_tag(&format!("tag {batch} {at}"))).collect();
+        for purging in purgings {
+            // Late is no matter: it is written down.
+            drop(purging.await);
+        }
+        told.add(began.elapsed());
+        let began = clock();
+        drop(other.kept("/none").await);
+        slowest = slowest.max(began.elapsed());
+        assert!(one.get("/c").await.is_hit(), "it is looked at in time");
+    }
+    println!("60,000 names in {:?}; a hundred of them: {told}", start.elapsed());
+    println!("the slowest look of another process meanwhile: {slowest:?}");
+    settled(&[&one, &other]).await;
+    let length = log_length(&server);
+    assert!((40_000..=50_000).contains(&length), "{length}");
+    let bytes = server.command(&["MEMORY", "USAGE", "tower-kit:{purges}:names"]);
+    println!("{length} names, {bytes:?}");
+
+    let began = clock();
+    let later = Process::bare(config(&server), &origin).await;
+    println!("a new process has read them after {:?}", began.elapsed());
+    for process in [&one, &other, &later] {
+        for path in ["/list/a", "/b"] {
+            assert_eq!(process.kept(path).await, None, "purged, or as old as what is forgotten");
+        }
+    }
+    assert!(one.get("/c").await.is_hit());
+    let body = one.get("/list/a").await.body;
+    assert_eq!(later.get("/list/a").await.body, body);
+    assert!(matches!(server.command(&["PING"]), Reply::Simple(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_forgotten_when_no_entry_is_older_and_not_before() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let short = || config(&server).longest(Duration::from_secs(1));
+    let one = Process::start(short(), &origin).await;
+    let other = Process::start(short(), &origin).await;
+    let body = one.get("/list/a").await.body;
+    assert_eq!(other.get("/list/a").await.body, body);
+    one.handle.purge_tag("tag").await.unwrap();
+    let start = clock();
+    until("the name is forgotten", async || {
+        one.handle.purge_tag("other").await.unwrap();
+        log_length(&server) == 1
+    })
+    .await;
+    println!("forgotten after {:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    let later = Process::bare(short(), &origin).await;
+    for process in [&one, &other, &later] {
+        assert_eq!(process.kept("/list/a").await, None);
+    }
+}

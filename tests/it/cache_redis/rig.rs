@@ -18,18 +18,18 @@ use tower_kit::cache::{
 
 use crate::cache::rig::{Fields, Got, got, reply, request};
 use crate::redis_server::RedisServer;
-use crate::support::{BoxBody, soon};
+use crate::support::{BoxBody, boxed, soon};
 
 /// The service behind all processes, which counts its calls.
 #[derive(Clone)]
 pub(super) struct Origin(Arc<Answers>);
 
 struct Answers {
-    answers: Box<dyn Fn(request::Parts, usize) -> Answering + Send + Sync>,
+    answers: Box<dyn Fn(request::Parts, usize) -> Boxed<Response<BoxBody>> + Send + Sync>,
     calls: AtomicUsize,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Response<BoxBody>> + Send>>;
+pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 #[derive(Clone)]
 pub(super) struct Process {
@@ -50,8 +50,9 @@ impl Origin {
     where
         F: Future<Output = Response<BoxBody>> + Send + 'static,
     {
-        let answers =
-            Box::new(move |head, number| -> Answering { Box::pin(answers(head, number)) });
+        let answers = Box::new(move |head, number| -> Boxed<Response<BoxBody>> {
+            Box::pin(answers(head, number))
+        });
         Self(Arc::new(Answers { answers, calls: AtomicUsize::new(0) }))
     }
 
@@ -97,22 +98,32 @@ impl Process {
 
     /// Without a memory.
     pub(super) async fn bare(config: RedisConfig, origin: &Origin) -> Self {
+        Self::bare_with(config, origin, |layer| layer).await
+    }
+
+    pub(super) async fn bare_with(
+        config: RedisConfig,
+        origin: &Origin,
+        choose: impl FnOnce(CacheLayer) -> CacheLayer,
+    ) -> Self {
         let redis = RedisStore::connect(config);
         soon(redis.ready()).await;
-        Self::over(redis.clone(), CacheLayer::new(redis), origin)
+        Self::over(redis.clone(), choose(CacheLayer::new(redis)), origin)
     }
 
     fn over(redis: RedisStore, layer: CacheLayer, origin: &Origin) -> Self {
         Self { cache: layer.layer(origin.clone()), handle: layer.handle(), redis }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Got {
-        self.send("GET", path, &[]).await
+    pub(super) fn get(&self, path: &str) -> Boxed<Got> {
+        self.send("GET", path, &[])
     }
 
-    pub(super) async fn send(&self, method: &str, path: &str, fields: Fields<'_>) -> Got {
-        let answer = self.cache.clone().oneshot(request(method, path, fields));
-        got(soon(answer).await.unwrap()).await
+    /// In boxes: the types of the futures are too much for tasks.
+    pub(super) fn send(&self, method: &str, path: &str, fields: Fields<'_>) -> Boxed<Got> {
+        let cache = self.cache.clone().map_response(|response| response.map(boxed));
+        let answer: Boxed<Result<_, _>> = Box::pin(cache.oneshot(request(method, path, fields)));
+        Box::pin(async move { got(soon(answer).await.unwrap()).await })
     }
 
     /// What is kept, without asking the service.
@@ -125,7 +136,7 @@ impl Process {
 impl Service<Request<BoxBody>> for Origin {
     type Response = Response<BoxBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<BoxBody>, Infallible>> + Send>>;
+    type Future = Boxed<Result<Response<BoxBody>, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
