@@ -3,12 +3,14 @@
 -- KEYS[1]  sorted set: what was purged last by which stamp
 -- KEYS[2]  hash: epoch, floor, last, flushed
 -- ARGV     epoch and last stamp that the caller knows; most names to return; most names to keep;
---          how long to keep them, in microseconds; channel; names to purge, "*" for all
+--          how long to keep them, in microseconds; channel; floor and last name that the caller
+--          knows; names to purge, "*" for all
 --
 -- Stamps are the time in microseconds, and leave room for a thousand that a process makes up for
 -- itself until it knows the next one.
 local names, state = KEYS[1], KEYS[2]
 local known_epoch, known = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known_floor, known_name = tonumber(ARGV[7]), ARGV[8]
 local page, most, keep, channel = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
 local time = redis.call('TIME')
@@ -21,16 +23,19 @@ local epoch, floor, last, flushed =
 local changed = false
 
 -- A log that is not there, in part or as a whole, or that ends before what the caller has read of
--- it, was lost; what was kept before may have been purged.
+-- it, was lost; what was kept before may have been purged. So was one that had ended there, and was
+-- written into since: after a restart with an older state, or on a replica that has become primary.
 local lost = not (epoch and floor and last and flushed) or known > last
   or (last > floor and redis.call('EXISTS', names) == 0)
+  or known_floor > floor
+  or (known > floor and tonumber(redis.call('ZSCORE', names, known_name) or 0) < known)
 if lost then
   epoch = math.max(now, known + 1000, (last or 0) + 1000)
   floor, last, flushed, changed = epoch, epoch, epoch, true
   redis.call('DEL', names, state)
 end
 
-for at = 7, #ARGV do
+for at = 9, #ARGV do
   last, changed = math.max(now, last + 1000), true
   if ARGV[at] == '*' then
     redis.call('DEL', names)

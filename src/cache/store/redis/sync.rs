@@ -14,6 +14,9 @@ pub(super) struct Sync {
     keep: Duration,
     epoch: Stamp,
     known: Stamp,
+    /// The name that was purged by the last stamp, if any was since the floor.
+    known_name: String,
+    floor: Stamp,
     /// What is purged, all of it where there is no name, and was not written down yet.
     pending: VecDeque<Option<Name>>,
 }
@@ -32,6 +35,8 @@ impl Sync {
             keep,
             epoch: 0,
             known: 0,
+            known_name: String::new(),
+            floor: 0,
             pending: VecDeque::new(),
         }
     }
@@ -89,13 +94,19 @@ impl Sync {
             let numbers = [self.epoch, self.known, PAGE, MOST_NAMES, micros(self.keep)];
             let mut arguments: Vec<String> = numbers.map(|number| number.to_string()).into();
             arguments.push(self.channel.clone());
+            arguments.push(self.floor.to_string());
+            arguments.push(self.known_name.clone());
             arguments.append(&mut written);
             let keys = [&*self.keys[0], &*self.keys[1]];
             let (epoch, floor, last, flushed, news): Reply =
                 client.script(SCRIPT, &keys, arguments).await?;
             let whole = (news.len() as u64) < 2 * PAGE;
+            if let [.., name, _] = &*news {
+                self.known_name.clone_from(name);
+            }
             let news = names(&news);
             self.epoch = epoch;
+            self.floor = floor;
             self.known = if whole { last } else { news.last().map_or(last, |(_, stamp)| *stamp) };
             purges.learn(news.into_iter().filter_map(|(name, stamp)| Some((name?, stamp))), floor);
             if whole {
