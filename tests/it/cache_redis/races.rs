@@ -99,11 +99,10 @@ async fn no_answer_is_older_than_a_purge_that_all_have_heard_of() {
     let items: Arc<Vec<Item>> = Arc::new((0..PATHS).map(|_| Item::default()).collect());
     let origin = origin(&items);
     // Two with a memory, and one without.
-    let roomy = || config(&server).budget(Duration::from_millis(500));
     let processes = [
-        Process::start(roomy(), &origin).await,
-        Process::start(roomy(), &origin).await,
-        Process::bare(roomy(), &origin).await,
+        Process::start(config(&server), &origin).await,
+        Process::start(config(&server), &origin).await,
+        Process::bare(config(&server), &origin).await,
     ];
     let done = Arc::new(AtomicBool::new(false));
     let (mut writers, mut readers) = (JoinSet::new(), JoinSet::new());

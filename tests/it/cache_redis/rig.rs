@@ -93,7 +93,7 @@ impl Process {
     ) -> Self {
         let redis = RedisStore::connect(config);
         let store = TieredStore::new(MemoryStore::new(64 * MIB), redis.clone());
-        Self::over(redis, choose(CacheLayer::new(store)), origin)
+        Self::over(redis, &choose(CacheLayer::new(store)), origin)
     }
 
     /// Without a memory.
@@ -108,10 +108,10 @@ impl Process {
     ) -> Self {
         let redis = RedisStore::connect(config);
         soon(redis.ready()).await;
-        Self::over(redis.clone(), choose(CacheLayer::new(redis)), origin)
+        Self::over(redis.clone(), &choose(CacheLayer::new(redis)), origin)
     }
 
-    fn over(redis: RedisStore, layer: CacheLayer, origin: &Origin) -> Self {
+    fn over(redis: RedisStore, layer: &CacheLayer, origin: &Origin) -> Self {
         Self { cache: layer.layer(origin.clone()), handle: layer.handle(), redis }
     }
 
@@ -168,7 +168,12 @@ impl fmt::Display for Times {
     }
 }
 
+/// With patience, for machines that do much else.
 pub(super) fn config(server: &RedisServer) -> RedisConfig {
+    impatient(server).budget(Duration::from_secs(1))
+}
+
+pub(super) fn impatient(server: &RedisServer) -> RedisConfig {
     RedisConfig::new(&server.url()).unwrap()
 }
 
