@@ -149,9 +149,13 @@ impl Watermark {
 }
 
 #[cfg(feature = "cache-redis")]
-impl Watermark {
-    pub(super) fn lower(&self, stamp: Stamp) {
-        self.0.fetch_min(stamp, Ordering::Relaxed);
+impl Entry {
+    /// With this watermark at most.
+    pub(super) fn as_of(self, stamp: Stamp) -> Self {
+        if let Some(stored) = self.stored() {
+            stored.watermark.0.fetch_min(stamp, Ordering::Relaxed);
+        }
+        self
     }
 }
 
