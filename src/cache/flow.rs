@@ -114,7 +114,9 @@ where
         looked: Option<Looked>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let shared = Arc::clone(&self.shared);
-        let mut looked = match looked {
+        // Nobody looks further for these later on.
+        let once = self.ask.control.only_if_cached || self.ask.no_fill.is_some();
+        let mut looked = match looked.filter(|_| !(once && shared.store.is_tiered())) {
             Some(looked) => looked,
             None => shared.look_up(&self.key, &self.head.headers).await,
         };
