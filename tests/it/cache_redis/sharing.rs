@@ -12,9 +12,9 @@ use tower_kit::cache::{
     CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore, contract,
 };
 
-use super::rig::{Origin, Process, clock, config, until};
+use super::rig::{Origin, Process, clock, config, settled, until};
 use crate::cache::rig::reply;
-use crate::redis_server::{Cluster, RedisServer, Sentinels};
+use crate::redis_server::{Cluster, RedisServer, Reply, Sentinels};
 
 async fn keep_the_contract(name: &str, connect: impl Fn() -> RedisConfig) {
     let start = clock();
@@ -189,6 +189,14 @@ async fn what_one_process_fetched_another_answers() {
     until("it is refreshed", async || one.get("/stale").await.cache() == hit(60)).await;
     let refreshed = one.get("/stale").await.body;
     assert_ne!(refreshed, stale.body);
+    let name = server.command(&["KEYS", "*/stale"]).array().remove(0).text();
+    until("it is in Redis", async || match server.command(&["GET", &name]) {
+        Reply::Bulk(Some(bytes)) => {
+            bytes.windows(refreshed.len()).any(|part| part == refreshed.as_bytes())
+        }
+        _ => false,
+    })
+    .await;
     // Its own is stale; the look for a newer one is in the background.
     until("the other finds that", async || other.get("/stale").await.body == refreshed).await;
     assert_eq!(origin.calls(), 8);
@@ -216,4 +224,33 @@ async fn entries_of_all_sizes_are_shared() {
     }
     let usage = one.redis.usage();
     assert_eq!(usage.entries, 0, "what is in Redis is not counted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_purged_in_memory_hides_nothing_that_is_in_redis() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    let once: [(&str, &[_]); 4] = [
+        ("GET", &[("cache-control", "only-if-cached")]),
+        ("HEAD", &[]),
+        ("GET", &[("range", "bytes=0-2")]),
+        ("GET", &[]),
+    ];
+    for (method, fields) in once {
+        let before = one.get("/a").await.body;
+        until("both have it", async || other.kept("/a").await.as_ref() == Some(&before)).await;
+        assert_eq!(other.get("/a").await.body, before);
+        one.handle.purge_tag("tag").await.unwrap();
+        settled(&[&one, &other]).await;
+        let new = one.get("/a").await.body;
+        let bare = Process::bare(config(&server), &origin).await;
+        until("it is in Redis", async || bare.kept("/a").await.as_ref() == Some(&new)).await;
+        let calls = origin.calls();
+        let got = other.send(method, "/a", fields).await;
+        assert!(got.is_hit(), "{method} {fields:?}: {got:?}");
+        assert_eq!(origin.calls(), calls);
+        assert_eq!(other.get("/a").await.body, new);
+    }
 }
