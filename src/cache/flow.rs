@@ -116,7 +116,10 @@ where
         let shared = Arc::clone(&self.shared);
         // Nobody looks further for these later on.
         let once = self.ask.control.only_if_cached || self.ask.no_fill.is_some();
-        let mut looked = match looked.filter(|_| !(once && shared.store.is_tiered())) {
+        let looked = looked.filter(|_| !(once && shared.store.is_tiered()));
+        // In all tiers.
+        let mut just_looked = looked.is_none();
+        let mut looked = match looked {
             Some(looked) => looked,
             None => shared.look_up(&self.key, &self.head.headers).await,
         };
@@ -145,6 +148,7 @@ where
             let ended = match shared.state.flights.join(Arc::clone(&flight)) {
                 Role::Leader(lead) => Ended::Lead(lead),
                 Role::Follower(follower) => {
+                    just_looked = false;
                     let ended = tokio::time::timeout(shared.limits.wait, follower).await;
                     ended.unwrap_or(Ended::Landed(Verdict::Alone))
                 }
@@ -154,7 +158,10 @@ where
                 Ended::Lead(leader) => {
                     let mut lead = Lead::of(leader);
                     let headers = &self.head.headers;
-                    let again = shared.look_again(&self.key, headers, &looked, &mut lead).await;
+                    let further = !just_looked;
+                    let again =
+                        shared.look_again(&self.key, headers, &looked, further, &mut lead).await;
+                    let now = shared.clock.now();
                     let next = again.map(|again| shared.judge(&self.ask, &again, now));
                     match next {
                         None => {

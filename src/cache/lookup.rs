@@ -74,12 +74,14 @@ impl Shared {
     }
 
     /// What has come since the look: another leader may have landed, or another process may have
-    /// put something into a store that both share.
+    /// put something into a store that both share. `further` is whether the look was not further than
+    /// into memory, or is not the last thing that was waited for.
     pub(super) async fn look_again(
         &self,
         key: &Key,
         request: &HeaderMap,
         looked: &Looked,
+        further: bool,
         lead: &mut Lead,
     ) -> Option<Looked> {
         if let Poll::Ready(again @ Looked::Found(_)) = self.peek(key, request) {
@@ -87,7 +89,7 @@ impl Shared {
                 return Some(again);
             }
         }
-        let further = self.look_further(key, request).await;
+        let further = if further { self.look_further(key, request).await } else { None };
         if matches!(further, Some(Looked::Found(_))) || matches!(looked, Looked::Found(_)) {
             return further;
         }
