@@ -39,10 +39,11 @@ pub(super) struct News {
     messages: Receiver<fred::types::Message>,
     reconnects: Receiver<fred::types::config::Server>,
     resubscribes: Receiver<fred::types::config::Server>,
+    troubles: Receiver<(Error, Option<fred::types::config::Server>)>,
 }
 
 /// What came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Novelty {
     /// The stamp that somebody has written.
     Message(u64),
@@ -52,6 +53,8 @@ pub(super) enum Novelty {
     Deaf,
     /// Some were lost.
     Gap,
+    /// Why the connection for commands ended, or cannot be made.
+    Trouble(Failure),
 }
 
 /// Why a command has no reply that is of use.
@@ -192,6 +195,7 @@ impl Client {
             messages: self.messages.message_rx(),
             reconnects: self.pool.next().reconnect_rx(),
             resubscribes: self.messages.reconnect_rx(),
+            troubles: self.pool.next().error_rx(),
         }
     }
 
@@ -215,6 +219,8 @@ impl News {
             }),
             server = heard(&mut self.reconnects) => server.map_or(Novelty::Gap, |_| Novelty::Connected),
             server = heard(&mut self.resubscribes) => server.map_or(Novelty::Gap, |_| Novelty::Deaf),
+            trouble = heard(&mut self.troubles) => trouble
+                .map_or(Novelty::Gap, |(error, _)| Novelty::Trouble(error.into())),
         }
     }
 }

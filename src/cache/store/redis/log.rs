@@ -96,6 +96,10 @@ impl Keeper {
                     match novelty {
                         Novelty::Message(stamp) if self.sync.knows(stamp) => continue,
                         Novelty::Message(_) => {}
+                        Novelty::Trouble(failure) => {
+                            self.state.trouble.of_connection(&failure);
+                            continue;
+                        }
                         Novelty::Connected | Novelty::Gap => self.next = clock(),
                         Novelty::Deaf => {
                             self.deaf = true;

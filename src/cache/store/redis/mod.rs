@@ -6,9 +6,11 @@ mod client;
 mod config;
 mod lease;
 mod log;
+mod status;
 mod store;
 mod sync;
 mod tally;
 
 pub use config::{InvalidRedisConfig, RedisConfig};
-pub use store::{RedisStatus, RedisStore};
+pub use status::RedisStatus;
+pub use store::RedisStore;

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::client::{Client, Failure};
 use super::config::RedisConfig;
 use super::lease;
 use super::log::{Keeper, Letter, Outbox, clock};
+use super::status::{RedisStatus, Trouble};
 use super::sync::Sync;
 use super::tally::Tally;
 
@@ -48,18 +49,6 @@ pub struct RedisStore {
     letters: mpsc::UnboundedSender<Letter>,
 }
 
-/// How a [`RedisStore`] is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RedisStatus {
-    /// Whether it is known what other processes have purged.
-    pub in_step: bool,
-    /// Whether Redis is not asked, since it did not answer.
-    pub open: bool,
-    /// What went wrong last, if nothing has gone well since.
-    pub error: Option<String>,
-}
-
 /// What requests and the task in the background share.
 pub(super) struct State {
     pub(super) client: Client,
@@ -68,7 +57,7 @@ pub(super) struct State {
     pub(super) opened: Notify,
     tally: Tally,
     in_step: watch::Sender<bool>,
-    error: Mutex<Option<String>>,
+    pub(super) trouble: Trouble,
     /// What keys begin with, since the last purge of all. None as long as that is not known.
     prefix: ArcSwapOption<String>,
     reads: Semaphore,
@@ -123,11 +112,10 @@ impl RedisStore {
     /// How it is.
     #[must_use]
     pub fn status(&self) -> RedisStatus {
-        let error = self.state.error.lock().unwrap_or_else(PoisonError::into_inner);
         RedisStatus {
             in_step: self.state.is_in_step(),
             open: self.state.breaker.is_open(),
-            error: error.clone(),
+            error: self.state.trouble.get(),
         }
     }
 }
@@ -224,7 +212,7 @@ impl State {
             opened: Notify::new(),
             tally: Tally(config.meter.clone()),
             in_step: watch::Sender::new(false),
-            error: Mutex::new(None),
+            trouble: Trouble::default(),
             prefix: ArcSwapOption::empty(),
             reads: Semaphore::new(MOST_READS),
             writes: Semaphore::new(MOST_WRITES as usize),
@@ -261,7 +249,7 @@ impl State {
             self.prefix.store(Some(Arc::new(prefix)));
         }
         if well {
-            self.note(None);
+            self.trouble.clear();
         }
         if self.breaker.is_open() {
             self.tally.open(false);
@@ -274,7 +262,7 @@ impl State {
 
     pub(super) fn refused(&self, failure: &Failure) {
         self.tally.failed(failure.name());
-        self.note(Some(failure));
+        self.trouble.of_command(failure);
     }
 
     pub(super) fn out_of_step(&self, failure: &Failure) {
@@ -285,11 +273,6 @@ impl State {
         if self.in_step.send_replace(false) {
             self.tally.in_step(false);
         }
-    }
-
-    pub(super) fn note(&self, failure: Option<&Failure>) {
-        let text = failure.map(ToString::to_string);
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// What a command's outcome says of the connection.
