@@ -134,6 +134,10 @@ impl Store for RedisStore {
             Err(_) => {
                 let waiting = tokio::time::timeout(state.config.budget, state.reads.acquire());
                 let Ok(Ok(permit)) = waiting.await else { return Err(state.failed("busy")) };
+                if !state.is_asked() {
+                    // Those that it waited for got no answer: it need not wait for one too.
+                    return Ok(None);
+                }
                 permit
             }
         };
