@@ -9,6 +9,7 @@ mod cache_herds;
 mod cache_hosts;
 #[cfg(feature = "cache-redis")]
 mod cache_redis;
+#[cfg(feature = "cache-redis")]
 mod cache_redis_outage;
 #[cfg(feature = "test-util")]
 mod cache_store;
