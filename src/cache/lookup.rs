@@ -191,17 +191,17 @@ where
 {
     let taking = async {
         let mut pause = FIRST_LOOK;
-        loop {
-            let lease = store.lease(key).await;
-            if !lease.is_taken() {
-                return Turn::Own(lease);
-            }
+        let mut lease = store.lease(key).await;
+        while lease.is_taken() {
             tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
             pause = (pause * 2).min(LAST_LOOK);
+            // In this order: whoever gives a lease back has put before.
+            lease = store.lease(key).await;
             if let Some(found) = look().await {
                 return Turn::Other(found);
             }
         }
+        Turn::Own(lease)
     };
     tokio::time::timeout(LONGEST_TURN, taking).await.unwrap_or(Turn::Own(Lease::free()))
 }
