@@ -151,7 +151,7 @@ impl Watermark {
 #[cfg(feature = "cache-redis")]
 impl Entry {
     /// With this watermark at most.
-    pub(super) fn as_of(self, stamp: Stamp) -> Self {
+    pub(super) fn known_at(self, stamp: Stamp) -> Self {
         if let Some(stored) = self.stored() {
             stored.watermark.0.fetch_min(stamp, Ordering::Relaxed);
         }

@@ -149,7 +149,7 @@ impl Store for RedisStore {
         }
         let decoded = if bytes.len() > most { None } else { Some(Entry::from_bytes(bytes, key)) };
         match decoded {
-            Some(Ok(entry)) => Ok(Some(entry.as_of(self.purges.0.learned()))),
+            Some(Ok(entry)) => Ok(Some(entry.known_at(self.purges.0.learned()))),
             // Of another version: it is of use to other processes.
             Some(Err(invalid)) if invalid.is_other_version() => Err(state.failed("version")),
             strange => {
