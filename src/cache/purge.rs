@@ -37,7 +37,16 @@ pub(super) struct Purges {
 /// background, and [`learn`](Purges::learn)t.
 pub(super) trait Log: Send + Sync {
     /// Begins to write it down; the future is only for whoever wants to know how that went.
-    fn write(&self, name: Name) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+    fn write(&self, own: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+}
+
+/// A purge of this process, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    /// None is for all.
+    pub(super) name: Option<Name>,
+    /// How many there were before.
+    pub(super) number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +60,10 @@ struct Table {
     urls: HashMap<u128, Changed>,
     tags: HashMap<String, Stamp>,
     prefixes: HashMap<String, Stamp>,
+    /// What this process has purged, and the log has not, with the numbers of these purges.
+    own: HashMap<Option<Name>, u64>,
+    /// Purges of this process that there were.
+    count: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,24 +102,32 @@ impl Purges {
         self.last.load(Ordering::Acquire)
     }
 
-    /// `now` is in milliseconds since 1970. All of them is for the store to tell other processes.
+    /// `now` is in milliseconds since 1970.
     pub(super) fn purge(&self, what: Purge<'_>, now: u64) -> Purging {
         let mut table = self.write();
-        // Where there is a log, its stamp follows, and is greater by far.
-        let now = if self.log.is_some() { 0 } else { now.saturating_mul(1000) };
-        let stamp = (self.last.load(Ordering::Relaxed) + 1).max(now);
+        let next = self.last.load(Ordering::Relaxed) + 1;
+        let removed = matches!(what, Purge::Removed(_));
         let name = what.name();
-        match &name {
-            None => *table = Table { floor: stamp, fill_floor: stamp, ..Table::default() },
-            Some(name) => table.insert(name.clone(), stamp, matches!(what, Purge::Removed(_))),
+        let Some(log) = &self.log else {
+            let stamp = next.max(now.saturating_mul(1000));
+            table.purge(name, stamp, removed);
+            self.last.store(stamp, Ordering::Release);
+            return Purging(Box::pin(ready(Ok(()))));
+        };
+        // The log's stamp follows. Until then, and as long as there is room before that, this one
+        // makes one up; without room, nothing of that name is kept before the log's is known.
+        let most = self.learned.load(Ordering::Relaxed) + MADE_UP;
+        table.count += 1;
+        let own = Own { name: name.clone(), number: table.count };
+        if table.own.len() >= MOST_NAMES {
+            table.own.clear();
+            table.own.insert(None, own.number);
         }
-        table.bound(stamp);
-        self.last.store(stamp, Ordering::Release);
+        table.own.insert(name.clone(), own.number);
+        table.purge(name, next, removed);
+        self.last.store(next.min(most - 1), Ordering::Release);
         drop(table);
-        match (&self.log, name) {
-            (Some(log), Some(name)) => Purging(log.write(name)),
-            _ => Purging(Box::pin(ready(Ok(())))),
-        }
+        Purging(log.write(own))
     }
 
     /// Whether an entry of this URL, with these tags and this watermark, received then, is right
@@ -162,24 +183,34 @@ impl Purges {
         Self { log: Some(Box::new(log)), ..Self::default() }
     }
 
-    /// What the log says: of what is older than `floor` it does not know what was purged.
-    pub(super) fn learn(&self, names: impl IntoIterator<Item = (Name, Stamp)>, floor: Stamp) {
+    /// What the log says, now that it has what was `written`: what is older than `floor` is purged,
+    /// and so are these names, of which those that are unknown are all there is.
+    pub(super) fn learn(&self, names: &[(Option<Name>, Stamp)], floor: Stamp, written: &[Own]) {
         let mut table = self.write();
         if table.floor < floor {
-            // What is older need not be named any more.
-            table.floor = floor;
-            table.urls.retain(|_, changed| changed.at > floor);
-            table.tags.retain(|_, stamp| *stamp > floor);
-            table.prefixes.retain(|_, stamp| *stamp > floor);
+            table.raise(floor);
         }
-        let mut last = floor;
+        let mut learned = floor.max(self.learned.load(Ordering::Relaxed));
         for (name, stamp) in names {
-            table.insert(name, stamp, false);
-            last = last.max(stamp);
+            table.purge(name.clone(), *stamp, false);
+            learned = learned.max(*stamp);
         }
-        table.bound(last);
+        for own in written {
+            if own.name.is_none() {
+                table.own.retain(|_, number| *number > own.number);
+            } else if table.own.get(&own.name) == Some(&own.number) {
+                table.own.remove(&own.name);
+            }
+        }
+        // What was learned may be of others who did not know of these.
+        let own: Vec<_> = table.own.keys().cloned().collect();
+        let mut last = learned;
+        for name in own {
+            last = learned + 1;
+            table.purge(name, last, false);
+        }
+        self.learned.store(learned, Ordering::Release);
         self.last.fetch_max(last, Ordering::Release);
-        self.learned.fetch_max(last, Ordering::Release);
     }
 
     /// As of which purge an entry of another process can be right here, at most: a purge of this
@@ -196,31 +227,58 @@ impl Purges {
 }
 
 impl Table {
-    fn insert(&mut self, name: Name, stamp: Stamp, removed: bool) {
+    /// No name is all.
+    fn purge(&mut self, name: Option<Name>, stamp: Stamp, removed: bool) {
         let known = match name {
-            Name::Url(url) => {
+            None => return self.raise(stamp),
+            Some(Name::Url(url)) => {
                 let changed = self.urls.entry(url).or_insert(Changed { at: stamp, removed });
                 changed.removed &= removed;
                 &mut changed.at
             }
-            Name::Prefix(prefix) => self.prefixes.entry(prefix).or_default(),
-            Name::Tag(tag) => self.tags.entry(tag).or_default(),
+            Some(Name::Prefix(prefix)) => self.prefixes.entry(prefix).or_default(),
+            Some(Name::Tag(tag)) => self.tags.entry(tag).or_default(),
         };
         *known = stamp.max(*known);
+        self.bound();
     }
 
-    /// A table that is full forgets. Clients that change many URLs cannot empty the cache: what they
-    /// changed is not in the store any more, so it is only fills under way that are not kept.
-    fn bound(&mut self, stamp: Stamp) {
+    /// All that is older is purged, and need not be named any more.
+    fn raise(&mut self, floor: Stamp) {
+        self.floor = floor.max(self.floor);
+        self.fill_floor = floor.max(self.fill_floor);
+        self.urls.retain(|_, changed| changed.at > floor);
+        self.tags.retain(|_, stamp| *stamp > floor);
+        self.prefixes.retain(|_, stamp| *stamp > floor);
+    }
+
+    /// A table that is full forgets the oldest, and what was kept before these. Clients that change
+    /// many URLs cannot empty the cache: what they changed is not in the store any more, so it is
+    /// only fills under way that are not kept.
+    fn bound(&mut self) {
         if self.urls.len() > MOST_NAMES {
-            let kept = self.urls.drain().filter(|(_, changed)| !changed.removed);
-            self.floor = kept.map(|(_, changed)| changed.at).fold(self.floor, Stamp::max);
-            self.fill_floor = stamp;
+            let cut = oldest(self.urls.values().map(|changed| changed.at));
+            let old = self.urls.values().filter(|changed| changed.at <= cut && !changed.removed);
+            self.floor = old.map(|changed| changed.at).fold(self.floor, Stamp::max);
+            self.fill_floor = cut.max(self.fill_floor);
+            self.urls.retain(|_, changed| changed.at > cut);
         }
-        if self.tags.len() > MOST_NAMES || self.prefixes.len() > MOST_PREFIXES {
-            *self = Self { floor: stamp, fill_floor: stamp, ..Self::default() };
+        for (named, most) in [(&mut self.tags, MOST_NAMES), (&mut self.prefixes, MOST_PREFIXES)] {
+            if named.len() > most {
+                let cut = oldest(named.values().copied());
+                named.retain(|_, stamp| *stamp > cut);
+                self.floor = cut.max(self.floor);
+                self.fill_floor = cut.max(self.fill_floor);
+            }
         }
     }
+}
+
+/// The newest of the older quarter.
+fn oldest(stamps: impl Iterator<Item = Stamp>) -> Stamp {
+    let mut stamps: Vec<_> = stamps.collect();
+    let quarter = stamps.len() / 4;
+    *stamps.select_nth_unstable(quarter).1
 }
 
 impl Purge<'_> {
@@ -254,7 +312,10 @@ impl fmt::Debug for Purges {
     }
 }
 
-const MOST_NAMES: usize = 100_000;
+const MOST_NAMES: usize = 150_000;
+
+/// Stamps that a process may make up between two of the log's.
+const MADE_UP: Stamp = 999;
 
 /// Each of them is compared.
 const MOST_PREFIXES: usize = 100;
@@ -326,7 +387,8 @@ mod tests {
     #[test]
     fn what_the_log_has_forgotten_is_purged() {
         let purges = Purges::default();
-        purges.learn([(Name::Tag("a".into()), 1005), (Name::Url(1), 2005)], 5);
+        let tag = |stamp| (Some(Name::Tag("a".into())), stamp);
+        purges.learn(&[tag(1005), (Some(Name::Url(1)), 2005)], 5, &[]);
         assert_eq!(purges.watermark(), 2005);
         let spared = |tag: &str, watermark| purges.spares("http://x/", &[tag.into()], watermark, 0);
         assert_eq!(spared("a", 4), None, "it is older than what the log knows");
@@ -336,7 +398,7 @@ mod tests {
         assert_eq!(spared("a", 1005), Some(2005));
         drop(purges.purge(Purge::Tag("a"), 0));
         assert_eq!(spared("a", 2005), None, "a purge of this process comes after");
-        purges.learn([(Name::Tag("a".into()), 3005)], 1005);
+        purges.learn(&[tag(3005)], 1005, &[]);
         assert_eq!(spared("a", 2006), None);
         assert_eq!(spared("a", 3005), Some(3005));
         assert_eq!(spared("b", 1004), None);

@@ -12,7 +12,8 @@ use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, TcpConfig,
     UnresponsiveConfig,
 };
-use fred::types::{ClusterHash, CustomCommand, Expiration, SetOptions, Value};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration, SetOptions, Value};
+use fred::util::redis_keyslot;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -33,6 +34,9 @@ pub(super) struct Client {
     /// Whether the pool's connections are the user's, who began them and ends them.
     lent: bool,
 }
+
+/// The task of a connection, which ends when this is dropped.
+struct Running(ConnectHandle);
 
 /// What tells that there is something to read.
 pub(super) struct News {
@@ -163,8 +167,9 @@ impl Client {
         keys: &[&str],
         arguments: impl IntoIterator<Item = String>,
     ) -> Result<R, Failure> {
-        // `eval` does not heed the options.
-        let eval = CustomCommand::new_static("EVAL", ClusterHash::Offset(2), false);
+        // `eval` does not heed the options; and of what tells the slot, `custom` heeds only this.
+        let slot = redis_keyslot(keys.first().unwrap_or(&"").as_bytes());
+        let eval = CustomCommand::new_static("EVAL", ClusterHash::Custom(slot), false);
         let mut words = vec![script.to_owned(), keys.len().to_string()];
         words.extend(keys.iter().map(|key| (*key).to_owned()));
         words.extend(arguments);
@@ -174,8 +179,9 @@ impl Client {
     /// Keeps both connected until it is dropped, whatever ends them.
     pub(super) async fn keep_connected(&self) {
         let keep = async |client: &Connection| loop {
-            // It is to run until the client quits; but it may end for good before.
-            drop(client.connect().await);
+            // It would run on; and it may end for good before.
+            let mut running = Running(client.connect());
+            drop((&mut running.0).await);
             tokio::time::sleep(AGAIN).await;
         };
         let own = self.pool.clients().iter().filter(|_| !self.lent);
@@ -198,15 +204,11 @@ impl Client {
             troubles: self.pool.next().error_rx(),
         }
     }
+}
 
-    /// A client that does not quit keeps its connection.
-    pub(super) async fn quit(&self) {
-        drop(self.messages.quit().await);
-        if !self.lent {
-            for client in self.pool.clients() {
-                drop(client.quit().await);
-            }
-        }
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::super::purge::{Log, Name, Purges};
+use super::super::super::control::in_millis;
+use super::super::super::purge::{Log, Own, Purges};
 use super::super::super::shared::Clock;
 use super::super::api::StoreError;
 use super::client::{News, Novelty};
@@ -17,16 +18,16 @@ use super::store::State;
 use super::sync::Sync;
 
 /// Where purges go that are to be written down.
+#[derive(Clone)]
 pub(super) struct Outbox {
     pub(super) letters: UnboundedSender<Letter>,
-    /// How long somebody waits to be told.
-    pub(super) budget: Duration,
+    pub(super) state: Arc<State>,
 }
 
 pub(super) struct Letter {
-    /// None for all.
-    name: Option<Name>,
-    told: oneshot::Sender<Result<(), StoreError>>,
+    own: Own,
+    /// Whether it was written down.
+    told: oneshot::Sender<bool>,
 }
 
 /// The task's own.
@@ -37,8 +38,8 @@ pub(super) struct Keeper {
     pub(super) letters: UnboundedReceiver<Letter>,
     pub(super) sync: Sync,
     pub(super) unheard: Duration,
-    /// When it was last known what was purged, in milliseconds since 1970.
-    pub(super) heard: Option<u64>,
+    /// When it was last known what was purged.
+    pub(super) heard: Option<Instant>,
     /// Whether messages do not come before they are asked for again.
     pub(super) deaf: bool,
     pub(super) next: Instant,
@@ -47,24 +48,27 @@ pub(super) struct Keeper {
 impl Outbox {
     pub(super) fn send(
         &self,
-        name: Option<Name>,
+        own: Own,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let (told, telling) = oneshot::channel();
-        let sent = self.letters.send(Letter { name, told });
-        let budget = self.budget;
+        let sent = self.letters.send(Letter { own, told });
+        let state = Arc::clone(&self.state);
         async move {
             sent.map_err(|_| StoreError::new("the store is closed"))?;
-            match timeout(budget, telling).await {
-                Ok(Ok(told)) => told,
-                _ => Err(StoreError::new("Redis was not told in time, but will be")),
+            if state.breaker.is_open() {
+                return Err(StoreError::new(LATER));
+            }
+            match timeout(state.config.budget, telling).await {
+                Ok(Ok(true)) => Ok(()),
+                _ => Err(StoreError::new(LATER)),
             }
         }
     }
 }
 
 impl Log for Outbox {
-    fn write(&self, name: Name) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
-        Box::pin(self.send(Some(name)))
+    fn write(&self, own: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
+        Box::pin(self.send(own))
     }
 }
 
@@ -72,11 +76,17 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let state = Arc::clone(&self.state);
         let mut news = state.client.news();
+        let keeping = async {
+            self.keep_in_step(&mut news).await;
+            // The log outlives those who are dropped.
+            if self.sync.is_pending() {
+                drop(self.sync.exchange(&state.client, &Purges::default()).await);
+            }
+        };
         tokio::select! {
             () = state.client.keep_connected() => {}
-            () = self.keep_in_step(&mut news) => {}
+            () = keeping => {}
         }
-        state.client.quit().await;
     }
 
     async fn keep_in_step(&mut self, news: &mut News) {
@@ -96,9 +106,10 @@ impl Keeper {
                     match novelty {
                         Novelty::Message(stamp) if self.sync.knows(stamp) => continue,
                         Novelty::Message(_) => {}
+                        // Whether it is of use still is told by a look.
                         Novelty::Trouble(failure) => {
                             self.state.trouble.of_connection(&failure);
-                            continue;
+                            self.next = clock();
                         }
                         Novelty::Connected | Novelty::Gap => self.next = clock(),
                         Novelty::Deaf => {
@@ -108,6 +119,7 @@ impl Keeper {
                     }
                 }
                 () = self.state.opened.notified() => {
+                    self.state.lose_step();
                     self.next = clock() + PAUSE;
                     continue;
                 }
@@ -119,7 +131,6 @@ impl Keeper {
             }
             // While it is not heard of, one probe in a while is enough.
             if self.state.breaker.is_open() && clock() < self.next {
-                tell(told, Some("Redis is away, and will be told"));
                 continue;
             }
             let Some(purges) = self.purges.upgrade() else { return };
@@ -132,50 +143,39 @@ impl Keeper {
         }
     }
 
-    fn take(&mut self, letter: Letter, told: &mut Vec<oneshot::Sender<Result<(), StoreError>>>) {
-        self.sync.note(letter.name);
+    fn take(&mut self, letter: Letter, told: &mut Vec<oneshot::Sender<bool>>) {
+        self.sync.note(letter.own);
         told.push(letter.told);
     }
 
-    async fn exchange(
-        &mut self,
-        purges: &Purges,
-        told: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    ) {
-        let began = Clock::default().now();
-        let client = &self.state.client;
-        let (mut exchanged, mut problem) = (self.sync.exchange(client, purges).await, None);
-        if let Err(failure) = &exchanged {
-            problem = Some("Redis was not told, but will be");
-            // One that has no room left can be read still.
-            if self.sync.is_pending() && !failure.is_outage() {
-                self.state.refused(failure);
-                exchanged = self.sync.read(client, purges, Vec::new()).await;
-            }
-        }
+    async fn exchange(&mut self, purges: &Purges, told: Vec<oneshot::Sender<bool>>) {
+        let began = clock();
+        let exchanged = self.sync.exchange(&self.state.client, purges).await;
+        let done = exchanged.is_ok();
         match exchanged {
             Ok(flushed) => {
                 self.heard = Some(began);
-                self.state.in_step(flushed, problem.is_none());
+                self.state.in_step(flushed);
             }
             Err(failure) => self.state.out_of_step(&failure),
         }
-        tell(told, problem);
+        for told in told {
+            // Whoever does not wait any more need not know.
+            let _ = told.send(done);
+        }
         self.next = clock() + PAUSE;
     }
 
     /// What is trusted, as long as nothing is heard.
     fn judge(&self) {
         let Some(purges) = self.purges.upgrade() else { return };
-        let now = Clock::default().now();
-        let unheard = u64::try_from(self.unheard.as_millis()).unwrap_or(u64::MAX);
-        let since = now.saturating_sub(unheard);
-        purges.trust_from(if self.state.is_in_step() || self.heard.is_some_and(|at| at > since) {
+        let heard = self.heard.is_some_and(|heard| heard.elapsed() < self.unheard);
+        purges.trust_from(if self.state.is_in_step() || heard {
             0
-        } else if unheard == 0 {
+        } else if self.unheard.is_zero() {
             u64::MAX
         } else {
-            since
+            Clock::default().now().saturating_sub(in_millis(self.unheard))
         });
     }
 
@@ -184,10 +184,14 @@ impl Keeper {
     }
 }
 
-fn tell(told: Vec<oneshot::Sender<Result<(), StoreError>>>, problem: Option<&'static str>) {
-    for told in told {
-        // Whoever does not wait any more need not know.
-        drop(told.send(problem.map_or(Ok(()), |problem| Err(StoreError::new(problem)))));
+impl Drop for Keeper {
+    /// It may be dropped with its runtime, which others outlive.
+    fn drop(&mut self) {
+        if let Some(purges) = self.purges.upgrade() {
+            purges.trust_from(u64::MAX);
+        }
+        self.state.lose_step();
+        self.state.breaker.open();
     }
 }
 
@@ -199,3 +203,6 @@ pub(super) fn clock() -> Instant {
 /// Between two looks into the log, and between two probes of a Redis that is away: longer than it
 /// takes to see that a connection does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is said to whoever waits.
+const LATER: &str = "Redis was not told in time, and will be told later";

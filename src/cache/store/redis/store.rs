@@ -8,7 +8,7 @@ use fred::clients::Pool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::super::super::entry::Entry;
-use super::super::super::purge::{Purges, SharedPurges};
+use super::super::super::purge::{Own, Purges, SharedPurges};
 use super::super::super::shared::detach;
 use super::super::api::{Store, StoreError};
 use super::super::lease::Lease;
@@ -16,7 +16,7 @@ use super::breaker::Breaker;
 use super::client::{Client, Failure};
 use super::config::RedisConfig;
 use super::lease;
-use super::log::{Keeper, Letter, Outbox, clock};
+use super::log::{Keeper, Outbox, clock};
 use super::status::{RedisStatus, Trouble};
 use super::sync::Sync;
 use super::tally::Tally;
@@ -46,7 +46,7 @@ use super::tally::Tally;
 pub struct RedisStore {
     state: Arc<State>,
     purges: SharedPurges,
-    letters: mpsc::UnboundedSender<Letter>,
+    outbox: Outbox,
 }
 
 /// What requests and the task in the background share.
@@ -62,7 +62,7 @@ pub(super) struct State {
     prefix: ArcSwapOption<String>,
     reads: Semaphore,
     writes: Semaphore,
-    config: RedisConfig,
+    pub(super) config: RedisConfig,
 }
 
 impl RedisStore {
@@ -75,9 +75,9 @@ impl RedisStore {
     #[must_use]
     pub fn connect(config: RedisConfig) -> Self {
         let (letters, received) = mpsc::unbounded_channel();
-        let outbox = Outbox { letters: letters.clone(), budget: config.budget };
-        let purges = Arc::new(Purges::written_to(outbox));
         let state = Arc::new(State::new(config));
+        let outbox = Outbox { letters, state: Arc::clone(&state) };
+        let purges = Arc::new(Purges::written_to(outbox.clone()));
         let keeper = Keeper {
             purges: Arc::downgrade(&purges),
             letters: received,
@@ -89,7 +89,7 @@ impl RedisStore {
             state: Arc::clone(&state),
         };
         detach(keeper.run());
-        Self { state, purges: SharedPurges(purges), letters }
+        Self { state, purges: SharedPurges(purges), outbox }
     }
 
     /// Through connections of your own: [`RedisConfig::from_client`].
@@ -191,8 +191,7 @@ impl Store for RedisStore {
     /// Of all processes, and all that has this prefix. It is not used any more; Redis forgets it when
     /// its time comes.
     async fn clear(&self) -> Result<(), StoreError> {
-        let outbox = Outbox { letters: self.letters.clone(), budget: self.state.config.budget };
-        outbox.send(None).await
+        self.outbox.send(Own { name: None, number: 0 }).await
     }
 
     fn purges(&self) -> Option<SharedPurges> {
@@ -246,15 +245,13 @@ impl State {
     }
 
     /// `flushed` is the stamp of the last purge of all.
-    pub(super) fn in_step(&self, flushed: u64, well: bool) {
+    pub(super) fn in_step(&self, flushed: u64) {
         // Empty braces: clients choose what follows, and shall not choose the slot in a cluster.
         let prefix = format!("{}1:{flushed:x}{{}}:", self.config.prefix);
         if self.prefix.load().as_ref().is_none_or(|old| **old != prefix) {
             self.prefix.store(Some(Arc::new(prefix)));
         }
-        if well {
-            self.trouble.clear();
-        }
+        self.trouble.clear();
         if self.breaker.is_open() {
             self.tally.open(false);
         }
@@ -264,7 +261,7 @@ impl State {
         }
     }
 
-    pub(super) fn refused(&self, failure: &Failure) {
+    fn refused(&self, failure: &Failure) {
         self.tally.failed(failure.name());
         self.trouble.of_command(failure);
     }
@@ -274,6 +271,10 @@ impl State {
         if failure.is_outage() && self.breaker.open() {
             self.tally.open(true);
         }
+        self.lose_step();
+    }
+
+    pub(super) fn lose_step(&self) {
         if self.in_step.send_replace(false) {
             self.tally.in_step(false);
         }

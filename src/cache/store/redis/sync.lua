@@ -3,15 +3,24 @@
 -- KEYS[1]  sorted set: what was purged last by which stamp
 -- KEYS[2]  hash: epoch, floor, last, flushed
 -- ARGV     epoch and last stamp that the caller knows; most names to return; most names to keep;
---          how long to keep them, in microseconds; channel; floor and last name that the caller
---          knows; names to purge, "*" for all
+--          how long to keep them, in microseconds; floor and last name that the caller knows;
+--          channel; names to purge, "*" for all
 --
 -- Stamps are the time in microseconds, and leave room for a thousand that a process makes up for
 -- itself until it knows the next one.
 local names, state = KEYS[1], KEYS[2]
 local known_epoch, known = tonumber(ARGV[1]), tonumber(ARGV[2])
-local known_floor, known_name = tonumber(ARGV[7]), ARGV[8]
-local page, most, keep, channel = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local page, most, keep = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local known_floor, known_name, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8]
+
+-- Of others' making, and of no use.
+for key, kind in pairs({ [names] = 'zset', [state] = 'hash' }) do
+  local is = redis.call('TYPE', key).ok
+  if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
+end
+-- A script that has written may go on when the memory is full: purges need little, and are what
+-- makes entries useless that others may free.
+redis.call('HDEL', state, '')
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -27,7 +36,7 @@ local changed = false
 -- written into since: after a restart with an older state, or on a replica that has become primary.
 local lost = not (epoch and floor and last and flushed) or known > last
   or (last > floor and redis.call('EXISTS', names) == 0)
-  or known_floor > floor
+  or known_floor > floor or (known_epoch ~= epoch and known > epoch)
   or (known > floor and tonumber(redis.call('ZSCORE', names, known_name) or 0) < known)
 if lost then
   epoch = math.max(now, known + 1000, (last or 0) + 1000)

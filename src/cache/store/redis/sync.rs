@@ -1,9 +1,9 @@
 //! The log of purges that processes share: how they are written and read.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::super::purge::{Name, Purges, Stamp};
+use super::super::super::purge::{Name, Own, Purges, Stamp};
 use super::client::{Client, Failure};
 
 /// What this process knows of the log, and what it has to tell.
@@ -18,7 +18,7 @@ pub(super) struct Sync {
     known_name: String,
     floor: Stamp,
     /// What is purged, all of it where there is no name, and was not written down yet.
-    pending: VecDeque<Option<Name>>,
+    pending: HashMap<Option<Name>, u64>,
 }
 
 /// Epoch, floor, last stamp, that of the last purge of all, and names with their stamps.
@@ -37,7 +37,7 @@ impl Sync {
             known: 0,
             known_name: String::new(),
             floor: 0,
-            pending: VecDeque::new(),
+            pending: HashMap::new(),
         }
     }
 
@@ -50,16 +50,13 @@ impl Sync {
     }
 
     /// Notes what is to be written down.
-    pub(super) fn note(&mut self, name: Option<Name>) {
-        if name.is_none() {
-            self.pending.clear();
-        }
-        if !self.pending.contains(&name) {
-            self.pending.push_back(name);
-        }
+    pub(super) fn note(&mut self, own: Own) {
+        let number = self.pending.entry(own.name).or_default();
+        *number = own.number.max(*number);
         if self.pending.len() > MOST_PENDING {
             // More is purged than has to be, and not less.
-            self.note(None);
+            let newest = self.pending.drain().map(|(_, number)| number).max();
+            self.pending.insert(None, newest.unwrap_or_default());
         }
     }
 
@@ -74,29 +71,13 @@ impl Sync {
         client: &Client,
         purges: &Purges,
     ) -> Result<Stamp, Failure> {
-        let pending = std::mem::take(&mut self.pending);
-        let written: Vec<_> = pending.iter().map(|name| written(name.as_ref())).collect();
-        let exchanged = self.read(client, purges, written).await;
-        if exchanged.is_err() {
-            self.pending = pending;
-        }
-        exchanged
-    }
-
-    /// Learns what is new, when `written` is written down.
-    pub(super) async fn read(
-        &mut self,
-        client: &Client,
-        purges: &Purges,
-        mut written: Vec<String>,
-    ) -> Result<Stamp, Failure> {
+        let mut told = Vec::new();
         loop {
-            let numbers = [self.epoch, self.known, PAGE, MOST_NAMES, micros(self.keep)];
+            let batch = if told.is_empty() { self.batch() } else { Vec::new() };
+            let numbers = [self.epoch, self.known, PAGE, MOST_NAMES, micros(self.keep), self.floor];
             let mut arguments: Vec<String> = numbers.map(|number| number.to_string()).into();
-            arguments.push(self.channel.clone());
-            arguments.push(self.floor.to_string());
-            arguments.push(self.known_name.clone());
-            arguments.append(&mut written);
+            arguments.extend([self.known_name.clone(), self.channel.clone()]);
+            arguments.extend(batch.iter().map(|own| written(own.name.as_ref())));
             let keys = [&*self.keys[0], &*self.keys[1]];
             let (epoch, floor, last, flushed, news): Reply =
                 client.script(SCRIPT, &keys, arguments).await?;
@@ -108,11 +89,26 @@ impl Sync {
             self.epoch = epoch;
             self.floor = floor;
             self.known = if whole { last } else { news.last().map_or(last, |(_, stamp)| *stamp) };
-            purges.learn(news.into_iter().filter_map(|(name, stamp)| Some((name?, stamp))), floor);
+            told.extend(batch);
+            // What was written is among the news of the last page.
+            purges.learn(&news, floor, if whole { &told } else { &[] });
             if whole {
-                return Ok(flushed);
+                for own in told.drain(..) {
+                    self.pending.remove(&own.name);
+                }
+                if !self.is_pending() {
+                    return Ok(flushed);
+                }
             }
         }
+    }
+
+    /// What is pending, or some of it.
+    fn batch(&self) -> Vec<Own> {
+        let all = self.pending.get_key_value(&None).into_iter();
+        let named = self.pending.iter().filter(|(name, _)| name.is_some());
+        let batch = all.chain(named).take(BATCH);
+        batch.map(|(name, number)| Own { name: name.clone(), number: *number }).collect()
     }
 }
 
@@ -125,7 +121,7 @@ fn written(name: Option<&Name>) -> String {
     }
 }
 
-/// Names that are not known are those of a version to come, which purges what this one has not.
+/// A name that is not known is one of a version to come, and may be that of anything.
 fn names(news: &[String]) -> Vec<(Option<Name>, Stamp)> {
     let name = |text: &str| {
         Some(match text.split_at_checked(1)? {
@@ -148,25 +144,28 @@ const SCRIPT: &str = include_str!("sync.lua");
 /// Names that are read at a time.
 const PAGE: u64 = 10_000;
 
-/// Names that are remembered. If there are more, what was kept before the oldest of them is purged.
-const MOST_NAMES: u64 = 50_000;
+/// Names that are written at a time.
+const BATCH: usize = 1_000;
 
-/// Less than the stamps between two of the log's, and more than wait unless Redis is away.
-const MOST_PENDING: usize = 900;
+/// Names that are remembered. If there are more, what was kept before the oldest of them is purged.
+const MOST_NAMES: u64 = 100_000;
+
+/// If there are more, all is purged.
+const MOST_PENDING: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sync() -> Sync {
-        Sync::new("x:", Duration::from_secs(1))
-    }
-
     #[test]
     fn names_are_read_as_they_were_written() {
-        for name in
-            [Name::Url(0), Name::Url(u128::MAX), Name::Prefix("a\nb".into()), Name::Tag("".into())]
-        {
+        let all = [
+            Name::Url(0),
+            Name::Url(u128::MAX),
+            Name::Prefix("a\nb".into()),
+            Name::Tag(String::new()),
+        ];
+        for name in all {
             let news = [written(Some(&name)), "7".to_owned()];
             assert_eq!(names(&news), [(Some(name), 7)]);
         }
@@ -177,17 +176,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_for_long_becomes_a_purge_of_all() {
-        let mut sync = sync();
+        let mut sync = Sync::new("x:", Duration::from_secs(1));
+        let own = |name, number| Own { name: Some(Name::Url(name)), number };
         for number in 0..MOST_PENDING {
-            sync.note(Some(Name::Url(number as u128)));
-            sync.note(Some(Name::Url(number as u128)));
+            sync.note(own(number as u128, number as u64));
+            sync.note(own(number as u128, number as u64));
         }
         assert_eq!(sync.pending.len(), MOST_PENDING);
-        sync.note(Some(Name::Tag("a".into())));
-        assert_eq!(sync.pending, [None]);
-        sync.note(Some(Name::Tag("b".into())));
-        assert_eq!(sync.pending, [None, Some(Name::Tag("b".into()))]);
-        sync.note(None);
-        assert_eq!(sync.pending, [None]);
+        assert_eq!(sync.batch().len(), BATCH);
+        sync.note(own(u128::MAX, u64::MAX));
+        assert_eq!(sync.batch(), [Own { name: None, number: u64::MAX }]);
+        sync.note(own(1, 3));
+        sync.note(own(1, 2));
+        assert_eq!(sync.batch(), [Own { name: None, number: u64::MAX }, own(1, 3)]);
     }
 }
