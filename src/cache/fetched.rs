@@ -239,7 +239,8 @@ where
     })
     .await;
     drop(work);
-    let own = own.filter(|_| undisturbed);
+    // Where purges are shared, the log's stamp is later than what else may have come meanwhile.
+    let own = own.filter(|_| undisturbed && !shared.state.purges.is_shared());
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
         return Ok(shared.pass_on(response, &report));

@@ -14,7 +14,7 @@ use super::flight::{Ended, Role};
 use super::key::Key;
 use super::lookup::Looked;
 use super::policy::{self, Ask, Bypass, Found};
-use super::shared::{Lead, Shared, Verdict, random};
+use super::shared::{Lead, Shared, Verdict, random, settle};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
 
@@ -308,7 +308,8 @@ where
                         policy::outdated(stored, response.status(), response.headers())
                     })
                 {
-                    fetched.shared.remove(&fetched.key).await;
+                    let (shared, key) = (Arc::clone(&fetched.shared), fetched.key.clone());
+                    settle(Box::pin(async move { shared.remove(&key).await }));
                 }
                 (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }

@@ -37,7 +37,8 @@
 //! # What is kept
 //!
 //! Responses to GET with any final status that may be kept by what they, and their requests, say
-//! (RFC 9111 §3), and to POST where they say that they are what a GET would get. Never:
+//! (RFC 9111 §3), and to POST where they say that they are what a GET would get, unless processes
+//! share the store. Never:
 //!
 //! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
 //!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an

@@ -97,6 +97,11 @@ pub(super) enum Name {
 pub struct Purging(Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
 
 impl Purges {
+    /// Whether other processes learn of purges.
+    pub(super) fn is_shared(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// The last purge. Taken before the service is asked.
     pub(super) fn watermark(&self) -> Stamp {
         self.last.load(Ordering::Acquire)

@@ -107,6 +107,10 @@ impl Shared {
         json: Bytes,
     ) -> Result<(), StoreError> {
         drop(self.state.sets.purge(Purge::Removed(name), 0));
+        if self.state.purges.is_shared() {
+            // Others may have the value before in their memory.
+            self.purge(Purge::Removed(name)).await?;
+        }
         // One set does not make way for another.
         let since = Since { set: Stamp::MAX, ..self.since() };
         self.put(name, self.entry(ttl, json, since), since).await

@@ -14,6 +14,7 @@ use fred::types::config::{
 };
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration, SetOptions, Value};
 use fred::util::redis_keyslot;
+use socket2::TcpKeepalive;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -289,6 +290,8 @@ fn connection() -> ConnectionConfig {
         reconnect_on_auth_error: true,
         tcp: TcpConfig {
             nodelay: Some(true),
+            // Nothing is sent over the connection for messages.
+            keepalive: Some(TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE)),
             #[cfg(target_os = "linux")]
             user_timeout: Some(Duration::from_secs(1)),
             ..TcpConfig::default()
@@ -302,6 +305,8 @@ const CONNECT: Duration = Duration::from_millis(500);
 
 /// For a command that no request waits for.
 const BACKGROUND: Duration = Duration::from_millis(500);
+
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Until it is connected again, where that has ended for good.
 const AGAIN: Duration = Duration::from_secs(1);

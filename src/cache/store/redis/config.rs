@@ -77,20 +77,23 @@ impl RedisConfig {
         Self::of(Server::Through(pool))
     }
 
-    /// What all keys begin with. Those who have the same one share what they keep.
+    /// What all keys begin with. **Those who have the same one share what they keep: give each
+    /// service one of its own.** Braces in it choose the slot of a cluster for all of it.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long a request waits for Redis.
+    /// How long a request waits for a reply of Redis: once, twice where a URL has variants, and once
+    /// more where it needs a [`lease`](Self::lease). At least 1 ms.
     pub fn budget(self, budget: Duration) -> Self {
-        Self { budget, ..self }
+        Self { budget: budget.max(Duration::from_millis(1)), ..self }
     }
 
     /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
-    /// read.
+    /// read. 512 MiB is the most that Redis has room for under a key. Up to 256 entries are read at a
+    /// time, and up to 32 MiB of them written.
     pub fn largest(self, bytes: u64) -> Self {
-        Self { largest: bytes, ..self }
+        Self { largest: bytes.min(512 * crate::MIB), ..self }
     }
 
     /// The longest that an entry is kept, whatever its lifetime.
@@ -100,16 +103,17 @@ impl RedisConfig {
 
     /// How long an entry is used that may have been purged unheard: while Redis cannot be asked what
     /// others have purged, entries are used for so long from when it last could, or from when they
-    /// came, if that is later. Zero is strict: then no entry is used.
+    /// came, if that is later. Zero is strict: then no entry is used. That Redis cannot be asked is
+    /// known at once when it closes the connection, and after 1.5 s where it only falls silent.
     pub fn unheard(self, time: Duration) -> Self {
         Self { unheard: time, ..self }
     }
 
-    /// Lets one process fetch what none has, while others wait for it, for half a second at most. It
-    /// holds the right to for `time`, of a second or two, and renews it while it fetches: so long
-    /// others wait if it dies.
+    /// Lets one process fetch what none has, while others wait for it, for half a second at most:
+    /// then each fetches itself. It renews the right to as long as it fetches, and holds it for
+    /// `time`, of a second or two, if it dies. At least 100 ms.
     pub fn lease(self, time: Duration) -> Self {
-        Self { lease: Some(time), ..self }
+        Self { lease: Some(time.max(Duration::from_millis(100))), ..self }
     }
 
     /// Counts on `recorder` instead of the process's.

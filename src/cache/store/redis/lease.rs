@@ -15,28 +15,32 @@ use super::store::State;
 /// nobody has.
 pub(super) async fn take(state: &Arc<State>, name: String, time: Duration) -> Lease {
     let token = format!("{:016x}{:016x}", random(), random());
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).max(1);
-    match state.heard(state.client.set_if_free(&name, &token, millis).await) {
-        Ok(true) => {}
-        Ok(false) => return Lease::taken(),
-        Err(_) => return Lease::free(),
-    }
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let (held, mut dropped) = oneshot::channel::<()>();
+    let (answer, answered) = oneshot::channel();
     let state = Arc::clone(state);
+    // Whoever stops waiting for the answer gives back what it may have got.
     detach(async move {
+        let taken = state.heard(state.client.set_if_free(&name, &token, millis).await);
+        let is_taken = matches!(taken, Ok(false));
+        let _ = answer.send(is_taken);
         let tell = async |millis: i64| {
             let arguments = [token.clone(), millis.to_string()];
             let told: Result<i64, _> = state.client.script(SCRIPT, &[&name], arguments).await;
             matches!(state.heard(told), Ok(1))
         };
-        while timeout(time / 3, &mut dropped).await.is_err() {
-            if !tell(millis).await {
-                return;
-            }
+        let mut is_held = !is_taken;
+        while is_held && timeout(time / 3, &mut dropped).await.is_err() {
+            is_held = tell(millis).await;
         }
-        tell(0).await;
+        if is_held {
+            tell(0).await;
+        }
     });
-    Lease::held(held)
+    match answered.await {
+        Ok(true) => Lease::taken(),
+        _ => Lease::held(held),
+    }
 }
 
 fn random() -> u64 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use fred::clients::Pool;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::super::super::entry::Entry;
@@ -38,10 +39,17 @@ use super::tally::Tally;
 /// # }
 /// ```
 ///
-/// It needs the commands EVAL, GETRANGE, SET, UNLINK, PUBLISH and SUBSCRIBE, on keys and channels
-/// that begin with its prefix, and Redis 5 or newer. Every entry has a time to live; two keys that
-/// hold the list of purges have none. Where Redis evicts (`maxmemory-policy`), a policy that spares
-/// these, such as `volatile-lru`, keeps their loss from being a purge of all.
+/// It needs Redis 6 or newer, or Valkey, and as a user of it, on keys and channels that begin with
+/// its prefix, the commands of `+@read +@write +@scripting +@pubsub +@connection`, `TIME`, `INFO` and,
+/// in a cluster, `CLUSTER`. Every entry has a time to live; two keys that hold the list of purges
+/// have none. Where Redis evicts (`maxmemory-policy`), a policy that spares these, such as
+/// `volatile-lru`, keeps their loss from being a purge of all.
+///
+/// The list has room for 100,000 names: tags, prefixes, and the URLs that were purged or changed
+/// (by a 2xx or 3xx to an unsafe method) in the last 7 days. When there are more, the oldest are
+/// forgotten, and with them all that was kept before: a service where clients change 100 URLs a
+/// second has no entry that is older than a quarter of an hour. A purge is lost only if Redis loses
+/// it, and no process lives that has read it.
 #[derive(Clone)]
 pub struct RedisStore {
     state: Arc<State>,
@@ -128,7 +136,7 @@ impl Store for RedisStore {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key).filter(|_| state.is_asked()) else { return Ok(None) };
+        let Some(name) = state.name(key) else { return Ok(None) };
         let permit = match state.reads.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
@@ -163,7 +171,7 @@ impl Store for RedisStore {
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key).filter(|_| state.is_asked()) else {
+        let Some(name) = state.name(key) else {
             return Err(state.failed("connection"));
         };
         let bytes = entry.to_bytes(key);
@@ -182,7 +190,7 @@ impl Store for RedisStore {
 
     async fn remove(&self, key: &str) -> Result<(), StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key).filter(|_| state.is_asked()) else {
+        let Some(name) = state.name(key) else {
             return Err(state.failed("connection"));
         };
         state.heard(state.client.remove(&name).await)
@@ -201,7 +209,7 @@ impl Store for RedisStore {
     async fn lease(&self, key: &str) -> Lease {
         let state = &self.state;
         match (state.config.lease, state.name(&format!("lease:{key}"))) {
-            (Some(time), Some(name)) if state.is_asked() => lease::take(state, name, time).await,
+            (Some(time), Some(name)) => lease::take(state, name, time).await,
             _ => Lease::free(),
         }
     }
@@ -226,8 +234,12 @@ impl State {
         state
     }
 
-    /// What Redis calls a key.
+    /// What Redis calls a key. None if it is not to be asked, or cannot: a body may be dropped where
+    /// there is no runtime any more.
     fn name(&self, key: &str) -> Option<String> {
+        if self.breaker.is_open() || Handle::try_current().is_err() {
+            return None;
+        }
         let prefix = self.prefix.load();
         let prefix = prefix.as_ref()?;
         let mut name = String::with_capacity(prefix.len() + key.len());
