@@ -4,6 +4,8 @@
 mod examples;
 mod keys;
 mod leases;
+#[cfg(feature = "cache-service")]
+mod lives;
 mod loss;
 mod outages;
 mod purges;

@@ -1,0 +1,159 @@
+//! What outlives what: stores, runtimes, purges that nobody waits for, and values.
+
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
+use tower_kit::MIB;
+use tower_kit::cache::{
+    CacheLayer, CacheService, MemoryStore, RedisConfig, RedisStore, TieredStore,
+};
+
+use super::rig::{Origin, Process, clock, config, impatient, settled, until};
+use crate::redis_server::RedisServer;
+
+#[tokio::test]
+async fn nothing_stays_of_a_store_that_is_dropped() {
+    let mut server = RedisServer::start();
+    let connections =
+        |server: &RedisServer| server.command(&["CLIENT", "LIST"]).text().lines().count();
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let (before, alone) = (tasks(), connections(&server));
+    for state in ["well", "frozen", "gone"] {
+        let store = RedisStore::connect(config(&server));
+        store.ready().await;
+        match state {
+            "frozen" => server.freeze(),
+            "gone" => server.kill(),
+            _ => {}
+        }
+        let layer = CacheLayer::new(store);
+        drop(layer.handle().purge_tag("a"));
+        drop(layer);
+        until(state, async || tasks() == before).await;
+        if state == "frozen" {
+            server.thaw();
+        }
+        if state != "gone" {
+            until(state, async || connections(&server) == alone).await;
+        }
+    }
+    // One that never was connected.
+    drop(RedisStore::connect(config(&server)));
+    until("never connected", async || tasks() == before).await;
+}
+
+#[tokio::test]
+async fn a_purge_that_nobody_waits_for_outlives_its_store() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    one.get("/a").await;
+    until("both have it", async || other.kept("/a").await.is_some()).await;
+    drop(one.handle.purge_tag("tag"));
+    drop(one);
+    until("it is purged", async || other.kept("/a").await.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_store_whose_runtime_has_ended_trusts_nothing() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = config(&server);
+    let started = clock();
+    let one = runtime.spawn(async move {
+        let process = Process::start(config, &origin).await;
+        process.get("/a").await;
+        process
+    });
+    let one = one.await.unwrap();
+    assert!(one.kept("/a").await.is_some());
+    runtime.shutdown_background();
+    until("it is not trusted", async || one.kept("/a").await.is_none()).await;
+    assert!(!one.redis.status().in_step);
+    assert!(one.handle.purge_tag("tag").await.is_err(), "nobody is told");
+    println!("after {:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn many_purges_at_a_time_purge_nothing_else() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    let body = one.get("/a").await.body;
+    until("both have it", async || other.kept("/a").await.as_ref() == Some(&body)).await;
+    for number in 0..5_000 {
+        drop(one.handle.purge_url(&format!("http://x.org/{number}")).unwrap());
+    }
+    settled(&[&one, &other]).await;
+    for process in [&one, &other] {
+        assert_eq!(process.kept("/a").await.as_ref(), Some(&body));
+    }
+}
+
+#[tokio::test]
+async fn many_prefixes_purge_what_is_older_than_the_oldest_of_them() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    for number in 0..300 {
+        drop(one.handle.purge_prefix(&format!("http://x.org/{number}/")).await);
+    }
+    let body = one.get("/a").await.body;
+    let later = Process::bare(config(&server), &origin).await;
+    until("it starts with it", async || later.kept("/a").await.as_ref() == Some(&body)).await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_set_deleted_or_flushed_is_so_in_all_processes() {
+    let server = RedisServer::start();
+    let service = async |config: RedisConfig| {
+        let redis = RedisStore::connect(config);
+        redis.ready().await;
+        CacheService::new(TieredStore::new(MemoryStore::new(64 * MIB), redis))
+    };
+    let (one, other) = (service(config(&server)).await, service(config(&server)).await);
+    let is = async |value: Option<u32>| {
+        until("it is so", async || other.get::<u32>("key").await == value).await;
+    };
+    for round in 0..20 {
+        one.set("key", &round, None).await.unwrap();
+        is(Some(round)).await;
+        one.set("key", &(round + 100), None).await.unwrap();
+        is(Some(round + 100)).await;
+        match round % 2 {
+            0 => one.del("key").await.unwrap(),
+            _ => one.flush().await.unwrap(),
+        }
+        assert_eq!(one.get::<u32>("key").await, None);
+        is(None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_herd_of_processes_fetches_a_value_once_with_a_lease() {
+    let server = RedisServer::start();
+    let fetched = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let redis = RedisStore::connect(impatient(&server).lease(Duration::from_secs(1)));
+        redis.ready().await;
+        let service = CacheService::new(redis);
+        for _ in 0..50 {
+            let (service, fetched) = (service.clone(), fetched.clone());
+            callers.spawn(async move {
+                let fetch = async move || {
+                    fetched.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    Ok::<_, ()>(7_u32)
+                };
+                service.get_or_insert_with("key", None, fetch).await
+            });
+        }
+    }
+    let got = callers.join_all().await;
+    assert!(got.iter().all(|got| *got == Ok(7)), "{got:?}");
+    assert_eq!(fetched.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
