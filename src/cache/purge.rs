@@ -413,6 +413,56 @@ mod tests {
         assert_eq!(purges.spares("http://x/", &[], 3005, 100), Some(3005));
     }
 
+    #[cfg(feature = "cache-redis")]
+    struct Silent;
+
+    #[cfg(feature = "cache-redis")]
+    impl Log for Silent {
+        fn write(&self, _: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
+            Box::pin(ready(Ok(())))
+        }
+    }
+
+    #[cfg(feature = "cache-redis")]
+    #[test]
+    fn a_purge_holds_until_it_is_written_down_whatever_is_learned_meanwhile() {
+        let name = |tag: &str| Some(Name::Tag(tag.to_owned()));
+        let purges = Purges::written_to(Silent);
+        purges.learn(&[(name("other"), 1000)], 0, &[]);
+        drop(purges.purge(Purge::Tag("a"), 0));
+        let spared = |tag: &str, watermark| purges.spares("http://x/", &[tag.into()], watermark, 0);
+        assert_eq!(spared("a", 1000), None);
+        // Another process knows a newer purge, and not this one.
+        purges.learn(&[(name("other"), 2000)], 0, &[]);
+        assert_eq!(purges.learned(), 2000);
+        assert_eq!(spared("a", 2000), None);
+        assert!(spared("b", 2000).is_some());
+        // An older purge of the same name is written down, and this one is not.
+        drop(purges.purge(Purge::Tag("a"), 0));
+        purges.learn(&[(name("a"), 3000)], 0, &[Own { name: name("a"), number: 1 }]);
+        assert_eq!(spared("a", 3000), None);
+        purges.learn(&[(name("a"), 4000)], 0, &[Own { name: name("a"), number: 2 }]);
+        assert_eq!(spared("a", 4000), Some(4000));
+        drop(purges.purge(Purge::All, 0));
+        purges.learn(&[(name("other"), 5000)], 0, &[]);
+        assert_eq!(spared("b", 5000), None);
+        purges.learn(&[], 6000, &[Own { name: None, number: 3 }]);
+        assert_eq!(spared("b", 6000), Some(6000));
+    }
+
+    #[cfg(feature = "cache-redis")]
+    #[test]
+    fn purges_of_this_process_hide_none_of_others() {
+        let purges = Purges::written_to(Silent);
+        let before = purges.watermark();
+        for number in 0..3 * MADE_UP {
+            drop(purges.purge(Purge::Tag(&number.to_string()), 0));
+            assert!(!purges.admits("http://x/", &[number.to_string()], before));
+        }
+        assert!(purges.watermark() < 1000, "the least that the log's next stamp can be");
+        assert!(purges.admits("http://x/", &["else".to_owned()], purges.watermark()));
+    }
+
     #[test]
     fn a_table_that_forgets_purges_more_and_not_less() {
         let purges = Purges::default();
