@@ -140,8 +140,8 @@
 //! and a hit costs no look for purges: each process reads the list of what was purged when, and each
 //! entry tells as of which purge it is.
 //!
-//! **Redis may be away.** No request fails of it, and none waits longer than 50 ms
-//! (`RedisConfig::budget`); after five that got no answer, none waits, until a probe gets one. Each
+//! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
+//! (`RedisConfig::budget`); after five that got none, none waits, until a probe gets one. Each
 //! process then goes on with its own memory, where an entry is used for 5 s at most
 //! (`RedisConfig::unheard`), since it may have been purged elsewhere. The purges of that time are
 //! told when Redis is back, and what Redis has lost of them purges all that is older.
