@@ -48,9 +48,9 @@ async fn a_herd_over_all_processes_is_one_call_with_a_lease() {
             let start = clock();
             let before = origin.calls();
             let path = format!("/{round}");
-            let all = herd(&processes, 300, &path).await;
+            let all = herd(&processes, 1_000, &path).await;
             let calls = origin.calls() - before;
-            println!("lease {lease:?}: {calls} calls for 900, after {:?}", start.elapsed());
+            println!("lease {lease:?}: {calls} calls for 3,000, after {:?}", start.elapsed());
             assert!((1..=most).contains(&calls), "{calls}");
             assert!(all.iter().all(|got| got.status == 200 && got.body.starts_with("answer ")));
         }
