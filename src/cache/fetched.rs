@@ -19,6 +19,7 @@ use super::purge::{Purge, Purging, Stamp};
 use super::record::{Recording, keep};
 use super::shared::{Lead, Shared, Verdict, random, settle};
 use super::status::Report;
+use super::store::StoreError;
 use super::tally::Outcome;
 
 /// What is known when the service has answered.
@@ -231,7 +232,7 @@ where
     let mut work: Vec<Work<'_>> = Vec::new();
     for (key, purging) in changed.iter().zip(purging) {
         work.push(Box::pin(shared.remove(key)));
-        work.push(Box::pin(shared.written_down(purging)));
+        work.push(Box::pin(async { drop(shared.written_down(purging).await) }));
     }
     poll_fn(|cx| {
         work.retain_mut(|work| work.as_mut().poll(cx).is_pending());
@@ -282,10 +283,8 @@ impl Shared {
         }
     }
 
-    async fn written_down(&self, purging: Purging) {
-        if purging.await.is_err() {
-            self.state.tally.store_failed("purge");
-        }
+    pub(super) async fn written_down(&self, purging: Purging) -> Result<(), StoreError> {
+        purging.await.inspect_err(|_| self.state.tally.store_failed("purge"))
     }
 
     /// A response of the service's, as it is.

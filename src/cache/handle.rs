@@ -16,10 +16,10 @@ use super::tally::Statistics;
 /// Purges the entries of a layer, warms them, and counts them. Clones are the same; take it from
 /// the layer when that is finished.
 ///
-/// A purge holds from when it returns: it also hits what is being fetched meanwhile. Purged entries
-/// are not given out any more; their memory is free when others take their place. Where processes
-/// share a store, await the [`Purging`] to know that the purge has been written down for all: they
-/// read of it within milliseconds.
+/// A purge holds in this process as soon as the method returns, before any await: it also hits what is
+/// being fetched meanwhile. Purged entries are not given out any more; their memory is free when
+/// others take their place. Where processes share a store, await the [`Purging`] to know that the
+/// purge has been written down for all: they read of it within milliseconds.
 #[derive(Clone, Debug)]
 pub struct CacheHandle {
     shared: Arc<Shared>,
@@ -84,7 +84,7 @@ impl CacheHandle {
         self.purge(Purge::Tag(tag))
     }
 
-    /// Purges all, and empties the store.
+    /// Purges all, and empties the store. Unlike the other purges, it has to be awaited.
     ///
     /// # Errors
     ///
@@ -133,7 +133,12 @@ impl CacheHandle {
     }
 
     fn purge(&self, what: Purge<'_>) -> Purging {
-        self.shared.state.purges.purge(what, self.shared.clock.now())
+        let purging = self.shared.state.purges.purge(what, self.shared.clock.now());
+        if !self.shared.state.purges.is_shared() {
+            return purging;
+        }
+        let shared = Arc::clone(&self.shared);
+        Purging(Box::pin(async move { shared.written_down(purging).await }))
     }
 }
 

@@ -32,7 +32,8 @@ impl CacheLayer {
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
     /// is not kept here either: see [`Exception`]. A response that depends on the request's cookies
     /// must say so, with `vary: cookie` or `cache-control: private`; here nothing else keeps it from
-    /// being given to all.
+    /// being given to all. What is never to be kept, such as health checks and metrics, stands
+    /// outside of the layer, or is [skipped](Self::skip).
     pub fn aside(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
         Self { shared: Arc::new(Shared::new(rules, store)) }

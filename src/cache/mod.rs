@@ -134,17 +134,19 @@
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
 //! store that fails is a miss, and a counter.
 //!
-//! With the feature `cache-redis`, `RedisStore` keeps them in Redis or Valkey, for many processes,
+//! With the feature `cache-redis`, [`RedisStore`] keeps them in Redis or Valkey, for many processes,
 //! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
 //! within milliseconds, or a second if a message is lost. A purge costs the same whatever it hits,
-//! and a hit costs no look for purges: each process reads the list of what was purged when, and each
-//! entry tells as of which purge it is.
+//! and a hit costs no look for purges: each process has the list of what was purged when, and each
+//! entry has the number of the last purge before it was fetched.
 //!
 //! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
-//! (`RedisConfig::budget`); after five that got none, none waits, until a probe gets one. Each
-//! process then goes on with its own memory, where an entry is used for 5 s at most
-//! (`RedisConfig::unheard`), since it may have been purged elsewhere. The purges of that time are
-//! told when Redis is back, and what Redis has lost of them purges all that is older.
+//! ([`budget`](RedisConfig::budget)). When five replies in a row are missing, Redis is not asked any
+//! more, until a probe in the background gets a reply. Meanwhile each process goes on with its own
+//! memory, where an entry is used for 5 s at most ([`unheard`](RedisConfig::unheard)), since it may
+//! have been purged elsewhere. Purges of that time are sent when Redis is back. If Redis has lost its
+//! list of purges (a restart without persistence, a `FLUSHALL`), all that is older is dropped, in
+//! memory too. Nothing is logged: see [`RedisStore::status`], and the [numbers](#numbers).
 //!
 //! **With other stores, purges are this process's.** A store that several processes share, or that
 //! outlives one, does not learn of them: the others, and this one after a restart, give out again
@@ -152,10 +154,14 @@
 //!
 //! # Values
 //!
-//! With the feature `cache-service`, `CacheService` keeps values of any type in a store, as JSON:
+//! With the feature `cache-service`, [`CacheService`] keeps values of any type in a store, as JSON:
 //! `get`, `set`, `del`, `flush`, and `get_or_insert_with`, which lets one caller of a herd fetch for
 //! all. It can share its store with a layer: their names differ, and a flush leaves what the layer
 //! keeps. [`CacheHandle::purge_all`] empties the store, of values too.
+//!
+//! A response that is made of a value is kept from when it was made, whatever the value's age: their
+//! lifetimes add up. Tags do not reach values. So after a change first drop the value, then purge the
+//! responses: the other way round, a request in between makes a response of the old value.
 //!
 //! # Defaults
 //!
@@ -192,7 +198,7 @@
 //! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `purge` | |
 //! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
 //! | `http_cache_panics_total` | | of functions that were given to the layer |
-//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large` | each is a miss, or an entry that is not kept |
+//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large` | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
 //! | `http_cache_redis_breaker_open` | | gauge: 1 while Redis is not asked, since it did not answer |
 //! | `http_cache_redis_in_step` | | gauge: 1 while it is known what other processes have purged |
 //!

@@ -92,9 +92,11 @@ pub(super) enum Name {
     Tag(String),
 }
 
-/// A purge. It holds in this process already, and is on its way to the others that share the store,
-/// whether or not it is awaited: that only tells when, and if, it has been written down for them.
-pub struct Purging(Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
+/// A purge, which holds in this process already. To drop it cancels nothing. Awaited, it tells of the
+/// other processes that share the store: it is `Ok` once the purge is written down for them, and an
+/// error if that is not so within [`RedisConfig::budget`](super::RedisConfig::budget): then they will
+/// be told later ([`StoreError::is_later`]).
+pub struct Purging(pub(super) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
 
 impl Purges {
     /// Whether other processes learn of purges.

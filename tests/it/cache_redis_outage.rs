@@ -284,7 +284,7 @@ impl<'a> Case<'a> {
         for rig in &rigs {
             rig.wait_for_status("it is said what is the matter", |status| {
                 let said = |error| status.error.iter().any(|said| said.contains(error));
-                status.open >= self.opens && self.error.is_none_or(said)
+                status.breaker_open >= self.opens && self.error.is_none_or(said)
             });
         }
         tokio::time::sleep(self.lasts.saturating_sub(broken.elapsed())).await;
@@ -303,7 +303,7 @@ impl<'a> Case<'a> {
         recoveries.sort();
         for rig in &rigs {
             rig.wait_for_status("it is well again", |status| {
-                status.in_step && !status.open && status.error.is_none()
+                status.in_step && !status.breaker_open && status.error.is_none()
             });
             for number in (0..Load::PAGES).step_by(20) {
                 soon(until_hit(&rig.far, &format!("/page/{number}"))).await;
@@ -563,7 +563,7 @@ async fn an_entry_of_600_mib_is_not_read() {
         let key = server.command(&["KEYS", "*/page"]).array().remove(0).text();
         server.command(&["SETRANGE", &key, &(600 * MIB).to_string(), "x"]);
         // That took longer than the budget.
-        rig.wait_for_status("it is well", |status| status.in_step && !status.open);
+        rig.wait_for_status("it is well", |status| status.in_step && !status.breaker_open);
         forget_most_memory();
         let before = memory("VmRSS");
 

@@ -121,7 +121,10 @@ pub struct Usage {
 
 /// A store that did not do what it was asked for.
 #[derive(Debug)]
-pub struct StoreError(Box<dyn Error + Send + Sync>);
+pub struct StoreError {
+    reason: Box<dyn Error + Send + Sync>,
+    later: bool,
+}
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -148,19 +151,32 @@ impl Usage {
 impl StoreError {
     /// For this reason.
     pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(reason.into())
+        Self { reason: reason.into(), later: false }
+    }
+
+    /// That it will be done when that is possible, for this reason.
+    #[cfg(feature = "cache-redis")]
+    pub(super) fn later(reason: &'static str) -> Self {
+        Self { reason: reason.into(), later: true }
+    }
+
+    /// Whether it will be done as soon as that is possible: a purge that holds in this process, and
+    /// that Redis could not be told of in time.
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        self.later
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cache's store failed")
+        write!(f, "the cache's store failed: {}", self.reason)
     }
 }
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+        self.reason.source()
     }
 }
 

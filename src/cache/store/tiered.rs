@@ -10,7 +10,8 @@ use super::memory::MemoryStore;
 
 /// Looks into memory first, and into another store behind it, such as a
 /// [`RedisStore`](super::RedisStore), which several processes share. What is found there is kept in
-/// memory too; what is put goes to both.
+/// memory too; what is put goes to both. Clones share both: a layer and a
+/// [`CacheService`](super::CacheService) may have one each.
 ///
 /// An entry in memory answers for as long as it is fresh and was not purged, in any process; then
 /// the store behind is asked, where another process may have put a newer one. While it cannot be
@@ -23,7 +24,7 @@ pub struct TieredStore<S> {
 }
 
 impl<S: Store> TieredStore<S> {
-    /// Of these two.
+    /// With `memory` in front of `behind`.
     pub const fn new(memory: MemoryStore, behind: S) -> Self {
         Self { memory, behind }
     }

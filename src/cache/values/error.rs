@@ -34,6 +34,15 @@ impl CacheServiceError {
     }
 }
 
+impl CacheServiceError {
+    /// Whether this process has done it, and others that share the store will be told later:
+    /// [`StoreError::is_later`](super::super::StoreError::is_later).
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        matches!(&self.0, Fault::Store(error) if error.is_later())
+    }
+}
+
 impl From<Fault> for CacheServiceError {
     fn from(fault: Fault) -> Self {
         Self(fault)
@@ -48,11 +57,11 @@ impl From<StoreError> for Fault {
 
 impl fmt::Display for CacheServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Fault::Json(_) => "a value for the cache cannot be written as JSON",
-            Fault::TooLarge => "a value or a key is too large for the cache",
-            Fault::Store(_) => "the cache's store failed",
-        })
+        match &self.0 {
+            Fault::Json(_) => f.write_str("a value for the cache cannot be written as JSON"),
+            Fault::TooLarge => f.write_str("a value or a key is too large for the cache"),
+            Fault::Store(error) => error.fmt(f),
+        }
     }
 }
 

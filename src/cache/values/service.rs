@@ -46,7 +46,8 @@ use crate::meter::Meter;
 /// # let database = Database;
 /// let cache = CacheService::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
 ///
-/// // To read: the cache is asked first, and the database once for all who miss.
+/// // To read: the cache is asked first, and the database once for all who miss. It may be asked in
+/// // the background, and so by a clone.
 /// let queried = database.clone();
 /// let load = async move || queried.user(7).await;
 /// let user: Option<User> = cache.get_or_insert_with("user:7", None, load).await?;
@@ -60,9 +61,9 @@ use crate::meter::Meter;
 /// # }
 /// ```
 ///
-/// Clones are the same cache, and setters on a clone change what that clone does. Make one for a
-/// store, and clone it: a [`del`](Self::del) or a [`flush`](Self::flush) does not reach what another
-/// one is fetching, or has flushed, unless their store tells processes of purges.
+/// Clones are the same cache, and setters on a clone change what that clone does. Two that were made
+/// separately over a [`MemoryStore`](super::super::MemoryStore) do not see each other's
+/// [`del`](Self::del) and [`flush`](Self::flush); clones do, and so do those over Redis.
 ///
 /// # Herds
 ///
@@ -78,9 +79,9 @@ use crate::meter::Meter;
 /// # Failures
 ///
 /// A store that fails, and a value that is not what was asked for any more since its type has
-/// changed, are misses, and counters. An operation of the store that fails is tried again at once,
-/// so that a caller may wait for three of a store's time-outs, twice if it is the one who fetches:
-/// 300 ms of a Redis that does not answer, for the first of them.
+/// changed, are misses, and counters. An operation of the store that fails is tried again at once.
+/// With a Redis that is silent, the first callers may wait for 3 × 50 ms, or for 300 ms if they fetch,
+/// set or drop; later ones do not wait.
 ///
 /// # Defaults
 ///
@@ -130,8 +131,8 @@ impl CacheService {
         self.edit(|shared| shared.rules.while_revalidate = time)
     }
 
-    /// How long it is kept, at most, that there is no value: an [`Option`] that is `None`, or what
-    /// else is `null` in JSON. It is never used stale. 60 s by default.
+    /// How long a missing value is remembered, at most: an [`Option`] that is `None`, or what else is
+    /// `null` in JSON. It is never used stale. 60 s by default.
     pub fn negative_ttl(self, ttl: Duration) -> Self {
         self.edit(|shared| shared.rules.negative_ttl = ttl)
     }
@@ -190,8 +191,8 @@ impl CacheService {
         Ok(self.shared.set(&name, ttl.into(), json).await.map_err(Fault::from)?)
     }
 
-    /// Forgets the value of a key. It holds from the first poll on, also for what is being fetched;
-    /// the end tells that processes which share the store have been told.
+    /// Forgets the value of a key. It takes effect here when it is first polled, also for what is being
+    /// fetched, and is nothing if it is not awaited; `Ok` means that other processes are told too.
     ///
     /// # Errors
     ///
@@ -216,6 +217,8 @@ impl CacheService {
 
     /// The value of a key, or else what `fetch` gets, which is then kept for `ttl`, or for the
     /// [default](Self::ttl) one. See [Herds](Self#herds) for who fetches.
+    ///
+    /// A fetch that cannot fail says so: `Ok::<_, std::convert::Infallible>(value)`.
     ///
     /// The caller does not wait until the store has the value. `fetch` may outlive the call, in the
     /// background: it owns what it needs, so clone that into it.

@@ -84,6 +84,7 @@ async fn an_emptied_cache_leaves_keys_that_end_by_themselves() {
     let one = Process::start(config(&server), &origin).await;
     let other = Process::bare(config(&server), &origin).await;
     one.get("/a").await;
+    until("it is there", async || other.kept("/a").await.is_some()).await;
     let before = keys(&server);
     one.handle.purge_all().await.unwrap();
     until("the other sees it", async || other.kept("/a").await.is_none()).await;

@@ -201,7 +201,7 @@ async fn what_one_process_fetched_another_answers() {
     until("the other finds that", async || other.get("/stale").await.body == refreshed).await;
     assert_eq!(origin.calls(), 8);
     let all = bare.redis.status();
-    assert_eq!((all.in_step, all.open, all.error), (true, false, None));
+    assert_eq!((all.in_step, all.breaker_open, all.error), (true, false, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

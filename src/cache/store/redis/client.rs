@@ -84,9 +84,16 @@ impl Server {
             "redis" | "valkey" => {}
             "rediss" | "valkeys" if cfg!(feature = "cache-redis-tls") => {}
             "rediss" | "valkeys" => return Err("TLS needs the feature cache-redis-tls".to_owned()),
-            _ => return Err("the scheme is not redis, rediss, valkey or valkeys".to_owned()),
+            _ => {
+                let known = "redis, rediss, redis+unix, redis-cluster or redis-sentinel";
+                return Err(format!("the URL's scheme is not {known}"));
+            }
         }
-        Config::from_url(url).map(Self::At).map_err(|error| error.details().to_owned())
+        if url.contains('#') {
+            return Err("a # in the URL has to be written as %23".to_owned());
+        }
+        let config = Config::from_url(url).map(Self::At);
+        config.map_err(|error| format!("the URL is not valid: {}", error.details()))
     }
 
     pub(super) fn with_password(

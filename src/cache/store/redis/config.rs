@@ -33,8 +33,8 @@ pub struct RedisConfig {
     pub(super) meter: Meter,
 }
 
-/// What tells no Redis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A URL, or a variable, that tells of no Redis server.
+#[derive(Clone, PartialEq, Eq)]
 pub struct InvalidRedisConfig(String);
 
 impl RedisConfig {
@@ -47,7 +47,8 @@ impl RedisConfig {
     /// - `redis-sentinel://host:port[/database]?sentinelServiceName=name[&node=host:port..]`, with
     ///   `sentinelUsername` and `sentinelPassword` where sentinels want these.
     ///
-    /// `valkey` and `valkeys` are the same as `redis` and `rediss`.
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. In a user or a password, what is
+    /// special in URLs is percent-encoded.
     ///
     /// # Errors
     ///
@@ -90,8 +91,8 @@ impl RedisConfig {
     }
 
     /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
-    /// read. 512 MiB is the most that Redis has room for under a key. Up to 256 entries are read at a
-    /// time, and up to 32 MiB of them written.
+    /// read. At most 512 MiB, which is all that Redis has room for under a key. At most 256 entries
+    /// are being read at a time, and 32 MiB of them written.
     pub fn largest(self, bytes: u64) -> Self {
         Self { largest: bytes.min(512 * crate::MIB), ..self }
     }
@@ -101,17 +102,16 @@ impl RedisConfig {
         Self { longest: time, ..self }
     }
 
-    /// How long an entry is used that may have been purged unheard: while Redis cannot be asked what
-    /// others have purged, entries are used for so long from when it last could, or from when they
-    /// came, if that is later. Zero is strict: then no entry is used. That Redis cannot be asked is
-    /// known at once when it closes the connection, and after 1.5 s where it only falls silent.
+    /// While this process cannot learn of purges made elsewhere, an entry is used for so long after
+    /// contact was lost, or after it was fetched if that is later. Zero: no entry is used. Contact is
+    /// lost at once when Redis closes the connection, and after 1.5 s where it only falls silent.
     pub fn unheard(self, time: Duration) -> Self {
         Self { unheard: time, ..self }
     }
 
-    /// Lets one process fetch what none has, while others wait for it, for half a second at most:
-    /// then each fetches itself. It renews the right to as long as it fetches, and holds it for
-    /// `time`, of a second or two, if it dies. At least 100 ms.
+    /// On a miss in all processes, one fetches; the others wait for it, for up to half a second, and
+    /// then fetch too. Without a lease, one of each process fetches. If the one that fetches dies, its
+    /// lease ends after `time`: 1 or 2 s is good, and 100 ms the least.
     pub fn lease(self, time: Duration) -> Self {
         Self { lease: Some(time.max(Duration::from_millis(100))), ..self }
     }
@@ -138,7 +138,7 @@ impl RedisConfig {
         of: impl Fn(&str) -> Result<Option<String>, InvalidRedisConfig>,
     ) -> Result<Self, InvalidRedisConfig> {
         if let Some(url) = of("REDIS_URL")? {
-            return Self::new(&url);
+            return Self::new(&url).map_err(|error| error.of("REDIS_URL"));
         }
         let host = of("REDIS_HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
         let host =
@@ -147,7 +147,8 @@ impl RedisConfig {
         let port: u16 = port
             .parse()
             .map_err(|_| InvalidRedisConfig(format!("REDIS_PORT is no port: {port:?}")))?;
-        let server = Server::at(&format!("redis://{host}:{port}")).map_err(InvalidRedisConfig)?;
+        let server = Server::at(&format!("redis://{host}:{port}"));
+        let server = server.map_err(|error| InvalidRedisConfig(error).of("REDIS_HOST"))?;
         Ok(Self::of(server.with_password(of("REDIS_USERNAME")?, of("REDIS_PASSWORD")?)))
     }
 }
@@ -166,9 +167,22 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
+impl InvalidRedisConfig {
+    fn of(self, name: &str) -> Self {
+        Self(format!("{name}: {}", self.0))
+    }
+}
+
 impl fmt::Display for InvalidRedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no Redis: {}", self.0)
+        write!(f, "no Redis server: {}", self.0)
+    }
+}
+
+impl fmt::Debug for InvalidRedisConfig {
+    /// As it is displayed: it is often what `main` ends with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -193,6 +207,7 @@ mod tests {
             ("localhost:6379", false),
             ("redis://localhost:x", false),
             ("redis://localhost/x", false),
+            ("redis://user:p#ss@localhost", false),
             ("", false),
         ] {
             let config = RedisConfig::new(url);

@@ -56,11 +56,11 @@ impl Outbox {
         async move {
             sent.map_err(|_| StoreError::new("the store is closed"))?;
             if state.breaker.is_open() {
-                return Err(StoreError::new(LATER));
+                return Err(StoreError::later(LATER));
             }
             match timeout(state.config.budget, telling).await {
                 Ok(Ok(true)) => Ok(()),
-                _ => Err(StoreError::new(LATER)),
+                _ => Err(StoreError::later(LATER)),
             }
         }
     }
@@ -204,5 +204,4 @@ pub(super) fn clock() -> Instant {
 /// takes to see that a connection does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is said to whoever waits.
-const LATER: &str = "Redis was not told in time, and will be told later";
+const LATER: &str = "other processes will be told when Redis answers";

@@ -2,15 +2,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::client::Failure;
 
-/// How a [`RedisStore`](super::RedisStore) is.
+/// How a [`RedisStore`](super::RedisStore) is. Something is wrong when it is not in step for longer
+/// than a few seconds. Requests are answered all the same, so that a service is no less ready for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStatus {
-    /// Whether it is known what other processes have purged.
+    /// True while this process hears what others purge.
     pub in_step: bool,
-    /// Whether Redis is not asked, since it did not answer.
-    pub open: bool,
-    /// What went wrong last, if nothing has gone well since.
+    /// True while Redis is not asked, since it stopped answering.
+    pub breaker_open: bool,
+    /// What went wrong last, if nothing has gone well since, as the client says it.
     pub error: Option<String>,
 }
 

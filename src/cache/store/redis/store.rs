@@ -49,7 +49,7 @@ use super::tally::Tally;
 /// (by a 2xx or 3xx to an unsafe method) in the last 7 days. When there are more, the oldest are
 /// forgotten, and with them all that was kept before: a service where clients change 100 URLs a
 /// second has no entry that is older than a quarter of an hour. A purge is lost only if Redis loses
-/// it, and no process lives that has read it.
+/// it, and every process that has read it has ended.
 #[derive(Clone)]
 pub struct RedisStore {
     state: Arc<State>,
@@ -110,19 +110,19 @@ impl RedisStore {
         Self::connect(RedisConfig::from_client(pool))
     }
 
-    /// Waits until Redis has told what was purged, and entries are used. No service needs to wait
-    /// for that.
+    /// Waits until the list of purges was read from Redis: entries are used only from then on. No
+    /// service needs to wait for that.
     pub async fn ready(&self) {
         // It fails only if there is no sender, and this is one.
         drop(self.state.in_step.subscribe().wait_for(|in_step| *in_step).await);
     }
 
-    /// How it is.
+    /// The state of the connection, to be shown. Keep a clone of the store for it.
     #[must_use]
     pub fn status(&self) -> RedisStatus {
         RedisStatus {
             in_step: self.state.is_in_step(),
-            open: self.state.breaker.is_open(),
+            breaker_open: self.state.breaker.is_open(),
             error: self.state.trouble.get(),
         }
     }
