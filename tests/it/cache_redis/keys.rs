@@ -91,7 +91,9 @@ async fn an_emptied_cache_leaves_keys_that_end_by_themselves() {
     one.get("/a").await;
     until("it is there", async || other.kept("/a").await.is_some()).await;
     let after = keys(&server);
-    assert_eq!(after.len(), before.len() + 1, "{before:?} {after:?}");
+    // A put that the purge overtook in its last step takes back what it has put.
+    let left = after.len() - before.len();
+    assert!(left <= 1, "{before:?} {after:?}");
 }
 
 /// URLs that clients may choose to do harm.
