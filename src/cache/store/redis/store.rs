@@ -208,9 +208,10 @@ impl Store for RedisStore {
 
     async fn lease(&self, key: &str) -> Lease {
         let state = &self.state;
-        match (state.config.lease, state.name(&format!("lease:{key}"))) {
-            (Some(time), Some(name)) => lease::take(state, name, time).await,
-            _ => Lease::free(),
+        let Some(time) = state.config.lease else { return Lease::free() };
+        match state.name(&format!("lease:{key}")) {
+            Some(name) => lease::take(state, name, time).await,
+            None => Lease::free(),
         }
     }
 }
