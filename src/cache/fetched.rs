@@ -121,9 +121,14 @@ impl Fetched {
         }
         self.shared.mark(&self.flight, self.received);
         if old.is_some() {
-            let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
-            settle(Box::pin(async move { shared.remove(&key).await }));
+            self.forget();
         }
+    }
+
+    /// Drops what is kept; nobody need wait for it.
+    pub(super) fn forget(&self) {
+        let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
+        settle(Box::pin(async move { shared.remove(&key).await }));
     }
 
     async fn record<B>(

@@ -14,7 +14,7 @@ use super::flight::{Ended, Role};
 use super::key::Key;
 use super::lookup::Looked;
 use super::policy::{self, Ask, Bypass, Found};
-use super::shared::{Lead, Shared, Verdict, random, settle};
+use super::shared::{Lead, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
 
@@ -162,20 +162,17 @@ where
                     let again =
                         shared.look_again(&self.key, headers, &looked, further, &mut lead).await;
                     let now = shared.clock.now();
-                    let next = again.map(|again| shared.judge(&self.ask, &again, now));
-                    match next {
-                        None => {
-                            return self.fetch_for_client(old, flight, Some(lead), report).await;
-                        }
-                        Some(Next::Fetch { report, old, .. }) => {
-                            return self.fetch_for_client(old, flight, Some(lead), report).await;
-                        }
-                        Some(Next::Answer { entry, .. }) => {
-                            lead.land(Verdict::Stored(entry.clone()));
-                            looked = Looked::Found(entry);
-                            continue;
-                        }
-                    }
+                    let (report, old) =
+                        match again.map(|again| shared.judge(&self.ask, &again, now)) {
+                            None => (report, old),
+                            Some(Next::Fetch { report, old, .. }) => (report, old),
+                            Some(Next::Answer { entry, .. }) => {
+                                lead.land(Verdict::Stored(entry.clone()));
+                                looked = Looked::Found(entry);
+                                continue;
+                            }
+                        };
+                    return self.fetch_for_client(old, flight, Some(lead), report).await;
                 }
             };
             let collapsed = Report { collapsed: true, ..report };
@@ -308,8 +305,7 @@ where
                         policy::outdated(stored, response.status(), response.headers())
                     })
                 {
-                    let (shared, key) = (Arc::clone(&fetched.shared), fetched.key.clone());
-                    settle(Box::pin(async move { shared.remove(&key).await }));
+                    fetched.forget();
                 }
                 (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }

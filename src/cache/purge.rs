@@ -36,8 +36,8 @@ pub(super) struct Purges {
 /// Where purges are written down for other processes. They are read from there too, in the
 /// background, and [`learn`](Purges::learn)t.
 pub(super) trait Log: Send + Sync {
-    /// Begins to write it down; the future is only for whoever wants to know how that went.
-    fn write(&self, own: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+    /// Begins to write it down.
+    fn write(&self, own: Own) -> Purging;
 }
 
 /// A purge of this process, for the log.
@@ -134,7 +134,7 @@ impl Purges {
         table.purge(name, next, removed);
         self.last.store(next.min(most - 1), Ordering::Release);
         drop(table);
-        Purging(log.write(own))
+        log.write(own)
     }
 
     /// Whether an entry of this URL, with these tags and this watermark, received then, is right
@@ -420,8 +420,8 @@ mod tests {
 
     #[cfg(feature = "cache-redis")]
     impl Log for Silent {
-        fn write(&self, _: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
-            Box::pin(ready(Ok(())))
+        fn write(&self, _: Own) -> Purging {
+            Purging(Box::pin(ready(Ok(()))))
         }
     }
 

@@ -232,11 +232,14 @@ impl fmt::Debug for State {
 
 /// From 0 (excluded) to 1.
 pub(super) fn random() -> f64 {
-    // Keys of the standard library's hash maps: new each time, and hard to guess.
-    let bits = RandomState::new().hash_one(0_u8) >> 11;
     #[expect(clippy::cast_precision_loss, reason = "53 bits, as many as there are")]
-    let random = (bits + 1) as f64 / (1_u64 << 53) as f64;
+    let random = ((random_bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
     random
+}
+
+/// From the keys of the standard library's hash maps: new each time, and hard to guess.
+pub(super) fn random_bits() -> u64 {
+    RandomState::new().hash_one(0_u8)
 }
 
 /// Runs what is done at once, and leaves what has to wait to a task of its own: nothing that a

@@ -114,12 +114,6 @@ impl Tally {
     }
 
     fn register(&self) -> Handles {
-        let gauge = |name: Name| {
-            self.meter.with(|recorder| {
-                recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
-                recorder.register_gauge(&Key::from_name(name.name), &METADATA)
-            })
-        };
         let requests = OUTCOMES.map(|(outcome, reason)| {
             let labels = [("outcome", outcome), ("reason", reason)];
             let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
@@ -127,11 +121,19 @@ impl Tally {
         });
         Handles {
             requests,
-            entries: gauge(ENTRIES),
-            bytes: gauge(BYTES),
+            entries: gauge(&self.meter, ENTRIES),
+            bytes: gauge(&self.meter, BYTES),
             evictions: self.meter.counter(EVICTIONS, Vec::new()),
         }
     }
+}
+
+/// A gauge without labels, described.
+pub(super) fn gauge(meter: &Meter, name: Name) -> Gauge {
+    meter.with(|recorder| {
+        recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
+        recorder.register_gauge(&Key::from_name(name.name), &METADATA)
+    })
 }
 
 impl Outcome {

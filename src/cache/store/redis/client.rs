@@ -192,10 +192,10 @@ impl Client {
             drop((&mut running.0).await);
             tokio::time::sleep(AGAIN).await;
         };
-        let own = self.pool.clients().iter().filter(|_| !self.lent);
-        match own.into_iter().next() {
-            Some(commands) => drop(tokio::join!(keep(commands), keep(&self.messages))),
-            None => keep(&self.messages).await,
+        if self.lent {
+            keep(&self.messages).await;
+        } else {
+            tokio::join!(keep(self.pool.next()), keep(&self.messages));
         }
     }
 

@@ -1,20 +1,19 @@
 //! Whose turn it is, told by a key that only one process can set.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::super::shared::detach;
+use super::super::super::shared::{detach, random_bits};
 use super::super::lease::Lease;
 use super::store::State;
 
 /// Takes the lease, and keeps it until it is dropped. If Redis does not say that another has it,
 /// nobody has.
 pub(super) async fn take(state: &Arc<State>, name: String, time: Duration) -> Lease {
-    let token = format!("{:016x}{:016x}", random(), random());
+    let token = format!("{:016x}{:016x}", random_bits(), random_bits());
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let (held, mut dropped) = oneshot::channel::<()>();
     let (answer, answered) = oneshot::channel();
@@ -41,10 +40,6 @@ pub(super) async fn take(state: &Arc<State>, name: String, time: Duration) -> Le
         Ok(true) => Lease::taken(),
         _ => Lease::held(held),
     }
-}
-
-fn random() -> u64 {
-    RandomState::new().hash_one(0_u8)
 }
 
 /// For as long as it is still this one's: renews it, or gives it back. Whether it was.

@@ -1,7 +1,6 @@
 //! What keeps this process in step with the others, in the background.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::super::control::in_millis;
-use super::super::super::purge::{Log, Own, Purges};
+use super::super::super::purge::{Log, Own, Purges, Purging};
 use super::super::super::shared::Clock;
 use super::super::api::StoreError;
 use super::client::{News, Novelty};
@@ -67,8 +66,8 @@ impl Outbox {
 }
 
 impl Log for Outbox {
-    fn write(&self, own: Own) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> {
-        Box::pin(self.send(own))
+    fn write(&self, own: Own) -> Purging {
+        Purging(Box::pin(self.send(own)))
     }
 }
 

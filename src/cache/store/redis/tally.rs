@@ -1,8 +1,9 @@
 //! Counts what Redis did not do.
 
-use metrics::{Key, Label, Unit};
+use metrics::{Label, Unit};
 
-use crate::meter::{METADATA, Meter, Name};
+use super::super::super::tally::gauge;
+use crate::meter::{Meter, Name};
 
 #[derive(Clone, Debug)]
 pub(super) struct Tally(pub(super) Meter);
@@ -23,11 +24,7 @@ impl Tally {
     }
 
     fn set(&self, name: Name, is: bool) {
-        self.0.with(|recorder| {
-            recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
-            let gauge = recorder.register_gauge(&Key::from_name(name.name), &METADATA);
-            gauge.set(f64::from(u8::from(is)));
-        });
+        gauge(&self.0, name).set(f64::from(u8::from(is)));
     }
 }
 
