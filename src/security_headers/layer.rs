@@ -1,21 +1,174 @@
+use std::fmt;
 use std::sync::Arc;
 
+use http::{HeaderName, request};
 use tower::Layer;
 
-use super::policy::Template;
+use super::error::InvalidField;
+use super::field::Field;
+use super::policy::{Policy, Wins};
+use super::presets;
 use super::service::SecurityHeaders;
 
-/// Sends the security headers of helmet; see the [module](crate::security_headers).
+/// Sends security headers; see the [module](crate::security_headers).
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct SecurityHeadersLayer {
-    template: Arc<Template>,
+    shared: Arc<Shared>,
 }
 
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) policy: Policy,
+    pub(super) is_https: Option<Arc<IsHttps>>,
+}
+
+pub(super) type IsHttps = dyn Fn(&request::Parts) -> bool + Send + Sync;
+
 impl SecurityHeadersLayer {
-    /// The twelve fields that helmet 8.3.0 sends by default.
+    /// The twelve fields that helmet 8.3.0 sends by default: see the
+    /// [module](crate::security_headers#defaults).
     pub fn new() -> Self {
-        Self { template: Arc::new(Template::helmet()) }
+        Self::of(presets::helmet())
+    }
+
+    /// What the [OWASP Secure Headers Project](https://owasp.org/www-project-secure-headers/)
+    /// recommends:
+    ///
+    /// ```text
+    /// content-security-policy: default-src 'self';form-action 'self';base-uri 'self';object-src 'none';frame-ancestors 'none';upgrade-insecure-requests
+    /// cross-origin-embedder-policy: require-corp
+    /// cross-origin-opener-policy: same-origin
+    /// cross-origin-resource-policy: same-origin
+    /// referrer-policy: no-referrer
+    /// strict-transport-security: max-age=63072000; includeSubDomains
+    /// x-content-type-options: nosniff
+    /// x-dns-prefetch-control: off
+    /// x-frame-options: DENY
+    /// x-permitted-cross-domain-policies: none
+    /// permissions-policy: accelerometer=(), autoplay=(), camera=(), cross-origin-isolated=(), display-capture=(), encrypted-media=(), fullscreen=(), geolocation=(), gyroscope=(), keyboard-map=(), magnetometer=(), microphone=(), midi=(), payment=(), picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), sync-xhr=(self), usb=(), web-share=(), xr-spatial-tracking=(), clipboard-read=(), clipboard-write=(), gamepad=(), hid=(), idle-detection=(), interest-cohort=(), serial=(), unload=()
+    /// cache-control: no-store, max-age=0
+    /// ```
+    ///
+    /// As with all fields, a `cache-control` that the service sets wins.
+    pub fn owasp() -> Self {
+        Self::of(presets::owasp())
+    }
+
+    /// For what no browser shows, and nobody but the client keeps:
+    ///
+    /// ```text
+    /// content-security-policy: default-src 'none';frame-ancestors 'none'
+    /// cross-origin-resource-policy: same-origin
+    /// x-content-type-options: nosniff
+    /// cache-control: no-store
+    /// ```
+    ///
+    /// As with all fields, a `cache-control` that the service sets wins.
+    pub fn api() -> Self {
+        Self::of(presets::api())
+    }
+
+    /// Nothing, to [`set`](Self::set) what is wanted.
+    pub fn none() -> Self {
+        Self::of(Policy::default())
+    }
+
+    /// Sends this field, in the place of the one that it has of that name.
+    ///
+    /// # Errors
+    ///
+    /// What browsers would not understand as it was meant is refused, with the directive and the
+    /// value: see [`Csp`](super::Csp), [`Hsts`](super::Hsts),
+    /// [`ReferrerPolicy`](super::ReferrerPolicy), [`PermissionsPolicy`](super::PermissionsPolicy)
+    /// and [`Endpoint`](super::Endpoint) for what is checked.
+    pub fn set(self, field: impl Into<Field>) -> Result<Self, InvalidField> {
+        let field = field.into();
+        self.change(|shared| shared.policy.set(field))
+    }
+
+    /// Sends a field that has no type here.
+    ///
+    /// # Errors
+    ///
+    /// Refused are names and values that are none, values that are not visible ASCII, fields that
+    /// have a type here, `clear-site-data`, and those that are the server's to set, such as
+    /// `content-length`.
+    pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidField> {
+        self.set(Field::custom(name, value))
+    }
+
+    /// Leaves this field out. [Endpoints](super::Endpoint) that other fields report to stay.
+    #[expect(clippy::needless_pass_by_value, reason = "the names of fields are constants")]
+    pub fn remove(self, name: HeaderName) -> Self {
+        self.adjust(|shared| shared.policy.remove(&name))
+    }
+
+    /// This field, if the layer sends it, replaces what the service has set, and its
+    /// [`Overrides`](super::Overrides).
+    pub fn override_field(self, name: HeaderName) -> Self {
+        self.adjust(|shared| {
+            if let Wins::These(names) = &mut shared.policy.wins {
+                names.push(name);
+            }
+        })
+    }
+
+    /// All fields replace what the service has set: for a policy that must not depend on what is
+    /// under it.
+    pub fn override_all(self) -> Self {
+        self.adjust(|shared| shared.policy.wins = Wins::All)
+    }
+
+    /// Takes these fields out of what the service has set, such as [`LEAKS`](super::LEAKS).
+    pub fn strip(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.adjust(|shared| shared.policy.strip.extend(names))
+    }
+
+    /// Sends `strict-transport-security`, and `upgrade-insecure-requests` in policies, only in
+    /// answers to requests that came by HTTPS, as `is_https` tells. Without it they are always sent:
+    /// by HTTP, browsers ignore the former (RFC 6797 §8.1), and the latter breaks pages of servers
+    /// that have no HTTPS.
+    ///
+    /// ```
+    /// use http::uri::Scheme;
+    /// use tower_kit::SecurityHeadersLayer;
+    /// use tower_kit::security_headers::forwarded_proto;
+    ///
+    /// // HTTP/2 over TLS:
+    /// let layer = SecurityHeadersLayer::new()
+    ///     .https_only(|request| request.uri.scheme() == Some(&Scheme::HTTPS));
+    /// // Behind a proxy that sets `x-forwarded-proto`:
+    /// let layer = SecurityHeadersLayer::new().https_only(forwarded_proto);
+    /// ```
+    pub fn https_only<F>(self, is_https: F) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.adjust(|shared| shared.is_https = Some(Arc::new(is_https)))
+    }
+
+    /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
+    /// something else: fonts, images but for SVG, audio, video, style sheets, JSON, WebAssembly,
+    /// event streams, `application/octet-stream`, gRPC. These are policies for content, integrity
+    /// and permissions, COOP, COEP, `origin-agent-cluster`, `x-dns-prefetch-control`,
+    /// `x-frame-options` and `x-xss-protection`.
+    pub fn documents_only(self) -> Self {
+        self.adjust(|shared| shared.policy.documents_only = true)
+    }
+
+    fn of(policy: Policy) -> Self {
+        Self { shared: Arc::new(Shared { policy, is_https: None }) }
+    }
+
+    fn adjust(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
+    }
+
+    fn change<E>(mut self, change: impl FnOnce(&mut Shared) -> Result<(), E>) -> Result<Self, E> {
+        change(Arc::make_mut(&mut self.shared))?;
+        Ok(self)
     }
 }
 
@@ -29,6 +182,12 @@ impl<S> Layer<S> for SecurityHeadersLayer {
     type Service = SecurityHeaders<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SecurityHeaders::new(inner, Arc::clone(&self.template))
+        SecurityHeaders::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("policy", &self.policy).finish_non_exhaustive()
     }
 }

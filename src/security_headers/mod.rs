@@ -1,4 +1,5 @@
-//! Sends the security headers that [helmet](https://helmetjs.github.io) 8.3.0 sends, to the byte.
+//! Sends security headers: those that [helmet](https://helmetjs.github.io) 8.3.0 sends, to the
+//! byte, or others of your own, each checked when it is set.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -8,8 +9,87 @@
 //!     Router::new().route("/", get(|| async { "hello" })).layer(SecurityHeadersLayer::new());
 //! ```
 //!
-//! A field that the service sets itself wins, with all its lines: that is how one page gets a
-//! policy of its own.
+//! What a field says is a value with a type, and the layer has [`set`] and [`remove`]:
+//!
+//! ```
+//! use http::header::X_DNS_PREFETCH_CONTROL;
+//! use tower_kit::SecurityHeadersLayer;
+//! use tower_kit::security_headers::{
+//!     Csp, Directive::*, Endpoint, Feature, Hsts, InvalidField, LEAKS, PermissionsPolicy, Source,
+//! };
+//!
+//! fn headers() -> Result<SecurityHeadersLayer, InvalidField> {
+//!     let reports = Endpoint::new("reports", "https://reports.example.com/");
+//!     let policy = Csp::helmet()
+//!         .append(ImgSrc, ["https://images.example.com"])
+//!         .append(ScriptSrc, [Source::NONCE])
+//!         .report_to(&reports);
+//!     let features = PermissionsPolicy::new().deny([Feature::Camera, Feature::Microphone]);
+//!     Ok(SecurityHeadersLayer::new()
+//!         .set(policy)?
+//!         .set(Hsts::new(63_072_000).include_subdomains().preload())?
+//!         .set(features)?
+//!         .custom("x-robots-tag", "noindex")?
+//!         .remove(X_DNS_PREFETCH_CONTROL)
+//!         .strip(LEAKS))
+//! }
+//! # headers().unwrap();
+//! ```
+//!
+//! [`set`]: SecurityHeadersLayer::set
+//! [`remove`]: SecurityHeadersLayer::remove
+//!
+//! # Fields
+//!
+//! | field | type | default | why |
+//! |---|---|---|---|
+//! | `content-security-policy`, and `-report-only` | [`Csp`] | [`Csp::helmet`] | an injected script does not run, and forms and frames stay on the site ([CSP3](https://www.w3.org/TR/CSP3/)) |
+//! | `cross-origin-embedder-policy`, and `-report-only` | [`Coep`] | none | it breaks pages that embed what has not agreed to it |
+//! | `cross-origin-opener-policy`, and `-report-only` | [`Coop`] | `same-origin` | pages of other origins get no handle on the window |
+//! | `cross-origin-resource-policy` | [`Corp`] | `same-origin` | other origins cannot embed the answer, nor read it from memory |
+//! | `origin-agent-cluster` | [`OriginAgentCluster`] | `?1` | the origin gets a process, or at least a heap, of its own |
+//! | `referrer-policy` | [`ReferrerPolicy`] | `no-referrer` | addresses, and what stands in their queries, do not leak |
+//! | `strict-transport-security` | [`Hsts`] | `max-age=31536000; includeSubDomains` | a year of HTTPS only (RFC 6797; browsers ignore it over plain HTTP) |
+//! | `x-content-type-options` | [`NoSniff`] | `nosniff` | an upload is not run because it looks like a script |
+//! | `x-dns-prefetch-control` | [`DnsPrefetch`] | `off` | link targets are not looked up before they are followed |
+//! | `x-download-options` | [`NoOpen`] | `noopen` | old Internet Explorer does not open downloads in the site's context |
+//! | `x-frame-options` | [`FrameOptions`] | `SAMEORIGIN` | what `frame-ancestors` says, for browsers before it (RFC 7034) |
+//! | `x-permitted-cross-domain-policies` | [`CrossDomainPolicies`] | `none` | Flash and Acrobat load no data across domains |
+//! | `x-xss-protection` | [`NoXssFilter`] | `0` | the filter that it switches off could itself be used for attacks |
+//! | `integrity-policy`, and `-report-only` | [`IntegrityPolicy`] | none | scripts and styles have to state their hashes |
+//! | `permissions-policy` | [`PermissionsPolicy`] | none | which features a page needs, only it knows |
+//! | `reporting-endpoints` | [`Endpoint`] | none | the layer defines the endpoints that its fields report to |
+//! | any other | [`custom`](SecurityHeadersLayer::custom) | none | |
+//!
+//! They are sent in this order. What is obsolete is not offered: `expect-ct`, `public-key-pins`,
+//! `feature-policy`, `pragma`. [`ClearSiteData`] is for handlers.
+//!
+//! # Defaults
+//!
+//! [`SecurityHeadersLayer::new`] sends, as helmet does:
+//!
+//! ```text
+//! content-security-policy: default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests
+//! cross-origin-opener-policy: same-origin
+//! cross-origin-resource-policy: same-origin
+//! origin-agent-cluster: ?1
+//! referrer-policy: no-referrer
+//! strict-transport-security: max-age=31536000; includeSubDomains
+//! x-content-type-options: nosniff
+//! x-dns-prefetch-control: off
+//! x-download-options: noopen
+//! x-frame-options: SAMEORIGIN
+//! x-permitted-cross-domain-policies: none
+//! x-xss-protection: 0
+//! ```
+//!
+//! [`owasp`](SecurityHeadersLayer::owasp), [`api`](SecurityHeadersLayer::api) and
+//! [`none`](SecurityHeadersLayer::none) begin with others.
+//!
+//! # One response
+//!
+//! A field that the service sets itself wins, with all its lines. What it cannot say that way,
+//! [`Overrides`] in the extensions of the response do: leave a field out, or add to the policy.
 //!
 //! ```
 //! use axum::http::header::CONTENT_SECURITY_POLICY;
@@ -21,39 +101,89 @@
 //!     Router::new().route("/widget", get(widget)).layer(SecurityHeadersLayer::new());
 //! ```
 //!
-//! # Defaults
+//! A policy that must win instead has [`override_all`](SecurityHeadersLayer::override_all), or
+//! [`override_field`](SecurityHeadersLayer::override_field) for some fields.
 //!
-//! | field | value | why |
-//! |---|---|---|
-//! | `content-security-policy` | `default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests` | an injected script does not run, and forms and frames stay on the site ([CSP3](https://www.w3.org/TR/CSP3/)) |
-//! | `cross-origin-opener-policy` | `same-origin` | pages of other origins get no handle on the window |
-//! | `cross-origin-resource-policy` | `same-origin` | other origins cannot embed the answer, nor read it from memory |
-//! | `origin-agent-cluster` | `?1` | the origin gets a process, or at least a heap, of its own |
-//! | `referrer-policy` | `no-referrer` | addresses, and what stands in their queries, do not leak |
-//! | `strict-transport-security` | `max-age=31536000; includeSubDomains` | a year of HTTPS only (RFC 6797; browsers ignore it over plain HTTP) |
-//! | `x-content-type-options` | `nosniff` | an upload is not run because it looks like a script |
-//! | `x-dns-prefetch-control` | `off` | link targets are not looked up before they are followed |
-//! | `x-download-options` | `noopen` | old Internet Explorer does not open downloads in the site's context |
-//! | `x-frame-options` | `SAMEORIGIN` | what `frame-ancestors` says, for browsers before it (RFC 7034) |
-//! | `x-permitted-cross-domain-policies` | `none` | Flash and Acrobat load no data across domains |
-//! | `x-xss-protection` | `0` | the filter that it switches off could itself be used for attacks |
+//! # Nonces
+//!
+//! A policy with [`Source::NONCE`] gives each request a [`Nonce`], for the page to put on its
+//! scripts. It is drawn only if it is asked for. A response without it has the policy without
+//! it, which forbids all that a nonce would have allowed, and is the same each time.
+//!
+//! ```
+//! use axum::{Extension, Router, response::Html, routing::get};
+//! use tower_kit::SecurityHeadersLayer;
+//! use tower_kit::security_headers::{Csp, Nonce};
+//!
+//! const POLICY: Csp = Csp::from_static(
+//!     "default-src 'self'; script-src 'nonce' 'strict-dynamic'; object-src 'none'; base-uri 'none'",
+//! );
+//!
+//! async fn page(Extension(nonce): Extension<Nonce>) -> Html<String> {
+//!     Html(format!("<script nonce=\"{nonce}\">start()</script>"))
+//! }
+//!
+//! # fn app() -> Result<Router, tower_kit::security_headers::InvalidField> {
+//! let headers = SecurityHeadersLayer::none().set(POLICY)?;
+//! let app = Router::new().route("/", get(page)).layer(headers);
+//! # Ok(app)
+//! # }
+//! # app().unwrap();
+//! ```
+//!
+//! - The value is marked sensitive, so that HPACK does not index it.
+//! - A 304 has no policy with a nonce: it would replace the one that the browser has kept with the
+//!   page, whose nonce is another (RFC 9111 §4.3.4).
+//! - A layer inside of another one uses the nonce that the other has given.
+//! - A [cache](crate#order) of this crate keeps no response whose nonce was used. For others say
+//!   `cache-control: no-store`: a nonce that is sent twice protects nobody.
 //!
 //! # Where it goes
 //!
 //! Outside of everything that answers for itself (limits, caches, authentication), so that
 //! refusals carry the fields too, and inside of [`latency`](crate#order).
 //!
-//! To change a field for a whole application, set it inside of this layer, for example with
-//! tower-http's `SetResponseHeaderLayer`. A field cannot be left out.
-//!
 //! # What it never does
 //!
-//! It never changes a status or a body, never removes a field, and never replaces one that the
-//! service has set.
+//! It never changes a status or a body. It removes nothing that the service has set, and replaces
+//! nothing, unless it is told to ([`strip`](SecurityHeadersLayer::strip),
+//! [`override_all`](SecurityHeadersLayer::override_all)). No request makes it fail, and no
+//! response.
 
+mod clear_site_data;
+mod cross_origin;
+mod csp;
+mod error;
+mod feature;
+mod field;
+mod hsts;
+mod integrity;
 mod layer;
+mod legacy;
+mod nonce;
+mod overrides;
+mod permissions;
 mod policy;
+mod presets;
+mod referrer;
+mod reporting;
 mod service;
 
+pub use clear_site_data::ClearSiteData;
+pub use cross_origin::{Coep, Coop, Corp, OriginAgentCluster};
+pub use csp::{Csp, Directive, Source};
+pub use error::InvalidField;
+pub use feature::Feature;
+pub use field::Field;
+pub use hsts::Hsts;
+pub use integrity::IntegrityPolicy;
 pub use layer::SecurityHeadersLayer;
+pub use legacy::{CrossDomainPolicies, DnsPrefetch, FrameOptions, NoOpen, NoSniff, NoXssFilter};
+pub use nonce::Nonce;
+pub use overrides::Overrides;
+pub use permissions::{Allow, PermissionsPolicy};
+pub use policy::forwarded_proto;
+pub use presets::LEAKS;
+pub use referrer::ReferrerPolicy;
+pub use reporting::Endpoint;
 pub use service::{SecurityHeaders, Stamp};

@@ -4,23 +4,31 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower::Service;
 
-use super::policy::Template;
+use super::layer::Shared;
+use super::nonce::Nonce;
+use super::overrides::Overrides;
+use super::policy::Facts;
 use crate::respond::{HandOver, Respond};
 
 /// The service of [`SecurityHeadersLayer`](super::SecurityHeadersLayer).
 #[derive(Clone, Debug)]
 pub struct SecurityHeaders<S> {
     inner: S,
-    template: Arc<Template>,
+    shared: Arc<Shared>,
 }
 
 /// Adds the fields to the inner service's answer.
 #[derive(Debug)]
-pub struct Stamp(Arc<Template>);
+pub struct Stamp {
+    shared: Arc<Shared>,
+    is_https: bool,
+    /// With whether nobody outside has given it to the request.
+    nonce: Option<(Nonce, bool)>,
+}
 
 impl<S> SecurityHeaders<S> {
-    pub(super) fn new(inner: S, template: Arc<Template>) -> Self {
-        Self { inner, template }
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
     }
 }
 
@@ -37,8 +45,16 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        Respond::later(self.inner.call(request), Stamp(Arc::clone(&self.template)))
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let mut is_https = true;
+        if let Some(ask) = &shared.is_https {
+            let (head, body) = request.into_parts();
+            is_https = ask(&head);
+            request = Request::from_parts(head, body);
+        }
+        let nonce = shared.policy.has_nonce().then(|| Nonce::of(request.extensions_mut()));
+        Respond::later(self.inner.call(request), Stamp { shared, is_https, nonce })
     }
 }
 
@@ -52,8 +68,31 @@ impl<B, E> HandOver<B, E> for Stamp {
         _: &mut Context<'_>,
     ) -> Result<Response<B>, E> {
         answer.map(|mut response| {
-            self.0.stamp(response.headers_mut());
+            self.stamp(&mut response);
             response
         })
+    }
+}
+
+impl Stamp {
+    fn stamp<B>(&self, response: &mut Response<B>) {
+        let nonce = self.nonce.as_ref().and_then(|(nonce, is_new)| {
+            if *is_new {
+                nonce.close();
+            }
+            nonce.is_used().then_some(nonce)
+        });
+        let overrides = response.extensions_mut().remove::<Overrides>();
+        let facts = Facts {
+            is_https: self.is_https,
+            status: response.status(),
+            nonce: nonce.map(Nonce::as_str),
+            changes: overrides.as_ref().map(Overrides::changes),
+        };
+        self.shared.policy.stamp(response.headers_mut(), facts);
+        if let Some(nonce) = nonce {
+            // Tells caches that it is for this request alone.
+            response.extensions_mut().insert(nonce.clone());
+        }
     }
 }

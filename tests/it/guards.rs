@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
-const EXTRAS: [(&str, &[&str]); 4] = [
+const EXTRAS: [(&str, &[&str]); 5] = [
     (
         "cache",
         &[
@@ -35,6 +35,26 @@ const EXTRAS: [(&str, &[&str]); 4] = [
     ),
     ("latency", &["grow", "names", "series", "watch"]),
     ("limit", &["refusal"]),
+    (
+        "security_headers",
+        &[
+            "clear_site_data",
+            "cross_origin",
+            "csp",
+            "error",
+            "feature",
+            "field",
+            "hsts",
+            "integrity",
+            "legacy",
+            "nonce",
+            "overrides",
+            "permissions",
+            "presets",
+            "referrer",
+            "reporting",
+        ],
+    ),
 ];
 
 /// The files that only think: no waiting and no clock.

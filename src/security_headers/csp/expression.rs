@@ -1,0 +1,182 @@
+//! Source expressions ([CSP3 §2.3.1](https://www.w3.org/TR/CSP3/#framework-directive-source-list)).
+
+use super::bytes::{is_in, is_one_of, is_quoted, same, split, starts};
+
+/// A source expression (CSP3 §2.3.1), with `'nonce'` for the one of each response.
+pub(super) const fn source(word: &[u8]) -> Option<&'static str> {
+    if is_quoted(word) {
+        return quoted(word);
+    }
+    if is_quoted_inside(word, &KEYWORDS) || same(word, b"none") {
+        return Some("a keyword is written in single quotes");
+    }
+    if starts(word, b"nonce-") || starts(word, b"sha256-") || starts(word, b"sha384-") {
+        return Some("nonces and hashes are written in single quotes");
+    }
+    if starts(word, b"sha512-") {
+        return Some("nonces and hashes are written in single quotes");
+    }
+    if is_one_of(word, &SCHEMES) {
+        return Some("a scheme ends with a colon");
+    }
+    if is_scheme(word) || is_host(word) { None } else { Some(HOST) }
+}
+
+const fn quoted(word: &[u8]) -> Option<&'static str> {
+    if starts(word, b"'nonce-") {
+        return Some("a nonce is for one response: 'nonce', Source::NONCE, stands for it");
+    }
+    let length = match () {
+        () if starts(word, b"'sha256-") => 44,
+        () if starts(word, b"'sha384-") => 64,
+        () if starts(word, b"'sha512-") => 88,
+        () if is_one_of(word, &KEYWORDS) || same(word, b"'none'") || same(word, b"'nonce'") => {
+            return None;
+        }
+        () => return Some("not a keyword that is known"),
+    };
+    // What is around the digest: 'sha256-'
+    if word.len() == length + 9 && is_base64(word, length) {
+        return None;
+    }
+    Some("not a digest in base64, with its padding, of the length that the hash has")
+}
+
+/// Base64 with padding, of either alphabet, before the closing quote.
+const fn is_base64(word: &[u8], length: usize) -> bool {
+    let padding = match length {
+        44 => 1,
+        64 => 0,
+        _ => 2,
+    };
+    let (mut at, end) = (8, word.len() - 1);
+    while at < end {
+        let fits = match word[at] {
+            b'=' => at >= end - padding,
+            b'+' | b'/' | b'-' | b'_' => at < end - padding,
+            byte => byte.is_ascii_alphanumeric() && at < end - padding,
+        };
+        if !fits {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// A scheme and a colon (RFC 3986 §3.1).
+pub(super) const fn is_scheme(word: &[u8]) -> bool {
+    let (name, after) = split(word, b':');
+    after.is_empty() && name.len() + 1 == word.len() && is_scheme_name(name)
+}
+
+const fn is_scheme_name(name: &[u8]) -> bool {
+    if name.is_empty() || !name[0].is_ascii_alphabetic() {
+        return false;
+    }
+    let mut at = 0;
+    while at < name.len() {
+        if !(name[at].is_ascii_alphanumeric() || is_in(name[at], b"+-.")) {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// `*`, or a host with what may be around it: a scheme, a port, a path.
+pub(in crate::security_headers) const fn is_host(word: &[u8]) -> bool {
+    let mut rest = word;
+    let (scheme, after) = split(word, b':');
+    if starts(after, b"//") {
+        if !is_scheme_name(scheme) {
+            return false;
+        }
+        rest = after.split_at(2).1;
+    }
+    let (authority, path) = rest.split_at(split(rest, b'/').0.len());
+    let (host, port) = split(authority, b':');
+    let has_port = host.len() < authority.len();
+    is_host_name(host) && (!has_port || is_port(port)) && is_path(path)
+}
+
+const fn is_host_name(host: &[u8]) -> bool {
+    if same(host, b"*") {
+        return true;
+    }
+    let name = if starts(host, b"*.") { host.split_at(2).1 } else { host };
+    let (mut at, mut label) = (0, 0);
+    while at < name.len() {
+        match name[at] {
+            b'.' if label == 0 => return false,
+            b'.' => label = 0,
+            b'-' => label += 1,
+            byte if byte.is_ascii_alphanumeric() => label += 1,
+            _ => return false,
+        }
+        at += 1;
+    }
+    label > 0
+}
+
+const fn is_port(port: &[u8]) -> bool {
+    if same(port, b"*") {
+        return true;
+    }
+    let mut at = 0;
+    while at < port.len() {
+        if !port[at].is_ascii_digit() {
+            return false;
+        }
+        at += 1;
+    }
+    at > 0 && at <= 5
+}
+
+/// Of `pchar` and slashes (RFC 3986 §3.3): a query or fragment never matches.
+const fn is_path(path: &[u8]) -> bool {
+    let mut at = 0;
+    while at < path.len() {
+        if !(path[at].is_ascii_alphanumeric() || is_in(path[at], b"-._~!$&'()*+=:@%/")) {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Whether it would be one of these words, if it had quotes around it.
+const fn is_quoted_inside(one: &[u8], words: &[&str]) -> bool {
+    let mut at = 0;
+    while at < words.len() {
+        let inside = words[at].as_bytes().split_at(1).1.split_at(words[at].len() - 2).0;
+        if same(one, inside) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const HOST: &str = "not a source: a keyword in quotes, a scheme with a colon, or a host, with a \
+                    scheme, a port and a path where these matter";
+
+const KEYWORDS: [&str; 13] = [
+    "'self'",
+    "'unsafe-inline'",
+    "'unsafe-eval'",
+    "'unsafe-hashes'",
+    "'strict-dynamic'",
+    "'report-sample'",
+    "'wasm-unsafe-eval'",
+    "'inline-speculation-rules'",
+    "'trusted-types-eval'",
+    "'unsafe-webtransport-hashes'",
+    "'report-sha256'",
+    "'report-sha384'",
+    "'report-sha512'",
+];
+
+/// Those that are meant as schemes where they stand alone.
+const SCHEMES: [&str; 8] =
+    ["http", "https", "ws", "wss", "data", "blob", "filesystem", "mediastream"];

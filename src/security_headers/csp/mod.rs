@@ -1,0 +1,17 @@
+//! Content security policies: [`Csp`].
+
+mod bytes;
+mod check;
+mod directive;
+mod expression;
+mod grammar;
+mod policy;
+mod render;
+mod source;
+
+pub use directive::Directive;
+pub(super) use expression::is_host;
+pub(super) use grammar::{KEY, is_key};
+pub use policy::Csp;
+pub(super) use render::Rendered;
+pub use source::Source;

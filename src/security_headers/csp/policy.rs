@@ -1,0 +1,305 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::directive::{Directive, Kind};
+use super::grammar;
+use super::source::Source;
+use crate::security_headers::error::InvalidField;
+use crate::security_headers::reporting::Endpoint;
+
+/// A content security policy ([CSP3](https://www.w3.org/TR/CSP3/)): the field
+/// `content-security-policy`, or `content-security-policy-report-only`.
+///
+/// ```
+/// use tower_kit::SecurityHeadersLayer;
+/// use tower_kit::security_headers::{Csp, Directive::*, InvalidField, Source};
+///
+/// # fn layer() -> Result<SecurityHeadersLayer, InvalidField> {
+/// let policy = Csp::helmet()
+///     .append(ImgSrc, ["https://images.example.com"])
+///     .set(FrameAncestors, [Source::NONE])
+///     .remove(UpgradeInsecureRequests);
+/// let layer = SecurityHeadersLayer::new().set(policy)?;
+/// # Ok(layer)
+/// # }
+/// # layer().unwrap();
+/// ```
+///
+/// # Text
+///
+/// Policies are text, too. What is written in code is checked by the compiler, if it stands in a
+/// `const`; what comes from elsewhere is [parsed](str::parse).
+///
+/// ```
+/// use tower_kit::security_headers::Csp;
+///
+/// const STRICT: Csp = Csp::from_static(
+///     "default-src 'self'; script-src 'nonce' 'strict-dynamic'; object-src 'none'; base-uri 'none'",
+/// );
+/// let policy: Csp = "default-src 'self'".parse()?;
+/// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+/// ```
+///
+/// ```compile_fail
+/// # use tower_kit::security_headers::Csp;
+/// const WRONG: Csp = Csp::from_static("default-src self");
+/// ```
+///
+/// In the policies of one page, `'nonce'` stands for the response's own
+/// [`Nonce`](crate::security_headers::Nonce).
+///
+/// # What is refused
+///
+/// When the policy is set, with the directive and the value in the [error](InvalidField): unknown,
+/// obsolete and duplicate directives; directives without the value that they need, or with one that
+/// they do not have; keywords, nonces and hashes without quotes; keywords that are not known;
+/// `'none'` beside others, and values that are there twice; schemes without their colon; what is no
+/// host; hashes whose length is not that of a digest; nonces that would be the same in each
+/// response; spaces, `;`, `,`, line breaks and all that is not visible ASCII; a policy without
+/// [`default-src`](Self::without_default_src); an [endpoint](Self::report_to) that is not defined.
+#[derive(Clone, Debug)]
+pub struct Csp {
+    directives: Directives,
+    report_only: bool,
+    pub(super) without_default_src: bool,
+    endpoint: Option<Endpoint>,
+}
+
+#[derive(Clone, Debug)]
+enum Directives {
+    /// Checked already.
+    Text(&'static str),
+    List(Vec<(Directive, Vec<Source>)>),
+}
+
+impl Csp {
+    /// A policy without directives, to [`set`](Self::set) what it is to say.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::of(Directives::List(Vec::new()))
+    }
+
+    /// The policy that helmet sends:
+    /// `default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests`
+    #[must_use]
+    pub const fn helmet() -> Self {
+        const HELMET: Csp = Csp::from_static(
+            "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';\
+             frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';\
+             script-src-attr 'none';style-src 'self' https: 'unsafe-inline';\
+             upgrade-insecure-requests",
+        );
+        HELMET
+    }
+
+    /// A policy as it is in the field, but for `'nonce'`.
+    ///
+    /// # Panics
+    ///
+    /// Where the text is not a policy; in a `const`, that is an error of the compiler. Text that
+    /// is not in the code is to be [parsed](str::parse).
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        if let Some(fault) = grammar::policy(text.as_bytes()) {
+            fault.panic();
+        }
+        Self::of(Directives::Text(text))
+    }
+
+    /// Sets the value of a directive, in its place if it is there, else as the last one.
+    #[must_use]
+    pub fn set<T>(self, directive: Directive, sources: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Source>,
+    {
+        let sources = sources.into_iter().map(Into::into).collect();
+        self.edit(|list| *entry(list, directive) = sources)
+    }
+
+    /// Sets a directive without a value: [`UpgradeInsecureRequests`], or [`Sandbox`] with
+    /// nothing allowed.
+    ///
+    /// [`UpgradeInsecureRequests`]: Directive::UpgradeInsecureRequests
+    /// [`Sandbox`]: Directive::Sandbox
+    #[must_use]
+    pub fn flag(self, directive: Directive) -> Self {
+        self.set::<Source>(directive, [])
+    }
+
+    /// Adds to what a directive allows. Where it is not there yet, it starts from the one that
+    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is allowed no
+    /// more. `'none'` gives way, and what is there already is not there twice.
+    ///
+    /// ```
+    /// # use tower_kit::security_headers::{Csp, Directive::*};
+    /// let policy = Csp::helmet().append(ConnectSrc, ["https://api.example.com"]);
+    /// assert!(policy.to_string().ends_with(";connect-src 'self' https://api.example.com"));
+    /// ```
+    #[must_use]
+    pub fn append<T>(self, directive: Directive, sources: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Source>,
+    {
+        self.edit(|list| {
+            let holds = |wanted: &Directive| list.iter().find(|(found, _)| found == wanted);
+            let inherited = match holds(&directive) {
+                Some(_) => None,
+                None => directive.fallbacks().iter().find_map(holds),
+            };
+            let inherited = inherited.map_or_else(Vec::new, |(_, sources)| sources.clone());
+            let to = entry(list, directive);
+            to.extend(inherited);
+            to.retain(|source| *source != Source::NONE);
+            for source in sources.into_iter().map(Into::into) {
+                if !to.contains(&source) {
+                    to.push(source);
+                }
+            }
+        })
+    }
+
+    /// Leaves a directive out. Without `default-src` a policy is refused, unless
+    /// [it is meant](Self::without_default_src).
+    #[must_use]
+    pub fn remove(self, directive: Directive) -> Self {
+        let endpoint = match directive {
+            Directive::ReportTo => None,
+            _ => self.endpoint.clone(),
+        };
+        let kept = self.edit(|list| list.retain(|(found, _)| *found != directive));
+        Self { endpoint, ..kept }
+    }
+
+    /// Adds what another policy allows: [`append`](Self::append)s each of its directives. Of
+    /// `report-to` the other's is taken.
+    #[must_use]
+    pub fn merge(self, other: &Self) -> Self {
+        let merged = other.list().into_iter().fold(self, |policy, (directive, sources)| {
+            match directive.kind() {
+                Kind::Endpoint => policy.set(directive, sources),
+                _ => policy.append(directive, sources),
+            }
+        });
+        Self {
+            without_default_src: merged.without_default_src || other.without_default_src,
+            endpoint: other.endpoint.clone().or(merged.endpoint),
+            ..merged
+        }
+    }
+
+    /// Reports violations to this endpoint, which the layer defines in `reporting-endpoints`. In
+    /// text, `report-to` must name an endpoint that [the layer has](Endpoint) already.
+    #[must_use]
+    pub fn report_to(self, endpoint: &Endpoint) -> Self {
+        let named = self.set(Directive::ReportTo, [endpoint.name()]);
+        Self { endpoint: Some(endpoint.clone()), ..named }
+    }
+
+    /// Blocks nothing and only reports: `content-security-policy-report-only`. A layer can have
+    /// one of these beside one that blocks; they share the nonce.
+    #[must_use]
+    pub const fn report_only(mut self) -> Self {
+        self.report_only = true;
+        self
+    }
+
+    /// Says that the policy is meant to have no `default-src`: what has no directive is not
+    /// restricted.
+    #[must_use]
+    pub fn without_default_src(self) -> Self {
+        Self { without_default_src: true, ..self.remove(Directive::DefaultSrc) }
+    }
+
+    pub(in crate::security_headers) const fn name(&self) -> &'static str {
+        match self.report_only {
+            true => "content-security-policy-report-only",
+            false => "content-security-policy",
+        }
+    }
+
+    pub(in crate::security_headers) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
+    /// The directives and their values, in order.
+    pub(super) fn list(&self) -> Vec<(Directive, Vec<Source>)> {
+        match &self.directives {
+            Directives::Text(text) => parse(text),
+            Directives::List(list) => list.clone(),
+        }
+    }
+
+    /// The same policy of other directives.
+    pub(super) fn with(&self, list: Vec<(Directive, Vec<Source>)>) -> Self {
+        Self { directives: Directives::List(list), ..self.clone() }
+    }
+
+    fn edit(self, edit: impl FnOnce(&mut Vec<(Directive, Vec<Source>)>)) -> Self {
+        let mut list = self.list();
+        edit(&mut list);
+        Self { directives: Directives::List(list), ..self }
+    }
+
+    const fn of(directives: Directives) -> Self {
+        Self { directives, report_only: false, without_default_src: false, endpoint: None }
+    }
+}
+
+impl Default for Csp {
+    /// [`Csp::helmet`].
+    fn default() -> Self {
+        Self::helmet()
+    }
+}
+
+impl PartialEq for Csp {
+    fn eq(&self, other: &Self) -> bool {
+        let rest = |policy: &Self| (policy.report_only, policy.without_default_src);
+        self.list() == other.list() && rest(self) == rest(other) && self.endpoint == other.endpoint
+    }
+}
+
+impl Eq for Csp {}
+
+impl FromStr for Csp {
+    type Err = InvalidField;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let policy = Self::new();
+        match grammar::policy(text.as_bytes()) {
+            Some(fault) => Err(policy.error(&fault)),
+            None => Ok(policy.with(parse(text))),
+        }
+    }
+}
+
+/// As it is in the field, but for the nonce, which is `'nonce'` here.
+impl fmt::Display for Csp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (directive, sources)) in self.list().iter().enumerate() {
+            let semicolon = if at > 0 { ";" } else { "" };
+            write!(f, "{semicolon}{directive}")?;
+            sources.iter().try_for_each(|source| write!(f, " {source}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a directive; it is added if it is not there.
+fn entry(list: &mut Vec<(Directive, Vec<Source>)>, directive: Directive) -> &mut Vec<Source> {
+    let at = list.iter().position(|(found, _)| *found == directive).unwrap_or_else(|| {
+        list.push((directive, Vec::new()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+/// A policy that is checked already.
+fn parse(text: &str) -> Vec<(Directive, Vec<Source>)> {
+    let one = |segment: &str| {
+        let mut words = segment.split_ascii_whitespace();
+        let directive = Directive::known(words.next()?)?;
+        Some((directive, words.map(Source::from).collect()))
+    };
+    text.split(';').filter_map(one).collect()
+}

@@ -1,0 +1,89 @@
+use http::HeaderValue;
+
+use super::directive::Directive;
+use super::policy::Csp;
+use super::source::Source;
+use crate::security_headers::error::InvalidField;
+
+/// A policy as it is sent.
+#[derive(Clone, Debug)]
+pub(in crate::security_headers) struct Rendered {
+    policy: Csp,
+    plain: HeaderValue,
+    /// What stands around the nonces; empty if there are none.
+    pieces: Vec<String>,
+}
+
+impl Rendered {
+    pub(in crate::security_headers) fn new(policy: Csp) -> Result<Self, InvalidField> {
+        let text = policy.to_string();
+        let refused =
+            |_| InvalidField::new(policy.name(), text.as_str(), "only visible ASCII can be sent");
+        let plain = without_nonce(&policy).to_string();
+        let plain = HeaderValue::try_from(plain).map_err(refused)?;
+        let mut pieces: Vec<_> = text.split(Source::NONCE.as_str()).map(str::to_owned).collect();
+        let last = pieces.len() - 1;
+        for (at, piece) in pieces.iter_mut().enumerate() {
+            let after = if at > 0 { "'" } else { "" };
+            let before = if at < last { "'nonce-" } else { "" };
+            *piece = format!("{after}{piece}{before}");
+        }
+        if last == 0 {
+            pieces.clear();
+        }
+        Ok(Self { policy, plain, pieces })
+    }
+
+    pub(in crate::security_headers) fn policy(&self) -> &Csp {
+        &self.policy
+    }
+
+    /// For a response whose nonce nobody has asked for.
+    pub(in crate::security_headers) fn plain(&self) -> &HeaderValue {
+        &self.plain
+    }
+
+    pub(in crate::security_headers) fn has_nonce(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// For the response that has this nonce.
+    pub(in crate::security_headers) fn with(&self, nonce: &str) -> HeaderValue {
+        let pieces: usize = self.pieces.iter().map(String::len).sum();
+        let nonces = self.pieces.len().saturating_sub(1) * nonce.len();
+        let mut text = String::with_capacity(pieces + nonces);
+        for (at, piece) in self.pieces.iter().enumerate() {
+            if at > 0 {
+                text.push_str(nonce);
+            }
+            text.push_str(piece);
+        }
+        let mut value = HeaderValue::try_from(text).unwrap_or_else(|_| self.plain.clone());
+        value.set_sensitive(true);
+        value
+    }
+}
+
+impl Csp {
+    /// The policy for a response that was not asked for by HTTPS, if it still says anything.
+    pub(in crate::security_headers) fn without_upgrade(&self) -> Option<Self> {
+        let mut list = self.list();
+        list.retain(|(directive, _)| *directive != Directive::UpgradeInsecureRequests);
+        (!list.is_empty()).then(|| self.with(list))
+    }
+}
+
+/// What the policy forbids a page that has no nonce: `'unsafe-inline'` counts only for browsers that
+/// know no nonces, and must not begin to count for others.
+fn without_nonce(policy: &Csp) -> Csp {
+    let mut list = policy.list();
+    for (_, sources) in &mut list {
+        if sources.contains(&Source::NONCE) {
+            sources.retain(|source| ![Source::NONCE, Source::UNSAFE_INLINE].contains(source));
+            if sources.is_empty() {
+                sources.push(Source::NONE);
+            }
+        }
+    }
+    policy.with(list)
+}

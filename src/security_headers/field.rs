@@ -1,0 +1,144 @@
+use http::{HeaderName, HeaderValue};
+
+use super::csp::{Csp, Rendered};
+use super::error::InvalidField;
+use super::reporting::{self, Endpoint};
+
+/// A field with its value: what the values of this module become when they are
+/// [set](crate::SecurityHeadersLayer::set).
+#[derive(Clone, Debug)]
+pub struct Field(Result<Setting, InvalidField>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) name: HeaderName,
+    pub(super) value: Value,
+    /// What it reports to, which the layer has to define.
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Fixed(HeaderValue),
+    Csp {
+        https: Box<Rendered>,
+        /// `None` if there is nothing to say by HTTP.
+        http: Option<Box<Rendered>>,
+    },
+    /// Only an endpoint.
+    Endpoint,
+}
+
+impl Field {
+    pub(super) fn new(name: &str, value: &str) -> Self {
+        let refused = |why| InvalidField::new(name, value, why);
+        Self(match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Err(_), _) => Err(refused("not the name of a field")),
+            (_, Ok(value)) if value.to_str().is_err() => Err(refused(VISIBLE)),
+            (_, Err(_)) => Err(refused(VISIBLE)),
+            (Ok(name), Ok(value)) => Ok(Setting::new(name, Value::Fixed(value))),
+        })
+    }
+
+    /// A field that has no type of its own here.
+    pub(super) fn custom(name: &str, value: &str) -> Self {
+        let lower = name.to_ascii_lowercase();
+        let refused = |why| Self::refused(InvalidField::new(name, value, why));
+        match () {
+            () if ORDER.contains(&lower.as_str()) => refused("the field has a type of its own"),
+            () if lower == "clear-site-data" => refused("it is for single responses"),
+            () if CONNECTION.contains(&lower.as_str()) => refused("it is the server's to set"),
+            () if value.trim() != value => refused("space around a value is not sent"),
+            () => Self::new(name, value),
+        }
+    }
+
+    pub(super) fn refused(error: InvalidField) -> Self {
+        Self(Err(error))
+    }
+
+    pub(super) fn endpoint(endpoint: Endpoint) -> Self {
+        let name = HeaderName::from_static(reporting::NAME);
+        Self(Ok(Setting::new(name, Value::Endpoint))).reporting_to(endpoint)
+    }
+
+    pub(super) fn reporting_to(self, endpoint: Endpoint) -> Self {
+        Self(self.0.and_then(|mut setting| {
+            endpoint.check()?;
+            setting.endpoints.push(endpoint);
+            Ok(setting)
+        }))
+    }
+
+    pub(super) fn into_setting(self) -> Result<Setting, InvalidField> {
+        self.0
+    }
+}
+
+impl Setting {
+    fn new(name: HeaderName, value: Value) -> Self {
+        Self { name, value, endpoints: Vec::new() }
+    }
+
+    fn csp(policy: Csp) -> Result<Self, InvalidField> {
+        policy.check()?;
+        let name = HeaderName::from_static(policy.name());
+        let endpoints: Vec<_> = policy.endpoint().cloned().into_iter().collect();
+        endpoints.iter().try_for_each(Endpoint::check)?;
+        let rendered = |policy| Rendered::new(policy).map(Box::new);
+        let http = policy.without_upgrade().map(rendered).transpose()?;
+        let value = Value::Csp { https: rendered(policy)?, http };
+        Ok(Self { name, value, endpoints })
+    }
+
+    /// The endpoint that it names and nobody has defined yet.
+    pub(super) fn undefined(&self) -> Option<String> {
+        match &self.value {
+            Value::Csp { https, .. } => https.policy().undefined(),
+            Value::Fixed(_) | Value::Endpoint => None,
+        }
+    }
+}
+
+impl From<Csp> for Field {
+    fn from(policy: Csp) -> Self {
+        Self(Setting::csp(policy))
+    }
+}
+
+/// In which order fields are sent; others follow as they are set.
+pub(super) const ORDER: [&str; 20] = [
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "cross-origin-embedder-policy",
+    "cross-origin-embedder-policy-report-only",
+    "cross-origin-opener-policy",
+    "cross-origin-opener-policy-report-only",
+    "cross-origin-resource-policy",
+    "origin-agent-cluster",
+    "referrer-policy",
+    "strict-transport-security",
+    "x-content-type-options",
+    "x-dns-prefetch-control",
+    "x-download-options",
+    "x-frame-options",
+    "x-permitted-cross-domain-policies",
+    "x-xss-protection",
+    "integrity-policy",
+    "integrity-policy-report-only",
+    "permissions-policy",
+    reporting::NAME,
+];
+
+const CONNECTION: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "date",
+];
+const VISIBLE: &str = "only visible ASCII can be sent";
