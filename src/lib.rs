@@ -68,6 +68,8 @@ pub mod security_headers;
 
 #[cfg(all(test, any(feature = "cache", feature = "compress")))]
 mod fields;
+#[cfg(feature = "cache")]
+mod for_one;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
 mod fresh;
 #[cfg(any(feature = "compress", feature = "limit"))]

@@ -21,6 +21,7 @@ use super::shared::{Lead, Shared, Verdict, random, settle};
 use super::status::Report;
 use super::store::StoreError;
 use super::tally::Outcome;
+use crate::for_one::ForOne;
 
 /// What is known when the service has answered.
 pub(super) struct Fetched {
@@ -32,6 +33,7 @@ pub(super) struct Fetched {
     pub(super) watermark: Stamp,
     /// The fields of the client's request.
     pub(super) asked: HeaderMap,
+    pub(super) for_one: ForOne,
     pub(super) sent: u64,
     pub(super) received: u64,
 }
@@ -175,7 +177,8 @@ impl Fetched {
         let hint = response.extensions().get();
         let (sent, received) = (self.sent, self.received);
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
-        Answer { status, headers, hint, request: &self.asked, size, sent, received, random, post }
+        let (request, for_one) = (&self.asked, self.for_one.is(response.extensions()));
+        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
     }
 }
 
@@ -210,7 +213,7 @@ where
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
-    let asked = head.clone();
+    let (asked, for_one) = (head.clone(), ForOne::of(&head.extensions));
     let before = shared.state.purges.watermark();
     let sent = shared.clock.now();
     let response = ask_service(inner, Request::from_parts(head, body)).await?;
@@ -253,7 +256,9 @@ where
     };
     let flight = key.as_str().into();
     let asked = asked.headers;
-    let post = Fetched { shared, key, ask, flight, lead: None, watermark, asked, sent, received };
+    let lead = None;
+    let post =
+        Fetched { shared, key, ask, flight, lead, watermark, asked, for_one, sent, received };
     let size = length(&response);
     let answer = post.answer(&response, size, true);
     let shared = Arc::clone(&post.shared);

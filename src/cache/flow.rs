@@ -17,6 +17,7 @@ use super::policy::{self, Ask, Bypass, Found};
 use super::shared::{Lead, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
+use crate::for_one::ForOne;
 
 /// A request that is looked up.
 pub(super) struct Job<S, B> {
@@ -265,7 +266,7 @@ where
         mut report: Report,
     ) -> Result<(Response<ResponseBody<ResBody>>, Outcome), S::Error> {
         let Self { shared, inner, mut head, body, key, ask } = self;
-        let asked = head.headers.clone();
+        let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
         let old_stored = old.as_ref().and_then(Entry::stored);
         if ask.no_fill.is_none() {
             policy::validators(&mut head.headers);
@@ -295,7 +296,8 @@ where
             }
         }
         let response = answered?;
-        let fetched = Fetched { shared, key, ask, flight, lead, watermark, asked, sent, received };
+        let fetched =
+            Fetched { shared, key, ask, flight, lead, watermark, asked, for_one, sent, received };
         Ok(match (ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());

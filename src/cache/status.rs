@@ -133,6 +133,7 @@ impl Refusal {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Hint => "hint",
+            Self::ForOne => "for-one-request",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::Authorization => "authorization",

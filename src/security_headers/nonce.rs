@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
@@ -24,19 +25,36 @@ use http::Extensions;
 /// that a nonce which is first asked for while the body is sent stays empty, and the script does
 /// not run. It stays empty also where the operating system has no random bits.
 #[derive(Clone)]
-pub struct Nonce(Arc<OnceLock<Option<[u8; LENGTH]>>>);
+pub struct Nonce(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    drawn: OnceLock<Option<[u8; LENGTH]>>,
+    /// Somebody has asked for it when it was too late.
+    late: AtomicBool,
+}
 
 impl Nonce {
     /// The nonce, which is drawn now if it is asked for the first time.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        text(self.0.get_or_init(draw).as_ref())
+        self.0.drawn.get_or_init(draw);
+        self.drawn().unwrap_or_else(|| {
+            self.0.late.store(true, Ordering::Relaxed);
+            ""
+        })
     }
 
-    /// Whether somebody has asked for it.
+    /// Whether somebody has asked for it, be it too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.0.get().is_some_and(Option::is_some)
+        self.drawn().is_some() || self.0.late.load(Ordering::Relaxed)
+    }
+
+    /// The nonce, if somebody has asked for it in time.
+    pub(super) fn drawn(&self) -> Option<&str> {
+        let nonce = self.0.drawn.get()?.as_ref()?;
+        std::str::from_utf8(nonce).ok()
     }
 
     /// The one that an outer layer has given to the request, or a new one; whether it is new.
@@ -51,7 +69,7 @@ impl Nonce {
 
     /// Whoever asks for it from now on is too late.
     pub(super) fn close(&self) {
-        self.0.get_or_init(|| None);
+        self.0.drawn.get_or_init(|| None);
     }
 }
 
@@ -75,10 +93,6 @@ fn draw() -> Option<[u8; LENGTH]> {
     let mut nonce = [0; LENGTH];
     URL_SAFE_NO_PAD.encode_slice(bits, &mut nonce).ok()?;
     Some(nonce)
-}
-
-fn text(nonce: Option<&[u8; LENGTH]>) -> &str {
-    nonce.and_then(|nonce| std::str::from_utf8(nonce).ok()).unwrap_or_default()
 }
 
 const LENGTH: usize = 22;

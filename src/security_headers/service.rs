@@ -76,21 +76,19 @@ impl<B, E> HandOver<B, E> for Stamp {
 
 impl Stamp {
     fn stamp<B>(&self, response: &mut Response<B>) {
-        let nonce = self.nonce.as_ref().and_then(|(nonce, is_new)| {
-            if *is_new {
-                nonce.close();
-            }
-            nonce.is_used().then_some(nonce)
-        });
+        if let Some((nonce, true)) = &self.nonce {
+            nonce.close();
+        }
+        let nonce = self.nonce.as_ref().map(|(nonce, _)| nonce);
         let overrides = response.extensions_mut().remove::<Overrides>();
         let facts = Facts {
             is_https: self.is_https,
             status: response.status(),
-            nonce: nonce.map(Nonce::as_str),
+            nonce: nonce.and_then(Nonce::drawn),
             changes: overrides.as_ref().map(Overrides::changes),
         };
         self.shared.policy.stamp(response.headers_mut(), facts);
-        if let Some(nonce) = nonce {
+        if let Some(nonce) = nonce.filter(|nonce| nonce.is_used()) {
             // Tells caches that it is for this request alone.
             response.extensions_mut().insert(nonce.clone());
         }

@@ -1,15 +1,20 @@
 //! All the layers together.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use http::header::X_FRAME_OPTIONS;
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
+use tower_kit::security_headers::{Csp, Directive, Nonce, Overrides, Source};
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
 use crate::support::{
@@ -326,4 +331,136 @@ async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_p
             assert_eq!(text, prose(5_000, 1), "{status}");
         }
     }
+}
+
+/// A stack over [`personal`].
+type Personal = BoxService<Request<Empty<Bytes>>, Response<BoxBody>, Infallible>;
+
+/// Answers with what makes a response one that only its own client may get, by the path.
+async fn personal(request: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let nonce = request.extensions().get::<Nonce>().cloned();
+    let mut response = Response::builder().header("cache-control", "max-age=60");
+    let mut body = "the same for all".to_owned();
+    match (request.uri().path(), nonce) {
+        ("/nonce", Some(nonce)) => body = format!("<script nonce=\"{nonce}\">"),
+        ("/changed", _) => {
+            response = response.extension(Overrides::new().remove(X_FRAME_OPTIONS));
+        }
+        _ => {}
+    }
+    Ok(response.body(body.into()).unwrap())
+}
+
+/// Asks for a path twice: both bodies, and whether the second one was kept.
+async fn twice(stack: impl Fn() -> Personal, path: &str) -> [(Response<()>, String); 2] {
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get(path).header("host", "a").body(Empty::new()).unwrap();
+        let (head, body) = stack().oneshot(request).await.unwrap().into_parts();
+        let body = text(Response::new(body)).await;
+        answers.push((Response::from_parts(head, ()), body));
+    }
+    answers.try_into().unwrap()
+}
+
+/// The cache inside of the security headers, and outside of them.
+fn with_nonces() -> [(&'static str, Box<dyn Fn() -> Personal>); 2] {
+    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let headers = SecurityHeadersLayer::new().set(policy).unwrap();
+    let cache = || CacheLayer::new(MemoryStore::new(MIB));
+    let inside = ServiceBuilder::new().layer(headers.clone()).layer(cache());
+    let outside = ServiceBuilder::new().layer(cache()).layer(headers);
+    let (inside, outside) = (inside.service_fn(personal), outside.service_fn(personal));
+    [
+        ("headers cache", {
+            Box::new(move || BoxService::new(inside.clone().map_response(|it| it.map(boxed))))
+        }),
+        ("cache headers", {
+            Box::new(move || BoxService::new(outside.clone().map_response(|it| it.map(boxed))))
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_response_whose_nonce_was_used_is_never_kept() {
+    for (order, stack) in with_nonces() {
+        let answers = twice(stack, "/nonce").await;
+        assert_ne!(answers[0].1, answers[1].1, "{order}");
+        for (response, body) in &answers {
+            let status = response.headers()["cache-status"].to_str().unwrap();
+            assert!(status.ends_with("; detail=for-one-request"), "{order}: {status}");
+            let nonce = body.split('"').nth(1).unwrap();
+            assert_eq!(nonce.len(), 22, "{order}: {body}");
+            let policy = response.headers()["content-security-policy"].to_str().unwrap();
+            let sent = format!("script-src 'self' 'nonce-{nonce}';");
+            assert!(policy.contains(&sent), "{order}: {policy}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_whose_nonce_nobody_asked_for_is_kept() {
+    for (order, stack) in with_nonces() {
+        for (response, body) in twice(&stack, "/").await {
+            assert_eq!(body, "the same for all");
+            let policy = response.headers()["content-security-policy"].to_str().unwrap();
+            assert!(policy.contains(";script-src 'self';"), "{order}: {policy}");
+        }
+        let [_, (second, _)] = twice(stack, "/").await;
+        let status = second.headers()["cache-status"].to_str().unwrap();
+        assert!(status.contains("; hit"), "{order}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_a_response_changes_are_so_each_time() {
+    for (order, stack) in with_nonces() {
+        let [_, (second, _)] = twice(stack, "/changed").await;
+        assert!(!second.headers().contains_key("x-frame-options"), "{order}");
+        assert!(second.headers().contains_key("x-content-type-options"), "{order}");
+        let status = second.headers()["cache-status"].to_str().unwrap();
+        let kept = is_outside(order, "cache", "headers");
+        assert_eq!(status.contains("; hit"), kept, "{order}: {status}");
+    }
+}
+
+/// The cache asks again in the background, for a page whose client has its answer already: its
+/// nonce comes too late, and the page must not be kept for all others.
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_nonce_came_too_late_is_not_kept() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let page = service_fn(move |request: Request<Empty<Bytes>>| {
+        let nonce = request.extensions().get::<Nonce>().unwrap().clone();
+        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let (body, again) = match first {
+                true => ("the same for all".to_owned(), "max-age=1, stale-while-revalidate=60"),
+                false => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    (format!("<script nonce=\"{nonce}\">"), "max-age=60")
+                }
+            };
+            let response = Response::builder().header("cache-control", again);
+            Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
+        }
+    });
+    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let headers = SecurityHeadersLayer::new().set(policy).unwrap();
+    let start = tokio::time::Instant::now();
+    let clock = move || UNIX_EPOCH + Duration::from_secs(1 << 30) + start.elapsed();
+    let cache = CacheLayer::new(MemoryStore::new(MIB)).clock(clock);
+    let stack = ServiceBuilder::new().layer(headers).layer(cache).service(page);
+    let ask = async || {
+        let request = Request::get("/").header("host", "a").body(Empty::new()).unwrap();
+        text(stack.clone().oneshot(request).await.unwrap().map(boxed)).await
+    };
+    assert_eq!(ask().await, "the same for all");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(ask().await, "the same for all");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    // Were it kept, this would be a hit, with a nonce that is empty.
+    let page = ask().await;
+    assert!(page == "the same for all" || page.len() == "<script nonce=\"\">".len() + 22, "{page}");
 }

@@ -22,6 +22,8 @@ pub(in super::super) struct Answer<'a> {
     pub(in super::super) status: StatusCode,
     pub(in super::super) headers: &'a HeaderMap,
     pub(in super::super) hint: Option<&'a Hint>,
+    /// Something in it is for this request alone, such as a nonce.
+    pub(in super::super) for_one: bool,
     /// The fields of the request that it answers.
     pub(in super::super) request: &'a HeaderMap,
     /// In bytes, where it is known.
@@ -56,6 +58,8 @@ pub(in super::super) struct Plan {
 pub(in super::super) enum Refusal {
     /// The handler's [`Hint`] says so.
     Hint,
+    /// Something in it is for one request alone.
+    ForOne,
     NoStore,
     Private,
     Authorization,
@@ -172,6 +176,9 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     };
     if answer.hint.is_some_and(|hint| hint.no_store) {
         return Err(Refusal::Hint);
+    }
+    if answer.for_one {
+        return Err(Refusal::ForOne);
     }
     let status = answer.status.as_u16();
     if !(200..600).contains(&status) || status == 206 || status == 304 {
@@ -308,8 +315,8 @@ mod tests {
     fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> Answer<'a> {
         let status = StatusCode::from_u16(status).unwrap();
         let (sent, received) = (NOW, NOW);
-        let (hint, size, random, post) = (None, None, 0.0, false);
-        Answer { status, headers, hint, request, size, sent, received, random, post }
+        let (hint, for_one, size, random, post) = (None, false, None, 0.0, false);
+        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
     }
 
     fn decide(rules: &Rules, ask: &Ask, status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
@@ -318,6 +325,14 @@ mod tests {
 
     fn plain(status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
         decide(&Rules::default(), &Ask::default(), status, fields)
+    }
+
+    #[test]
+    fn what_is_for_one_request_alone_is_not_kept() {
+        let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
+        let answer = Answer { for_one: true, ..answer(200, &headers, &none) };
+        let after = after(&Rules::default(), &Ask::default(), &answer);
+        assert_eq!(after, After::Refuse(Refusal::ForOne));
     }
 
     #[test]

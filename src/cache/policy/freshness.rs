@@ -153,6 +153,7 @@ mod tests {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
                 hint: hint.as_ref(),
+                for_one: false,
                 request: &HeaderMap::new(),
                 size: None,
                 sent: NOW - 2000,
