@@ -16,6 +16,7 @@ use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_helmet::HelmetLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::{Csp, Directive, Nonce, Source};
 
 use support::{Bench, bar, call, read, versioned};
 
@@ -51,11 +52,22 @@ fn main() {
         let layer = http_security_headers::SecurityHeadersLayer::new(Preset::Strict.build());
         requests(layer.layer(service_fn(answer)))
     });
-    let costs = group.run();
+    let twelve = group.run().net(&kit);
 
-    let net = costs.net(&kit);
-    bar("instructions", net.map(|net| net.instructions), 2_500.0);
-    bar("allocations", net.map(|net| net.allocations), 3.0);
+    let mut group = bench.group("a page that may have a nonce");
+    let headers = || {
+        let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+        SecurityHeadersLayer::new().set(policy)
+    };
+    let Ok(headers) = headers() else { panic!("the policy is not valid") };
+    group.case("bare", || requests(service_fn(page)));
+    group.case("used", || requests(headers.layer(service_fn(page))));
+    group.case("not used", || requests(headers.layer(service_fn(answer))));
+    let used = group.run().net("used");
+
+    bar("instructions", twelve.map(|net| net.instructions), 2_500.0);
+    bar("allocations", twelve.map(|net| net.allocations), 3.0);
+    bar("instructions with a nonce", used.map(|net| net.instructions), 4_500.0);
 }
 
 fn requests<S, B>(mut service: S) -> impl FnMut()
@@ -77,6 +89,12 @@ fn answer(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
     ready(Ok(response))
+}
+
+/// Asks for the nonce, if there is one.
+fn page(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    black_box(request.extensions().get::<Nonce>().map(Nonce::as_str));
+    answer(request)
 }
 
 /// The fields that the layer adds.

@@ -1,7 +1,12 @@
 //! Responses that are for their request alone, though no field says so: those of
 //! `security_headers`.
 
-use http::Extensions;
+use http::{Extensions, Response};
+
+#[cfg(feature = "security-headers")]
+use http::HeaderValue;
+#[cfg(feature = "security-headers")]
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 
 #[cfg(feature = "security-headers")]
 use crate::security_headers::{Nonce, Overrides};
@@ -21,10 +26,12 @@ impl ForOne {
 
     /// Whether there is a nonce in the response, or there are fields in it that a layer outside
     /// is still to change, by extensions that nobody keeps.
-    pub(crate) fn is(&self, response: &Extensions) -> bool {
+    pub(crate) fn is<B>(&self, response: &Response<B>) -> bool {
+        let has_nonce = |name| response.headers().get(name).is_some_and(HeaderValue::is_sensitive);
         self.nonce.as_ref().is_some_and(Nonce::is_used)
-            || response.get::<Nonce>().is_some()
-            || response.get::<Overrides>().is_some()
+            || has_nonce(CONTENT_SECURITY_POLICY)
+            || has_nonce(CONTENT_SECURITY_POLICY_REPORT_ONLY)
+            || response.extensions().get::<Overrides>().is_some()
     }
 }
 
@@ -34,7 +41,7 @@ impl ForOne {
         Self {}
     }
 
-    pub(crate) fn is(&self, _: &Extensions) -> bool {
+    pub(crate) fn is<B>(&self, _: &Response<B>) -> bool {
         let Self {} = self;
         false
     }

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use super::body::ResponseBody;
 use super::entry::Stored;
-use super::policy::{Ask, Form, form};
+use super::policy::{Ask, Form, form, strip_tags};
 use super::shared::Shared;
 use super::status::{Report, write_age};
 
@@ -108,4 +108,24 @@ fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
 fn state_range(headers: &mut HeaderMap, range: String) {
     headers.remove(CONTENT_RANGE);
     headers.extend(HeaderValue::try_from(range).ok().map(|range| (CONTENT_RANGE, range)));
+}
+
+impl Shared {
+    /// A response of the service's, as it is.
+    pub(super) fn pass_on<B: Body>(
+        &self,
+        response: Response<B>,
+        report: &Report,
+    ) -> Response<ResponseBody<B>> {
+        self.mark_up(response.map(ResponseBody::passed), report)
+    }
+
+    pub(super) fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
+        let headers = response.headers_mut();
+        strip_tags(&self.rules, headers);
+        if self.status {
+            report.write(headers);
+        }
+        response
+    }
 }

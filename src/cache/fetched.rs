@@ -177,7 +177,7 @@ impl Fetched {
         let hint = response.extensions().get();
         let (sent, received) = (self.sent, self.received);
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
-        let (request, for_one) = (&self.asked, self.for_one.is(response.extensions()));
+        let (request, for_one) = (&self.asked, self.for_one.is(response));
         Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
     }
 }
@@ -295,24 +295,6 @@ impl Shared {
 
     pub(super) async fn written_down(&self, purging: Purging) -> Result<(), StoreError> {
         purging.await.inspect_err(|_| self.state.tally.store_failed("purge"))
-    }
-
-    /// A response of the service's, as it is.
-    pub(super) fn pass_on<B: Body>(
-        &self,
-        response: Response<B>,
-        report: &Report,
-    ) -> Response<ResponseBody<B>> {
-        self.mark_up(response.map(ResponseBody::passed), report)
-    }
-
-    fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
-        let headers = response.headers_mut();
-        policy::strip_tags(&self.rules, headers);
-        if self.status {
-            report.write(headers);
-        }
-        response
     }
 }
 

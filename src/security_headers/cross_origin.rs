@@ -108,7 +108,7 @@ impl Isolation {
     fn field(self, name: &'static str, report_only: &'static str) -> Field {
         let name = if self.report_only { report_only } else { name };
         match self.endpoint {
-            None => Field::new(name, self.policy),
+            None => Field::known(name, self.policy),
             Some(endpoint) => {
                 let value = format!("{}; report-to=\"{}\"", self.policy, endpoint.name());
                 Field::new(name, &value).reporting_to(endpoint)
@@ -131,13 +131,13 @@ impl From<Coep> for Field {
 
 impl From<Corp> for Field {
     fn from(corp: Corp) -> Self {
-        Self::new(CORP, corp.0)
+        Self::known(CORP, corp.0)
     }
 }
 
 impl From<OriginAgentCluster> for Field {
     fn from(cluster: OriginAgentCluster) -> Self {
-        Self::new("origin-agent-cluster", cluster.0)
+        Self::known("origin-agent-cluster", cluster.0)
     }
 }
 

@@ -30,6 +30,12 @@ pub(super) enum Value {
 }
 
 impl Field {
+    /// One of the values that this crate knows. It is cheaper to clone than one of [`new`](Self::new).
+    pub(super) fn known(name: &'static str, value: &'static str) -> Self {
+        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
+        Self(Ok(Setting::new(name, Value::Fixed(value))))
+    }
+
     pub(super) fn new(name: &str, value: &str) -> Self {
         let refused = |why| InvalidField::new(name, value, why);
         Self(match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -82,7 +88,7 @@ impl Setting {
 
     fn csp(policy: Csp) -> Result<Self, InvalidField> {
         policy.check()?;
-        let name = HeaderName::from_static(policy.name());
+        let name = policy.header();
         let endpoints: Vec<_> = policy.endpoint().cloned().into_iter().collect();
         endpoints.iter().try_for_each(Endpoint::check)?;
         let rendered = |policy| Rendered::new(policy).map(Box::new);

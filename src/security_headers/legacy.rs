@@ -62,37 +62,37 @@ impl CrossDomainPolicies {
 
 impl From<NoSniff> for Field {
     fn from(_: NoSniff) -> Self {
-        Self::new("x-content-type-options", "nosniff")
+        Self::known("x-content-type-options", "nosniff")
     }
 }
 
 impl From<DnsPrefetch> for Field {
     fn from(prefetch: DnsPrefetch) -> Self {
-        Self::new("x-dns-prefetch-control", prefetch.0)
+        Self::known("x-dns-prefetch-control", prefetch.0)
     }
 }
 
 impl From<NoOpen> for Field {
     fn from(_: NoOpen) -> Self {
-        Self::new("x-download-options", "noopen")
+        Self::known("x-download-options", "noopen")
     }
 }
 
 impl From<FrameOptions> for Field {
     fn from(options: FrameOptions) -> Self {
-        Self::new(FRAME_OPTIONS, options.0)
+        Self::known(FRAME_OPTIONS, options.0)
     }
 }
 
 impl From<CrossDomainPolicies> for Field {
     fn from(policies: CrossDomainPolicies) -> Self {
-        Self::new(CROSS_DOMAIN, policies.0)
+        Self::known(CROSS_DOMAIN, policies.0)
     }
 }
 
 impl From<NoXssFilter> for Field {
     fn from(_: NoXssFilter) -> Self {
-        Self::new("x-xss-protection", "0")
+        Self::known("x-xss-protection", "0")
     }
 }
 

@@ -48,7 +48,7 @@ impl Nonce {
     /// Whether somebody has asked for it, be it too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.drawn().is_some() || self.0.late.load(Ordering::Relaxed)
+        self.0.drawn.get().is_some_and(Option::is_some) || self.0.late.load(Ordering::Relaxed)
     }
 
     /// The nonce, if somebody has asked for it in time.
@@ -96,3 +96,40 @@ fn draw() -> Option<[u8; LENGTH]> {
 }
 
 const LENGTH: usize = 22;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_drawn_once_and_has_22_characters() {
+        let (nonce, is_new) = Nonce::of(&mut Extensions::new());
+        assert!(is_new && !nonce.is_used());
+        let text = nonce.as_str().to_owned();
+        assert!(nonce.is_used());
+        assert_eq!(text.len(), 22);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+        nonce.close();
+        assert_eq!(nonce.to_string(), text);
+        assert!(!format!("{nonce:?}").contains(&text));
+    }
+
+    #[test]
+    fn a_nonce_that_is_asked_for_too_late_is_empty() {
+        let (nonce, _) = Nonce::of(&mut Extensions::new());
+        nonce.close();
+        assert!(!nonce.is_used());
+        assert_eq!(nonce.as_str(), "");
+        assert!(nonce.is_used());
+        assert_eq!(nonce.drawn(), None);
+    }
+
+    #[test]
+    fn a_request_that_has_a_nonce_keeps_it() {
+        let mut request = Extensions::new();
+        let (first, _) = Nonce::of(&mut request);
+        let (second, is_new) = Nonce::of(&mut request);
+        assert!(!is_new);
+        assert_eq!(first.as_str(), second.as_str());
+    }
+}

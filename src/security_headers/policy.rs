@@ -1,4 +1,7 @@
-use http::header::{CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
+use http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, CONTENT_TYPE, Entry,
+    STRICT_TRANSPORT_SECURITY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
 
 use super::csp::{Csp, Rendered};
@@ -81,6 +84,9 @@ impl Policy {
             }),
             Wins::All => template.fields.keys().for_each(|name| drop(headers.remove(name))),
         }
+        if facts.nonce.is_some() {
+            mark_policies(headers);
+        }
         let mut fields = template.fields.clone();
         template.fill_in(&mut fields, facts);
         if let Some(changes) = facts.changes {
@@ -88,8 +94,17 @@ impl Policy {
         }
         // Fails only for a map that is full already (32,768 fields): no server sends that one.
         if fields.try_reserve(headers.len()).is_ok() {
-            fields.extend(std::mem::take(headers));
-            *headers = fields;
+            let own = std::mem::replace(headers, fields);
+            if own.keys_len() == own.len() {
+                // One line each, as nearly always: less to do than `extend` has.
+                for (name, value) in own {
+                    if let Some(name) = name {
+                        headers.insert(name, value);
+                    }
+                }
+            } else {
+                headers.extend(own);
+            }
         }
     }
 
@@ -203,7 +218,7 @@ impl Default for Wins {
 
 impl Template {
     fn add(&mut self, policy: &Rendered) {
-        self.fields.insert(policy.policy().name(), policy.plain().clone());
+        self.fields.insert(policy.name(), policy.plain().clone());
         self.policies.push(policy.clone());
     }
 
@@ -227,7 +242,7 @@ pub fn forwarded_proto(request: &request::Parts) -> bool {
 }
 
 fn put(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
-    fields.insert(policy.policy().name(), policy.plain().clone());
+    fields.insert(policy.name(), policy.plain().clone());
     if policy.has_nonce() {
         fill_in(fields, policy, facts);
     }
@@ -235,11 +250,19 @@ fn put(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
 
 /// A 304 changes the fields of what the browser has kept (RFC 9111 §3.2), whose nonces are others.
 fn fill_in(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
-    let name = policy.policy().name();
     if facts.status == StatusCode::NOT_MODIFIED {
-        fields.remove(name);
+        fields.remove(policy.name());
     } else if let Some(nonce) = facts.nonce {
-        fields.insert(name, policy.with(nonce));
+        fields.insert(policy.name(), policy.with(nonce));
+    }
+}
+
+/// The service's own policies are for this response alone too.
+fn mark_policies(headers: &mut HeaderMap) {
+    for name in [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY] {
+        if let Entry::Occupied(mut policies) = headers.entry(name) {
+            policies.iter_mut().for_each(|policy| policy.set_sensitive(true));
+        }
     }
 }
 
@@ -289,3 +312,99 @@ const DATA: [&str; 7] = [
     "text/css",
     "text/event-stream",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::presets;
+    use super::*;
+
+    const FACTS: Facts<'_> =
+        Facts { is_https: true, status: StatusCode::OK, nonce: None, changes: None };
+
+    #[test]
+    fn what_the_service_sets_wins_with_all_its_lines() {
+        let mut headers = HeaderMap::new();
+        let csp = ["default-src 'none'", "frame-ancestors *"];
+        csp.iter().for_each(|value| {
+            headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(value));
+        });
+        headers.insert("x-own", HeaderValue::from_static("kept"));
+        presets::helmet().stamp(&mut headers, FACTS);
+        let lines: Vec<_> = headers.get_all(CONTENT_SECURITY_POLICY).iter().collect();
+        assert_eq!(lines, csp);
+        assert_eq!(headers["x-own"], "kept");
+        assert_eq!(headers.keys_len(), 12 + 1);
+    }
+
+    #[test]
+    fn a_map_that_is_full_stays_as_it_is() {
+        let mut headers = HeaderMap::new();
+        let mut fill = |n: usize| {
+            let name = HeaderName::try_from(format!("x-{n}")).unwrap();
+            headers.try_insert(name, HeaderValue::from(n)).is_ok()
+        };
+        let full = (0..).take_while(|n| fill(*n)).count();
+        presets::helmet().stamp(&mut headers, FACTS);
+        assert_eq!(headers.len(), full);
+        assert!(headers.keys().all(|name| name.as_str().starts_with("x-")));
+    }
+
+    #[test]
+    fn a_field_that_is_removed_leaves_the_others_in_their_order() {
+        let mut policy = presets::helmet();
+        policy.remove(&STRICT_TRANSPORT_SECURITY);
+        let mut headers = HeaderMap::new();
+        policy.stamp(&mut headers, FACTS);
+        let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        let kept = |name: &&str| *name != "strict-transport-security" && names.contains(name);
+        assert_eq!(names, ORDER.into_iter().filter(kept).collect::<Vec<_>>());
+        assert_eq!(names.len(), 11);
+    }
+
+    #[test]
+    fn what_is_no_page_and_no_worker_is_told_by_its_type() {
+        let table = [
+            (None, true),
+            (Some("text/html; charset=utf-8"), true),
+            (Some("application/xhtml+xml"), true),
+            (Some("image/svg+xml"), true),
+            (Some("text/javascript"), true),
+            (Some("application/pdf"), true),
+            (Some("text/plain"), true),
+            (Some("Image/PNG"), false),
+            (Some("font/woff2"), false),
+            (Some("video/mp4"), false),
+            (Some("text/css;charset=utf-8"), false),
+            (Some("application/json"), false),
+            (Some("application/problem+json ; x=1"), false),
+            (Some("text/event-stream"), false),
+            (Some("caf\u{e9}"), true),
+        ];
+        for (value, expected) in table {
+            let value = value.map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            assert_eq!(may_be_document(value.as_ref()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_proxy_says_what_the_client_used() {
+        let table = [
+            (&["https"][..], true),
+            (&["HTTPS"], true),
+            (&[" https , http"], true),
+            (&["http, https"], false),
+            (&["http"], false),
+            (&["https2"], false),
+            (&[""], false),
+            (&[], false),
+        ];
+        for (values, expected) in table {
+            let mut request = http::Request::get("/");
+            for value in values {
+                request = request.header("x-forwarded-proto", *value);
+            }
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(forwarded_proto(&head), expected, "{values:?}");
+        }
+    }
+}

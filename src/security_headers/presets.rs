@@ -65,7 +65,7 @@ pub(super) fn owasp() -> Policy {
         FrameOptions::DENY.into(),
         CrossDomainPolicies::NONE.into(),
         permissions.into(),
-        Field::new("cache-control", "no-store, max-age=0"),
+        Field::known("cache-control", "no-store, max-age=0"),
     ])
 }
 
@@ -75,7 +75,7 @@ pub(super) fn api() -> Policy {
         POLICY.into(),
         Corp::SAME_ORIGIN.into(),
         NoSniff.into(),
-        Field::new("cache-control", "no-store"),
+        Field::known("cache-control", "no-store"),
     ])
 }
 

@@ -78,6 +78,9 @@ impl From<ReferrerPolicy> for Field {
         if let Some(twice) = policy.twice() {
             return Self::refused(InvalidField::new(NAME, twice, TWICE));
         }
+        if policy.others.is_empty() {
+            return Self::known(NAME, policy.first);
+        }
         let mut value = policy.first.to_owned();
         policy.others.iter().for_each(|token| value.extend([",", token]));
         Self::new(NAME, &value)

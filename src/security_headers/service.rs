@@ -88,9 +88,5 @@ impl Stamp {
             changes: overrides.as_ref().map(Overrides::changes),
         };
         self.shared.policy.stamp(response.headers_mut(), facts);
-        if let Some(nonce) = nonce.filter(|nonce| nonce.is_used()) {
-            // Tells caches that it is for this request alone.
-            response.extensions_mut().insert(nonce.clone());
-        }
     }
 }

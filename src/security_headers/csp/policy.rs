@@ -1,6 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use http::HeaderName;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
+
 use super::directive::{Directive, Kind};
 use super::grammar;
 use super::source::Source;
@@ -208,6 +211,13 @@ impl Csp {
     #[must_use]
     pub fn without_default_src(self) -> Self {
         Self { without_default_src: true, ..self.remove(Directive::DefaultSrc) }
+    }
+
+    pub(in crate::security_headers) const fn header(&self) -> HeaderName {
+        match self.report_only {
+            true => CONTENT_SECURITY_POLICY_REPORT_ONLY,
+            false => CONTENT_SECURITY_POLICY,
+        }
     }
 
     pub(in crate::security_headers) const fn name(&self) -> &'static str {

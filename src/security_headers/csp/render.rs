@@ -1,4 +1,4 @@
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::directive::Directive;
 use super::policy::Csp;
@@ -8,6 +8,7 @@ use crate::security_headers::error::InvalidField;
 /// A policy as it is sent.
 #[derive(Clone, Debug)]
 pub(in crate::security_headers) struct Rendered {
+    name: HeaderName,
     policy: Csp,
     plain: HeaderValue,
     /// What stands around the nonces; empty if there are none.
@@ -31,7 +32,12 @@ impl Rendered {
         if last == 0 {
             pieces.clear();
         }
-        Ok(Self { policy, plain, pieces })
+        let name = policy.header();
+        Ok(Self { name, policy, plain, pieces })
+    }
+
+    pub(in crate::security_headers) fn name(&self) -> &HeaderName {
+        &self.name
     }
 
     pub(in crate::security_headers) fn policy(&self) -> &Csp {
