@@ -9,7 +9,7 @@
 //! | module | what it does | answers of its own |
 //! |---|---|---|
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
-//! | `security_headers` | the twelve security headers of helmet | none |
+//! | `security_headers` | the security headers of helmet, or others, checked; nonces | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
 //! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
 //! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |

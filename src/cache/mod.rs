@@ -90,6 +90,7 @@
 //! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
 //! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
 //! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
+//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce of `security_headers`, or `Overrides` that would be lost |
 //! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
