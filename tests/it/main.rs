@@ -25,5 +25,7 @@ mod quickstart;
 mod redis_server;
 mod reverse_proxy;
 mod security_headers;
+mod security_headers_browser;
+mod security_headers_example;
 mod stack;
 mod support;

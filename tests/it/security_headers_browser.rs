@@ -1,0 +1,244 @@
+//! Chromium, which does what the fields say. It talks to the loopback only.
+//!
+//! Where there is none these tests do nothing, and say so; with `TOWER_KIT_CHROMIUM=required` they
+//! fail instead.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::process::Command;
+use tokio::sync::Notify;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::{Csp, Nonce};
+
+use super::security_headers_example::{Site, between};
+use super::support::{Server, text};
+
+/// How long Chromium may take for a page. It needs a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A browser with a profile of its own.
+struct Chromium {
+    program: &'static str,
+    profile: PathBuf,
+}
+
+impl Chromium {
+    async fn find(test: &str) -> Option<Self> {
+        for program in ["chromium", "chromium-browser", "google-chrome"] {
+            let mut version = Command::new(program);
+            let version = version.arg("--version").kill_on_drop(true).output();
+            let version = tokio::time::timeout(PATIENCE, version).await;
+            if version.is_ok_and(|ran| ran.is_ok_and(|output| output.status.success())) {
+                return Some(Self::new(program));
+            }
+        }
+        let required = std::env::var("TOWER_KIT_CHROMIUM").is_ok_and(|value| value == "required");
+        assert!(!required, "there is no Chromium");
+        // Not by a macro, whose output the test harness keeps to itself.
+        let line = format!("SKIPPED: {test}: there is no Chromium\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        None
+    }
+
+    fn new(program: &'static str) -> Self {
+        static PROFILES: AtomicU32 = AtomicU32::new(0);
+        let number = PROFILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tower-kit-chromium-{}-{number}", std::process::id());
+        let profile = std::env::temp_dir().join(name);
+        // Left by one that was killed and had this id.
+        drop(fs::remove_dir_all(&profile));
+        fs::create_dir(&profile).unwrap();
+        Self { program, profile }
+    }
+
+    /// The document when all of it is loaded: its frames and images, too.
+    async fn dom(&self, url: &str) -> String {
+        let mut command = Command::new(self.program);
+        command
+            .args(["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"])
+            // It has no sandbox as root, and needs none for these pages.
+            .arg("--no-sandbox")
+            .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
+            .args(["--disable-component-update", "--disable-extensions", "--no-proxy-server"])
+            .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+            .arg(format!("--user-data-dir={}", self.profile.display()))
+            .args(["--dump-dom", url])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = output.expect("Chromium ends").unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{url}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.profile));
+    }
+}
+
+fn html(page: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let response = Response::builder().header("content-type", "text/html; charset=utf-8");
+    response.body(Full::new(page.into())).unwrap()
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    Response::builder().status(404).body(Full::default()).unwrap()
+}
+
+type Answer = Result<Response<Full<Bytes>>, std::convert::Infallible>;
+
+/// A server whose page at `/` runs this script, without any policy: it can `log` texts, and load
+/// URLs in `frame`s, and what it has logged is in the document when Chromium says that all of it is
+/// loaded. All other paths are `others`.
+async fn stage<S>(script: impl Into<String>, others: S) -> Server
+where
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>> + Clone + Send + 'static,
+    S::Error: std::fmt::Debug,
+    S::Future: Send,
+{
+    // The image comes when the script has ended.
+    let page = format!(
+        r#"<!doctype html><ol id="log"></ol><img src="/held"><script>
+const log = (text) => {{
+  const item = document.createElement("li");
+  item.append(text);
+  document.getElementById("log").append(item);
+}};
+const frame = async (url) => {{
+  const frame = document.createElement("iframe");
+  const loaded = new Promise((resolve) => {{ frame.onload = resolve; }});
+  frame.src = url;
+  document.body.append(frame);
+  await loaded;
+  return frame;
+}};
+const play = async () => {{ {} }};
+play().catch((error) => log(`failed: ${{error}}`)).finally(() => fetch("/done"));
+</script>"#,
+        script.into()
+    );
+    let ended = Arc::new(Notify::new());
+    Server::start(service_fn(move |request: Request<Incoming>| {
+        let (page, ended, others) = (page.clone(), Arc::clone(&ended), others.clone());
+        async move {
+            match request.uri().path() {
+                "/" => return Answer::Ok(html(page)),
+                "/held" => ended.notified().await,
+                "/done" => ended.notify_one(),
+                // It may be asked for at any time.
+                "/favicon.ico" => {}
+                _ => return Ok(others.oneshot(request).await.unwrap()),
+            }
+            Ok(not_found())
+        }
+    }))
+    .await
+}
+
+/// What the script of a stage has logged.
+fn logged(dom: &str) -> Vec<&str> {
+    let items = between(dom, "<ol id=\"log\">", "</ol>").split("<li>").skip(1);
+    items.map(|item| item.strip_suffix("</li>").unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_script_with_the_nonce_runs_and_those_that_a_user_has_smuggled_in_do_not() {
+    let Some(chromium) = Chromium::find("scripts of the page and of a user").await else { return };
+    let site = Site::start(None);
+    let dom = chromium.dom(&site.url("/")).await;
+    assert_eq!(between(&dom, "<p id=\"status\">", "</p>"), "The page ran its script. ");
+
+    // Without the fields, the same page runs them all.
+    let page = text(site.get("/").await).await;
+    let bare = Server::start(service_fn(move |request: Request<Incoming>| {
+        let answer = if request.uri().path() == "/" { html(page.clone()) } else { not_found() };
+        async { Answer::Ok(answer) }
+    }));
+    let dom = chromium.dom(&bare.await.url("/")).await;
+    let status = between(&dom, "<p id=\"status\">", "</p>");
+    for ran in
+        ["The page ran its script. ", "A comment ran a script. ", "A comment ran a handler. "]
+    {
+        assert!(status.contains(ran), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script() {
+    let Some(chromium) = Chromium::find("a page after a 304").await else { return };
+    const POLICY: Csp = Csp::from_static("default-src 'self';script-src 'nonce'");
+    let twice = r#"
+        for (let i = 0; i < 2; i++) {
+          const page = (await frame("/page")).contentDocument;
+          log(page.getElementById("status").textContent);
+        }"#;
+    for has_policy_of_its_own in [false, true] {
+        let statuses = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&statuses);
+        let page = move |request: Request<Incoming>| {
+            let nonce = &request.extensions().get::<Nonce>().expect("the layer gives one");
+            let mut response = html(format!(
+                "<p id=status></p>\
+                 <script>document.getElementById('status').append('injected')</script>\
+                 <script nonce={nonce}>document.getElementById('status').append('ran')</script>"
+            ));
+            if request.headers().contains_key("if-none-match") {
+                response = Response::builder().status(304).body(Full::default()).unwrap();
+                if has_policy_of_its_own {
+                    let policy = format!("script-src 'nonce-{nonce}'").parse().unwrap();
+                    response.headers_mut().insert("content-security-policy", policy);
+                }
+            }
+            response.headers_mut().insert("etag", "\"1\"".parse().unwrap());
+            response.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+            seen.lock().unwrap().push(response.status().as_u16());
+            async { Answer::Ok(response) }
+        };
+        let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
+        let server = stage(twice, layer.layer(service_fn(page))).await;
+        let dom = chromium.dom(&server.url("/")).await;
+        assert_eq!(*statuses.lock().unwrap(), [200, 304]);
+        // A policy that came with the 304 would be the page's, which has the old nonce.
+        let second = if has_policy_of_its_own { "" } else { "ran" };
+        assert_eq!(logged(&dom), ["ran", second], "{dom}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_partner_frames_the_widget_and_a_stranger_does_not() {
+    let Some(chromium) = Chromium::find("the widget in a frame").await else { return };
+    // The end of what is heard is a message of the page's own frame.
+    let own = service_fn(|_| async {
+        Answer::Ok(html("<script>parent.postMessage({ height: 'own' }, '*')</script>"))
+    });
+    let listen = r#"
+        const site = new URLSearchParams(location.search).get("site");
+        const end = new Promise((resolve) => {
+          onmessage = ({ data, origin }) => {
+            log(origin === site ? "widget" : data.height);
+            if (origin !== site) resolve();
+          };
+        });
+        await frame(`${site}/widget`);
+        await frame("/own");
+        await end;"#;
+    let (partner, stranger) = (stage(listen, own).await, stage(listen, own).await);
+    let site = Site::start(Some(partner.url("").as_str()));
+    let path = format!("/?site={}", site.url(""));
+    assert_eq!(logged(&chromium.dom(&partner.url(&path)).await), ["widget", "own"]);
+    assert_eq!(logged(&chromium.dom(&stranger.url(&path)).await), ["own"]);
+}

@@ -1,0 +1,208 @@
+//! The example `security_headers`, as a process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::quickstart::built;
+use super::support::{boxed, empty, h1_client, soon, text};
+
+pub(super) struct Site {
+    process: Child,
+    pub(super) addr: SocketAddr,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Site {
+    pub(super) fn start(partner: Option<&str>) -> Self {
+        let mut command = Command::new(built("security_headers"));
+        match partner {
+            Some(partner) => command.env("PARTNER", partner),
+            None => command.env_remove("PARTNER"),
+        };
+        let process = command.env("ADDR", "127.0.0.1:0").stdout(Stdio::piped()).spawn();
+        let mut process = process.unwrap();
+        let mut said = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut said).unwrap();
+        let (_, addr) = said.split_once("http://").expect("it says where it listens");
+        let addr = addr.trim().parse().unwrap();
+        Self { process, addr, _stdout: stdout }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    async fn ask(&self, method: &str, path: &str, proto: &str) -> Response<Incoming> {
+        let request = Request::builder().method(method).uri(self.url(path));
+        let request = request.header("x-forwarded-proto", proto).body(boxed(empty())).unwrap();
+        soon(h1_client().request(request)).await.unwrap()
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Response<Incoming> {
+        self.ask("GET", path, "http").await
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// The field, which is there once or not at all.
+#[track_caller]
+fn field<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
+    let mut lines = response.headers().get_all(name).iter();
+    let first = lines.next().map(|value| value.to_str().unwrap());
+    assert_eq!(lines.next(), None, "{name} is there twice");
+    first
+}
+
+/// What stands in a page between these two for the first time.
+#[track_caller]
+pub(super) fn between<'a>(page: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("no {before} in {page}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("no {after} in {page}")).0
+}
+
+/// The policy of a page that has this in its `script-src` and `frame-ancestors`.
+fn policy(scripts: &str, ancestors: &str) -> String {
+    format!(
+        "default-src 'self';script-src {scripts}'strict-dynamic';object-src 'none';\
+         base-uri 'none';form-action 'self';frame-ancestors 'self'{ancestors}"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_gives_the_script_of_its_page_the_nonce_of_that_answer() {
+    let site = Site::start(None);
+    let mut nonces = Vec::new();
+    for _ in 0..2 {
+        let response = site.get("/").await;
+        let sent = field(&response, "content-security-policy").unwrap().to_owned();
+        assert_eq!(field(&response, "cache-control"), Some("no-store"));
+        assert_eq!(field(&response, "x-frame-options"), Some("SAMEORIGIN"));
+        let page = text(response).await;
+        let nonce = between(&page, "<script nonce=\"", "\">");
+        assert_eq!(nonce.len(), 22, "{nonce}");
+        assert_eq!(sent, policy(&format!("'nonce-{nonce}' "), ""));
+        // The one of the comment has none.
+        assert_eq!(page.matches("<script").count(), 2, "{page}");
+        assert_eq!(page.matches("<script>").count(), 1, "{page}");
+        nonces.push(nonce.to_owned());
+    }
+    assert_ne!(nonces[0], nonces[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_asks_for_https_only_where_the_proxy_says_that_there_is_https() {
+    let site = Site::start(None);
+    for (proto, is_https) in [("http", false), ("https", true)] {
+        let response = site.ask("GET", "/search?q=lovely", proto).await;
+        let hsts = field(&response, "strict-transport-security");
+        assert_eq!(hsts, is_https.then_some("max-age=31536000; includeSubDomains"));
+        let upgrade = if is_https { ";upgrade-insecure-requests" } else { "" };
+        let expected = policy("", "") + upgrade;
+        assert_eq!(field(&response, "content-security-policy"), Some(expected.as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_escapes_what_was_searched_for() {
+    let site = Site::start(None);
+    let response = site.get("/search?q=%3Cscript%3Ealert(1)%3C%2Fscript%3E").await;
+    let page = text(response).await;
+    assert!(page.contains("<q>&lt;script&gt;alert(1)&lt;/script&gt;</q>"), "{page}");
+    assert!(!page.contains("<script"), "{page}");
+    let page = text(site.get("/search?q=lovely").await).await;
+    assert_eq!(page.matches("<article>").count(), 1, "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_lets_its_partner_frame_the_widget_and_nothing_else() {
+    for (partner, origin) in
+        [(None, "https://partner.example"), (Some("http://127.0.0.1:8"), "http://127.0.0.1:8")]
+    {
+        let site = Site::start(partner);
+        let response = site.get("/widget").await;
+        assert_eq!(field(&response, "x-frame-options"), None);
+        let sent = field(&response, "content-security-policy").unwrap().to_owned();
+        // The others stay.
+        assert_eq!(field(&response, "x-content-type-options"), Some("nosniff"));
+        let page = text(response).await;
+        let nonce = format!("'nonce-{}' ", between(&page, "<script nonce=\"", "\">"));
+        assert_eq!(sent, policy(&nonce, &format!(" {origin}")));
+        let response = site.get("/search?q=").await;
+        assert_eq!(field(&response, "x-frame-options"), Some("SAMEORIGIN"));
+        assert_eq!(field(&response, "content-security-policy"), Some(policy("", "").as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_does_not_start_for_a_partner_that_is_no_origin() {
+    let built = built("security_headers");
+    for partner in ["", "self; script-src *", "https://a.example, https://b.example"] {
+        let mut command = tokio::process::Command::new(&built);
+        let command = command.env("ADDR", "127.0.0.1:0").env("PARTNER", partner);
+        let output = soon(command.kill_on_drop(true).output()).await.unwrap();
+        assert!(!output.status.success(), "{partner}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("frame-ancestors"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_api_of_the_example_has_the_fields_of_the_preset_and_from_outside_the_others() {
+    let site = Site::start(None);
+    let response = site.ask("GET", "/api/comments", "https").await;
+    let expected = [
+        ("content-security-policy", "default-src 'none';frame-ancestors 'none'"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "no-store"),
+        ("content-type", "application/json"),
+        ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+        ("referrer-policy", "no-referrer"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(field(&response, name), Some(value), "{name}");
+    }
+    let comments: Vec<String> = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(comments.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_has_the_browser_forget_a_user_who_logs_out_and_nobody_else() {
+    let site = Site::start(None);
+    let response = site.ask("POST", "/logout", "http").await;
+    assert_eq!((response.status().as_u16(), field(&response, "location")), (303, Some("/")));
+    assert_eq!(field(&response, "clear-site-data"), Some("\"cookies\", \"storage\""));
+    for path in ["/", "/search?q=", "/widget", "/api/comments"] {
+        assert_eq!(field(&site.get(path).await, "clear-site-data"), None, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_the_example_refuses_has_the_fields_too() {
+    let site = Site::start(None);
+    for (method, path, status) in [
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/nowhere", 404),
+        ("GET", "/search", 400),
+        ("GET", "/logout", 405),
+    ] {
+        let response = site.ask(method, path, "http").await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let sent = field(&response, "content-security-policy");
+        assert_eq!(sent, Some(policy("", "").as_str()), "{path}");
+        assert_eq!(field(&response, "cache-control"), Some("no-store"), "{path}");
+        soon(response.into_body().collect()).await.unwrap();
+    }
+}
