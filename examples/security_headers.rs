@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn guest_book(Extension(nonce): Extension<Nonce>) -> Markup {
-    document(html! {
+    document(&html! {
         h1 { "Guest book" }
         p #status {}
         form action="/search" { input name="q"; button { "Search" } }
@@ -86,7 +86,7 @@ struct Search {
 /// The template escapes what was searched for. No script, no nonce: the policy allows none here.
 async fn search(Query(Search { q }): Query<Search>) -> Markup {
     let found: Vec<_> = COMMENTS.into_iter().filter(|comment| comment.contains(&q)).collect();
-    document(html! {
+    document(&html! {
         h1 { "Comments with " q { (q) } }
         (comments(&found))
     })
@@ -96,7 +96,7 @@ async fn widget(
     State(framed): State<Overrides>,
     Extension(nonce): Extension<Nonce>,
 ) -> impl IntoResponse {
-    let page = document(html! {
+    let page = document(&html! {
         p { "The guest book has " (COMMENTS.len()) " comments." }
         script nonce=(nonce) { (PreEscaped(WIDGET_SCRIPT)) }
     });
@@ -113,7 +113,7 @@ async fn log_out() -> impl IntoResponse {
     ([(ClearSiteData::NAME, forget)], Redirect::to("/"))
 }
 
-fn document(body: Markup) -> Markup {
+fn document(body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {

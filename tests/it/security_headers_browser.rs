@@ -3,6 +3,8 @@
 //! Where there is none these tests do nothing, and say so; with `TOWER_KIT_CHROMIUM=required` they
 //! fail instead.
 
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -99,7 +101,7 @@ fn not_found() -> Response<Full<Bytes>> {
     Response::builder().status(404).body(Full::default()).unwrap()
 }
 
-type Answer = Result<Response<Full<Bytes>>, std::convert::Infallible>;
+type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
 /// A server whose page at `/` runs this script, without any policy: it can `log` texts, and load
 /// URLs in `frame`s, and what it has logged is in the document when Chromium says that all of it is
@@ -107,7 +109,7 @@ type Answer = Result<Response<Full<Bytes>>, std::convert::Infallible>;
 async fn stage<S>(script: impl Into<String>, others: S) -> Server
 where
     S: Service<Request<Incoming>, Response = Response<Full<Bytes>>> + Clone + Send + 'static,
-    S::Error: std::fmt::Debug,
+    S::Error: Debug,
     S::Future: Send,
 {
     // The image comes when the script has ended.
@@ -190,7 +192,7 @@ async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script()
         let statuses = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&statuses);
         let page = move |request: Request<Incoming>| {
-            let nonce = &request.extensions().get::<Nonce>().expect("the layer gives one");
+            let nonce = request.extensions().get::<Nonce>().expect("the layer gives one");
             let mut response = html(format!(
                 "<p id=status></p>\
                  <script>document.getElementById('status').append('injected')</script>\
