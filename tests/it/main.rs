@@ -27,5 +27,6 @@ mod reverse_proxy;
 mod security_headers;
 mod security_headers_browser;
 mod security_headers_example;
+mod security_headers_helmet;
 mod stack;
 mod support;
