@@ -15,8 +15,9 @@ const special = {
 };
 
 const revive = (_, value) => {
-  const [key, ...others] = Object.keys(value ?? {});
-  return others.length === 0 && Object.hasOwn(special, key ?? "") ? special[key](value[key]) : value;
+  const [key = "", ...others] = Object.keys(value ?? {});
+  const isSpecial = others.length === 0 && Object.hasOwn(special, key);
+  return isSpecial ? special[key](value[key]) : value;
 };
 
 const dump = (options) => {

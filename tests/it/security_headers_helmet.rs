@@ -184,29 +184,36 @@ impl Case {
     }
 }
 
+type Lines = Vec<(String, String)>;
+
 #[derive(Debug)]
 enum Answer {
-    Sent { lines: Vec<(String, String)>, removed: Vec<String> },
+    Sent { lines: Lines, removed: Vec<String> },
     Refused(String),
 }
 
 // Asking both.
 
-/// helmet's answers to all sets and to what cannot be said, or why there are none.
-static HELMET: LazyLock<Result<(Vec<(Case, Answer)>, Vec<Answer>), String>> = LazyLock::new(|| {
+struct Helmet {
+    cases: Vec<(Case, Answer)>,
+    impossible: Vec<Answer>,
+}
+
+/// What helmet answers, or why it does not.
+static HELMET: LazyLock<Result<Helmet, String>> = LazyLock::new(|| {
     let cases = cases();
-    let sets = cases.iter().map(|case| case.options.json());
-    let sets: Vec<_> = sets.chain(impossible().into_iter().map(|(_, set, _)| set)).collect();
+    let impossible = impossible().into_iter().map(|(_, set, _)| set);
+    let sets: Vec<_> = cases.iter().map(|case| case.options.json()).chain(impossible).collect();
     let mut answers = ask_helmet(&sets)?;
     assert_eq!(answers.len(), sets.len());
-    let rest = answers.split_off(cases.len());
-    Ok((cases.into_iter().zip(answers).collect(), rest))
+    let impossible = answers.split_off(cases.len());
+    Ok(Helmet { cases: cases.into_iter().zip(answers).collect(), impossible })
 });
 
 /// `None` where helmet is not installed and need not be.
-fn helmet() -> Option<&'static (Vec<(Case, Answer)>, Vec<Answer>)> {
+fn helmet() -> Option<&'static Helmet> {
     let why = match HELMET.as_ref() {
-        Ok(answers) => return Some(answers),
+        Ok(helmet) => return Some(helmet),
         Err(why) => why,
     };
     let required = std::env::var_os("TOWER_KIT_HELMET").is_some_and(|how| how == "required");
@@ -215,7 +222,7 @@ fn helmet() -> Option<&'static (Vec<(Case, Answer)>, Vec<Answer>)> {
     None
 }
 
-/// Past the capturing of tests that pass.
+#[expect(clippy::explicit_write, reason = "what tests print that pass is not shown")]
 fn say(text: &str) {
     writeln!(std::io::stderr(), "{text}").unwrap();
 }
@@ -259,7 +266,7 @@ impl Answer {
     }
 
     /// The fields of a response that had `x-powered-by`.
-    fn lines(&self) -> Result<Vec<(String, String)>, String> {
+    fn lines(&self) -> Result<Lines, String> {
         match self {
             Self::Refused(error) => Err(error.clone()),
             Self::Sent { lines, removed } => {
@@ -272,7 +279,7 @@ impl Answer {
 }
 
 /// What the layer makes of a response that has `x-powered-by` and uses its nonce.
-async fn lines_of(layer: &SecurityHeadersLayer) -> Vec<(String, String)> {
+async fn lines_of(layer: &SecurityHeadersLayer) -> Lines {
     let page = |request: Request<()>| async move {
         let nonce = request.extensions().get::<Nonce>().map(Nonce::to_string);
         let page = Response::builder().header(POWERED_BY, "node").body(nonce).unwrap();
@@ -316,13 +323,25 @@ async fn check(case: &Case, helmet: &Answer) -> Result<(), String> {
     if is_fine {
         return Ok(());
     }
-    let options = case.options.json();
-    Err(format!("{options}\n  {:?}\n  helmet: {helmet:?}\n  ours: {ours:?}", case.expected))
+    let (options, expected) = (case.options.json(), &case.expected);
+    let (helmet, ours) = match (helmet, ours) {
+        (Ok(helmet), Ok(ours)) => {
+            let but = |lines: &Lines, others: &Lines| {
+                let lines: Vec<_> = lines.iter().filter(|line| !others.contains(line)).collect();
+                format!("sends {lines:?}, and the same")
+            };
+            (but(&helmet, &ours), but(&ours, &helmet))
+        }
+        (Err(helmet), Ok(_)) => (helmet, "sends it".to_owned()),
+        (Ok(_), Err(ours)) => ("sends it".to_owned(), ours.to_string()),
+        (Err(helmet), Err(ours)) => (helmet, ours.to_string()),
+    };
+    Err(format!("{options}: {expected:?}\n  helmet: {helmet}\n  the layer: {ours}"))
 }
 
 /// Checks the sets that are chosen; says how many these are.
 async fn compare(chosen: impl Fn(&Expected) -> bool) -> usize {
-    let Some((cases, _)) = helmet() else { return 0 };
+    let Some(Helmet { cases, .. }) = helmet() else { return 0 };
     let (mut count, mut wrong) = (0, Vec::new());
     for (case, helmet) in cases.iter().filter(|(case, _)| chosen(&case.expected)) {
         count += 1;
@@ -344,7 +363,7 @@ fn assert_listed(list: &[(&str, &str)], kind_of: impl Fn(&Expected) -> Option<&'
 #[tokio::test]
 async fn helmet_and_the_layer_send_the_same_bytes_in_the_same_order() {
     let same = compare(|expected| matches!(expected, Expected::Same)).await;
-    let Some((cases, _)) = helmet() else { return };
+    let Some(Helmet { cases, .. }) = helmet() else { return };
     assert!(same >= 200, "only {same} sets");
     say(&format!("{same} sets of options give what helmet sends, of {} in all", cases.len()));
 }
@@ -384,25 +403,27 @@ async fn what_is_sent_otherwise_than_by_helmet_is_listed() {
 /// What helmet sends is text too.
 #[test]
 fn the_policies_of_helmet_are_parsed_and_written_as_they_were() {
-    let Some((cases, _)) = helmet() else { return };
-    let mut count = 0;
+    let Some(Helmet { cases, .. }) = helmet() else { return };
+    let (mut count, mut wrong) = (0, Vec::new());
     for (case, helmet) in cases.iter().filter(|(case, _)| matches!(case.expected, Expected::Same)) {
         let lines = helmet.lines().unwrap();
         let policy = lines.iter().find(|(name, _)| name.starts_with(CSP)).map(|(_, text)| text);
-        let is_said = |text: &&String| !text.contains("'nonce-");
-        if let (Some(text), false) = (policy.filter(is_said), case.has_custom()) {
-            let parsed: Csp = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(parsed.to_string(), *text);
-            count += 1;
+        let is_said = |text: &&String| !text.contains("'nonce-") && !case.has_custom();
+        let Some(text) = policy.filter(is_said) else { continue };
+        count += 1;
+        match text.parse::<Csp>() {
+            Ok(policy) if policy.to_string() == *text => {}
+            other => wrong.push(format!("{text}\n  {other:?}")),
         }
     }
+    assert!(wrong.is_empty(), "{} of {count} are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(count >= 200, "only {count} policies");
 }
 
 /// Options of helmet that the types of the crate have no words for, and why.
 #[test]
 fn what_helmet_does_with_what_cannot_be_said_here_is_known() {
-    let Some((_, answers)) = helmet() else { return };
+    let Some(Helmet { impossible: answers, .. }) = helmet() else { return };
     let impossible = impossible();
     assert_eq!(impossible.len(), answers.len());
     for ((sends, set, why), answer) in impossible.into_iter().zip(answers) {
@@ -426,7 +447,10 @@ fn impossible() -> Vec<(bool, Value, &'static str)> {
     }
     all.push((false, json!({ "hsts": { "maxAge": { "$number": "Infinity" } } }), seconds));
     all.push((true, json!({ "hsts": { "maxAge": 1.5 } }), "the seconds are a u64: helmet rounds"));
-    let directive = |name: &str, value: Value| json!({ "contentSecurityPolicy": { "directives": { "$entries": [[name, value]] } } });
+    let directive = |name: &str, value: Value| {
+        let directives = json!({ "$entries": [[name, value]] });
+        json!({ "contentSecurityPolicy": { "directives": directives } })
+    };
     let typed = "a value has a type";
     for value in [json!(false), json!(true), json!(0), json!(1), json!({ "$undefined": true })] {
         all.push((false, directive("imgSrc", value), typed));
@@ -564,7 +588,7 @@ impl Choice {
         // What is set then has to find its place again.
         let layer = layer.remove(HeaderName::from_static(field));
         match (self, field) {
-            // There is no way to make their values.
+            // Their values cannot be made outside of the crate.
             (Self::On | Self::Default, NO_SNIFF | NO_OPEN | NO_XSS_FILTER) => Ok(before),
             (_, POWERED_BY) | (Self::Off, _) => Ok(layer),
             (Self::On | Self::Default, _) => by_default(layer, field),
@@ -1360,7 +1384,7 @@ const STRICT_WORDS: [(&str, &str); 75] = [
     (NOT_A_HOST, "/a.js"),
     (NOT_A_HOST, "://a.example"),
     (NOT_A_HOST, "1s://a.example"),
-    (NOT_A_HOST, "a.example:"),
+    (NOT_A_HOST, "https://a.example:"),
     (NOT_A_HOST, "a.example:port"),
     (NOT_A_HOST, "a.example:123456"),
     (NOT_A_HOST, "a..example"),
@@ -1369,7 +1393,7 @@ const STRICT_WORDS: [(&str, &str); 75] = [
     (NOT_A_HOST, "*a.example"),
     (NOT_A_HOST, "a.*.example"),
     (NOT_A_HOST, "**"),
-    (NOT_A_HOST, "https:*"),
+    (NOT_A_HOST, "https://*a"),
     (NOT_A_HOST, "a_b.example"),
     (NOT_A_HOST, "user@a.example"),
     (NOT_A_HOST, "https://user:secret@a.example"),
