@@ -26,6 +26,7 @@ mod redis_server;
 mod reverse_proxy;
 mod security_headers;
 mod security_headers_browser;
+mod security_headers_csp;
 mod security_headers_example;
 mod security_headers_helmet;
 mod stack;
