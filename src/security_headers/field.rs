@@ -22,8 +22,8 @@ pub(super) enum Value {
     Fixed(HeaderValue),
     Csp {
         https: Box<Rendered>,
-        /// `None` if there is nothing to say by HTTP.
-        http: Option<Box<Rendered>>,
+        /// Without `upgrade-insecure-requests`.
+        http: Box<Rendered>,
     },
     /// Only an endpoint.
     Endpoint,
@@ -92,7 +92,7 @@ impl Setting {
         let endpoints: Vec<_> = policy.endpoint().cloned().into_iter().collect();
         endpoints.iter().try_for_each(Endpoint::check)?;
         let rendered = |policy| Rendered::new(policy).map(Box::new);
-        let http = policy.without_upgrade().map(rendered).transpose()?;
+        let http = rendered(policy.without_upgrade())?;
         let value = Value::Csp { https: rendered(policy)?, http };
         Ok(Self { name, value, endpoints })
     }

@@ -8,8 +8,7 @@ use super::field::Field;
 /// `x-content-type-options: nosniff`: what a response says that it is, it is
 /// ([Fetch §3.6](https://fetch.spec.whatwg.org/#x-content-type-options-header)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NoSniff;
+pub struct ContentTypeOptions(&'static str);
 
 /// `x-dns-prefetch-control`: whether the names in links are looked up before they are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +17,7 @@ pub struct DnsPrefetch(&'static str);
 /// `x-download-options: noopen`: old Internet Explorer does not open downloads in the site's
 /// context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NoOpen;
+pub struct DownloadOptions(&'static str);
 
 /// `x-frame-options` (RFC 7034): what may frame the page, for browsers without `frame-ancestors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +30,22 @@ pub struct CrossDomainPolicies(&'static str);
 /// `x-xss-protection: 0`: switches off a filter of old browsers that could itself be used for
 /// attacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NoXssFilter;
+pub struct XssProtection(&'static str);
+
+impl ContentTypeOptions {
+    /// `nosniff`
+    pub const NOSNIFF: Self = Self("nosniff");
+}
+
+impl DownloadOptions {
+    /// `noopen`
+    pub const NOOPEN: Self = Self("noopen");
+}
+
+impl XssProtection {
+    /// `0`
+    pub const OFF: Self = Self("0");
+}
 
 impl DnsPrefetch {
     /// They are.
@@ -60,9 +72,9 @@ impl CrossDomainPolicies {
     pub const ALL: Self = Self("all");
 }
 
-impl From<NoSniff> for Field {
-    fn from(_: NoSniff) -> Self {
-        Self::known("x-content-type-options", "nosniff")
+impl From<ContentTypeOptions> for Field {
+    fn from(options: ContentTypeOptions) -> Self {
+        Self::known("x-content-type-options", options.0)
     }
 }
 
@@ -72,9 +84,9 @@ impl From<DnsPrefetch> for Field {
     }
 }
 
-impl From<NoOpen> for Field {
-    fn from(_: NoOpen) -> Self {
-        Self::known("x-download-options", "noopen")
+impl From<DownloadOptions> for Field {
+    fn from(options: DownloadOptions) -> Self {
+        Self::known("x-download-options", options.0)
     }
 }
 
@@ -90,9 +102,9 @@ impl From<CrossDomainPolicies> for Field {
     }
 }
 
-impl From<NoXssFilter> for Field {
-    fn from(_: NoXssFilter) -> Self {
-        Self::known("x-xss-protection", "0")
+impl From<XssProtection> for Field {
+    fn from(protection: XssProtection) -> Self {
+        Self::known("x-xss-protection", protection.0)
     }
 }
 

@@ -50,12 +50,12 @@
 //! | `origin-agent-cluster` | [`OriginAgentCluster`] | `?1` | the origin gets a process, or at least a heap, of its own |
 //! | `referrer-policy` | [`ReferrerPolicy`] | `no-referrer` | addresses, and what stands in their queries, do not leak |
 //! | `strict-transport-security` | [`Hsts`] | `max-age=31536000; includeSubDomains` | a year of HTTPS only (RFC 6797; browsers ignore it over plain HTTP) |
-//! | `x-content-type-options` | [`NoSniff`] | `nosniff` | an upload is not run because it looks like a script |
+//! | `x-content-type-options` | [`ContentTypeOptions`] | `nosniff` | an upload is not run because it looks like a script |
 //! | `x-dns-prefetch-control` | [`DnsPrefetch`] | `off` | link targets are not looked up before they are followed |
-//! | `x-download-options` | [`NoOpen`] | `noopen` | old Internet Explorer does not open downloads in the site's context |
+//! | `x-download-options` | [`DownloadOptions`] | `noopen` | old Internet Explorer does not open downloads in the site's context |
 //! | `x-frame-options` | [`FrameOptions`] | `SAMEORIGIN` | what `frame-ancestors` says, for browsers before it (RFC 7034) |
 //! | `x-permitted-cross-domain-policies` | [`CrossDomainPolicies`] | `none` | Flash and Acrobat load no data across domains |
-//! | `x-xss-protection` | [`NoXssFilter`] | `0` | the filter that it switches off could itself be used for attacks |
+//! | `x-xss-protection` | [`XssProtection`] | `0` | the filter that it switches off could itself be used for attacks |
 //! | `integrity-policy`, and `-report-only` | [`IntegrityPolicy`] | none | scripts and styles have to state their hashes |
 //! | `permissions-policy` | [`PermissionsPolicy`] | none | which features a page needs, only it knows |
 //! | `reporting-endpoints` | [`Endpoint`] | none | the layer defines the endpoints that its fields report to |
@@ -178,7 +178,10 @@ pub use field::Field;
 pub use hsts::Hsts;
 pub use integrity::IntegrityPolicy;
 pub use layer::SecurityHeadersLayer;
-pub use legacy::{CrossDomainPolicies, DnsPrefetch, FrameOptions, NoOpen, NoSniff, NoXssFilter};
+pub use legacy::{
+    ContentTypeOptions, CrossDomainPolicies, DnsPrefetch, DownloadOptions, FrameOptions,
+    XssProtection,
+};
 pub use nonce::Nonce;
 pub use overrides::Overrides;
 pub use permissions::{Allow, PermissionsPolicy};

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use super::csp::{is_host, is_key};
+use super::csp::{host_of, is_key};
 use super::error::InvalidField;
 use super::feature::Feature;
 use super::field::Field;
@@ -64,7 +64,8 @@ impl Allow {
     fn fault(&self) -> Option<&'static str> {
         let is_origin = |text: &str| {
             let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
-            rest.is_some_and(|rest| is_host(rest.as_bytes()) && !rest.contains('/') && rest != "*")
+            let host = rest.and_then(|rest| host_of(rest.as_bytes()));
+            host.is_some_and(|host| host != b"*") && rest.is_some_and(|rest| !rest.contains('/'))
         };
         let fits = *self == Self::SELF || *self == Self::ANY || is_origin(&self.0);
         (!fits).then_some("not an origin, such as https://example.com")

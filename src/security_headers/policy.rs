@@ -121,21 +121,22 @@ impl Policy {
         for setting in changes.set.iter().filter(|setting| !self.wins(setting.name.as_str())) {
             match (&setting.value, facts.is_https) {
                 (Value::Fixed(value), _) => drop(fields.insert(&setting.name, value.clone())),
-                (Value::Csp { https, .. }, true) => put(fields, https, facts),
-                (Value::Csp { http: Some(http), .. }, false) => put(fields, http, facts),
-                (Value::Csp { .. } | Value::Endpoint, _) => {}
+                (Value::Csp { https: policy, .. }, true)
+                | (Value::Csp { http: policy, .. }, false) => put(fields, policy, facts),
+                (Value::Endpoint, _) => {}
             }
         }
         for policy in template.policies.iter().map(Rendered::policy) {
             let name = policy.name();
             let more: Vec<_> = changes.extend.iter().filter(|more| more.name() == name).collect();
-            if more.is_empty() || !fields.contains_key(name) || self.wins(name) {
+            if more.is_empty() || changes.remove.iter().any(|gone| gone == name) || self.wins(name)
+            {
                 continue;
             }
             let merged = more.into_iter().fold(policy.clone(), Csp::merge);
-            let merged = if facts.is_https { Some(merged) } else { merged.without_upgrade() };
+            let merged = if facts.is_https { merged } else { merged.without_upgrade() };
             // Both have been checked: nothing of theirs cannot be sent.
-            if let Some(Ok(merged)) = merged.map(Rendered::new) {
+            if let Ok(merged) = Rendered::new(merged) {
                 put(fields, &merged, facts);
             }
         }
@@ -196,10 +197,7 @@ impl Policy {
             match value {
                 _ if is_left_out => {}
                 Value::Fixed(value) => drop(template.fields.insert(name, value.clone())),
-                Value::Csp { https, http } => {
-                    let policy = if is_https { Some(https) } else { http.as_ref() };
-                    policy.into_iter().for_each(|policy| template.add(policy));
-                }
+                Value::Csp { https, http } => template.add(if is_https { https } else { http }),
                 Value::Endpoint => {}
             }
         }
@@ -218,7 +216,9 @@ impl Default for Wins {
 
 impl Template {
     fn add(&mut self, policy: &Rendered) {
-        self.fields.insert(policy.name(), policy.plain().clone());
+        if !policy.is_empty() {
+            self.fields.insert(policy.name(), policy.plain().clone());
+        }
         self.policies.push(policy.clone());
     }
 
@@ -242,6 +242,10 @@ pub fn forwarded_proto(request: &request::Parts) -> bool {
 }
 
 fn put(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
+    if policy.is_empty() {
+        fields.remove(policy.name());
+        return;
+    }
     fields.insert(policy.name(), policy.plain().clone());
     if policy.has_nonce() {
         fill_in(fields, policy, facts);

@@ -6,7 +6,10 @@ use super::csp::Csp;
 use super::feature::Feature;
 use super::field::Field;
 use super::hsts::Hsts;
-use super::legacy::{CrossDomainPolicies, DnsPrefetch, FrameOptions, NoOpen, NoSniff, NoXssFilter};
+use super::legacy::{
+    ContentTypeOptions, CrossDomainPolicies, DnsPrefetch, DownloadOptions, FrameOptions,
+    XssProtection,
+};
 use super::permissions::{Allow, PermissionsPolicy};
 use super::policy::Policy;
 use super::referrer::ReferrerPolicy;
@@ -33,12 +36,12 @@ pub(super) fn helmet() -> Policy {
         OriginAgentCluster::ON.into(),
         ReferrerPolicy::NO_REFERRER.into(),
         Hsts::new(31_536_000).include_subdomains().into(),
-        NoSniff.into(),
+        ContentTypeOptions::NOSNIFF.into(),
         DnsPrefetch::OFF.into(),
-        NoOpen.into(),
+        DownloadOptions::NOOPEN.into(),
         FrameOptions::SAMEORIGIN.into(),
         CrossDomainPolicies::NONE.into(),
-        NoXssFilter.into(),
+        XssProtection::OFF.into(),
     ])
 }
 
@@ -60,7 +63,7 @@ pub(super) fn owasp() -> Policy {
         Corp::SAME_ORIGIN.into(),
         ReferrerPolicy::NO_REFERRER.into(),
         Hsts::new(63_072_000).include_subdomains().into(),
-        NoSniff.into(),
+        ContentTypeOptions::NOSNIFF.into(),
         DnsPrefetch::OFF.into(),
         FrameOptions::DENY.into(),
         CrossDomainPolicies::NONE.into(),
@@ -74,7 +77,7 @@ pub(super) fn api() -> Policy {
     preset([
         POLICY.into(),
         Corp::SAME_ORIGIN.into(),
-        NoSniff.into(),
+        ContentTypeOptions::NOSNIFF.into(),
         Field::known("cache-control", "no-store"),
     ])
 }

@@ -14,6 +14,15 @@ pub(super) const fn word(text: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(to)
 }
 
+/// Without the space around it.
+pub(super) const fn trim(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b' ' | b'\t', inner @ ..] | [inner @ .., b' ' | b'\t'] = rest {
+        rest = inner;
+    }
+    rest
+}
+
 /// What is before and after the first `at`.
 pub(super) const fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     let mut end = 0;

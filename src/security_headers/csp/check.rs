@@ -2,7 +2,7 @@
 
 use super::directive::Directive;
 use super::grammar::{self, Fault, is_custom};
-use super::policy::Csp;
+use super::policy::{Csp, List};
 use super::source::Source;
 use crate::security_headers::error::InvalidField;
 
@@ -28,9 +28,7 @@ impl Csp {
     }
 
     /// What is wrong with its directives.
-    pub(in crate::security_headers) fn check_part(
-        &self,
-    ) -> Result<Vec<(Directive, Vec<Source>)>, InvalidField> {
+    pub(in crate::security_headers) fn check_part(&self) -> Result<List, InvalidField> {
         let list = self.list();
         if list.is_empty() {
             return Err(InvalidField::new(self.name(), "", "there is no directive"));

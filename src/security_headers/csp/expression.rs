@@ -7,19 +7,33 @@ pub(super) const fn source(word: &[u8]) -> Option<&'static str> {
     if is_quoted(word) {
         return quoted(word);
     }
-    if is_quoted_inside(word, &KEYWORDS) || same(word, b"none") {
-        return Some("a keyword is written in single quotes");
-    }
-    if starts(word, b"nonce-") || starts(word, b"sha256-") || starts(word, b"sha384-") {
-        return Some("nonces and hashes are written in single quotes");
-    }
-    if starts(word, b"sha512-") {
-        return Some("nonces and hashes are written in single quotes");
+    if let Some(why) = bare(word) {
+        return Some(why);
     }
     if is_one_of(word, &SCHEMES) {
         return Some("a scheme ends with a colon");
     }
     if is_scheme(word) || is_host(word) { None } else { Some(HOST) }
+}
+
+/// What is meant to be a keyword, a nonce or a hash, and is none without its quotes.
+pub(super) const fn bare(word: &[u8]) -> Option<&'static str> {
+    if is_quoted_inside(word, &KEYWORDS) {
+        return Some("a keyword is written in single quotes");
+    }
+    let mut at = 0;
+    while at < VALUES.len() {
+        if starts(word, VALUES[at].as_bytes()) {
+            return Some("nonces and hashes are written in single quotes");
+        }
+        at += 1;
+    }
+    None
+}
+
+/// In quotes, in upper or lower case.
+pub(super) const fn is_keyword(word: &[u8]) -> bool {
+    is_one_of(word, &KEYWORDS)
 }
 
 const fn quoted(word: &[u8]) -> Option<&'static str> {
@@ -30,13 +44,11 @@ const fn quoted(word: &[u8]) -> Option<&'static str> {
         () if starts(word, b"'sha256-") => 44,
         () if starts(word, b"'sha384-") => 64,
         () if starts(word, b"'sha512-") => 88,
-        () if is_one_of(word, &KEYWORDS) || same(word, b"'none'") || same(word, b"'nonce'") => {
-            return None;
-        }
+        () if is_keyword(word) => return None,
         () => return Some("not a keyword that is known"),
     };
     // What is around the digest: 'sha256-'
-    if word.len() == length + 9 && is_base64(word, length) {
+    if word.len() == length + 9 && is_base64(word, length) && word[length + 8] == b'\'' {
         return None;
     }
     Some("not a digest in base64, with its padding, of the length that the hash has")
@@ -85,19 +97,27 @@ const fn is_scheme_name(name: &[u8]) -> bool {
 }
 
 /// `*`, or a host with what may be around it: a scheme, a port, a path.
-pub(in crate::security_headers) const fn is_host(word: &[u8]) -> bool {
+const fn is_host(word: &[u8]) -> bool {
+    host_of(word).is_some()
+}
+
+/// The host in a host with what may be around it.
+pub(in crate::security_headers) const fn host_of(word: &[u8]) -> Option<&[u8]> {
     let mut rest = word;
     let (scheme, after) = split(word, b':');
     if starts(after, b"//") {
         if !is_scheme_name(scheme) {
-            return false;
+            return None;
         }
         rest = after.split_at(2).1;
     }
     let (authority, path) = rest.split_at(split(rest, b'/').0.len());
     let (host, port) = split(authority, b':');
     let has_port = host.len() < authority.len();
-    is_host_name(host) && (!has_port || is_port(port)) && is_path(path)
+    if is_host_name(host) && (!has_port || is_port(port)) && is_path(path) {
+        return Some(host);
+    }
+    None
 }
 
 const fn is_host_name(host: &[u8]) -> bool {
@@ -109,6 +129,8 @@ const fn is_host_name(host: &[u8]) -> bool {
     while at < name.len() {
         match name[at] {
             b'.' if label == 0 => return false,
+            // The dot of the root.
+            b'.' if at + 1 == name.len() => return true,
             b'.' => label = 0,
             b'-' => label += 1,
             byte if byte.is_ascii_alphanumeric() => label += 1,
@@ -123,14 +145,15 @@ const fn is_port(port: &[u8]) -> bool {
     if same(port, b"*") {
         return true;
     }
-    let mut at = 0;
+    let (mut at, mut number) = (0, 0);
     while at < port.len() {
-        if !port[at].is_ascii_digit() {
+        if !port[at].is_ascii_digit() || number > 6553 {
             return false;
         }
+        number = 10 * number + (port[at] - b'0') as u32;
         at += 1;
     }
-    at > 0 && at <= 5
+    at > 0 && number <= 65535
 }
 
 /// Of `pchar` and slashes (RFC 3986 §3.3): a query or fragment never matches.
@@ -161,7 +184,11 @@ const fn is_quoted_inside(one: &[u8], words: &[&str]) -> bool {
 const HOST: &str = "not a source: a keyword in quotes, a scheme with a colon, or a host, with a \
                     scheme, a port and a path where these matter";
 
-const KEYWORDS: [&str; 13] = [
+const VALUES: [&str; 4] = ["nonce-", "sha256-", "sha384-", "sha512-"];
+
+const KEYWORDS: [&str; 15] = [
+    "'none'",
+    "'nonce'",
     "'self'",
     "'unsafe-inline'",
     "'unsafe-eval'",

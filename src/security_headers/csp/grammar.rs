@@ -2,9 +2,9 @@
 //! in `const fn`, so that one checker serves the compiler and the running program. That is why
 //! there are loops over bytes here and neither iterators nor `?`.
 
-use super::bytes::{exactly, is_in, is_one_of, is_quoted, same, split, word};
+use super::bytes::{exactly, is_in, is_one_of, is_quoted, same, split, trim, word};
 use super::directive::{DIRECTIVES, Kind};
-use super::expression::source;
+use super::expression::{bare, is_keyword, source};
 
 /// What is wrong with which value of which directive.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,7 @@ pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
     while !rest.is_empty() {
         let (segment, after) = split(rest, b';');
         let (name, value) = word(segment);
+        let value = trim(value);
         if !name.is_empty() {
             if let Some(fault) = directive(name, value, after) {
                 return Some(fault);
@@ -155,10 +156,12 @@ const fn word_of(kind: Kind, word: &[u8]) -> Option<&'static str> {
         Kind::Endpoint => KEY,
         Kind::Sandbox if is_one_of(word, &SANDBOX) => return None,
         Kind::Sandbox => "not a flag that sandbox has",
+        Kind::Types | Kind::Uris if bare(word).is_some() => return bare(word),
         Kind::Types if is_type_name(word) || is_one_of(word, &TYPES) => return None,
         Kind::Types => "not the name of a policy for trusted types",
         Kind::Words(words) if is_one_of(word, words) => return None,
         Kind::Words(_) => "not a value of this directive",
+        Kind::Uris if is_quoted(word) => "not an address",
         Kind::Uris | Kind::Nothing | Kind::Anything => return None,
     };
     Some(why)
@@ -203,7 +206,7 @@ const fn is_among(one: &[u8], words: &[u8]) -> bool {
         if other.is_empty() {
             return false;
         }
-        if exactly(one, other) {
+        if exactly(one, other) || is_keyword(one) && same(one, other) {
             return true;
         }
         rest = after;

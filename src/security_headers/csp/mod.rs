@@ -8,9 +8,10 @@ mod grammar;
 mod policy;
 mod render;
 mod source;
+mod union;
 
 pub use directive::Directive;
-pub(super) use expression::is_host;
+pub(super) use expression::host_of;
 pub(super) use grammar::{KEY, is_key};
 pub use policy::Csp;
 pub(super) use render::Rendered;

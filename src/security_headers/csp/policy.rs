@@ -4,9 +4,10 @@ use std::str::FromStr;
 use http::HeaderName;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 
-use super::directive::{Directive, Kind};
+use super::directive::Directive;
 use super::grammar;
 use super::source::Source;
+use super::union::{entry, unite};
 use crate::security_headers::error::InvalidField;
 use crate::security_headers::reporting::Endpoint;
 
@@ -68,11 +69,14 @@ pub struct Csp {
     endpoint: Option<Endpoint>,
 }
 
+/// The directives and their values, in order.
+pub(super) type List = Vec<(Directive, Vec<Source>)>;
+
 #[derive(Clone, Debug)]
 enum Directives {
     /// Checked already.
     Text(&'static str),
-    List(Vec<(Directive, Vec<Source>)>),
+    List(List),
 }
 
 impl Csp {
@@ -130,8 +134,9 @@ impl Csp {
     }
 
     /// Adds to what a directive allows. Where it is not there yet, it starts from the one that
-    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is allowed no
-    /// more. `'none'` gives way, and what is there already is not there twice.
+    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is taken away.
+    /// (But for `'strict-dynamic'`: no directive other than for scripts has it.) `'none'` gives way,
+    /// and what is there already is not there twice.
     ///
     /// ```
     /// # use tower_kit::security_headers::{Csp, Directive::*};
@@ -143,22 +148,11 @@ impl Csp {
     where
         T: Into<Source>,
     {
-        self.edit(|list| {
-            let holds = |wanted: &Directive| list.iter().find(|(found, _)| found == wanted);
-            let inherited = match holds(&directive) {
-                Some(_) => None,
-                None => directive.fallbacks().iter().find_map(holds),
-            };
-            let inherited = inherited.map_or_else(Vec::new, |(_, sources)| sources.clone());
-            let to = entry(list, directive);
-            to.extend(inherited);
-            to.retain(|source| *source != Source::NONE);
-            for source in sources.into_iter().map(Into::into) {
-                if !to.contains(&source) {
-                    to.push(source);
-                }
-            }
-        })
+        let sources: Vec<_> = sources.into_iter().map(Into::into).collect();
+        if sources.is_empty() {
+            return self;
+        }
+        self.edit(|list| *list = unite(list, &vec![(directive, sources)], [directive]))
     }
 
     /// Leaves a directive out. Without `default-src` a policy is refused, unless
@@ -173,15 +167,27 @@ impl Csp {
         Self { endpoint, ..kept }
     }
 
-    /// Adds what another policy allows: [`append`](Self::append)s each of its directives. Of
-    /// `report-to` the other's is taken.
+    /// Adds what another policy allows, to each directive of either. Where one of them has no such
+    /// directive, what holds in its place counts. Of `report-to` and `webrtc` the other's is taken.
+    ///
+    /// ```
+    /// # use tower_kit::security_headers::Csp;
+    /// let ours = Csp::from_static("default-src 'self'; img-src data:");
+    /// let theirs = Csp::from_static("default-src https://b.example; script-src https://c.example");
+    /// assert_eq!(
+    ///     ours.merge(&theirs).to_string(),
+    ///     "default-src 'self' https://b.example;img-src data: https://b.example;\
+    ///      script-src 'self' https://c.example",
+    /// );
+    /// ```
     #[must_use]
     pub fn merge(self, other: &Self) -> Self {
-        let merged = other.list().into_iter().fold(self, |policy, (directive, sources)| {
-            match directive.kind() {
-                Kind::Endpoint => policy.set(directive, sources),
-                _ => policy.append(directive, sources),
-            }
+        let theirs = other.list();
+        let merged = self.edit(|list| {
+            let known = |directive: &Directive| list.iter().any(|(found, _)| found == directive);
+            let new = theirs.iter().map(|(directive, _)| *directive).filter(|new| !known(new));
+            let all: Vec<_> = list.iter().map(|(directive, _)| *directive).chain(new).collect();
+            *list = unite(list, &theirs, all);
         });
         Self {
             without_default_src: merged.without_default_src || other.without_default_src,
@@ -231,8 +237,7 @@ impl Csp {
         self.endpoint.as_ref()
     }
 
-    /// The directives and their values, in order.
-    pub(super) fn list(&self) -> Vec<(Directive, Vec<Source>)> {
+    pub(super) fn list(&self) -> List {
         match &self.directives {
             Directives::Text(text) => parse(text),
             Directives::List(list) => list.clone(),
@@ -240,11 +245,11 @@ impl Csp {
     }
 
     /// The same policy of other directives.
-    pub(super) fn with(&self, list: Vec<(Directive, Vec<Source>)>) -> Self {
+    pub(super) fn with(&self, list: List) -> Self {
         Self { directives: Directives::List(list), ..self.clone() }
     }
 
-    fn edit(self, edit: impl FnOnce(&mut Vec<(Directive, Vec<Source>)>)) -> Self {
+    fn edit(self, edit: impl FnOnce(&mut List)) -> Self {
         let mut list = self.list();
         edit(&mut list);
         Self { directives: Directives::List(list), ..self }
@@ -295,17 +300,8 @@ impl fmt::Display for Csp {
     }
 }
 
-/// The value of a directive; it is added if it is not there.
-fn entry(list: &mut Vec<(Directive, Vec<Source>)>, directive: Directive) -> &mut Vec<Source> {
-    let at = list.iter().position(|(found, _)| *found == directive).unwrap_or_else(|| {
-        list.push((directive, Vec::new()));
-        list.len() - 1
-    });
-    &mut list[at].1
-}
-
 /// A policy that is checked already.
-fn parse(text: &str) -> Vec<(Directive, Vec<Source>)> {
+fn parse(text: &str) -> List {
     let one = |segment: &str| {
         let mut words = segment.split_ascii_whitespace();
         let directive = Directive::known(words.next()?)?;

@@ -22,14 +22,8 @@ impl Rendered {
             |_| InvalidField::new(policy.name(), text.as_str(), "only visible ASCII can be sent");
         let plain = without_nonce(&policy).to_string();
         let plain = HeaderValue::try_from(plain).map_err(refused)?;
-        let mut pieces: Vec<_> = text.split(Source::NONCE.as_str()).map(str::to_owned).collect();
-        let last = pieces.len() - 1;
-        for (at, piece) in pieces.iter_mut().enumerate() {
-            let after = if at > 0 { "'" } else { "" };
-            let before = if at < last { "'nonce-" } else { "" };
-            *piece = format!("{after}{piece}{before}");
-        }
-        if last == 0 {
+        let mut pieces = pieces(&policy);
+        if pieces.len() == 1 {
             pieces.clear();
         }
         let name = policy.header();
@@ -47,6 +41,11 @@ impl Rendered {
     /// For a response whose nonce nobody has asked for.
     pub(in crate::security_headers) fn plain(&self) -> &HeaderValue {
         &self.plain
+    }
+
+    /// Whether there is nothing to say.
+    pub(in crate::security_headers) fn is_empty(&self) -> bool {
+        self.plain.is_empty()
     }
 
     pub(in crate::security_headers) fn has_nonce(&self) -> bool {
@@ -71,12 +70,33 @@ impl Rendered {
 }
 
 impl Csp {
-    /// The policy for a response that was not asked for by HTTPS, if it still says anything.
-    pub(in crate::security_headers) fn without_upgrade(&self) -> Option<Self> {
+    /// The policy for a response that was not asked for by HTTPS. It may be empty.
+    pub(in crate::security_headers) fn without_upgrade(&self) -> Self {
         let mut list = self.list();
         list.retain(|(directive, _)| *directive != Directive::UpgradeInsecureRequests);
-        (!list.is_empty()).then(|| self.with(list))
+        self.with(list)
     }
+}
+
+/// What stands around the nonces.
+fn pieces(policy: &Csp) -> Vec<String> {
+    let (mut pieces, mut text) = (Vec::new(), String::new());
+    for (directive, sources) in policy.list() {
+        if !(text.is_empty() && pieces.is_empty()) {
+            text.push(';');
+        }
+        text.push_str(directive.name());
+        for source in &sources {
+            if *source == Source::NONCE {
+                text.push_str(" 'nonce-");
+                pieces.push(std::mem::replace(&mut text, "'".to_owned()));
+            } else {
+                text.extend([" ", source.as_str()]);
+            }
+        }
+    }
+    pieces.push(text);
+    pieces
 }
 
 /// What the policy forbids a page that has no nonce: `'unsafe-inline'` counts only for browsers that

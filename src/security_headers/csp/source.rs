@@ -4,7 +4,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::expression::{is_host, is_scheme};
+use super::expression::{host_of, is_keyword, is_scheme};
 
 /// A word of a directive's value: mostly where something may come from
 /// ([CSP3 §2.3.1](https://www.w3.org/TR/CSP3/#framework-directive-source-list)).
@@ -54,7 +54,7 @@ impl Source {
     #[must_use]
     pub fn host(host: impl Into<Cow<'static, str>>) -> Self {
         let text = host.into();
-        let fits = is_host(text.as_bytes()) && text != "*";
+        let fits = host_of(text.as_bytes()).is_some_and(|host| host != b"*");
         Self { text, fault: (!fits).then_some("not a host, with or without a scheme and a port") }
     }
 
@@ -111,8 +111,8 @@ impl From<&str> for Source {
 
 impl From<String> for Source {
     fn from(mut text: String) -> Self {
-        // The case of keywords does not count, that of digests does.
-        if text.starts_with('\'') && !text.starts_with("'sha") {
+        // Their case does not count.
+        if is_keyword(text.as_bytes()) {
             text.make_ascii_lowercase();
         }
         Self { text: Cow::Owned(text), fault: None }
