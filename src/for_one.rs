@@ -27,11 +27,16 @@ impl ForOne {
     /// Whether there is a nonce in the response, or there are fields in it that a layer outside
     /// is still to change, by extensions that nobody keeps.
     pub(crate) fn is<B>(&self, response: &Response<B>) -> bool {
-        let has_nonce = |name| response.headers().get(name).is_some_and(HeaderValue::is_sensitive);
-        self.nonce.as_ref().is_some_and(Nonce::is_used)
-            || has_nonce(CONTENT_SECURITY_POLICY)
-            || has_nonce(CONTENT_SECURITY_POLICY_REPORT_ONLY)
+        let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
+        let mut lines = policies.iter().flat_map(|name| response.headers().get_all(name));
+        self.is_now()
+            || lines.any(HeaderValue::is_sensitive)
             || response.extensions().get::<Overrides>().is_some()
+    }
+
+    /// Whether the nonce has been asked for by now: a body can do so, too.
+    pub(crate) fn is_now(&self) -> bool {
+        self.nonce.as_ref().is_some_and(Nonce::is_used)
     }
 }
 
@@ -42,6 +47,10 @@ impl ForOne {
     }
 
     pub(crate) fn is<B>(&self, _: &Response<B>) -> bool {
+        self.is_now()
+    }
+
+    pub(crate) fn is_now(&self) -> bool {
         let Self {} = self;
         false
     }

@@ -143,7 +143,7 @@ impl Fetched {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let Self { shared, key, flight, lead, watermark, .. } = self;
+        let Self { shared, key, flight, lead, watermark, for_one, .. } = self;
         let (head, body) = response.into_parts();
         let slots = Arc::clone(&shared);
         let recording = Recording {
@@ -153,6 +153,7 @@ impl Fetched {
             status: head.status,
             plan,
             watermark,
+            for_one,
             lead,
             declared,
             chunks: Vec::new(),

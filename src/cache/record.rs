@@ -17,6 +17,7 @@ use super::policy::{Plan, has_validator, shareable};
 use super::purge::Stamp;
 use super::shared::{Lead, Shared, Verdict, settle};
 use super::vary::Variant;
+use crate::for_one::ForOne;
 
 /// What is known of a response before its body has come, and what has come of that.
 pub(super) struct Recording {
@@ -26,6 +27,7 @@ pub(super) struct Recording {
     pub(super) status: StatusCode,
     pub(super) plan: Box<Plan>,
     pub(super) watermark: Stamp,
+    pub(super) for_one: ForOne,
     /// Those who wait. If it is dropped, one of them takes over.
     pub(super) lead: Option<Lead>,
     /// The length that the head states, in bytes.
@@ -144,10 +146,14 @@ impl Recording {
         }
     }
 
-    /// Keeps what was recorded, unless it is not what the head states, or was purged meanwhile.
+    /// Keeps what was recorded, unless it is not what the head states, has a nonce, or was
+    /// purged meanwhile.
     fn finish(self) {
         if self.declared.is_some_and(|declared| declared != self.size) {
             return;
+        }
+        if self.for_one.is_now() {
+            return self.give_up();
         }
         let Self { shared, key, flight, status, plan, watermark, lead, chunks, .. } = self;
         if !shared.state.purges.admits(key.url(), &plan.tags, watermark) {

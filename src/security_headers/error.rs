@@ -57,9 +57,10 @@ impl InvalidField {
 
 impl fmt::Display for InvalidField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.field)?;
-        if let Some(directive) = &self.directive {
-            write!(f, "{directive}: ")?;
+        for part in [Some(&self.field), self.directive.as_ref()].into_iter().flatten() {
+            // Names come from outside, too: no log gets a line that somebody else has written.
+            part.split(char::is_control).try_for_each(|text| f.write_str(text))?;
+            f.write_str(": ")?;
         }
         write!(f, "{:?}: {}", self.value, self.why)
     }

@@ -40,7 +40,6 @@ impl Field {
         let refused = |why| InvalidField::new(name, value, why);
         Self(match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             (Err(_), _) => Err(refused("not the name of a field")),
-            (_, Ok(value)) if value.to_str().is_err() => Err(refused(VISIBLE)),
             (_, Err(_)) => Err(refused(VISIBLE)),
             (Ok(name), Ok(value)) => Ok(Setting::new(name, Value::Fixed(value))),
         })
@@ -53,8 +52,10 @@ impl Field {
         match () {
             () if ORDER.contains(&lower.as_str()) => refused("the field has a type of its own"),
             () if lower == "clear-site-data" => refused("it is for single responses"),
-            () if CONNECTION.contains(&lower.as_str()) => refused("it is the server's to set"),
+            () if OTHERS.contains(&lower.as_str()) => refused("it is the service's to set"),
+            () if value.is_empty() => refused("it is empty"),
             () if value.trim() != value => refused("space around a value is not sent"),
+            () if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => refused(VISIBLE),
             () => Self::new(name, value),
         }
     }
@@ -64,8 +65,7 @@ impl Field {
     }
 
     pub(super) fn endpoint(endpoint: Endpoint) -> Self {
-        let name = HeaderName::from_static(reporting::NAME);
-        Self(Ok(Setting::new(name, Value::Endpoint))).reporting_to(endpoint)
+        Self(Ok(Setting::endpoints())).reporting_to(endpoint)
     }
 
     pub(super) fn reporting_to(self, endpoint: Endpoint) -> Self {
@@ -84,6 +84,11 @@ impl Field {
 impl Setting {
     fn new(name: HeaderName, value: Value) -> Self {
         Self { name, value, endpoints: Vec::new() }
+    }
+
+    /// The field that defines all endpoints.
+    pub(super) fn endpoints() -> Self {
+        Self::new(HeaderName::from_static(reporting::NAME), Value::Endpoint)
     }
 
     fn csp(policy: Csp) -> Result<Self, InvalidField> {
@@ -136,15 +141,19 @@ pub(super) const ORDER: [&str; 20] = [
     reporting::NAME,
 ];
 
-const CONNECTION: [&str; 9] = [
+/// What speaks of the connection, or of the body.
+const OTHERS: [&str; 12] = [
     "connection",
+    "content-encoding",
     "content-length",
+    "content-range",
+    "content-type",
+    "date",
     "keep-alive",
     "proxy-connection",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "date",
 ];
 const VISIBLE: &str = "only visible ASCII can be sent";

@@ -1,4 +1,3 @@
-use super::error::InvalidField;
 use super::field::Field;
 use super::reporting::Endpoint;
 
@@ -22,7 +21,9 @@ impl IntegrityPolicy {
     /// Reports what it blocks to this endpoint, beside those that it has.
     #[must_use]
     pub fn report_to(mut self, endpoint: &Endpoint) -> Self {
-        self.endpoints.push(endpoint.clone());
+        if !self.endpoints.contains(endpoint) {
+            self.endpoints.push(endpoint.clone());
+        }
         self
     }
 
@@ -45,10 +46,6 @@ impl From<IntegrityPolicy> for Field {
         if !endpoints.is_empty() {
             let names: Vec<_> = endpoints.iter().map(Endpoint::name).collect();
             value.push_str(&format!(", endpoints=({})", names.join(" ")));
-        }
-        if report_only && endpoints.is_empty() {
-            let why = "a policy that only reports has somewhere to report to";
-            return Self::refused(InvalidField::new(name, value, why));
         }
         endpoints.into_iter().fold(Self::new(name, &value), Self::reporting_to)
     }

@@ -92,7 +92,7 @@ impl SecurityHeadersLayer {
     /// # Errors
     ///
     /// Refused are names and values that are none, values that are not visible ASCII, fields that
-    /// have a type here, `clear-site-data`, and those that are the server's to set, such as
+    /// have a type here, `clear-site-data`, and those that are the service's to set, such as
     /// `content-length`.
     pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidField> {
         self.set(Field::custom(name, value))
@@ -114,8 +114,8 @@ impl SecurityHeadersLayer {
         })
     }
 
-    /// All fields replace what the service has set: for a policy that must not depend on what is
-    /// under it.
+    /// All fields replace what the service has set, also where a condition leaves the layer's out: for a
+    /// policy that must not depend on what is under it.
     pub fn override_all(self) -> Self {
         self.adjust(|shared| shared.policy.wins = Wins::All)
     }
@@ -131,15 +131,16 @@ impl SecurityHeadersLayer {
     /// that have no HTTPS.
     ///
     /// ```
-    /// use http::uri::Scheme;
     /// use tower_kit::SecurityHeadersLayer;
     /// use tower_kit::security_headers::forwarded_proto;
     ///
-    /// // HTTP/2 over TLS:
-    /// let layer = SecurityHeadersLayer::new()
-    ///     .https_only(|request| request.uri.scheme() == Some(&Scheme::HTTPS));
     /// // Behind a proxy that sets `x-forwarded-proto`:
     /// let layer = SecurityHeadersLayer::new().https_only(forwarded_proto);
+    /// // Where the server itself has TLS on one of its ports, and says so in the extensions:
+    /// #[derive(Clone)]
+    /// struct Tls;
+    /// let layer = SecurityHeadersLayer::new()
+    ///     .https_only(|request| request.extensions.get::<Tls>().is_some());
     /// ```
     pub fn https_only<F>(self, is_https: F) -> Self
     where
@@ -150,7 +151,8 @@ impl SecurityHeadersLayer {
 
     /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
     /// something else: fonts, images but for SVG, audio, video, style sheets, JSON, WebAssembly,
-    /// event streams, `application/octet-stream`, gRPC. These are policies for content, integrity
+    /// event streams, `application/octet-stream`, gRPC. Where there are several types, or none, it may be a
+    /// page. These are policies for content, integrity
     /// and permissions, COOP, COEP, `origin-agent-cluster`, `x-dns-prefetch-control`,
     /// `x-frame-options` and `x-xss-protection`.
     pub fn documents_only(self) -> Self {

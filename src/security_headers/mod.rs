@@ -61,7 +61,8 @@
 //! | `reporting-endpoints` | [`Endpoint`] | none | the layer defines the endpoints that its fields report to |
 //! | any other | [`custom`](SecurityHeadersLayer::custom) | none | |
 //!
-//! They are sent in this order. What is obsolete is not offered: `expect-ct`, `public-key-pins`,
+//! They are sent in this order, before those of the service. A service that sets
+//! `reporting-endpoints` itself has to define all endpoints. What is obsolete is not offered: `expect-ct`, `public-key-pins`,
 //! `feature-policy`, `pragma`. [`ClearSiteData`] is for handlers.
 //!
 //! # Defaults
@@ -88,18 +89,20 @@
 //!
 //! # One response
 //!
-//! A field that the service sets itself wins, with all its lines. What it cannot say that way,
-//! [`Overrides`] in the extensions of the response do: leave a field out, or add to the policy.
+//! A field that the service sets itself wins, with all its lines: the layer's is not sent. For a
+//! `content-security-policy` that means all of its directives.
 //!
 //! ```
-//! use axum::http::header::CONTENT_SECURITY_POLICY;
+//! use axum::http::header::REFERRER_POLICY;
 //! use axum::{Router, routing::get};
 //! use tower_kit::SecurityHeadersLayer;
 //!
-//! let widget = || async { ([(CONTENT_SECURITY_POLICY, "frame-ancestors *")], "embed me") };
-//! let app: Router =
-//!     Router::new().route("/widget", get(widget)).layer(SecurityHeadersLayer::new());
+//! let shop = || async { ([(REFERRER_POLICY, "origin")], "where our partners see us come from") };
+//! let app: Router = Router::new().route("/shop", get(shop)).layer(SecurityHeadersLayer::new());
 //! ```
+//!
+//! [`Overrides`] in the extensions of the response leave a field of the layer's out, or add to its
+//! policy.
 //!
 //! A policy that must win instead has [`override_all`](SecurityHeadersLayer::override_all), or
 //! [`override_field`](SecurityHeadersLayer::override_field) for some fields.
@@ -131,9 +134,15 @@
 //! # app().unwrap();
 //! ```
 //!
-//! - The value is marked sensitive, so that HPACK does not index it.
+//! - Where no policy of the layer has [`Source::NONCE`], requests have no [`Nonce`], and axum's
+//!   `Extension<Nonce>` answers 500.
+//! - Without the nonce, `'unsafe-inline'` beside it is not sent either: it is for browsers that know
+//!   no nonces, and would begin to count for the others.
+//! - The value is marked sensitive, so that HPACK does not index it; so is a policy that the service
+//!   sets itself.
 //! - A 304 has no policy with a nonce: it would replace the one that the browser has kept with the
-//!   page, whose nonce is another (RFC 9111 §4.3.4).
+//!   page, whose nonce is another (RFC 9111 §4.3.4). So a page that is only ever confirmed keeps the
+//!   policy that it came with.
 //! - A layer inside of another one uses the nonce that the other has given.
 //! - A [cache](crate#order) of this crate keeps no response whose nonce was used. For others say
 //!   `cache-control: no-store`: a nonce that is sent twice protects nobody.
@@ -151,6 +160,7 @@
 //! response.
 
 mod clear_site_data;
+mod conditions;
 mod cross_origin;
 mod csp;
 mod error;
@@ -170,6 +180,7 @@ mod reporting;
 mod service;
 
 pub use clear_site_data::ClearSiteData;
+pub use conditions::forwarded_proto;
 pub use cross_origin::{Coep, Coop, Corp, OriginAgentCluster};
 pub use csp::{Csp, Directive, Source};
 pub use error::InvalidField;
@@ -185,7 +196,6 @@ pub use legacy::{
 pub use nonce::Nonce;
 pub use overrides::Overrides;
 pub use permissions::{Allow, PermissionsPolicy};
-pub use policy::forwarded_proto;
 pub use presets::LEAKS;
 pub use referrer::ReferrerPolicy;
 pub use reporting::Endpoint;

@@ -4,31 +4,32 @@ use http::HeaderName;
 
 use super::csp::Csp;
 use super::error::InvalidField;
-use super::field::{Field, Setting};
+use super::field::{Field, Setting, Value};
 
 /// What is different for one response: in its extensions.
 ///
 /// ```
-/// use axum::{Extension, response::IntoResponse};
+/// use axum::{Extension, Router, routing::get};
 /// use http::header::X_FRAME_OPTIONS;
+/// use tower_kit::SecurityHeadersLayer;
 /// use tower_kit::security_headers::{Csp, Directive, InvalidField, Overrides};
 ///
-/// /// Partners may frame the page that has this.
-/// fn framed() -> Result<Overrides, InvalidField> {
+/// fn app() -> Result<Router, InvalidField> {
 ///     let partners = Csp::new().set(Directive::FrameAncestors, ["https://partner.example"]);
-///     Overrides::new().remove(X_FRAME_OPTIONS).extend(partners)
+///     let framed = Overrides::new().remove(X_FRAME_OPTIONS).extend(partners)?;
+///     let widget = async move || (Extension(framed.clone()), "embed me");
+///     Ok(Router::new().route("/widget", get(widget)).layer(SecurityHeadersLayer::new()))
 /// }
-///
-/// async fn page(framed: Overrides) -> impl IntoResponse {
-///     (Extension(framed), "embed me")
-/// }
-/// # framed().unwrap();
+/// # app().unwrap();
 /// ```
 ///
 /// Make it once and clone it, which is cheap. Fields that the layer
 /// [overrides](crate::SecurityHeadersLayer::override_field) stay as they are.
 ///
-/// The layer takes it out of the response. A [cache](crate#order) of this crate that stands inside
+/// Of two changes of the same field, the last one counts. A nonce is in it only if the layer's own policy
+/// has one.
+///
+/// The layer takes it out of the response, so that one further out does not see it. A [cache](crate#order) of this crate that stands inside
 /// of the layer keeps no response that has it, since it keeps no extensions.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides(Arc<Changes>);
@@ -50,10 +51,14 @@ impl Overrides {
     /// Leaves the layer's field out.
     #[must_use]
     pub fn remove(self, name: HeaderName) -> Self {
-        self.change(|changes| changes.remove.push(name))
+        self.change(|changes| {
+            changes.forget(&name);
+            changes.remove.push(name);
+        })
     }
 
-    /// Sends this field in the place of the layer's.
+    /// Sends this field in the place of the layer's. By HTTP, what is
+    /// [for HTTPS only](crate::SecurityHeadersLayer::https_only) is not sent.
     ///
     /// # Errors
     ///
@@ -63,23 +68,34 @@ impl Overrides {
         let setting = field.into().into_setting()?;
         let endpoint = setting.endpoints.first().map(|endpoint| endpoint.name().to_owned());
         if let Some(endpoint) = endpoint.or(setting.undefined()) {
-            return Err(InvalidField::new(setting.name.as_str(), endpoint, ENDPOINT));
+            return Err(refused(setting.name.as_str(), endpoint));
         }
-        Ok(self.change(|changes| changes.set.push(setting)))
+        Ok(self.change(|changes| {
+            changes.forget(&setting.name);
+            changes.set.push(setting);
+        }))
     }
 
     /// [Merges](Csp::merge) this into the layer's policy: into the one that blocks, or the one that
-    /// only reports. Where the layer has no such policy, nothing is sent.
+    /// only reports. Where the layer has no such policy, or it was removed, nothing is sent.
     ///
     /// # Errors
     ///
     /// As [`set`](Self::set) has them, but that `default-src` need not be there.
     pub fn extend(self, policy: Csp) -> Result<Self, InvalidField> {
         policy.check_part()?;
-        if policy.endpoint().is_some() || policy.undefined().is_some() {
-            return Err(InvalidField::new(policy.name(), policy.to_string(), ENDPOINT));
+        let endpoint = policy.endpoint().map(|endpoint| endpoint.name().to_owned());
+        if let Some(endpoint) = endpoint.or(policy.undefined()) {
+            return Err(refused(policy.name(), endpoint));
         }
-        Ok(self.change(|changes| changes.extend.push(policy)))
+        let own = self.0.set.iter().find_map(|setting| match &setting.value {
+            Value::Csp { https, .. } if setting.name == policy.header() => Some(https.policy()),
+            _ => None,
+        });
+        match own.cloned() {
+            Some(own) => self.set(own.merge(&policy)),
+            None => Ok(self.change(|changes| changes.extend.push(policy))),
+        }
     }
 
     pub(super) fn changes(&self) -> &Changes {
@@ -92,4 +108,16 @@ impl Overrides {
     }
 }
 
-const ENDPOINT: &str = "a single response has no endpoints of its own";
+impl Changes {
+    /// Of two changes of a field, the last counts.
+    fn forget(&mut self, name: &HeaderName) {
+        self.remove.retain(|other| other != name);
+        self.set.retain(|other| other.name != *name);
+        self.extend.retain(|other| other.header() != *name);
+    }
+}
+
+fn refused(field: &str, endpoint: String) -> InvalidField {
+    let why = "a single response has no endpoints of its own";
+    InvalidField::new(field, endpoint, why).directive_of("report-to")
+}

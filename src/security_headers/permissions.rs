@@ -27,7 +27,14 @@ pub struct PermissionsPolicy {
 
 /// Who may use a feature: an origin, such as `https://example.com` or `https://*.example.com`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Allow(Cow<'static, str>);
+pub struct Allow(Who);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Own,
+    Any,
+    Origin(String),
+}
 
 impl PermissionsPolicy {
     /// Names no feature yet.
@@ -57,18 +64,18 @@ impl PermissionsPolicy {
 
 impl Allow {
     /// The page's own origin.
-    pub const SELF: Self = Self(Cow::Borrowed("self"));
+    pub const SELF: Self = Self(Who::Own);
     /// Anyone. It stands alone.
-    pub const ANY: Self = Self(Cow::Borrowed("*"));
+    pub const ANY: Self = Self(Who::Any);
 
-    fn fault(&self) -> Option<&'static str> {
-        let is_origin = |text: &str| {
-            let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
-            let host = rest.and_then(|rest| host_of(rest.as_bytes()));
-            host.is_some_and(|host| host != b"*") && rest.is_some_and(|rest| !rest.contains('/'))
-        };
-        let fits = *self == Self::SELF || *self == Self::ANY || is_origin(&self.0);
-        (!fits).then_some("not an origin, such as https://example.com")
+    /// As it is in the list of the feature.
+    fn member(&self) -> Result<Cow<'static, str>, &str> {
+        match &self.0 {
+            Who::Own => Ok("self".into()),
+            Who::Any => Ok("*".into()),
+            Who::Origin(origin) if is_origin(origin) => Ok(format!("\"{origin}\"").into()),
+            Who::Origin(other) => Err(other),
+        }
     }
 }
 
@@ -80,9 +87,7 @@ impl From<&str> for Allow {
 
 impl From<String> for Allow {
     fn from(origin: String) -> Self {
-        // Not to be taken for the words of the field.
-        let quoted = matches!(origin.as_str(), "self" | "*").then(|| format!("{origin:?}"));
-        Self(Cow::Owned(quoted.unwrap_or(origin)))
+        Self(Who::Origin(origin))
     }
 }
 
@@ -107,26 +112,33 @@ fn value_of(feature: Feature, who: &[Allow]) -> Result<String, InvalidField> {
     if is_custom && (!is_key(name.as_bytes()) || Feature::is_known(name)) {
         return refuse(name, "not the name of a feature that this crate does not have");
     }
-    for (at, allow) in who.iter().enumerate() {
-        if let Some(why) = allow.fault() {
-            return refuse(&allow.0, why);
+    let mut members = Vec::new();
+    for allow in who {
+        let member = match allow.member() {
+            Ok(member) => member,
+            Err(other) => {
+                return refuse(
+                    other,
+                    "not an origin, such as https://example.com, and not Allow::SELF or ANY",
+                );
+            }
+        };
+        if members.contains(&member) {
+            return refuse(&member, "it is there twice");
         }
-        if who[..at].contains(allow) {
-            return refuse(&allow.0, "it is there twice");
-        }
+        members.push(member);
     }
-    if who == [Allow::ANY] {
-        return Ok(format!("{name}=*"));
+    match who.contains(&Allow::ANY) {
+        true if who.len() > 1 => refuse("*", "* stands alone"),
+        true => Ok(format!("{name}=*")),
+        false => Ok(format!("{name}=({})", members.join(" "))),
     }
-    if who.contains(&Allow::ANY) {
-        return refuse("*", "* stands alone");
-    }
-    let quoted = |allow: &Allow| match *allow == Allow::SELF {
-        true => "self".to_owned(),
-        false => format!("\"{}\"", allow.0),
-    };
-    let who: Vec<_> = who.iter().map(quoted).collect();
-    Ok(format!("{name}=({})", who.join(" ")))
+}
+
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| host_of(rest.as_bytes()));
+    host.is_some_and(|host| host != b"*") && rest.is_some_and(|rest| !rest.contains('/'))
 }
 
 const NAME: &str = "permissions-policy";

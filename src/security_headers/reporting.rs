@@ -28,8 +28,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The name begins with a lower-case letter. The address is an `https:` one, or a path of the
-    /// same origin.
+    /// The name is of the letters a to z and `*`, and after the first also of digits and `_-.` (RFC
+    /// 9651 §3.1.2). The address is an `https:` one, or a path of the same origin.
     #[must_use]
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
         Self { name: name.into(), url: url.into() }
@@ -44,7 +44,7 @@ impl Endpoint {
             return Err(InvalidField::new(NAME, self.name.as_str(), KEY));
         }
         let is_text = self.url.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_quotable = is_text && !self.url.contains(['"', '\\']);
+        let is_quotable = is_text && !self.url.contains(['"', '\\', '#']);
         let is_here = self.url.starts_with('/') && !self.url.starts_with("//");
         let is_secure = self.url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
         let is_url = self.url.parse::<http::Uri>().is_ok();

@@ -39,6 +39,7 @@ const EXTRAS: [(&str, &[&str]); 5] = [
         "security_headers",
         &[
             "clear_site_data",
+            "conditions",
             "cross_origin",
             "csp",
             "error",

@@ -1,14 +1,24 @@
 use std::convert::Infallible;
 
+use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
+use proptest::prelude::*;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::{
+    Allow, Csp, Directive, Endpoint, Feature, InvalidField, Overrides, PermissionsPolicy,
+    ReferrerPolicy, Source,
+};
 use tower_test::mock;
 
-use crate::support::{Scripted, data, poll_frame};
+use crate::support::{
+    BoxBody, Scripted, Server, boxed, data, empty, h1_client, h2_client, now, poll_frame, soon,
+};
 
 /// What issue 1 asks for, to the byte.
 const HELMET: [(&str, &str); 12] = [
@@ -206,5 +216,133 @@ async fn it_works_over_a_concurrency_limit() {
     for _ in 0..3 {
         let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
         assert_eq!(lines(&response), HELMET);
+    }
+}
+
+#[tokio::test]
+async fn a_bare_layer_works_over_hyper_and_axum() {
+    let hyper = SecurityHeadersLayer::new().layer(service_fn(|_: Request<Incoming>| async {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
+    }));
+    let axum =
+        Router::new().route("/", get(|| async { "hello" })).layer(SecurityHeadersLayer::new());
+    for server in [Server::start(hyper).await, Server::start(axum).await] {
+        for (client, method) in [
+            (h1_client(), Method::GET),
+            (h1_client(), Method::HEAD),
+            (h2_client(), Method::GET),
+            (h2_client(), Method::HEAD),
+        ] {
+            let request = Request::builder().method(method).uri(server.url("/"));
+            let request = request.body(boxed(empty()) as BoxBody).unwrap();
+            let response = soon(client.request(request)).await.unwrap();
+            for (name, value) in HELMET {
+                let found: Vec<_> = response.headers().get_all(name).iter().collect();
+                assert_eq!(found, [value], "{name}");
+            }
+        }
+    }
+}
+
+/// Text of which much is almost a policy.
+fn words() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("default-src".to_owned()),
+        Just("script-src".to_owned()),
+        Just("sandbox".to_owned()),
+        Just("report-to".to_owned()),
+        Just("upgrade-insecure-requests".to_owned()),
+        Just("'self'".to_owned()),
+        Just("'none'".to_owned()),
+        Just("'nonce'".to_owned()),
+        Just("'NONCE-a'".to_owned()),
+        Just("'sha256-".to_owned()),
+        Just("https:".to_owned()),
+        Just("*.a.example:*/b".to_owned()),
+        "[ -~]{0,6}",
+        "\\PC{0,3}",
+        any::<char>().prop_map(String::from),
+    ];
+    let part =
+        prop_oneof![4 => Just(" "), 2 => Just(";"), 1 => Just(""), 1 => Just(","), 1 => Just("\n")];
+    proptest::collection::vec((word, part), 0..8)
+        .prop_map(|words| words.into_iter().map(|(word, part)| word + part).collect())
+}
+
+/// What a layer sends, or what it says is wrong. That is one line.
+fn sent(layer: Result<SecurityHeadersLayer, InvalidField>) -> Option<Response<()>> {
+    let layer = match layer {
+        Ok(layer) => layer,
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!text.is_empty() && !text.contains(char::is_control), "{text}");
+            return None;
+        }
+    };
+    let answer = |_: Request<()>| std::future::ready(Ok::<_, Infallible>(Response::new(())));
+    let response = now(layer.layer(service_fn(answer)).oneshot(Request::new(()))).unwrap();
+    for value in response.headers().values() {
+        let text = value.to_str().expect("visible ASCII");
+        assert_eq!(text.trim(), text);
+        assert!(!text.is_empty());
+    }
+    Some(response)
+}
+
+fn own() -> Csp {
+    Csp::new().set(Directive::DefaultSrc, [Source::SELF])
+}
+
+proptest! {
+    #[test]
+    fn a_text_is_refused_or_is_a_policy_that_reads_back_as_itself(text in words()) {
+        if let Ok(policy) = text.parse::<Csp>() {
+            prop_assert_eq!(&policy.to_string().parse::<Csp>().unwrap(), &policy);
+            if let Some(response) = sent(SecurityHeadersLayer::none().set(policy)) {
+                let value = response.headers()["content-security-policy"].to_str().unwrap();
+                prop_assert!(!value.contains(','), "{}", value);
+                let again = value.parse::<Csp>().unwrap();
+                prop_assert_eq!(again.to_string(), value);
+            }
+        }
+    }
+
+    #[test]
+    fn no_source_gets_out_of_its_directive(text in words()) {
+        let policy = || own().set(Directive::ImgSrc, [text.as_str()]);
+        if let Some(response) = sent(SecurityHeadersLayer::none().set(policy())) {
+            let value = response.headers()["content-security-policy"].to_str().unwrap();
+            prop_assert_eq!(value.matches([' ', ';', ',']).count(), 3, "{}", value);
+        }
+        if let Ok(overrides) = Overrides::new().extend(policy()) {
+            let answer = |_: Request<()>| {
+                let mut response = Response::new(());
+                response.extensions_mut().insert(overrides.clone());
+                std::future::ready(Ok::<_, Infallible>(response))
+            };
+            let layer = SecurityHeadersLayer::new().layer(service_fn(answer));
+            let response = now(layer.oneshot(Request::new(()))).unwrap();
+            let value = response.headers()["content-security-policy"].to_str().unwrap();
+            prop_assert_eq!(value.matches(';').count(), 10, "{}", value);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_any_value_panic(text in words(), other in words()) {
+        let none = SecurityHeadersLayer::none;
+        sent(text.parse::<ReferrerPolicy>().and_then(|policy| none().set(policy)));
+        let features = PermissionsPolicy::new();
+        sent(none().set(features.allow(Feature::Usb, [Allow::from(text.as_str())])));
+        sent(none().set(&Endpoint::new(text.as_str(), other.as_str())));
+        sent(none().set(&Endpoint::new("reports", text.as_str())));
+        sent(none().set(own().report_to(&Endpoint::new(text.as_str(), "/"))));
+        sent(none().set(own().append(Directive::ScriptSrc, [Source::host(text.clone())])));
+        sent(none().set(own().append(Directive::ScriptSrc, [Source::scheme(&text)])));
+        sent(none().set(own().set(Directive::Sandbox, [text.as_str()])));
+        sent(none().set(own().set(Directive::ReportUri, [text.as_str()])));
+        if !other.is_empty() {
+            sent(none().custom(&text, &other));
+            sent(none().custom("x-own", &other));
+        }
     }
 }

@@ -589,7 +589,7 @@ fn what_is_removed_is_judged_by_what_stands_behind_it() {
     assert!(!page.runs(InlineCheckType::Style, None));
     let page = Page::of(Csp::helmet().remove(FrameAncestors).remove(FormAction).remove(BaseUri));
     assert!(page.is_framed_by(OTHER) && page.sends_forms_to(OTHER) && page.has_base(OTHER));
-    let page = Page::of(Csp::helmet().without_default_src());
+    let page = Page::of(Csp::helmet().remove(DefaultSrc).without_default_src());
     assert!(page.loads(Destination::None, OTHER));
     assert!(!page.loads(Destination::Script, OTHER));
 }

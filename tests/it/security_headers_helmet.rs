@@ -683,7 +683,7 @@ impl Words {
                 policy.set(directive, words.chain(["'nonce'"]))
             }
             Self::Removed => policy.remove(directive),
-            Self::Disabled => policy.without_default_src(),
+            Self::Disabled => policy.remove(directive).without_default_src(),
         }
     }
 }

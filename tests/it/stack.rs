@@ -1,14 +1,16 @@
 //! All the layers together.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::X_FRAME_OPTIONS;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
@@ -398,6 +400,66 @@ async fn a_response_whose_nonce_was_used_is_never_kept() {
             assert!(policy.contains(&sent), "{order}: {policy}");
         }
     }
+}
+
+/// A body that asks for the nonce when it is first polled.
+struct Late(Option<Nonce>);
+
+impl Body for Late {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame =
+            |nonce: Nonce| Ok(Frame::data(Bytes::from(format!("nonce={:?}", nonce.as_str()))));
+        Poll::Ready(self.0.take().map(frame))
+    }
+}
+
+#[tokio::test]
+async fn a_response_whose_body_asks_for_the_nonce_is_never_kept() {
+    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let headers = SecurityHeadersLayer::new().set(policy).unwrap();
+    let cache = CacheLayer::new(MemoryStore::new(MIB));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let page = service_fn(move |request: Request<Empty<Bytes>>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let response = Response::builder().header("cache-control", "max-age=60");
+        let body = Late(request.extensions().get().cloned());
+        std::future::ready(Ok::<_, Infallible>(response.body(body).unwrap()))
+    });
+    let stack = ServiceBuilder::new().layer(headers).layer(cache).service(page);
+    for times in 1..=3 {
+        let request = Request::get("/").header("host", "a").body(Empty::new()).unwrap();
+        let response = stack.clone().oneshot(request).await.unwrap();
+        assert!(text(response.map(boxed)).await.starts_with("nonce="));
+        assert_eq!(asked.load(Ordering::SeqCst), times);
+    }
+}
+
+#[tokio::test]
+async fn a_response_whose_nonce_was_used_is_not_kept_whatever_policy_comes_before_it() {
+    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let headers = SecurityHeadersLayer::new().set(policy).unwrap();
+    let before = |mut response: Response<Full<Bytes>>| {
+        let name = "content-security-policy";
+        let own = response.headers_mut().remove(name).unwrap();
+        response.headers_mut().append(name, "upgrade-insecure-requests".parse().unwrap());
+        response.headers_mut().append(name, own);
+        response
+    };
+    let stack = ServiceBuilder::new()
+        .layer(CacheLayer::new(MemoryStore::new(MIB)))
+        .map_response(before)
+        .layer(headers)
+        .service_fn(personal);
+    let stack = || BoxService::new(stack.clone().map_response(|it| it.map(boxed)));
+    let [(_, first), (_, second)] = twice(stack, "/nonce").await;
+    assert_ne!(first, second);
 }
 
 #[tokio::test]

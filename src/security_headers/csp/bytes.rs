@@ -3,12 +3,12 @@
 /// The next word, and what follows it; empty at the end.
 pub(super) const fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let mut from = 0;
-    while from < text.len() && is_in(text[from], b" \t") {
+    while from < text.len() && matches!(text[from], b' ' | b'\t') {
         from += 1;
     }
     let rest = text.split_at(from).1;
     let mut to = 0;
-    while to < rest.len() && !is_in(rest[to], b" \t") {
+    while to < rest.len() && !matches!(rest[to], b' ' | b'\t') {
         to += 1;
     }
     rest.split_at(to)
@@ -68,23 +68,29 @@ pub(super) const fn starts(text: &[u8], with: &[u8]) -> bool {
 
 /// Equal but for the case of letters.
 pub(super) const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
     let mut at = 0;
-    while at < a.len() && at < b.len() {
+    while at < a.len() {
         if !a[at].eq_ignore_ascii_case(&b[at]) {
             return false;
         }
         at += 1;
     }
-    a.len() == b.len()
+    true
 }
 
 pub(super) const fn exactly(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
     let mut at = 0;
-    while at < a.len() && at < b.len() {
+    while at < a.len() {
         if a[at] != b[at] {
             return false;
         }
         at += 1;
     }
-    a.len() == b.len()
+    true
 }

@@ -42,7 +42,7 @@ impl Csp {
         let refuse =
             |value: &str, why| Err(InvalidField::new(self.name(), value, why).directive_of(name));
         if matches!(directive, Directive::Custom(_)) && !is_custom(name) {
-            return refuse(name, "not the name of a directive that this crate does not have");
+            return refuse(name, "not a name in lower case that no other directive has");
         }
         for source in sources {
             let text = source.as_str();

@@ -19,7 +19,7 @@ pub(super) const fn source(word: &[u8]) -> Option<&'static str> {
 /// What is meant to be a keyword, a nonce or a hash, and is none without its quotes.
 pub(super) const fn bare(word: &[u8]) -> Option<&'static str> {
     if is_quoted_inside(word, &KEYWORDS) {
-        return Some("a keyword is written in single quotes");
+        return Some(QUOTES);
     }
     let mut at = 0;
     while at < VALUES.len() {
@@ -158,6 +158,9 @@ const fn is_port(port: &[u8]) -> bool {
 
 /// Of `pchar` and slashes (RFC 3986 §3.3): a query or fragment never matches.
 const fn is_path(path: &[u8]) -> bool {
+    if starts(path, b"//") {
+        return false;
+    }
     let mut at = 0;
     while at < path.len() {
         if !(path[at].is_ascii_alphanumeric() || is_in(path[at], b"-._~!$&'()*+=:@%/")) {
@@ -181,6 +184,7 @@ const fn is_quoted_inside(one: &[u8], words: &[&str]) -> bool {
     false
 }
 
+pub(super) const QUOTES: &str = "a keyword is written in single quotes";
 const HOST: &str = "not a source: a keyword in quotes, a scheme with a colon, or a host, with a \
                     scheme, a port and a path where these matter";
 

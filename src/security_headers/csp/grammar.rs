@@ -4,7 +4,7 @@
 
 use super::bytes::{exactly, is_in, is_one_of, is_quoted, same, split, trim, word};
 use super::directive::{DIRECTIVES, Kind};
-use super::expression::{bare, is_keyword, source};
+use super::expression::{QUOTES, bare, is_keyword, source};
 
 /// What is wrong with which value of which directive.
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +70,16 @@ pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
 }
 
 const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option<Fault<'a>> {
+    if let Some(why) = characters(name) {
+        return Some(Fault { directive: name, value: of, why });
+    }
     let mut rest = others;
     while !rest.is_empty() {
         let (segment, after) = split(rest, b';');
-        if same(word(segment).0, name) {
+        let (other, ignored) = word(segment);
+        if same(other, name) {
             let why = "the directive is there twice: browsers take the first only";
-            return Some(Fault { directive: name, value: of, why });
+            return Some(Fault { directive: name, value: trim(ignored), why });
         }
         rest = after;
     }
@@ -116,10 +120,11 @@ pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Opt
         rest = after;
     }
     let why = match (kind, count) {
-        (Kind::Nothing, 1..) => "the directive has no value",
-        (Kind::Endpoint, 2..) | (Kind::Words(_), 2..) => "the directive has one value",
+        (Kind::Nothing, 1..) => "the directive takes no value",
+        (Kind::Endpoint, 2..) | (Kind::Words(_), 2..) => "the directive takes one value",
         (Kind::Nothing | Kind::Sandbox | Kind::Types | Kind::Anything, 0) => return None,
-        (_, 0) => "the directive has no value: nothing at all is 'none'",
+        (Kind::Sources | Kind::Ancestors, 0) => "it has no value: 'none' allows nothing",
+        (_, 0) => "it has no value",
         (_, 2..) if none => "'none' stands alone",
         _ => return None,
     };
@@ -157,6 +162,7 @@ const fn word_of(kind: Kind, word: &[u8]) -> Option<&'static str> {
         Kind::Sandbox if is_one_of(word, &SANDBOX) => return None,
         Kind::Sandbox => "not a flag that sandbox has",
         Kind::Types | Kind::Uris if bare(word).is_some() => return bare(word),
+        Kind::Types if same(word, b"allow-duplicates") => return Some(QUOTES),
         Kind::Types if is_type_name(word) || is_one_of(word, &TYPES) => return None,
         Kind::Types => "not the name of a policy for trusted types",
         Kind::Words(words) if is_one_of(word, words) => return None,

@@ -212,11 +212,12 @@ impl Csp {
         self
     }
 
-    /// Says that the policy is meant to have no `default-src`: what has no directive is not
+    /// Says that the policy need not have a `default-src`: without it, what has no directive is not
     /// restricted.
     #[must_use]
-    pub fn without_default_src(self) -> Self {
-        Self { without_default_src: true, ..self.remove(Directive::DefaultSrc) }
+    pub const fn without_default_src(mut self) -> Self {
+        self.without_default_src = true;
+        self
     }
 
     pub(in crate::security_headers) const fn header(&self) -> HeaderName {
@@ -261,9 +262,9 @@ impl Csp {
 }
 
 impl Default for Csp {
-    /// [`Csp::helmet`].
+    /// [`Csp::new`].
     fn default() -> Self {
-        Self::helmet()
+        Self::new()
     }
 }
 
@@ -276,11 +277,12 @@ impl PartialEq for Csp {
 
 impl Eq for Csp {}
 
+/// A policy as it is in the field, but for `'nonce'`. Space around it does not count.
 impl FromStr for Csp {
     type Err = InvalidField;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let policy = Self::new();
+        let (policy, text) = (Self::new(), text.trim_ascii());
         match grammar::policy(text.as_bytes()) {
             Some(fault) => Err(policy.error(&fault)),
             None => Ok(policy.with(parse(text))),

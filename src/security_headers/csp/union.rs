@@ -20,8 +20,11 @@ pub(super) fn unite(
             Kind::Endpoint | Kind::Words(_) if !more.is_empty() => Vec::new(),
             _ => ours.to_vec(),
         };
-        let new: Vec<_> = more.iter().filter(|source| !sources.contains(source)).collect();
-        sources.extend(new.into_iter().cloned());
+        for source in more {
+            if !sources.contains(source) {
+                sources.push(source.clone());
+            }
+        }
         if sources.len() > 1 {
             sources.retain(|source| *source != Source::NONE);
         }
@@ -44,7 +47,9 @@ fn workers(mine: &List, theirs: &List) -> Option<Directive> {
     let both = [mine, theirs];
     let have = |wanted| both.map(|list| list.iter().any(|(found, _)| *found == wanted));
     let [here, there] = have(Directive::ChildSrc);
-    let taken_over = here != there && have(Directive::WorkerSrc) == [false, false];
+    let own = have(Directive::WorkerSrc).contains(&true);
+    let allowed = both.map(|list| allowed(list, Directive::WorkerSrc));
+    let taken_over = here != there && !own && allowed.iter().all(|sources| !sources.is_empty());
     taken_over.then_some(Directive::WorkerSrc)
 }
 

@@ -1,0 +1,618 @@
+//! Nonces: who gets one, which fields have it, and that no two responses share one.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Barrier};
+use std::task::Poll;
+use std::thread;
+
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use axum::{Extension, Router};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::{
+    Csp, Directive, InvalidField, Nonce, SecurityHeaders, Source, forwarded_proto,
+};
+use tower_test::mock;
+
+use crate::support::{BoxBody, Server, boxed, empty, h2_client, now, soon, text};
+
+const ENFORCED: HeaderName = CONTENT_SECURITY_POLICY;
+const REPORTED: HeaderName = CONTENT_SECURITY_POLICY_REPORT_ONLY;
+const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'self' 'nonce'");
+const STATIC: &str = "default-src 'self';script-src 'self'";
+
+fn layer() -> SecurityHeadersLayer {
+    SecurityHeadersLayer::none().set(POLICY).unwrap()
+}
+
+fn with(nonce: &str) -> String {
+    format!("default-src 'self';script-src 'self' 'nonce-{nonce}'")
+}
+
+/// The answer to a request, under this layer and by this handler.
+fn answer(
+    layer: &SecurityHeadersLayer,
+    handler: impl Fn(&Request<()>) -> Response<()>,
+) -> Response<()> {
+    let handler = |request| ready(Ok::<_, Infallible>(handler(&request)));
+    now(layer.layer(service_fn(handler)).oneshot(Request::new(()))).unwrap()
+}
+
+fn nonce_of<B>(request: &Request<B>) -> Nonce {
+    request.extensions().get::<Nonce>().expect("a nonce").clone()
+}
+
+/// Asks for the nonce, and says in a field of its own what it got.
+fn asking(request: &Request<()>) -> Response<()> {
+    let nonce = nonce_of(request);
+    Response::builder().header("x-nonce", nonce.as_str()).body(()).unwrap()
+}
+
+fn asked(headers: &HeaderMap) -> &str {
+    headers["x-nonce"].to_str().unwrap()
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next().expect("the field").to_str().unwrap();
+    assert_eq!(lines.next(), None);
+    line
+}
+
+/// 22 characters of base64url that are 128 bits: the last one has 2 of them.
+fn assert_shape(nonce: &str) {
+    assert_eq!(nonce.len(), 22, "{nonce}");
+    let url = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    assert!(nonce.chars().all(url), "{nonce}");
+    assert!(nonce.ends_with(['A', 'Q', 'g', 'w']), "{nonce}");
+}
+
+#[test]
+fn a_nonce_that_is_asked_for_is_in_the_policy() {
+    let response = answer(&layer(), asking);
+    let nonce = asked(response.headers());
+    assert_shape(nonce);
+    assert_eq!(only(response.headers(), &ENFORCED), with(nonce));
+    assert!(response.headers()[ENFORCED].is_sensitive());
+}
+
+#[test]
+fn a_response_that_did_not_ask_has_the_policy_without_it() {
+    let response = answer(&layer(), |request| {
+        assert!(!nonce_of(request).is_used());
+        Response::new(())
+    });
+    assert_eq!(only(response.headers(), &ENFORCED), STATIC);
+    assert!(!response.headers()[ENFORCED].is_sensitive());
+}
+
+/// Else what was forbidden but for the nonce would fall back to `default-src`.
+#[test]
+fn a_directive_that_only_a_nonce_would_have_allowed_forbids_all_without_it() {
+    let policy = Csp::from_static("default-src *; script-src 'nonce'; style-src 'nonce' https:");
+    let layer = SecurityHeadersLayer::none().set(policy).unwrap();
+    let response = answer(&layer, |_| Response::new(()));
+    let value = "default-src *;script-src 'none';style-src https:";
+    assert_eq!(only(response.headers(), &ENFORCED), value);
+    let response = answer(&layer, asking);
+    let nonce = asked(response.headers());
+    let value =
+        format!("default-src *;script-src 'nonce-{nonce}';style-src 'nonce-{nonce}' https:");
+    assert_eq!(only(response.headers(), &ENFORCED), value);
+}
+
+#[test]
+fn it_is_the_same_however_often_and_by_whomever_it_is_asked_for() {
+    let response = answer(&layer(), |request| {
+        let nonce = nonce_of(request);
+        let other = nonce_of(request);
+        assert!(!other.is_used());
+        let shown = nonce.to_string();
+        assert!(other.is_used());
+        assert_eq!(shown, nonce.as_str());
+        assert_eq!(shown, other.as_str());
+        asking(request)
+    });
+    assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
+}
+
+#[test]
+fn what_is_written_for_debugging_does_not_have_it() {
+    answer(&layer(), |request| {
+        let nonce = nonce_of(request);
+        let unused = format!("{nonce:?}");
+        assert!(!nonce.is_used(), "to write it is not to ask for it");
+        let text = nonce.as_str().to_owned();
+        for written in [unused, format!("{nonce:?}"), format!("{request:?}")] {
+            assert!(!written.contains(&text), "{written}");
+        }
+        Response::new(())
+    });
+}
+
+#[test]
+fn nobody_gets_a_nonce_where_no_policy_has_one() {
+    for layer in [SecurityHeadersLayer::new(), SecurityHeadersLayer::none()] {
+        answer(&layer, |request| {
+            assert!(request.extensions().get::<Nonce>().is_none());
+            Response::new(())
+        });
+    }
+}
+
+#[test]
+fn a_nonce_that_is_asked_for_after_the_answer_stays_empty() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let response = answer(&layer(), |request| {
+        send.send(nonce_of(request)).unwrap();
+        Response::new(())
+    });
+    assert_eq!(only(response.headers(), &ENFORCED), STATIC);
+    let late = receive.recv().unwrap();
+    assert_eq!(late.as_str(), "");
+    assert_eq!(late.to_string(), "");
+}
+
+#[test]
+fn a_nonce_that_was_asked_for_is_the_same_after_the_answer() {
+    let (send, receive) = std::sync::mpsc::channel();
+    let response = answer(&layer(), |request| {
+        send.send(nonce_of(request)).unwrap();
+        asking(request)
+    });
+    assert_eq!(receive.recv().unwrap().as_str(), asked(response.headers()));
+}
+
+#[test]
+fn who_asks_while_the_answer_is_given_has_what_the_policy_has_or_nothing() {
+    for _ in 0..300 {
+        let start = Arc::new(Barrier::new(2));
+        let (send, receive) = std::sync::mpsc::channel();
+        let response = answer(&layer(), |request| {
+            let (nonce, start_there) = (nonce_of(request), Arc::clone(&start));
+            send.send(thread::spawn(move || {
+                start_there.wait();
+                nonce.as_str().to_owned()
+            }))
+            .unwrap();
+            start.wait();
+            Response::new(())
+        });
+        let nonce = receive.recv().unwrap().join().unwrap();
+        let expected = if nonce.is_empty() { STATIC.to_owned() } else { with(&nonce) };
+        assert_eq!(only(response.headers(), &ENFORCED), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_two_of_thousands_of_responses_at_once_share_a_nonce() {
+    let service = layer().layer(service_fn(|request: Request<()>| async move {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(asking(&request))
+    }));
+    let mut tasks = JoinSet::new();
+    for _ in 0..5000 {
+        let service = service.clone();
+        tasks.spawn(async move { service.oneshot(Request::new(())).await.unwrap() });
+    }
+    let mut seen = HashSet::new();
+    while let Some(response) = tasks.join_next().await {
+        let response = response.unwrap();
+        let nonce = asked(response.headers());
+        assert_shape(nonce);
+        assert_eq!(only(response.headers(), &ENFORCED), with(nonce));
+        assert!(seen.insert(nonce.to_owned()), "{nonce} is there twice");
+    }
+    assert_eq!(seen.len(), 5000);
+}
+
+#[test]
+fn one_service_gives_each_of_its_requests_another_one() {
+    let mut service =
+        layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request)))));
+    let mut next = || {
+        let response = now(service.call(Request::new(()))).unwrap();
+        let nonce = asked(response.headers()).to_owned();
+        assert_eq!(only(response.headers(), &ENFORCED), with(&nonce));
+        nonce
+    };
+    assert_ne!(next(), next());
+}
+
+#[test]
+fn the_policy_that_blocks_and_the_one_that_reports_share_the_nonce() {
+    let strict = Csp::from_static("default-src 'none'; script-src 'nonce' 'strict-dynamic'");
+    let layer = layer().set(strict.report_only()).unwrap();
+    let response = answer(&layer, asking);
+    let nonce = asked(response.headers());
+    assert_eq!(only(response.headers(), &ENFORCED), with(nonce));
+    let reported = format!("default-src 'none';script-src 'nonce-{nonce}' 'strict-dynamic'");
+    assert_eq!(only(response.headers(), &REPORTED), reported);
+    assert!(response.headers()[REPORTED].is_sensitive());
+    let only_reports =
+        SecurityHeadersLayer::new().set(POLICY.report_only()).unwrap().remove(ENFORCED);
+    let response = answer(&only_reports, asking);
+    assert_eq!(only(response.headers(), &REPORTED), with(asked(response.headers())));
+}
+
+#[test]
+fn nested_layers_have_one_nonce_in_both_orders() {
+    let blocks = layer();
+    let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
+    for (outer, inner) in [(&blocks, &reports), (&reports, &blocks)] {
+        let handler = service_fn(|request| ready(Ok::<_, Infallible>(asking(&request))));
+        let service = outer.layer(inner.layer(handler));
+        let response = now(service.oneshot(Request::new(()))).unwrap();
+        let nonce = asked(response.headers());
+        assert_shape(nonce);
+        for name in [ENFORCED, REPORTED] {
+            assert_eq!(only(response.headers(), &name), with(nonce), "{name}");
+            assert!(response.headers()[name].is_sensitive());
+        }
+        let handler = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(()))));
+        let service = outer.layer(inner.layer(handler));
+        let response = now(service.oneshot(Request::new(()))).unwrap();
+        for name in [ENFORCED, REPORTED] {
+            assert_eq!(only(response.headers(), &name), STATIC, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_nonce_of_an_outer_layer_is_used_by_the_policy_of_an_inner_one() {
+    let service = layer()
+        .layer(layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request))))));
+    let response = now(service.oneshot(Request::new(()))).unwrap();
+    assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
+}
+
+/// What stands between the layers asks once the inner one has answered.
+#[test]
+fn an_inner_layer_does_not_close_the_nonce_of_an_outer_one() {
+    let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
+    let inner = reports.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(())))));
+    let between = service_fn(move |request: Request<()>| {
+        let (nonce, inner) = (nonce_of(&request), inner.clone());
+        let mut response = now(inner.oneshot(request)).unwrap();
+        response.headers_mut().insert("x-nonce", nonce.as_str().parse().unwrap());
+        ready(Ok::<_, Infallible>(response))
+    });
+    let response = now(layer().layer(between).oneshot(Request::new(()))).unwrap();
+    let nonce = asked(response.headers());
+    assert_shape(nonce);
+    assert_eq!(only(response.headers(), &ENFORCED), with(nonce));
+    assert_eq!(only(response.headers(), &REPORTED), STATIC);
+}
+
+#[test]
+fn a_policy_that_the_handler_sets_wins_over_the_one_with_the_nonce() {
+    let layer = layer().set(POLICY.report_only()).unwrap();
+    let response = answer(&layer, |request| {
+        let mut response = asking(request);
+        let own = "default-src 'none'".parse().unwrap();
+        response.headers_mut().insert(ENFORCED, own);
+        response
+    });
+    assert_eq!(only(response.headers(), &ENFORCED), "default-src 'none'");
+    assert!(response.headers()[ENFORCED].is_sensitive());
+    assert_eq!(only(response.headers(), &REPORTED), with(asked(response.headers())));
+}
+
+#[test]
+fn a_304_has_no_policy_with_a_nonce() {
+    let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
+    let layer = layer.set(POLICY.report_only()).unwrap();
+    let response = answer(&layer, |request| {
+        let mut response = asking(request);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    });
+    assert!(!response.headers().contains_key(ENFORCED));
+    assert!(!response.headers().contains_key(REPORTED));
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+}
+
+/// It would replace the one that the browser has kept, whose nonce the kept page has on it.
+#[test]
+fn a_304_that_asked_for_no_nonce_does_not_take_the_kept_one_away() {
+    let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
+    let response =
+        answer(&layer, |_| Response::builder().status(StatusCode::NOT_MODIFIED).body(()).unwrap());
+    assert!(!response.headers().contains_key(ENFORCED));
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+}
+
+#[test]
+fn a_304_keeps_the_policies_that_have_no_nonce_and_those_of_the_handler() {
+    let plain = Csp::from_static("default-src 'self'").report_only();
+    let layer = layer().set(plain).unwrap();
+    let own = |own: bool| {
+        answer(&layer, move |request| {
+            let mut response = asking(request);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            if own {
+                response.headers_mut().insert(ENFORCED, "img-src *".parse().unwrap());
+            }
+            response
+        })
+    };
+    assert_eq!(only(own(false).headers(), &REPORTED), "default-src 'self'");
+    assert_eq!(only(own(true).headers(), &ENFORCED), "img-src *");
+}
+
+#[test]
+fn answers_of_every_other_status_have_the_nonce() {
+    for status in [200, 201, 206, 301, 400, 404, 412, 416, 500, 503] {
+        let response = answer(&layer(), |request| {
+            let mut response = asking(request);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            response
+        });
+        let expected = with(asked(response.headers()));
+        assert_eq!(only(response.headers(), &ENFORCED), expected, "{status}");
+    }
+}
+
+#[test]
+fn an_error_passes_after_the_nonce_was_asked_for() {
+    let service = layer().layer(service_fn(|request: Request<()>| {
+        let nonce = nonce_of(&request);
+        ready(Err::<Response<()>, _>(nonce.as_str().len()))
+    }));
+    assert_eq!(now(service.oneshot(Request::new(()))).unwrap_err(), 22);
+}
+
+#[test]
+fn a_nonce_that_a_client_of_the_service_has_given_is_used() {
+    let (send, receive) = std::sync::mpsc::channel();
+    answer(&layer(), |request| {
+        send.send(nonce_of(request)).unwrap();
+        asking(request)
+    });
+    let given = receive.recv().unwrap();
+    let mut request = Request::new(());
+    request.extensions_mut().insert(given.clone());
+    let handler = service_fn(|request| ready(Ok::<_, Infallible>(asking(&request))));
+    let response = now(layer().layer(handler).oneshot(request)).unwrap();
+    assert_eq!(asked(response.headers()), given.as_str());
+    assert_eq!(only(response.headers(), &ENFORCED), with(given.as_str()));
+}
+
+// Readiness.
+
+type Called = Request<()>;
+
+#[test]
+fn with_a_nonce_and_https_only_the_service_that_is_ready_is_the_one_that_is_called() {
+    let layer = layer().https_only(forwarded_proto).override_all().documents_only();
+    let (mut service, mut handle) = mock::spawn_layer::<Called, Response<()>, _>(layer);
+    handle.allow(0);
+    assert!(service.poll_ready().is_pending());
+    handle.allow(1);
+    assert!(service.is_woken());
+    assert!(service.poll_ready().is_ready());
+    let answer = service.call(Request::new(()));
+    let (request, respond) = now(handle.next_request()).unwrap();
+    respond.send_response(asking(&request));
+    let response = now(answer).unwrap();
+    assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
+    handle.send_error("gone");
+    let Poll::Ready(Err(error)) = service.poll_ready() else { panic!("no error") };
+    assert_eq!(error.to_string(), "gone");
+}
+
+/// A service that is ready only once it was asked, and whose clones are not.
+#[derive(Debug, Default)]
+struct Fussy {
+    ready: bool,
+}
+
+impl Clone for Fussy {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<()>> for Fussy {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        ready(Ok(asking(&request)))
+    }
+}
+
+#[test]
+fn a_service_whose_clones_are_not_ready_is_called_itself() {
+    let mut service = layer().https_only(forwarded_proto).layer(Fussy::default());
+    for _ in 0..3 {
+        let response = now(async { service.ready().await?.call(Request::new(())).await }).unwrap();
+        assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
+    }
+}
+
+#[test]
+fn the_layer_and_the_service_go_wherever_the_inner_service_goes() {
+    fn goes<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn sends<T: Send + 'static>(_: &T) {}
+    let layer = layer().https_only(forwarded_proto).override_all();
+    goes(&layer);
+    let mut service: SecurityHeaders<Fussy> = layer.layer(Fussy::default());
+    goes(&service);
+    let called = now(async { Ok::<_, Infallible>(service.ready().await?.call(Request::new(()))) });
+    sends(&called.unwrap());
+    drop(answer(&layer, |request| {
+        goes(&nonce_of(request));
+        Response::new(())
+    }));
+}
+
+// Over sockets.
+
+async fn page(Extension(nonce): Extension<Nonce>) -> Html<String> {
+    Html(format!("<script nonce=\"{nonce}\">start()</script>"))
+}
+
+async fn failing(Extension(nonce): Extension<Nonce>) -> impl IntoResponse {
+    (StatusCode::INTERNAL_SERVER_ERROR, nonce.to_string())
+}
+
+fn app() -> Result<Router, InvalidField> {
+    let headers = SecurityHeadersLayer::none()
+        .set(POLICY)?
+        .set(Csp::new().set(Directive::DefaultSrc, [Source::NONCE]).report_only())?;
+    Ok(Router::new()
+        .route("/", get(page))
+        .route("/failing", get(failing))
+        .route("/plain", get(|| async { "plain" }))
+        .layer(headers))
+}
+
+#[tokio::test]
+async fn an_axum_page_has_the_nonce_of_its_policy_over_http_1() {
+    let server = Server::start(app().unwrap()).await;
+    let mut client = server.connect().await;
+    let mut seen = HashSet::new();
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        // The head is in lower case, so that the nonce is compared without it.
+        let (head, body) = client.response().await;
+        let nonce = body.split('"').nth(1).unwrap();
+        assert_shape(nonce);
+        let lower = nonce.to_lowercase();
+        assert!(head.contains(&format!("script-src 'self' 'nonce-{lower}'\r\n")), "{head}");
+        assert!(head.contains(&format!("-report-only: default-src 'nonce-{lower}'\r\n")), "{head}");
+        assert!(seen.insert(nonce.to_owned()));
+    }
+    client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let head = client.head().await;
+    assert!(head.contains("script-src 'self' 'nonce-"), "{head}");
+    client.send("GET /plain HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let (head, _) = client.response().await;
+    assert!(head.contains(&format!("content-security-policy: {STATIC}\r\n")), "{head}");
+    assert!(head.contains("-report-only: default-src 'none'\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn an_axum_page_has_the_nonce_of_its_policy_over_http_2() {
+    let server = Server::start(app().unwrap()).await;
+    let client = h2_client();
+    let ask = async |method: Method, path: &str| {
+        let request = Request::builder().method(method).uri(server.url(path));
+        let request = request.body(boxed(empty()) as BoxBody).unwrap();
+        let response = soon(client.request(request)).await.unwrap();
+        let policy = only(response.headers(), &ENFORCED).to_owned();
+        (response.status(), policy, text(response).await)
+    };
+    let (_, policy, body) = ask(Method::GET, "/").await;
+    let nonce = body.split('"').nth(1).unwrap();
+    assert_shape(nonce);
+    assert_eq!(policy, with(nonce));
+    let (status, policy, nonce) = ask(Method::GET, "/failing").await;
+    assert_eq!(status, 500);
+    assert_eq!(policy, with(&nonce));
+    let (_, policy, _) = ask(Method::HEAD, "/").await;
+    assert!(policy.contains(" 'nonce-"), "{policy}");
+    for path in ["/plain", "/nowhere"] {
+        let (_, policy, _) = ask(Method::GET, path).await;
+        assert_eq!(policy, STATIC);
+    }
+}
+
+/// RFC 7541 §6.2.3: no hop may keep such a field in its table.
+#[tokio::test]
+async fn http_2_never_indexes_a_policy_with_a_nonce() {
+    let server = Server::start(app().unwrap()).await;
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // Streams 1 and 3 ask for pages with nonces, stream 5 for one without.
+    for (id, path) in [(1, "/"), (3, "/"), (5, "/plain")] {
+        // By the static table: GET, http, then the path and the authority as literals.
+        let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+        block.extend(path.as_bytes());
+        block.extend(b"\x01\x01a");
+        // HEADERS with END_STREAM and END_HEADERS.
+        let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 0x01, 0x05, 0, 0, 0, id];
+        frame.extend(block);
+        stream.write_all(&frame).await.unwrap();
+        let found = soon(head_block(&mut stream, id)).await;
+        assert_eq!(never_indexed(&found), if id == 5 { 0 } else { 2 }, "{found:x?}");
+    }
+}
+
+/// The header block of the response on this stream, which is in one frame.
+async fn head_block(stream: &mut TcpStream, id: u8) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let [_, high, low, kind, flags, .., of] = head;
+        let mut payload = vec![0; usize::from(high) << 8 | usize::from(low)];
+        stream.read_exact(&mut payload).await.unwrap();
+        if kind == 0x01 && of == id {
+            assert_eq!(flags & 0x2c, 0x04, "whole, without padding or priority");
+            return payload;
+        }
+    }
+}
+
+/// How many fields of a block are literals that are never indexed (RFC 7541 §6).
+fn never_indexed(mut block: &[u8]) -> usize {
+    let mut found = 0;
+    while let Some(&first) = block.first() {
+        let prefix = match first {
+            0x80.. => 7,
+            0x40.. => 6,
+            0x20.. => 5,
+            _ => 4,
+        };
+        let index = number(&mut block, prefix);
+        // An index alone, or a new size for the table, has no strings behind it.
+        if (0x20..0x40).contains(&first) || first >= 0x80 {
+            continue;
+        }
+        found += usize::from(first & 0xf0 == 0x10);
+        let strings = if index == 0 { 2 } else { 1 };
+        for _ in 0..strings {
+            let length = number(&mut block, 7);
+            block = &block[length..];
+        }
+    }
+    found
+}
+
+/// A number whose first byte has so many bits of it (RFC 7541 §5.1).
+fn number(block: &mut &[u8], prefix: u32) -> usize {
+    let mut next = || {
+        let (first, rest) = block.split_first().unwrap();
+        *block = rest;
+        usize::from(*first)
+    };
+    let most = (1 << prefix) - 1;
+    let mut value = next() & most;
+    if value < most {
+        return value;
+    }
+    for shift in (0..).step_by(7) {
+        let byte = next();
+        value += (byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    value
+}

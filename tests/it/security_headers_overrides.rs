@@ -1,0 +1,446 @@
+//! What wins where a handler, its overrides and the layer disagree.
+
+use std::convert::Infallible;
+use std::future::ready;
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, REFERRER_POLICY, SERVER,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderName, Request, Response, StatusCode};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::Directive::*;
+use tower_kit::security_headers::{
+    Coop, Csp, FrameOptions, Hsts, LEAKS, Nonce, Overrides, ReferrerPolicy, Source,
+};
+
+use crate::support::{Server, now};
+
+pub(crate) const CSP: HeaderName = CONTENT_SECURITY_POLICY;
+pub(crate) const REPORTED: HeaderName = CONTENT_SECURITY_POLICY_REPORT_ONLY;
+
+/// What comes out where the handler answers this.
+pub(crate) fn stamped(layer: &SecurityHeadersLayer, response: Response<()>) -> Response<()> {
+    answer(layer, Request::new(()), |_| response)
+}
+
+pub(crate) fn answer(
+    layer: &SecurityHeadersLayer,
+    request: Request<()>,
+    handler: impl FnOnce(Request<()>) -> Response<()>,
+) -> Response<()> {
+    let mut handler = Some(handler);
+    let handler = move |request| {
+        let handler = handler.take().expect("one call");
+        ready(Ok::<_, Infallible>(handler(request)))
+    };
+    now(layer.layer(service_fn(handler)).oneshot(request)).unwrap()
+}
+
+pub(crate) fn own(fields: &[(&HeaderName, &str)]) -> Response<()> {
+    let fields = fields.iter().copied();
+    fields.fold(Response::builder(), |to, (name, value)| to.header(name, value)).body(()).unwrap()
+}
+
+pub(crate) fn with(overrides: &Overrides, mut response: Response<()>) -> Response<()> {
+    response.extensions_mut().insert(overrides.clone());
+    response
+}
+
+pub(crate) fn lines<'a>(response: &'a Response<()>, name: &HeaderName) -> Vec<&'a str> {
+    response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+}
+
+pub(crate) fn policy(text: &'static str) -> Csp {
+    Csp::from_static(text)
+}
+
+pub(crate) fn strict() -> SecurityHeadersLayer {
+    SecurityHeadersLayer::none()
+        .set(policy("default-src 'self'; upgrade-insecure-requests"))
+        .and_then(|layer| layer.set(Hsts::new(60)))
+        .and_then(|layer| layer.set(FrameOptions::DENY))
+        .and_then(|layer| layer.set(ReferrerPolicy::NO_REFERRER))
+        .unwrap()
+}
+
+/// Asks for the nonce, and gives back what it is.
+pub(crate) fn asking(request: &Request<()>, mut response: Response<()>) -> Response<()> {
+    let nonce = request.extensions().get::<Nonce>().expect("a nonce").as_str();
+    response.headers_mut().insert("x-nonce", nonce.parse().unwrap());
+    response
+}
+
+pub(crate) fn nonce(response: &Response<()>) -> &str {
+    response.headers()["x-nonce"].to_str().unwrap()
+}
+
+// Overriding what the handler sets.
+
+#[test]
+fn an_overridden_field_replaces_all_lines_of_the_handler_and_the_others_stay() {
+    let layer = strict().override_field(CSP);
+    let handler = || {
+        own(&[
+            (&CSP, "img-src *"),
+            (&X_FRAME_OPTIONS, "SAMEORIGIN"),
+            (&CSP, "font-src *"),
+            (&REPORTED, "default-src *"),
+        ])
+    };
+    let response = stamped(&layer, handler());
+    assert_eq!(lines(&response, &CSP), ["default-src 'self';upgrade-insecure-requests"]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["SAMEORIGIN"]);
+    assert_eq!(lines(&response, &REPORTED), ["default-src *"]);
+    let response = stamped(&strict().override_all(), handler());
+    assert_eq!(lines(&response, &CSP), ["default-src 'self';upgrade-insecure-requests"]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+    assert_eq!(lines(&response, &REPORTED), ["default-src *"], "the layer has none");
+}
+
+#[test]
+fn the_order_in_which_a_layer_is_told_to_override_does_not_matter() {
+    let handler = || own(&[(&X_FRAME_OPTIONS, "SAMEORIGIN"), (&REFERRER_POLICY, "origin")]);
+    let none = SecurityHeadersLayer::none;
+    let layers = [
+        none().override_field(X_FRAME_OPTIONS).set(FrameOptions::DENY).unwrap(),
+        none().set(FrameOptions::DENY).unwrap().override_field(X_FRAME_OPTIONS),
+        none().override_all().set(FrameOptions::DENY).unwrap(),
+        none().set(FrameOptions::DENY).unwrap().override_all().override_field(REFERRER_POLICY),
+    ];
+    for layer in layers {
+        let response = stamped(&layer, handler());
+        assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+        assert_eq!(lines(&response, &REFERRER_POLICY), ["origin"]);
+    }
+}
+
+#[test]
+fn a_custom_field_gives_way_and_overrides_as_the_others_do() {
+    let name = HeaderName::from_static("x-own");
+    let layer = SecurityHeadersLayer::none().custom("x-own", "layer").unwrap();
+    let handler = || own(&[(&name, "1"), (&name, "2")]);
+    assert_eq!(lines(&stamped(&layer, handler()), &name), ["1", "2"]);
+    let layer = layer.override_field(name.clone());
+    assert_eq!(lines(&stamped(&layer, handler()), &name), ["layer"]);
+}
+
+#[test]
+fn an_overriding_policy_with_a_nonce_replaces_the_handlers() {
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
+    let layer = layer.override_field(CSP);
+    let handler = |request: Request<()>| asking(&request, own(&[(&CSP, "img-src *")]));
+    let response = answer(&layer, Request::new(()), handler);
+    assert_eq!(lines(&response, &CSP), [format!("default-src 'nonce-{}'", nonce(&response))]);
+    assert!(response.headers()[CSP].is_sensitive());
+}
+
+/// It would take the place of the one that the browser has kept, which is the layer's.
+#[test]
+fn on_a_304_a_policy_that_is_overridden_is_not_there_either() {
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
+    let layer = layer.set(FrameOptions::DENY).unwrap().override_all();
+    let handler = |request: Request<()>| {
+        let fields = [(&CSP, "img-src *"), (&X_FRAME_OPTIONS, "SAMEORIGIN")];
+        let mut response = asking(&request, own(&fields));
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    };
+    let response = answer(&layer, Request::new(()), handler);
+    assert_eq!(lines(&response, &CSP), [""; 0]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+}
+
+// The overrides of one response.
+
+#[test]
+fn overrides_remove_set_and_extend() {
+    let overrides = Overrides::new()
+        .remove(REFERRER_POLICY)
+        .set(FrameOptions::SAMEORIGIN)
+        .and_then(|more| more.set(Coop::SAME_ORIGIN))
+        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["https://images.example"])))
+        .unwrap();
+    let response = stamped(&strict(), with(&overrides, Response::new(())));
+    let value =
+        "default-src 'self';upgrade-insecure-requests;img-src 'self' https://images.example";
+    assert_eq!(lines(&response, &CSP), [value]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["SAMEORIGIN"]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), [""; 0]);
+    assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), ["max-age=60"]);
+    let opener = HeaderName::from_static("cross-origin-opener-policy");
+    assert_eq!(lines(&response, &opener), ["same-origin"]);
+    assert!(response.extensions().get::<Overrides>().is_none(), "the layer takes it out");
+    let next = stamped(&strict(), Response::new(()));
+    assert_eq!(lines(&next, &REFERRER_POLICY), ["no-referrer"], "the next one is as ever");
+}
+
+#[test]
+fn overrides_without_a_change_change_nothing() {
+    let plain = stamped(&strict(), Response::new(()));
+    let response = stamped(&strict(), with(&Overrides::new(), Response::new(())));
+    assert_eq!(response.headers(), plain.headers());
+}
+
+#[test]
+fn of_two_overrides_of_a_field_the_last_counts() {
+    let set = || Overrides::new().set(FrameOptions::SAMEORIGIN).unwrap();
+    let response = stamped(&strict(), with(&set().remove(X_FRAME_OPTIONS), Response::new(())));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), [""; 0]);
+    let again = Overrides::new().remove(X_FRAME_OPTIONS).set(FrameOptions::SAMEORIGIN).unwrap();
+    let response = stamped(&strict(), with(&again, Response::new(())));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["SAMEORIGIN"]);
+    let twice = set().set(FrameOptions::DENY).unwrap();
+    let response = stamped(&strict(), with(&twice, Response::new(())));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+}
+
+#[test]
+fn extensions_add_up_and_go_to_the_policy_of_their_kind() {
+    let images = |host| Csp::new().set(ImgSrc, [Source::host(host)]);
+    let overrides = Overrides::new()
+        .extend(images("a.example"))
+        .and_then(|more| more.extend(images("b.example")))
+        .and_then(|more| more.extend(images("c.example").report_only()))
+        .unwrap();
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'none'")).unwrap();
+    let response = stamped(&layer, with(&overrides, Response::new(())));
+    assert_eq!(lines(&response, &CSP), ["default-src 'none';img-src a.example b.example"]);
+    assert_eq!(lines(&response, &REPORTED), [""; 0], "there is no such policy to extend");
+    let layer = layer.set(policy("default-src 'self'").report_only()).unwrap();
+    let response = stamped(&layer, with(&overrides, Response::new(())));
+    assert_eq!(lines(&response, &REPORTED), ["default-src 'self';img-src 'self' c.example"]);
+}
+
+/// Beside others browsers ignore it, and `Csp` refuses it.
+#[test]
+fn an_extension_puts_no_none_beside_others() {
+    let none = Csp::new().set(ImgSrc, [Source::NONE]).set(ConnectSrc, [Source::NONE]);
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'self'; img-src a.example"));
+    let Ok(overrides) = Overrides::new().extend(none) else { return };
+    let response = stamped(&layer.unwrap(), with(&overrides, Response::new(())));
+    for directive in lines(&response, &CSP)[0].split(';') {
+        let mut words = directive.split(' ').skip(1);
+        let none = words.clone().any(|word| word == "'none'");
+        assert!(!none || words.nth(1).is_none(), "{directive}");
+    }
+}
+
+/// As `Csp` has it: a second value is refused.
+#[test]
+fn an_extension_gives_a_directive_of_one_value_no_second_one() {
+    let allow = Csp::new().set(Webrtc, ["'allow'"]);
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'self'; webrtc 'block'"));
+    let Ok(overrides) = Overrides::new().extend(allow) else { return };
+    let response = stamped(&layer.unwrap(), with(&overrides, Response::new(())));
+    let one = ["default-src 'self';webrtc 'block'", "default-src 'self';webrtc 'allow'"];
+    assert!(one.contains(&lines(&response, &CSP)[0]), "{:?}", lines(&response, &CSP));
+}
+
+#[test]
+fn what_an_extension_allows_takes_the_place_of_none() {
+    let partner = Csp::new().set(FrameAncestors, ["https://partner.example"]);
+    let overrides = Overrides::new().extend(partner).unwrap();
+    let response = stamped(&SecurityHeadersLayer::api(), with(&overrides, Response::new(())));
+    let value = "default-src 'none';frame-ancestors https://partner.example";
+    assert_eq!(lines(&response, &CSP), [value]);
+}
+
+#[test]
+fn what_the_handler_sets_wins_over_its_overrides_too() {
+    let overrides = Overrides::new()
+        .remove(REFERRER_POLICY)
+        .set(FrameOptions::SAMEORIGIN)
+        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["*"])))
+        .unwrap();
+    let handler = own(&[
+        (&REFERRER_POLICY, "origin"),
+        (&X_FRAME_OPTIONS, "ALLOWALL"),
+        (&CSP, "img-src a.example"),
+    ]);
+    let response = stamped(&strict(), with(&overrides, handler));
+    assert_eq!(lines(&response, &REFERRER_POLICY), ["origin"]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["ALLOWALL"]);
+    assert_eq!(lines(&response, &CSP), ["img-src a.example"]);
+}
+
+#[test]
+fn fields_that_the_layer_overrides_have_no_overrides() {
+    let overrides = Overrides::new()
+        .remove(REFERRER_POLICY)
+        .set(FrameOptions::SAMEORIGIN)
+        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["*"])))
+        .unwrap();
+    let plain = stamped(&strict(), Response::new(()));
+    let all = stamped(&strict().override_all(), with(&overrides, Response::new(())));
+    assert_eq!(all.headers(), plain.headers());
+    let one = strict().override_field(X_FRAME_OPTIONS);
+    let response = stamped(&one, with(&overrides, Response::new(())));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), [""; 0]);
+}
+
+#[test]
+fn an_override_may_use_the_nonce_that_the_layer_gives() {
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'none'; script-src 'nonce'"));
+    let layer = layer.unwrap();
+    let scripts = || Csp::new().set(StyleSrc, [Source::NONCE]);
+    let extend = Overrides::new().extend(scripts()).unwrap();
+    let set = Overrides::new().set(scripts().without_default_src()).unwrap();
+    let handler = |overrides: Overrides, asks: bool| {
+        answer(&layer, Request::new(()), move |request| {
+            let response = with(&overrides, Response::new(()));
+            if asks { asking(&request, response) } else { response }
+        })
+    };
+    let response = handler(extend.clone(), true);
+    let value = nonce(&response);
+    let expected =
+        format!("default-src 'none';script-src 'nonce-{value}';style-src 'nonce-{value}'");
+    assert_eq!(lines(&response, &CSP), [expected]);
+    assert!(response.headers()[CSP].is_sensitive());
+    let response = handler(set, true);
+    assert_eq!(lines(&response, &CSP), [format!("style-src 'nonce-{}'", nonce(&response))]);
+    assert!(response.headers()[CSP].is_sensitive());
+    let response = handler(extend, false);
+    assert_eq!(lines(&response, &CSP), ["default-src 'none';script-src 'none';style-src 'none'"]);
+}
+
+#[test]
+fn an_override_takes_the_nonce_away() {
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
+    let overrides = Overrides::new().set(policy("default-src 'self'")).unwrap();
+    for status in [StatusCode::OK, StatusCode::NOT_MODIFIED] {
+        let response = answer(&layer, Request::new(()), |request| {
+            let mut response = asking(&request, with(&overrides, Response::new(())));
+            *response.status_mut() = status;
+            response
+        });
+        assert_eq!(lines(&response, &CSP), ["default-src 'self'"], "{status}");
+        assert!(!response.headers()[CSP].is_sensitive());
+    }
+}
+
+#[tokio::test]
+async fn an_axum_handler_attaches_its_overrides() {
+    let framed = Overrides::new().remove(X_FRAME_OPTIONS);
+    let app = Router::new()
+        .route("/framed", get(move || ready((Extension(framed.clone()), "framed"))))
+        .route("/", get(|| async { "plain" }))
+        .layer(SecurityHeadersLayer::new());
+    let server = Server::start(app).await;
+    let mut client = server.connect().await;
+    for (path, there) in [("/framed", false), ("/", true), ("/nowhere", true)] {
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let (head, _) = client.response().await;
+        assert_eq!(head.contains("\r\nx-frame-options: "), there, "{path}");
+        assert!(head.contains("\r\nx-content-type-options: nosniff\r\n"));
+    }
+}
+
+// Stripping.
+
+#[test]
+fn fields_that_leak_are_taken_from_the_handler_with_all_their_lines() {
+    let layer = SecurityHeadersLayer::none().strip(LEAKS);
+    let mut handler = Response::builder().status(500).header("x-kept", "1");
+    for name in LEAKS {
+        handler = handler.header(&name, "a").header(&name, "b");
+    }
+    let response = stamped(&layer, handler.body(()).unwrap());
+    let names: Vec<_> = response.headers().keys().collect();
+    assert_eq!(names, ["x-kept"]);
+    let kept = stamped(&SecurityHeadersLayer::new(), own(&[(&SERVER, "a")]));
+    assert_eq!(lines(&kept, &SERVER), ["a"], "only where a layer is told to");
+}
+
+#[test]
+fn stripping_twice_strips_both() {
+    let layer = SecurityHeadersLayer::none().strip([SERVER]).strip([REFERRER_POLICY]);
+    let response = stamped(&layer, own(&[(&SERVER, "a"), (&REFERRER_POLICY, "origin")]));
+    assert!(response.headers().is_empty(), "{:?}", response.headers());
+}
+
+#[test]
+fn what_is_stripped_of_the_handlers_is_still_sent_by_the_layer() {
+    let layer = strict().strip([X_FRAME_OPTIONS, SERVER]).custom("server", "mine").unwrap();
+    let handler = own(&[(&X_FRAME_OPTIONS, "ALLOWALL"), (&SERVER, "nginx")]);
+    let response = stamped(&layer, handler);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+    assert_eq!(lines(&response, &SERVER), ["mine"]);
+}
+
+#[test]
+fn an_inner_layers_fields_are_stripped_by_an_outer_one() {
+    let outer = SecurityHeadersLayer::none().strip([X_FRAME_OPTIONS]);
+    let handler = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let response = now(outer.layer(strict().layer(handler)).oneshot(Request::new(()))).unwrap();
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), [""; 0]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
+}
+
+// Nested layers.
+
+#[test]
+fn the_inner_layers_field_wins_unless_the_outer_one_overrides() {
+    let inner = SecurityHeadersLayer::none().set(FrameOptions::SAMEORIGIN).unwrap();
+    let nested = |outer: SecurityHeadersLayer, response: fn() -> Response<()>| {
+        let handler = service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response())));
+        now(outer.layer(inner.layer(handler)).oneshot(Request::new(()))).unwrap()
+    };
+    let response = nested(strict(), || Response::new(()));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["SAMEORIGIN"]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
+    let response = nested(strict().override_all(), || Response::new(()));
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+    // The inner layer takes the overrides out, so that they are not the outer one's.
+    let removing =
+        || with(&Overrides::new().remove(X_FRAME_OPTIONS).remove(REFERRER_POLICY), own(&[]));
+    let response = nested(strict(), removing);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
+}
+
+#[test]
+fn a_304_has_what_other_answers_have_where_there_is_no_nonce() {
+    let overrides = Overrides::new().remove(X_FRAME_OPTIONS);
+    let layer = strict().strip([SERVER]);
+    let mut handler = with(&overrides, own(&[(&SERVER, "a"), (&REFERRER_POLICY, "origin")]));
+    *handler.status_mut() = StatusCode::NOT_MODIFIED;
+    let response = stamped(&layer, handler);
+    assert_eq!(lines(&response, &SERVER), [""; 0]);
+    assert_eq!(lines(&response, &X_FRAME_OPTIONS), [""; 0]);
+    assert_eq!(lines(&response, &REFERRER_POLICY), ["origin"]);
+    assert_eq!(lines(&response, &CSP), ["default-src 'self';upgrade-insecure-requests"]);
+    assert_eq!(lines(&response, &X_CONTENT_TYPE_OPTIONS), [""; 0]);
+}
+
+/// "They are sent in this order", says the table of fields.
+#[test]
+fn fields_keep_their_order_where_one_is_left_out() {
+    let layer = SecurityHeadersLayer::new().set(policy("default-src 'nonce'")).unwrap();
+    let names = |response: Response<()>| {
+        response.headers().keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let all = names(stamped(&layer, Response::new(())));
+    let mut not_modified = Response::new(());
+    *not_modified.status_mut() = StatusCode::NOT_MODIFIED;
+    assert_eq!(names(stamped(&layer, not_modified)), all[1..]);
+    let without = Overrides::new().remove(CSP);
+    assert_eq!(names(stamped(&layer, with(&without, Response::new(())))), all[1..]);
+}
+
+#[test]
+fn an_extension_adds_to_the_policy_that_the_overrides_set() {
+    let overrides = Overrides::new()
+        .set(Csp::from_static("default-src 'none'"))
+        .unwrap()
+        .extend(Csp::from_static("img-src https://a.example"))
+        .unwrap();
+    let layer = SecurityHeadersLayer::none().set(policy("default-src 'self'")).unwrap();
+    let response = stamped(&layer, with(&overrides, own(&[])));
+    assert_eq!(lines(&response, &CSP), ["default-src 'none';img-src https://a.example"]);
+}
