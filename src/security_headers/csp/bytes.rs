@@ -66,6 +66,16 @@ pub(super) const fn starts(text: &[u8], with: &[u8]) -> bool {
     text.len() >= with.len() && same(text.split_at(with.len()).0, with)
 }
 
+/// The same for words that differ in the case of letters only.
+pub(super) const fn hash(word: &[u8]) -> usize {
+    let (mut at, mut hash) = (0, 0_usize);
+    while at < word.len() {
+        hash = hash.wrapping_mul(31).wrapping_add(word[at].to_ascii_lowercase() as usize);
+        at += 1;
+    }
+    hash
+}
+
 /// Equal but for the case of letters.
 pub(super) const fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {

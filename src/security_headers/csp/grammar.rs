@@ -2,7 +2,7 @@
 //! in `const fn`, so that one checker serves the compiler and the running program. That is why
 //! there are loops over bytes here and neither iterators nor `?`.
 
-use super::bytes::{exactly, is_in, is_one_of, is_quoted, same, split, trim, word};
+use super::bytes::{exactly, hash, is_in, is_one_of, is_quoted, same, split, trim, word};
 use super::directive::{DIRECTIVES, Kind};
 use super::expression::{QUOTES, bare, is_keyword, source};
 
@@ -101,13 +101,18 @@ const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option
 /// The words of a directive.
 pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Option<Fault<'a>> {
     let (mut count, mut none) = (0, false);
+    // By their hashes: to compare each word with each takes the compiler too long.
+    let mut seen = [false; 1024];
     let mut rest = text;
     loop {
         let (one, after) = word(rest);
         if one.is_empty() {
             break;
         }
-        let fault = match (characters(one), is_among(one, after)) {
+        let slot = hash(one) % seen.len();
+        let is_twice = seen[slot] && is_among(one, text.split_at(text.len() - rest.len()).0);
+        seen[slot] = true;
+        let fault = match (characters(one), is_twice) {
             (Some(why), _) => Some(why),
             (None, true) => Some("it is there twice"),
             (None, false) => word_of(kind, one),
