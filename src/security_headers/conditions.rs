@@ -15,8 +15,8 @@ pub fn forwarded_proto(request: &request::Parts) -> bool {
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))
 }
 
-/// Whether a response may be shown as a page, or run as a worker, which has policies too. Of several
-/// types browsers take the last that they understand: then it may.
+/// Whether a response may be shown as a page, or run as a worker, which has policies too. Of
+/// several types browsers take the last that they understand (Fetch §2.2.5): then it may.
 pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return true };

@@ -30,7 +30,7 @@ pub(super) enum Value {
 }
 
 impl Field {
-    /// One of the values that this crate knows. It is cheaper to clone than one of [`new`](Self::new).
+    /// One of the values that this crate knows: it is cheaper to clone than others.
     pub(super) fn known(name: &'static str, value: &'static str) -> Self {
         let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
         Self(Ok(Setting::new(name, Value::Fixed(value))))

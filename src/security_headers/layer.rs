@@ -114,8 +114,8 @@ impl SecurityHeadersLayer {
         })
     }
 
-    /// All fields replace what the service has set, also where a condition leaves the layer's out: for a
-    /// policy that must not depend on what is under it.
+    /// All fields replace what the service has set, also where a condition leaves the layer's out:
+    /// for a policy that must not depend on what is under it.
     pub fn override_all(self) -> Self {
         self.adjust(|shared| shared.policy.wins = Wins::All)
     }
@@ -151,8 +151,8 @@ impl SecurityHeadersLayer {
 
     /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
     /// something else: fonts, images but for SVG, audio, video, style sheets, JSON, WebAssembly,
-    /// event streams, `application/octet-stream`, gRPC. Where there are several types, or none, it may be a
-    /// page. These are policies for content, integrity
+    /// event streams, `application/octet-stream`, gRPC. (Where there are several types, or none, it
+    /// may be a page.) What is left out are policies for content, integrity
     /// and permissions, COOP, COEP, `origin-agent-cluster`, `x-dns-prefetch-control`,
     /// `x-frame-options` and `x-xss-protection`.
     pub fn documents_only(self) -> Self {

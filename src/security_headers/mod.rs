@@ -62,8 +62,8 @@
 //! | any other | [`custom`](SecurityHeadersLayer::custom) | none | |
 //!
 //! They are sent in this order, before those of the service. A service that sets
-//! `reporting-endpoints` itself has to define all endpoints. What is obsolete is not offered: `expect-ct`, `public-key-pins`,
-//! `feature-policy`, `pragma`. [`ClearSiteData`] is for handlers.
+//! `reporting-endpoints` itself has to define all endpoints. What is obsolete is not offered:
+//! `expect-ct`, `public-key-pins`, `feature-policy`, `pragma`. [`ClearSiteData`] is for handlers.
 //!
 //! # Defaults
 //!
@@ -136,13 +136,13 @@
 //!
 //! - Where no policy of the layer has [`Source::NONCE`], requests have no [`Nonce`], and axum's
 //!   `Extension<Nonce>` answers 500.
-//! - Without the nonce, `'unsafe-inline'` beside it is not sent either: it is for browsers that know
-//!   no nonces, and would begin to count for the others.
-//! - The value is marked sensitive, so that HPACK does not index it; so is a policy that the service
-//!   sets itself.
+//! - Without the nonce, `'unsafe-inline'` beside it is not sent either: it is for browsers that
+//!   know no nonces, and would begin to count for the others.
+//! - The value is marked sensitive, so that HPACK does not index it; so is a policy that the
+//!   service sets itself.
 //! - A 304 has no policy with a nonce: it would replace the one that the browser has kept with the
-//!   page, whose nonce is another (RFC 9111 §4.3.4). So a page that is only ever confirmed keeps the
-//!   policy that it came with.
+//!   page, whose nonce is another (RFC 9111 §4.3.4). So a page that is only ever confirmed keeps
+//!   the policy that it came with.
 //! - A layer inside of another one uses the nonce that the other has given.
 //! - A [cache](crate#order) of this crate keeps no response whose nonce was used. For others say
 //!   `cache-control: no-store`: a nonce that is sent twice protects nobody.

@@ -26,11 +26,12 @@ use super::field::{Field, Setting, Value};
 /// Make it once and clone it, which is cheap. Fields that the layer
 /// [overrides](crate::SecurityHeadersLayer::override_field) stay as they are.
 ///
-/// Of two changes of the same field, the last one counts. A nonce is in it only if the layer's own policy
-/// has one.
+/// Of two changes of the same field, the last one counts. A nonce is in it only if the layer's
+/// own policy has one.
 ///
-/// The layer takes it out of the response, so that one further out does not see it. A [cache](crate#order) of this crate that stands inside
-/// of the layer keeps no response that has it, since it keeps no extensions.
+/// The layer takes it out of the response, so that one further out does not see it. A
+/// [cache](crate#order) of this crate that stands inside of the layer keeps no response that has
+/// it, since it keeps no extensions.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides(Arc<Changes>);
 

@@ -135,8 +135,8 @@ impl Csp {
 
     /// Adds to what a directive allows. Where it is not there yet, it starts from the one that
     /// holds in its place, such as `default-src` for `connect-src`, so that nothing is taken away.
-    /// (But for `'strict-dynamic'`: no directive other than for scripts has it.) `'none'` gives way,
-    /// and what is there already is not there twice.
+    /// (But for `'strict-dynamic'`: no directive other than for scripts has it.) `'none'` gives
+    /// way, and what is there already is not there twice.
     ///
     /// ```
     /// # use tower_kit::security_headers::{Csp, Directive::*};

@@ -99,8 +99,8 @@ fn pieces(policy: &Csp) -> Vec<String> {
     pieces
 }
 
-/// What the policy forbids a page that has no nonce: `'unsafe-inline'` counts only for browsers that
-/// know no nonces, and must not begin to count for others.
+/// What the policy forbids a page that has no nonce: `'unsafe-inline'` counts only for browsers
+/// that know no nonces, and must not begin to count for others.
 fn without_nonce(policy: &Csp) -> Csp {
     let mut list = policy.list();
     for (_, sources) in &mut list {

@@ -6,8 +6,8 @@ use super::source::Source;
 
 /// Adds what `theirs` allows to these directives of `mine`.
 ///
-/// What is not there allows what holds in its place (CSP3 §6.8.3), in either policy, so that what is
-/// added to one directive reaches no other and takes nothing away.
+/// What is not there allows what holds in its place (CSP3 §6.8.3), in either policy, so that what
+/// is added to one directive reaches no other and takes nothing away.
 pub(super) fn unite(
     mine: &List,
     theirs: &List,
