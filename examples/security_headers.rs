@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{
-    ClearSiteData, Csp, Directive, Nonce, Overrides, forwarded_proto,
+    ClearSiteData, Csp, Directive, Nonce, Overrides, Source, forwarded_proto,
 };
 
 /// Scripts run if they have the nonce of the answer, or if one that has it loads them.
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Added to the policy above. What comes from outside is checked, so that a typing error ends
     // the program here.
     let partner = std::env::var("PARTNER").unwrap_or_else(|_| "https://partner.example".to_owned());
-    let framed = Csp::new().set(Directive::FrameAncestors, [partner]);
+    let framed = Csp::new().set(Directive::FrameAncestors, [Source::host(partner)]);
     let framed = Overrides::new().remove(X_FRAME_OPTIONS).extend(framed)?;
 
     // What it sets stands; the layer outside adds the rest.

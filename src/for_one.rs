@@ -26,16 +26,16 @@ impl ForOne {
 
     /// Whether there is a nonce in the response, or there are fields in it that a layer outside
     /// is still to change, by extensions that nobody keeps.
-    pub(crate) fn is<B>(&self, response: &Response<B>) -> bool {
+    pub(crate) fn covers<B>(&self, response: &Response<B>) -> bool {
         let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
         let mut lines = policies.iter().flat_map(|name| response.headers().get_all(name));
-        self.is_now()
+        self.has_nonce()
             || lines.any(HeaderValue::is_sensitive)
             || response.extensions().get::<Overrides>().is_some()
     }
 
     /// Whether the nonce has been asked for by now: a body can do so, too.
-    pub(crate) fn is_now(&self) -> bool {
+    pub(crate) fn has_nonce(&self) -> bool {
         self.nonce.as_ref().is_some_and(Nonce::is_used)
     }
 }
@@ -46,11 +46,11 @@ impl ForOne {
         Self {}
     }
 
-    pub(crate) fn is<B>(&self, _: &Response<B>) -> bool {
-        self.is_now()
+    pub(crate) fn covers<B>(&self, _: &Response<B>) -> bool {
+        self.has_nonce()
     }
 
-    pub(crate) fn is_now(&self) -> bool {
+    pub(crate) fn has_nonce(&self) -> bool {
         let Self {} = self;
         false
     }

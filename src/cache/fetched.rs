@@ -178,7 +178,7 @@ impl Fetched {
         let hint = response.extensions().get();
         let (sent, received) = (self.sent, self.received);
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
-        let (request, for_one) = (&self.asked, self.for_one.is(response));
+        let (request, for_one) = (&self.asked, self.for_one.covers(response));
         Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
     }
 }

@@ -152,7 +152,7 @@ impl Recording {
         if self.declared.is_some_and(|declared| declared != self.size) {
             return;
         }
-        if self.for_one.is_now() {
+        if self.for_one.has_nonce() {
             return self.give_up();
         }
         let Self { shared, key, flight, status, plan, watermark, lead, chunks, .. } = self;

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 ///
 /// async fn log_out() -> impl IntoResponse {
 ///     let forget = ClearSiteData::COOKIES.and(ClearSiteData::STORAGE);
-///     ([(ClearSiteData::NAME, forget.value())], "bye")
+///     ([(ClearSiteData::NAME, forget)], "bye")
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +42,17 @@ impl ClearSiteData {
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
-
-    /// The value of the field.
-    #[must_use]
-    pub fn value(self) -> HeaderValue {
-        let is_set = |types: Self| self.0 & types.0 != 0;
-        if is_set(Self::ALL) {
-            return HeaderValue::from_static("\"*\"");
-        }
-        let named = TYPES.iter().filter(|(types, _)| is_set(*types)).map(|(_, name)| *name);
-        let value = named.collect::<Vec<_>>().join(", ");
-        HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("\"*\""))
-    }
 }
 
 impl From<ClearSiteData> for HeaderValue {
     fn from(data: ClearSiteData) -> Self {
-        data.value()
+        let is_set = |types: ClearSiteData| data.0 & types.0 != 0;
+        if is_set(ClearSiteData::ALL) {
+            return Self::from_static("\"*\"");
+        }
+        let named = TYPES.iter().filter(|(types, _)| is_set(*types)).map(|(_, name)| *name);
+        let value = named.collect::<Vec<_>>().join(", ");
+        Self::try_from(value).unwrap_or(Self::from_static("\"*\""))
     }
 }
 

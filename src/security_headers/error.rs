@@ -42,7 +42,7 @@ impl InvalidField {
     }
 
     /// The part of the field that the value belongs to, where it has parts: a directive of a
-    /// content security policy, a feature of a permissions policy.
+    /// content security policy, a feature of a permissions policy, the name of an endpoint.
     #[must_use]
     pub fn directive(&self) -> Option<&str> {
         self.directive.as_deref()

@@ -37,10 +37,9 @@ impl Field {
     }
 
     pub(super) fn new(name: &str, value: &str) -> Self {
-        let refused = |why| InvalidField::new(name, value, why);
         Self(match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            (Err(_), _) => Err(refused("not the name of a field")),
-            (_, Err(_)) => Err(refused(VISIBLE)),
+            (Err(_), _) => Err(InvalidField::new(name, name, "not the name of a field")),
+            (_, Err(_)) => Err(InvalidField::new(name, value, VISIBLE)),
             (Ok(name), Ok(value)) => Ok(Setting::new(name, Value::Fixed(value))),
         })
     }

@@ -82,9 +82,9 @@ impl SecurityHeadersLayer {
     /// value: see [`Csp`](super::Csp), [`Hsts`](super::Hsts),
     /// [`ReferrerPolicy`](super::ReferrerPolicy), [`PermissionsPolicy`](super::PermissionsPolicy)
     /// and [`Endpoint`](super::Endpoint) for what is checked.
-    pub fn set(self, field: impl Into<Field>) -> Result<Self, InvalidField> {
-        let field = field.into();
-        self.change(|shared| shared.policy.set(field))
+    pub fn set(mut self, field: impl Into<Field>) -> Result<Self, InvalidField> {
+        Arc::make_mut(&mut self.shared).policy.set(field.into())?;
+        Ok(self)
     }
 
     /// Sends a field that has no type here.
@@ -104,8 +104,8 @@ impl SecurityHeadersLayer {
         self.adjust(|shared| shared.policy.remove(&name))
     }
 
-    /// This field, if the layer sends it, replaces what the service has set, and its
-    /// [`Overrides`](super::Overrides).
+    /// This field, if the layer has it, replaces what the service has set, and its
+    /// [`Overrides`](super::Overrides), also where a condition leaves the layer's out.
     pub fn override_field(self, name: HeaderName) -> Self {
         self.adjust(|shared| {
             if let Wins::These(names) = &mut shared.policy.wins {
@@ -166,11 +166,6 @@ impl SecurityHeadersLayer {
     fn adjust(mut self, change: impl FnOnce(&mut Shared)) -> Self {
         change(Arc::make_mut(&mut self.shared));
         self
-    }
-
-    fn change<E>(mut self, change: impl FnOnce(&mut Shared) -> Result<(), E>) -> Result<Self, E> {
-        change(Arc::make_mut(&mut self.shared))?;
-        Ok(self)
     }
 }
 

@@ -108,7 +108,7 @@ impl From<XssProtection> for Field {
     }
 }
 
-/// In upper or lower case.
+/// In upper or lower case: browsers take both (HTML §7.5).
 impl FromStr for FrameOptions {
     type Err = InvalidField;
 

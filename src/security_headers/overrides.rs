@@ -23,11 +23,12 @@ use super::field::{Field, Setting, Value};
 /// # app().unwrap();
 /// ```
 ///
-/// Make it once and clone it, which is cheap. Fields that the layer
+/// Make it once and clone it, which is cheap; a policy that is extended is written anew for each
+/// response. Fields that the layer
 /// [overrides](crate::SecurityHeadersLayer::override_field) stay as they are.
 ///
-/// Of two changes of the same field, the last one counts. A nonce is in it only if the layer's
-/// own policy has one.
+/// Of two changes of the same field, the last one counts, but extensions add up. A nonce is in it
+/// only if the layer's own policy has one.
 ///
 /// The layer takes it out of the response, so that one further out does not see it. A
 /// [cache](crate#order) of this crate that stands inside of the layer keeps no response that has

@@ -131,13 +131,13 @@ impl Policy {
                 (Value::Endpoint, _) => {}
             }
         }
-        for policy in template.policies.iter().map(Rendered::policy) {
-            let name = policy.header();
-            let more: Vec<_> = changes.extend.iter().filter(|more| more.header() == name).collect();
-            if more.is_empty() || changes.remove.contains(&name) || self.wins(&name) {
+        for own in &template.policies {
+            let name = own.name();
+            let mut more = changes.extend.iter().filter(|more| more.header() == *name).peekable();
+            if more.peek().is_none() || changes.remove.contains(name) || self.wins(name) {
                 continue;
             }
-            let merged = more.into_iter().fold(policy.clone(), Csp::merge);
+            let merged = more.fold(own.policy().clone(), Csp::merge);
             let merged = if facts.is_https { merged } else { merged.without_upgrade() };
             // Both have been checked: nothing of theirs cannot be sent.
             if let Ok(merged) = Rendered::new(merged) {
@@ -164,7 +164,8 @@ impl Policy {
         let mut setting = field.into_setting()?;
         if let Some(name) = setting.undefined() {
             let Some(endpoint) = self.endpoints().find(|endpoint| endpoint.name() == name) else {
-                let error = InvalidField::new(setting.name.as_str(), name, "no such endpoint");
+                let why = "no such endpoint: set it before, or use report_to()";
+                let error = InvalidField::new(setting.name.as_str(), name, why);
                 return Err(error.directive_of("report-to"));
             };
             setting.endpoints.push(endpoint.clone());
@@ -193,11 +194,7 @@ impl Policy {
             self.settings.push(Setting::endpoints());
         }
         self.settings.sort_by_key(|setting| rank(setting.name.as_str()));
-        for (is_https, is_document) in [(false, false), (false, true), (true, false), (true, true)]
-        {
-            let template = self.template(is_https, is_document);
-            self.templates[index(is_https, is_document)] = template;
-        }
+        self.templates = std::array::from_fn(|at| self.template(at / 2 == 1, at % 2 == 1));
     }
 
     fn template(&self, is_https: bool, is_document: bool) -> Template {

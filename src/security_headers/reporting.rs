@@ -84,6 +84,12 @@ impl Endpoint {
     }
 }
 
+impl From<Endpoint> for Field {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::endpoint(endpoint)
+    }
+}
+
 impl From<&Endpoint> for Field {
     fn from(endpoint: &Endpoint) -> Self {
         Self::endpoint(endpoint.clone())

@@ -22,7 +22,7 @@ pub struct SecurityHeaders<S> {
 pub struct Stamp {
     shared: Arc<Shared>,
     is_https: bool,
-    /// With whether nobody outside has given it to the request.
+    /// The request's, and whether this layer gave it: only then does it close it.
     nonce: Option<(Nonce, bool)>,
 }
 

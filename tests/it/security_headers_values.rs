@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use http::header::{CONTENT_SECURITY_POLICY, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::Directive::*;
@@ -274,13 +274,13 @@ fn clear_site_data_quotes_each_kind_and_all_stands_for_every_one() {
     let all = r#""cache", "cookies", "storage", "executionContexts", "clientHints", "prefetchCache", "prerenderCache""#;
     let mut kinds: Vec<_> = all.split(", ").collect();
     kinds.sort_unstable();
-    let value = every.value();
+    let value = HeaderValue::from(every);
     let mut found: Vec<_> = value.to_str().unwrap().split(", ").collect();
     found.sort_unstable();
     assert_eq!(found, kinds);
-    assert_eq!(ClearSiteData::CACHE.and(ClearSiteData::CACHE).value(), r#""cache""#);
-    assert_eq!(ClearSiteData::ALL.value(), r#""*""#);
-    assert_eq!(ClearSiteData::COOKIES.and(ClearSiteData::ALL).value(), r#""*""#);
+    assert_eq!(HeaderValue::from(ClearSiteData::CACHE.and(ClearSiteData::CACHE)), r#""cache""#);
+    assert_eq!(HeaderValue::from(ClearSiteData::ALL), r#""*""#);
+    assert_eq!(HeaderValue::from(ClearSiteData::COOKIES.and(ClearSiteData::ALL)), r#""*""#);
     assert_eq!(ClearSiteData::NAME, "clear-site-data");
 }
 

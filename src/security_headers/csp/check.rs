@@ -11,9 +11,7 @@ impl Csp {
     pub(in crate::security_headers) fn undefined(&self) -> Option<String> {
         let list = self.list();
         let (_, named) = list.iter().find(|(directive, _)| *directive == Directive::ReportTo)?;
-        let name = named.first()?.as_str();
-        let is_defined = self.endpoint().is_some_and(|endpoint| endpoint.name() == name);
-        (!is_defined).then(|| name.to_owned())
+        self.endpoint().is_none().then(|| named.first().map(Source::to_string))?
     }
 
     /// What is wrong with it by itself.
@@ -23,7 +21,7 @@ impl Csp {
         if has_default || self.without_default_src {
             return Ok(());
         }
-        let why = "it is missing: without_default_src() says that it is meant";
+        let why = "the policy has none: set it, or say without_default_src()";
         Err(InvalidField::new(self.name(), "", why).directive_of("default-src"))
     }
 

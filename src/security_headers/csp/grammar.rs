@@ -18,8 +18,10 @@ impl Fault<'_> {
     /// Refuses a policy where it is compiled.
     pub(super) const fn panic(&self) -> ! {
         let mut message = Message { bytes: [0; 256], length: 0 };
-        message.push(self.directive);
-        message.push(b": ");
+        if !self.directive.is_empty() {
+            message.push(self.directive);
+            message.push(b": ");
+        }
         message.push(self.value);
         message.push(b": ");
         message.push(self.why.as_bytes());
@@ -71,7 +73,7 @@ pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
 
 const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option<Fault<'a>> {
     if let Some(why) = characters(name) {
-        return Some(Fault { directive: name, value: of, why });
+        return Some(Fault { directive: b"", value: name, why });
     }
     let mut rest = others;
     while !rest.is_empty() {
@@ -145,6 +147,7 @@ pub(super) const fn characters(word: &[u8]) -> Option<&'static str> {
     while at < word.len() {
         match word[at] {
             b' ' | b'\t' => return Some("it is one value, and has a space"),
+            b'\n' | b'\r' => return Some("it has a line break"),
             b';' | b',' => return Some("; and , end a policy: write %3B and %2C in addresses"),
             b'!'..=b'~' => {}
             _ => return Some("only visible ASCII can be sent"),

@@ -2,7 +2,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderName;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 
 use super::directive::Directive;
 use super::grammar;
@@ -134,9 +133,9 @@ impl Csp {
     }
 
     /// Adds to what a directive allows. Where it is not there yet, it starts from the one that
-    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is taken away.
-    /// (But for `'strict-dynamic'`: no directive other than for scripts has it.) `'none'` gives
-    /// way, and what is there already is not there twice.
+    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is taken away;
+    /// where nothing holds, it is the first restriction. `'none'` gives way, and what is there
+    /// already is not there twice. Beside a nonce or a hash, `'unsafe-inline'` does not count.
     ///
     /// ```
     /// # use tower_kit::security_headers::{Csp, Directive::*};
@@ -159,16 +158,12 @@ impl Csp {
     /// [it is meant](Self::without_default_src).
     #[must_use]
     pub fn remove(self, directive: Directive) -> Self {
-        let endpoint = match directive {
-            Directive::ReportTo => None,
-            _ => self.endpoint.clone(),
-        };
-        let kept = self.edit(|list| list.retain(|(found, _)| *found != directive));
-        Self { endpoint, ..kept }
+        self.edit(|list| list.retain(|(found, _)| *found != directive))
     }
 
     /// Adds what another policy allows, to each directive of either. Where one of them has no such
-    /// directive, what holds in its place counts. Of `report-to` and `webrtc` the other's is taken.
+    /// directive, what holds in its place counts, so that `script-src` of the one reaches
+    /// `script-src-attr` of the other. Of `report-to` and `webrtc` the other's is taken.
     ///
     /// ```
     /// # use tower_kit::security_headers::Csp;
@@ -220,11 +215,8 @@ impl Csp {
         self
     }
 
-    pub(in crate::security_headers) const fn header(&self) -> HeaderName {
-        match self.report_only {
-            true => CONTENT_SECURITY_POLICY_REPORT_ONLY,
-            false => CONTENT_SECURITY_POLICY,
-        }
+    pub(in crate::security_headers) fn header(&self) -> HeaderName {
+        HeaderName::from_static(self.name())
     }
 
     pub(in crate::security_headers) const fn name(&self) -> &'static str {
@@ -234,8 +226,12 @@ impl Csp {
         }
     }
 
+    /// The endpoint that it reports to, if it defines it.
     pub(in crate::security_headers) fn endpoint(&self) -> Option<&Endpoint> {
-        self.endpoint.as_ref()
+        let list = self.list();
+        let (_, named) = list.iter().find(|(directive, _)| *directive == Directive::ReportTo)?;
+        let is_named = |endpoint: &&Endpoint| named.iter().any(|it| it.as_str() == endpoint.name());
+        self.endpoint.as_ref().filter(is_named)
     }
 
     pub(super) fn list(&self) -> List {
@@ -277,7 +273,8 @@ impl PartialEq for Csp {
 
 impl Eq for Csp {}
 
-/// A policy as it is in the field, but for `'nonce'`. Space around it does not count.
+/// A policy as it is in the field, but for `'nonce'`. Space around it does not count; a text without
+/// directives is refused.
 impl FromStr for Csp {
     type Err = InvalidField;
 

@@ -17,9 +17,8 @@ pub(in crate::security_headers) struct Rendered {
 
 impl Rendered {
     pub(in crate::security_headers) fn new(policy: Csp) -> Result<Self, InvalidField> {
-        let text = policy.to_string();
-        let refused =
-            |_| InvalidField::new(policy.name(), text.as_str(), "only visible ASCII can be sent");
+        let why = "only visible ASCII can be sent";
+        let refused = |_| InvalidField::new(policy.name(), policy.to_string(), why);
         let plain = without_nonce(&policy).to_string();
         let plain = HeaderValue::try_from(plain).map_err(refused)?;
         let mut pieces = pieces(&policy);
