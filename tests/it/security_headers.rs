@@ -333,8 +333,8 @@ proptest! {
         sent(text.parse::<ReferrerPolicy>().and_then(|policy| none().set(policy)));
         let features = PermissionsPolicy::new();
         sent(none().set(features.allow(Feature::Usb, [Allow::from(text.as_str())])));
-        sent(none().set(&Endpoint::new(text.as_str(), other.as_str())));
-        sent(none().set(&Endpoint::new("reports", text.as_str())));
+        sent(none().set(Endpoint::new(text.as_str(), other.as_str())));
+        sent(none().set(Endpoint::new("reports", text.as_str())));
         sent(none().set(own().report_to(&Endpoint::new(text.as_str(), "/"))));
         sent(none().set(own().append(Directive::ScriptSrc, [Source::host(text.clone())])));
         sent(none().set(own().append(Directive::ScriptSrc, [Source::scheme(&text)])));

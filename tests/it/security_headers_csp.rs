@@ -1081,7 +1081,7 @@ proptest! {
         asks in any::<bool>(),
     ) {
         let policy = Csp::new().set(DefaultSrc, [Source::SELF]).set(directive, given.clone());
-        let reports = SecurityHeadersLayer::none().set(&Endpoint::new("reports", "/")).unwrap();
+        let reports = SecurityHeadersLayer::none().set(Endpoint::new("reports", "/")).unwrap();
         let Ok(layer) = reports.set(policy) else { return Ok(()) };
         let page = Handler { asks, ..Handler::default() }.answer(&layer);
         let sent = page.directives();

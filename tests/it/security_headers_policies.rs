@@ -240,7 +240,7 @@ fn a_policy_says_something() {
 fn the_layer_defines_the_endpoints_that_are_reported_to_and_those_set_alone() {
     let layer = set(own().report_to(&reports()))
         .and_then(|layer| layer.set(Coop::SAME_ORIGIN.report_to(&reports())))
-        .and_then(|layer| layer.set(&Endpoint::new("default", "/all?of=them")));
+        .and_then(|layer| layer.set(Endpoint::new("default", "/all?of=them")));
     let expected = [
         (CSP, "default-src 'self';report-to reports"),
         ("cross-origin-opener-policy", r#"same-origin; report-to="reports""#),
@@ -256,7 +256,7 @@ fn an_endpoint_goes_with_the_last_field_that_reports_to_it() {
     assert_sends(layer().set(own()), &[(CSP, "default-src 'self'")]);
     let policy = (CSP, "default-src 'self';report-to reports");
     let endpoints = HeaderName::from_static(ENDPOINTS);
-    let both = layer().set(&backup()).unwrap();
+    let both = layer().set(backup()).unwrap();
     assert_sends(Ok(both.remove(endpoints)), &[policy, REPORTS]);
 }
 
@@ -265,10 +265,10 @@ fn a_policy_of_text_reports_to_endpoints_that_the_layer_has() {
     let text = "default-src 'self'; report-to reports";
     let policy = || text.parse::<Csp>();
     assert_refused(policy().and_then(set), CSP, Some("report-to"), "reports");
-    let other = set(&backup()).unwrap();
+    let other = set(backup()).unwrap();
     let typo = policy().and_then(|policy| other.set(policy));
     assert_refused(typo, CSP, Some("report-to"), "reports");
-    let defined = set(&reports()).unwrap();
+    let defined = set(reports()).unwrap();
     let layer = policy().and_then(|policy| defined.set(policy));
     assert_sends(layer, &[(CSP, "default-src 'self';report-to reports"), REPORTS]);
 }
@@ -276,19 +276,19 @@ fn a_policy_of_text_reports_to_endpoints_that_the_layer_has() {
 #[test]
 fn an_endpoint_has_one_address() {
     let other = Endpoint::new("reports", "/elsewhere");
-    let twice = set(&reports()).and_then(|layer| layer.set(&other));
+    let twice = set(reports()).and_then(|layer| layer.set(&other));
     assert_refused(twice, ENDPOINTS, Some("reports"), "/elsewhere");
     let used = set(own().report_to(&reports()))
         .and_then(|layer| layer.set(Coop::SAME_ORIGIN.report_to(&other)));
     assert_refused(used, ENDPOINTS, Some("reports"), "/elsewhere");
-    assert_sends(set(&reports()).and_then(|layer| layer.set(&reports())), &[REPORTS]);
+    assert_sends(set(reports()).and_then(|layer| layer.set(reports())), &[REPORTS]);
 }
 
 #[test]
 fn a_name_or_an_address_that_is_none_makes_no_endpoint() {
     for name in ["", "Reports", "1st", "-a", "a b", "a\"", "a,b", "a;b", "a=b", "caf\u{e9}", "a\n"]
     {
-        let layer = set(&Endpoint::new(name, "/"));
+        let layer = set(Endpoint::new(name, "/"));
         assert_refused(layer, ENDPOINTS, None, name);
     }
     for url in [
@@ -307,7 +307,7 @@ fn a_name_or_an_address_that_is_none_makes_no_endpoint() {
         "/caf\u{e9}",
         "/a\r\nset-cookie: a=b",
     ] {
-        let layer = set(&Endpoint::new("reports", url));
+        let layer = set(Endpoint::new("reports", url));
         assert_refused(layer, ENDPOINTS, Some("reports"), url);
     }
 }
@@ -316,9 +316,9 @@ fn a_name_or_an_address_that_is_none_makes_no_endpoint() {
 #[test]
 fn the_name_of_an_endpoint_begins_with_a_lower_case_letter_or_a_star() {
     for name in ["Reports", "1", "-a", ""] {
-        assert_refused(set(&Endpoint::new(name, "/")), ENDPOINTS, None, name);
+        assert_refused(set(Endpoint::new(name, "/")), ENDPOINTS, None, name);
     }
-    assert!(set(&Endpoint::new("*a1_-.*", "/")).is_ok());
+    assert!(set(Endpoint::new("*a1_-.*", "/")).is_ok());
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn an_override_reports_to_no_endpoint_of_its_own() {
     let coop = Coop::SAME_ORIGIN.report_to(&reports());
     let coop = Overrides::new().set(coop);
     assert_refused(coop, "cross-origin-opener-policy", Some("report-to"), "reports");
-    assert!(Overrides::new().set(&reports()).is_err());
+    assert!(Overrides::new().set(reports()).is_err());
 }
 
 // What is refused.

@@ -315,7 +315,7 @@ fn fields_go_out_in_the_order_of_the_table_whatever_the_order_they_are_set_in() 
         .and_then(|layer| layer.set(Corp::SAME_SITE))
         .and_then(|layer| layer.set(Coop::SAME_ORIGIN))
         .and_then(|layer| layer.set(Coep::REQUIRE_CORP))
-        .and_then(|layer| layer.set(&backup()))
+        .and_then(|layer| layer.set(backup()))
         .and_then(|layer| layer.set(own().report_only()))
         .and_then(|layer| layer.set(own()));
     let names: Vec<_> = sent(&layer.unwrap()).into_iter().map(|(name, _)| name).collect();
