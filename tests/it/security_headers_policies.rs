@@ -596,3 +596,13 @@ fn a_fault_of_a_policy_that_only_reports_names_its_field() {
 fn a_text_in_code_that_is_no_policy_is_no_constant() {
     drop(Csp::from_static("default-src self"));
 }
+
+/// A file ends with one; within a policy it would be no header.
+#[test]
+fn a_line_break_is_refused_but_at_the_end() {
+    let whole = Csp::from_static("\n default-src 'self' \r\n");
+    assert_eq!(whole, "default-src 'self'\n".parse().unwrap());
+    assert_policy(whole, "default-src 'self'");
+    let inside = parsed("default-src 'self';\nimg-src *");
+    assert_refused(inside, CSP, None, "\nimg-src");
+}

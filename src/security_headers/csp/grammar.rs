@@ -51,7 +51,8 @@ impl Message {
 
 /// A policy as text, of directives that are known.
 pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
-    let mut rest = text;
+    // A file ends with a line break.
+    let mut rest = text.trim_ascii();
     let mut empty = true;
     while !rest.is_empty() {
         let (segment, after) = split(rest, b';');

@@ -98,7 +98,7 @@ impl Csp {
         HELMET
     }
 
-    /// A policy as it is in the field, but for `'nonce'`.
+    /// A policy as it is in the field, but for `'nonce'`. Space around it does not count.
     ///
     /// # Panics
     ///
@@ -279,7 +279,7 @@ impl FromStr for Csp {
     type Err = InvalidField;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (policy, text) = (Self::new(), text.trim_ascii());
+        let policy = Self::new();
         match grammar::policy(text.as_bytes()) {
             Some(fault) => Err(policy.error(&fault)),
             None => Ok(policy.with(parse(text))),
