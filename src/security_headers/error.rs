@@ -77,3 +77,6 @@ pub(super) fn one_of(
     let found = known.iter().copied().find(|known| *known == given);
     found.ok_or_else(|| InvalidField::new(field, given, "not a value of this field"))
 }
+
+pub(super) const TWICE: &str = "it is there twice";
+pub(super) const VISIBLE: &str = "only visible ASCII can be sent";

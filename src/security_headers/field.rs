@@ -1,7 +1,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::csp::{Csp, Rendered};
-use super::error::InvalidField;
+use super::error::{InvalidField, VISIBLE};
 use super::reporting::{self, Endpoint};
 
 /// A field with its value: what the values of this module become when they are
@@ -49,7 +49,7 @@ impl Field {
         let lower = name.to_ascii_lowercase();
         let refused = |why| Self::refused(InvalidField::new(name, value, why));
         match () {
-            () if ORDER.contains(&lower.as_str()) => refused("the field has a type of its own"),
+            () if rank(&lower) < FIELDS.len() => refused("the field has a type of its own"),
             () if lower == "clear-site-data" => refused("it is for single responses"),
             () if OTHERS.contains(&lower.as_str()) => refused("it is the service's to set"),
             () if value.is_empty() => refused("it is empty"),
@@ -92,7 +92,7 @@ impl Setting {
 
     fn csp(policy: Csp) -> Result<Self, InvalidField> {
         policy.check()?;
-        let name = policy.header();
+        let name = policy.name();
         let endpoints: Vec<_> = policy.endpoint().cloned().into_iter().collect();
         endpoints.iter().try_for_each(Endpoint::check)?;
         let rendered = |policy| Rendered::new(policy).map(Box::new);
@@ -116,28 +116,39 @@ impl From<Csp> for Field {
     }
 }
 
-/// In which order fields are sent; others follow as they are set.
-pub(super) const ORDER: [&str; 20] = [
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "cross-origin-embedder-policy",
-    "cross-origin-embedder-policy-report-only",
-    "cross-origin-opener-policy",
-    "cross-origin-opener-policy-report-only",
-    "cross-origin-resource-policy",
-    "origin-agent-cluster",
-    "referrer-policy",
-    "strict-transport-security",
-    "x-content-type-options",
-    "x-dns-prefetch-control",
-    "x-download-options",
-    "x-frame-options",
-    "x-permitted-cross-domain-policies",
-    "x-xss-protection",
-    "integrity-policy",
-    "integrity-policy-report-only",
-    "permissions-policy",
-    reporting::NAME,
+/// The place of a field among the others.
+pub(super) fn rank(name: &str) -> usize {
+    FIELDS.iter().position(|(other, _)| *other == name).unwrap_or(FIELDS.len())
+}
+
+/// Whether the field means nothing but for pages and workers.
+pub(super) fn is_for_documents(name: &str) -> bool {
+    FIELDS.iter().any(|(other, is_for_documents)| *is_for_documents && *other == name)
+}
+
+/// The fields that have types, in the order in which they are sent, and whether they mean
+/// nothing but for pages and workers. Others follow as they are set.
+const FIELDS: [(&str, bool); 20] = [
+    ("content-security-policy", true),
+    ("content-security-policy-report-only", true),
+    ("cross-origin-embedder-policy", true),
+    ("cross-origin-embedder-policy-report-only", true),
+    ("cross-origin-opener-policy", true),
+    ("cross-origin-opener-policy-report-only", true),
+    ("cross-origin-resource-policy", false),
+    ("origin-agent-cluster", true),
+    ("referrer-policy", false),
+    ("strict-transport-security", false),
+    ("x-content-type-options", false),
+    ("x-dns-prefetch-control", true),
+    ("x-download-options", false),
+    ("x-frame-options", true),
+    ("x-permitted-cross-domain-policies", false),
+    ("x-xss-protection", true),
+    ("integrity-policy", true),
+    ("integrity-policy-report-only", true),
+    ("permissions-policy", true),
+    (reporting::NAME, false),
 ];
 
 /// What speaks of the connection, or of the body.
@@ -155,4 +166,3 @@ const OTHERS: [&str; 12] = [
     "transfer-encoding",
     "upgrade",
 ];
-const VISIBLE: &str = "only visible ASCII can be sent";

@@ -6,7 +6,7 @@ use tower::Layer;
 
 use super::error::InvalidField;
 use super::field::Field;
-use super::policy::{Policy, Wins};
+use super::policy::Policy;
 use super::presets;
 use super::service::SecurityHeaders;
 
@@ -107,17 +107,13 @@ impl SecurityHeadersLayer {
     /// This field, if the layer has it, replaces what the service has set, and its
     /// [`Overrides`](super::Overrides), also where a condition leaves the layer's out.
     pub fn override_field(self, name: HeaderName) -> Self {
-        self.adjust(|shared| {
-            if let Wins::These(names) = &mut shared.policy.wins {
-                names.push(name);
-            }
-        })
+        self.adjust(|shared| shared.policy.override_field(name))
     }
 
     /// All fields replace what the service has set, also where a condition leaves the layer's out:
     /// for a policy that must not depend on what is under it.
     pub fn override_all(self) -> Self {
-        self.adjust(|shared| shared.policy.wins = Wins::All)
+        self.adjust(|shared| shared.policy.override_all())
     }
 
     /// Takes these fields out of what the service has set, such as [`LEAKS`](super::LEAKS).

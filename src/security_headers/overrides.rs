@@ -86,12 +86,11 @@ impl Overrides {
     /// As [`set`](Self::set) has them, but that `default-src` need not be there.
     pub fn extend(self, policy: Csp) -> Result<Self, InvalidField> {
         policy.check_part()?;
-        let endpoint = policy.endpoint().map(|endpoint| endpoint.name().to_owned());
-        if let Some(endpoint) = endpoint.or(policy.undefined()) {
-            return Err(refused(policy.name(), endpoint));
+        if let Some(endpoint) = policy.reports_to() {
+            return Err(refused(policy.name().as_str(), endpoint));
         }
         let own = self.0.set.iter().find_map(|setting| match &setting.value {
-            Value::Csp { https, .. } if setting.name == policy.header() => Some(https.policy()),
+            Value::Csp { https, .. } if setting.name == policy.name() => Some(https.policy()),
             _ => None,
         });
         match own.cloned() {
@@ -115,7 +114,7 @@ impl Changes {
     fn forget(&mut self, name: &HeaderName) {
         self.remove.retain(|other| other != name);
         self.set.retain(|other| other.name != *name);
-        self.extend.retain(|other| other.header() != *name);
+        self.extend.retain(|other| other.name() != *name);
     }
 }
 

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use super::csp::{host_of, is_key};
-use super::error::InvalidField;
+use super::error::{InvalidField, TWICE};
 use super::feature::Feature;
 use super::field::Field;
 
@@ -124,7 +124,7 @@ fn value_of(feature: Feature, who: &[Allow]) -> Result<String, InvalidField> {
             }
         };
         if members.contains(&member) {
-            return refuse(&member, "it is there twice");
+            return refuse(&member, TWICE);
         }
         members.push(member);
     }

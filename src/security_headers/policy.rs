@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use super::conditions::may_be_document;
 use super::csp::{Csp, Rendered};
 use super::error::InvalidField;
-use super::field::{Field, ORDER, Setting, Value};
+use super::field::{Field, Setting, Value, is_for_documents, rank};
 use super::overrides::Changes;
 use super::reporting::{self, Endpoint};
 
@@ -15,15 +15,17 @@ use super::reporting::{self, Endpoint};
 pub(super) struct Policy {
     settings: Vec<Setting>,
     pub(super) strip: Vec<HeaderName>,
-    pub(super) wins: Wins,
+    wins: Wins,
     pub(super) documents_only: bool,
+    /// What it has of the fields that win.
+    winners: Vec<HeaderName>,
     /// By whether the request came by HTTPS, and whether the response may be a document.
     templates: [Template; 4],
 }
 
 /// Which fields replace those of the service.
 #[derive(Clone, Debug)]
-pub(super) enum Wins {
+enum Wins {
     These(Vec<HeaderName>),
     All,
 }
@@ -67,6 +69,18 @@ impl Policy {
         self.prepare();
     }
 
+    pub(super) fn override_field(&mut self, name: HeaderName) {
+        if let Wins::These(names) = &mut self.wins {
+            names.push(name);
+        }
+        self.prepare();
+    }
+
+    pub(super) fn override_all(&mut self) {
+        self.wins = Wins::All;
+        self.prepare();
+    }
+
     pub(super) fn has_nonce(&self) -> bool {
         self.templates[index(true, true)].policies.iter().any(Rendered::has_nonce)
     }
@@ -81,14 +95,8 @@ impl Policy {
         if fields.try_reserve(more).is_err() {
             return;
         }
-        self.strip.iter().for_each(|name| drop(headers.remove(name)));
-        match &self.wins {
-            Wins::These(names) => names.iter().for_each(|name| {
-                if self.has(name) {
-                    headers.remove(name);
-                }
-            }),
-            Wins::All => self.settings.iter().for_each(|own| drop(headers.remove(&own.name))),
+        for name in self.strip.iter().chain(&self.winners) {
+            headers.remove(name);
         }
         if facts.nonce.is_some() {
             mark_policies(headers);
@@ -119,11 +127,12 @@ impl Policy {
         changes: &Changes,
         facts: Facts<'_>,
     ) {
-        for name in changes.remove.iter().filter(|name| !self.wins(name)) {
+        let stays = |name: &HeaderName| self.winners.contains(name);
+        for name in changes.remove.iter().filter(|name| !stays(name)) {
             leave_out(fields, name);
         }
         let sent = |setting: &&Setting| facts.is_https || setting.name != STRICT_TRANSPORT_SECURITY;
-        for setting in changes.set.iter().filter(sent).filter(|setting| !self.wins(&setting.name)) {
+        for setting in changes.set.iter().filter(sent).filter(|setting| !stays(&setting.name)) {
             match (&setting.value, facts.is_https) {
                 (Value::Fixed(value), _) => drop(fields.insert(&setting.name, value.clone())),
                 (Value::Csp { https: policy, .. }, true)
@@ -133,8 +142,8 @@ impl Policy {
         }
         for own in &template.policies {
             let name = own.name();
-            let mut more = changes.extend.iter().filter(|more| more.header() == *name).peekable();
-            if more.peek().is_none() || changes.remove.contains(name) || self.wins(name) {
+            let mut more = changes.extend.iter().filter(|more| more.name() == *name).peekable();
+            if more.peek().is_none() || changes.remove.contains(name) || stays(name) {
                 continue;
             }
             let merged = more.fold(own.policy().clone(), Csp::merge);
@@ -144,15 +153,6 @@ impl Policy {
                 put(fields, &merged, facts);
             }
         }
-    }
-
-    /// Whether this is a field of the layer's that nothing changes.
-    fn wins(&self, name: &HeaderName) -> bool {
-        let is_named = match &self.wins {
-            Wins::These(names) => names.contains(name),
-            Wins::All => true,
-        };
-        is_named && self.has(name)
     }
 
     fn has(&self, name: &HeaderName) -> bool {
@@ -194,6 +194,11 @@ impl Policy {
             self.settings.push(Setting::endpoints());
         }
         self.settings.sort_by_key(|setting| rank(setting.name.as_str()));
+        let names = self.settings.iter().map(|setting| &setting.name);
+        self.winners = match &self.wins {
+            Wins::These(these) => names.filter(|name| these.contains(name)).cloned().collect(),
+            Wins::All => names.cloned().collect(),
+        };
         self.templates = std::array::from_fn(|at| self.template(at / 2 == 1, at % 2 == 1));
     }
 
@@ -204,7 +209,7 @@ impl Policy {
         let mut template = Template { fields, policies: Vec::new() };
         for Setting { name, value, .. } in &self.settings {
             let is_left_out = !is_https && *name == STRICT_TRANSPORT_SECURITY
-                || !is_document && DOCUMENTS.contains(&name.as_str());
+                || !is_document && is_for_documents(name.as_str());
             match value {
                 _ if is_left_out => {}
                 Value::Fixed(value) => drop(template.fields.insert(name, value.clone())),
@@ -270,30 +275,9 @@ fn leave_out(fields: &mut HeaderMap, name: &HeaderName) {
     *fields = kept.filter(|(other, _)| other != name).collect();
 }
 
-fn rank(name: &str) -> usize {
-    ORDER.iter().position(|other| *other == name).unwrap_or(ORDER.len())
-}
-
 fn index(is_https: bool, is_document: bool) -> usize {
     2 * usize::from(is_https) + usize::from(is_document)
 }
-
-/// Fields that mean nothing but for pages and workers.
-const DOCUMENTS: [&str; 13] = [
-    "content-security-policy",
-    "content-security-policy-report-only",
-    "cross-origin-embedder-policy",
-    "cross-origin-embedder-policy-report-only",
-    "cross-origin-opener-policy",
-    "cross-origin-opener-policy-report-only",
-    "integrity-policy",
-    "integrity-policy-report-only",
-    "origin-agent-cluster",
-    "permissions-policy",
-    "x-dns-prefetch-control",
-    "x-frame-options",
-    "x-xss-protection",
-];
 
 #[cfg(test)]
 mod tests {
@@ -335,13 +319,17 @@ mod tests {
 
     #[test]
     fn a_field_that_is_removed_leaves_the_others_in_their_order() {
+        let names = |policy: &Policy| {
+            let mut headers = HeaderMap::new();
+            policy.stamp(&mut headers, FACTS);
+            headers.keys().cloned().collect::<Vec<_>>()
+        };
         let mut policy = presets::helmet();
+        let mut others = names(&policy);
+        others.retain(|name| *name != STRICT_TRANSPORT_SECURITY);
         policy.remove(&STRICT_TRANSPORT_SECURITY);
-        let mut headers = HeaderMap::new();
-        policy.stamp(&mut headers, FACTS);
-        let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        let kept = |name: &&str| *name != "strict-transport-security" && names.contains(name);
-        assert_eq!(names, ORDER.into_iter().filter(kept).collect::<Vec<_>>());
+        let names = names(&policy);
+        assert_eq!(names, others);
         assert_eq!(names.len(), 11);
     }
 
@@ -358,7 +346,7 @@ mod tests {
     #[test]
     fn a_field_that_wins_does_so_where_the_layer_does_not_send_it() {
         let mut policy = presets::helmet();
-        policy.wins = Wins::All;
+        policy.override_all();
         let mut headers = HeaderMap::new();
         headers.insert(STRICT_TRANSPORT_SECURITY, "max-age=0".parse().unwrap());
         policy.stamp(&mut headers, Facts { is_https: false, ..FACTS });

@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use super::error::{InvalidField, one_of};
+use super::error::{InvalidField, TWICE, one_of};
 use super::field::Field;
 
 /// `referrer-policy`: how much of its address a page tells where it leads to
@@ -104,4 +104,3 @@ impl FromStr for ReferrerPolicy {
 }
 
 const NAME: &str = "referrer-policy";
-const TWICE: &str = "it is there twice";

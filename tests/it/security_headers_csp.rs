@@ -806,7 +806,7 @@ enum Edit {
     Merge(Csp),
 }
 
-const KNOWN: [Directive; 27] = [
+pub(crate) const DIRECTIVES: [Directive; 27] = [
     BaseUri,
     ChildSrc,
     ConnectSrc,
@@ -918,7 +918,7 @@ fn source() -> impl Strategy<Value = String> {
 }
 
 fn policy() -> impl Strategy<Value = Csp> {
-    let directives = subsequence(KNOWN.to_vec(), 1..7).prop_shuffle();
+    let directives = subsequence(DIRECTIVES.to_vec(), 1..7).prop_shuffle();
     let valued = directives.prop_flat_map(|directives| {
         let one = |directive| (Just(directive), words(directive));
         directives.into_iter().map(one).collect::<Vec<_>>()
@@ -929,14 +929,15 @@ fn policy() -> impl Strategy<Value = Csp> {
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    let of = || select(&KNOWN[..]).prop_flat_map(|directive| (Just(directive), words(directive)));
+    let of =
+        || select(&DIRECTIVES[..]).prop_flat_map(|directive| (Just(directive), words(directive)));
     let more = of().prop_filter("nothing is appended where 'none' is", |(_, words)| {
         !words.iter().any(|word| word == "'none'")
     });
     prop_oneof![
         of().prop_map(|(directive, words)| Edit::Set(directive, words)),
         more.prop_map(|(directive, words)| Edit::Append(directive, words)),
-        select(&KNOWN[..]).prop_map(Edit::Remove),
+        select(&DIRECTIVES[..]).prop_map(Edit::Remove),
         policy().prop_map(Edit::Merge),
     ]
 }
@@ -1019,14 +1020,14 @@ fn hostile() -> impl Strategy<Value = String> {
 
 /// Text that is nearly a policy, or nothing like one.
 fn text() -> impl Strategy<Value = String> {
-    let names = KNOWN.map(Directive::name);
+    let names = DIRECTIVES.map(Directive::name);
     let name = prop_oneof![
         9 => select(names.to_vec()).prop_map(str::to_owned),
         1 => select(names.to_vec()).prop_map(str::to_ascii_uppercase),
         1 => hostile(),
     ];
     let word = prop_oneof![
-        6 => select(&KNOWN[..]).prop_flat_map(words).prop_map(|words| words.join(" ")),
+        6 => select(&DIRECTIVES[..]).prop_flat_map(words).prop_map(|words| words.join(" ")),
         3 => source(),
         1 => source().prop_map(|source| source.to_ascii_uppercase()),
         1 => hostile(),
@@ -1073,7 +1074,7 @@ proptest! {
     #[test]
     fn a_word_stays_in_the_directive_that_it_was_given_to(
         directive in prop_oneof![
-            4 => select(&KNOWN[..]),
+            4 => select(&DIRECTIVES[..]),
             1 => select(&["x", "x;script-src", "x,y", "x y", "", "X", "x\n", "plugin-types"][..])
                 .prop_map(Custom),
         ],

@@ -20,6 +20,8 @@ use tower_kit::security_headers::{
     FrameOptions, Hsts, InvalidField, Nonce, OriginAgentCluster, ReferrerPolicy,
 };
 
+use crate::security_headers_csp::DIRECTIVES;
+
 /// What helmet sends and the layer refuses.
 const STRICTER_THAN_HELMET: [(&str, &str); 25] = [
     (LINE_BREAK, "it would end the field"),
@@ -821,7 +823,7 @@ fn hsts() -> Vec<Case> {
 /// Each directive: said in each way, over the default, alone, and left out.
 fn directives() -> Vec<Case> {
     let mut cases = Vec::new();
-    for directive in ALL {
+    for directive in DIRECTIVES {
         let words = match directive {
             RequireTrustedTypesFor => vec!["'script'"],
             ReportTo => continue, // needs an endpoint: `others`
@@ -1017,7 +1019,7 @@ fn refused() -> Vec<Case> {
     let bad_words =
         UNQUOTED_WORDS.into_iter().chain(["a;b", "a,b", ";", ",", "https://a.example/;x"]);
     for word in bad_words {
-        for directive in ALL.into_iter().filter(|directive| *directive != ReportTo) {
+        for directive in DIRECTIVES.into_iter().filter(|directive| *directive != ReportTo) {
             let words = [
                 Words::One(word.to_owned()),
                 Words::List(vec!["https:".to_owned(), word.to_owned()]),
@@ -1040,7 +1042,7 @@ fn refused() -> Vec<Case> {
         all.push(policy([(name, Words::Removed)]));
         all.push(alone(vec![(name, Words::Removed)]));
     }
-    for directive in ALL.into_iter().filter(|directive| directive.name().contains('-')) {
+    for directive in DIRECTIVES.into_iter().filter(|directive| directive.name().contains('-')) {
         let twice = [Name::Camel(directive), Name::Dashed(directive)];
         all.push(policy(twice.map(|name| (name, list(&["'self'"])))));
     }
@@ -1088,7 +1090,7 @@ fn stricter() -> Vec<Case> {
             expected: Expected::Stricter(kind, Some(name), value.to_owned()),
         });
     }
-    for directive in ALL {
+    for directive in DIRECTIVES {
         if ![Sandbox, TrustedTypes, UpgradeInsecureRequests].contains(&directive) {
             cases.push(Case {
                 options: Options(vec![policy([(Name::Camel(directive), list(&[]))])]),
@@ -1190,7 +1192,7 @@ fn list(words: &[&str]) -> Words {
 
 fn directive_of(segment: &str) -> Directive {
     let name = segment.split(' ').next().unwrap();
-    ALL.into_iter().find(|directive| directive.name() == name).unwrap()
+    DIRECTIVES.into_iter().find(|directive| directive.name() == name).unwrap()
 }
 
 const POLICIES: [(&str, &[&str]); 6] = [
@@ -1212,36 +1214,6 @@ const POLICIES: [(&str, &[&str]); 6] = [
     ),
     (FRAME, &["deny", "DENY", "Deny", "sameorigin", "SAMEORIGIN", "sameOrigin"]),
     (CROSS_DOMAIN, &["none", "master-only", "by-content-type", "all"]),
-];
-
-const ALL: [Directive; 27] = [
-    BaseUri,
-    ChildSrc,
-    ConnectSrc,
-    DefaultSrc,
-    FencedFrameSrc,
-    FontSrc,
-    FormAction,
-    FrameAncestors,
-    FrameSrc,
-    ImgSrc,
-    ManifestSrc,
-    MediaSrc,
-    ObjectSrc,
-    ReportTo,
-    ReportUri,
-    RequireTrustedTypesFor,
-    Sandbox,
-    ScriptSrc,
-    ScriptSrcAttr,
-    ScriptSrcElem,
-    StyleSrc,
-    StyleSrcAttr,
-    StyleSrcElem,
-    TrustedTypes,
-    UpgradeInsecureRequests,
-    Webrtc,
-    WorkerSrc,
 ];
 
 const SOURCES: [&str; 46] = [

@@ -5,6 +5,7 @@
 use super::bytes::{exactly, hash, is_in, is_one_of, is_quoted, same, split, trim, word};
 use super::directive::{DIRECTIVES, Kind};
 use super::expression::{QUOTES, bare, is_keyword, source};
+use crate::security_headers::error::{TWICE, VISIBLE};
 
 /// What is wrong with which value of which directive.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +118,7 @@ pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Opt
         seen[slot] = true;
         let fault = match (characters(one), is_twice) {
             (Some(why), _) => Some(why),
-            (None, true) => Some("it is there twice"),
+            (None, true) => Some(TWICE),
             (None, false) => word_of(kind, one),
         };
         if let Some(why) = fault {
@@ -151,7 +152,7 @@ pub(super) const fn characters(word: &[u8]) -> Option<&'static str> {
             b'\n' | b'\r' => return Some("it has a line break"),
             b';' | b',' => return Some("; and , end a policy: write %3B and %2C in addresses"),
             b'!'..=b'~' => {}
-            _ => return Some("only visible ASCII can be sent"),
+            _ => return Some(VISIBLE),
         }
         at += 1;
     }

@@ -2,11 +2,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderName;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 
 use super::directive::Directive;
 use super::grammar;
 use super::source::Source;
-use super::union::{entry, unite};
+use super::union::{entry, find, unite};
 use crate::security_headers::error::InvalidField;
 use crate::security_headers::reporting::Endpoint;
 
@@ -179,9 +180,9 @@ impl Csp {
     pub fn merge(self, other: &Self) -> Self {
         let theirs = other.list();
         let merged = self.edit(|list| {
-            let known = |directive: &Directive| list.iter().any(|(found, _)| found == directive);
-            let new = theirs.iter().map(|(directive, _)| *directive).filter(|new| !known(new));
-            let all: Vec<_> = list.iter().map(|(directive, _)| *directive).chain(new).collect();
+            let names = |list: &List| list.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+            let new = names(&theirs).into_iter().filter(|new| find(list, *new).is_none());
+            let all: Vec<_> = names(list).into_iter().chain(new).collect();
             *list = unite(list, &theirs, all);
         });
         Self {
@@ -215,23 +216,23 @@ impl Csp {
         self
     }
 
-    pub(in crate::security_headers) fn header(&self) -> HeaderName {
-        HeaderName::from_static(self.name())
-    }
-
-    pub(in crate::security_headers) const fn name(&self) -> &'static str {
+    /// The name of the field.
+    pub(in crate::security_headers) const fn name(&self) -> HeaderName {
         match self.report_only {
-            true => "content-security-policy-report-only",
-            false => "content-security-policy",
+            true => CONTENT_SECURITY_POLICY_REPORT_ONLY,
+            false => CONTENT_SECURITY_POLICY,
         }
     }
 
     /// The endpoint that it reports to, if it defines it.
     pub(in crate::security_headers) fn endpoint(&self) -> Option<&Endpoint> {
-        let list = self.list();
-        let (_, named) = list.iter().find(|(directive, _)| *directive == Directive::ReportTo)?;
-        let is_named = |endpoint: &&Endpoint| named.iter().any(|it| it.as_str() == endpoint.name());
-        self.endpoint.as_ref().filter(is_named)
+        let name = self.reports_to()?;
+        self.endpoint.as_ref().filter(|endpoint| endpoint.name() == name)
+    }
+
+    /// The name of the endpoint that it reports to.
+    pub(in crate::security_headers) fn reports_to(&self) -> Option<String> {
+        find(&self.list(), Directive::ReportTo)?.first().map(Source::to_string)
     }
 
     pub(super) fn list(&self) -> List {

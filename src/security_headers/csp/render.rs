@@ -3,7 +3,7 @@ use http::{HeaderName, HeaderValue};
 use super::directive::Directive;
 use super::policy::Csp;
 use super::source::Source;
-use crate::security_headers::error::InvalidField;
+use crate::security_headers::error::{InvalidField, VISIBLE};
 
 /// A policy as it is sent.
 #[derive(Clone, Debug)]
@@ -17,16 +17,13 @@ pub(in crate::security_headers) struct Rendered {
 
 impl Rendered {
     pub(in crate::security_headers) fn new(policy: Csp) -> Result<Self, InvalidField> {
-        let why = "only visible ASCII can be sent";
-        let refused = |_| InvalidField::new(policy.name(), policy.to_string(), why);
-        let plain = without_nonce(&policy).to_string();
-        let plain = HeaderValue::try_from(plain).map_err(refused)?;
+        let plain = HeaderValue::try_from(without_nonce(&policy).to_string())
+            .map_err(|_| policy.refused(&policy.to_string(), VISIBLE))?;
         let mut pieces = pieces(&policy);
         if pieces.len() == 1 {
             pieces.clear();
         }
-        let name = policy.header();
-        Ok(Self { name, policy, plain, pieces })
+        Ok(Self { name: policy.name(), policy, plain, pieces })
     }
 
     pub(in crate::security_headers) fn name(&self) -> &HeaderName {

@@ -33,6 +33,12 @@ pub(super) fn unite(
     united
 }
 
+/// The value of a directive that is there.
+pub(super) fn find(list: &List, directive: Directive) -> Option<&[Source]> {
+    let found = list.iter().find(|(found, _)| *found == directive);
+    found.map(|(_, sources)| sources.as_slice())
+}
+
 /// The value of a directive; it is added if it is not there.
 pub(super) fn entry(list: &mut List, directive: Directive) -> &mut Vec<Source> {
     let at = list.iter().position(|(found, _)| *found == directive).unwrap_or_else(|| {
@@ -45,7 +51,7 @@ pub(super) fn entry(list: &mut List, directive: Directive) -> &mut Vec<Source> {
 /// Workers fall back to `child-src` before `script-src`: one that is new would take them over.
 fn workers(mine: &List, theirs: &List) -> Option<Directive> {
     let both = [mine, theirs];
-    let have = |wanted| both.map(|list| list.iter().any(|(found, _)| *found == wanted));
+    let have = |wanted| both.map(|list| find(list, wanted).is_some());
     let [here, there] = have(Directive::ChildSrc);
     let own = have(Directive::WorkerSrc).contains(&true);
     let allowed = both.map(|list| allowed(list, Directive::WorkerSrc));
@@ -54,7 +60,6 @@ fn workers(mine: &List, theirs: &List) -> Option<Directive> {
 }
 
 fn allowed(list: &List, directive: Directive) -> &[Source] {
-    let own = |wanted: &Directive| list.iter().find(|(found, _)| found == wanted);
-    let held = own(&directive).or_else(|| directive.fallbacks().iter().find_map(own));
-    held.map_or(&[], |(_, sources)| sources)
+    let mut holding = [directive].into_iter().chain(directive.fallbacks().iter().copied());
+    holding.find_map(|holds| find(list, holds)).unwrap_or_default()
 }
