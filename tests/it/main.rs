@@ -21,6 +21,7 @@ mod guards;
 mod hyper;
 mod latency;
 mod limit;
+mod program;
 mod quickstart;
 mod redis_server;
 mod reverse_proxy;

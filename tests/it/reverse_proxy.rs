@@ -1,9 +1,8 @@
 //! The example `reverse_proxy`, as a process, between raw clients and origins that are scripted.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -18,14 +17,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tower::service_fn;
 
-use super::quickstart::built;
+use super::program::{Program, built};
 use super::support::{BoxError, Raw, Server, boxed, empty, full, h1_client, h2_client, soon, text};
 
-struct Proxy {
-    process: Child,
-    addr: SocketAddr,
-    _stdout: BufReader<ChildStdout>,
-}
+struct Proxy(Program);
 
 impl Proxy {
     fn start(origin: SocketAddr) -> Self {
@@ -33,24 +28,17 @@ impl Proxy {
     }
 
     fn patient(origin: SocketAddr, millis: u64) -> Self {
-        let mut process = Command::new(built("reverse_proxy"))
+        let mut command = Command::new(built("reverse_proxy"));
+        command
             .env("ORIGIN", format!("http://{origin}"))
             .env("ADDR", "127.0.0.1:0")
             .env("TIMEOUT_MS", millis.to_string())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        stdout.read_line(&mut said).unwrap();
-        let (_, addr) = said.split_once("http://").expect("it says where it listens");
-        let addr = addr.split(',').next().unwrap().parse().unwrap();
-        Self { process, addr, _stdout: stdout }
+            .stderr(Stdio::null());
+        Self(Program::run(&mut command))
     }
 
     async fn connect(&self) -> Raw {
-        Raw::connect(self.addr).await
+        self.0.connect().await
     }
 
     /// The answer to a request of these lines, on a connection of its own.
@@ -66,13 +54,6 @@ impl Proxy {
 
     async fn get(&self, path: &str) -> (String, String) {
         self.ask(&format!("GET {path} HTTP/1.1 | host: a")).await
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 
@@ -211,11 +192,11 @@ async fn what_speaks_of_one_connection_is_not_passed_on() {
         (Some("a=1; b=2"), Some("1.0 tower-kit"))
     );
     // HTTP/2 says its host in the target.
-    let get = Request::get(format!("http://{}/c", proxy.addr)).header("cookie", "a=1");
+    let get = Request::get(format!("http://{}/c", proxy.0.addr)).header("cookie", "a=1");
     let get = get.header("cookie", "b=2").body(boxed(empty())).unwrap();
     assert_eq!(text(soon(h2_client().request(get)).await.unwrap()).await, "hello");
     let seen = origin.saw();
-    assert_eq!(field(&seen, "host"), Some(&*proxy.addr.to_string()));
+    assert_eq!(field(&seen, "host"), Some(&*proxy.0.addr.to_string()));
     assert_eq!(
         (field(&seen, "cookie"), field(&seen, "via")),
         (Some("a=1; b=2"), Some("2.0 tower-kit"))
@@ -419,7 +400,7 @@ async fn large_bodies_pass_over_both_protocols() {
     }))
     .await;
     let proxy = Proxy::start(origin.addr);
-    let url = |path| format!("http://{}{path}", proxy.addr);
+    let url = |path| format!("http://{}{path}", proxy.0.addr);
     for client in [h1_client(), h2_client()] {
         let echo = Request::post(url("/echo")).body(full(large.clone())).unwrap();
         let response = soon(client.request(echo)).await.unwrap();

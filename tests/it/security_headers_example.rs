@@ -1,41 +1,22 @@
 //! The example `security_headers`, as a process.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::quickstart::built;
+use super::program::{Program, built};
 use super::support::{boxed, empty, h1_client, soon, text};
 
-pub(super) struct Site {
-    process: Child,
-    pub(super) addr: SocketAddr,
-    _stdout: BufReader<ChildStdout>,
-}
+pub(super) struct Site(Program);
 
 impl Site {
     pub(super) fn start(partner: Option<&str>) -> Self {
-        let mut command = Command::new(built("security_headers"));
-        match partner {
-            Some(partner) => command.env("PARTNER", partner),
-            None => command.env_remove("PARTNER"),
-        };
-        let process = command.env("ADDR", "127.0.0.1:0").stdout(Stdio::piped()).spawn();
-        let mut process = process.unwrap();
-        let mut said = String::new();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        stdout.read_line(&mut said).unwrap();
-        let (_, addr) = said.split_once("http://").expect("it says where it listens");
-        let addr = addr.trim().parse().unwrap();
-        Self { process, addr, _stdout: stdout }
+        let partner = partner.map(|partner| ("PARTNER", partner));
+        Self(Program::start("security_headers", partner.as_slice()))
     }
 
     pub(super) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.addr)
+        self.0.url(path)
     }
 
     async fn ask(&self, method: &str, path: &str, proto: &str) -> Response<Incoming> {
@@ -46,13 +27,6 @@ impl Site {
 
     pub(super) async fn get(&self, path: &str) -> Response<Incoming> {
         self.ask("GET", path, "http").await
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 

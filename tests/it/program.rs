@@ -1,0 +1,130 @@
+//! Examples as processes, driven by real clients.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use prometheus_parse::{Sample, Scrape, Value};
+
+use super::support::{Raw, boxed, empty, h1_client, soon, text};
+
+/// An example that listens, which is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    process: Child,
+    pub(crate) addr: SocketAddr,
+    /// Of its first line, behind where it listens.
+    pub(crate) said: String,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Starts an example of this crate on a free port, without Redis.
+    pub(crate) fn start(example: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(built(example));
+        command.env("ADDR", "127.0.0.1:0").env_remove("REDIS_URL").envs(env.iter().copied());
+        Self::run(&mut command)
+    }
+
+    /// Starts a program whose first line says where it listens: `http://127.0.0.1:3000`, and what
+    /// may come behind a comma.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = lines.next().expect("it says something").unwrap();
+        let (_, listens) = first.split_once("http://").expect("it says where it listens");
+        let (addr, said) = listens.split_once(',').unwrap_or((listens, ""));
+        Self { process, addr: addr.parse().unwrap(), said: said.trim().to_owned(), lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// A new connection, on which HTTP/1 is written by hand.
+    pub(crate) async fn connect(&self) -> Raw {
+        Raw::connect(self.addr).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {
+        let request = Request::get(self.url(path)).body(boxed(empty())).unwrap();
+        soon(h1_client().request(request)).await.unwrap()
+    }
+
+    /// The next line that it prints; waits for it.
+    pub(crate) fn line(&mut self) -> String {
+        let next = || self.lines.next().expect("it prints on").unwrap();
+        tokio::task::block_in_place(next)
+    }
+
+    /// The sum of a counter or gauge, or of the samples of a histogram, that have these labels, on
+    /// its page `/metrics`.
+    pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let text = text(self.get("/metrics").await).await;
+        let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+        let has = |sample: &&Sample| {
+            sample.metric == name
+                && labels.iter().all(|(name, value)| sample.labels.get(name) == Some(value))
+        };
+        let values = scrape.samples.iter().filter(has).map(|sample| match &sample.value {
+            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => *value,
+            Value::Histogram(buckets) => buckets.last().map_or(0.0, |last| last.count),
+            Value::Summary(_) => panic!("{name} is a summary"),
+        });
+        values.sum()
+    }
+
+    pub(crate) async fn wait_for(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        soon(async { while self.metric(name, labels).await != value {} }).await;
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let process = &mut self.process;
+        tokio::task::block_in_place(|| process.wait()).unwrap()
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Gone already, if it was stopped.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    // The one of the shell: a bare Debian has no other.
+    let kill = format!("kill -{name} {process}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Where cargo puts an example, which it builds along with the tests, or else right now.
+pub(crate) fn built(example: &str) -> PathBuf {
+    let build = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--features", "full", "--example", example])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(build.unwrap().success());
+    // This test is in `deps`, beside `examples`.
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(example)
+}
