@@ -120,7 +120,7 @@ pub(crate) fn signal(process: u32, name: &str) {
 /// Where cargo puts an example, which it builds along with the tests, or else right now.
 pub(crate) fn built(example: &str) -> PathBuf {
     let build = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--features", "full", "--example", example])
+        .args(["build", "--locked", "--quiet", "--all-features", "--example", example])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(build.unwrap().success());

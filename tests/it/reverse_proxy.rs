@@ -420,7 +420,7 @@ async fn large_bodies_pass_over_both_protocols() {
     assert_eq!(response.headers()["content-length"], "8388608");
     assert_eq!((response.status(), text(response).await), (StatusCode::OK, String::new()));
     let lost = Proxy::start(closed().await);
-    let head = Request::head(format!("http://{}/", lost.addr)).body(boxed(empty())).unwrap();
+    let head = Request::head(format!("http://{}/", lost.0.addr)).body(boxed(empty())).unwrap();
     let response = soon(h2_client().request(head)).await.unwrap();
     assert_eq!((response.status(), text(response).await), (StatusCode::BAD_GATEWAY, String::new()));
 }
