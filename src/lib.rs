@@ -13,6 +13,7 @@
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
 //! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
 //! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |
+//! | `batch` | turns a service of many items into one of an item; for what handlers call | errors |
 //!
 //! # Order
 //!
@@ -55,6 +56,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "batch")]
+pub mod batch;
 #[cfg(feature = "cache")]
 pub mod cache;
 #[cfg(feature = "compress")]
@@ -89,6 +92,9 @@ mod respond;
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod weight;
 
+#[cfg(feature = "batch")]
+#[doc(inline)]
+pub use batch::BatchLayer;
 #[cfg(feature = "cache")]
 #[doc(inline)]
 pub use cache::CacheLayer;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
-const EXTRAS: [(&str, &[&str]); 5] = [
+const EXTRAS: [(&str, &[&str]); 6] = [
+    ("batch", &["answer", "error", "queue", "worker"]),
     (
         "cache",
         &[

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod axum;
+mod batch;
+mod batch_example;
 mod cache;
 mod cache_herds;
 mod cache_hosts;

@@ -1,0 +1,138 @@
+//! Turns a service that takes many items at once into one that takes an item.
+//!
+//! A database inserts a hundred rows in one statement in hardly more time than one. Handlers have a
+//! row each. [`BatchLayer`] gathers their rows, gives them to the service together, and gives each
+//! handler its own result:
+//!
+//! ```
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//! use tower_kit::batch::{Batch, BatchError, BatchLayer};
+//! # #[derive(Clone)] struct Db;
+//! # impl Db {
+//! #     async fn query(&self, _: &str, rows: &[Row]) -> Result<Vec<u64>, std::io::Error> {
+//! #         Ok((1..).take(rows.len()).collect())
+//! #     }
+//! # }
+//!
+//! struct Row {
+//!     name: String,
+//! }
+//!
+//! /// `INSERT .. SELECT .. ORDER BY .. RETURNING id`: one id for each row, in their order.
+//! async fn insert(db: Db, rows: Vec<Row>) -> Result<Vec<u64>, std::io::Error> {
+//!     db.query("INSERT INTO people (name) SELECT * FROM unnest($1) RETURNING id", &rows).await
+//! }
+//!
+//! # async fn handlers(db: Db) -> Result<(), BatchError> {
+//! let people: Batch<Row, u64> = ServiceBuilder::new()
+//!     .layer(BatchLayer::new())
+//!     .service(service_fn(move |rows| insert(db.clone(), rows)));
+//!
+//! // In each handler, with a clone:
+//! let id = people.clone().oneshot(Row { name: "Ada".into() }).await?;
+//!
+//! // When the server stops:
+//! people.drain().await;
+//! # drop(id);
+//! # Ok(())
+//! # }
+//! # fn main() -> Result<(), BatchError> {
+//! #     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+//! #         .unwrap().block_on(handlers(Db))
+//! # }
+//! ```
+//!
+//! The service's response is a `Vec` with a result for each item, in their order. Where items can
+//! fail one by one, those are `Result`s: of a `Batch<Row, Result<u64, Duplicate>>`. An event log
+//! that wants less delay, and more at once:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use tower_kit::batch::BatchLayer;
+//!
+//! let layer = BatchLayer::<String>::new()
+//!     .size(1_000)
+//!     .delay(Duration::from_millis(20))
+//!     .queue(10_000)
+//!     .concurrency(4);
+//! # drop(layer);
+//! ```
+//!
+//! # Defaults
+//!
+//! | what | default | why |
+//! |---|---|---|
+//! | [`size`](BatchLayer::size) | 100 items | most of what a round trip costs is shared by then; a statement is still short |
+//! | [`delay`](BatchLayer::delay) | 5 s after the first item | for work that nobody waits for; where a client waits, make it a few milliseconds |
+//! | [`queue`](BatchLayer::queue) | 1,000 items | ten batches: more would wait longer than clients do |
+//! | [`concurrency`](BatchLayer::concurrency) | 1 batch | batches end in the order in which they began |
+//!
+//! # When a batch goes
+//!
+//! When it is full, when its first item has waited for the delay, at [`flush`](Batch::flush), or when
+//! no more can come: after [`drain`](Batch::drain), or when the last [`Batch`] is dropped. It waits
+//! for one of the batches that are under way if these are as many as there may be, and for the
+//! service to be ready; meanwhile it takes further items, up to the size.
+//!
+//! While the queue is full, `poll_ready` is pending. `tower`'s `load_shed` outside of it makes an
+//! error of that.
+//!
+//! # What goes wrong
+//!
+//! A batch that fails, panics, or has another number of results than items fails its own items, and
+//! no others: each gets a [`BatchError`], and the next batch is tried. A caller that leaves loses its
+//! result. Its item goes all the same: what was accepted is not lost, and dropping the future is how
+//! to leave an item without waiting for it.
+//!
+//! # Shutting down
+//!
+//! [`drain`](Batch::drain) refuses new items and waits until all that were queued are answered.
+//! Dropping the last [`Batch`] sends what is queued too, but nobody waits for it: a program that
+//! then ends its runtime loses it.
+//!
+//! # Where it goes
+//!
+//! Not around the HTTP service but behind it, around what handlers call. A concurrency limit, a
+//! time-out or a retry inside of it is of batches, outside of it of items. It needs a Tokio runtime
+//! with its timer: the first call starts a task there, which ends with the last [`Batch`].
+//!
+//! # Streams
+//!
+//! A stream needs no layer: `chunks` of the crate `futures` gathers a fixed number of items, and
+//! `chunks_timeout` of `tokio-stream` sends fewer after a while:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use tokio_stream::{Stream, StreamExt};
+//! # async fn insert(_: Vec<String>) -> Result<(), std::io::Error> { Ok(()) }
+//!
+//! /// Inserts all lines, a thousand at a time.
+//! async fn import(lines: impl Stream<Item = String>) -> Result<(), std::io::Error> {
+//!     let mut batches = std::pin::pin!(lines.chunks_timeout(1_000, Duration::from_secs(5)));
+//!     while let Some(batch) = batches.next().await {
+//!         insert(batch).await?;
+//!     }
+//!     Ok(())
+//! }
+//! # drop(import(tokio_stream::empty()));
+//! ```
+//!
+//! # What it never does
+//!
+//! It never merges or reorders items, never retries, and never holds more than the queue and the
+//! batches that are under way. It counts nothing: the service sees each batch, and can.
+
+mod answer;
+mod error;
+mod layer;
+mod policy;
+mod queue;
+mod service;
+mod worker;
+
+pub use answer::Answer;
+pub use error::BatchError;
+pub use layer::BatchLayer;
+pub use service::Batch;
