@@ -119,11 +119,18 @@ pub(crate) fn signal(process: u32, name: &str) {
 
 /// Where cargo puts an example, which it builds along with the tests, or else right now.
 pub(crate) fn built(example: &str) -> PathBuf {
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--all-features", "--example", example])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(build.unwrap().success());
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--locked", "--quiet", "--all-features", "--example", example]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What `cargo test` tells tests: ring's build script looks at it too, and so ring, and all that
+    // needs it, would be built anew, here and by the next `cargo test`.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_") {
+            build.env_remove(&*name);
+        }
+    }
+    assert!(build.status().unwrap().success());
     // This test is in `deps`, beside `examples`.
     let test = std::env::current_exe().unwrap();
     test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(example)
