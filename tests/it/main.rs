@@ -39,3 +39,4 @@ mod security_headers_policies;
 mod security_headers_values;
 mod stack;
 mod support;
+mod tracing;
