@@ -22,6 +22,7 @@ mod flight;
 mod guards;
 mod hosts;
 mod hyper;
+mod job_queue;
 mod latency;
 mod limit;
 mod program;

@@ -1,0 +1,566 @@
+//! The example `job_queue`, as processes, with a mailer that does as the test says.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tower::service_fn;
+
+use super::program::{Program, built};
+use super::redis_server::{RedisServer, until};
+use super::support::{BoxBody, Server, boxed, empty, full, h1_client, soon, status, text};
+
+// A mailer.
+
+struct Mailer {
+    server: Server,
+    calls: mpsc::UnboundedReceiver<Call>,
+}
+
+/// An attempt to send an email, which waits for its answer.
+struct Call {
+    key: String,
+    email: Value,
+    answer: oneshot::Sender<StatusCode>,
+}
+
+impl Mailer {
+    async fn start() -> Self {
+        let (tell, calls) = mpsc::unbounded_channel();
+        let server = Server::start(service_fn(move |request: Request<Incoming>| {
+            let tell = tell.clone();
+            async move {
+                let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
+                let email = request.into_body().collect().await.unwrap().to_bytes();
+                let email = serde_json::from_slice(&email).unwrap();
+                let (answer, answered) = oneshot::channel();
+                tell.send(Call { key, email, answer }).unwrap();
+                // A call that the test drops is never answered.
+                let Ok(status) = answered.await else { return std::future::pending().await };
+                let mut response = Response::new(empty());
+                *response.status_mut() = status;
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        }));
+        Self { server: server.await, calls }
+    }
+
+    async fn call(&mut self) -> Call {
+        soon(self.calls.recv()).await.unwrap()
+    }
+
+    /// Answers the next calls, which are all for this job.
+    async fn answer(&mut self, id: &str, statuses: &[u16]) {
+        for &number in statuses {
+            let call = self.call().await;
+            assert_eq!(call.key, id);
+            call.answer.send(status(number)).unwrap();
+        }
+    }
+
+    /// As many calls, which wait.
+    async fn hold(&mut self, calls: usize) -> Vec<Call> {
+        let mut held = Vec::new();
+        for _ in 0..calls {
+            held.push(self.call().await);
+        }
+        held
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.calls.try_recv().is_err()
+    }
+}
+
+fn release(calls: Vec<Call>) {
+    for call in calls {
+        call.answer.send(StatusCode::OK).unwrap();
+    }
+}
+
+// The example.
+
+struct Site {
+    program: Program,
+    log: BufReader<UnixStream>,
+}
+
+impl Site {
+    fn start(mailer: &Mailer, redis: Option<&RedisServer>, env: &[(&str, &str)]) -> Self {
+        let (log, stderr) = UnixStream::pair().unwrap();
+        log.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut command = Command::new(built("job_queue"));
+        command.env("ADDR", "127.0.0.1:0").env("MAILER_URL", mailer.server.url("/send"));
+        command.env("BACKOFF_MS", "1").env("TAKE_OVER_SECS", "3").env_remove("RUST_LOG");
+        match redis {
+            Some(redis) => command.env("REDIS_URL", redis.url()),
+            None => command.env_remove("REDIS_URL"),
+        };
+        command.envs(env.iter().copied()).stderr(Stdio::from(OwnedFd::from(stderr)));
+        let program = Program::run(&mut command);
+        let place = if redis.is_some() { "Redis" } else { "memory" };
+        assert_eq!(program.said, format!("with its queue in {place}"));
+        Self { program, log: BufReader::new(log) }
+    }
+
+    async fn post(&self, body: impl Into<bytes::Bytes>) -> Response<Incoming> {
+        let request = Request::post(self.program.url("/emails"));
+        let request = request.header("content-type", "application/json");
+        let request: Request<BoxBody> = request.body(full(body.into())).unwrap();
+        soon(h1_client().request(request)).await.unwrap()
+    }
+
+    /// Has an email sent, and gives the job's id.
+    async fn send(&self, subject: &str) -> String {
+        let response = self.post(email(subject).to_string()).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let location = response.headers()["location"].to_str().unwrap().to_owned();
+        let body: Value = serde_json::from_str(&text(response).await).unwrap();
+        let id = body["id"].as_str().unwrap().to_owned();
+        assert_eq!(location, format!("/jobs/{id}"));
+        id
+    }
+
+    async fn state(&self, id: &str) -> Value {
+        let response = self.program.get(&format!("/jobs/{id}")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        serde_json::from_str(&text(response).await).unwrap()
+    }
+
+    async fn wait_for_state(&self, id: &str, state: &Value) {
+        soon(async { while self.state(id).await != *state {} }).await;
+    }
+
+    async fn wait_for_size(&self, size: f64) {
+        self.program.wait_for("job_queue_size", &[("queue", "emails")], size).await;
+    }
+
+    async fn count(&self, outcome: &str) -> f64 {
+        self.program.metric("jobs_total", &[("queue", "emails"), ("outcome", outcome)]).await
+    }
+
+    /// The next line of its log that has this.
+    fn logged(&mut self, what: &str) -> String {
+        tokio::task::block_in_place(|| {
+            let mut lines = (&mut self.log).lines().map(Result::unwrap);
+            lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("no line of {what}"))
+        })
+    }
+}
+
+fn email(subject: &str) -> Value {
+    json!({ "to": "ada@example.com", "subject": subject, "body": "How are you?" })
+}
+
+fn done() -> Value {
+    json!({ "state": "done" })
+}
+
+/// The length of a list, a set, a sorted set or a hash.
+fn length(redis: &RedisServer, command: &str, key: &str) -> i64 {
+    redis.command(&[command, key]).int()
+}
+
+// The tests.
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_is_taken_at_once_and_done_later() {
+    let redis = RedisServer::start();
+    for redis in [None, Some(&redis)] {
+        let mut mailer = Mailer::start().await;
+        let site = Site::start(&mailer, redis, &[]);
+        let id = site.send("Hello").await;
+        let call = mailer.call().await;
+        assert_eq!((&call.key, &call.email), (&id, &email("Hello")));
+        site.wait_for_state(&id, &json!({ "state": "running" })).await;
+        call.answer.send(StatusCode::NO_CONTENT).unwrap();
+        site.wait_for_state(&id, &done()).await;
+        assert_eq!(site.count("done").await, 1.0);
+        // It stays as it is, so it comes from the cache from here on.
+        let kept = site.program.get(&format!("/jobs/{id}")).await;
+        assert_eq!(kept.headers()["cache-control"], "max-age=60");
+        assert!(kept.headers()["cache-status"].to_str().unwrap().contains("; hit"));
+        assert_eq!(kept.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(site.program.get("/jobs/job-1").await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(site.program.get("/healthz").await.status(), StatusCode::OK);
+        assert!(mailer.is_idle());
+        assert!(site.program.stop().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_that_fails_twice_is_done_by_its_third_attempt_under_the_same_key() {
+    let redis = RedisServer::start();
+    for redis in [None, Some(&redis)] {
+        let mut mailer = Mailer::start().await;
+        let mut site = Site::start(&mailer, redis, &[]);
+        let id = site.send("Hello").await;
+        mailer.answer(&id, &[500, 429, 200]).await;
+        site.wait_for_state(&id, &done()).await;
+        let first = site.logged(&format!("id={id}"));
+        assert!(first.contains("attempt=1 error=the mailer answered 500"), "{first}");
+        let second = site.logged(&format!("id={id}"));
+        assert!(second.contains("attempt=2 error=the mailer answered 429"), "{second}");
+        assert_eq!((site.count("done").await, site.count("failed").await), (1.0, 0.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_that_fails_three_times_is_logged_and_not_tried_again() {
+    let redis = RedisServer::start();
+    for redis in [None, Some(&redis)] {
+        let mut mailer = Mailer::start().await;
+        let mut site = Site::start(&mailer, redis, &[]);
+        let id = site.send("Hello").await;
+        mailer.answer(&id, &[500, 500, 503]).await;
+        let error = "the mailer answered 503 Service Unavailable";
+        site.wait_for_state(&id, &json!({ "state": "failed", "error": error })).await;
+        let last = site.logged("attempt=3");
+        let expected = format!("the email is given up id={id} attempt=3 error={error}");
+        assert!(last.contains("ERROR") && last.ends_with(&expected), "{last}");
+        assert_eq!((site.count("done").await, site.count("failed").await), (0.0, 1.0));
+        if let Some(redis) = redis {
+            // Where it would wait for its fourth attempt.
+            for (command, key) in [("ZCARD", "emails:scheduled"), ("LLEN", "emails:active")] {
+                assert_eq!(length(redis, command, key), 0, "{key}");
+            }
+            assert_eq!(redis.command(&["SISMEMBER", "emails:dead", id.as_str()]).int(), 1);
+        }
+        // The next job has the next call.
+        let next = site.send("Hello again").await;
+        mailer.answer(&next, &[200]).await;
+        site.wait_for_state(&next, &done()).await;
+        assert!(mailer.is_idle());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_mailer_that_is_not_there_is_a_failure_with_its_cause() {
+    let mailer = Mailer::start().await;
+    let site = Site::start(&mailer, None, &[("MAILER_URL", "http://127.0.0.1:9/")]);
+    let id = site.send("Hello").await;
+    let soon_failed = async {
+        loop {
+            let state = site.state(&id).await;
+            if state["state"] == "failed" {
+                break state["error"].as_str().unwrap().to_owned();
+            }
+        }
+    };
+    let error = soon(soon_failed).await;
+    assert!(error.contains("tcp connect error: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_a_mailer_emails_are_printed() {
+    let mut command = Command::new(built("job_queue"));
+    command.env("ADDR", "127.0.0.1:0").env_remove("MAILER_URL").env_remove("REDIS_URL");
+    let program = Program::run(command.stderr(Stdio::null()));
+    let mut site = Site { program, log: BufReader::new(UnixStream::pair().unwrap().0) };
+    let id = site.send("Hello").await;
+    assert_eq!(site.program.line(), format!("{id} goes to ada@example.com: Hello"));
+    assert!(site.program.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_no_email_is_refused_and_says_why() {
+    let mailer = Mailer::start().await;
+    let site = Site::start(&mailer, None, &[]);
+    let to = |to: &str| json!({ "to": to, "subject": "Hello", "body": "" }).to_string();
+    let subject = |subject: &str| email(subject).to_string();
+    for (body, status, says) in [
+        ("{".to_owned(), 400, "parse"),
+        (r#"{"to": "ada@example.com"}"#.to_owned(), 422, "missing field `subject`"),
+        (r#"{"to": 1, "subject": "", "body": ""}"#.to_owned(), 422, "to: invalid type"),
+        (r#"{"to": "a@b", "subject": "", "body": "", "cc": ""}"#.to_owned(), 422, "field `cc`"),
+        (to("ada"), 422, "`to` must be"),
+        (to("@example.com"), 422, "`to` must be"),
+        (to("ada@"), 422, "`to` must be"),
+        (to("a@b@c"), 422, "`to` must be"),
+        (to("a@b, c"), 422, "`to` must be"),
+        (to("a@b\r\nbcc:x"), 422, "`to` must be"),
+        (to(&format!("a@{}", "b".repeat(253))), 422, "`to` must be"),
+        (subject("Hello\nbcc: x@example.com"), 422, "`subject` must be"),
+        (subject(&"x".repeat(901)), 422, "`subject` must be"),
+        (email("Hello").to_string() + &" ".repeat(64 * 1024), 413, "larger than 65536 bytes"),
+    ] {
+        let response = site.post(body.clone()).await;
+        assert_eq!(response.status().as_u16(), status, "{body:.80}");
+        let text = text(response).await;
+        assert!(text.contains(says), "{body:.80}: {text}");
+    }
+    let untyped = Request::post(site.program.url("/emails"));
+    let untyped = untyped.body(full(email("Hello").to_string())).unwrap();
+    let response = soon(h1_client().request(untyped)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let get = Request::get(site.program.url("/emails")).body(boxed(empty())).unwrap();
+    let response = soon(h1_client().request(get)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(site.program.metric("jobs_total", &[]).await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_gauge_is_how_many_jobs_wait() {
+    let redis = RedisServer::start();
+    for redis in [None, Some(&redis)] {
+        let mut mailer = Mailer::start().await;
+        let site = Site::start(&mailer, redis, &[]);
+        site.wait_for_size(0.0).await;
+        for _ in 0..12 {
+            site.send("Hello").await;
+        }
+        let running = mailer.hold(10).await;
+        site.wait_for_size(2.0).await;
+        release(running);
+        release(mailer.hold(2).await);
+        site.wait_for_size(0.0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_queue_in_memory_that_is_full_takes_no_more() {
+    let mut mailer = Mailer::start().await;
+    let site = Site::start(&mailer, None, &[]);
+    site.send("Hello").await;
+    let first = mailer.hold(1).await;
+    let client = h1_client();
+    let mut accepted = 0;
+    let refused = loop {
+        let request = Request::post(site.program.url("/emails"));
+        let request = request.header("content-type", "application/json");
+        let request = request.body(full(email("Hello").to_string())).unwrap();
+        let response = soon(client.request(request)).await.unwrap();
+        if response.status() != StatusCode::ACCEPTED {
+            break response;
+        }
+        accepted += 1;
+        assert!(accepted < 1_010, "it grows without bound");
+        soon(response.into_body().collect()).await.unwrap();
+    };
+    // Nine more ran by then, unless the last of them was still to be taken.
+    assert!((1_000..1_010).contains(&accepted), "{accepted}");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    assert_eq!(text(refused).await, "too many jobs wait\n");
+    release(first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_queue_in_redis_that_is_full_takes_no_more() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let site = Site::start(&mailer, Some(&redis), &[]);
+    let mut jobs = vec!["ZADD".to_owned(), "emails:scheduled".to_owned()];
+    // In the year 2100.
+    jobs.extend((0..1_000).flat_map(|n| ["4102444800".to_owned(), format!("job-{n}")]));
+    redis.command(&jobs);
+    let refused = site.post(email("Hello").to_string()).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    redis.command(&["ZREM", "emails:scheduled", "job-0"]);
+    let id = site.send("Hello").await;
+    mailer.answer(&id, &[200]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stop_sends_all_that_waits_in_memory() {
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, None, &[]);
+    for _ in 0..12 {
+        site.send("Hello").await;
+    }
+    let running = mailer.hold(10).await;
+    site.program.signal("TERM");
+    assert_eq!(site.program.line(), "stopping");
+    release(running);
+    release(mailer.hold(2).await);
+    assert!(site.program.ended().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stop_that_is_too_short_says_how_many_jobs_are_lost() {
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, None, &[("BACKOFF_MS", "600000")]);
+    for _ in 0..2 {
+        site.send("Hello").await;
+    }
+    for call in mailer.hold(2).await {
+        call.answer.send(status(500)).unwrap();
+    }
+    site.logged("attempt=1");
+    site.logged("attempt=1");
+    site.program.signal("TERM");
+    assert!(site.program.ended().success());
+    assert!(site.logged("stopped too late").ends_with("2 jobs are lost"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, Some(&redis), &[]);
+    for _ in 0..14 {
+        site.send("Hello").await;
+    }
+    let mut running = mailer.hold(10).await;
+    site.wait_for_size(4.0).await;
+    site.program.signal("TERM");
+    assert_eq!(site.program.line(), "stopping");
+    // What has ended is acknowledged while others run, and attempts go on.
+    let last = running.pop().unwrap();
+    release(running);
+    until("they are done", || length(&redis, "SCARD", "emails:done") >= 9);
+    last.answer.send(status(500)).unwrap();
+    // One more was about to be taken.
+    release(mailer.hold(2).await);
+    assert!(site.program.ended().success());
+    assert_eq!(length(&redis, "SCARD", "emails:done"), 11);
+    assert!(mailer.is_idle());
+
+    let site = Site::start(&mailer, Some(&redis), &[]);
+    site.wait_for_size(0.0).await;
+    release(mailer.hold(3).await);
+    until("all are done", || length(&redis, "SCARD", "emails:done") == 14);
+    assert!(mailer.is_idle());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_job_of_a_killed_process_is_taken_up_by_another() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let killed = Site::start(&mailer, Some(&redis), &[]);
+    let id = killed.send("Hello").await;
+    let call = mailer.call().await;
+    killed.wait_for_state(&id, &json!({ "state": "running" })).await;
+    killed.program.signal("KILL");
+    drop(call);
+
+    let other = Site::start(&mailer, Some(&redis), &[]);
+    mailer.answer(&id, &[500, 200]).await;
+    other.wait_for_state(&id, &done()).await;
+    assert_eq!(length(&redis, "SCARD", "emails:done"), 1);
+    assert!(mailer.is_idle());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn jobs_of_a_process_that_lives_are_not_taken_over_however_long_they_take() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
+    // All slots of both.
+    for _ in 0..20 {
+        sites[0].send("Hello").await;
+    }
+    let running = mailer.hold(20).await;
+    let seconds = || redis.command(&["TIME"]).array().remove(0).text().parse::<u64>().unwrap();
+    let start = seconds();
+    until("it is late enough to take over", || seconds() > start + 4);
+    // They would wait, as there is no free slot.
+    assert_eq!(length(&redis, "LLEN", "emails:active"), 0);
+    assert_eq!(length(&redis, "ZCARD", "emails:workers"), 2);
+    // By now attempts may have timed out, and others may be under way.
+    running.into_iter().for_each(|call| _ = call.answer.send(StatusCode::OK));
+    let all_done = async {
+        while length(&redis, "SCARD", "emails:done") < 20 {
+            while let Ok(call) = mailer.calls.try_recv() {
+                _ = call.answer.send(StatusCode::OK);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(all_done).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_worker_outlives_an_outage_of_redis() {
+    let mut redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, Some(&redis), &[]);
+    let taken = site.send("Hello").await;
+    let call = mailer.call().await;
+    redis.freeze();
+    let refused = site.post(email("Hello").to_string()).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(text(refused).await, "the queue is out of reach\n");
+    assert!(site.program.metric("job_queue_size", &[]).await.is_nan());
+    site.logged("the worker has ended");
+    redis.thaw();
+    // The call was given up with the worker, and is made again by the next one.
+    drop(call);
+    mailer.answer(&taken, &[200]).await;
+    site.wait_for_state(&taken, &done()).await;
+    let id = site.send("Hello again").await;
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_job_of_another_version_fails_alone() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, Some(&redis), &[]);
+    redis.command(&["HSET", "emails:data", "job-old", r#"{"mail": 1}"#]);
+    let meta = ["attempts", "0", "max_attempts", "25", "status", "Pending"];
+    redis.command(&[["HSET", "emails:meta:job-old"].as_slice(), &meta].concat());
+    redis.command(&["RPUSH", "emails:active", "job-old"]);
+    let line = site.logged("id=job-old");
+    assert!(line.contains("missing field `id`"), "{line}");
+    let error = json!({ "state": "failed", "error": "missing field `id`" });
+    site.wait_for_state("job-old", &error).await;
+    assert_eq!(site.count("failed").await, 1.0);
+    let id = site.send("Hello").await;
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
+    let redis = RedisServer::start();
+    let mut mailer = Mailer::start().await;
+    let site = Site::start(&mailer, Some(&redis), &[("KEEP_SECS", "0")]);
+    let running = site.send("Hello").await;
+    let call = mailer.call().await;
+    for statuses in [[200].as_slice(), &[500, 500, 500]] {
+        let id = site.send("Hello").await;
+        mailer.answer(&id, statuses).await;
+    }
+    // Only the one that runs is left.
+    until("ended jobs are deleted", || {
+        length(&redis, "SCARD", "emails:done") == 0
+            && length(&redis, "SCARD", "emails:dead") == 0
+            && length(&redis, "HLEN", "emails:data") == 1
+    });
+    let left = redis.command(&["KEYS", "emails:meta:*"]).array();
+    assert_eq!(
+        left.into_iter().map(|key| key.text()).collect::<Vec<_>>(),
+        [format!("emails:meta:{running}")]
+    );
+    call.answer.send(StatusCode::OK).unwrap();
+    until("the last one too", || length(&redis, "HLEN", "emails:data") == 0);
+    assert_eq!(site.count("done").await, 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn of_jobs_that_have_ended_redis_keeps_no_more_than_so_many() {
+    let redis = RedisServer::start();
+    // In the year 2100.
+    let fill = "for id = 1, 10600 do
+        redis.call('SADD', KEYS[1], id)
+        redis.call('HSET', 'emails:meta:' .. id, 'done_at', '4102444800')
+    end";
+    for ended in ["emails:done", "emails:dead"] {
+        redis.command(&["EVAL", fill, "1", ended]);
+    }
+    let mailer = Mailer::start().await;
+    let _site = Site::start(&mailer, Some(&redis), &[]);
+    for ended in ["emails:done", "emails:dead"] {
+        until("the surplus is deleted", || length(&redis, "SCARD", ended) == 10_000);
+    }
+}
