@@ -54,12 +54,13 @@ use std::time::Duration;
 
 use apalis::prelude::BoxDynError;
 use apalis_redis::{Config, RedisStorage};
+use axum::error_handling::HandleErrorLayer;
 use axum::extract::{MatchedPath, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{BoxError, Json, Router};
 use futures_util::FutureExt;
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -68,6 +69,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
+use tower::timeout::TimeoutLayer;
 use tower_kit::cache::{KeyBy, MemoryStore};
 use tower_kit::latency::DURATION_BUCKETS;
 use tower_kit::{
@@ -83,8 +85,8 @@ use mailer::{Email, Mailer};
 use queue::{Memory, QUEUE, Queue, Unavailable, random_id, sweep};
 use worker::{Job, work_in_memory, work_in_redis};
 
-/// How long a stop may take.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a request may take, and a stop.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the routes and the worker share.
 #[derive(Clone)]
@@ -141,7 +143,7 @@ async fn main() -> Result<(), BoxDynError> {
 
     println!("stopping");
     stop.send_replace(true);
-    if let Ok((served, worked)) = timeout(STOP, async { tokio::join!(server, worker) }).await {
+    if let Ok((served, worked)) = timeout(PATIENCE, async { tokio::join!(server, worker) }).await {
         served??;
         return Ok(worked??);
     }
@@ -163,6 +165,9 @@ fn router(app: App) -> Router {
         // Of jobs that have ended, which stay as they are: who asks on does not reach Redis.
         CacheLayer::new(MemoryStore::new(4 * MIB)).key(KeyBy::new().any_host()),
         CompressLayer::new(),
+        // A body that trickles in, or a Redis that is away.
+        HandleErrorLayer::new(|_: BoxError| async { StatusCode::SERVICE_UNAVAILABLE }),
+        TimeoutLayer::new(PATIENCE),
     );
     Router::new()
         .route("/emails", post(enqueue))

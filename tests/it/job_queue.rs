@@ -551,7 +551,8 @@ async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
 async fn of_jobs_that_have_ended_redis_keeps_no_more_than_so_many() {
     let redis = RedisServer::start();
     // In the year 2100.
-    let fill = "for id = 1, 10600 do
+    let fill = "for n = 1, 10600 do
+        local id = KEYS[1] .. n
         redis.call('SADD', KEYS[1], id)
         redis.call('HSET', 'emails:meta:' .. id, 'done_at', '4102444800')
     end";
