@@ -32,7 +32,8 @@
 //!   hosts, which must agree.
 //! - **Jobs in memory die with the process.** A stop that was too short logs how many. In Redis they
 //!   wait for the next process, if Redis itself keeps them (`appendonly yes`,
-//!   `maxmemory-policy noeviction`). apalis' scripts do not run in a cluster.
+//!   `maxmemory-policy noeviction`). apalis' scripts do not run in a cluster. `rediss://` needs a TLS
+//!   feature of the crate `redis`.
 //! - **The attempts are a loop**, and begin anew when a job is taken over; a job that kills its process
 //!   is taken over for ever. apalis' layer for retries hangs when its worker is stopped during a wait.
 //!   The storage in Redis retries by itself, 25 times, what does not fail with `AbortError`.
