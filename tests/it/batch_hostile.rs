@@ -1,0 +1,107 @@
+//! What items, results, services and callers may do to a batch.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, Ready, ready};
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_kit::batch::BatchLayer;
+
+use super::support::soon;
+
+/// Panics when it is dropped, unless it is a zero.
+#[derive(Debug)]
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            // The hook is not told, which would print each.
+            resume_unwind(Box::new("a bomb"));
+        }
+    }
+}
+
+impl Bomb {
+    fn defuse(mut self) -> u32 {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// Not ready once, and then answers with the items.
+struct LateStarter {
+    failed: bool,
+}
+
+/// Panics when it becomes another error.
+#[derive(Debug)]
+struct NoError;
+
+impl From<NoError> for Box<dyn Error + Send + Sync> {
+    fn from(_: NoError) -> Self {
+        resume_unwind(Box::new("no error"))
+    }
+}
+
+impl Service<Vec<Bomb>> for LateStarter {
+    type Response = Vec<u32>;
+    type Error = NoError;
+    type Future = Ready<Result<Vec<u32>, NoError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoError>> {
+        let failed = std::mem::replace(&mut self.failed, true);
+        Poll::Ready(if failed { Ok(()) } else { Err(NoError) })
+    }
+
+    fn call(&mut self, items: Vec<Bomb>) -> Self::Future {
+        ready(Ok(items.into_iter().map(Bomb::defuse).collect()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_or_an_error_that_panics_is_of_its_own_batch() {
+    let mut batch = BatchLayer::new().size(1).layer(LateStarter { failed: false });
+    let first = batch.ready().await.unwrap().call(Bomb(1));
+    let second = batch.ready().await.unwrap().call(Bomb(2));
+    assert!(soon(first).await.unwrap_err().is_panic());
+    assert_eq!(soon(second).await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_panics_since_its_caller_has_left_hurts_no_others() {
+    let service = service_fn(|items: Vec<u32>| {
+        ready(Ok::<_, Infallible>(items.into_iter().map(Bomb).collect()))
+    });
+    let mut batch = BatchLayer::new().size(3).layer(service);
+    let first = batch.ready().await.unwrap().call(1);
+    drop(batch.ready().await.unwrap().call(2));
+    let third = batch.ready().await.unwrap().call(3);
+    assert_eq!(soon(first).await.unwrap().defuse(), 1);
+    assert_eq!(soon(third).await.unwrap().defuse(), 3);
+}
+
+/// A future that is ready, and panics when it is dropped.
+struct Trap(Bomb);
+
+impl Future for Trap {
+    type Output = Result<Vec<u32>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(vec![self.0.0]))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_after_the_answer_is_still_of_the_service() {
+    let mut traps = BatchLayer::new().size(1).layer(service_fn(|_: Vec<()>| Trap(Bomb(1))));
+    let trapped = soon(traps.ready().await.unwrap().call(())).await;
+    assert!(trapped.unwrap_err().is_panic());
+    // Results that are too many, and so are dropped.
+    let service = service_fn(|_: Vec<()>| ready(Ok::<_, Infallible>(vec![Bomb(1), Bomb(0)])));
+    let mut bombs = BatchLayer::new().size(1).layer(service);
+    let bombed = soon(bombs.ready().await.unwrap().call(())).await;
+    assert!(bombed.unwrap_err().is_panic());
+}
