@@ -48,8 +48,9 @@ where
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
     {
-        let queue = Arc::new(Queue::new(settings));
-        queue.set_worker(Box::pin(work(service, Exit(Arc::clone(&queue)))));
+        let exit = Exit::new(settings);
+        let queue = Arc::clone(&exit.queue);
+        queue.set_worker(Box::pin(work(service, exit)));
         Self { handle: Arc::new(Handle(queue)), place: Place::None }
     }
 }

@@ -25,7 +25,7 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let queue = &exit.0;
+    let queue = &exit.queue;
     let mut flights = JoinSet::new();
     loop {
         while flights.try_join_next().is_some() {}

@@ -2,15 +2,17 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Ready, pending, ready};
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Builder;
+use tokio::task::yield_now;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::batch::BatchLayer;
 
-use super::support::soon;
+use super::support::{now, soon};
 
 /// Panics when it is dropped, unless it is a zero.
 #[derive(Debug)]
@@ -104,4 +106,21 @@ async fn a_panic_after_the_answer_is_still_of_the_service() {
     let mut bombs = BatchLayer::new().size(1).layer(service);
     let bombed = soon(bombs.ready().await.unwrap().call(())).await;
     assert!(bombed.unwrap_err().is_panic());
+}
+
+#[test]
+fn a_drain_ends_though_an_item_panics_at_the_end_of_the_runtime() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let service = service_fn(|_: Vec<Bomb>| pending::<Result<Vec<u32>, Infallible>>());
+    let mut batch = BatchLayer::new().layer(service);
+    let answers = runtime.block_on(async {
+        let answers = [0, 1, 0].map(|item| now(batch.ready()).unwrap().call(Bomb(item)));
+        yield_now().await;
+        answers
+    });
+    drop(runtime);
+    for answer in answers {
+        assert!(now(answer).unwrap_err().is_closed());
+    }
+    now(batch.drain());
 }
