@@ -50,7 +50,7 @@ where
     {
         let exit = Exit::new(settings);
         let queue = Arc::clone(&exit.queue);
-        queue.set_worker(Box::pin(work(service, exit)));
+        queue.set_worker(Box::pin(work(exit, service)));
         Self { handle: Arc::new(Handle(queue)), place: Place::None }
     }
 }

@@ -16,8 +16,9 @@ use super::queue::{Exit, Reply};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Sends batches until the last one.
-pub(super) async fn work<S, T, R>(mut service: S, exit: Exit<T, R>)
+/// Sends batches until the last one. The service is dropped before the exit is, and so before a
+/// drain ends.
+pub(super) async fn work<S, T, R>(exit: Exit<T, R>, mut service: S)
 where
     S: Service<Vec<T>, Response = Vec<R>>,
     S::Error: Into<BoxError>,

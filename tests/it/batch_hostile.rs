@@ -5,14 +5,15 @@ use std::error::Error;
 use std::future::{Future, Ready, pending, ready};
 use std::panic::resume_unwind;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_kit::batch::BatchLayer;
+use tower_kit::batch::{Batch, BatchLayer};
 
-use super::support::{now, soon};
+use super::support::{now, poll_once, soon};
 
 /// Panics when it is dropped, unless it is a zero.
 #[derive(Debug)]
@@ -123,4 +124,35 @@ fn a_drain_ends_though_an_item_panics_at_the_end_of_the_runtime() {
         assert!(now(answer).unwrap_err().is_closed());
     }
     now(batch.drain());
+}
+
+type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Says whether a drain had ended before it was dropped.
+#[derive(Clone, Default)]
+struct Watched(Arc<Mutex<(Option<Drained>, Option<bool>)>>);
+
+struct Watching(Watched);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let mut watched = self.0.0.lock().unwrap();
+        let ended = watched.0.take().map(|mut drained| poll_once(drained.as_mut()).is_ready());
+        watched.1 = ended;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_is_dropped_before_a_drain_ends() {
+    let watched = Watched::default();
+    let watching = Watching(watched.clone());
+    let mut batch: Batch<u32, u32> = BatchLayer::new().layer(service_fn(move |items| {
+        let _watching = &watching;
+        ready(Ok::<_, Infallible>(items))
+    }));
+    let answer = batch.ready().await.unwrap().call(1);
+    watched.0.lock().unwrap().0 = Some(Box::pin(batch.drain()));
+    soon(batch.drain()).await;
+    assert_eq!(now(answer).unwrap(), 1);
+    assert_eq!(watched.0.lock().unwrap().1, Some(false));
 }
