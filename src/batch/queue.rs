@@ -7,6 +7,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
@@ -81,6 +82,10 @@ impl<T, R> Queue<T, R> {
         let mut state = self.lock();
         if state.closed {
             return (Answer::refused(BatchError::closed()), None);
+        }
+        if state.worker.is_some() {
+            // Outside of a runtime this panics, before anything has changed.
+            drop(Handle::current());
         }
         // Given back when the item is taken.
         place.forget();

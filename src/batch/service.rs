@@ -119,7 +119,7 @@ impl<T, R> Service<T> for Batch<T, R> {
     ///
     /// # Panics
     ///
-    /// The first call panics outside of a Tokio runtime.
+    /// The first call panics outside of a Tokio runtime, and queues nothing.
     fn call(&mut self, item: T) -> Answer<R> {
         let place = match std::mem::replace(&mut self.place, Place::None) {
             Place::Kept(place) => Ok(place),

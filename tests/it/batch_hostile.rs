@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, pending, ready};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -155,4 +155,15 @@ async fn the_service_is_dropped_before_a_drain_ends() {
     soon(batch.drain()).await;
     assert_eq!(now(answer).unwrap(), 1);
     assert_eq!(watched.0.lock().unwrap().1, Some(false));
+}
+
+#[test]
+fn a_first_call_outside_of_a_runtime_panics_and_leaves_the_batch_as_it_was() {
+    let mut batch: Batch<u32, u32> =
+        BatchLayer::new().size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
+    let mut other = batch.clone();
+    assert!(catch_unwind(AssertUnwindSafe(|| other.call(1))).is_err());
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let answer = runtime.block_on(async { soon(batch.ready().await.unwrap().call(2)).await });
+    assert_eq!(answer.unwrap(), 2);
 }
