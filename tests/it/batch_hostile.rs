@@ -3,13 +3,16 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, pending, ready};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::runtime::Builder;
-use tokio::task::yield_now;
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Handle};
+use tokio::task::{JoinSet, yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchLayer};
 
@@ -166,4 +169,235 @@ fn a_first_call_outside_of_a_runtime_panics_and_leaves_the_batch_as_it_was() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let answer = runtime.block_on(async { soon(batch.ready().await.unwrap().call(2)).await });
     assert_eq!(answer.unwrap(), 2);
+}
+
+/// A batch whose service asks it for the item below, of itself, down to zero.
+fn recursive(concurrency: usize) -> Batch<u32, u32> {
+    let own = Arc::<Mutex<Option<Batch<u32, u32>>>>::default();
+    let inner = Arc::clone(&own);
+    let service = service_fn(move |items: Vec<u32>| {
+        let below =
+            if items[0] > 0 { inner.lock().unwrap().clone() } else { inner.lock().unwrap().take() };
+        async move {
+            match items[0].checked_sub(1) {
+                Some(item) => below.unwrap().oneshot(item).await.map(|sum| vec![sum + items[0]]),
+                // The last handle, where the others are gone.
+                None => Ok(vec![0]),
+            }
+        }
+    });
+    let batch = BatchLayer::new().size(1).concurrency(concurrency).layer(service);
+    *own.lock().unwrap() = Some(batch.clone());
+    batch
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_may_call_its_own_batch_and_drop_its_last_handle() {
+    let mut batch = recursive(3);
+    let answer = batch.ready().await.unwrap().call(2);
+    drop(batch);
+    assert_eq!(soon(answer).await.unwrap(), 3);
+    for _ in 0..20 {
+        yield_now().await;
+    }
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_of_zero_are_of_one_and_those_without_end_are_taken() {
+    let service = || service_fn(|items: Vec<u32>| ready(Ok::<_, Infallible>(items)));
+    let zero = BatchLayer::new().size(0).queue(0).concurrency(0).delay(Duration::ZERO);
+    let endless = BatchLayer::new()
+        .size(usize::MAX)
+        .queue(usize::MAX)
+        .concurrency(usize::MAX)
+        .delay(Duration::MAX);
+    for layer in [zero, endless] {
+        let mut batch = layer.layer(service());
+        let answer = batch.ready().await.unwrap().call(1);
+        batch.flush();
+        assert_eq!(soon(answer).await.unwrap(), 1);
+        soon(batch.drain()).await;
+    }
+}
+
+#[test]
+fn a_batch_serves_other_runtimes_than_its_own_until_that_ends() {
+    let one = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let two = Builder::new_current_thread().enable_time().build().unwrap();
+    let batch: Batch<u32, u32> =
+        BatchLayer::new().size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
+    assert_eq!(one.block_on(soon(batch.clone().oneshot(1))).unwrap(), 1);
+    assert_eq!(two.block_on(soon(batch.clone().oneshot(2))).unwrap(), 2);
+    drop(one);
+    assert!(two.block_on(soon(batch.clone().oneshot(3))).unwrap_err().is_closed());
+    two.block_on(soon(batch.drain()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_wake_up_is_lost_where_nothing_but_a_full_batch_or_a_flush_sends() {
+    // Lost once, it would be waited for without end.
+    for (size, flushes) in [(CALLERS, false), (1_000, true)] {
+        let service = service_fn(|items: Vec<u32>| ready(Ok::<_, Infallible>(items)));
+        let batch = BatchLayer::new().size(size).delay(Duration::MAX).layer(service);
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let mut batch: Batch<u32, u32> = batch.clone();
+            callers.spawn(async move {
+                for item in 0..1_000 {
+                    let answer = batch.ready().await.unwrap().call(item);
+                    if flushes {
+                        batch.flush();
+                    }
+                    assert_eq!(answer.await.unwrap(), item);
+                }
+            });
+        }
+        while let Some(ended) = soon(callers.join_next()).await {
+            ended.unwrap();
+        }
+    }
+}
+
+const CALLERS: usize = 3;
+
+/// What a caller does, after it has let others run so many times.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Ask,
+    /// Calls, and does not wait for the answer.
+    Leave,
+    /// Waits for a place, and gives it back.
+    Hold,
+    Flush,
+}
+
+/// How a batch ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Well,
+    Fails,
+    Panics,
+    Short,
+}
+
+fn turn() -> impl Strategy<Value = (Turn, usize)> {
+    let turn = prop_oneof![
+        4 => Just(Turn::Ask),
+        2 => Just(Turn::Leave),
+        1 => Just(Turn::Hold),
+        1 => Just(Turn::Flush),
+    ];
+    (turn, 0..4_usize)
+}
+
+fn end() -> impl Strategy<Value = (End, usize)> {
+    let end = prop_oneof![
+        5 => Just(End::Well),
+        1 => Just(End::Fails),
+        1 => Just(End::Panics),
+        1 => Just(End::Short),
+    ];
+    (end, 0..4_usize)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// On threads, and with a drain at any time: what is accepted is sent exactly once and answered
+    /// exactly once, what is refused is not sent, and nothing is left when the drain ends.
+    #[test]
+    fn a_drain_at_any_time_leaves_nothing_and_nobody(
+        (size, queue, concurrency) in (1..4_usize, 1..6_usize, 1..4_usize),
+        callers in prop::collection::vec(prop::collection::vec(turn(), 0..8), 1..5),
+        ends in prop::collection::vec(end(), 1..6),
+        drained_after in 0..40_usize,
+    ) {
+        let layer = BatchLayer::new().size(size).queue(queue).concurrency(concurrency);
+        let runtime = Builder::new_multi_thread().worker_threads(3).enable_time().build().unwrap();
+        runtime.block_on(race(layer.delay(Duration::ZERO), callers, ends, drained_after));
+    }
+}
+
+async fn yields(times: usize) {
+    for _ in 0..times {
+        yield_now().await;
+    }
+}
+
+/// With a drain after so many yields of this task.
+async fn race(
+    layer: BatchLayer<u32>,
+    callers: Vec<Vec<(Turn, usize)>>,
+    ends: Vec<(End, usize)>,
+    drained_after: usize,
+) {
+    let sent = Arc::<Mutex<Vec<u32>>>::default();
+    let log = Arc::clone(&sent);
+    let mut ends = ends.into_iter().cycle();
+    let batch: Batch<u32, u32> = layer.layer(service_fn(move |items: Vec<u32>| {
+        log.lock().unwrap().extend_from_slice(&items);
+        let (end, after) = ends.next().unwrap();
+        async move {
+            yields(after).await;
+            match end {
+                End::Well => Ok(items),
+                End::Fails => Err(io::Error::other("fails")),
+                End::Panics => resume_unwind(Box::new("panics")),
+                End::Short => Ok(Vec::new()),
+            }
+        }
+    }));
+    let mut tasks = JoinSet::new();
+    for (turns, caller) in callers.into_iter().zip(0..) {
+        tasks.spawn(call(batch.clone(), turns, caller * 100));
+    }
+    yields(drained_after).await;
+    soon(batch.drain()).await;
+    assert_eq!(Arc::strong_count(&sent), 1, "the service is still there");
+    let mut accepted = Vec::new();
+    while let Some(ended) = soon(tasks.join_next()).await {
+        accepted.extend(ended.unwrap());
+    }
+    let mut sent = std::mem::take(&mut *sent.lock().unwrap());
+    sent.sort_unstable();
+    accepted.sort_unstable();
+    assert_eq!(sent, accepted);
+}
+
+/// The items that were accepted.
+async fn call(mut batch: Batch<u32, u32>, turns: Vec<(Turn, usize)>, first: u32) -> Vec<u32> {
+    let mut accepted = Vec::new();
+    for ((turn, after), item) in turns.into_iter().zip(first..) {
+        yields(after).await;
+        let mut answer = match turn {
+            Turn::Flush => {
+                batch.flush();
+                continue;
+            }
+            Turn::Hold => {
+                drop(batch.clone().ready().await);
+                continue;
+            }
+            Turn::Ask | Turn::Leave => match batch.ready().await {
+                Ok(ready) => ready.call(item),
+                Err(error) => {
+                    assert!(error.is_closed());
+                    continue;
+                }
+            },
+        };
+        let answered = match (turn, poll_once(Pin::new(&mut answer))) {
+            (_, Poll::Ready(answered)) => answered,
+            (Turn::Leave, Poll::Pending) => Ok(item),
+            (_, Poll::Pending) => answer.await,
+        };
+        match answered {
+            Ok(result) => assert_eq!(result, item),
+            Err(error) if error.is_closed() => continue,
+            Err(error) => assert!(error.is_service() || error.is_panic() || error.is_count()),
+        }
+        accepted.push(item);
+    }
+    accepted
 }
