@@ -18,9 +18,14 @@
 //!     name: String,
 //! }
 //!
-//! /// `INSERT .. SELECT .. ORDER BY .. RETURNING id`: one id for each row, in their order.
+//! /// One id for each row, in their order: in which `ORDER BY` counts them, and `RETURNING` need not
+//! /// give them back.
 //! async fn insert(db: Db, rows: Vec<Row>) -> Result<Vec<u64>, std::io::Error> {
-//!     db.query("INSERT INTO people (name) SELECT * FROM unnest($1) RETURNING id", &rows).await
+//!     let insert = "INSERT INTO people (name) SELECT name FROM unnest($1) WITH ORDINALITY \
+//!                   AS added (name, place) ORDER BY place RETURNING id";
+//!     let mut ids = db.query(insert, &rows).await?;
+//!     ids.sort_unstable();
+//!     Ok(ids)
 //! }
 //!
 //! # async fn handlers(db: Db) -> Result<(), BatchError> {
@@ -95,7 +100,12 @@
 //!
 //! Not around the HTTP service but behind it, around what handlers call. A concurrency limit, a
 //! time-out or a retry inside of it is of batches, outside of it of items. It needs a Tokio runtime
-//! with its timer: the first call starts a task there, which ends with the last [`Batch`].
+//! with its timer: the first call starts a task there, which ends with the last [`Batch`]. Calls from
+//! other runtimes are served for as long as that one runs.
+//!
+//! A service that calls its own [`Batch`] waits for itself where as many batches are under way as may
+//! be, and one that waits for its [`drain`](Batch::drain) always does. One that holds a clone keeps it
+//! alive until somebody else drains it.
 //!
 //! # Streams
 //!

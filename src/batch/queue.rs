@@ -7,6 +7,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
@@ -20,7 +21,8 @@ pub(super) struct Queue<T, R> {
     pub(super) places: Arc<Semaphore>,
     state: Mutex<State<T, R>>,
     changed: Notify,
-    ended: watch::Sender<bool>,
+    /// Of nothing but the end of its sender, which is the worker's.
+    ended: watch::Receiver<()>,
 }
 
 struct State<T, R> {
@@ -41,20 +43,29 @@ pub(super) type Worker = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type Reply<R> = oneshot::Sender<Result<R, BatchError>>;
 
 /// The worker's end. When it is dropped nothing waits any more, and nobody can begin to.
-pub(super) struct Exit<T, R>(pub(super) Arc<Queue<T, R>>);
+pub(super) struct Exit<T, R> {
+    pub(super) queue: Arc<Queue<T, R>>,
+    /// Dropped after all else, even where that panics.
+    _ended: watch::Sender<()>,
+}
 
-impl<T, R> Queue<T, R> {
+impl<T, R> Exit<T, R> {
+    /// Of a new queue.
     pub(super) fn new(settings: Settings) -> Self {
         let state = State { waiting: VecDeque::new(), flushed: 0, closed: false, worker: None };
-        Self {
+        let (sender, ended) = watch::channel(());
+        let queue = Queue {
             settings,
             places: Arc::new(Semaphore::new(settings.places())),
             state: Mutex::new(state),
             changed: Notify::new(),
-            ended: watch::Sender::new(false),
-        }
+            ended,
+        };
+        Self { queue: Arc::new(queue), _ended: sender }
     }
+}
 
+impl<T, R> Queue<T, R> {
     /// Keeps the worker until there is something to do.
     pub(super) fn set_worker(&self, worker: Worker) {
         self.lock().worker = Some(worker);
@@ -71,6 +82,10 @@ impl<T, R> Queue<T, R> {
         let mut state = self.lock();
         if state.closed {
             return (Answer::refused(BatchError::closed()), None);
+        }
+        if state.worker.is_some() {
+            // Outside of a runtime this panics, before anything has changed.
+            drop(Handle::current());
         }
         // Given back when the item is taken.
         place.forget();
@@ -106,8 +121,7 @@ impl<T, R> Queue<T, R> {
 
     /// Until the worker has ended.
     pub(super) async fn ended(&self) {
-        // It cannot fail: this end of it is in `self`.
-        drop(self.ended.subscribe().wait_for(|ended| *ended).await);
+        while self.ended.clone().changed().await.is_ok() {}
     }
 
     /// Until something was queued, flushed or closed since this was awaited last.
@@ -146,11 +160,10 @@ impl<T, R> Queue<T, R> {
 
 impl<T, R> Drop for Exit<T, R> {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
         // Not under the lock: items are dropped, which is code of others.
-        let waiting = mem::take(&mut self.0.lock().waiting);
+        let waiting = mem::take(&mut self.queue.lock().waiting);
         drop(waiting);
-        self.0.ended.send_replace(true);
     }
 }
 

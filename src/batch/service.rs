@@ -48,8 +48,9 @@ where
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
     {
-        let queue = Arc::new(Queue::new(settings));
-        queue.set_worker(Box::pin(work(service, Exit(Arc::clone(&queue)))));
+        let exit = Exit::new(settings);
+        let queue = Arc::clone(&exit.queue);
+        queue.set_worker(Box::pin(work(exit, service)));
         Self { handle: Arc::new(Handle(queue)), place: Place::None }
     }
 }
@@ -118,7 +119,7 @@ impl<T, R> Service<T> for Batch<T, R> {
     ///
     /// # Panics
     ///
-    /// The first call panics outside of a Tokio runtime.
+    /// The first call panics outside of a Tokio runtime, and queues nothing.
     fn call(&mut self, item: T) -> Answer<R> {
         let place = match std::mem::replace(&mut self.place, Place::None) {
             Place::Kept(place) => Ok(place),

@@ -16,8 +16,9 @@ use super::queue::{Exit, Reply};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Sends batches until the last one.
-pub(super) async fn work<S, T, R>(mut service: S, exit: Exit<T, R>)
+/// Sends batches until the last one. The service is dropped before the exit is, and so before a
+/// drain ends.
+pub(super) async fn work<S, T, R>(exit: Exit<T, R>, mut service: S)
 where
     S: Service<Vec<T>, Response = Vec<R>>,
     S::Error: Into<BoxError>,
@@ -25,7 +26,7 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let queue = &exit.0;
+    let queue = &exit.queue;
     let mut flights = JoinSet::new();
     loop {
         while flights.try_join_next().is_some() {}
@@ -34,18 +35,24 @@ where
         match queue.settings.next(&seen, Instant::now()) {
             Next::Send => {
                 // It may take its time, in which the batch may grow.
-                let ready = ready(&mut service).await;
+                let ready =
+                    caught(async { poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed) });
+                let ready = ready.await;
                 let (items, replies) = queue.take();
                 let count = items.len();
-                let called = ready.and_then(|()| caught(|| service.call(items)));
-                match called {
-                    Ok(flight) => drop(flights.spawn(async move {
-                        reply(replies, fly(flight, count).await);
-                    })),
-                    Err(error) => reply(replies, Err(error)),
-                }
+                let called = caught(async { ready.map(|()| service.call(items)) }).await;
+                flights.spawn(async move {
+                    let answer = caught(async move {
+                        let results = called?.await.map_err(failed)?;
+                        if results.len() == count {
+                            Ok(results)
+                        } else {
+                            Err(BatchError::count(count, results.len()))
+                        }
+                    });
+                    reply(replies, answer.await);
+                });
             }
-            // One that panicked has told its callers.
             Next::WaitForFlight => drop(flights.join_next().await),
             Next::WaitUntil(due) => tokio::select! {
                 () = sleep_until(due) => {}
@@ -58,39 +65,12 @@ where
     while flights.join_next().await.is_some() {}
 }
 
-async fn ready<S, T>(service: &mut S) -> Result<(), BatchError>
-where
-    S: Service<T>,
-    S::Error: Into<BoxError>,
-{
-    let ready = poll_fn(|cx| match caught(|| service.poll_ready(cx)) {
-        Ok(polled) => polled.map_err(|error| BatchError::service(error.into())),
-        Err(panic) => Poll::Ready(Err(panic)),
-    });
-    ready.await
-}
-
-/// Waits for the results, of which there are as many as items.
-async fn fly<F, R, E>(flight: F, items: usize) -> Result<Vec<R>, BatchError>
-where
-    F: Future<Output = Result<Vec<R>, E>>,
-    E: Into<BoxError>,
-{
-    let mut flight = pin!(flight);
-    let answer = poll_fn(|cx| match caught(|| flight.as_mut().poll(cx)) {
-        Ok(polled) => polled.map_err(|error| BatchError::service(error.into())),
-        Err(panic) => Poll::Ready(Err(panic)),
-    });
-    let results = answer.await?;
-    if results.len() == items { Ok(results) } else { Err(BatchError::count(items, results.len())) }
-}
-
 fn reply<R>(replies: Vec<Reply<R>>, answer: Result<Vec<R>, BatchError>) {
     match answer {
         Ok(results) => {
             for (reply, result) in replies.into_iter().zip(results) {
-                // Its caller may have left.
-                drop(reply.send(Ok(result)));
+                // If its caller has left, this drops the result, which is code of others.
+                drop(catch_unwind(AssertUnwindSafe(|| drop(reply.send(Ok(result))))));
             }
         }
         Err(error) => {
@@ -101,7 +81,16 @@ fn reply<R>(replies: Vec<Reply<R>>, answer: Result<Vec<R>, BatchError>) {
     }
 }
 
-/// A panic is an error of this batch, and of no other.
-fn caught<T>(call: impl FnOnce() -> T) -> Result<T, BatchError> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| BatchError::panic(&*payload))
+fn failed(error: impl Into<BoxError>) -> BatchError {
+    BatchError::service(error.into())
+}
+
+/// A panic of what is polled, or of what it drops, is an error of this batch, and of no other.
+async fn caught<T>(future: impl Future<Output = Result<T, BatchError>>) -> Result<T, BatchError> {
+    let mut future = pin!(future);
+    let polled = poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.unwrap_or_else(|payload| Poll::Ready(Err(BatchError::panic(&*payload))))
+    });
+    polled.await
 }

@@ -6,6 +6,7 @@
 mod axum;
 mod batch;
 mod batch_example;
+mod batch_hostile;
 mod cache;
 mod cache_herds;
 mod cache_hosts;
