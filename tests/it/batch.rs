@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::{Future, pending, ready};
+use std::future::{pending, ready};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ impl Arrived {
 }
 
 /// A batch, and those that arrive.
-fn scripted(layer: BatchLayer<u32>) -> (Batch<u32, String>, mpsc::UnboundedReceiver<Arrived>) {
+fn scripted(layer: &BatchLayer<u32>) -> (Batch<u32, String>, mpsc::UnboundedReceiver<Arrived>) {
     let (sender, arrived) = mpsc::unbounded_channel();
     let service = service_fn(move |items| {
         let (answer, answered) = oneshot::channel();
@@ -50,15 +50,22 @@ fn scripted(layer: BatchLayer<u32>) -> (Batch<u32, String>, mpsc::UnboundedRecei
     (layer.layer(service), arrived)
 }
 
+type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+
 /// A batch of a service that answers at once, and the batches that it has had.
-fn echo(layer: BatchLayer<u32>) -> (Batch<u32, u32>, Arc<Mutex<Vec<Vec<u32>>>>) {
-    let batches = Arc::<Mutex<Vec<_>>>::default();
+fn echo(layer: &BatchLayer<u32>) -> (Batch<u32, u32>, Batches) {
+    let batches = Batches::default();
     let seen = Arc::clone(&batches);
     let service = service_fn(move |items: Vec<u32>| {
         seen.lock().unwrap().push(items.clone());
         ready(Ok::<_, Infallible>(items))
     });
     (layer.layer(service), batches)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock is the test's, and stands still")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 /// Queues an item for which there is room.
@@ -79,8 +86,8 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_it_is_full() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(3));
-    let start = Instant::now();
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
+    let start = clock();
     let answers: Vec<_> = (0..7).map(|item| put(&mut batch, item)).collect();
     for expected in [[0, 1, 2], [3, 4, 5]] {
         assert_eq!(next(&mut arrived).await.well(), expected);
@@ -96,8 +103,8 @@ async fn a_batch_goes_when_it_is_full() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_its_first_item_has_waited_long_enough() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().delay(4 * SECOND));
-    let start = Instant::now();
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().delay(4 * SECOND));
+    let start = clock();
     let _first = put(&mut batch, 1);
     tokio::time::sleep(3 * SECOND).await;
     let _second = put(&mut batch, 2);
@@ -110,8 +117,8 @@ async fn a_batch_goes_when_its_first_item_has_waited_long_enough() {
 
 #[tokio::test(start_paused = true)]
 async fn the_defaults_are_a_hundred_items_and_five_seconds() {
-    let (batch, batches) = echo(BatchLayer::new());
-    let start = Instant::now();
+    let (batch, batches) = echo(&BatchLayer::new());
+    let start = clock();
     let mut callers = JoinSet::new();
     for item in 0..250 {
         callers.spawn(batch.clone().oneshot(item));
@@ -124,9 +131,9 @@ async fn the_defaults_are_a_hundred_items_and_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_sends_what_is_queued_and_nothing_that_comes_later() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
     batch.flush();
-    let start = Instant::now();
+    let start = clock();
     let _held: Vec<_> = (0..5).map(|item| put(&mut batch, item)).collect();
     batch.flush();
     // Two are under way before the flush is due; three are left, and a sixth comes.
@@ -144,7 +151,7 @@ async fn a_flush_sends_what_is_queued_and_nothing_that_comes_later() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_batches_are_under_way_than_may_be() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(1).concurrency(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).concurrency(2));
     let _answers: Vec<_> = (0..4).map(|item| put(&mut batch, item)).collect();
     let first = next(&mut arrived).await;
     let second = next(&mut arrived).await;
@@ -160,7 +167,7 @@ async fn no_more_batches_are_under_way_than_may_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_grows_while_it_waits_for_the_one_before() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(3).delay(Duration::ZERO));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3).delay(Duration::ZERO));
     let _first = put(&mut batch, 0);
     let under_way = next(&mut arrived).await;
     let _answers: Vec<_> = (1..6).map(|item| put(&mut batch, item)).collect();
@@ -172,7 +179,7 @@ async fn a_batch_grows_while_it_waits_for_the_one_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_makes_callers_wait_for_their_turn() {
-    let (batch, mut arrived) = scripted(BatchLayer::new().size(2).queue(3));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2).queue(3));
     let mut handles: Vec<_> = (0..6).map(|_| batch.clone()).collect();
     let mut answers = Vec::new();
     for (handle, item) in handles.iter_mut().take(3).zip(0..) {
@@ -203,7 +210,7 @@ async fn a_full_queue_makes_callers_wait_for_their_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_does_not_wait_for_a_place_is_told_that_there_is_none() {
-    let (mut batch, _) = echo(BatchLayer::new().size(1).queue(1));
+    let (mut batch, _) = echo(&BatchLayer::new().size(1).queue(1));
     let taken = batch.call(1);
     let refused = now(batch.call(2)).unwrap_err();
     assert!(refused.is_full() && !refused.is_closed(), "{refused}");
@@ -212,7 +219,7 @@ async fn a_caller_that_does_not_wait_for_a_place_is_told_that_there_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn load_is_shed_where_a_layer_outside_sheds_it() {
-    let (batch, mut arrived) = scripted(BatchLayer::new().size(1).queue(1));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(1));
     let mut shedding = LoadShedLayer::new().layer(batch);
     let kept = shedding.ready().await.unwrap().call(1);
     let shed = shedding.ready().await.unwrap().call(2);
@@ -223,7 +230,7 @@ async fn load_is_shed_where_a_layer_outside_sheds_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_not_used_is_given_back() {
-    let (mut batch, _) = echo(BatchLayer::new().size(1).queue(1));
+    let (mut batch, _) = echo(&BatchLayer::new().size(1).queue(1));
     let mut idle = batch.clone();
     now(idle.ready()).unwrap();
     assert!(poll_once(pin!(batch.ready())).is_pending());
@@ -233,7 +240,7 @@ async fn a_place_that_is_not_used_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_fails_fails_its_own_items_and_no_others() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(2).concurrency(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2).concurrency(2));
     let mut answers: Vec<_> = (0..6).map(|item| put(&mut batch, item)).collect();
     let failing = next(&mut arrived).await;
     assert_eq!(next(&mut arrived).await.well(), [2, 3]);
@@ -277,7 +284,7 @@ async fn a_panic_in_the_call_or_in_the_future_fails_its_own_items_and_no_others(
 #[tokio::test(start_paused = true)]
 async fn a_wrong_number_of_results_is_an_error_of_each_item() {
     for given in [0, 1, 3] {
-        let (mut batch, mut arrived) = scripted(BatchLayer::new().size(2));
+        let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
         let answers = [put(&mut batch, 0), put(&mut batch, 1)];
         let next = next(&mut arrived).await;
         next.answer.send(Ok(vec![String::new(); given])).unwrap();
@@ -304,7 +311,7 @@ async fn an_item_that_fails_by_itself_fails_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn the_item_of_a_caller_that_left_goes_with_its_batch() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(3));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
     let first = put(&mut batch, 0);
     drop(put(&mut batch, 1));
     let third = put(&mut batch, 2);
@@ -314,11 +321,11 @@ async fn the_item_of_a_caller_that_left_goes_with_its_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_sends_what_is_queued() {
-    let (batch, mut arrived) = scripted(BatchLayer::new().size(2).queue(5));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2).queue(5));
     let mut clones = [batch.clone(), batch.clone()];
     let mut answers: Vec<_> = (0..2).map(|item| put(&mut clones[0], item)).collect();
     answers.extend((2..5).map(|item| put(&mut clones[1], item)));
-    let start = Instant::now();
+    let start = clock();
     drop((batch, clones));
     for expected in [&[0, 1][..], &[2, 3], &[4]] {
         assert_eq!(next(&mut arrived).await.well(), expected);
@@ -332,7 +339,7 @@ async fn dropping_the_last_handle_sends_what_is_queued() {
 
 #[tokio::test(start_paused = true)]
 async fn drain_waits_until_all_that_was_queued_is_answered() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
     let answers: Vec<_> = (0..3).map(|item| put(&mut batch, item)).collect();
     let other = batch.clone();
     let mut drained = pin!(other.drain());
@@ -355,7 +362,7 @@ async fn drain_waits_until_all_that_was_queued_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_batch_refuses_what_comes_later_and_whoever_waits() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new().size(1).queue(1));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(1));
     let _first = put(&mut batch, 0);
     let under_way = next(&mut arrived).await;
     let mut with_place = batch.clone();
@@ -375,7 +382,7 @@ async fn a_drained_batch_refuses_what_comes_later_and_whoever_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_nobody_waits_for_goes_on() {
-    let (mut batch, mut arrived) = scripted(BatchLayer::new());
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new());
     let answer = put(&mut batch, 0);
     assert!(poll_once(pin!(batch.drain())).is_pending());
     assert_eq!(next(&mut arrived).await.well(), [0]);
@@ -414,14 +421,14 @@ fn the_end_of_the_runtime_is_told_to_all_who_wait() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let service = service_fn(|_: Vec<u32>| pending::<Result<Vec<u32>, Infallible>>());
     let mut batch = BatchLayer::new().size(1).queue(1).layer(service);
-    let under_way = runtime.block_on(async {
-        let answer = put(&mut batch, 0);
+    let mut under_way = Vec::new();
+    runtime.block_on(async {
+        under_way.push(put(&mut batch, 0));
         settle().await;
-        answer
     });
     let queued = put(&mut batch, 1);
     drop(runtime);
-    for answer in [under_way, queued] {
+    for answer in under_way.into_iter().chain([queued]) {
         assert!(now(answer).unwrap_err().is_closed());
     }
     assert!(now(batch.ready()).unwrap_err().is_closed());
@@ -485,8 +492,8 @@ async fn a_service_that_fails_to_become_ready_fails_that_batch_and_is_tried_agai
 #[tokio::test(start_paused = true)]
 async fn clones_share_a_queue_and_two_layers_do_not() {
     let layer = BatchLayer::new().size(2);
-    let (mut one, ones) = echo(layer.clone());
-    let (mut two, twos) = echo(layer);
+    let (mut one, ones) = echo(&layer);
+    let (mut two, twos) = echo(&layer);
     let answers = [put(&mut one, 1), put(&mut one.clone(), 2), put(&mut two, 3)];
     for answer in answers {
         answer.await.unwrap();
@@ -572,7 +579,7 @@ proptest! {
 
 async fn play(size: usize, concurrency: usize, steps: Vec<Step>) {
     let layer = BatchLayer::new().size(size).concurrency(concurrency).queue(100);
-    let (mut batch, mut arrived) = scripted(layer);
+    let (mut batch, mut arrived) = scripted(&layer);
     let (mut answers, mut under_way, mut order) = (Vec::new(), Vec::new(), Vec::new());
     let mut failed = Vec::new();
     let mut count = 0;
