@@ -44,3 +44,4 @@ mod stack;
 mod static_assets;
 mod support;
 mod tracing;
+mod workers;
