@@ -41,5 +41,7 @@ mod security_headers_overrides;
 mod security_headers_policies;
 mod security_headers_values;
 mod stack;
+mod static_assets;
 mod support;
 mod tracing;
+mod workers;
