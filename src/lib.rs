@@ -73,6 +73,8 @@ pub mod security_headers;
 mod fields;
 #[cfg(feature = "cache")]
 mod for_one;
+#[cfg(feature = "limit")]
+mod form;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
 mod fresh;
 #[cfg(any(feature = "compress", feature = "limit"))]
