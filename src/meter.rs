@@ -55,7 +55,7 @@ impl Meter {
     }
 
     /// A gauge, described.
-    #[cfg(any(feature = "cache", feature = "latency"))]
+    #[cfg(any(feature = "cache", feature = "latency", feature = "pressure"))]
     pub(crate) fn gauge(&self, name: Name, labels: Vec<Label>) -> metrics::Gauge {
         self.with(|recorder| {
             recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
@@ -64,7 +64,7 @@ impl Meter {
     }
 
     /// Counts a request that a layer answers in the service's place.
-    #[cfg(feature = "limit")]
+    #[cfg(any(feature = "limit", feature = "pressure"))]
     pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str) {
         let labels = [("layer", layer), ("reason", reason)];
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
@@ -79,7 +79,7 @@ impl fmt::Debug for Meter {
     }
 }
 
-#[cfg(feature = "limit")]
+#[cfg(any(feature = "limit", feature = "pressure"))]
 const REJECTED: Name = Name::new(
     "http_requests_rejected_total",
     Unit::Count,
