@@ -34,7 +34,10 @@ use tokio_stream::wrappers::{IntervalStream, WatchStream};
 use tower::ServiceBuilder;
 use tower_kit::cache::{KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+use tower_kit::pressure::{Event, Level};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+};
 
 type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -57,6 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = App { prometheus, stopping };
 
     let memory = MemoryStore::new(64 * MIB);
+    let kept = memory.clone();
     let (cache, store) = match std::env::var("REDIS_URL") {
         Ok(url) => {
             let redis = RedisStore::connect(RedisConfig::new(&url)?);
@@ -68,6 +72,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stack = ServiceBuilder::new()
         // How long clients wait, by route; outermost, so that it sees what the others answer.
         .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip(is_health_check))
+        // 503 while memory is nearly full, before the kernel kills the process: but not for
+        // /healthz, so that nobody restarts it for that. Outside of all that works more.
+        .layer(PressureLayer::new().on_pressure(move |event| make_room(event, &kept)))
         // The headers that helmet sends.
         .layer(SecurityHeadersLayer::new())
         // 10 KiB of JSON or form, 2 MiB of anything else.
@@ -223,6 +230,13 @@ fn query_number<B>(
     match value.1.parse() {
         Ok(number) if number <= most => Ok(number),
         _ => Err(format!("{name} must be a number of at most {most}\n")),
+    }
+}
+
+/// What the cache keeps is made again when it is asked for.
+fn make_room(event: &Event, cache: &MemoryStore) {
+    if event.level() > Level::Normal {
+        cache.shrink_to(8 * MIB);
     }
 }
 

@@ -9,6 +9,7 @@
 //! | module | what it does | answers of its own |
 //! |---|---|---|
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
+//! | `pressure` | watches memory, tells handlers when it is short, and sheds requests | 503 |
 //! | `security_headers` | the security headers of helmet, or others, checked; nonces | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
 //! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
@@ -17,11 +18,12 @@
 //!
 //! # Order
 //!
-//! From the outside in: `latency`, `security_headers`, `limit`, `cache`, `compress`, then the
-//! service. Latency stands outermost, so that it measures what clients wait for and counts the
-//! answers that the other layers give. The cache stands outside of compress, so that a hit is
-//! compressed already. Authentication, CORS and traces stand outside of all but `latency`. Every
-//! layer is correct in any other order too.
+//! From the outside in: `latency`, `pressure`, `security_headers`, `limit`, `cache`, `compress`, then
+//! the service. Latency stands outermost, so that it measures what clients wait for and counts the
+//! answers that the other layers give; pressure next, so that what it sheds costs next to nothing.
+//! The cache stands outside of compress, so that a hit is compressed already. Authentication, CORS
+//! and traces stand outside of all but `latency` and `pressure`. Every layer is correct in any other
+//! order too.
 //!
 //! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
 //! axum's `Router::layer` boxes the service and its body once more.
@@ -33,11 +35,13 @@
 //! use axum::{Router, extract::MatchedPath, routing::get};
 //! use tower_kit::cache::MemoryStore;
 //! use tower_kit::{
-//!     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer,
+//!     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, PressureLayer,
+//!     SecurityHeadersLayer,
 //! };
 //!
 //! let app: Router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer((
 //!     LatencyLayer::new().route(|request| request.extensions.get().map(MatchedPath::as_str)),
+//!     PressureLayer::new(),
 //!     SecurityHeadersLayer::new(),
 //!     LimitLayer::new().json(64 * KIB),
 //!     CacheLayer::new(MemoryStore::new(64 * MIB)),
@@ -66,6 +70,8 @@ pub mod compress;
 pub mod latency;
 #[cfg(feature = "limit")]
 pub mod limit;
+#[cfg(feature = "pressure")]
+pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
@@ -73,19 +79,28 @@ pub mod security_headers;
 mod fields;
 #[cfg(feature = "cache")]
 mod for_one;
-#[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
+#[cfg(any(feature = "limit", feature = "pressure"))]
+mod form;
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
 mod fresh;
 #[cfg(any(feature = "compress", feature = "limit"))]
 mod media_type;
-#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "limit"))]
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "latency",
+    feature = "limit",
+    feature = "pressure"
+))]
 mod meter;
-#[cfg(feature = "limit")]
+#[cfg(any(feature = "limit", feature = "pressure"))]
 mod reply;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
     feature = "latency",
     feature = "limit",
+    feature = "pressure",
     feature = "security-headers"
 ))]
 mod respond;
@@ -109,7 +124,10 @@ pub use latency::LatencyLayer;
 pub use limit::LimitLayer;
 #[cfg(any(feature = "compress", feature = "limit"))]
 pub use media_type::InvalidMediaType;
-#[cfg(feature = "limit")]
+#[cfg(feature = "pressure")]
+#[doc(inline)]
+pub use pressure::PressureLayer;
+#[cfg(any(feature = "limit", feature = "pressure"))]
 pub use reply::Reply;
 #[cfg(feature = "cache")]
 pub use respond::AsIs;
@@ -118,6 +136,7 @@ pub use respond::AsIs;
     feature = "compress",
     feature = "latency",
     feature = "limit",
+    feature = "pressure",
     feature = "security-headers"
 ))]
 pub use respond::Respond;

@@ -53,6 +53,23 @@ impl Meter {
             recorder.register_counter(&Key::from_parts(name.name, labels), &METADATA)
         })
     }
+
+    /// A gauge, described.
+    #[cfg(any(feature = "cache", feature = "latency", feature = "pressure"))]
+    pub(crate) fn gauge(&self, name: Name, labels: Vec<Label>) -> metrics::Gauge {
+        self.with(|recorder| {
+            recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
+            recorder.register_gauge(&Key::from_parts(name.name, labels), &METADATA)
+        })
+    }
+
+    /// Counts a request that a layer answers in the service's place.
+    #[cfg(any(feature = "limit", feature = "pressure"))]
+    pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str) {
+        let labels = [("layer", layer), ("reason", reason)];
+        let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
+        self.count(REJECTED, labels.to_vec());
+    }
 }
 
 impl fmt::Debug for Meter {
@@ -61,6 +78,13 @@ impl fmt::Debug for Meter {
         f.debug_struct("Meter").field("recorder", &recorder).finish()
     }
 }
+
+#[cfg(any(feature = "limit", feature = "pressure"))]
+const REJECTED: Name = Name::new(
+    "http_requests_rejected_total",
+    Unit::Count,
+    "Requests that a layer refused before the service answered them.",
+);
 
 /// The metadata of every handle of this crate.
 pub(crate) const METADATA: Metadata<'static> =

@@ -67,7 +67,7 @@ pin_project! {
 
 impl<F, H, B> Respond<F, H, B> {
     /// Answers with `response`; the inner service is not called.
-    #[cfg(any(feature = "cache", feature = "limit"))]
+    #[cfg(any(feature = "cache", feature = "limit", feature = "pressure"))]
     pub(crate) fn now(response: Response<B>) -> Self {
         Self { state: State::Now { response: Some(response) } }
     }

@@ -2,12 +2,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use metrics::{Counter, Gauge, Key, Label, Unit};
+use metrics::{Counter, Gauge, Label, Unit};
 
 use super::policy::Bypass;
 use super::store::Usage;
 use crate::fresh::Fresh;
-use crate::meter::{METADATA, Meter, Name};
+use crate::meter::{Meter, Name};
 
 /// Counts what the cache did.
 #[derive(Debug, Default)]
@@ -121,19 +121,11 @@ impl Tally {
         });
         Handles {
             requests,
-            entries: gauge(&self.meter, ENTRIES),
-            bytes: gauge(&self.meter, BYTES),
+            entries: self.meter.gauge(ENTRIES, Vec::new()),
+            bytes: self.meter.gauge(BYTES, Vec::new()),
             evictions: self.meter.counter(EVICTIONS, Vec::new()),
         }
     }
-}
-
-/// A gauge without labels, described.
-pub(super) fn gauge(meter: &Meter, name: Name) -> Gauge {
-    meter.with(|recorder| {
-        recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
-        recorder.register_gauge(&Key::from_name(name.name), &METADATA)
-    })
 }
 
 impl Outcome {

@@ -122,11 +122,7 @@ impl Registry {
         };
         let register = || {
             let name = self.names.vocabulary().in_flight;
-            self.meter.with(|recorder| {
-                recorder.describe_gauge(name.name.into(), Some(name.unit), name.help());
-                let key = Key::from_parts(name.name, self.names.gauge_labels(series));
-                recorder.register_gauge(&key, &METADATA)
-            })
+            self.meter.gauge(name, self.names.gauge_labels(series))
         };
         self.in_flight[slot].get_or_init(|| Fresh::new(register(), now)).get(now, register)
     }

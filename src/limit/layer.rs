@@ -3,14 +3,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Response;
-use metrics::{Label, Recorder, Unit};
+use metrics::Recorder;
 use tower::Layer;
 
 use super::policy::{Limits, Size};
-use super::refusal::{Format, Refusal};
+use super::refusal::Refusal;
 use super::service::Limit;
+use crate::form::Format;
 use crate::media_type::InvalidMediaType;
-use crate::meter::{Meter, Name};
+use crate::meter::Meter;
 
 /// Bounds the size of request bodies, targets and header sections; see the
 /// [module](crate::limit).
@@ -142,7 +143,7 @@ impl Shared {
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         if self.format == Format::ProblemJson {
-            refusal.format = Format::ProblemJson;
+            refusal.form.format = Format::ProblemJson;
         }
         self.count(&refusal);
         let response = match &self.respond {
@@ -153,14 +154,7 @@ impl Shared {
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {
-        let reason = refusal.reason().as_str();
-        self.meter.count(
-            REJECTED,
-            vec![
-                Label::from_static_parts("layer", "limit"),
-                Label::from_static_parts("reason", reason),
-            ],
-        );
+        self.meter.rejected("limit", refusal.reason().as_str());
     }
 }
 
@@ -183,9 +177,3 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
-
-const REJECTED: Name = Name::new(
-    "http_requests_rejected_total",
-    Unit::Count,
-    "Requests that a layer refused before the service answered them.",
-);

@@ -1,21 +1,17 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{Response, StatusCode};
 
 use super::policy::Head;
+use crate::form::Form;
 
 /// A request that the layer refused, and why.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     reason: Reason,
     limit: Option<u64>,
-    pub(super) format: Format,
-    /// A part of the body is unread, on a connection whose next request would begin with it.
-    close: bool,
-    /// The answer to HEAD has no body (RFC 9110 §9.3.2).
-    bodiless: bool,
+    pub(super) form: Form,
 }
 
 /// Why a request was refused.
@@ -34,21 +30,12 @@ pub enum Reason {
     InvalidContentLength,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Format {
-    #[default]
-    Text,
-    ProblemJson,
-}
-
 impl Refusal {
     pub(super) fn new(reason: Reason, limit: Option<u64>, head: &Head<'_>) -> Self {
         Self {
             reason,
             limit,
-            format: format_for(head.headers),
-            close: !head.no_body && head.version <= Version::HTTP_11,
-            bodiless: *head.method == Method::HEAD,
+            form: Form::of(head.method, head.version, head.headers, head.no_body),
         }
     }
 
@@ -81,19 +68,6 @@ impl Refusal {
     /// The layer's own response: status, `content-type`, `vary: accept`, and a body of one line.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
-        let (content_type, body) = match self.format {
-            Format::Text => ("text/plain; charset=utf-8", format!("{self}\n")),
-            Format::ProblemJson => ("application/problem+json", self.problem()),
-        };
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
-        response
-    }
-
-    /// RFC 9457. Nothing in here comes from the request, so nothing has to be escaped.
-    fn problem(&self) -> String {
         let title = match self.reason {
             Reason::BodyTooLarge => "Content Too Large",
             Reason::TargetTooLong => "URI Too Long",
@@ -101,21 +75,12 @@ impl Refusal {
             Reason::InvalidContentLength => "Bad Request",
         };
         let limit = self.limit.map_or_else(String::new, |limit| format!(r#","limit":{limit}"#));
-        let status = self.status().as_u16();
-        format!(
-            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{self}"{limit}}}"#
-        )
+        self.form.write(self.status(), title, self, &limit)
     }
 
     /// What any response to the request must be, whoever made it.
-    pub(super) fn finish(&self, mut response: Response<Bytes>) -> Response<Bytes> {
-        if self.close {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if self.bodiless {
-            response.body_mut().clear();
-        }
-        response
+    pub(super) fn finish(&self, response: Response<Bytes>) -> Response<Bytes> {
+        self.form.finish(response)
     }
 }
 
@@ -150,61 +115,13 @@ impl Reason {
     }
 }
 
-/// JSON for a client that names it in `accept`, text for every other.
-fn format_for(headers: &HeaderMap) -> Format {
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let names_json = lines.flat_map(|line| line.split(',')).any(|member| {
-        let mut parts = member.split(';').map(|part| part.trim_matches([' ', '\t']));
-        let json = parts.next().is_some_and(|media_type| {
-            media_type.eq_ignore_ascii_case("application/problem+json")
-                || media_type.eq_ignore_ascii_case("application/json")
-        });
-        json && !parts.any(is_zero_weight)
-    });
-    if names_json { Format::ProblemJson } else { Format::Text }
-}
-
-/// `q=0`, with up to three zeros behind the point (RFC 9110 §12.4.2).
-fn is_zero_weight(parameter: &str) -> bool {
-    parameter.split_once('=').is_some_and(|(name, value)| {
-        name.eq_ignore_ascii_case("q") && matches!(value, "0" | "0." | "0.0" | "0.00" | "0.000")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn json_is_sent_to_those_who_name_it() {
-        let table: &[(&[&str], Format)] = &[
-            (&[], Format::Text),
-            (&["*/*"], Format::Text),
-            (&["text/html, */*;q=0.8"], Format::Text),
-            (&["application/json"], Format::ProblemJson),
-            (&["text/html", "Application/Problem+JSON ; q=0.1"], Format::ProblemJson),
-            (&["application/json;q=0"], Format::Text),
-            (&["application/json ; Q=0.000"], Format::Text),
-            (&["application/jsonp"], Format::Text),
-        ];
-        for (lines, expected) in table {
-            let mut headers = HeaderMap::new();
-            for line in *lines {
-                headers.append(ACCEPT, HeaderValue::from_static(line));
-            }
-            assert_eq!(format_for(&headers), *expected, "{lines:?}");
-        }
-    }
-
-    #[test]
     fn a_problem_is_json() {
-        let refusal = |reason, limit| Refusal {
-            reason,
-            limit,
-            format: Format::ProblemJson,
-            close: false,
-            bodiless: false,
-        };
+        let refusal = |reason, limit| Refusal { reason, limit, form: Form::json() };
         for (refusal, expected) in [
             (
                 refusal(Reason::BodyTooLarge, Some(7)),

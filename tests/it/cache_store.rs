@@ -222,3 +222,61 @@ fn the_stated_size_counts_what_was_put() {
     put(&store, &"k".repeat(8 * 1024), entry(MIB));
     assert_eq!(store.usage().bytes, 2 * one.bytes + 8 * KIB - 3);
 }
+
+#[test]
+fn a_store_that_is_shrunk_keeps_what_was_asked_for_again_and_grows_as_before() {
+    let store = MemoryStore::new(64 * MIB);
+    let hot: Vec<_> = (0..100).map(|at| format!("hot {at}")).collect();
+    hot.iter().for_each(|key| put(&store, key, entry(16 * KIB)));
+    assert!((0..3).all(|_| hot.iter().all(|key| has(&store, key))));
+    let fill = || (0..8_000).for_each(|at| put(&store, &format!("once {at}"), entry(16 * KIB)));
+    fill();
+    let full = store.usage();
+    assert!(full.bytes > 56 * MIB, "{full:?}");
+    // A quarter is the next that is not over it.
+    store.shrink_to(20 * MIB);
+    let shrunk = store.usage();
+    assert!((14 * MIB..=16 * MIB).contains(&shrunk.bytes), "{shrunk:?}");
+    assert_eq!(shrunk.evictions - full.evictions, full.entries - shrunk.entries);
+    assert!(hot.iter().all(|key| has(&store, key)));
+    fill();
+    assert!(store.usage().bytes > 56 * MIB, "{:?}", store.usage());
+}
+
+#[test]
+fn a_store_is_shrunk_to_nothing_or_not_at_all() {
+    let store = MemoryStore::new(64 * MIB);
+    (0..64).for_each(|at| put(&store, &format!("{at}"), entry(64 * KIB)));
+    let full = store.usage();
+    store.shrink_to(full.bytes);
+    store.shrink_to(u64::MAX);
+    assert_eq!(store.usage(), full);
+    store.shrink_to(2 * MIB - 1);
+    assert_eq!(store.usage(), Usage::new(0, 0, full.evictions + 64));
+    store.shrink_to(0);
+    assert_eq!(store.usage().evictions, full.evictions + 64);
+}
+
+/// A key that is put again soon after it was evicted is one that is asked for again, and survives a
+/// scan, as long as the store remembers what it has evicted.
+#[test]
+fn a_store_that_is_shrunk_often_still_remembers_what_it_has_evicted() {
+    for capacity in [64 * KIB, 256 * KIB, 4 * MIB + 12_345] {
+        let store = MemoryStore::new(capacity);
+        let scan = |round: usize, entries| {
+            (0..entries).for_each(|at| put(&store, &format!("{round} {at}"), entry(KIB)));
+        };
+        let all = capacity / KIB;
+        for round in 0..100 {
+            scan(round, all / 2);
+            store.shrink_to(capacity / [3, 5, 30, 40][round % 4]);
+        }
+        scan(100, 2 * all);
+        put(&store, "again", entry(KIB));
+        // A few more than what is new there may keep.
+        scan(101, all / 16 + 4);
+        put(&store, "again", entry(KIB));
+        scan(102, 2 * all);
+        assert!(has(&store, "again"), "{capacity}");
+    }
+}

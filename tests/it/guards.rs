@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
-const EXTRAS: [(&str, &[&str]); 6] = [
+const EXTRAS: [(&str, &[&str]); 7] = [
     ("batch", &["answer", "error", "queue", "worker"]),
     (
         "cache",
@@ -36,6 +36,7 @@ const EXTRAS: [(&str, &[&str]); 6] = [
     ),
     ("latency", &["grow", "names", "series", "watch"]),
     ("limit", &["refusal"]),
+    ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
     (
         "security_headers",
         &[
@@ -60,8 +61,9 @@ const EXTRAS: [(&str, &[&str]); 6] = [
 ];
 
 /// The files that only think: no waiting and no clock.
-const THINKING: [&str; 9] = [
+const THINKING: [&str; 10] = [
     "policy.rs",
+    "cgroup.rs",
     "control.rs",
     "entry.rs",
     "frame.rs",

@@ -26,6 +26,8 @@ mod hyper;
 mod job_queue;
 mod latency;
 mod limit;
+mod pressure;
+mod pressure_example;
 mod program;
 mod quickstart;
 mod redis_server;

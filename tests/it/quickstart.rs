@@ -56,6 +56,10 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
     let too_large = [("route", "/echo"), ("status_code", "413"), ("outcome", "ok")];
     assert_eq!(server.metric("http_request_duration_seconds", &too_large).await, 2.0);
 
+    // Memory is watched.
+    let ratio = server.metric("process_memory_usage_ratio", &[]).await;
+    assert!(ratio > 0.0 && ratio < 1.0, "{ratio}");
+
     // Compressed for whoever takes it, unless it opts out.
     for client in [h1_client(), h2_client()] {
         let mut lengths = Vec::new();

@@ -16,6 +16,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
+use tower_kit::pressure::{PressureLayer, Reading};
 use tower_kit::security_headers::{Csp, Directive, Nonce, Overrides, Source};
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
@@ -332,6 +333,117 @@ async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_p
             let text = if opted_out { body.to_vec() } else { gunzip(&body) };
             assert_eq!(text, prose(5_000, 1), "{status}");
         }
+    }
+}
+
+/// A layer over memory that is nearly full, or that has room.
+fn pressure(metrics: &Metrics, is_full: bool) -> PressureLayer {
+    let used = if is_full { 95 } else { 50 };
+    PressureLayer::new().source(move || Ok(Reading::new(used, 100))).recorder(metrics.recorder())
+}
+
+/// The layers with `pressure` among them, in the order that the documentation recommends and in
+/// others.
+fn shedding(metrics: &Metrics, is_full: bool) -> Vec<(&'static str, Stack)> {
+    let latency = || LatencyLayer::new().recorder(metrics.recorder());
+    let pressure = || pressure(metrics, is_full);
+    let headers = SecurityHeadersLayer::new;
+    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let compress = || CompressLayer::new().recorder(metrics.recorder());
+    let stack = ServiceBuilder::new;
+    vec![
+        ("latency pressure headers limit compress", {
+            let stack = stack().layer(latency()).layer(pressure()).layer(headers());
+            let stack = stack.layer(limit()).layer(compress());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("headers limit compress latency pressure", {
+            let stack = stack().layer(headers()).layer(limit()).layer(compress());
+            let stack = stack.layer(latency()).layer(pressure());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("pressure compress headers latency limit", {
+            let stack = stack().layer(pressure()).layer(compress()).layer(headers());
+            let stack = stack.layer(latency()).layer(limit());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+        ("compress limit pressure latency headers", {
+            let stack = stack().layer(compress()).layer(limit()).layer(pressure());
+            let stack = stack.layer(latency()).layer(headers());
+            BoxService::new(stack.service_fn(pages).map_response(|it| it.map(boxed)))
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn a_request_is_shed_in_any_order_and_what_stands_outside_sees_it() {
+    let metrics = Metrics::new();
+    for ((order, stack), refused) in shedding(&metrics, true).into_iter().zip(1..) {
+        let before = metrics.samples(DURATION).len();
+        let body = Scripted::new([data(4), Step::Pending, data(6)]);
+        let log = body.log();
+        let request = Request::post("/whole").header("accept-encoding", "gzip");
+        let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 503, "{order}");
+        assert_eq!(log.polls(), 0, "{order}");
+        assert_eq!(response.headers()["retry-after"], "10", "{order}");
+        assert_eq!(response.headers()["connection"], "close", "{order}");
+        let stamped = response.headers().contains_key("x-frame-options");
+        assert_eq!(stamped, is_outside(order, "headers", "pressure"), "{order}");
+        assert!(text(response).await.starts_with("The service is overloaded"), "{order}");
+        let samples = metrics.samples(DURATION);
+        let measured = usize::from(is_outside(order, "latency", "pressure"));
+        assert_eq!(samples.len(), before + measured, "{order}");
+        assert!(samples.iter().all(|(labels, _)| labels["status_code"] == "503"), "{order}");
+        assert_eq!(metrics.gauge(IN_FLIGHT), 0.0, "{order}");
+        assert_eq!(metrics.counted(REJECTED, &[("layer", "pressure")]), refused, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_let_in_passes_in_any_order_and_one_layer_refuses_a_request_at_most() {
+    let metrics = Metrics::new();
+    for (order, stack) in shedding(&metrics, false) {
+        let body = Scripted::new([data(4), Step::Pending, data(6)]);
+        let request = Request::post("/whole").header("accept-encoding", "gzip");
+        let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        assert_eq!(head.headers["content-encoding"], "gzip", "{order}");
+        assert_eq!(gunzip(&body.collect().await.unwrap().to_bytes()), prose(5_000, 1), "{order}");
+    }
+    assert_eq!(metrics.counted(REJECTED, &[]), 0);
+    for (order, stack) in shedding(&metrics, true) {
+        let body = Scripted::new([data(11)]).exact();
+        let response = stack.oneshot(Request::post("/").body(body).unwrap()).await.unwrap();
+        let expected = if is_outside(order, "pressure", "limit") { 503 } else { 413 };
+        assert_eq!(response.status(), expected, "{order}");
+    }
+    assert_eq!(metrics.counted(REJECTED, &[]), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_never_kept_and_a_cache_outside_answers_while_requests_are_shed() {
+    let used = Arc::new(AtomicU64::new(95));
+    let read = Arc::clone(&used);
+    let pressure =
+        PressureLayer::new().source(move || Ok(Reading::new(read.load(Ordering::SeqCst), 100)));
+    let page = |_| async {
+        let response = Response::builder().header("cache-control", "max-age=600");
+        Ok::<_, Infallible>(response.body(Full::new(Bytes::from("a page"))).unwrap())
+    };
+    // As a service that is to be cached whatever it answers would be.
+    let cache = || CacheLayer::aside(MemoryStore::new(MIB), Duration::from_secs(600));
+    let outside = ServiceBuilder::new().layer(cache()).layer(pressure.clone()).service_fn(page);
+    let inside = ServiceBuilder::new().layer(pressure).layer(cache()).service_fn(page);
+    let ask = async || {
+        let request = || Request::get("/").header("host", "a").body(full("")).unwrap();
+        let outside = outside.clone().oneshot(request()).await.unwrap().status().as_u16();
+        (outside, inside.clone().oneshot(request()).await.unwrap().status().as_u16())
+    };
+    for (full, expected) in [(95, (503, 503)), (50, (200, 200)), (95, (200, 503))] {
+        used.store(full, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(ask().await, expected);
     }
 }
 

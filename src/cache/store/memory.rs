@@ -17,6 +17,7 @@ use super::api::{Store, StoreError, Usage};
 #[derive(Clone)]
 pub struct MemoryStore {
     entries: Arc<Entries>,
+    capacity: u64,
     evictions: Arc<AtomicU64>,
 }
 
@@ -50,6 +51,8 @@ impl MemoryStore {
         let shards = (bytes / largest.max(1).saturating_mul(4)).clamp(1, 64);
         // Rounded up by `quick_cache`, and to be rounded down.
         let shards = (shards + 1).next_power_of_two() / 2;
+        // Of parts that are halved to the end without a remainder: see `shrink_to`.
+        let bytes = bytes - bytes % (shards << HALVINGS);
         let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         let evictions = Arc::new(AtomicU64::new(0));
         let mut options = OptionsBuilder::new();
@@ -59,7 +62,31 @@ impl MemoryStore {
         let hasher = DefaultHashBuilder::default();
         let counted = Evictions(Arc::clone(&evictions));
         let entries = Cache::with_options(options, BySize, hasher, counted);
-        Self { entries: Arc::new(entries), evictions }
+        let capacity = entries.capacity();
+        Self { entries: Arc::new(entries), capacity, evictions }
+    }
+
+    /// Evicts until at most `bytes` are kept, what was asked for once before what was asked for
+    /// again; what may be kept from then on is as much as before. For when memory is short.
+    ///
+    /// The store halves itself until that is enough, so at least about half of `bytes` stays; of
+    /// less than a 32nd of the store nothing does. Whoever needs a part of the store waits while
+    /// that part is shrunk, and an entry that is put there meanwhile may not be kept.
+    pub fn shrink_to(&self, bytes: u64) {
+        if self.entries.weight() <= bytes {
+            return;
+        }
+        let halvings = (0..=HALVINGS).find(|halvings| self.capacity >> halvings <= bytes);
+        let Some(halvings) = halvings else {
+            let before = self.entries.len() as u64;
+            self.entries.clear();
+            self.evictions.fetch_add(before, Ordering::Relaxed);
+            return;
+        };
+        // What is remembered of evicted entries changes in proportion, and is rounded down. Only
+        // where the proportion is exactly a power of two is it what it was afterwards.
+        self.entries.set_capacity(self.capacity >> halvings);
+        self.entries.set_capacity(self.capacity);
     }
 }
 
@@ -127,3 +154,6 @@ impl Lifecycle<Arc<str>, Entry> for Evictions {
 
 /// In bytes, of an entry.
 const TYPICAL: u64 = 4 * 1024;
+
+/// How often a part of the store can be halved: the smallest one remembers 32 evicted entries.
+const HALVINGS: u32 = 5;

@@ -2,7 +2,6 @@
 
 use metrics::{Label, Unit};
 
-use super::super::super::tally::gauge;
 use crate::meter::{Meter, Name};
 
 #[derive(Clone, Debug)]
@@ -24,7 +23,7 @@ impl Tally {
     }
 
     fn set(&self, name: Name, is: bool) {
-        gauge(&self.0, name).set(f64::from(u8::from(is)));
+        self.0.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
     }
 }
 

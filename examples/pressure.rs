@@ -1,0 +1,116 @@
+//! A service that gives memory back when it is short, and sheds requests when that is not enough.
+//!
+//! ```sh
+//! LIMIT_MIB=256 cargo run --example pressure --features cache,pressure
+//! curl -s 'http://127.0.0.1:3000/pages/[1-100]' -o /dev/null   # 50 MiB, which the cache keeps
+//! curl -X POST http://127.0.0.1:3000/hold/160                  # and 160 MiB more
+//! curl -i http://127.0.0.1:3000/reports                        # can wait: 503 from 80% on
+//! curl -X POST http://127.0.0.1:3000/hold/70
+//! curl -i http://127.0.0.1:3000/                               # 503 from 90% on
+//! curl -i http://127.0.0.1:3000/healthz                        # never shed, nor is /metrics
+//! curl -X DELETE http://127.0.0.1:3000/hold
+//! ```
+//!
+//! It prints each change of the level. A container needs no `LIMIT_MIB`: its own limit counts.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::Method;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, post};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tower_kit::cache::{KeyBy, MemoryStore, Store};
+use tower_kit::pressure::{Event, Level, PressureLayer, Priority, Reading};
+use tower_kit::{CacheLayer, MIB};
+
+/// What is held until it is asked to be let go.
+type Held = Arc<Mutex<Vec<Vec<u8>>>>;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let store = MemoryStore::new(64 * MIB);
+    let cache = CacheLayer::new(store.clone()).key(KeyBy::new().any_host());
+
+    let pressure = PressureLayer::new()
+        .limit(limit_mib()? * MIB)
+        .on_pressure(move |event| make_room(event, &store))
+        .priority(|request| match (&request.method, request.uri.path()) {
+            // It gives memory back.
+            (&Method::DELETE, _) => Priority::Exempt,
+            (_, "/reports") => Priority::Low,
+            _ => Priority::Normal,
+        });
+
+    let app = Router::new()
+        .route("/pages/{number}", get(page))
+        .layer(cache)
+        .route("/", get(|| async { "hello\n" }))
+        .route("/reports", get(|| async { "a report\n" }))
+        .route("/hold", delete(let_go))
+        .route("/hold/{mib}", post(hold))
+        .with_state(Held::default())
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(move || metrics(prometheus)))
+        .layer(pressure.clone());
+
+    let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&addr).await?;
+    // An error here would be one that nobody sees later.
+    let memory = of_limit(pressure.reading()?);
+    println!("listening on http://{}, memory: {memory}", listener.local_addr()?);
+    tokio::select! {
+        served = axum::serve(listener, app) => served?,
+        // Handlers are told even while no requests come.
+        () = pressure.watch() => {}
+    }
+    Ok(())
+}
+
+/// The cache is what this service can do without.
+fn make_room(event: &Event, store: &MemoryStore) {
+    match event.level() {
+        Level::Normal => {}
+        Level::High => store.shrink_to(8 * MIB),
+        _ => store.shrink_to(0),
+    }
+    let (level, memory) = (event.level(), of_limit(event.reading()));
+    println!("{level:?}: {memory}, of which the cache keeps {} MiB", store.usage().bytes / MIB);
+}
+
+/// 0 is none.
+fn limit_mib() -> Result<u64, Box<dyn Error>> {
+    match std::env::var("LIMIT_MIB") {
+        Ok(mib) => mib.parse().map_err(|error| format!("LIMIT_MIB {mib:?}: {error}").into()),
+        Err(_) => Ok(0),
+    }
+}
+
+async fn page(Path(number): Path<u64>) -> impl IntoResponse {
+    ([(CACHE_CONTROL, "max-age=600")], format!("page {number:3}").repeat(64 * 1024))
+}
+
+async fn hold(State(held): State<Held>, Path(mib): Path<u8>) -> String {
+    // Written to, since memory that nobody has touched is none.
+    let bytes = vec![1; usize::from(mib) * 1024 * 1024];
+    held.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    format!("holding {mib} MiB more\n")
+}
+
+async fn let_go(State(held): State<Held>) -> &'static str {
+    held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    "holding nothing\n"
+}
+
+async fn metrics(prometheus: PrometheusHandle) -> String {
+    prometheus.render()
+}
+
+fn of_limit(reading: Reading) -> String {
+    format!("{} of {} MiB", reading.used() / MIB, reading.limit() / MIB)
+}

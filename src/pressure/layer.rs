@@ -1,0 +1,310 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, request};
+use metrics::Recorder;
+use tower::Layer;
+
+use super::monitor::{Handler, Monitor, Settings};
+use super::policy::{InvalidThresholds, Level, Priority, Rules};
+use super::reading::{Event, Reading, Source};
+use super::refusal::Refusal;
+use super::service::Pressure;
+use crate::form::Format;
+use crate::meter::Meter;
+
+/// Watches memory, tells handlers when it is short, and sheds requests; see the
+/// [module](crate::pressure).
+#[derive(Clone)]
+#[must_use = "a layer does nothing until a service is stacked under it"]
+pub struct PressureLayer {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) monitor: Monitor,
+    requests: Requests,
+}
+
+/// What becomes of requests.
+#[derive(Clone)]
+struct Requests {
+    exempt: Vec<Cow<'static, str>>,
+    priority: Option<Arc<PriorityOf>>,
+    format: Format,
+    respond: Option<Arc<Respond>>,
+}
+
+type PriorityOf = dyn Fn(&request::Parts) -> Priority + Send + Sync;
+type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
+
+impl PressureLayer {
+    /// The defaults: memory is read once a second, handlers are told from 80% on, and everything
+    /// but health checks is shed from 90% on, for ten seconds at a time.
+    pub fn new() -> Self {
+        let settings = Settings {
+            rules: Rules::default(),
+            interval: DEFAULT_INTERVAL,
+            limit: None,
+            source: Source::default(),
+            handlers: Vec::new(),
+            meter: Meter::default(),
+        };
+        let exempt = DEFAULT_EXEMPT.map(Cow::Borrowed).to_vec();
+        let requests = Requests { exempt, priority: None, format: Format::Text, respond: None };
+        Self::of(settings, requests)
+    }
+
+    /// From which parts of the limit on memory is [high](Level::High) and
+    /// [critical](Level::Critical): 0.80 and 0.90 by default. Where both are the same, memory is
+    /// never merely high.
+    ///
+    /// # Errors
+    ///
+    /// Unless `0 < high <= critical <= 1`.
+    pub fn thresholds(self, high: f64, critical: f64) -> Result<Self, InvalidThresholds> {
+        let (mut settings, requests) = self.parts();
+        settings.rules.thresholds(high, critical)?;
+        Ok(Self::of(settings, requests))
+    }
+
+    /// How often memory is read; at least every 10 ms. Every second by default.
+    pub fn interval(self, interval: Duration) -> Self {
+        self.edit(|settings| settings.interval = interval.max(SHORTEST_INTERVAL))
+    }
+
+    /// For how long requests are shed before they are let in for as long again; rounded up to whole
+    /// seconds, since that is what `retry-after` is told in. 10 seconds by default. With
+    /// [`Duration::ZERO`] none are shed, and handlers are told all the same.
+    pub fn shed_for(self, time: Duration) -> Self {
+        self.edit(|settings| settings.rules.shed_for(time))
+    }
+
+    /// The most bytes that this process should take, where that is less than what the machine has.
+    /// Limits of control groups count beside it. Of a [`source`](Self::source), the lower one of its
+    /// limit and this counts. None by default; 0 is none.
+    pub fn limit(self, bytes: u64) -> Self {
+        self.edit(|settings| settings.limit = Some(bytes).filter(|bytes| *bytes > 0))
+    }
+
+    /// Reads memory through `read` instead of from the system: for an allocator that knows better,
+    /// and for tests. It is called in the middle of a request, so it should be quick.
+    ///
+    /// ```
+    /// use tower_kit::pressure::{PressureLayer, Reading};
+    ///
+    /// # fn allocated() -> std::io::Result<u64> { Ok(0) }
+    /// let layer = PressureLayer::new().source(|| Ok(Reading::new(allocated()?, 512 << 20)));
+    /// # drop(layer);
+    /// ```
+    pub fn source<F>(self, read: F) -> Self
+    where
+        F: Fn() -> io::Result<Reading> + Send + Sync + 'static,
+    {
+        self.edit(|settings| settings.source = Source::Own(Arc::new(read)))
+    }
+
+    /// Calls `handler` when the level changes, and while it stays [critical](Level::Critical) each
+    /// time that requests have been shed for a while. Handlers add up, and are called one by one.
+    ///
+    /// It is called in the middle of a request, or in [`watch`](Self::watch): start a thread or a
+    /// task for what takes longer than some milliseconds. One that panics is counted, and the
+    /// request goes on.
+    pub fn on_pressure<F>(self, handler: F) -> Self
+    where
+        F: Fn(&Event) + Send + Sync + 'static,
+    {
+        self.edit(|settings| settings.handlers.push(Handler(Arc::new(handler))))
+    }
+
+    /// Paths that are never shed, in place of the default ones: those of health checks, and
+    /// `/metrics`.
+    pub fn exempt<T>(self, paths: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let paths = paths.into_iter().map(Into::into).collect();
+        self.edit_requests(|requests| requests.exempt = paths)
+    }
+
+    /// How soon a request is shed, where its path is not [exempt](Self::exempt).
+    /// [`Priority::Normal`] by default. It is only called while something is shed.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_kit::pressure::{PressureLayer, Priority};
+    ///
+    /// let layer = PressureLayer::new().priority(|request| match request.method {
+    ///     // What is under way is finished first.
+    ///     Method::DELETE => Priority::Exempt,
+    ///     Method::POST if request.uri.path() == "/reports" => Priority::Low,
+    ///     _ => Priority::Normal,
+    /// });
+    /// # drop(layer);
+    /// ```
+    pub fn priority<F>(self, priority: F) -> Self
+    where
+        F: Fn(&request::Parts) -> Priority + Send + Sync + 'static,
+    {
+        self.edit_requests(|requests| requests.priority = Some(Arc::new(priority)))
+    }
+
+    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says.
+    pub fn problem_json(self) -> Self {
+        self.edit_requests(|requests| requests.format = Format::ProblemJson)
+    }
+
+    /// Makes the response to a request that is shed. [`Refusal::to_response`] gives the one that is
+    /// sent otherwise, to start from. The layer adds `connection: close` where it must, and leaves
+    /// the body out for HEAD.
+    pub fn response<F>(self, respond: F) -> Self
+    where
+        F: Fn(&Refusal) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.edit_requests(|requests| requests.respond = Some(Arc::new(respond)))
+    }
+
+    /// Records on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.edit(|settings| settings.meter = Meter::to(recorder))
+    }
+
+    /// Reads memory now, apart from what the layer does by itself: to see at the start which limit
+    /// was found, and that it can be read.
+    ///
+    /// # Errors
+    ///
+    /// Where memory cannot be read. A layer over such a system never sheds.
+    pub fn reading(&self) -> io::Result<Reading> {
+        let Settings { source, limit, .. } = &self.shared.monitor.settings;
+        source.read(*limit)
+    }
+
+    /// Looks at memory where no request does: every interval, for ever. With it, handlers are told
+    /// and the gauge is right while no requests come; without it, the first request after that is
+    /// what looks.
+    ///
+    /// ```
+    /// # async fn serve() -> std::io::Result<()> { Ok(()) }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// use tower_kit::PressureLayer;
+    ///
+    /// let pressure = PressureLayer::new();
+    /// tokio::select! {
+    ///     served = serve() => served,
+    ///     () = pressure.watch() => unreachable!("it watches for ever"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside of a tokio runtime with a timer.
+    pub fn watch(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.monitor.watch().await }
+    }
+
+    fn edit(self, edit: impl FnOnce(&mut Settings)) -> Self {
+        let (mut settings, requests) = self.parts();
+        edit(&mut settings);
+        Self::of(settings, requests)
+    }
+
+    fn edit_requests(self, edit: impl FnOnce(&mut Requests)) -> Self {
+        let (settings, mut requests) = self.parts();
+        edit(&mut requests);
+        Self::of(settings, requests)
+    }
+
+    fn parts(&self) -> (Settings, Requests) {
+        (self.shared.monitor.settings.clone(), self.shared.requests.clone())
+    }
+
+    fn of(settings: Settings, requests: Requests) -> Self {
+        Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), requests }) }
+    }
+}
+
+impl Shared {
+    /// Whether a request is shed at this level.
+    #[cold]
+    pub(super) fn sheds(&self, level: Level, request: &request::Parts) -> bool {
+        let Requests { exempt, priority, .. } = &self.requests;
+        if exempt.iter().any(|path| path == request.uri.path()) {
+            return false;
+        }
+        level.sheds(priority.as_ref().map_or_else(Priority::default, |priority| priority(request)))
+    }
+
+    /// Counts the refusal and makes its response.
+    pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
+        let Requests { format, respond, .. } = &self.requests;
+        if *format == Format::ProblemJson {
+            refusal.form.format = Format::ProblemJson;
+        }
+        self.monitor.settings.meter.rejected("pressure", refusal.reason());
+        let response = match respond {
+            Some(respond) => respond(&refusal),
+            None => refusal.to_response(),
+        };
+        refusal.form.finish(response)
+    }
+}
+
+impl Default for PressureLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for PressureLayer {
+    type Service = Pressure<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Pressure::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for PressureLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.describe(f.debug_struct("PressureLayer"))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe(f.debug_struct("Shared"))
+    }
+}
+
+impl Shared {
+    fn describe(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        let Settings { rules, interval, limit, .. } = &self.monitor.settings;
+        f.field("rules", rules).field("interval", interval).field("limit", limit);
+        self.monitor.describe(&mut f);
+        f.field("exempt", &self.requests.exempt).finish_non_exhaustive()
+    }
+}
+
+/// The paths that probes of Kubernetes, of gRPC and of common frameworks ask for, and the one where
+/// this is measured.
+const DEFAULT_EXEMPT: [&str; 8] = [
+    "/health",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/startupz",
+    "/metrics",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+];
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

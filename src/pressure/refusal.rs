@@ -1,0 +1,78 @@
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::policy::Level;
+use crate::form::Form;
+
+/// A request that is shed.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    level: Level,
+    retry_after: Duration,
+    pub(super) form: Form,
+}
+
+impl Refusal {
+    pub(super) fn new(level: Level, retry_after: Duration, form: Form) -> Self {
+        Self { level, retry_after, form }
+    }
+
+    /// How full memory is: [`Level::Critical`], or [`Level::High`] for a request of low priority.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// How long the client should wait, in whole seconds: as long as requests are shed for at a
+    /// time.
+    #[must_use]
+    pub fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+
+    /// The layer's own response: 503 with `retry-after`, `cache-control: no-store`, `content-type`,
+    /// `vary: accept`, and a body of one line.
+    #[must_use]
+    pub fn to_response(&self) -> Response<Bytes> {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut response = self.form.write(status, "Service Unavailable", self, "");
+        let seconds = HeaderValue::from(self.retry_after.as_secs());
+        response.headers_mut().insert(RETRY_AFTER, seconds);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// The value of the label `reason`.
+    pub(super) fn reason(&self) -> &'static str {
+        if self.level == Level::Critical { "memory_critical" } else { "memory_high" }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.retry_after.as_secs();
+        write!(f, "The service is overloaded: try again in {seconds} seconds.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_json() {
+        let refusal = Refusal::new(Level::Critical, Duration::from_secs(7), Form::json());
+        let response = refusal.to_response();
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(response.body()).unwrap(),
+            serde_json::json!({
+                "type": "about:blank", "title": "Service Unavailable", "status": 503,
+                "detail": "The service is overloaded: try again in 7 seconds.",
+            })
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! The example `pressure`, as a process whose memory is filled for real: under a limit of its own, and
+//! under that of a control group, where one can be made.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tower_kit::MIB;
+
+use crate::program::{Program, built};
+use crate::support::{boxed, empty, h1_client, soon, text};
+
+const RATIO: &str = "process_memory_usage_ratio";
+const REJECTED: &str = "http_requests_rejected_total";
+
+/// In MiB.
+const LIMIT: u64 = 256;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_gives_memory_back_and_sheds_under_a_limit_of_its_own() {
+    let limit = LIMIT.to_string();
+    check(Program::start("pressure", &[("LIMIT_MIB", &limit)])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_example_gives_memory_back_and_sheds_under_the_limit_of_a_control_group() {
+    let Some(group) = ControlGroup::make(LIMIT * MIB) else {
+        say("SKIPPED: no control group with a limit of memory can be made here");
+        return;
+    };
+    say(&format!("the example runs in the control group {}", group.0.display()));
+    let mut command = group.command(&built("pressure"));
+    command.env("ADDR", "127.0.0.1:0").env_remove("LIMIT_MIB");
+    check(Program::run(&mut command)).await;
+}
+
+/// Fills its memory up to each level, and empties it.
+async fn check(mut server: Program) {
+    assert!(server.said.starts_with("memory: "), "{}", server.said);
+    for path in ["/", "/reports", "/healthz"] {
+        assert_eq!(server.get(path).await.status(), StatusCode::OK);
+    }
+
+    // The cache fills memory, and makes room when it is high.
+    for page in 0..24 {
+        let page = text(server.get(&format!("/pages/{page}")).await).await;
+        assert_eq!(page.len(), 512 * 1024);
+    }
+    ask(&server, Method::POST, "/hold/198").await;
+    let report = shed(&server, "/reports").await;
+    assert_eq!(report.headers()["retry-after"], "10");
+    let (memory, limit, kept) = told(&mut server, "High");
+    assert_eq!(limit, LIMIT);
+    assert!((LIMIT * 80 / 100..=LIMIT * 90 / 100).contains(&memory), "{memory} MiB");
+    assert!(kept <= 8, "{kept} MiB in the cache");
+    assert_eq!(server.get("/").await.status(), StatusCode::OK);
+
+    // What is held cannot be given back.
+    ask(&server, Method::POST, "/hold/36").await;
+    let hello = shed(&server, "/").await;
+    assert_eq!(hello.headers()["retry-after"], "10");
+    assert_eq!(text(hello).await, "The service is overloaded: try again in 10 seconds.\n");
+    let (memory, limit, kept) = told(&mut server, "Critical");
+    assert_eq!(limit, LIMIT);
+    assert!((LIMIT * 90 / 100..=LIMIT).contains(&memory), "{memory} MiB");
+    assert_eq!(kept, 0);
+    assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
+    let ratio = server.metric(RATIO, &[]).await;
+    assert!((0.85..=1.0).contains(&ratio), "{ratio}");
+    for reason in ["memory_high", "memory_critical"] {
+        let labels = [("layer", "pressure"), ("reason", reason)];
+        assert!(server.metric(REJECTED, &labels).await >= 1.0, "{reason}");
+    }
+
+    // And then it is, by a request that is never shed.
+    ask(&server, Method::DELETE, "/hold").await;
+    soon(async { while server.get("/").await.status() != StatusCode::OK {} }).await;
+    soon(async { while server.get("/reports").await.status() != StatusCode::OK {} }).await;
+    // Whose limit is the nearest now depends on where this runs.
+    let (memory, limit, _) = told(&mut server, "Normal");
+    assert!(memory * 100 < limit * 75, "{memory} of {limit} MiB");
+    let ratio = server.metric(RATIO, &[]).await;
+    assert!(ratio < 0.75, "{ratio}");
+    assert_eq!(server.metric("process_memory_errors_total", &[]).await, 0.0);
+}
+
+async fn ask(server: &Program, method: Method, path: &str) {
+    let request = Request::builder().method(method).uri(server.url(path));
+    let response = soon(h1_client().request(request.body(boxed(empty())).unwrap())).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(text(response).await.starts_with("holding "));
+}
+
+/// Asks until the request is shed.
+async fn shed(server: &Program, path: &str) -> Response<Incoming> {
+    soon(async {
+        loop {
+            let response = server.get(path).await;
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                return response;
+            }
+        }
+    })
+    .await
+}
+
+/// Its next line: how much memory is taken, of how much, and what its cache keeps then, in MiB.
+fn told(server: &mut Program, level: &str) -> (u64, u64, u64) {
+    let line = server.line();
+    let rest = line.strip_prefix(level).unwrap_or_else(|| panic!("not {level}: {line}"));
+    let mut numbers = rest.split(' ').filter_map(|word| word.parse().ok());
+    let mut next = || numbers.next().unwrap();
+    (next(), next(), next())
+}
+
+#[expect(clippy::explicit_write, reason = "what tests print that pass is not shown")]
+fn say(text: &str) {
+    writeln!(std::io::stderr(), "{text}").unwrap();
+}
+
+/// A control group with a limit of memory, which is removed when this is dropped.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// `None` where this process may not make one, as in most containers.
+    fn make(limit: u64) -> Option<Self> {
+        let places = places();
+        places.iter().find_map(|(parent, file)| {
+            let group = Self(parent.join(format!("tower-kit-{}", std::process::id())));
+            fs::create_dir(&group.0).ok()?;
+            fs::write(group.0.join(file), limit.to_string()).ok()?;
+            let joins = group.command(Path::new("true")).output();
+            joins.is_ok_and(|ran| ran.status.success()).then_some(group)
+        })
+    }
+
+    /// Runs a program in it.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        let join = r#"echo $$ > "$0/cgroup.procs" && exec "$1""#;
+        command.args(["-c", join]).arg(&self.0).arg(program);
+        command
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // What ran in it has ended. One that could not be made is not there.
+        drop(fs::remove_dir(&self.0));
+    }
+}
+
+/// Where a group could be made, and its file for the limit: beside all others, and beside this
+/// process's own, which is where one may be made that is not root's.
+fn places() -> Vec<(PathBuf, &'static str)> {
+    let text = |name| fs::read_to_string(Path::new("/proc/self").join(name)).unwrap_or_default();
+    let mut places = Vec::new();
+    for line in text("mountinfo").lines() {
+        let words: Vec<_> = line.split(' ').collect();
+        let mount = Path::new(words[4]);
+        if line.contains(" - cgroup2 ") {
+            places.push((mount.to_owned(), "memory.max"));
+            let own = text("cgroup");
+            let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
+            let beside = own.and_then(|own| Some(mount.join(own).parent()?.to_owned()));
+            places.extend(beside.map(|beside| (beside, "memory.max")));
+        } else if line.contains(" - cgroup ") && words.last().unwrap().contains("memory") {
+            places.push((mount.to_owned(), "memory.limit_in_bytes"));
+        }
+    }
+    places
+}
