@@ -75,6 +75,7 @@ const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 const MOST_PLACES: usize = usize::MAX >> 3;
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any time will do as the first one")]
 mod tests {
     use super::*;
 
