@@ -20,6 +20,7 @@ mod cache_values;
 mod compress;
 mod flight;
 mod guards;
+mod hostile;
 mod hyper;
 mod latency;
 mod limit;
