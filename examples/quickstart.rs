@@ -8,13 +8,20 @@
 //! as `redis://127.0.0.1:6379`, its cache is in Redis too, and one for all processes that have the
 //! same; `cache_redis` shows more of that. Ctrl-C or SIGTERM stops it: open requests are finished
 //! first, for ten seconds at most.
+//!
+//! Clients that mean harm are bounded by the layers, and what no layer sees by [`server`] and
+//! [`hold`]. There are `CONNECTIONS` at a time, 1,000 by default, and a client has `PATIENCE_MS`,
+//! 10,000 by default, to ask for something: a body may take three times that, and a connection
+//! sixty times.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -22,21 +29,23 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{IntervalStream, WatchStream};
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::timeout::RequestBodyDeadlineLayer;
 use tower_kit::cache::{KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
 use tower_kit::pressure::{Event, Level};
 use tower_kit::{
-    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+    CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, PressureLayer,
+    SecurityHeadersLayer,
 };
 
 type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -57,7 +66,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .install_recorder()?;
     tokio::spawn(upkeep(prometheus.clone()));
     let (stop, stopping) = watch::channel(false);
-    let app = App { prometheus, stopping };
+    let app = App { prometheus, stopping: stopping.clone() };
+    let patience = Duration::from_millis(number("PATIENCE_MS", 10_000)?);
+    let most = u32::try_from(number("CONNECTIONS", 1_000)?)?;
 
     let memory = MemoryStore::new(64 * MIB);
     let kept = memory.clone();
@@ -81,25 +92,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(LimitLayer::new())
         // Keeps what says for how long: /items does, for five seconds. No route looks at the host.
         .layer(cache.key(KeyBy::new().any_host()))
-        // gzip, unless the request has a field x-no-compression; innermost.
+        // gzip, unless the request has a field x-no-compression.
         .layer(CompressLayer::new())
+        // A body that takes longer fails: hyper waits for ever for the next byte.
+        .layer(RequestBodyDeadlineLayer::new(3 * patience))
         .service_fn(move |request| serve(app.clone(), request));
-
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    // A client gets ten seconds for its header section; without this it may take for ever.
-    server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await.map_err(|error| format!("{addr}: {error}"))?;
     say_what_to_try(listener.local_addr()?);
     println!("its cache is in {store}");
 
-    let connections = GracefulShutdown::new();
-    let mut stopped = pin!(stop_signal()?);
+    let (server, mut stopped) = (server(patience), pin!(stop_signal()?));
+    // What a connection takes, times their number, is what all of them can take.
+    let seats = Arc::new(Semaphore::new(most as usize));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (Arc::clone(&seats).acquire_owned().await, listener.accept().await) };
+        let (seat, accepted) = tokio::select! {
+            next = next => next,
             () = &mut stopped => break,
         };
         let Ok((stream, _)) = accepted else {
@@ -107,19 +117,82 @@ async fn main() -> Result<(), Box<dyn Error>> {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let service = TowerToHyperService::new(stack.clone());
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = stack.clone().map_request({
+            let asked = Arc::clone(&asked);
+            move |request| {
+                asked.store(true, Ordering::Relaxed);
+                request
+            }
+        });
+        let service = TowerToHyperService::new(service);
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        // An error here is a client that left or does not speak HTTP: nothing to tell.
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move { drop(connection.await) });
+        let held = hold(connection.into_owned(), asked, patience, stopping.clone());
+        tokio::spawn(async move {
+            held.await;
+            drop(seat);
+        });
     }
 
     println!("stopping");
     stop.send_replace(true);
-    if timeout(Duration::from_secs(10), connections.shutdown()).await.is_err() {
+    if timeout(Duration::from_secs(10), seats.acquire_many(most)).await.is_err() {
         println!("some requests were still open after ten seconds");
     }
     Ok(())
+}
+
+/// What hyper bounds, since no layer sees it.
+fn server(patience: Duration) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        // For a header section, and for the next request: without a timer, both may take for ever.
+        .header_read_timeout(patience)
+        // Of a header section that does not end, and of a response that is not read: room for what
+        // the limit layer lets through. 400 KiB by default.
+        .max_buf_size(64 * KIB as usize);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        // A client that is gone does not answer. One that is there may stay idle.
+        .keep_alive_interval(2 * patience)
+        // Each may hold a response that its client does not read. 200 by default.
+        .max_concurrent_streams(100)
+        // Of requests that no handler reads, on each connection. 1 MiB by default.
+        .initial_connection_window_size(256 * KIB as u32)
+        .initial_stream_window_size(256 * KIB as u32);
+    // Floods of resets, pings, settings and empty frames, and header sections over 16 KiB, are
+    // bounded by default.
+    server
+}
+
+/// Serves a connection, and ends it where hyper would not: it waits for ever for the first bytes,
+/// and for a client to read what it asked for.
+async fn hold(
+    connection: impl GracefulConnection,
+    asked: Arc<AtomicBool>,
+    patience: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connection = pin!(connection);
+    let too_long = async {
+        sleep(patience).await;
+        if asked.load(Ordering::Relaxed) {
+            // Whoever means well opens another one, event streams too.
+            sleep(59 * patience).await;
+        }
+    };
+    tokio::select! {
+        // An error here is a client that left or does not speak HTTP: nothing to tell.
+        _ = connection.as_mut() => return,
+        () = too_long => {}
+        _ = stopping.changed() => {}
+    }
+    // What is idle ends now, and the rest with its responses.
+    connection.as_mut().graceful_shutdown();
+    drop(timeout(patience, connection).await);
 }
 
 /// Routes a request. Its body fails when it crosses its limit, and the layer then answers 413 in
@@ -153,9 +226,9 @@ where
         },
         "/echo" => {
             let content_type = request.headers().get(CONTENT_TYPE).cloned();
-            match request.into_body().collect().await {
+            match read(request.into_body()).await {
                 Ok(body) => {
-                    let mut response = reply(StatusCode::OK, TEXT, body.to_bytes());
+                    let mut response = reply(StatusCode::OK, TEXT, body);
                     content_type.map(|value| response.headers_mut().insert(CONTENT_TYPE, value));
                     response
                 }
@@ -177,6 +250,16 @@ where
     // Over HTTP/2, hyper would send the body.
     let none = || Empty::new().boxed_unsync();
     Ok(if head_only { response.map(|_| none()) } else { response })
+}
+
+/// All of a body, in one piece. As frames, which a client can make of a byte each, it would take
+/// fifty times as much memory.
+async fn read<B: Body<Data = Bytes>>(body: B) -> Result<BytesMut, B::Error> {
+    let (mut body, mut whole) = (pin!(body), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        whole.extend_from_slice(frame?.data_ref().map_or(&[], |data| data));
+    }
+    Ok(whole)
 }
 
 fn reply(
@@ -250,6 +333,14 @@ async fn upkeep(prometheus: PrometheusHandle) {
     loop {
         every.tick().await;
         prometheus.run_upkeep();
+    }
+}
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> Result<u64, String> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|error| format!("{name}={text}: {error}")),
+        Err(_) => Ok(default),
     }
 }
 

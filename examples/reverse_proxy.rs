@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Send the request twice, and look at `cache-status` and `age`. `ADDR` is where it listens, and
-//! `TIMEOUT_MS` how long the origin may be silent before it answers: 30 seconds by default. Upgrades
-//! (WebSocket) are not tunnelled: such requests go on as if they did not ask (RFC 9110 §7.8).
+//! `TIMEOUT_MS` how long the origin may be silent before it answers, and a client before it asks: 30
+//! seconds by default. Upgrades (WebSocket) are not tunnelled: such requests go on as if they did not
+//! ask (RFC 9110 §7.8).
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,14 +28,15 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_kit::MIB;
 use tower_kit::cache::{CacheLayer, MemoryStore};
+use tower_kit::{KIB, MIB};
 
 /// Where requests go.
 #[derive(Clone)]
@@ -65,12 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let upstream = Upstream { client, origin: origin.clone(), patience };
     let forward = service_fn(move |request| forward(upstream.clone(), request));
     let cache = CacheLayer::new(MemoryStore::new(64 * MIB)).layer(forward);
-    let proxy = TowerToHyperService::new(service_fn(move |request| serve(cache.clone(), request)));
-
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    // A client gets ten seconds for its header section; without this it may take for ever.
-    server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+    let proxy = service_fn(move |request| serve(cache.clone(), request));
 
     let listener =
         TcpListener::bind(&addr).await.map_err(|error| format!("ADDR={addr}: {error}"))?;
@@ -78,10 +75,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let connections = GracefulShutdown::new();
+    let server = server(patience);
+    let (stop, stopping) = watch::channel(());
+    let seats = Arc::new(Semaphore::new(MOST_CONNECTIONS as usize));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async { (Arc::clone(&seats).acquire_owned().await, listener.accept().await) };
+        let (seat, accepted) = tokio::select! {
+            next = next => next,
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         };
@@ -90,15 +90,69 @@ async fn main() -> Result<(), Box<dyn Error>> {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let connection = server.serve_connection(TokioIo::new(stream), proxy.clone());
-        // An error here is a client that left or does not speak HTTP: nothing to tell.
-        let connection = connections.watch(connection.into_owned());
-        tokio::spawn(async move { drop(connection.await) });
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = proxy.clone().map_request({
+            let asked = Arc::clone(&asked);
+            move |request| {
+                asked.store(true, Ordering::Relaxed);
+                request
+            }
+        });
+        let connection =
+            server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let held = hold(connection.into_owned(), asked, patience, stopping.clone());
+        tokio::spawn(async move {
+            held.await;
+            drop(seat);
+        });
     }
-    if timeout(Duration::from_secs(10), connections.shutdown()).await.is_err() {
+    stop.send_replace(());
+    if timeout(GRACE, seats.acquire_many(MOST_CONNECTIONS)).await.is_err() {
         println!("some requests were still open after ten seconds");
     }
     Ok(())
+}
+
+/// What hyper bounds: see the quickstart for the reasons.
+fn server(patience: Duration) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(64 * KIB as usize);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .max_concurrent_streams(100);
+    server
+}
+
+/// Serves a connection, and ends it where hyper would not: it waits for ever for the first bytes,
+/// and for a client to read what it asked for.
+async fn hold(
+    connection: impl GracefulConnection,
+    asked: Arc<AtomicBool>,
+    patience: Duration,
+    mut stopping: watch::Receiver<()>,
+) {
+    let mut connection = pin!(connection);
+    let too_long = async {
+        sleep(patience).await;
+        if asked.load(Ordering::Relaxed) {
+            sleep(LONGEST_CONNECTION).await;
+        }
+    };
+    tokio::select! {
+        // An error here is a client that left or does not speak HTTP: nothing to tell.
+        _ = connection.as_mut() => return,
+        () = too_long => {}
+        _ = stopping.changed() => {}
+    }
+    // What is idle ends now, and the rest with its responses.
+    connection.as_mut().graceful_shutdown();
+    drop(timeout(GRACE, connection).await);
 }
 
 /// Answers a request from the cache, which is around [`forward`].
@@ -299,3 +353,11 @@ const HOP_BY_HOP: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// What each may take, times their number, is what all of them can take.
+const MOST_CONNECTIONS: u32 = 1_000;
+
+/// Long enough for what clients download.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(60 * 60);
+
+const GRACE: Duration = Duration::from_secs(10);

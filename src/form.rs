@@ -63,13 +63,19 @@ impl Form {
         response
     }
 
-    /// What any response to the request must be, whoever made it.
-    pub(crate) fn finish(self, mut response: Response<Bytes>) -> Response<Bytes> {
-        if self.close {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+    /// What any response of a layer's to the request must be, whoever made it.
+    pub(crate) fn finish(self, response: Response<Bytes>) -> Response<Bytes> {
+        let mut response = self.close(response);
         if self.bodiless {
             response.body_mut().clear();
+        }
+        response
+    }
+
+    /// What any response at all must be.
+    pub(crate) fn close<B>(self, mut response: Response<B>) -> Response<B> {
+        if self.close {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -120,8 +120,8 @@
 //! its place.
 //!
 //! Once the head is there, a body that is to be kept is read to its end by a task of its own,
-//! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads.
-//! The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
+//! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads,
+//! and nobody waits for it. The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
 //! store that is not done at once is waited for in a third.
 //!
 //! # Changes

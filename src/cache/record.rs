@@ -56,9 +56,11 @@ impl<B: Body> Tap<B> {
         Self { body: Box::pin(body), held }
     }
 
-    /// From now on it is the client who reads.
+    /// From now on it is the client who reads, for whom nobody else waits: it may not read at all.
     pub(super) fn by_client(mut self) -> Self {
         self.held.by_client = true;
+        let lead = self.held.recording.as_ref().and_then(|recording| recording.lead.as_ref());
+        lead.iter().for_each(|lead| lead.land(Verdict::Alone));
         self
     }
 

@@ -11,7 +11,7 @@ use super::ahead::Ahead;
 use super::codec::{Failed, Library, Op};
 use super::coding::Coding;
 use super::policy;
-use super::pool::Pooled;
+use super::pool::{Place, Pooled};
 use super::tally::Tally;
 
 pin_project! {
@@ -36,6 +36,8 @@ enum Mode<D> {
 struct Stream<D> {
     input: Option<D>,
     codec: Slot,
+    /// Held as long as the codec is there.
+    place: Option<Place>,
     output: Vec<u8>,
     phase: Phase,
     /// There is input that the client cannot decode yet.
@@ -86,12 +88,14 @@ impl<B: Body> ResponseBody<B> {
     pub(super) fn stream(
         inner: Ahead<B>,
         (coding, level, padding): (Coding, u32, u8),
+        place: Place,
         size: Option<u64>,
         tally: Tally,
     ) -> Self {
         let stream = Stream {
             input: None,
             codec: Slot::Waits { coding, level, padding },
+            place: Some(place),
             output: Vec::new(),
             phase: Phase::Feed,
             unflushed: false,
@@ -254,7 +258,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         }
         let codec = self.codec.get(&mut self.output)?;
         if codec.encode(&mut &[][..], &mut self.output, Op::Finish)? {
-            self.codec = Slot::Gone;
+            self.leave();
             self.phase = Phase::Trailers;
         }
         Ok(Step::Give)
@@ -268,9 +272,15 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         bytes
     }
 
+    /// Needs the codec no more.
+    fn leave(&mut self) {
+        self.codec = Slot::Gone;
+        self.place = None;
+    }
+
     /// Ends here and without the coding's own end, so that a client sees that something lacks.
     fn cut(&mut self) {
-        self.codec = Slot::Gone;
+        self.leave();
         self.input = None;
         self.output.clear();
         self.phase = Phase::End;

@@ -9,6 +9,7 @@ use super::codec::Library;
 use super::coding::{Coding, InvalidLevel};
 use super::media::MediaTypes;
 use super::policy::{OptOut, Rules};
+use super::pool::Places;
 use super::service::Compress;
 use super::tally::Counters;
 use crate::media_type::InvalidMediaType;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
     pub(super) rules: Rules,
     pub(super) library: Library,
     pub(super) when: Option<Arc<When>>,
+    pub(super) places: Places,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -79,6 +81,14 @@ impl CompressLayer {
     /// default.
     pub fn threshold(self, bytes: u64) -> Self {
         self.edit(|shared| shared.rules.threshold = bytes)
+    }
+
+    /// The most responses that are compressed as they come at a time, each of which holds a codec
+    /// until it ends: 380 KB for gzip. Further ones are sent as they are. 256 by default.
+    ///
+    /// Responses that are compressed at once do not count.
+    pub fn streams(self, most: usize) -> Self {
+        self.edit(|shared| shared.places.most = most)
     }
 
     /// Compresses this media type too: one of `type/subtype`, `type/*` or `+suffix`, in any case

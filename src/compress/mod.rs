@@ -94,7 +94,8 @@
 //! Longest poll, measured on one core: 2 ms for 128 KiB at once and 1 ms for a stream at level 6 of
 //! gzip; 3 ms and 1 ms at 4 of br. br from 9 on and zstd from 19 on take 25 to 330 ms, which holds up
 //! other tasks: they are for answers that a cache keeps. A stream of gzip holds 380 KB from its
-//! first byte to its last, one of br 0.5 to 5 MB.
+//! first byte to its last, one of br 0.5 to 5 MB. Clients can make that long: so there are 256
+//! streams at a time, and further ones are sent as they are.
 //!
 //! If the service's body fails, the client gets the error, and no valid end of the coding; neither
 //! does it get one if the body is shorter than it was said to be. The
@@ -116,6 +117,7 @@
 //! | codings | gzip, deflate | every client has gzip; a feature adds a coding, it does not choose it |
 //! | level | gzip, deflate 6; br 4; zstd 3 | 6 is zlib's own; the others are about as fast |
 //! | threshold | 1,024 bytes | below that a packet is saved rarely, and time never |
+//! | [`streams`](CompressLayer::streams) at a time | 256 | with gzip, 100 MB; clients choose how many and how long |
 //! | opt-out | `x-no-compression` | what Express services look for |
 //!
 //! On JSON, `zlib-rs` makes level 1 much larger than 6, and level 9 slower and no smaller.

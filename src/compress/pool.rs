@@ -1,5 +1,7 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -16,12 +18,43 @@ pub(super) struct Pooled {
     codec: Option<Box<dyn Codec>>,
 }
 
+/// How many streams may have a codec at a time: each is slow to end where its client is.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) most: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Arc<AtomicUsize>);
+
 /// The coding, its level, and what makes it.
 type Key = (Coding, u32, Library);
 
 thread_local! {
     static POOL: RefCell<Vec<(Key, Box<dyn Codec>)>> = const { RefCell::new(Vec::new()) };
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Places {
+    pub(super) fn take(&self) -> Option<Place> {
+        let more = |taken| (taken < self.most).then_some(taken + 1);
+        let free = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        free.ok().map(|_| Place(Arc::clone(&self.taken)))
+    }
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { most: DEFAULT_STREAMS, taken: Arc::default() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pooled {
@@ -116,3 +149,6 @@ pub(super) fn random_up_to(most: u8) -> u8 {
 
 /// How many codecs of a coding and level a thread keeps.
 const KEPT: usize = 2;
+
+/// Of gzip, 100 MB.
+const DEFAULT_STREAMS: usize = 256;

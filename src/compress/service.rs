@@ -132,7 +132,8 @@ impl Squeeze {
             }
             return ResponseBody::inner(body);
         }
+        let Some(place) = self.shared.places.take() else { return ResponseBody::inner(body) };
         policy::mark(&mut head.headers, coding, None);
-        ResponseBody::stream(body, (coding, level, padding), size, tally)
+        ResponseBody::stream(body, (coding, level, padding), place, size, tally)
     }
 }

@@ -71,8 +71,9 @@
 //! `http_requests_rejected_total{layer="limit", reason}`.
 //!
 //! Where a body of unknown length crosses its limit before the service has answered, axum's
-//! extractors see the error and answer 413 by themselves. A service that answers something else,
-//! or fails, has its answer replaced by the layer's 413. Once the service has answered, the read
+//! extractors see the error and answer 413 by themselves; on HTTP/1 the layer adds the `connection:
+//! close`. A service that answers something else, or fails, has its answer replaced by the layer's
+//! 413. Once the service has answered, the read
 //! fails and its answer stands.
 //!
 //! # Where it goes

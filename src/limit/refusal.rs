@@ -78,9 +78,14 @@ impl Refusal {
         self.form.write(self.status(), title, self, &limit)
     }
 
-    /// What any response to the request must be, whoever made it.
+    /// What any response of the layer's to the request must be, whoever made it.
     pub(super) fn finish(&self, response: Response<Bytes>) -> Response<Bytes> {
         self.form.finish(response)
+    }
+
+    /// What any response at all must be.
+    pub(super) fn close<B>(&self, response: Response<B>) -> Response<B> {
+        self.form.close(response)
     }
 }
 

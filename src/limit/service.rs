@@ -94,6 +94,7 @@ impl<B, E> HandOver<B, E> for Settle {
                     return Ok(shared.refuse(refusal).map(Reply::own));
                 }
                 shared.count(&refusal);
+                return answer.map(|response| refusal.close(response).map(Reply::inner));
             }
         }
         answer.map(|response| response.map(Reply::inner))

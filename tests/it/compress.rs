@@ -837,6 +837,41 @@ fn a_stream_that_is_empty_or_has_only_empty_frames_is_valid() {
     }
 }
 
+/// What clients hold open must not fill the memory with codecs.
+#[test]
+fn beyond_the_most_streams_bodies_are_sent_as_they_are() {
+    let layer = every().streams(2);
+    let stream = |coding| {
+        let body = Scripted::<BoxError>::new([data(2_000), Step::Pending, data(2_000)]);
+        answer(&layer, accepting(coding), html().body(body).unwrap())
+    };
+    for coding in CODINGS {
+        let mut first = stream(coding);
+        let second = stream(coding);
+        assert_eq!([&first, &second].map(coding_of), [Some(coding.as_str()); 2]);
+        let mut third = stream(coding);
+        assert_eq!((coding_of(&third), list(&third, "vary").as_str()), (None, BOTH));
+        assert_eq!(drain(third.body_mut()).bytes(), [b'x'; 4_000]);
+        // What is compressed at once takes no place.
+        let whole = full(vec![b'x'; 2_000]);
+        let whole = answer(&layer, accepting(coding), html().body(whole).unwrap());
+        assert_eq!(coding_of(&whole), Some(coding.as_str()));
+        // The end of one is the place of another, and so is its being dropped.
+        drain(first.body_mut());
+        let next = stream(coding);
+        assert_eq!(coding_of(&next), Some(coding.as_str()));
+        assert_eq!(coding_of(&stream(coding)), None);
+        drop(second);
+        assert_eq!(coding_of(&stream(coding)), Some(coding.as_str()));
+    }
+    // Nor does one that fails hold it.
+    let body = Scripted::<BoxError>::new([data(2_000), Step::Error("broken".into())]);
+    let mut failed = answer(&layer, get(), html().body(body).unwrap());
+    drain(failed.body_mut());
+    let both = [stream(Coding::Gzip), stream(Coding::Gzip)];
+    assert_eq!(both.each_ref().map(coding_of), [Some("gzip"); 2]);
+}
+
 #[test]
 fn a_stream_that_is_dropped_midway_drops_the_inner_body_and_spoils_nothing() {
     let layer = every();

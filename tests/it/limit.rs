@@ -492,6 +492,21 @@ async fn a_service_that_answers_413_by_itself_keeps_its_answer_and_is_counted_on
     assert_eq!(metrics.counted(REJECTED, &[("reason", "body_too_large")]), 1);
 }
 
+/// What is left of the body is unread there, too: the server closes the connection, and a client
+/// that is not told so loses its next request.
+#[tokio::test]
+async fn after_a_crossing_the_connection_is_said_to_close_whoever_answers() {
+    for code in [413, 400] {
+        for (version, expected) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+            let answer =
+                move || async move { Ok(Response::builder().status(code).body("own".into())?) };
+            let response = after_crossing(&Metrics::new(), version, answer).await;
+            let closes = response.headers().get("connection").is_some_and(|it| it == "close");
+            assert_eq!(closes, expected, "{code} {version:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_service_that_answered_before_the_crossing_keeps_its_answer() {
     let kept = Arc::new(Mutex::new(None));

@@ -21,6 +21,7 @@ mod cache_values;
 mod compress;
 mod flight;
 mod guards;
+mod hostile;
 mod hosts;
 mod hyper;
 mod job_queue;

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +21,8 @@ pub(crate) struct Program {
     /// Of its first line, behind where it listens.
     pub(crate) said: String,
     lines: Lines<BufReader<ChildStdout>>,
+    errors: Arc<Mutex<String>>,
+    listening: Option<JoinHandle<()>>,
 }
 
 impl Program {
@@ -32,12 +36,21 @@ impl Program {
     /// Starts a program whose first line says where it listens: `http://127.0.0.1:3000`, and what
     /// may come behind a comma.
     pub(crate) fn run(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let errors = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&errors);
+        let listening = thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                *written.lock().unwrap() += &(line + "\n");
+            }
+        });
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it says something").unwrap();
         let (_, listens) = first.split_once("http://").expect("it says where it listens");
         let (addr, said) = listens.split_once(',').unwrap_or((listens, ""));
-        Self { process, addr: addr.parse().unwrap(), said: said.trim().to_owned(), lines }
+        let (addr, said) = (addr.parse().unwrap(), said.trim().to_owned());
+        Self { process, addr, said, lines, errors, listening: Some(listening) }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -62,6 +75,14 @@ impl Program {
     pub(crate) fn line(&mut self) -> String {
         let next = || self.lines.next().expect("it prints on").unwrap();
         tokio::task::block_in_place(next)
+    }
+
+    /// What it has written to its standard error: all of it, once it has ended.
+    pub(crate) fn errors(&mut self) -> String {
+        if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
+            self.listening.take().map(JoinHandle::join);
+        }
+        self.errors.lock().unwrap().clone()
     }
 
     /// The sum of a counter or gauge, or of the samples of a histogram, that have these labels, on
@@ -108,6 +129,9 @@ impl Drop for Program {
         // Gone already, if it was stopped.
         drop(self.process.kill());
         drop(self.process.wait());
+        if thread::panicking() {
+            eprintln!("{}", self.errors());
+        }
     }
 }
 

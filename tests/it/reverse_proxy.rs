@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -32,8 +32,7 @@ impl Proxy {
         command
             .env("ORIGIN", format!("http://{origin}"))
             .env("ADDR", "127.0.0.1:0")
-            .env("TIMEOUT_MS", millis.to_string())
-            .stderr(Stdio::null());
+            .env("TIMEOUT_MS", millis.to_string());
         Self(Program::run(&mut command))
     }
 
@@ -472,10 +471,24 @@ async fn an_origin_that_fails_is_stood_in_for_or_a_502() {
 async fn an_origin_that_is_silent_is_a_504() {
     // It takes the request, and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = Proxy::patient(listener.local_addr().unwrap(), 50);
+    let proxy = Proxy::patient(listener.local_addr().unwrap(), 1_000);
     let (head, _) = proxy.get("/").await;
     assert_status(&head, 504);
     assert!(soon(listener.accept()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_never_asks_is_turned_out() {
+    let proxy = Proxy::patient(closed().await, 200);
+    for begun in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost"] {
+        let mut raw = proxy.connect().await;
+        raw.send(begun).await;
+        assert_eq!(raw.rest().await, "", "{begun}");
+    }
+    // Over HTTP/2, where it is told so.
+    let mut raw = proxy.connect().await;
+    raw.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    raw.closed().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

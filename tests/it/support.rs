@@ -563,6 +563,11 @@ impl Raw {
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
 
+    /// Waits until the server has closed the connection, whatever it says before that.
+    pub(crate) async fn closed(&mut self) {
+        while soon(self.stream.read_buf(&mut self.read)).await.is_ok_and(|read| read > 0) {}
+    }
+
     async fn more(&mut self) -> bool {
         soon(self.stream.read_buf(&mut self.read)).await.unwrap() > 0
     }
