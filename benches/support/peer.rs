@@ -22,18 +22,25 @@ pub(crate) struct Peer {
 }
 
 impl Package {
+    /// Its program has its name.
     pub(crate) fn build(name: &str) -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name);
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        Self::build_program(name, name, &[])
+    }
+
+    pub(crate) fn build_program(package: &str, program: &str, options: &[&str]) -> Self {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(package);
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
         let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+            .args(["build", "--quiet", "--release", "--locked", "--bin", program])
+            .args(options)
+            .arg("--manifest-path")
             .arg(manifest.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target)
             .status();
-        assert!(built.is_ok_and(|status| status.success()), "cargo cannot build {name}");
-        Self { program: target.join("release").join(name) }
+        assert!(built.is_ok_and(|status| status.success()), "cargo cannot build {package}");
+        Self { program: target.join("release").join(program) }
     }
 
     /// Starts it for one case.

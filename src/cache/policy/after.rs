@@ -209,20 +209,31 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     if ask.authorized && !shared {
         refuse(Exception::Authorization, Refusal::Authorization)?;
     }
-    let kept = kept_fields(rules, answer, &control);
-    if kept.contains_key(SET_COOKIE) {
+    if is_kept(headers, &control, &SET_COOKIE) {
         refuse(Exception::SetCookie, Refusal::SetCookie)?;
     }
+    let freshness = freshness(rules, answer, &control, is_targeted)?;
     let variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
         .map_err(|_| Refusal::VaryAll)?;
-    let freshness = freshness(rules, answer, &control, is_targeted, &kept)?;
     let shared = shared || rules.allows(Exception::Authorization);
     Ok(Plan {
         freshness: Freshness { shared, ..freshness },
         variant,
         tags: tags(answer),
-        headers: kept,
+        // Last: most responses that are not kept are copied for nothing otherwise.
+        headers: kept_fields(rules, answer, &control),
     })
+}
+
+/// Whether there is such a field, and it is one of those that are kept.
+pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &HeaderName) -> bool {
+    let is_named = |scope: &Option<Scope>| match scope {
+        Some(Scope::Fields(names)) => names.contains(name),
+        _ => false,
+    };
+    headers.contains_key(name)
+        && !hop_by_hop(headers).contains(name)
+        && ![&control.no_cache, &control.private].into_iter().any(is_named)
 }
 
 /// What is kept of the fields, with a `date`.

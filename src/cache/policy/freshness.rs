@@ -1,12 +1,11 @@
 use std::time::Duration;
 
-use http::header::{DATE, EXPIRES, LAST_MODIFIED};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::{DATE, ETAG, EXPIRES, LAST_MODIFIED};
 
 use super::super::control::{self, ResponseControl, Scope, in_millis, millis};
 use super::super::entry::Freshness;
-use super::after::{Answer, Refusal};
-use super::conditional::has_validator;
+use super::after::{Answer, Refusal, is_kept};
 use super::rules::Rules;
 
 /// RFC 9111 §4.2.
@@ -15,7 +14,6 @@ pub(super) fn freshness(
     answer: &Answer<'_>,
     control: &ResponseControl,
     is_targeted: bool,
-    kept: &HeaderMap,
 ) -> Result<Freshness, Refusal> {
     let date = match control::date(answer.headers, &DATE) {
         Some(Ok(date)) => millis(date),
@@ -54,12 +52,14 @@ pub(super) fn freshness(
     let lifetime = Freshness::shortened(lifetime, rules.jitter * answer.random);
     // §5.2.2.2, §5.2.2.8, §5.2.2.10.
     let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
+    let has_validator =
+        || [ETAG, LAST_MODIFIED].iter().any(|name| is_kept(answer.headers, control, name));
     let stale = |seconds: Option<u64>| seconds.filter(|_| !strict).map(|seconds| seconds * 1000);
     let while_revalidate = stale(control.stale_while_revalidate).unwrap_or(0);
     let grace = if strict { 0 } else { in_millis(rules.grace) };
     let if_error = stale(control.stale_if_error).unwrap_or(grace);
     // Nothing that it could ever be used for.
-    if (validate || lifetime <= age) && !has_validator(kept) && while_revalidate == 0 {
+    if (validate || lifetime <= age) && !has_validator() && while_revalidate == 0 {
         return Err(Refusal::Freshness);
     }
     Ok(Freshness {
@@ -101,7 +101,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -162,7 +162,7 @@ mod tests {
                 post: self.post,
             };
             let control = ResponseControl::of(&headers);
-            freshness(&self.rules, &answer, &control, self.is_targeted, &headers)
+            freshness(&self.rules, &answer, &control, self.is_targeted)
         }
 
         /// For how many seconds it is fresh from when it came.
