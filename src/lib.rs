@@ -49,6 +49,10 @@
 //! ));
 //! ```
 //!
+#![cfg_attr(
+    feature = "full",
+    doc = "What each middleware of Express has here: [`from_express`].\n"
+)]
 //! # What holds for every layer
 //!
 //! - The inner service's errors pass through untouched: `type Error = S::Error`. Only `cache` may
@@ -106,6 +110,13 @@ mod reply;
 mod respond;
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod weight;
+
+/// A page for those who come from Express: its middlewares, and what takes their place here.
+///
+#[doc = include_str!("from_express.md")]
+#[cfg(all(doc, feature = "full"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+pub mod from_express {}
 
 #[cfg(feature = "batch")]
 #[doc(inline)]

@@ -47,6 +47,19 @@ impl CacheLayer {
 
     /// How long to keep responses of this status that state no freshness, or, in a layer made by
     /// [`aside`](Self::aside), whatever they state.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use http::StatusCode;
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// // Of what says nothing itself: pages for a minute, and for five seconds that there is none.
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
+    ///     .default_ttl(Duration::from_secs(60))
+    ///     .ttl(StatusCode::NOT_FOUND, Duration::from_secs(5));
+    /// # drop(layer);
+    /// ```
     pub fn ttl(self, status: StatusCode, ttl: Duration) -> Self {
         self.rules(|rules| {
             rules.ttls.retain(|(of, _)| *of != status);
@@ -81,12 +94,38 @@ impl CacheLayer {
 
     /// The response fields that speak to this cache alone, the first that a response has counts
     /// before its `cache-control` (RFC 9213). `cdn-cache-control` by default.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// // `shop-cache-control: max-age=600` is for this cache, before `cdn-cache-control`.
+    /// let names = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).targeted(names);
+    /// # drop(layer);
+    /// ```
     pub fn targeted(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().collect();
         self.rules(|rules| rules.targeted = names)
     }
 
     /// Keeps what is not kept otherwise; [`Exception`] says what each of them risks.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, Exception, KeyBy, MemoryStore};
+    ///
+    /// /// Whose request it is, from the layer outside that lets nobody in without.
+    /// #[derive(Clone)]
+    /// struct User(u64);
+    ///
+    /// // Each has entries of their own, so that answers to `authorization` may be kept.
+    /// let users = KeyBy::new()
+    ///     .with(|request| request.extensions.get::<User>().map(|user| user.0.to_string()));
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
+    ///     .key(users)
+    ///     .allow(Exception::Authorization);
+    /// # drop(layer);
+    /// ```
     pub fn allow(self, exception: Exception) -> Self {
         self.rules(|rules| rules.exceptions.push(exception))
     }
@@ -99,6 +138,18 @@ impl CacheLayer {
     /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
     /// in front, and not by clients: a request that has it may fill the cache. Where the service's
     /// answer depends on it, let it be part of the [`key`](Self::key) instead.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
+    ///
+    /// // The proxy in front sets both. The service looks at the first alone.
+    /// let [proto, port] = ["x-forwarded-proto", "x-forwarded-port"].map(HeaderName::from_static);
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
+    ///     .key(KeyBy::new().header(proto))
+    ///     .trust(port);
+    /// # drop(layer);
+    /// ```
     pub fn trust(self, name: HeaderName) -> Self {
         self.rules(|rules| rules.trusted.push(name))
     }

@@ -46,6 +46,15 @@ impl CompressLayer {
     /// The codings to send, the first one preferred where a client likes several equally. gzip and
     /// deflate by default; the features `compress-br` and `compress-zstd` make the others
     /// available, and this turns them on.
+    ///
+    /// ```
+    /// use tower_kit::CompressLayer;
+    /// use tower_kit::compress::Coding;
+    ///
+    /// // gzip alone; with the feature `compress-br`, put `Coding::Brotli` before it.
+    /// let layer = CompressLayer::new().codings([Coding::Gzip]);
+    /// # drop(layer);
+    /// ```
     pub fn codings(self, codings: impl IntoIterator<Item = Coding>) -> Self {
         let order = codings.into_iter().collect();
         self.edit(|shared| shared.rules.order = order)
@@ -114,6 +123,14 @@ impl CompressLayer {
 
     /// Chooses the media types in place of the table and of what was set before. The closure is
     /// given `type/subtype` as the response spells it, without parameters.
+    ///
+    /// ```
+    /// use tower_kit::CompressLayer;
+    ///
+    /// let layer = CompressLayer::new()
+    ///     .media_types(|media_type| media_type.eq_ignore_ascii_case("application/json"));
+    /// # drop(layer);
+    /// ```
     pub fn media_types<F>(self, choose: F) -> Self
     where
         F: Fn(&str) -> bool + Send + Sync + 'static,

@@ -141,6 +141,19 @@ impl LatencyLayer {
     }
 
     /// Records on `recorder` instead of the process's.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    /// use tower_kit::LatencyLayer;
+    ///
+    /// // Two apps in a process, each with numbers of its own.
+    /// let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
+    /// let handle = recorder.handle();
+    /// let layer = LatencyLayer::new().recorder(recorder);
+    /// # drop((handle, layer));
+    /// ```
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|settings| settings.meter = Meter::to(recorder))
     }

@@ -106,6 +106,15 @@ impl SecurityHeadersLayer {
 
     /// This field, if the layer has it, replaces what the service has set, and its
     /// [`Overrides`](super::Overrides), also where a condition leaves the layer's out.
+    ///
+    /// ```
+    /// use http::header::CONTENT_SECURITY_POLICY;
+    /// use tower_kit::SecurityHeadersLayer;
+    ///
+    /// // No handler can send a weaker policy.
+    /// let layer = SecurityHeadersLayer::new().override_field(CONTENT_SECURITY_POLICY);
+    /// # drop(layer);
+    /// ```
     pub fn override_field(self, name: HeaderName) -> Self {
         self.adjust(|shared| shared.policy.override_field(name))
     }
@@ -117,6 +126,14 @@ impl SecurityHeadersLayer {
     }
 
     /// Takes these fields out of what the service has set, such as [`LEAKS`](super::LEAKS).
+    ///
+    /// ```
+    /// use tower_kit::SecurityHeadersLayer;
+    /// use tower_kit::security_headers::LEAKS;
+    ///
+    /// let layer = SecurityHeadersLayer::new().strip(LEAKS);
+    /// # drop(layer);
+    /// ```
     pub fn strip(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.adjust(|shared| shared.policy.strip.extend(names))
     }

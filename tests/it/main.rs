@@ -19,6 +19,7 @@ mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
 mod compress;
+mod documents;
 mod flight;
 mod guards;
 mod hostile;

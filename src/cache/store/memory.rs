@@ -40,6 +40,15 @@ impl MemoryStore {
     /// For entries of up to `largest` bytes, where a layer's
     /// [`entry_limit`](crate::CacheLayer::entry_limit) is not the default of 1 MiB. The store is in
     /// parts of at least four times that, up to 64 of them; what does not fit into one is not kept.
+    ///
+    /// ```
+    /// use tower_kit::MIB;
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// // Bodies of up to 8 MiB, with a little for their heads.
+    /// let layer = CacheLayer::new(MemoryStore::with_largest(256 * MIB, 9 * MIB)).entry_limit(8 * MIB);
+    /// # drop(layer);
+    /// ```
     #[must_use]
     #[expect(
         clippy::expect_used,

@@ -20,6 +20,21 @@ use crate::meter::Meter;
 /// | [`longest`](Self::longest) | 7 days | so long purges are remembered |
 /// | [`unheard`](Self::unheard) | 5 s | a purge that was missed is not seen for longer |
 /// | [`lease`](Self::lease) | off | it costs each miss a round trip |
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_kit::cache::{InvalidRedisConfig, RedisConfig};
+///
+/// # fn main() -> Result<(), InvalidRedisConfig> {
+/// let config = RedisConfig::new("redis://:secret@10.0.0.5:6379")?
+///     .prefix("shop:")
+///     .budget(Duration::from_millis(20))
+///     .lease(Duration::from_secs(1));
+/// # drop(config);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct RedisConfig {
