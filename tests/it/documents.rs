@@ -30,7 +30,11 @@ fn an_example_has_an_entry_and_a_row_in_the_table_and_says_first_how_to_run_it()
             example_fault(name, path, &read(&format!("examples/{path}")), &manifest, &table);
         fault.map(|fault| format!("examples/{path}: {fault}"))
     });
-    assert_none(&faults.collect::<Vec<_>>());
+    let mut faults: Vec<_> = faults.collect();
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| [`")?.split_once('`'));
+    let strange = rows.filter(|(name, _)| !examples.contains_key(*name));
+    faults.extend(strange.map(|(name, _)| format!("examples/README.md: there is no `{name}`")));
+    assert_none(&faults);
 }
 
 #[test]
