@@ -30,27 +30,28 @@ impl Program {
     pub(crate) fn start(example: &str, env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(built(example));
         command.env("ADDR", "127.0.0.1:0").env_remove("REDIS_URL").envs(env.iter().copied());
-        Self::run(&mut command)
+        Self::run(command.stderr(Stdio::piped()))
     }
 
     /// Starts a program whose first line says where it listens: `http://127.0.0.1:3000`, and what
-    /// may come behind a comma.
+    /// may come behind a comma. Its standard error is kept where it is a pipe.
     pub(crate) fn run(command: &mut Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let errors = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&errors);
-        let listening = thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                *written.lock().unwrap() += &(line + "\n");
-            }
+        let listening = process.stderr.take().map(|stderr| {
+            let written = Arc::clone(&errors);
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    *written.lock().unwrap() += &(line + "\n");
+                }
+            })
         });
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it says something").unwrap();
         let (_, listens) = first.split_once("http://").expect("it says where it listens");
         let (addr, said) = listens.split_once(',').unwrap_or((listens, ""));
         let (addr, said) = (addr.parse().unwrap(), said.trim().to_owned());
-        Self { process, addr, said, lines, errors, listening: Some(listening) }
+        Self { process, addr, said, lines, errors, listening }
     }
 
     pub(crate) fn id(&self) -> u32 {

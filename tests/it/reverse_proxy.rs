@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +33,7 @@ impl Proxy {
             .env("ORIGIN", format!("http://{origin}"))
             .env("ADDR", "127.0.0.1:0")
             .env("TIMEOUT_MS", millis.to_string());
-        Self(Program::run(&mut command))
+        Self(Program::run(command.stderr(Stdio::piped())))
     }
 
     async fn connect(&self) -> Raw {
