@@ -227,28 +227,26 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
 
 /// Whether there is such a field, and it is one of those that are kept.
 pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &HeaderName) -> bool {
-    let is_named = |scope: &Option<Scope>| match scope {
-        Some(Scope::Fields(names)) => names.contains(name),
-        _ => false,
-    };
-    headers.contains_key(name)
-        && !hop_by_hop(headers).contains(name)
-        && ![&control.no_cache, &control.private].into_iter().any(is_named)
+    headers.contains_key(name) && !left_out(headers, control).contains(name)
+}
+
+/// The fields that are not kept, by what the response says: those of the connection, and those that
+/// `no-cache` and `private` name (§5.2.2.4 and §5.2.2.7), without which the rest may be kept.
+fn left_out(headers: &HeaderMap, control: &ResponseControl) -> Vec<HeaderName> {
+    let mut names = hop_by_hop(headers);
+    for scope in [&control.no_cache, &control.private] {
+        if let Some(Scope::Fields(named)) = scope {
+            names.extend_from_slice(named);
+        }
+    }
+    names
 }
 
 /// What is kept of the fields, with a `date`.
 fn kept_fields(rules: &Rules, answer: &Answer<'_>, control: &ResponseControl) -> HeaderMap {
     let mut kept = answer.headers.clone();
-    for name in hop_by_hop(answer.headers) {
+    for name in left_out(answer.headers, control) {
         kept.remove(name);
-    }
-    // §5.2.2.4 and §5.2.2.7: without these fields the rest may be kept.
-    for scope in [&control.no_cache, &control.private] {
-        if let Some(Scope::Fields(names)) = scope {
-            for name in names {
-                kept.remove(name);
-            }
-        }
     }
     for name in [AGE, CONTENT_LENGTH, CACHE_STATUS] {
         kept.remove(name);
