@@ -1,35 +1,20 @@
 //! The example `batch`, as a process.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use http::{Request, StatusCode};
 use tokio::task::JoinSet;
 
 use super::program::Program;
-use super::support::{BoxBody, full, h1_client, soon, text};
+use super::support::{BoxBody, Dir, full, h1_client, soon, text};
 
-/// A file that is removed when this is dropped.
-struct Log(PathBuf);
-
-impl Log {
-    fn new(name: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("tower-kit-{name}-{}.log", std::process::id())))
-    }
-
-    fn start(&self) -> Program {
-        Program::start("batch", &[("LOG", self.0.to_str().unwrap())])
-    }
-
-    fn text(&self) -> String {
-        fs::read_to_string(&self.0).unwrap()
-    }
+fn start(log: &Path) -> Program {
+    Program::start("batch", &[("LOG", log.to_str().unwrap())])
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
-    }
+fn content(log: &Path) -> String {
+    fs::read_to_string(log).unwrap()
 }
 
 fn event(program: &Program, body: impl Into<bytes::Bytes>) -> Request<BoxBody> {
@@ -38,8 +23,9 @@ fn event(program: &Program, body: impl Into<bytes::Bytes>) -> Request<BoxBody> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_many_clients_are_in_the_file_where_their_answers_say() {
-    let log = Log::new("events");
-    let program = log.start();
+    let dir = Dir::new();
+    let log = dir.path().join("events.log");
+    let program = start(&log);
     let client = h1_client();
     let mut posts = JoinSet::new();
     for number in 0..300 {
@@ -55,10 +41,10 @@ async fn events_of_many_clients_are_in_the_file_where_their_answers_say() {
     let mut seen = 0;
     while let Some(posted) = posts.join_next().await {
         let (at, line) = posted.unwrap();
-        assert!(log.text()[at..].starts_with(&format!("{line}\n")), "{line} at {at}");
+        assert!(content(&log)[at..].starts_with(&format!("{line}\n")), "{line} at {at}");
         seen += 1;
     }
-    assert_eq!((seen, log.text().lines().count()), (300, 300));
+    assert_eq!((seen, content(&log).lines().count()), (300, 300));
     let batches: usize = text(program.get("/batches").await).await.trim().parse().unwrap();
     assert!(batches < 300, "{batches} batches are no batches");
     assert!(program.stop().success());
@@ -66,8 +52,9 @@ async fn events_of_many_clients_are_in_the_file_where_their_answers_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_refused_leaves_those_beside_it() {
-    let log = Log::new("refused");
-    let program = log.start();
+    let dir = Dir::new();
+    let log = dir.path().join("events.log");
+    let program = start(&log);
     let client = h1_client();
     let bodies = ["one", "two\nlines", "three"];
     let mut posts = JoinSet::new();
@@ -82,7 +69,7 @@ async fn an_event_that_is_refused_leaves_those_beside_it() {
         assert_eq!(response.status(), expected, "{body}");
         assert_eq!(text(response).await == "an event is one line\n", refused);
     }
-    let text = log.text();
+    let text = content(&log);
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["one", "three"]);
@@ -90,7 +77,7 @@ async fn an_event_that_is_refused_leaves_those_beside_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_full_is_told_to_clients_and_tried_again() {
-    let program = Program::start("batch", &[("LOG", "/dev/full")]);
+    let program = start(Path::new("/dev/full"));
     for _ in 0..2 {
         let response = soon(h1_client().request(event(&program, "one"))).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
