@@ -12,7 +12,9 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tower::{Layer, service_fn};
 use tower_kit::cache::MemoryStore;
 use tower_kit::latency::DURATION_BUCKETS;
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+};
 
 use layers::layers;
 use on_axum::router;
@@ -95,6 +97,11 @@ fn room_by_room(bench: &Bench, workload: &Workload) {
     });
     group.case("security_headers", || {
         let layers = (SecurityHeadersLayer::new(), LimitLayer::new(), cache(), compress());
+        Exchanges::new(workload, || layers.layer(service_fn(answer)))
+    });
+    group.case("pressure", || {
+        let (pressure, headers) = (PressureLayer::new(), SecurityHeadersLayer::new());
+        let layers = (pressure, headers, LimitLayer::new(), cache(), compress());
         Exchanges::new(workload, || layers.layer(service_fn(answer)))
     });
     group.case("latency", || {

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! LIMIT_MIB=256 cargo run --example pressure --features cache,pressure
-//! curl -s 'http://127.0.0.1:3000/pages/[1-100]' -o /dev/null   # 50 MiB, which the cache keeps
+//! curl -s 'http://127.0.0.1:3000/pages/[1-400]' -o /dev/null   # 50 MiB, which the cache keeps
 //! curl -X POST http://127.0.0.1:3000/hold/160                  # and 160 MiB more
 //! curl -i http://127.0.0.1:3000/reports                        # can wait: 503 from 80% on
 //! curl -X POST http://127.0.0.1:3000/hold/70
@@ -92,7 +92,7 @@ fn limit_mib() -> Result<u64, Box<dyn Error>> {
 }
 
 async fn page(Path(number): Path<u64>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "max-age=600")], format!("page {number:3}").repeat(64 * 1024))
+    ([(CACHE_CONTROL, "max-age=600")], format!("page {number:3}").repeat(16 * 1024))
 }
 
 async fn hold(State(held): State<Held>, Path(mib): Path<u8>) -> String {

@@ -45,9 +45,9 @@ async fn check(mut server: Program) {
     }
 
     // The cache fills memory, and makes room when it is high.
-    for page in 0..24 {
+    for page in 0..96 {
         let page = text(server.get(&format!("/pages/{page}")).await).await;
-        assert_eq!(page.len(), 512 * 1024);
+        assert_eq!(page.len(), 128 * 1024);
     }
     ask(&server, Method::POST, "/hold/198").await;
     let report = shed(&server, "/reports").await;
@@ -55,7 +55,7 @@ async fn check(mut server: Program) {
     let (memory, limit, kept) = told(&mut server, "High");
     assert_eq!(limit, LIMIT);
     assert!((LIMIT * 80 / 100..=LIMIT * 90 / 100).contains(&memory), "{memory} MiB");
-    assert!(kept <= 8, "{kept} MiB in the cache");
+    assert!((1..=8).contains(&kept), "{kept} MiB in the cache");
     assert_eq!(server.get("/").await.status(), StatusCode::OK);
 
     // What is held cannot be given back.

@@ -1,10 +1,13 @@
-//! Every room of this crate, in the recommended order, as each is by default.
+//! Every layer of this crate for services of HTTP, in the recommended order, as each is by default.
 
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, PressureLayer, SecurityHeadersLayer,
+};
 
 pub(crate) type Layers =
-    (LatencyLayer, SecurityHeadersLayer, LimitLayer, CacheLayer, CompressLayer);
+    (LatencyLayer, PressureLayer, SecurityHeadersLayer, LimitLayer, CacheLayer, CompressLayer);
 
 pub(crate) fn layers(latency: LatencyLayer, cache: CacheLayer) -> Layers {
-    (latency, SecurityHeadersLayer::new(), LimitLayer::new(), cache, CompressLayer::new())
+    let (pressure, headers) = (PressureLayer::new(), SecurityHeadersLayer::new());
+    (latency, pressure, headers, LimitLayer::new(), cache, CompressLayer::new())
 }

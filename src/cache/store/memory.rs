@@ -78,9 +78,10 @@ impl MemoryStore {
     /// Evicts until at most `bytes` are kept, what was asked for once before what was asked for
     /// again; what may be kept from then on is as much as before. For when memory is short.
     ///
-    /// The store halves itself until that is enough, so at least about half of `bytes` stays; of
-    /// less than a 32nd of the store nothing does. Whoever needs a part of the store waits while
-    /// that part is shrunk, and an entry that is put there meanwhile may not be kept.
+    /// Each part of the store is halved until that is enough, so that about half of `bytes` stays
+    /// at least, where entries are small beside such a part; of less than a 32nd of the store
+    /// nothing stays. Whoever needs a part waits while it is shrunk, and an entry that is put there
+    /// meanwhile may not be kept.
     pub fn shrink_to(&self, bytes: u64) {
         if self.entries.weight() <= bytes {
             return;
