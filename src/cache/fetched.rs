@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, request};
@@ -13,6 +13,7 @@ use tower::Service;
 use super::answer;
 use super::body::ResponseBody;
 use super::entry::{Entry, Kept, Stored, Watermark};
+use super::fetch::{ask_service, with_context};
 use super::key::Key;
 use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan, Refusal};
 use super::purge::{Purge, Purging, Stamp};
@@ -79,8 +80,9 @@ impl Fetched {
     }
 
     /// The service gave a response, which may be kept.
-    pub(super) async fn replaced<B>(
+    pub(super) fn replaced<B>(
         self,
+        cx: &mut Context<'_>,
         response: Response<B>,
         old: Option<&Stored>,
         mut report: Report,
@@ -93,7 +95,11 @@ impl Fetched {
         let answer = self.answer(&response, size, false);
         let after = policy::after(&self.shared.rules, &self.ask, &answer);
         // Its preconditions were not passed on.
-        let form = policy::form(response.status(), response.headers(), 0, &self.asked, true);
+        let form = if self.ask.conditional {
+            policy::form(response.status(), response.headers(), 0, &self.asked, true)
+        } else {
+            Form::Whole
+        };
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
@@ -104,7 +110,7 @@ impl Fetched {
             After::Keep(plan) => {
                 report.stored = true;
                 let shared = Arc::clone(&self.shared);
-                let recorded = self.record(response, plan, size).await;
+                let recorded = self.record(cx, response, plan, size);
                 let recorded = shared.mark_up(recorded, &report);
                 if form == Form::NotModified && !recorded.body().must_be_read() {
                     return answer::not_modified(recorded);
@@ -133,8 +139,9 @@ impl Fetched {
         settle(Box::pin(async move { shared.remove(&key).await }));
     }
 
-    async fn record<B>(
+    fn record<B>(
         self,
+        cx: &mut Context<'_>,
         response: Response<B>,
         plan: Box<Plan>,
         declared: Option<u64>,
@@ -159,13 +166,8 @@ impl Fetched {
             chunks: Vec::new(),
             size: 0,
         };
-        let mut start = Some((body, recording));
-        let recorded = poll_fn(|cx| {
-            let Some((body, recording)) = start.take() else { return Poll::Pending };
-            let slot = || slots.fill_slot();
-            Poll::Ready(ResponseBody::recorded(cx, body, recording, slot))
-        });
-        Response::from_parts(head, recorded.await)
+        let body = ResponseBody::recorded(cx, body, recording, || slots.fill_slot());
+        Response::from_parts(head, body)
     }
 
     fn answer<'a, B>(
@@ -265,7 +267,7 @@ where
     let shared = Arc::clone(&post.shared);
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {
-            let recorded = post.record(response, plan, size).await;
+            let recorded = with_context(|cx| post.record(cx, response, plan, size)).await;
             Ok(shared.mark_up(recorded, &Report { stored: true, ..report }))
         }
         After::Refuse(_) => Ok(shared.pass_on(response, &report)),
@@ -297,18 +299,6 @@ impl Shared {
     pub(super) async fn written_down(&self, purging: Purging) -> Result<(), StoreError> {
         purging.await.inspect_err(|_| self.state.tally.store_failed("purge"))
     }
-}
-
-/// Waits until the service is ready, and asks it.
-pub(super) async fn ask_service<S, Request>(
-    mut inner: S,
-    request: Request,
-) -> Result<S::Response, S::Error>
-where
-    S: Service<Request>,
-{
-    poll_fn(|cx| inner.poll_ready(cx)).await?;
-    inner.call(request).await
 }
 
 /// In bytes: what the head states, or else what the body knows.

@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, StatusCode, request};
+use http::{HeaderMap, Request, Response, request};
 use http_body::Body;
 use tower::Service;
 
 use super::answer;
 use super::body::ResponseBody;
 use super::entry::Entry;
-use super::fetched::{Fetched, ask_service};
+
 use super::flight::{Ended, Role};
 use super::key::Key;
 use super::lookup::Looked;
-use super::policy::{self, Ask, Bypass, Found};
+use super::policy::{self, Ask, Found};
 use super::shared::{Lead, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
-use crate::for_one::ForOne;
 
 /// A request that is looked up.
 pub(super) struct Job<S, B> {
@@ -111,13 +110,12 @@ where
 {
     /// Looks up, waits for whoever fetches the same, or fetches.
     pub(super) async fn serve(
-        self,
+        self: Box<Self>,
         looked: Option<Looked>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
         let shared = Arc::clone(&self.shared);
         // Nobody looks further for these later on.
-        let once = self.ask.control.only_if_cached || self.ask.no_fill.is_some();
-        let looked = looked.filter(|_| !(once && shared.store.is_tiered()));
+        let looked = looked.filter(|_| !(self.is_looked_up_once() && shared.store.is_tiered()));
         // In all tiers.
         let mut just_looked = looked.is_none();
         let mut looked = match looked {
@@ -125,7 +123,7 @@ where
             None => shared.look_up(&self.key, &self.head.headers).await,
         };
         let mut told_apart = false;
-        loop {
+        let (old, flight, lead, report) = loop {
             let now = shared.clock.now();
             let (report, old, alone) = match shared.judge(&self.ask, &looked, now) {
                 Next::Answer { entry, outcome, refresh } => {
@@ -143,8 +141,8 @@ where
                 return Ok(answer::not_kept(&shared, &report));
             }
             let flight = self.flight(&looked);
-            if alone || self.ask.no_fill.is_some() || shared.is_marked(&flight, now) {
-                return self.fetch_for_client(old, flight, None, report).await;
+            if self.is_alone(alone, &flight, now) {
+                break (old, flight, None, report);
             }
             let ended = match shared.state.flights.join(Arc::clone(&flight)) {
                 Role::Leader(lead) => Ended::Lead(lead),
@@ -173,7 +171,7 @@ where
                                 continue;
                             }
                         };
-                    return self.fetch_for_client(old, flight, Some(lead), report).await;
+                    break (old, flight, Some(lead), report);
                 }
             };
             let collapsed = Report { collapsed: true, ..report };
@@ -186,9 +184,26 @@ where
                     told_apart = true;
                     looked = Looked::Others(class);
                 }
-                _ => return self.fetch_for_client(old, flight, None, report).await,
+                _ => break (old, flight, None, report),
             }
-        }
+        };
+        self.fetch_for_client(old, flight, lead, report).await
+    }
+
+    /// The flight of a request that waits for nothing but the service.
+    pub(super) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Arc<str>> {
+        let flight = self.flight(looked);
+        let direct = !self.is_looked_up_once() && self.is_alone(alone, &flight, now);
+        direct.then_some(flight)
+    }
+
+    fn is_looked_up_once(&self) -> bool {
+        self.ask.control.only_if_cached || self.ask.no_fill.is_some()
+    }
+
+    /// Whether it need not wait for others that want the same, nor they for it.
+    fn is_alone(&self, alone: bool, flight: &str, now: u64) -> bool {
+        alone || self.ask.no_fill.is_some() || self.shared.is_marked(flight, now)
     }
 
     /// If a leader found another variant than this request's: the class of those who want the
@@ -242,79 +257,5 @@ where
                 format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
             }
         }
-    }
-
-    async fn fetch_for_client(
-        self,
-        old: Option<Entry>,
-        flight: Arc<str>,
-        lead: Option<Lead>,
-        report: Report,
-    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let shared = Arc::clone(&self.shared);
-        let (response, outcome) = self.fetch(old, flight, lead, report).await?;
-        shared.state.tally.count(outcome);
-        Ok(response)
-    }
-
-    /// Asks the service. `old` is what its answer may confirm, or what may stand in for it.
-    pub(super) async fn fetch(
-        self,
-        old: Option<Entry>,
-        flight: Arc<str>,
-        lead: Option<Lead>,
-        mut report: Report,
-    ) -> Result<(Response<ResponseBody<ResBody>>, Outcome), S::Error> {
-        let Self { shared, inner, mut head, body, key, ask } = self;
-        let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
-        let old_stored = old.as_ref().and_then(Entry::stored);
-        if ask.no_fill.is_none() {
-            policy::validators(&mut head.headers);
-            if let Some(stored) = old_stored {
-                policy::condition(&mut head.headers, stored);
-            }
-        }
-        let watermark = shared.state.purges.watermark();
-        let sent = shared.clock.now();
-        let answered = ask_service(inner, Request::from_parts(head, body)).await;
-        let received = shared.clock.now();
-        let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
-        if let (true, Some(entry)) = (failed, &old) {
-            // It may have been purged since it was looked up.
-            let may = old_stored.is_some_and(|stored| {
-                policy::may_stand_in(&ask, stored, received)
-                    && shared.is_right(&key, &asked, stored)
-            });
-            if may {
-                if let Some(lead) = lead {
-                    lead.land(Verdict::StandIn(entry.clone()));
-                }
-                report.fwd_status = answered.ok().map(|response| response.status().as_u16());
-                report.detail = Some("service-failed");
-                let response = shared.answer_as(entry, &ask, &asked, received, &report);
-                return Ok((response, Outcome::Stale));
-            }
-        }
-        let response = answered?;
-        let fetched =
-            Fetched { shared, key, ask, flight, lead, watermark, asked, for_one, sent, received };
-        Ok(match (ask.no_fill, response.status(), old_stored) {
-            (Some(bypass), ..) => {
-                report.detail = Some(bypass.as_str());
-                if fetched.ask.head_only
-                    && bypass != Bypass::Override
-                    && old_stored.is_some_and(|stored| {
-                        policy::outdated(stored, response.status(), response.headers())
-                    })
-                {
-                    fetched.forget();
-                }
-                (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
-            }
-            (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
-                (fetched.confirmed(&response, stored, &report), Outcome::Revalidated)
-            }
-            _ => (fetched.replaced(response, old_stored, report).await, Outcome::Miss),
-        })
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
-use super::fetched::ask_service;
+use super::fetch::ask_service;
 use super::purge::{Purge, Purging};
 use super::shared::Shared;
 use super::store::StoreError;

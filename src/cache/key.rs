@@ -292,13 +292,17 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> 
 fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
     let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
     let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
-    for &byte in host {
-        if !byte.is_ascii_alphanumeric() && !b"-._:[]~!$&'()*+,;=%".contains(&byte) {
-            return Err(NoKey::Host);
-        }
-        text.push(char::from(byte.to_ascii_lowercase()));
-    }
+    let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(is_of_host));
+    let start = text.len();
+    text.push_str(host.ok_or(NoKey::Host)?);
+    text[start..].make_ascii_lowercase();
     Ok(())
+}
+
+/// RFC 3986 §3.2.2, with a port.
+const fn is_of_host(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'[' | b']'
+        | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')
 }
 
 /// Whether every service reads the parameter's name as it is spelled.

@@ -213,6 +213,7 @@ mod answer;
 mod body;
 mod control;
 mod entry;
+mod fetch;
 mod fetched;
 mod flight;
 mod flow;

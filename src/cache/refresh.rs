@@ -26,12 +26,13 @@ where
     ResBody::Error: Send,
 {
     /// Asks the service in the background, unless that is being done.
-    pub(super) fn refresh(mut self, old: Entry) {
+    pub(super) fn refresh(mut self: Box<Self>, old: Entry) {
         let shared = Arc::clone(&self.shared);
         let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
         let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
         self.head.method = Method::GET;
-        self.ask = Ask { authorized: self.ask.authorized, ..Ask::default() };
+        let Ask { authorized, conditional, .. } = self.ask;
+        self.ask = Ask { authorized, conditional, ..Ask::default() };
         let flight = self.flight(&Looked::Found(old.clone()));
         let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&flight)) else { return };
         let lead = Lead::of(leader);

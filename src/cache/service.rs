@@ -85,16 +85,21 @@ where
                 }
                 Respond::now(response)
             }
-            Next::Fetch { .. } => {
-                slow(Box::pin(self.job(head, body, key, ask).serve(Some(looked))))
+            Next::Fetch { report, old, alone } => {
+                let job = self.job(head, body, key, ask);
+                slow(match job.direct(&looked, alone, now) {
+                    Some(flight) => Box::pin(job.fetch_for_client(old, flight, None, report)),
+                    None => Box::pin(job.serve(Some(looked))),
+                })
             }
         }
     }
 }
 
 impl<S: Clone> Cache<S> {
-    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Job<S, B> {
-        Job { shared: Arc::clone(&self.shared), inner: self.inner.clone(), head, body, key, ask }
+    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Box<Job<S, B>> {
+        let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+        Box::new(Job { shared, inner, head, body, key, ask })
     }
 }
 

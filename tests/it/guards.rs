@@ -12,9 +12,9 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "cache",
         &[
-            "answer", "control", "entry", "fetched", "flight", "flow", "frame", "handle", "hash",
-            "head", "hint", "key", "lookup", "purge", "record", "refresh", "shared", "status",
-            "store", "sync", "tally", "tape", "targeted", "values", "vary",
+            "answer", "control", "entry", "fetch", "fetched", "flight", "flow", "frame", "handle",
+            "hash", "head", "hint", "key", "lookup", "purge", "record", "refresh", "shared",
+            "status", "store", "sync", "tally", "tape", "targeted", "values", "vary",
         ],
     ),
     (

@@ -1,6 +1,6 @@
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+    IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, Method, request};
 
@@ -81,7 +81,7 @@ pub(in super::super) fn before(
             ask.authorized = true;
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
-        } else if *name == IF_NONE_MATCH || *name == IF_MODIFIED_SINCE {
+        } else if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE].contains(name) {
             ask.conditional = true;
         } else if *name == RANGE {
             ask.conditional = true;
