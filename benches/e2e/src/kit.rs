@@ -22,9 +22,9 @@ use tokio::net::TcpListener;
 use tower::{Layer, Service, service_fn};
 use tower_kit::cache::{MemoryStore, RedisConfig, RedisStore};
 use tower_kit::latency::DURATION_BUCKETS;
-use tower_kit::{CacheLayer, LatencyLayer, MIB};
+use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, MIB};
 
-use layers::layers;
+use layers::{compressed_by, layers};
 use on_axum::router;
 use on_hyper::{ROUTES, answer, by_hand, items};
 
@@ -44,7 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             serve(listener, service_fn(move |request| by_hand(compressed.clone(), request))).await
         }
         Some("axum") => Ok(axum::serve(listener, router(|cached| cached)).await?),
-        Some("kit") => with_layers(listener, memory()).await,
+        Some("kit") => with_layers(listener, CompressLayer::new(), memory()).await,
+        Some("kit-libdeflate") => {
+            with_layers(listener, CompressLayer::new().libdeflate(), memory()).await
+        }
         Some("kit-axum") => {
             let metrics = prometheus()?;
             let latency = LatencyLayer::new()
@@ -56,16 +59,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         Some("kit-redis") => {
             let redis = RedisStore::connect(RedisConfig::from_env()?);
-            with_layers(listener, CacheLayer::new(redis)).await
+            with_layers(listener, CompressLayer::new(), CacheLayer::new(redis)).await
         }
         other => Err(format!("no such server: {other:?}").into()),
     }
 }
 
-async fn with_layers(listener: TcpListener, cache: CacheLayer) -> Result<(), Box<dyn Error>> {
+async fn with_layers(
+    listener: TcpListener,
+    compress: CompressLayer,
+    cache: CacheLayer,
+) -> Result<(), Box<dyn Error>> {
     let metrics = prometheus()?;
     let latency = LatencyLayer::new().routes(ROUTES);
-    let service = layers(latency, cache).layer(service_fn(move |request| {
+    let service = compressed_by(compress, latency, cache).layer(service_fn(move |request| {
         let metrics = metrics.clone();
         async move { answer_or_metrics(&metrics, request).await }
     }));
