@@ -68,8 +68,7 @@ impl Program {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {
-        let request = Request::get(self.url(path)).body(boxed(empty())).unwrap();
-        soon(h1_client().request(request)).await.unwrap()
+        fetch(&self.url(path)).await
     }
 
     /// The next line that it prints; waits for it.
@@ -134,6 +133,12 @@ impl Drop for Program {
             eprintln!("{}", self.errors());
         }
     }
+}
+
+/// The response to a GET, on a connection of its own.
+pub(crate) async fn fetch(url: &str) -> Response<Incoming> {
+    let request = Request::get(url).body(boxed(empty())).unwrap();
+    soon(h1_client().request(request)).await.unwrap()
 }
 
 pub(crate) fn signal(process: u32, name: &str) {

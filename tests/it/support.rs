@@ -479,6 +479,8 @@ impl Server {
                     // It fails where a client leaves, which is what some tests do.
                     drop(server.serve_connection_with_upgrades(io, service).await);
                 });
+                // Each that has ended would take memory until it is asked for.
+                while connections.try_join_next().is_some() {}
             }
         });
         Self { addr, _tasks: tasks }
