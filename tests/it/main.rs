@@ -19,6 +19,8 @@ mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
 mod compress;
+#[cfg(feature = "cache-redis")]
+mod corpora;
 mod documents;
 mod flight;
 mod guards;
