@@ -114,6 +114,8 @@ const TOKEN: [bool; 256] = {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -157,6 +159,40 @@ mod tests {
         {
             let found = essence(value.as_bytes()).unwrap().suffix();
             assert_eq!(found, suffix.map(str::as_bytes), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_type_matches_its_three_patterns_and_no_others(
+            class in "[a-z]{1,4}",
+            subtype in "[a-z.-]{1,6}",
+            suffix in "[a-z]{1,4}",
+            parameters in "([ \t]{0,2};[ -~]{0,9})?",
+        ) {
+            let value = format!("{class}/{}+{suffix}{parameters}", subtype.to_uppercase());
+            let found = essence(value.as_bytes()).unwrap();
+            for (pattern, expected) in [
+                (format!("{class}/{subtype}+{suffix}"), true),
+                (format!("{class}/*"), true),
+                (format!("+{suffix}"), true),
+                (format!("{class}/{subtype}"), false),
+                (format!("x{class}/*"), false),
+                (format!("+x{suffix}"), false),
+            ] {
+                let matches = pattern.parse::<MediaType>().unwrap().matches(found);
+                prop_assert_eq!(matches, expected, "{}", pattern);
+            }
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..30)) {
+            if let Ok(MediaType::Exact(exact)) = text.parse() {
+                prop_assert!(essence(exact.as_bytes()).is_some_and(|found| found.whole == exact.as_bytes()));
+            }
+            if let Some(found) = essence(&bytes) {
+                prop_assert_eq!(&[found.class, b"/", found.subtype].concat(), found.whole);
+            }
         }
     }
 }

@@ -38,3 +38,43 @@ fn weight_of(value: &[u8]) -> Option<Weight> {
     }
     (weight <= 1000).then_some(weight)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_weight_is_read_as_it_is_written(
+            name in "[a-z*-]{1,8}",
+            weight in 0..=1000_u16,
+            space in "[ \t]{0,2}",
+            q in "[qQ]",
+        ) {
+            let (whole, thousandths) = (weight / 1000, weight % 1000);
+            let mut number = format!("{whole}.{thousandths:03}");
+            loop {
+                let member = format!("{space}{name}{space};{space}{q}={number}{space}");
+                prop_assert_eq!(weighted(member.as_bytes()), Some((name.as_bytes(), weight)));
+                // Zeros at the end may be left out, and the point behind them.
+                if !number.contains('.') || !number.ends_with(['0', '.']) {
+                    break;
+                }
+                number.pop();
+            }
+            prop_assert_eq!(weighted(name.as_bytes()), Some((name.as_bytes(), 1000)));
+        }
+
+        #[test]
+        fn no_member_is_a_panic_or_weighs_more_than_one(
+            any in prop::collection::vec(any::<u8>(), 0..30),
+            likely in "[a-z]{0,3};q=[0-9.;]{0,7}",
+        ) {
+            for member in [&any[..], likely.as_bytes()] {
+                prop_assert!(weighted(member).is_none_or(|(name, weight)| !name.is_empty() && weight <= 1000));
+            }
+        }
+    }
+}

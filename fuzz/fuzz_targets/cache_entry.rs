@@ -1,42 +1,6 @@
-//! Any bytes: what is an entry is written as the same bytes again, and all else is an error.
-
 #![no_main]
 
-use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
-use tower_kit::cache::Entry;
+#[path = "../cases/cache_entry.rs"]
+mod case;
 
-/// Before the key, and all but key, head and body.
-const FIXED: usize = 22;
-const FRAME: usize = FIXED + 4;
-
-fuzz_target!(|bytes: &[u8]| {
-    check(bytes, "");
-    let Some((key, mended)) = mended(bytes) else { return };
-    check(bytes, &key);
-    check(&mended, &key);
-});
-
-fn check(bytes: &[u8], key: &str) {
-    if let Ok(entry) = Entry::from_bytes(Bytes::copy_from_slice(bytes), key) {
-        assert_eq!(entry.to_bytes(key), bytes);
-        let other = Entry::from_bytes(Bytes::copy_from_slice(bytes), &format!("{key} "));
-        assert!(other.is_err_and(|fault| fault.is_other_key()));
-    }
-}
-
-/// The stated key, and the bytes with a length of the body and a checksum that are right, which no
-/// mutation finds.
-fn mended(bytes: &[u8]) -> Option<(String, Vec<u8>)> {
-    let length = |at: usize| {
-        let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(u32::from_be_bytes(bytes)).ok()
-    };
-    let (key, head) = (length(6)?, length(10)?);
-    let body = bytes.len().checked_sub(FRAME.checked_add(key)?.checked_add(head)?)?;
-    let text = String::from_utf8(bytes[FIXED..FIXED + key].to_vec()).ok()?;
-    let mut mended = bytes[..bytes.len() - 4].to_vec();
-    mended[14..22].copy_from_slice(&(body as u64).to_be_bytes());
-    mended.extend(crc32fast::hash(&mended).to_be_bytes());
-    Some((text, mended))
-}
+libfuzzer_sys::fuzz_target!(|input: &[u8]| case::check(input));

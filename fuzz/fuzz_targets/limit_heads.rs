@@ -1,60 +1,6 @@
-//! Any fields: a request is refused with one of four codes, or reaches the service.
-
 #![no_main]
 
-use std::convert::Infallible;
-use std::future::{Future, ready};
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+#[path = "../cases/limit_heads.rs"]
+mod case;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
-use libfuzzer_sys::fuzz_target;
-use tower::{Layer, Service, service_fn};
-use tower_kit::LimitLayer;
-use tower_kit::limit::RequestBody;
-
-struct Sized(u64);
-
-impl Body for Sized {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = SizeHint::new();
-        hint.set_lower(self.0);
-        hint
-    }
-}
-
-const NAMES: [HeaderName; 3] = [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE];
-
-fuzz_target!(|input: (u64, &[u8], Vec<(u8, Vec<u8>)>)| {
-    let (lower, target, fields) = input;
-    let mut request = Request::new(Sized(lower));
-    if let Ok(uri) = Uri::try_from(target) {
-        *request.uri_mut() = uri;
-    }
-    for (name, value) in fields.iter().take(200) {
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            request.headers_mut().append(&NAMES[usize::from(*name) % NAMES.len()], value);
-        }
-    }
-    let inner = service_fn(|_: Request<RequestBody<Sized>>| {
-        ready(Ok::<_, Infallible>(Response::new(Sized(0))))
-    });
-    let mut cx = Context::from_waker(Waker::noop());
-    let call = LimitLayer::new().layer(inner).call(request);
-    let Poll::Ready(Ok(response)) = pin!(call).poll(&mut cx) else { panic!("no response") };
-    assert!(matches!(response.status().as_u16(), 200 | 400 | 413 | 414 | 431));
-    assert!(response.status() != 200 || lower <= 2 * 1024 * 1024);
-});
+libfuzzer_sys::fuzz_target!(|input: case::Input<'_>| case::check(&input));

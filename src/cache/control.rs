@@ -386,4 +386,28 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #[test]
+        fn dates_and_numbers_are_read_as_they_are_written(
+            seconds in 0..253_402_300_800_u64,
+            number in any::<u64>(),
+        ) {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            let text = httpdate::fmt_http_date(time);
+            for text in [text.to_lowercase(), text.to_uppercase(), text] {
+                prop_assert_eq!(parse_date(&HeaderValue::try_from(text).unwrap()), Ok(time));
+            }
+            prop_assert_eq!(delta(number.to_string().as_bytes()), Some(number.min(LARGEST)));
+        }
+
+        #[test]
+        fn what_is_quoted_is_one_member(texts in prop::collection::vec("[ -~]{0,12}", 0..5), between in " ?,[, ]{0,2}") {
+            let quote = |text: &String| format!("a=\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+            let quoted: Vec<_> = texts.iter().map(quote).collect();
+            let line = quoted.join(&between);
+            let read: Vec<_> = members(line.as_bytes()).collect();
+            prop_assert_eq!(read, quoted.iter().map(String::as_bytes).collect::<Vec<_>>());
+        }
+    }
 }

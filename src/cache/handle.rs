@@ -63,7 +63,8 @@ impl CacheHandle {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let key = self.shared.key.url(&uri, &HeaderMap::new()).map_err(|_| invalid())?;
-        if !self.shared.key.is_complete(&uri) {
+        // A word alone is a URI too, that of CONNECT: a host without a path.
+        if uri.path().is_empty() || !self.shared.key.is_complete(&uri) {
             return Err(invalid());
         }
         Ok(self.purge(Purge::Url(key.url())))

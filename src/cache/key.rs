@@ -328,7 +328,8 @@ const TRACKING: [&str; 13] = [
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderValue, Request};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -398,5 +399,69 @@ mod tests {
         assert_eq!(key(&by, "/", &[]).as_deref(), Ok("/\n=x\\0ay"));
         let by = by.with(|_| panic!("as a test has it"));
         assert_eq!(key(&by, "/", &[]), Err(NoKey::Panicked));
+    }
+
+    /// The lines behind the URL, as they were before they were escaped.
+    fn lines(key: &str) -> Vec<(String, Vec<u8>)> {
+        let plain = |text: &str| {
+            let mut parts = text.split('\\');
+            let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+            for part in parts {
+                bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+                bytes.extend(part[2..].bytes());
+            }
+            bytes
+        };
+        let line = |line: &str| {
+            let (name, value) = line.split_once('=').unwrap();
+            (name.to_owned(), plain(value))
+        };
+        key.split('\n').skip(1).map(line).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_else_counts_can_be_read_from_the_key(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+            with in any::<String>(),
+        ) {
+            let by = KeyBy::new().header(HeaderName::from_static("x-tenant"));
+            let given = with.clone();
+            let by = by.with(move |_| Some(given.clone()));
+            let mut request = Request::get("http://x/a").body(()).unwrap();
+            let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
+            let mut expected = Vec::new();
+            for value in values {
+                expected.push(("x-tenant".to_owned(), value.as_bytes().to_vec()));
+                request.headers_mut().append("x-tenant", value);
+            }
+            expected.push((String::new(), with.into_bytes()));
+            let key = by.of(&request.into_parts().0).unwrap();
+            prop_assert_eq!(lines(key.as_str()), expected);
+        }
+
+        #[test]
+        fn no_request_makes_it_panic_or_a_url_of_two_lines(
+            uri in prop_oneof![any::<String>(), "(https?://[a-z:0-9\\[\\]@]{0,9})?/[a-z&=;?*]{0,30}"],
+            host in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3),
+        ) {
+            let Ok(uri) = uri.parse::<Uri>() else { return Ok(()) };
+            let mut request = Request::get(uri).body(()).unwrap();
+            for host in host.iter().filter_map(|host| HeaderValue::from_bytes(host).ok()) {
+                request.headers_mut().append(HOST, host);
+            }
+            let (head, ()) = request.into_parts();
+            for by in [
+                KeyBy::new(),
+                KeyBy::new().no_query(),
+                KeyBy::new().only_query(["a", "b*"]).sorted_query(),
+                KeyBy::new().without_query(["a", "b*"]).any_host(),
+            ] {
+                if let Ok(key) = by.of(&head) {
+                    prop_assert!(!key.as_str().contains('\n'));
+                    prop_assert_eq!(key.url(), key.as_str());
+                }
+            }
+        }
     }
 }

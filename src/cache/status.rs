@@ -165,6 +165,8 @@ const LONGEST: usize = 160;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -191,6 +193,40 @@ mod tests {
             let mut headers = HeaderMap::new();
             report.write(&mut headers);
             assert_eq!(headers["cache-status"], expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_report_is_left_out(
+            fwd in prop::option::of(Just(Fwd::VaryMiss)),
+            fwd_status in prop::option::of(any::<u16>()),
+            ttl in prop::option::of(any::<i64>()),
+            stored in any::<bool>(),
+            collapsed in any::<bool>(),
+            refused in any::<bool>(),
+        ) {
+            let detail = refused.then_some(Refusal::ForOne.as_str());
+            let mut headers = HeaderMap::new();
+            Report { fwd, fwd_status, ttl, stored, collapsed, detail }.write(&mut headers);
+            let members = [
+                Some("tower-kit".to_owned()),
+                Some(fwd.map_or("hit".to_owned(), |_| "fwd=vary-miss".to_owned())),
+                fwd_status.map(|status| format!("fwd-status={status}")),
+                ttl.map(|ttl| format!("ttl={ttl}")),
+                stored.then(|| "stored".to_owned()),
+                collapsed.then(|| "collapsed".to_owned()),
+                detail.map(|detail| format!("detail={detail}")),
+            ];
+            let members: Vec<_> = members.into_iter().flatten().collect();
+            prop_assert_eq!(&headers["cache-status"], &members.join("; "));
+        }
+
+        #[test]
+        fn an_age_is_in_whole_seconds(millis in any::<u64>()) {
+            let mut headers = HeaderMap::new();
+            write_age(&mut headers, millis);
+            prop_assert_eq!(super::super::control::age(&headers), (millis / 1000).min(super::super::control::LARGEST));
         }
     }
 }

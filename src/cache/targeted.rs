@@ -264,4 +264,32 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #[test]
+        fn what_is_written_as_a_dictionary_is_read(
+            seconds in prop::collection::vec(0..1_000_000_000_000_000_u64, 4),
+            flags in any::<[bool; 4]>(),
+            names in prop::collection::vec("[a-z][a-z0-9-]{0,8}", 0..3),
+            between in "[ \t]{0,2},[ \t]{0,2}",
+            parameter in "(;[ ]?[a-z]{1,3}(=[0-9]{1,3})?){0,2}",
+        ) {
+            let ages = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
+            let mut members: Vec<_> =
+                ages.iter().zip(&seconds).map(|(name, seconds)| format!("{name}={seconds}{parameter}")).collect();
+            for (name, flag) in ["no-store", "public", "must-revalidate", "must-understand"].iter().zip(flags) {
+                members.push(if flag { format!("{name}{parameter}") } else { format!("{name}=?0") });
+            }
+            members.push(format!("private=\"{}\"", names.join(", ")));
+            members.push("other=(a \"b,\" :Yg==: -1.5)".to_owned());
+            let value = HeaderValue::try_from(members.join(&between)).unwrap();
+            let read = targeted(&[(NAME, value)].into_iter().collect(), &[NAME]).unwrap();
+            let ages = [read.max_age, read.s_maxage, read.stale_while_revalidate, read.stale_if_error];
+            prop_assert_eq!(ages.to_vec(), seconds.iter().map(|seconds| Some(LARGEST.min(*seconds))).collect::<Vec<_>>());
+            prop_assert_eq!([read.no_store, read.public, read.must_revalidate, read.must_understand], flags);
+            let names: Vec<HeaderName> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let scope = if names.is_empty() { Scope::Response } else { Scope::Fields(names) };
+            prop_assert_eq!(read.private, Some(scope));
+        }
+    }
 }

@@ -208,6 +208,9 @@ fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fields::{Fields, map};
 
@@ -294,5 +297,38 @@ mod tests {
         assert_eq!(id(&[("x-a", "1"), ("x-b", "2")]), id(&[("x-b", "2"), ("x-a", "1")]));
         assert_ne!(id(&[("x-a", "1")]), id(&[("x-b", "1")]));
         assert_ne!(id(&[("x-a", "12")]), id(&[("x-a", "1"), ("x-b", "2")]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_variant_is_like_the_request_that_it_answered(
+            vary in prop::collection::vec("(accept(-encoding|-language|-charset)?|cookie|x-a|[*,\" ]){0,3}", 0..3),
+            coding in prop::option::of("gzip|br|x-gzip|identity|rare|gzip, br"),
+            request in prop::collection::vec((0..6_usize, prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..30),
+                "((gzip|br|\\*|identity|de)(;q=[01](\\.[0-9]{0,4})?)?[, ]{0,2}){0,4}".prop_map(String::into_bytes),
+            ]), 0..6),
+        ) {
+            let names = [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_CHARSET, COOKIE, HeaderName::from_static("x-a")];
+            let mut response = HeaderMap::new();
+            for vary in vary {
+                response.append(VARY, HeaderValue::try_from(vary).unwrap());
+            }
+            if let Some(coding) = coding {
+                response.append(CONTENT_ENCODING, HeaderValue::try_from(coding).unwrap());
+            }
+            let mut headers = HeaderMap::new();
+            for (name, value) in request {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(&names[name], value);
+                }
+            }
+            let Ok(variant) = Variant::of(&response, &headers, false) else { return Ok(()) };
+            prop_assert_eq!(&variant.like(&headers), &variant);
+            prop_assert!(variant.varies_like(&variant.like(&HeaderMap::new())));
+            // Where a service does not heed what is accepted, it is asked again.
+            let heeded = variant.coding.is_none_or(|coding| coding.heaviest.has(coding.answer));
+            prop_assert!(!heeded || variant.answers(&headers));
+        }
     }
 }

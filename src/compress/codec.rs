@@ -190,4 +190,31 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #[test]
+        fn padding_of_any_length_is_skipped(
+            padding in any::<u8>(),
+            text in prop::collection::vec(0..4_u8, 0..300),
+            room in 32..400_usize,
+        ) {
+            for library in [
+                Library::ZlibRs,
+                #[cfg(feature = "compress-libdeflate")]
+                Library::Libdeflate,
+            ] {
+                let room = if library == Library::ZlibRs { room } else { 2_000 };
+                let mut lengths = Vec::new();
+                for padding in [padding, 0] {
+                    let mut codec = new(Coding::Gzip, 6, library).unwrap();
+                    prop_assert!(codec.prepare(padding, Some(text.len())));
+                    let padded = encode(&mut *codec, &[(text.clone(), false)], room);
+                    prop_assert_eq!(&decode(Coding::Gzip, &padded), &text);
+                    lengths.push(padded.len());
+                }
+                let more = if padding > 0 { usize::from(padding) + 1 } else { 0 };
+                prop_assert_eq!(lengths[0], lengths[1] + more);
+            }
+        }
+    }
 }

@@ -148,6 +148,7 @@ mod media;
 mod policy;
 mod pool;
 mod service;
+mod sync;
 mod tally;
 #[cfg(feature = "compress-zstd")]
 mod zstd;

@@ -1,12 +1,12 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::codec::{self, Codec, Failed, Library, Op};
 use super::coding::Coding;
+use super::sync::{Arc, AtomicUsize, thread_local};
 
 /// A codec that goes back to its thread's pool when it is dropped.
 ///

@@ -1,5 +1,6 @@
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+
+use super::sync::{AtomicUsize, OnceLock};
 
 /// A map that only grows, up to a bound, and is read without a lock: chains of cells that are
 /// written once. Threads that insert at the same moment may pass the bound by one each.
@@ -102,69 +103,3 @@ pub(super) fn hash_str(text: &str) -> u64 {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const MIN_HEADS: usize = 16;
 const MAX_HEADS: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Barrier};
-    use std::thread;
-
-    use super::*;
-
-    #[test]
-    fn a_key_is_made_once_and_found_again() {
-        let map = GrowOnly::new(8);
-        let made = AtomicUsize::new(0);
-        let get = |key: u64, hash: u64| {
-            map.find_or_insert(
-                hash,
-                |at| *at == key,
-                || {
-                    made.fetch_add(1, Ordering::Relaxed);
-                    (key, key * 10)
-                },
-            )
-            .map(|(_, value)| *value)
-        };
-        assert_eq!(get(1, 7), Some(10));
-        assert_eq!(get(2, 7), Some(20), "the same hash is not the same key");
-        assert_eq!(get(1, 7), Some(10));
-        assert_eq!(get(2, 7), Some(20));
-        assert_eq!(made.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn a_full_map_keeps_what_it_has_and_takes_nothing_more() {
-        let map = GrowOnly::new(2);
-        let get = |key: u64| map.find_or_insert(key << 32, |at| *at == key, || (key, ()));
-        let found = [get(1), get(2), get(3), get(1)].map(|found| found.map(|(key, ())| *key));
-        assert_eq!(found, [Some(1), Some(2), None, Some(1)]);
-    }
-
-    #[test]
-    fn threads_that_insert_the_same_keys_agree_and_fill_it_exactly() {
-        const KEYS: u64 = 64;
-        let map = Arc::new(GrowOnly::new(KEYS as usize));
-        let barrier = Arc::new(Barrier::new(4));
-        let threads = (0..4_usize).map(|thread| {
-            let (map, barrier) = (Arc::clone(&map), Arc::clone(&barrier));
-            thread::spawn(move || {
-                barrier.wait();
-                // Four hashes in all, so that the threads meet in the same chains.
-                let mut get = |key: u64| {
-                    let hash = (key % 4) << 32;
-                    let found = map.find_or_insert(hash, |at| *at == key, || (key, thread));
-                    found.map(|(key, thread)| (*key, *thread))
-                };
-                (0..KEYS).map(&mut get).collect::<Vec<_>>()
-            })
-        });
-        let threads: Vec<_> = threads.collect();
-        let seen: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let full = |row: &Vec<Option<(u64, usize)>>| {
-            row.iter().zip(0..).all(|(at, key)| at.is_some_and(|(found, _)| found == key))
-        };
-        assert!(seen.iter().all(full), "{seen:?}");
-        assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
-    }
-}

@@ -135,6 +135,7 @@ mod names;
 mod policy;
 mod series;
 mod service;
+mod sync;
 mod watch;
 
 pub use body::ResponseBody;

@@ -305,4 +305,30 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_the_kernel_writes_them(value in any::<u64>(), space in "[ \t]{1,9}") {
+            let text = format!("before {value}1\nname{space}{value}\nname 1\nlarge:{space}{value} kB\n");
+            prop_assert_eq!(field(text.as_bytes(), "name"), Some(value));
+            prop_assert_eq!(field(text.as_bytes(), "large"), value.checked_mul(1024));
+            prop_assert_eq!(number(format!("{value}\n").as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn a_mount_is_found_whatever_its_name(point in "/[a-z \t\n\\\\0-4]{0,12}", group in "(/[a-z0-4 \\\\]{1,5}){0,3}") {
+            let mut escaped = String::new();
+            for letter in point.chars() {
+                match letter {
+                    ' ' | '\t' | '\n' | '\\' => escaped += &format!("\\{:03o}", u32::from(letter)),
+                    plain => escaped.push(plain),
+                }
+            }
+            let mounts = format!("30 23 0:26 / {escaped} rw - cgroup2 cgroup2 rw\n");
+            let found = Group::find(&format!("0::{group}/\n"), &mounts).unwrap();
+            prop_assert_eq!(&found.folders[0], &PathBuf::from(format!("{point}{group}")));
+            prop_assert_eq!(found.folders.last(), Some(&PathBuf::from(point)));
+            prop_assert_eq!(found.folders.len(), group.matches('/').count() + 1);
+        }
+    }
 }

@@ -30,11 +30,12 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "libdeflate",
             "media",
             "pool",
+            "sync",
             "tally",
             "zstd",
         ],
     ),
-    ("latency", &["grow", "names", "series", "watch"]),
+    ("latency", &["grow", "names", "series", "sync", "watch"]),
     ("limit", &["refusal"]),
     ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
     (

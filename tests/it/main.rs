@@ -19,6 +19,9 @@ mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
 mod compress;
+mod compress_pool;
+#[cfg(feature = "cache-redis")]
+mod corpora;
 mod documents;
 mod flight;
 mod guards;
@@ -27,6 +30,7 @@ mod hosts;
 mod hyper;
 mod job_queue;
 mod latency;
+mod latency_series;
 mod limit;
 mod pressure;
 mod pressure_example;

@@ -142,6 +142,9 @@ fn range(request: &HeaderMap, size: u64) -> Option<Form> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fields::{Fields, map};
 
@@ -235,6 +238,44 @@ mod tests {
         for (response, if_range, expected) in table {
             let form = form_of(response, &[("range", "bytes=0-4"), ("if-range", if_range)]);
             assert_eq!(form == Form::Part(0..5), *expected, "{response:?} {if_range}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_the_part_that_its_numbers_name(size in 0_u64..50, first in 0_u64..60, last in 0_u64..60) {
+            let of = |range: &str| {
+                let request = map(&[("range", range)]);
+                form(StatusCode::OK, &HeaderMap::new(), size, &request, false)
+            };
+            let part = |first: u64, end: u64| {
+                if first < end { Form::Part(first..end) } else { Form::Unsatisfiable }
+            };
+            let both = if first <= last { part(first, size.min(last + 1)) } else { Form::Whole };
+            prop_assert_eq!(of(&format!("bytes={first}-{last}")), both);
+            prop_assert_eq!(of(&format!("bytes={first}-")), part(first, size));
+            prop_assert_eq!(of(&format!("bytes=-{last}")), part(size.saturating_sub(last), size));
+        }
+
+        #[test]
+        fn no_field_makes_it_panic_or_give_what_is_not_there(
+            fields in prop::collection::vec((0..7_usize, prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..40),
+                "(bytes=)?[0-9]{0,21}-[0-9]{0,21}|(W/)?\"[ab]?\"|\\*".prop_map(String::into_bytes),
+            ]), 0..8),
+            size in any::<u64>(),
+            head_only in any::<bool>(),
+        ) {
+            let names = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE, ETAG, LAST_MODIFIED, http::header::DATE];
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    headers.append(&names[name], value);
+                }
+            }
+            if let Form::Part(part) = form(StatusCode::OK, &headers, size, &headers, head_only) {
+                prop_assert!(!head_only && part.start < part.end && part.end <= size);
+            }
         }
     }
 }

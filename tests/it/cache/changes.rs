@@ -281,10 +281,13 @@ async fn a_url_is_purged_as_the_key_forms_it() {
 #[tokio::test]
 async fn what_is_no_url_is_not_purged() {
     let rig = Rig::new(MINUTE);
-    for url in ["", "http://", "http://a b/", "http://me@x.org/", "\u{0}"] {
+    // Without its scheme, a host is the target of a CONNECT.
+    for url in ["", "http://", "http://a b/", "http://me@x.org/", "\u{0}", "x.org", "x.org:80"] {
         let error = rig.handle.purge_url(url).unwrap_err();
         assert!(error.to_string().contains("no URL"), "{error}");
     }
+    let rig = Rig::with(MINUTE, |layer| layer.key(KeyBy::new().any_host()));
+    assert!(rig.handle.purge_url("x.org").is_err());
 }
 
 #[tokio::test]

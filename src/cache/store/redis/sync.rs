@@ -155,6 +155,8 @@ const MOST_PENDING: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -189,5 +191,35 @@ mod tests {
         sync.note(own(1, 3));
         sync.note(own(1, 2));
         assert_eq!(sync.batch(), [Own { name: None, number: u64::MAX }, own(1, 3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_read_as_it_was_written(
+            name in prop_oneof![
+                any::<u128>().prop_map(Name::Url),
+                any::<String>().prop_map(Name::Prefix),
+                any::<String>().prop_map(Name::Tag),
+            ],
+            stamp in any::<Stamp>(),
+        ) {
+            let news = [written(Some(&name)), stamp.to_string()];
+            prop_assert_eq!(names(&news), [(Some(name), stamp)]);
+        }
+
+        #[test]
+        fn no_news_are_a_panic_and_each_with_a_stamp_is_read(
+            news in prop::collection::vec(prop_oneof![any::<String>(), "[uptx*]?[0-9a-f+]{0,34}"], 0..8),
+        ) {
+            let stamped = news.chunks_exact(2).filter(|pair| pair[1].parse::<Stamp>().is_ok());
+            let read = names(&news);
+            prop_assert_eq!(read.len(), stamped.clone().count());
+            for ((name, _), pair) in read.into_iter().zip(stamped) {
+                // Of a URL, more than one spelling is the same number.
+                if let Some(Name::Prefix(_) | Name::Tag(_)) = name {
+                    prop_assert_eq!(&written(name.as_ref()), &pair[0]);
+                }
+            }
+        }
     }
 }
