@@ -38,6 +38,7 @@ fn main() {
         ["soak", minutes] => run::soak(minutes.parse().expect("minutes"), chance::seed()),
         ["soak", minutes, given] => run::soak(minutes.parse().expect("minutes"), seed(given)),
         ["scale", "urls"] => scale::urls(),
+        ["scale", "urls", kind] => scale::answers(kind),
         ["scale", "connections"] => scale::connections(),
         ["scale", "day"] => day::day(chance::seed()),
         ["scale", "day", given] => day::day(seed(given)),

@@ -115,7 +115,7 @@ async fn settle(program: &Program, world: &World) -> Vec<String> {
 fn growth(levels: &[u64], minutes: u64) -> Option<String> {
     let third = levels.len() / 3;
     let (second, last) = (median(&levels[third..2 * third]), median(&levels[2 * third..]));
-    let most = if minutes < 5 { second / 4 } else { second / 10 };
+    let most = if minutes < 5 { second / 2 } else { second / 10 };
     (last > second + most).then(|| format!("it grows: {second}, {last} bytes"))
 }
 
