@@ -51,16 +51,15 @@ impl FromStr for MediaType {
 
     fn from_str(given: &str) -> Result<Self, Self::Err> {
         let lower = given.to_ascii_lowercase();
-        if let Some(suffix) = lower.strip_prefix('+').filter(|suffix| is_token(suffix)) {
+        let is_plain = |text: &str| is_token(text) && !text.contains('*');
+        // A suffix is what follows the last plus: one with a plus in it would match nothing.
+        let is_suffix = |text: &&str| is_plain(text) && !text.contains('+');
+        if let Some(suffix) = lower.strip_prefix('+').filter(is_suffix) {
             return Ok(Self::Suffix(suffix.to_owned()));
         }
         match lower.split_once('/') {
-            Some((class, "*")) if is_token(class) && class != "*" => {
-                Ok(Self::Type(class.to_owned()))
-            }
-            Some((class, subtype))
-                if is_token(class) && is_token(subtype) && !lower.contains('*') =>
-            {
+            Some((class, "*")) if is_plain(class) => Ok(Self::Type(class.to_owned())),
+            Some((class, subtype)) if is_plain(class) && is_plain(subtype) => {
                 Ok(Self::Exact(lower))
             }
             _ => Err(InvalidMediaType { given: given.to_owned() }),
@@ -123,7 +122,10 @@ mod tests {
         for good in ["a/b", "a/*", "+b", "TEXT/html", "application/vnd.x.y+json", "x-a/y.z"] {
             assert!(good.parse::<MediaType>().is_ok(), "{good}");
         }
-        for bad in ["", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c"] {
+        for bad in [
+            "", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c", "+b+c",
+            "+*", "a*/*",
+        ] {
             assert!(bad.parse::<MediaType>().is_err(), "{bad}");
         }
     }
