@@ -34,7 +34,7 @@ fn media_type(text: &str) {
     let Ok(layer) = limited else { return };
     let content_type = match text.strip_suffix('*') {
         Some(class) => format!("{class}any"),
-        None if text.starts_with('+') => format!("any/any{text}"),
+        None if !text.contains('/') => format!("any/any{text}"),
         None => text.to_owned(),
     };
     for (length, status) in [(3, StatusCode::OK), (4, StatusCode::PAYLOAD_TOO_LARGE)] {
