@@ -3,16 +3,15 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use http::header::*;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::cache::{CacheLayer, Exception, MemoryStore};
 
@@ -37,28 +36,6 @@ pub(crate) struct Input {
     seconds: u16,
     requests: [Head; 2],
     responses: [Head; 2],
-}
-
-struct Text(Option<Bytes>);
-
-impl Body for Text {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|text| Ok(Frame::data(text))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |text| text.len() as u64))
-    }
 }
 
 const REQUEST: [HeaderName; 13] = [
@@ -204,13 +181,13 @@ async fn run(input: &Input) {
             Some((status, fields(&RESPONSE, head)))
         })
         .collect();
-    let service = service_fn(move |request: Request<Text>| {
+    let service = service_fn(move |request: Request<Full<Bytes>>| {
         let url = length(&request);
         let mut given = gives.lock().unwrap();
         let (status, headers) = answers[given.len().min(answers.len() - 1)].clone();
         let body = text(url, given.len());
         given.push((url, status, body.clone()));
-        let body = if request.method() == Method::HEAD { Text(None) } else { Text(Some(body)) };
+        let body = if request.method() == Method::HEAD { Full::default() } else { Full::new(body) };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -220,7 +197,7 @@ async fn run(input: &Input) {
     // Whether the requests that the service got said one.
     let mut languages = Vec::new();
     for head in &input.requests {
-        let mut request = Request::new(Text(None));
+        let mut request = Request::new(Full::default());
         *request.method_mut() = METHODS[usize::from(head.code) % METHODS.len()].clone();
         let path = ["/", "/a", "/a?b"][usize::from(head.url) % 3];
         *request.uri_mut() = format!("http://x{path}").parse().unwrap();
