@@ -4,8 +4,6 @@
 use http::{Extensions, Response};
 
 #[cfg(feature = "security-headers")]
-use http::HeaderValue;
-#[cfg(feature = "security-headers")]
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 
 #[cfg(feature = "security-headers")]
@@ -28,10 +26,12 @@ impl ForOne {
     /// is still to change, by extensions that nobody keeps.
     pub(crate) fn covers<B>(&self, response: &Response<B>) -> bool {
         let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
-        let mut lines = policies.iter().flat_map(|name| response.headers().get_all(name));
         self.has_nonce()
-            || lines.any(HeaderValue::is_sensitive)
             || response.extensions().get::<Overrides>().is_some()
+            || response
+                .headers()
+                .iter()
+                .any(|(name, value)| value.is_sensitive() && policies.contains(name))
     }
 
     /// Whether the nonce has been asked for by now: a body can do so, too.

@@ -28,8 +28,9 @@ pin_project! {
         Kept { bytes: Option<Bytes> },
         /// From the service, and not kept.
         Passed { #[pin] body: B },
-        /// From the service, kept as the client reads it.
-        Tapped { read: Queue<B::Error>, tap: Option<Tap<B>>, left: Option<u64> },
+        /// From the service, kept as the client reads it. The box is for all the others, which
+        /// are handed from layer to layer.
+        Tapped { read: Queue<B::Error>, tap: Option<Box<Tap<B>>>, left: Option<u64> },
         /// From the service, kept whether or not the client reads it.
         Taped { tape: Reader<B>, left: Option<u64> },
     }
@@ -47,7 +48,7 @@ impl<B: Body> ResponseBody<B> {
     /// Whether it is kept only if it is read.
     pub(super) fn must_be_read(&self) -> bool {
         match &self.kind {
-            Kind::Tapped { tap, .. } => tap.as_ref().is_some_and(Tap::is_recording),
+            Kind::Tapped { tap, .. } => tap.as_ref().is_some_and(|tap| tap.is_recording()),
             _ => false,
         }
     }
@@ -87,7 +88,10 @@ where
         }
         match tap.is_recording().then(slot).flatten() {
             Some(slot) => Self { kind: Kind::Taped { tape: start(read, tap, slot), left } },
-            None => Self { kind: Kind::Tapped { read, tap: Some(tap.by_client()), left } },
+            None => {
+                let tap = Some(Box::new(tap.by_client()));
+                Self { kind: Kind::Tapped { read, tap, left } }
+            }
         }
     }
 
@@ -161,7 +165,7 @@ where
             Kind::Passed { body } => body.is_end_stream(),
             Kind::Taped { tape, .. } => tape.is_end_stream(),
             Kind::Tapped { read, tap, .. } => {
-                read.is_empty() && tap.as_ref().is_none_or(Tap::is_end_stream)
+                read.is_empty() && tap.as_ref().is_none_or(|tap| tap.is_end_stream())
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Asking the service.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response, StatusCode};
 use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::body::ResponseBody;
@@ -13,62 +15,105 @@ use super::entry::Entry;
 use super::fetched::Fetched;
 use super::flow::Job;
 use super::policy::{self, Bypass};
-use super::shared::{Lead, Verdict};
+use super::shared::{Lead, Mark, Verdict};
 use super::status::Report;
 use super::tally::Outcome;
 use crate::for_one::ForOne;
+use crate::respond::HandOver;
 
-impl<S, ReqBody, ResBody> Job<S, ReqBody>
+pin_project! {
+    /// Waits until the service is ready, and asks it.
+    #[project = AskingProj]
+    pub(super) enum Asking<S: Service<Q>, Q> {
+        First { service: S, request: Option<Q> },
+        Then { #[pin] answer: S::Future },
+    }
+}
+
+/// What is to become of the service's answer.
+pub(super) struct Fetching {
+    fetched: Fetched,
+    /// What the answer may confirm, or what may stand in for it.
+    old: Option<Entry>,
+    report: Report,
+}
+
+impl<S: Service<Q>, Q> Asking<S, Q> {
+    pub(super) fn new(service: S, request: Q) -> Self {
+        Self::First { service, request: Some(request) }
+    }
+}
+
+impl<S: Service<Q>, Q> Future for Asking<S, Q> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                AskingProj::First { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    let Some(request) = request.take() else { panic!("the service panicked") };
+                    let answer = service.call(request);
+                    self.set(Self::Then { answer });
+                }
+                AskingProj::Then { answer } => return answer.poll(cx),
+            }
+        }
+    }
+}
+
+impl<S, ReqBody> Job<S, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body + Send + 'static,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    S: Service<Request<ReqBody>>,
 {
-    pub(super) async fn fetch_for_client(
-        self: Box<Self>,
+    /// Asks the service, from `sent` on.
+    pub(super) fn fetch(
+        self,
         old: Option<Entry>,
-        flight: Arc<str>,
+        mark: Mark,
         lead: Option<Lead>,
         report: Report,
-    ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
-        let shared = Arc::clone(&self.shared);
-        let (response, outcome) = self.fetch(old, flight, lead, report).await?;
-        shared.state.tally.count(outcome);
-        Ok(response)
-    }
-
-    /// Asks the service. `old` is what its answer may confirm, or what may stand in for it.
-    pub(super) async fn fetch(
-        self: Box<Self>,
-        old: Option<Entry>,
-        flight: Arc<str>,
-        lead: Option<Lead>,
-        mut report: Report,
-    ) -> Result<(Response<ResponseBody<ResBody>>, Outcome), S::Error> {
-        let Self { shared, inner, mut head, body, key, ask } = *self;
+        sent: u64,
+    ) -> (Asking<S, Request<ReqBody>>, Fetching) {
+        let Self { shared, inner, mut head, body, key, ask } = self;
         let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
-        let old_stored = old.as_ref().and_then(Entry::stored);
         if ask.no_fill.is_none() {
             if ask.conditional {
                 policy::validators(&mut head.headers);
             }
-            if let Some(stored) = old_stored {
+            if let Some(stored) = old.as_ref().and_then(Entry::stored) {
                 policy::condition(&mut head.headers, stored);
             }
         }
         let watermark = shared.state.purges.watermark();
-        let sent = shared.clock.now();
-        let answered = ask_service(inner, Request::from_parts(head, body)).await;
-        let received = shared.clock.now();
+        let received = sent;
+        let fetched =
+            Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent, received };
+        let request = Request::from_parts(head, body);
+        (Asking::new(inner, request), Fetching { fetched, old, report })
+    }
+}
+
+impl Fetching {
+    pub(super) fn done<B, E>(
+        self,
+        answered: Result<Response<B>, E>,
+        cx: &mut Context<'_>,
+    ) -> Result<(Response<ResponseBody<B>>, Outcome), E>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let Self { mut fetched, old, mut report } = self;
+        let received = fetched.shared.clock.now();
+        fetched.received = received;
+        let old_stored = old.as_ref().and_then(Entry::stored);
         let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
         if let (true, Some(entry)) = (failed, &old) {
+            let Fetched { shared, key, ask, asked, lead, .. } = &fetched;
             // It may have been purged since it was looked up.
             let may = old_stored.is_some_and(|stored| {
-                policy::may_stand_in(&ask, stored, received)
-                    && shared.is_right(&key, &asked, stored)
+                policy::may_stand_in(ask, stored, received) && shared.is_right(key, asked, stored)
             });
             if may {
                 if let Some(lead) = lead {
@@ -76,14 +121,12 @@ where
                 }
                 report.fwd_status = answered.ok().map(|response| response.status().as_u16());
                 report.detail = Some("service-failed");
-                let response = shared.answer_as(entry, &ask, &asked, received, &report);
+                let response = shared.answer_as(entry, ask, asked, received, &report);
                 return Ok((response, Outcome::Stale));
             }
         }
         let response = answered?;
-        let fetched =
-            Fetched { shared, key, ask, flight, lead, watermark, asked, for_one, sent, received };
-        Ok(match (ask.no_fill, response.status(), old_stored) {
+        Ok(match (fetched.ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
                 if fetched.ask.head_only
@@ -99,12 +142,28 @@ where
             (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
                 (fetched.confirmed(&response, stored, &report), Outcome::Revalidated)
             }
-            _ => {
-                let replaced =
-                    with_context(|cx| fetched.replaced(cx, response, old_stored, report));
-                (replaced.await, Outcome::Miss)
-            }
+            _ => (fetched.replaced(cx, response, old_stored, report), Outcome::Miss),
         })
+    }
+}
+
+/// For a client, whose requests are counted.
+impl<B, E> HandOver<B, E> for Fetching
+where
+    B: Body + Send + 'static,
+    B::Error: Send,
+{
+    type Body = ResponseBody<B>;
+
+    fn hand_over(
+        self,
+        answer: Result<Response<B>, E>,
+        cx: &mut Context<'_>,
+    ) -> Result<Response<ResponseBody<B>>, E> {
+        let shared = Arc::clone(&self.fetched.shared);
+        let (response, outcome) = self.done(answer, cx)?;
+        shared.state.tally.count(outcome);
+        Ok(response)
     }
 }
 
@@ -112,16 +171,4 @@ where
 pub(super) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|cx| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(cx)))).await
-}
-
-/// Waits until the service is ready, and asks it.
-pub(super) async fn ask_service<S, Request>(
-    mut inner: S,
-    request: Request,
-) -> Result<S::Response, S::Error>
-where
-    S: Service<Request>,
-{
-    poll_fn(|cx| inner.poll_ready(cx)).await?;
-    inner.call(request).await
 }

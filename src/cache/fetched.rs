@@ -13,12 +13,13 @@ use tower::Service;
 use super::answer;
 use super::body::ResponseBody;
 use super::entry::{Entry, Kept, Stored, Watermark};
-use super::fetch::{ask_service, with_context};
+use super::fetch::{Asking, with_context};
+use super::flow::Group;
 use super::key::Key;
 use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan, Refusal};
 use super::purge::{Purge, Purging, Stamp};
 use super::record::{Recording, keep};
-use super::shared::{Lead, Shared, Verdict, random, settle};
+use super::shared::{Lead, Mark, Shared, Verdict, random, settle};
 use super::status::Report;
 use super::store::StoreError;
 use super::tally::Outcome;
@@ -29,7 +30,7 @@ pub(super) struct Fetched {
     pub(super) shared: Arc<Shared>,
     pub(super) key: Key,
     pub(super) ask: Ask,
-    pub(super) flight: Arc<str>,
+    pub(super) mark: Mark,
     pub(super) lead: Option<Lead>,
     pub(super) watermark: Stamp,
     /// The fields of the client's request.
@@ -56,11 +57,11 @@ impl Fetched {
         if let After::Refuse(refusal) = after {
             self.refused(response.status(), refusal, Some(stored));
         }
-        let Self { shared, key, ask, flight, lead, watermark, asked, received, .. } = self;
+        let Self { shared, key, ask, mark, lead, watermark, asked, received, .. } = self;
         let watermark = Watermark::at(watermark);
         let (entry, report) = match after {
             After::Keep(plan) => {
-                shared.unmark(&flight);
+                shared.unmark(mark);
                 let Plan { headers, freshness, tags, mut variant } = *plan;
                 // The service may have begun to vary by more; if not, it stays the one it was.
                 if variant.varies_like(&stored.variant) {
@@ -127,7 +128,7 @@ impl Fetched {
         if stays || status.is_server_error() {
             return;
         }
-        self.shared.mark(&self.flight, self.received);
+        self.shared.mark(self.mark, self.received);
         if old.is_some() {
             self.forget();
         }
@@ -150,13 +151,13 @@ impl Fetched {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let Self { shared, key, flight, lead, watermark, for_one, .. } = self;
+        let Self { shared, key, mark, lead, watermark, for_one, .. } = self;
         let (head, body) = response.into_parts();
         let slots = Arc::clone(&shared);
         let recording = Recording {
             shared,
             key,
-            flight,
+            mark,
             status: head.status,
             plan,
             watermark,
@@ -199,7 +200,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    let response = ask_service(inner, request).await?;
+    let response = Asking::new(inner, request).await?;
     shared.state.tally.count(Outcome::Bypass(bypass));
     Ok(shared.pass_on(response, &Report::bypass(bypass)))
 }
@@ -219,7 +220,7 @@ where
     let (asked, for_one) = (head.clone(), ForOne::of(&head.extensions));
     let before = shared.state.purges.watermark();
     let sent = shared.clock.now();
-    let response = ask_service(inner, Request::from_parts(head, body)).await?;
+    let response = Asking::new(inner, Request::from_parts(head, body)).await?;
     let received = shared.clock.now();
     shared.state.tally.count(Outcome::Bypass(Bypass::Method));
     let report = Report::bypass(Bypass::Method);
@@ -257,11 +258,10 @@ where
     else {
         return Ok(shared.pass_on(response, &report));
     };
-    let flight = key.as_str().into();
+    let mark = shared.mark_of(&key, Group::default());
     let asked = asked.headers;
     let lead = None;
-    let post =
-        Fetched { shared, key, ask, flight, lead, watermark, asked, for_one, sent, received };
+    let post = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent, received };
     let size = length(&response);
     let answer = post.answer(&response, size, true);
     let shared = Arc::clone(&post.shared);

@@ -9,14 +9,14 @@ use tower::Service;
 use super::answer;
 use super::body::ResponseBody;
 use super::entry::Entry;
-
 use super::flight::{Ended, Role};
 use super::key::Key;
 use super::lookup::Looked;
 use super::policy::{self, Ask, Found};
-use super::shared::{Lead, Shared, Verdict, random};
+use super::shared::{Lead, Mark, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
+use crate::respond::Respond;
 
 /// A request that is looked up.
 pub(super) struct Job<S, B> {
@@ -26,6 +26,14 @@ pub(super) struct Job<S, B> {
     pub(super) body: B,
     pub(super) key: Key,
     pub(super) ask: Ask,
+}
+
+/// Which requests of one key would get the same.
+#[derive(Clone, Copy, Debug, Default, Hash)]
+pub(super) struct Group {
+    class: u64,
+    /// What is kept for one with credentials may not be kept for all, and the other way round.
+    authorized: bool,
 }
 
 /// What follows from what was looked up.
@@ -123,7 +131,7 @@ where
             None => shared.look_up(&self.key, &self.head.headers).await,
         };
         let mut told_apart = false;
-        let (old, flight, lead, report) = loop {
+        let (old, mark, lead, report) = loop {
             let now = shared.clock.now();
             let (report, old, alone) = match shared.judge(&self.ask, &looked, now) {
                 Next::Answer { entry, outcome, refresh } => {
@@ -140,11 +148,12 @@ where
                 shared.state.tally.count(Outcome::Miss);
                 return Ok(answer::not_kept(&shared, &report));
             }
-            let flight = self.flight(&looked);
-            if self.is_alone(alone, &flight, now) {
-                break (old, flight, None, report);
+            let group = self.group(&looked);
+            let mark = shared.mark_of(&self.key, group);
+            if self.is_alone(alone, mark, now) {
+                break (old, mark, None, report);
             }
-            let ended = match shared.state.flights.join(Arc::clone(&flight)) {
+            let ended = match shared.state.flights.join(self.flight(group)) {
                 Role::Leader(lead) => Ended::Lead(lead),
                 Role::Follower(follower) => {
                     just_looked = false;
@@ -171,7 +180,7 @@ where
                                 continue;
                             }
                         };
-                    break (old, flight, Some(lead), report);
+                    break (old, mark, Some(lead), report);
                 }
             };
             let collapsed = Report { collapsed: true, ..report };
@@ -184,17 +193,18 @@ where
                     told_apart = true;
                     looked = Looked::Others(class);
                 }
-                _ => break (old, flight, None, report),
+                _ => break (old, mark, None, report),
             }
         };
-        self.fetch_for_client(old, flight, lead, report).await
+        let (asking, fetching) = self.fetch(old, mark, lead, report, shared.clock.now());
+        Respond::later(asking, fetching).await
     }
 
-    /// The flight of a request that waits for nothing but the service.
-    pub(super) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Arc<str>> {
-        let flight = self.flight(looked);
-        let direct = !self.is_looked_up_once() && self.is_alone(alone, &flight, now);
-        direct.then_some(flight)
+    /// The mark of a request that waits for nothing but the service.
+    pub(super) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Mark> {
+        let mark = self.shared.mark_of(&self.key, self.group(looked));
+        let direct = !self.is_looked_up_once() && self.is_alone(alone, mark, now);
+        direct.then_some(mark)
     }
 
     fn is_looked_up_once(&self) -> bool {
@@ -202,8 +212,8 @@ where
     }
 
     /// Whether it need not wait for others that want the same, nor they for it.
-    fn is_alone(&self, alone: bool, flight: &str, now: u64) -> bool {
-        alone || self.ask.no_fill.is_some() || self.shared.is_marked(flight, now)
+    fn is_alone(&self, alone: bool, mark: Mark, now: u64) -> bool {
+        alone || self.ask.no_fill.is_some() || self.shared.is_marked(mark, now)
     }
 
     /// If a leader found another variant than this request's: the class of those who want the
@@ -243,19 +253,17 @@ where
         })
     }
 
-    /// The name of what requests that get the same would wait for.
-    pub(super) fn flight(&self, looked: &Looked) -> Arc<str> {
+    pub(super) fn group(&self, looked: &Looked) -> Group {
         let class = match looked {
             Looked::Others(class) => *class,
             Looked::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
             Looked::Nothing => 0,
         };
-        // What is kept for one with credentials may not be kept for all, and the other way round.
-        match (class, self.ask.authorized) {
-            (0, false) => self.key.as_str().into(),
-            (class, authorized) => {
-                format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
-            }
-        }
+        Group { class, authorized: self.ask.authorized }
+    }
+
+    /// The name of what those of a group would wait for.
+    pub(super) fn flight(&self, Group { class, authorized }: Group) -> Arc<str> {
+        format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
     }
 }

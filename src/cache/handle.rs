@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
-use super::fetch::ask_service;
+use super::fetch::Asking;
 use super::purge::{Purge, Purging};
 use super::shared::Shared;
 use super::store::StoreError;
@@ -127,7 +127,7 @@ impl CacheHandle {
         ResBody: Body,
     {
         request.extensions_mut().insert(Warm);
-        let response = ask_service(service, request).await?;
+        let response = Asking::new(service, request).await?;
         let mut body = std::pin::pin!(response.into_body());
         while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
         Ok(())

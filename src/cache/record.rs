@@ -15,7 +15,7 @@ use super::entry::{Entry, Kept, Stored, Watermark};
 use super::key::Key;
 use super::policy::{Plan, has_validator, shareable};
 use super::purge::Stamp;
-use super::shared::{Lead, Shared, Verdict, settle};
+use super::shared::{Lead, Mark, Shared, Verdict, settle};
 use super::vary::Variant;
 use crate::for_one::ForOne;
 
@@ -23,7 +23,7 @@ use crate::for_one::ForOne;
 pub(super) struct Recording {
     pub(super) shared: Arc<Shared>,
     pub(super) key: Key,
-    pub(super) flight: Arc<str>,
+    pub(super) mark: Mark,
     pub(super) status: StatusCode,
     pub(super) plan: Box<Plan>,
     pub(super) watermark: Stamp,
@@ -142,7 +142,7 @@ impl Recording {
     }
 
     fn give_up(self) {
-        self.shared.mark(&self.flight, self.shared.clock.now());
+        self.shared.mark(self.mark, self.shared.clock.now());
         if let Some(lead) = &self.lead {
             lead.land(Verdict::Alone);
         }
@@ -157,11 +157,11 @@ impl Recording {
         if self.for_one.has_nonce() {
             return self.give_up();
         }
-        let Self { shared, key, flight, status, plan, watermark, lead, chunks, .. } = self;
+        let Self { shared, key, mark, status, plan, watermark, lead, chunks, .. } = self;
         if !shared.state.purges.admits(key.url(), &plan.tags, watermark) {
             return;
         }
-        shared.unmark(&flight);
+        shared.unmark(mark);
         let body = joined(chunks);
         let Plan { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {

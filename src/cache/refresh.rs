@@ -7,6 +7,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::entry::Entry;
+use super::fetch::with_context;
 use super::flight::Role;
 use super::flow::{Job, Next};
 use super::lookup::Looked;
@@ -33,8 +34,9 @@ where
         self.head.method = Method::GET;
         let Ask { authorized, conditional, .. } = self.ask;
         self.ask = Ask { authorized, conditional, ..Ask::default() };
-        let flight = self.flight(&Looked::Found(old.clone()));
-        let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&flight)) else { return };
+        let group = self.group(&Looked::Found(old.clone()));
+        let Role::Leader(leader) = shared.state.flights.join(self.flight(group)) else { return };
+        let mark = shared.mark_of(&self.key, group);
         let lead = Lead::of(leader);
         detach(async move {
             let refreshing = async move {
@@ -46,7 +48,9 @@ where
                     return "done";
                 }
                 let report = Report::forwarded(Fwd::Stale);
-                match self.fetch(Some(old), flight, Some(lead), report).await {
+                let (asking, fetching) = self.fetch(Some(old), mark, Some(lead), report, now);
+                let answered = asking.await;
+                match with_context(|cx| fetching.done(answered, cx)).await {
                     Err(_) | Ok((_, Outcome::Stale)) => "failed",
                     Ok((response, _)) => {
                         response.into_body().read_if_kept().await;

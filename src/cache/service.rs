@@ -73,7 +73,7 @@ where
             Poll::Ready(looked) => looked,
             Poll::Pending => {
                 let job = self.job(head, body, key, ask);
-                return slow(Box::pin(job.serve(None)));
+                return slow(Box::pin(Box::new(job).serve(None)));
             }
         };
         let now = self.shared.clock.now();
@@ -81,15 +81,18 @@ where
             Next::Answer { entry, outcome, refresh } => {
                 let response = self.shared.answer(&entry, &ask, &head.headers, outcome, now);
                 if refresh {
-                    self.job(head, body, key, ask).refresh(entry);
+                    Box::new(self.job(head, body, key, ask)).refresh(entry);
                 }
                 Respond::now(response)
             }
             Next::Fetch { report, old, alone } => {
                 let job = self.job(head, body, key, ask);
                 slow(match job.direct(&looked, alone, now) {
-                    Some(flight) => Box::pin(job.fetch_for_client(old, flight, None, report)),
-                    None => Box::pin(job.serve(Some(looked))),
+                    Some(mark) => {
+                        let (asking, fetching) = job.fetch(old, mark, None, report, now);
+                        Box::pin(Respond::later(asking, fetching))
+                    }
+                    None => Box::pin(Box::new(job).serve(Some(looked))),
                 })
             }
         }
@@ -97,9 +100,9 @@ where
 }
 
 impl<S: Clone> Cache<S> {
-    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Box<Job<S, B>> {
+    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Job<S, B> {
         let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
-        Box::new(Job { shared, inner, head, body, key, ask })
+        Job { shared, inner, head, body, key, ask }
     }
 }
 

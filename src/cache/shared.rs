@@ -9,14 +9,16 @@ use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
 use http::request;
+use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 
 use super::control::millis;
 use super::entry::Entry;
 use super::flight::{Flights, Leader};
+use super::flow::Group;
 use super::handle::Warm;
-use super::key::KeyBy;
+use super::key::{Key, KeyBy};
 use super::policy::{self, Before, Bypass, Rules};
 use super::purge::Purges;
 use super::store::{Erased, Lease, Store};
@@ -51,9 +53,9 @@ pub(super) struct State {
     pub(super) flights: Flights<Arc<str>, Verdict>,
     pub(super) purges: Arc<Purges>,
     pub(super) tally: Tally,
-    /// Hashes of keys whose responses are not kept, and until when that is remembered.
-    marks: Cache<u64, u64>,
-    pub(super) hasher: RandomState,
+    /// Whose responses are not kept, and until when that is remembered.
+    marks: Cache<Mark, u64>,
+    pub(super) hasher: DefaultHashBuilder,
     fills: Arc<AtomicUsize>,
     refreshes: Arc<AtomicUsize>,
     puts: Arc<AtomicUsize>,
@@ -75,6 +77,10 @@ pub(super) struct Lead {
     pub(super) leader: Leader<Arc<str>, Verdict>,
     pub(super) lease: Lease,
 }
+
+/// A hash of what requests that get the same have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark(u64);
 
 /// One of a bounded number, until it is dropped.
 #[derive(Debug)]
@@ -117,21 +123,23 @@ impl Shared {
         }
     }
 
-    /// Whether the response to this key is not worth waiting for.
-    pub(super) fn is_marked(&self, key: &str, now: u64) -> bool {
-        let state = &self.state;
-        state.marks.get(&state.hasher.hash_one(key)).is_some_and(|until| now < until)
+    pub(super) fn mark_of(&self, key: &Key, group: Group) -> Mark {
+        Mark(self.state.hasher.hash_one((key.as_str(), group)))
     }
 
-    pub(super) fn mark(&self, key: &str, now: u64) {
+    /// Whether the response is not worth waiting for.
+    pub(super) fn is_marked(&self, mark: Mark, now: u64) -> bool {
+        self.state.marks.get(&mark).is_some_and(|until| now < until)
+    }
+
+    pub(super) fn mark(&self, mark: Mark, now: u64) {
         let time = u64::try_from(self.limits.hit_for_miss.as_millis()).unwrap_or(u64::MAX);
-        let state = &self.state;
-        state.marks.insert(state.hasher.hash_one(key), now.saturating_add(time));
+        self.state.marks.insert(mark, now.saturating_add(time));
     }
 
     /// It was kept after all: one client's odd request does not part the others for long.
-    pub(super) fn unmark(&self, key: &str) {
-        self.state.marks.remove(&self.state.hasher.hash_one(key));
+    pub(super) fn unmark(&self, mark: Mark) {
+        self.state.marks.remove(&mark);
     }
 
     /// A place among the bodies that are read to the end whether or not their client stays.
@@ -166,7 +174,7 @@ impl State {
             purges,
             tally,
             marks: Cache::new(MOST_MARKS),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             fills: Arc::default(),
             refreshes: Arc::default(),
             puts: Arc::default(),

@@ -13,7 +13,7 @@ use super::super::hint::Hint;
 use super::super::targeted::targeted;
 use super::super::vary::Variant;
 use super::before::Ask;
-use super::freshness::freshness;
+use super::freshness::{freshness, is_silent};
 use super::rules::{Exception, Rules};
 
 /// The head of a response of the service, and what else bears on its being kept.
@@ -189,6 +189,9 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     }
     if answer.size.is_some_and(|size| size > rules.entry_limit) {
         return Err(Refusal::TooLarge);
+    }
+    if !ask.authorized && is_silent(rules, answer) {
+        return Err(Refusal::Freshness);
     }
     let targeted = targeted(headers, &rules.targeted);
     let is_targeted = targeted.is_some();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{DATE, ETAG, EXPIRES, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE};
+use http::{HeaderName, StatusCode};
 
 use super::super::control::{self, ResponseControl, Scope, in_millis, millis};
 use super::super::entry::Freshness;
@@ -75,6 +75,17 @@ pub(super) fn freshness(
     })
 }
 
+/// Whether nothing is said of caching, here or there: so it is with most of what is not kept, and
+/// nothing more need be looked at.
+pub(super) fn is_silent(rules: &Rules, answer: &Answer<'_>) -> bool {
+    let speaks = |name: &HeaderName| {
+        [CACHE_CONTROL, EXPIRES, LAST_MODIFIED, SET_COOKIE].contains(name)
+            || rules.targeted.contains(name)
+    };
+    let ours = rules.aside.or(rules.default_ttl).is_some() || !rules.ttls.is_empty();
+    !ours && answer.hint.is_none() && !answer.headers.keys().any(speaks)
+}
+
 /// The lifetime that the response states (§4.2.1), in milliseconds.
 fn stated(
     answer: &Answer<'_>,
@@ -143,13 +154,22 @@ mod tests {
 
     impl Case<'_> {
         fn decide(&self) -> Result<Freshness, Refusal> {
+            self.with_answer(|answer| {
+                let control = ResponseControl::of(answer.headers);
+                let decided = freshness(&self.rules, answer, &control, self.is_targeted);
+                assert!(decided == Err(Refusal::Freshness) || !is_silent(&self.rules, answer));
+                decided
+            })
+        }
+
+        fn with_answer<T>(&self, ask: impl FnOnce(&Answer<'_>) -> T) -> T {
             let fields = self.fields.iter();
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_str(value).unwrap());
             }
             let hint = self.hint.map(|ttl| super::super::super::hint::Hint::new().ttl(ttl));
-            let answer = Answer {
+            ask(&Answer {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
                 hint: hint.as_ref(),
@@ -160,9 +180,7 @@ mod tests {
                 received: NOW,
                 random: self.random,
                 post: self.post,
-            };
-            let control = ResponseControl::of(&headers);
-            freshness(&self.rules, &answer, &control, self.is_targeted)
+            })
         }
 
         /// For how many seconds it is fresh from when it came.
@@ -173,6 +191,29 @@ mod tests {
 
     fn lasting(fields: Fields<'_>) -> Case<'_> {
         Case { fields, ..Case::default() }
+    }
+
+    #[test]
+    fn most_responses_say_nothing_of_caching() {
+        let ours = |rules| Case { rules, ..Case::default() };
+        let ttl = Duration::from_secs(1);
+        let table = [
+            (lasting(&[]), true),
+            (lasting(&[("content-type", "text/html"), ("etag", "\"a\""), DATE]), true),
+            (lasting(&[("cache-control", "no-transform")]), false),
+            (lasting(&[IN_A_MINUTE]), false),
+            (lasting(&[MODIFIED]), false),
+            (lasting(&[("set-cookie", "a=b")]), false),
+            (lasting(&[("cdn-cache-control", "max-age=1")]), false),
+            (Case { hint: Some(ttl), ..Case::default() }, false),
+            (ours(Rules { aside: Some(ttl), ..Rules::default() }), false),
+            (ours(Rules { default_ttl: Some(ttl), ..Rules::default() }), false),
+            (ours(Rules { ttls: vec![(StatusCode::OK, ttl)], ..Rules::default() }), false),
+        ];
+        for (case, silent) in table {
+            let found = case.with_answer(|answer| is_silent(&case.rules, answer));
+            assert_eq!(found, silent, "{:?}", case.fields);
+        }
     }
 
     #[test]
