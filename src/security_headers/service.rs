@@ -64,13 +64,13 @@ impl<B, E> HandOver<B, E> for Stamp {
     #[inline]
     fn hand_over(
         self,
-        answer: Result<Response<B>, E>,
+        mut answer: Result<Response<B>, E>,
         _: &mut Context<'_>,
     ) -> Result<Response<B>, E> {
-        answer.map(|mut response| {
-            self.stamp(&mut response);
-            response
-        })
+        if let Ok(response) = &mut answer {
+            self.stamp(response);
+        }
+        answer
     }
 }
 
