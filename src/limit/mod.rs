@@ -51,6 +51,9 @@
 //! | header section | 16 KiB (16,384 bytes) | what Node.js accepts, and hyper on HTTP/2 |
 //! | header fields | 100 | what hyper accepts on HTTP/1 |
 //!
+//! `application/grpc+json` is among JSON, since axum's `Json` reads it. A stream of gRPC is one
+//! body, of all its messages: give its media type a limit of its own, or none as above.
+//!
 //! Of several `content-type` lines the one with the lowest limit counts: services differ in which
 //! one they read.
 //!
