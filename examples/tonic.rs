@@ -13,9 +13,9 @@
 //! - `latency`: the status of HTTP is 200 for all that gRPC answers. What a call came to is in its
 //!   trailers, and no label.
 //! - `security_headers`: its fields are metadata of the response, which clients pass over.
-//! - `limit`: a body is *all* messages of a stream, and a 413 is no answer to gRPC (clients see
-//!   `INTERNAL`). So `application/grpc` has no limit, and tonic's own holds for each message: 4
-//!   MiB, or `max_decoding_message_size`, with `OUT_OF_RANGE`.
+//! - `limit`: its refusals are `RESOURCE_EXHAUSTED`. But a body is *all* messages of a stream, so
+//!   `application/grpc` has no limit, and tonic's own holds for each message: 4 MiB, or
+//!   `max_decoding_message_size`, with `OUT_OF_RANGE`.
 //! - `cache`: calls are POST, and go past it.
 //! - `compress`: gRPC is left out; messages are compressed by tonic, if both sides say so.
 //!

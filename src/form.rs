@@ -21,6 +21,8 @@ pub(crate) enum Format {
     #[default]
     Text,
     ProblemJson,
+    /// The status of a call in fields, and no body: "Trailers-Only" of gRPC over HTTP/2.
+    Grpc,
 }
 
 impl Form {
@@ -31,14 +33,14 @@ impl Form {
         no_body: bool,
     ) -> Self {
         Self {
-            format: format_for(headers),
+            format: format_for(method, headers),
             close: !no_body && version <= Version::HTTP_11,
             bodiless: *method == Method::HEAD,
         }
     }
 
-    /// A line of text, or RFC 9457: `title` and `members` are for that, and none of it may come from
-    /// the request, so that nothing has to be escaped.
+    /// A line of text, or RFC 9457, which `title` and `members` are for, or gRPC. None of it may
+    /// come from the request, so that nothing has to be escaped, and `detail` has no `%`.
     pub(crate) fn write(
         self,
         status: StatusCode,
@@ -55,6 +57,7 @@ impl Form {
                 );
                 ("application/problem+json", problem)
             }
+            Format::Grpc => return trailers_only(status, detail),
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = status;
@@ -86,8 +89,35 @@ impl Form {
     }
 }
 
-/// JSON for a client that names it in `accept`, text for every other.
-fn format_for(headers: &HeaderMap) -> Format {
+/// Without these fields a client makes up a status: where there is a body, tonic's is `INTERNAL`,
+/// even of 503.
+fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Bytes> {
+    // By "Status codes and their use in gRPC": what is larger than a limit is RESOURCE_EXHAUSTED,
+    // and what breaks the protocol INTERNAL. INVALID_ARGUMENT comes of the application alone.
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::URI_TOO_LONG
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => RESOURCE_EXHAUSTED,
+        StatusCode::BAD_REQUEST => INTERNAL,
+        StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
+        _ => UNKNOWN,
+    };
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    headers.insert("grpc-status", HeaderValue::from_static(code));
+    if let Ok(message) = HeaderValue::try_from(detail.to_string()) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// gRPC for a call of it, JSON for a client that names it in `accept`, text for every other.
+fn format_for(method: &Method, headers: &HeaderMap) -> Format {
+    // Of any other method, a cache might keep that 200 as what the URL has.
+    if *method == Method::POST && headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+        return Format::Grpc;
+    }
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
     let names_json = lines.flat_map(|line| line.split(',')).any(|member| {
         let mut parts = member.split(';').map(|part| part.trim_matches([' ', '\t']));
@@ -100,12 +130,29 @@ fn format_for(headers: &HeaderMap) -> Format {
     if names_json { Format::ProblemJson } else { Format::Text }
 }
 
+/// `application/grpc`, which may say how messages are written: `+proto`. gRPC-web is another
+/// protocol.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let parts = content_type.as_bytes().split_at_checked(GRPC.len());
+    parts.is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(GRPC.as_bytes())
+            && matches!(rest, [] | [b'+' | b';' | b' ' | b'\t', ..])
+    })
+}
+
 /// `q=0`, with up to three zeros behind the point (RFC 9110 §12.4.2).
 fn is_zero_weight(parameter: &str) -> bool {
     parameter.split_once('=').is_some_and(|(name, value)| {
         name.eq_ignore_ascii_case("q") && matches!(value, "0" | "0." | "0.0" | "0.00" | "0.000")
     })
 }
+
+const GRPC: &str = "application/grpc";
+
+const UNKNOWN: &str = "2";
+const RESOURCE_EXHAUSTED: &str = "8";
+const INTERNAL: &str = "13";
+const UNAVAILABLE: &str = "14";
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +175,55 @@ mod tests {
             for line in *lines {
                 headers.append(ACCEPT, HeaderValue::from_static(line));
             }
-            assert_eq!(format_for(&headers), *expected, "{lines:?}");
+            assert_eq!(format_for(&Method::POST, &headers), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_grpc_is_known_by_its_method_and_its_content_type() {
+        let table: &[(Method, &str, bool)] = &[
+            (Method::POST, "application/grpc", true),
+            (Method::POST, "application/grpc+proto", true),
+            (Method::POST, "application/grpc+json", true),
+            (Method::POST, "Application/GRPC;v=1", true),
+            (Method::POST, "application/grpc ; v=1", true),
+            (Method::POST, "application/grpc-web", false),
+            (Method::POST, "application/grpc-web-text+proto", false),
+            (Method::POST, "application/grpcx", false),
+            (Method::POST, "application/grp", false),
+            (Method::POST, "application/json", false),
+            (Method::GET, "application/grpc", false),
+            (Method::HEAD, "application/grpc", false),
+            (Method::PUT, "application/grpc", false),
+        ];
+        for (method, content_type, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            let format = if *expected { Format::Grpc } else { Format::ProblemJson };
+            assert_eq!(format_for(method, &headers), format, "{method} {content_type}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_grpc_has_a_status_of_grpc_in_fields_and_no_body() {
+        let form = Form { format: Format::Grpc, close: false, bodiless: false };
+        for (status, code) in
+            [(400, "13"), (413, "8"), (414, "8"), (431, "8"), (503, "14"), (418, "2")]
+        {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = form.write(status, "Title", "It is over 7 bytes.", "");
+            assert_eq!(response.status(), StatusCode::OK);
+            let expected = [
+                ("content-type", "application/grpc"),
+                ("grpc-status", code),
+                ("grpc-message", "It is over 7 bytes."),
+            ];
+            assert_eq!(response.headers().len(), expected.len());
+            for (name, value) in expected {
+                assert_eq!(response.headers()[name], value, "{status}");
+            }
+            assert!(response.body().is_empty());
         }
     }
 }

@@ -98,9 +98,9 @@ impl LimitLayer {
         self.edit(|shared| shared.limits.header_count = count)
     }
 
-    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says. (A service that
-    /// itself answers 413 to a body which crossed its limit, as axum's extractors do, keeps its
-    /// answer.)
+    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says; calls of gRPC
+    /// excepted. (A service that itself answers 413 to a body which crossed its limit, as axum's
+    /// extractors do, keeps its answer.)
     pub fn problem_json(self) -> Self {
         self.edit(|shared| shared.format = Format::ProblemJson)
     }
@@ -142,8 +142,8 @@ impl LimitLayer {
 impl Shared {
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        if self.format == Format::ProblemJson {
-            refusal.form.format = Format::ProblemJson;
+        if refusal.form.format == Format::Text {
+            refusal.form.format = self.format;
         }
         self.count(&refusal);
         let response = match &self.respond {

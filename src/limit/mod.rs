@@ -51,6 +51,9 @@
 //! | header section | 16 KiB (16,384 bytes) | what Node.js accepts, and hyper on HTTP/2 |
 //! | header fields | 100 | what hyper accepts on HTTP/1 |
 //!
+//! `application/grpc+json` is among JSON, since axum's `Json` reads it. A stream of gRPC is one
+//! body, of all its messages: give its media type a limit of its own, or none as above.
+//!
 //! Of several `content-type` lines the one with the lowest limit counts: services differ in which
 //! one they read.
 //!
@@ -70,11 +73,16 @@
 //! it would be taken for the next request. Each one counts on
 //! `http_requests_rejected_total{layer="limit", reason}`.
 //!
+//! A call of gRPC (POST, `application/grpc` or `application/grpc+...`) gets 200 with
+//! `grpc-status: 8` (`RESOURCE_EXHAUSTED`) and `grpc-message` instead, the
+//! [Trailers-Only](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses) of
+//! that protocol; in place of 400 it is `13` (`INTERNAL`). gRPC-web gets what others get.
+//!
 //! Where a body of unknown length crosses its limit before the service has answered, axum's
 //! extractors see the error and answer 413 by themselves; on HTTP/1 the layer adds the `connection:
 //! close`. A service that answers something else, or fails, has its answer replaced by the layer's
-//! 413. Once the service has answered, the read
-//! fails and its answer stands.
+//! own. Once the service has answered, the read fails and its answer stands: to a stream's handler
+//! in tonic, that read is `UNKNOWN`.
 //!
 //! # Where it goes
 //!

@@ -45,7 +45,7 @@ impl Refusal {
         self.reason
     }
 
-    /// The status of the response.
+    /// The status of the response. To gRPC it is 200 instead, and `grpc-status` says the rest.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self.reason {
@@ -65,7 +65,8 @@ impl Refusal {
         self.limit
     }
 
-    /// The layer's own response: status, `content-type`, `vary: accept`, and a body of one line.
+    /// The layer's own response: status, `content-type`, `vary: accept`, and a body of one line; to
+    /// gRPC 200, `grpc-status` and `grpc-message`.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let title = match self.reason {

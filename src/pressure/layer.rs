@@ -154,7 +154,8 @@ impl PressureLayer {
         self.edit_requests(|requests| requests.priority = Some(Arc::new(priority)))
     }
 
-    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says.
+    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says; calls of
+    /// gRPC excepted.
     pub fn problem_json(self) -> Self {
         self.edit_requests(|requests| requests.format = Format::ProblemJson)
     }
@@ -246,8 +247,8 @@ impl Shared {
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         let Requests { format, respond, .. } = &self.requests;
-        if *format == Format::ProblemJson {
-            refusal.form.format = Format::ProblemJson;
+        if refusal.form.format == Format::Text {
+            refusal.form.format = *format;
         }
         self.monitor.settings.meter.rejected("pressure", refusal.reason());
         let response = match respond {

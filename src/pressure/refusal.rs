@@ -35,7 +35,8 @@ impl Refusal {
     }
 
     /// The layer's own response: 503 with `retry-after`, `cache-control: no-store`, `content-type`,
-    /// `vary: accept`, and a body of one line.
+    /// `vary: accept`, and a body of one line; to gRPC 200, `grpc-status` and `grpc-message` in place of
+    /// the status, `vary` and the body.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -729,6 +729,61 @@ async fn problem_json_is_sent_to_clients_that_name_json_in_accept() {
 }
 
 #[tokio::test]
+async fn a_call_of_grpc_is_refused_with_a_status_of_grpc_in_fields_and_no_body() {
+    let call = |path: &str| Request::post(path).header("content-type", "application/grpc+proto");
+    let body = |steps| Scripted::<BoxError>::new(steps);
+    let cases = [
+        ("body_too_large", "8", call("/").header("content-length", 3_000_000).body(body(vec![]))),
+        ("body_too_large", "8", call("/").body(body(vec![data(2_097_152), data(1)]))),
+        ("target_too_long", "8", call(&format!("/{}", "a".repeat(9_000))).body(body(vec![]))),
+        ("headers_too_large", "8", call("/").header("x-a", "b".repeat(17_000)).body(body(vec![]))),
+        (
+            "too_many_headers",
+            "8",
+            (0..100).fold(call("/"), |it, _| it.header("x-a", "b")).body(body(vec![])),
+        ),
+        (
+            "invalid_content_length",
+            "13",
+            call("/").header("content-length", "-1").body(body(vec![])),
+        ),
+    ];
+    for (reason, code, request) in cases {
+        let metrics = Metrics::new();
+        // JSON would be of no use to such a client.
+        let layer = LimitLayer::new().problem_json().recorder(metrics.recorder());
+        let mut request = request.unwrap();
+        *request.version_mut() = Version::HTTP_2;
+        let response = ask(layer, request).await;
+        assert_eq!(response.status(), 200, "{reason}");
+        assert_eq!(response.headers()["content-type"], "application/grpc", "{reason}");
+        assert_eq!(response.headers()["grpc-status"], code, "{reason}");
+        let message = response.headers()["grpc-message"].to_str().unwrap();
+        assert!(message.starts_with("The ") && message.ends_with('.'), "{reason}: {message}");
+        assert!(!message.contains('%'), "{reason}: {message}");
+        assert_eq!(response.headers().len(), 3, "{reason}");
+        assert!(response.body().is_end_stream(), "the fields are the trailers: {reason}");
+        assert_eq!(metrics.counted(REJECTED, &[("reason", reason)]), 1, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_closure_replaces_the_answer_to_grpc_too() {
+    let layer = LimitLayer::new().response(|refusal| {
+        assert_eq!(refusal.status(), 413);
+        let mut response = refusal.to_response();
+        response.headers_mut().insert("grpc-message", HeaderValue::from_static("own"));
+        response
+    });
+    let request = post().header("content-type", "application/grpc");
+    let request = request.header("content-length", 3_000_000);
+    let response = ask(layer, request.body(Scripted::<BoxError>::new([])).unwrap()).await;
+    assert_eq!(response.headers()["grpc-status"], "8");
+    assert_eq!(response.headers()["grpc-message"], "own");
+    assert_eq!(response.headers()["connection"], "close", "whoever speaks it over HTTP/1");
+}
+
+#[tokio::test]
 async fn a_closure_replaces_the_answer_and_the_layer_adds_only_what_it_must() {
     let layer = LimitLayer::new().other(10).response(|refusal| {
         assert_eq!(refusal.reason(), Reason::BodyTooLarge);

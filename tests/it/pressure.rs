@@ -511,6 +511,27 @@ async fn json_is_for_those_who_name_it_or_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_of_grpc_that_is_shed_is_told_that_the_service_is_unavailable() {
+    let layer = Memory::new(950).layer().problem_json();
+    let call = Request::post("/a.Service/Method").version(Version::HTTP_2);
+    let call = call.header("content-type", "application/grpc").body(empty()).unwrap();
+    let response = ask(&layer, call).await;
+    assert_eq!(response.status(), 200);
+    let fields = [
+        ("content-type", "application/grpc"),
+        ("grpc-status", "14"),
+        ("grpc-message", "The service is overloaded: try again in 10 seconds."),
+        ("retry-after", "10"),
+        ("cache-control", "no-store"),
+    ];
+    assert_eq!(response.headers().len(), fields.len());
+    for (name, value) in fields {
+        assert_eq!(response.headers()[name], value);
+    }
+    assert!(response.body().is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closure_replaces_the_answer_and_the_layer_adds_only_what_it_must() {
     let layer = Memory::new(950).layer().response(|refusal| {
         assert_eq!((refusal.level(), refusal.retry_after()), (Level::Critical, 10 * SECOND));
