@@ -58,7 +58,7 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// If it is no URL, or has no host where hosts count.
+    /// If it is no URL, as a host without its scheme is none, or has no host where hosts count.
     pub fn purge_url(&self, url: &str) -> Result<Purging, InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
