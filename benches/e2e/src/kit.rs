@@ -1,4 +1,5 @@
-//! Serves bare hyper, bare axum, or either with every layer of this crate: `kit SERVER`.
+//! Serves bare hyper, bare axum, or either with every layer of this crate: `kit SERVER`. `fields` is
+//! hyper that sends for `/hello` what the layers do, without them.
 
 use std::convert::Infallible;
 use std::env;
@@ -11,7 +12,8 @@ use axum::routing::get;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{Request, Response};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,7 +21,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::cache::{MemoryStore, RedisConfig, RedisStore};
 use tower_kit::latency::DURATION_BUCKETS;
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, MIB};
@@ -38,10 +40,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let memory = || CacheLayer::new(MemoryStore::new(64 * MIB));
+    let compressed = gzip(&items())?;
     match env::args().nth(1).as_deref() {
         Some("bare") => {
-            let compressed = gzip(&items())?;
             serve(listener, service_fn(move |request| by_hand(compressed.clone(), request))).await
+        }
+        Some("fields") => {
+            let fields = fields(memory()).await?;
+            let service = service_fn(move |request| {
+                let (answer, mut fields) = (by_hand(compressed.clone(), request), fields.clone());
+                async move {
+                    let mut response = answer.await?;
+                    std::mem::swap(response.headers_mut(), &mut fields);
+                    response.headers_mut().extend(fields);
+                    Ok(response)
+                }
+            });
+            serve(listener, service).await
         }
         Some("axum") => Ok(axum::serve(listener, router(|cached| cached)).await?),
         Some("kit") => with_layers(listener, CompressLayer::new(), memory()).await,
@@ -77,6 +92,15 @@ async fn with_layers(
         async move { answer_or_metrics(&metrics, request).await }
     }));
     serve(listener, service).await
+}
+
+/// What the layers add to the head of `/hello`.
+async fn fields(cache: CacheLayer) -> Result<HeaderMap, Box<dyn Error>> {
+    let service = layers(LatencyLayer::new(), cache).layer(service_fn(answer));
+    let request = Request::get("/hello").header(HOST, "localhost").body(Full::<Bytes>::default())?;
+    let (mut head, _) = service.oneshot(request).await?.into_parts();
+    head.headers.remove(CONTENT_TYPE);
+    Ok(head.headers)
 }
 
 async fn answer_or_metrics<B: Body>(
