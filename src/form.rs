@@ -33,7 +33,7 @@ impl Form {
         no_body: bool,
     ) -> Self {
         Self {
-            format: format_for(method, headers),
+            format: format_for(method, version, headers),
             close: !no_body && version <= Version::HTTP_11,
             bodiless: *method == Method::HEAD,
         }
@@ -113,9 +113,11 @@ fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Byte
 }
 
 /// gRPC for a call of it, JSON for a client that names it in `accept`, text for every other.
-fn format_for(method: &Method, headers: &HeaderMap) -> Format {
-    // Of any other method, a cache might keep that 200 as what the URL has.
-    if *method == Method::POST && headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+fn format_for(method: &Method, version: Version, headers: &HeaderMap) -> Format {
+    // Of any other method, a cache might keep that 200 as what the URL has; over HTTP/1, which is no
+    // gRPC, any client could hide a refusal in it.
+    let may_call = *method == Method::POST && version > Version::HTTP_11;
+    if may_call && headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
         return Format::Grpc;
     }
     let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
@@ -175,12 +177,16 @@ mod tests {
             for line in *lines {
                 headers.append(ACCEPT, HeaderValue::from_static(line));
             }
-            assert_eq!(format_for(&Method::POST, &headers), *expected, "{lines:?}");
+            assert_eq!(
+                format_for(&Method::POST, Version::HTTP_2, &headers),
+                *expected,
+                "{lines:?}"
+            );
         }
     }
 
     #[test]
-    fn a_call_of_grpc_is_known_by_its_method_and_its_content_type() {
+    fn a_call_of_grpc_is_known_by_its_method_its_version_and_its_content_type() {
         let table: &[(Method, &str, bool)] = &[
             (Method::POST, "application/grpc", true),
             (Method::POST, "application/grpc+proto", true),
@@ -201,7 +207,9 @@ mod tests {
             headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             let format = if *expected { Format::Grpc } else { Format::ProblemJson };
-            assert_eq!(format_for(method, &headers), format, "{method} {content_type}");
+            let found = format_for(method, Version::HTTP_2, &headers);
+            assert_eq!(found, format, "{method} {content_type}");
+            assert_eq!(format_for(method, Version::HTTP_11, &headers), Format::ProblemJson);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The one response future of the thin rooms.
+//! The one response future of the rooms that thin layers are, and of a cache that need not wait.
 
 use std::fmt;
 use std::future::Future;
@@ -111,4 +111,4 @@ impl<F, H, B> fmt::Debug for Respond<F, H, B> {
     }
 }
 
-const POLLED_AGAIN: &str = "a response future was polled after it was ready";
+pub(crate) const POLLED_AGAIN: &str = "a response future was polled after it was ready";

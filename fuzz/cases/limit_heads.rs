@@ -1,4 +1,5 @@
-//! Any fields: a request is refused with one of four codes, or in terms of gRPC, or reaches the service.
+//! Any fields: a request is refused with one of four codes, or in terms of gRPC, or reaches the
+//! service.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -7,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service, service_fn};
 use tower_kit::LimitLayer;
@@ -42,6 +43,7 @@ pub(crate) fn check((lower, target, fields): &Input<'_>) {
     let mut request = Request::new(Sized(*lower));
     if lower % 2 == 1 {
         *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
     }
     if let Ok(uri) = Uri::try_from(*target) {
         *request.uri_mut() = uri;

@@ -28,8 +28,8 @@ pin_project! {
         Kept { bytes: Option<Bytes> },
         /// From the service, and not kept.
         Passed { #[pin] body: B },
-        /// From the service, kept as the client reads it. The box is for all the others, which
-        /// are handed from layer to layer.
+        /// From the service, kept as the client reads it. In a box, so that the others are small:
+        /// they are moved from layer to layer.
         Tapped { read: Queue<B::Error>, tap: Option<Box<Tap<B>>>, left: Option<u64> },
         /// From the service, kept whether or not the client reads it.
         Taped { tape: Reader<B>, left: Option<u64> },

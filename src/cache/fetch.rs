@@ -19,7 +19,7 @@ use super::shared::{Lead, Mark, Verdict};
 use super::status::Report;
 use super::tally::Outcome;
 use crate::for_one::ForOne;
-use crate::respond::HandOver;
+use crate::respond::{HandOver, POLLED_AGAIN};
 
 pin_project! {
     /// Waits until the service is ready, and asks it.
@@ -27,6 +27,8 @@ pin_project! {
     pub(super) enum Asking<S: Service<Q>, Q> {
         First { service: S, request: Option<Q> },
         Then { #[pin] answer: S::Future },
+        /// What the answer's future held, such as a permit, is free before its body is read.
+        Done,
     }
 }
 
@@ -52,11 +54,16 @@ impl<S: Service<Q>, Q> Future for Asking<S, Q> {
             match self.as_mut().project() {
                 AskingProj::First { service, request } => {
                     ready!(service.poll_ready(cx))?;
-                    let Some(request) = request.take() else { panic!("the service panicked") };
+                    let Some(request) = request.take() else { panic!("{POLLED_AGAIN}") };
                     let answer = service.call(request);
                     self.set(Self::Then { answer });
                 }
-                AskingProj::Then { answer } => return answer.poll(cx),
+                AskingProj::Then { answer } => {
+                    let answered = ready!(answer.poll(cx));
+                    self.set(Self::Done);
+                    return Poll::Ready(answered);
+                }
+                AskingProj::Done => panic!("{POLLED_AGAIN}"),
             }
         }
     }
@@ -66,7 +73,7 @@ impl<S, ReqBody> Job<S, ReqBody>
 where
     S: Service<Request<ReqBody>>,
 {
-    /// Asks the service, from `sent` on.
+    /// What asks the service, and what becomes of its answer. `sent` is when it is asked.
     pub(super) fn fetch(
         self,
         old: Option<Entry>,
@@ -86,9 +93,7 @@ where
             }
         }
         let watermark = shared.state.purges.watermark();
-        let received = sent;
-        let fetched =
-            Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent, received };
+        let fetched = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent };
         let request = Request::from_parts(head, body);
         (Asking::new(inner, request), Fetching { fetched, old, report })
     }
@@ -104,9 +109,8 @@ impl Fetching {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let Self { mut fetched, old, mut report } = self;
+        let Self { fetched, old, mut report } = self;
         let received = fetched.shared.clock.now();
-        fetched.received = received;
         let old_stored = old.as_ref().and_then(Entry::stored);
         let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
         if let (true, Some(entry)) = (failed, &old) {
@@ -140,14 +144,14 @@ impl Fetching {
                 (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }
             (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
-                (fetched.confirmed(&response, stored, &report), Outcome::Revalidated)
+                (fetched.confirmed(&response, stored, received, &report), Outcome::Revalidated)
             }
-            _ => (fetched.replaced(cx, response, old_stored, report), Outcome::Miss),
+            _ => (fetched.replaced(cx, response, received, old_stored, report), Outcome::Miss),
         })
     }
 }
 
-/// For a client, whose requests are counted.
+/// To a client, whose request is counted; a refresh is not.
 impl<B, E> HandOver<B, E> for Fetching
 where
     B: Body + Send + 'static,

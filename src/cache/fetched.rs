@@ -25,7 +25,7 @@ use super::store::StoreError;
 use super::tally::Outcome;
 use crate::for_one::ForOne;
 
-/// What is known when the service has answered.
+/// What is known of a request that the service is asked.
 pub(super) struct Fetched {
     pub(super) shared: Arc<Shared>,
     pub(super) key: Key,
@@ -36,8 +36,8 @@ pub(super) struct Fetched {
     /// The fields of the client's request.
     pub(super) asked: HeaderMap,
     pub(super) for_one: ForOne,
+    /// In milliseconds since 1970.
     pub(super) sent: u64,
-    pub(super) received: u64,
 }
 
 impl Fetched {
@@ -46,18 +46,19 @@ impl Fetched {
         self,
         response: &Response<R>,
         stored: &Stored,
+        received: u64,
         report: &Report,
     ) -> Response<ResponseBody<B>>
     where
         B: Body,
     {
         let report = Report { fwd_status: Some(304), ..*report };
-        let answer = self.answer(response, None, false);
+        let answer = self.answer(response, None, received, false);
         let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
         if let After::Refuse(refusal) = after {
-            self.refused(response.status(), refusal, Some(stored));
+            self.refused(response.status(), refusal, received, Some(stored));
         }
-        let Self { shared, key, ask, mark, lead, watermark, asked, received, .. } = self;
+        let Self { shared, key, ask, mark, lead, watermark, asked, .. } = self;
         let watermark = Watermark::at(watermark);
         let (entry, report) = match after {
             After::Keep(plan) => {
@@ -85,6 +86,7 @@ impl Fetched {
         self,
         cx: &mut Context<'_>,
         response: Response<B>,
+        received: u64,
         old: Option<&Stored>,
         mut report: Report,
     ) -> Response<ResponseBody<B>>
@@ -93,7 +95,7 @@ impl Fetched {
         B::Error: Send,
     {
         let size = length(&response);
-        let answer = self.answer(&response, size, false);
+        let answer = self.answer(&response, size, received, false);
         let after = policy::after(&self.shared.rules, &self.ask, &answer);
         // Its preconditions were not passed on.
         let form = if self.ask.conditional {
@@ -104,7 +106,7 @@ impl Fetched {
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
-                self.refused(response.status(), refusal, old);
+                self.refused(response.status(), refusal, received, old);
                 let passed = self.shared.pass_on(response, &report);
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
@@ -122,13 +124,13 @@ impl Fetched {
     }
 
     /// Nobody need wait for a response that is not kept, now or for a while.
-    fn refused(&self, status: StatusCode, refusal: Refusal, old: Option<&Stored>) {
+    fn refused(&self, status: StatusCode, refusal: Refusal, received: u64, old: Option<&Stored>) {
         self.lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-        let stays = old.is_some_and(|old| policy::outlives(old, refusal, self.received));
+        let stays = old.is_some_and(|old| policy::outlives(old, refusal, received));
         if stays || status.is_server_error() {
             return;
         }
-        self.shared.mark(self.mark, self.received);
+        self.shared.mark(self.mark, received);
         if old.is_some() {
             self.forget();
         }
@@ -175,11 +177,12 @@ impl Fetched {
         &'a self,
         response: &'a Response<B>,
         size: Option<u64>,
+        received: u64,
         post: bool,
     ) -> Answer<'a> {
         let (status, headers) = (response.status(), response.headers());
         let hint = response.extensions().get();
-        let (sent, received) = (self.sent, self.received);
+        let sent = self.sent;
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
         let (request, for_one) = (&self.asked, self.for_one.covers(response));
         Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
@@ -258,12 +261,13 @@ where
     else {
         return Ok(shared.pass_on(response, &report));
     };
+    // As a GET without credentials, of a URL that does not vary.
     let mark = shared.mark_of(&key, Group::default());
     let asked = asked.headers;
     let lead = None;
-    let post = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent, received };
+    let post = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent };
     let size = length(&response);
-    let answer = post.answer(&response, size, true);
+    let answer = post.answer(&response, size, received, true);
     let shared = Arc::clone(&post.shared);
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {

@@ -78,7 +78,8 @@ pub(super) struct Lead {
     pub(super) lease: Lease,
 }
 
-/// A hash of what requests that get the same have in common.
+/// A hash of what requests that get the same have in common. Clients choose what is hashed; those
+/// whose hashes are the same, by chance or on purpose, only do not wait for their like for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark(u64);
 

@@ -73,7 +73,7 @@
 //! it would be taken for the next request. Each one counts on
 //! `http_requests_rejected_total{layer="limit", reason}`.
 //!
-//! A call of gRPC (POST, `application/grpc` or `application/grpc+...`) gets 200 with
+//! A call of gRPC (POST over HTTP/2, `application/grpc` or `application/grpc+...`) gets 200 with
 //! `grpc-status: 8` (`RESOURCE_EXHAUSTED`) and `grpc-message` instead, the
 //! [Trailers-Only](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses) of
 //! that protocol; in place of 400 it is `13` (`INTERNAL`). gRPC-web gets what others get.

@@ -20,8 +20,8 @@ pub struct Limit<S> {
     shared: Arc<Shared>,
 }
 
-/// Replaces the inner service's answer by 413 where a body of unknown length crossed its limit
-/// before.
+/// Replaces the inner service's answer by a refusal where a body of unknown length crossed its
+/// limit before.
 #[derive(Debug)]
 pub struct Settle(Option<Watched>);
 

@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::policy::Level;
-use crate::form::Form;
+use crate::form::{Form, Format};
 
 /// A request that is shed.
 #[derive(Clone, Debug)]
@@ -35,14 +35,19 @@ impl Refusal {
     }
 
     /// The layer's own response: 503 with `retry-after`, `cache-control: no-store`, `content-type`,
-    /// `vary: accept`, and a body of one line; to gRPC 200, `grpc-status` and `grpc-message` in place of
-    /// the status, `vary` and the body.
+    /// `vary: accept`, and a body of one line; to gRPC 200, `grpc-status`, `grpc-message` and
+    /// `grpc-retry-pushback-ms` in place of the status, `vary` and the body.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let mut response = self.form.write(status, "Service Unavailable", self, "");
         let seconds = HeaderValue::from(self.retry_after.as_secs());
         response.headers_mut().insert(RETRY_AFTER, seconds);
+        if self.form.format == Format::Grpc {
+            // Its clients heed this one (gRFC A6).
+            let millis = HeaderValue::from(self.retry_after.as_secs().saturating_mul(1000));
+            response.headers_mut().insert("grpc-retry-pushback-ms", millis);
+        }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }

@@ -1262,3 +1262,16 @@ async fn what_is_purged_while_it_is_fetched_is_nobodys_but_those_who_asked_befor
     assert_eq!(answers.await.unwrap(), ["new", "new"]);
     assert!(!mocked.is_called());
 }
+
+#[tokio::test]
+async fn a_permit_for_the_answer_is_free_while_the_response_is_read() {
+    let service = service_fn(async |_: Request<Text>| Ok::<_, io::Error>(no_store(full("own"))));
+    let mut cache = layer().layer(ConcurrencyLimitLayer::new(1).layer(service));
+    // From the second on it is known that nothing is kept.
+    cache.call(get("/")).await.unwrap();
+    let mut asking = pin!(cache.call(get("/")));
+    let Poll::Ready(Ok(response)) = poll_once(asking.as_mut()) else { panic!("no answer") };
+    let next = poll_once(pin!(cache.call(get("/"))));
+    assert!(matches!(next, Poll::Ready(Ok(_))), "the one permit is held");
+    assert_eq!(text(response).await, "own");
+}

@@ -522,6 +522,7 @@ async fn a_call_of_grpc_that_is_shed_is_told_that_the_service_is_unavailable() {
         ("grpc-status", "14"),
         ("grpc-message", "The service is overloaded: try again in 10 seconds."),
         ("retry-after", "10"),
+        ("grpc-retry-pushback-ms", "10000"),
         ("cache-control", "no-store"),
     ];
     assert_eq!(response.headers().len(), fields.len());

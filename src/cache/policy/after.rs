@@ -190,6 +190,7 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     if answer.size.is_some_and(|size| size > rules.entry_limit) {
         return Err(Refusal::TooLarge);
     }
+    // One with credentials is refused for them, which leaves what is kept.
     if !ask.authorized && is_silent(rules, answer) {
         return Err(Refusal::Freshness);
     }
@@ -433,6 +434,9 @@ mod tests {
             assert_eq!(plain(200, &fields).unwrap().freshness.shared, shared, "{control}");
             assert!(decide(&allowing, &authorized, 200, &fields).unwrap().freshness.shared);
         }
+        let silent = |rules: &Rules| decide(rules, &authorized, 200, &[]).err();
+        assert_eq!(silent(&Rules::default()), Some(Refusal::Authorization));
+        assert_eq!(silent(&allowing), Some(Refusal::Freshness));
     }
 
     #[test]

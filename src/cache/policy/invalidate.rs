@@ -8,7 +8,9 @@ pub(in super::super) fn invalidated(
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Option<Vec<Uri>> {
-    if !status.is_success() && !status.is_redirection() {
+    // A call of gRPC that failed is 200, and says so in its fields.
+    let failed = headers.get("grpc-status").is_some_and(|status| status != "0");
+    if failed || !status.is_success() && !status.is_redirection() {
         return None;
     }
     let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name));
@@ -74,7 +76,7 @@ fn without_dots(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -112,6 +114,13 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let uris = invalidated(&Uri::from_static("/old"), status, &headers);
             assert_eq!(uris, changed.then(|| vec![Uri::from_static("/new")]), "{status}");
+        }
+        for (code, changed) in [("0", true), ("8", false)] {
+            let headers =
+                [(HeaderName::from_static("grpc-status"), HeaderValue::from_static(code))];
+            let headers = headers.into_iter().collect();
+            let uris = invalidated(&Uri::from_static("/old"), StatusCode::OK, &headers);
+            assert_eq!(uris.is_some(), changed, "{code}");
         }
     }
 }
