@@ -38,7 +38,9 @@ use tokio::time::{sleep, timeout};
 use tower::timeout::TimeoutLayer;
 use tower_kit::cache::MemoryStore;
 use tower_kit::latency::DURATION_BUCKETS;
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+};
 
 #[tokio::main]
 #[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
@@ -56,6 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/metrics", get(|State(all): State<PrometheusHandle>| async move { all.render() }))
         .layer((
             LatencyLayer::new().route(|request| request.extensions.get().map(MatchedPath::as_str)),
+            PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new(),
             CacheLayer::new(MemoryStore::new(64 * MIB)),

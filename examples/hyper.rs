@@ -31,7 +31,9 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceBuilder;
 use tower_kit::cache::MemoryStore;
 use tower_kit::latency::DURATION_BUCKETS;
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+};
 
 #[tokio::main]
 #[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
@@ -42,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(upkeep(prometheus.clone()));
     let service = ServiceBuilder::new()
         .layer(LatencyLayer::new().routes(["/", "/metrics"]))
+        .layer(PressureLayer::new())
         .layer(SecurityHeadersLayer::new())
         .layer(LimitLayer::new())
         .layer(CacheLayer::new(MemoryStore::new(64 * MIB)))

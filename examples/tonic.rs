@@ -12,6 +12,7 @@
 //!
 //! - `latency`: the status of HTTP is 200 for all that gRPC answers. What a call came to is in its
 //!   trailers, and no label.
+//! - `pressure`: what it sheds is `UNAVAILABLE`.
 //! - `security_headers`: its fields are metadata of the response, which clients pass over.
 //! - `limit`: its refusals are `RESOURCE_EXHAUSTED`. But a body is *all* messages of a stream, so
 //!   `application/grpc` has no limit, and tonic's own holds for each message: 4 MiB, or
@@ -41,7 +42,9 @@ use tonic_health::ServingStatus;
 use tower_kit::cache::MemoryStore;
 use tower_kit::latency::DURATION_BUCKETS;
 use tower_kit::limit::Size;
-use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+use tower_kit::{
+    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+};
 
 #[tokio::main]
 #[expect(
@@ -69,6 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 "/grpc.health.v1.Health/Watch",
                 "/metrics",
             ]),
+            PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new()
                 .media_type("application/grpc", Size::UNLIMITED)?

@@ -9,11 +9,11 @@
 //! | module | what it does | answers of its own |
 //! |---|---|---|
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
-//! | `pressure` | watches memory, tells handlers when it is short, and sheds requests | 503 |
+//! | `pressure` | watches memory, calls back when it is short, and sheds requests | 503 |
 //! | `security_headers` | the security headers of helmet, or others, checked; nonces | none |
 //! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
 //! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
-//! | `compress` | gzip, deflate, br and zstd, with an opt-out header | none |
+//! | `compress` | gzip and deflate, br and zstd where they are named, with an opt-out header | none |
 //! | `batch` | turns a service of many items into one of an item; for what handlers call | errors |
 //!
 //! # Order
@@ -22,8 +22,8 @@
 //! the service. Latency stands outermost, so that it measures what clients wait for and counts the
 //! answers that the other layers give; pressure next, so that what it sheds costs next to nothing.
 //! The cache stands outside of compress, so that a hit is compressed already. Authentication, CORS
-//! and traces stand outside of all but `latency` and `pressure`. Every layer is correct in any other
-//! order too.
+//! and rate limits go between `security_headers` and `limit`, traces outside of all. Every layer keeps
+//! its promises in any other order too; but a cache outside of authentication answers before it.
 //!
 //! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
 //! axum's `Router::layer` boxes the service and its body once more.
@@ -56,7 +56,7 @@
 //! # What holds for every layer
 //!
 //! - The inner service's errors pass through untouched: `type Error = S::Error`. Only `cache` may
-//!   answer in the place of one, with what it still has.
+//!   answer in the place of one, with what it still has, and `limit`, if a body has crossed its limit.
 //! - Refusals are complete HTTP responses.
 //! - Nothing is global but each thread's pool of codecs. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
 //!   recorder, or to the one that a layer is given.

@@ -149,8 +149,8 @@
 //!
 //! # Where it goes
 //!
-//! Outside of everything that answers for itself (limits, caches, authentication), so that
-//! refusals carry the fields too, and inside of [`latency`](crate#order).
+//! Outside of what answers for itself (limits, caches, authentication), so that refusals carry the
+//! fields too, and inside of [`latency` and `pressure`](crate#order): what is shed costs next to nothing.
 //!
 //! # What it never does
 //!
