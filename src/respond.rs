@@ -1,4 +1,4 @@
-//! The one response future of the rooms that thin layers are, and of a cache that need not wait.
+//! The one response future of the thin rooms, and of the cache where only the service is waited for.
 
 use std::fmt;
 use std::future::Future;
