@@ -39,6 +39,13 @@ impl Form {
         }
     }
 
+    /// Takes the layer's own format, where the request asks for none.
+    pub(crate) fn or(&mut self, format: Format) {
+        if self.format == Format::Text {
+            self.format = format;
+        }
+    }
+
     /// A line of text, or RFC 9457, which `title` and `members` are for, or gRPC. None of it may
     /// come from the request, so that nothing has to be escaped, and `detail` has no `%`.
     pub(crate) fn write(

@@ -142,9 +142,7 @@ impl LimitLayer {
 impl Shared {
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        if refusal.form.format == Format::Text {
-            refusal.form.format = self.format;
-        }
+        refusal.form.or(self.format);
         self.count(&refusal);
         let response = match &self.respond {
             Some(respond) => respond(&refusal),

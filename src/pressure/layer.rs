@@ -247,9 +247,7 @@ impl Shared {
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         let Requests { format, respond, .. } = &self.requests;
-        if refusal.form.format == Format::Text {
-            refusal.form.format = *format;
-        }
+        refusal.form.or(*format);
         self.monitor.settings.meter.rejected("pressure", refusal.reason());
         let response = match respond {
             Some(respond) => respond(&refusal),

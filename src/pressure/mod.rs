@@ -112,10 +112,9 @@
 //! `accept` names JSON or [`PressureLayer::problem_json`] says so; [`PressureLayer::response`] replaces
 //! it. A call of gRPC gets 200 with `grpc-status: 14` (`UNAVAILABLE`) and `grpc-message` instead, and
 //! `grpc-retry-pushback-ms`: of a 503 that has a body tonic's clients make `INTERNAL`, which is no reason
-//! to return.
-//! None of them says that it is for want of memory. On HTTP/1 it carries `connection: close` where a
-//! part of the request's body is unread, and only there: a new connection takes more memory than one
-//! that is kept.
+//! to return. None of them says that it is for want of memory. On HTTP/1 it carries `connection: close`
+//! where a part of the request's body is unread, and only there: a new connection takes more memory
+//! than one that is kept.
 //!
 //! # What is measured
 //!
