@@ -202,9 +202,11 @@ where
 
     /// The mark of a request that waits for nothing but the service.
     pub(super) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Mark> {
+        if self.is_looked_up_once() {
+            return None;
+        }
         let mark = self.shared.mark_of(&self.key, self.group(looked));
-        let direct = !self.is_looked_up_once() && self.is_alone(alone, mark, now);
-        direct.then_some(mark)
+        self.is_alone(alone, mark, now).then_some(mark)
     }
 
     fn is_looked_up_once(&self) -> bool {
