@@ -40,13 +40,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let memory = || CacheLayer::new(MemoryStore::new(64 * MIB));
-    let compressed = gzip(&items())?;
+    let compressed = || gzip(&items());
     match env::args().nth(1).as_deref() {
         Some("bare") => {
+            let compressed = compressed()?;
             serve(listener, service_fn(move |request| by_hand(compressed.clone(), request))).await
         }
         Some("fields") => {
-            let fields = fields(memory()).await?;
+            let (compressed, fields) = (compressed()?, fields(memory()).await?);
             let service = service_fn(move |request| {
                 let (answer, mut fields) = (by_hand(compressed.clone(), request), fields.clone());
                 async move {
