@@ -12,15 +12,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::clients::{Client, WithOptions};
-use fred::interfaces::{ClientLike, KeysInterface};
-use fred::types::config::{Config, Options, ReconnectPolicy};
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::task::JoinSet;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_kit::MIB;
+use tower_kit::cache::fred::clients::{Client, WithOptions};
+use tower_kit::cache::fred::interfaces::{ClientLike, KeysInterface};
+use tower_kit::cache::fred::types::config::{Config, Options, ReconnectPolicy};
 use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
 
 /// Killed when it is dropped.

@@ -1,4 +1,4 @@
-//! Latency histograms of an axum service, with the process's own numbers beside them.
+//! Latency histograms of an axum service.
 //!
 //! ```sh
 //! cargo run --example latency --features latency
@@ -6,8 +6,9 @@
 //! curl http://127.0.0.1:3000/metrics
 //! ```
 //!
-//! Look at `http_request_duration_seconds`, whose label `route` is `/items/{id}` whatever the id,
-//! and at `process_*`, from the crate `metrics-process`.
+//! Look at `http_request_duration_seconds`, whose label `route` is `/items/{id}` whatever the id.
+//! The memory, CPU time and open files of the process (`process_*`) come from the crate
+//! `metrics-process`, which the example `job_queue` exports.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +17,6 @@ use axum::Router;
 use axum::extract::{MatchedPath, Path, State};
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use metrics_process::Collector;
 use tokio::net::TcpListener;
 use tower_kit::LatencyLayer;
 use tower_kit::latency::DURATION_BUCKETS;
@@ -26,8 +26,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
         .install_recorder()?;
-    let process = Collector::default();
-    process.describe();
 
     let latency = LatencyLayer::new()
         .route(|request| request.extensions.get().map(MatchedPath::as_str))
@@ -36,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/items/{id}", get(item))
         .route("/metrics", get(metrics))
         .layer(latency)
-        .with_state((prometheus.clone(), process));
+        .with_state(prometheus.clone());
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await?;
@@ -52,8 +50,7 @@ async fn item(Path(id): Path<u64>) -> String {
     format!("item {id}\n")
 }
 
-async fn metrics(State((prometheus, process)): State<(PrometheusHandle, Collector)>) -> String {
-    process.collect();
+async fn metrics(State(prometheus): State<PrometheusHandle>) -> String {
     prometheus.render()
 }
 

@@ -28,7 +28,7 @@ impl Package {
     }
 
     pub(crate) fn build_program(package: &str, program: &str, options: &[&str]) -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(package);
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join(package);
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
         let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
         let built = Command::new(cargo)

@@ -244,6 +244,8 @@ mod vary;
 pub use body::ResponseBody;
 pub use entry::Entry;
 pub use frame::InvalidEntry;
+#[cfg(feature = "cache-redis-fred")]
+pub use fred;
 pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::Hint;
 pub use key::KeyBy;

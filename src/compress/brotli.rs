@@ -1,8 +1,8 @@
-use compression_codecs::EncodeV2;
-use compression_codecs::brotli::BrotliEncoder;
-use compression_codecs::brotli::params::EncoderParams;
-use compression_codecs::core::Level;
-use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
+use async_compression::codecs::EncodeV2;
+use async_compression::codecs::brotli::BrotliEncoder;
+use async_compression::codecs::brotli::params::EncoderParams;
+use async_compression::codecs::core::Level;
+use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 
 use super::codec::{Codec, Failed, Op};
 

@@ -52,6 +52,13 @@ fn what_an_example_lacks_is_named() {
     assert!(fault(&head("cache"), manifest, table).unwrap().contains("without `limit`"));
     assert!(fault(&fine, manifest, "").unwrap().contains("no row"));
     assert!(fault(&head("full"), manifest, table).unwrap().contains("another command"));
+
+    let fault = |text, table| example_fault("one", "one/src/main.rs", text, manifest, table);
+    let fine = "//! One.\n//! cargo run -p example-one\n";
+    let row = "| [`one`](one) | `cargo run -p example-one` | it |\n";
+    assert_eq!(fault(fine, row), None);
+    assert!(fault("//! One.\n", row).unwrap().contains("first lines"));
+    assert!(fault(fine, table).unwrap().contains("no row"));
 }
 
 #[tokio::test]
@@ -113,6 +120,8 @@ fn examples() -> BTreeMap<String, String> {
             found.insert(name.to_owned(), file.clone());
         } else if path.join("main.rs").exists() {
             found.insert(file.clone(), format!("{file}/main.rs"));
+        } else if path.join("Cargo.toml").exists() {
+            found.insert(file.clone(), format!("{file}/src/main.rs"));
         }
     }
     found
@@ -125,6 +134,9 @@ fn example_fault(
     manifest: &str,
     table: &str,
 ) -> Option<String> {
+    if path.ends_with("/src/main.rs") {
+        return package_fault(name, path, text, table);
+    }
     let run = format!("cargo run --example {name} --features ");
     let head = text.lines().take_while(|line| line.starts_with("//!")).take(15);
     let Some(features) = head.filter_map(|line| line.split_once(&run)).next() else {
@@ -150,6 +162,19 @@ fn example_fault(
     let same = row.split_once(&run).and_then(|(_, rest)| rest.strip_prefix(features));
     let same = same.is_some_and(|rest| rest.starts_with(['`', ' ']));
     (!same).then(|| format!("another command in examples/README.md than `{run}{features}`"))
+}
+
+/// The same for an example that is a package of its own, to be copied as a whole folder.
+fn package_fault(name: &str, path: &str, text: &str, table: &str) -> Option<String> {
+    let run = format!("cargo run -p example-{}", name.replace('_', "-"));
+    let mut head = text.lines().take_while(|line| line.starts_with("//!")).take(15);
+    if !head.any(|line| line == format!("//! {run}")) {
+        return Some(format!("no `{run}` in its first lines"));
+    }
+    let folder = path.trim_end_matches("/src/main.rs");
+    let row = format!("| [`{name}`]({folder}) | `{run}` |");
+    let found = table.lines().any(|line| line.starts_with(&row));
+    (!found).then(|| format!("no row in examples/README.md that begins {row}"))
 }
 
 /// The names that the sources have, in the convention of Prometheus.
@@ -205,9 +230,9 @@ async fn recorded() -> Recorded {
         response.into_body().collect().await.unwrap();
     }
     CacheService::new(store).recorder(of()).get::<u8>("a").await;
-    metrics::with_local_recorder(&*recorder, || metrics_process::Collector::default().collect());
 
-    let mut recorded = Recorded::new();
+    let process = PROCESS.map(|name| (name.to_owned(), (MetricKind::Gauge, BTreeSet::new())));
+    let mut recorded = Recorded::from(process);
     for (key, ..) in snapshotter.snapshot().into_vec() {
         let labels = key.key().labels().map(|label| label.key().to_owned());
         let entry = recorded.entry(key.key().name().to_owned());
@@ -299,3 +324,8 @@ fn root() -> PathBuf {
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }
+
+/// The metrics of a process that the dashboard shows, by the names that Prometheus' guidelines give
+/// them. The crate `metrics-process` exports them.
+const PROCESS: [&str; 3] =
+    ["process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"];

@@ -1,55 +1,79 @@
 //! The integration tests: mock services and scripted bodies for the polling rules, real servers
-//! over real sockets for the seams, and the mechanical guards over the sources.
+//! over real sockets for the seams, and the mechanical guards over the sources. Each module stands
+//! behind the feature of the layer that it tests, or behind `full` where it tests several.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "full")]
 mod axum;
+#[cfg(feature = "batch")]
 mod batch;
+#[cfg(feature = "batch")]
 mod batch_example;
+#[cfg(feature = "batch")]
 mod batch_hostile;
+#[cfg(feature = "cache")]
 mod cache;
+#[cfg(feature = "cache")]
 mod cache_herds;
+#[cfg(feature = "full")]
 mod cache_hosts;
-#[cfg(feature = "cache-redis")]
+#[cfg(all(feature = "full", feature = "test-util"))]
 mod cache_redis;
 #[cfg(feature = "cache-redis")]
 mod cache_redis_outage;
-#[cfg(feature = "test-util")]
+#[cfg(all(feature = "cache", feature = "test-util"))]
 mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
-mod compress;
-mod compress_pool;
-#[cfg(feature = "cache-redis")]
-mod corpora;
+#[cfg(feature = "security-headers")]
+mod directives;
+#[cfg(feature = "full")]
 mod documents;
-mod flight;
 mod guards;
+#[cfg(feature = "full")]
 mod hostile;
+#[cfg(feature = "full")]
 mod hosts;
+#[cfg(feature = "full")]
 mod hyper;
-mod job_queue;
+#[cfg(feature = "latency")]
 mod latency;
-mod latency_series;
+#[cfg(feature = "limit")]
 mod limit;
+#[cfg(feature = "pressure")]
 mod pressure;
+#[cfg(feature = "full")]
 mod pressure_example;
+#[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
 mod program;
+#[cfg(feature = "full")]
 mod quickstart;
+#[cfg(feature = "cache-redis")]
 mod redis_server;
+#[cfg(feature = "cache")]
 mod reverse_proxy;
+#[cfg(feature = "security-headers")]
 mod security_headers;
+#[cfg(feature = "security-headers")]
 mod security_headers_browser;
+#[cfg(feature = "security-headers")]
 mod security_headers_conditions;
-mod security_headers_csp;
+#[cfg(feature = "security-headers")]
 mod security_headers_example;
+#[cfg(feature = "security-headers")]
 mod security_headers_helmet;
+#[cfg(feature = "security-headers")]
 mod security_headers_nonce;
+#[cfg(feature = "security-headers")]
 mod security_headers_overrides;
+#[cfg(feature = "security-headers")]
 mod security_headers_policies;
+#[cfg(feature = "security-headers")]
 mod security_headers_values;
+#[cfg(feature = "full")]
 mod stack;
-mod static_assets;
+#[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
 mod support;
-mod tracing;
+#[cfg(feature = "full")]
 mod workers;

@@ -7,11 +7,9 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use super::support::{Raw, boxed, empty, h1_client, soon, text};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use prometheus_parse::{Sample, Scrape, Value};
-
-use super::support::{Raw, boxed, empty, h1_client, soon, text};
 
 /// An example that listens, which is killed when this is dropped.
 #[derive(Debug)]
@@ -88,18 +86,7 @@ impl Program {
     /// The sum of a counter or gauge, or of the samples of a histogram, that have these labels, on
     /// its page `/metrics`.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let text = text(self.get("/metrics").await).await;
-        let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
-        let has = |sample: &&Sample| {
-            sample.metric == name
-                && labels.iter().all(|(name, value)| sample.labels.get(name) == Some(value))
-        };
-        let values = scrape.samples.iter().filter(has).map(|sample| match &sample.value {
-            Value::Counter(value) | Value::Gauge(value) | Value::Untyped(value) => *value,
-            Value::Histogram(buckets) => buckets.last().map_or(0.0, |last| last.count),
-            Value::Summary(_) => panic!("{name} is a summary"),
-        });
-        values.sum()
+        sample_sum(&text(self.get("/metrics").await).await, name, labels)
     }
 
     pub(crate) async fn wait_for(&self, name: &str, labels: &[(&str, &str)], value: f64) {
@@ -133,6 +120,26 @@ impl Drop for Program {
             eprintln!("{}", self.errors());
         }
     }
+}
+
+/// Returns the sum of a counter's, a gauge's or a histogram's samples that have these labels, in
+/// Prometheus' text format. A histogram counts by its `_count`.
+pub(crate) fn sample_sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let samples = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+        let (metric, given) = series.split_once('{').unwrap_or((series, ""));
+        // No label of these programs has an escaped quotation mark in its value.
+        let has = |(label, value): &(&str, &str)| {
+            let pair = format!("{label}=\"{value}\"");
+            given
+                .trim_end_matches('}')
+                .split_inclusive("\",")
+                .any(|part| part.trim_end_matches(',') == pair)
+        };
+        let is_named = metric == name || metric.strip_suffix("_count") == Some(name);
+        (is_named && labels.iter().all(has)).then(|| value.parse::<f64>().unwrap())
+    });
+    samples.sum()
 }
 
 /// The response to a GET, on a connection of its own.

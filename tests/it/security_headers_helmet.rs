@@ -20,7 +20,7 @@ use tower_kit::security_headers::{
     FrameOptions, Hsts, InvalidField, Nonce, OriginAgentCluster, ReferrerPolicy,
 };
 
-use crate::security_headers_csp::DIRECTIVES;
+use crate::directives::DIRECTIVES;
 
 /// What helmet sends and the layer refuses.
 const STRICTER_THAN_HELMET: [(&str, &str); 25] = [

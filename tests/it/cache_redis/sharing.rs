@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fred::clients::Pool;
-use fred::interfaces::ClientLike;
-use fred::types::config::Config;
 use tower_kit::MIB;
+use tower_kit::cache::fred::clients::Pool;
+use tower_kit::cache::fred::interfaces::ClientLike;
+use tower_kit::cache::fred::types::config::Config;
 use tower_kit::cache::{
     CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore, contract,
 };

@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 #[derive(Clone, Debug)]
 pub(super) enum Server {
     At(Config),
+    #[cfg(feature = "cache-redis-fred")]
     Through(Pool),
 }
 
@@ -101,9 +102,13 @@ impl Server {
         username: Option<String>,
         password: Option<String>,
     ) -> Self {
-        if let Self::At(config) = &mut self {
-            config.username = username;
-            config.password = password;
+        match &mut self {
+            Self::At(config) => {
+                config.username = username;
+                config.password = password;
+            }
+            #[cfg(feature = "cache-redis-fred")]
+            Self::Through(_) => {}
         }
         self
     }
@@ -114,6 +119,7 @@ impl Client {
     #[expect(clippy::expect_used, reason = "a pool of one is not empty")]
     pub(super) fn new(server: Server, budget: Duration) -> Self {
         let (pool, lent) = match server {
+            #[cfg(feature = "cache-redis-fred")]
             Server::Through(pool) => (pool, true),
             Server::At(config) => {
                 // Otherwise the first attempt to connect is the last.

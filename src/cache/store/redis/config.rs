@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "cache-redis-fred")]
 use fred::clients::Pool;
 use metrics::Recorder;
 
@@ -87,8 +88,11 @@ impl RedisConfig {
         })
     }
 
-    /// Through connections of your own, whose settings and whose lifetime are yours. One more is made
-    /// like them, to hear of purges.
+    /// Sends commands through a pool of the caller's, whose settings and lifetime stay the caller's.
+    /// The store opens one more connection with the same settings, to receive purges.
+    ///
+    /// The pool's type is that of [`fred`](crate::cache::fred) as this crate re-exports it.
+    #[cfg(feature = "cache-redis-fred")]
     pub fn from_client(pool: Pool) -> Self {
         Self::of(Server::Through(pool))
     }

@@ -4,6 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+#[cfg(feature = "cache-redis-fred")]
 use fred::clients::Pool;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -100,11 +101,12 @@ impl RedisStore {
         Self { state, purges: SharedPurges(purges), outbox }
     }
 
-    /// Through connections of your own: [`RedisConfig::from_client`].
+    /// Connects through a pool of the caller's: [`RedisConfig::from_client`].
     ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
+    #[cfg(feature = "cache-redis-fred")]
     #[must_use]
     pub fn from_client(pool: Pool) -> Self {
         Self::connect(RedisConfig::from_client(pool))

@@ -2,7 +2,7 @@
 //! of numbers on the same port.
 //!
 //! ```sh
-//! cargo run --example tonic --features full
+//! cargo run -p example-tonic
 //! grpc_health_probe -addr 127.0.0.1:3000
 //! curl http://127.0.0.1:3000/metrics
 //! ```

@@ -2,7 +2,7 @@
 //! purge by tag when a new version is deployed.
 //!
 //! ```sh
-//! cargo run --example static_assets --features cache,compress
+//! cargo run -p example-static-assets
 //! curl -i http://127.0.0.1:3000/
 //! curl -i http://127.0.0.1:3000/app.3f9a1c.js -H 'range: bytes=0-9'
 //! curl -i http://127.0.0.1:3000/app.3f9a1c.js --compressed -o /dev/null -D -

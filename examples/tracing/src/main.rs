@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! docker run --rm -p 16686:16686 -p 4317:4317 jaegertracing/jaeger
-//! cargo run --example tracing --features full
+//! cargo run -p example-tracing
 //! curl -i http://127.0.0.1:3000/items/7
 //! curl -i -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' http://127.0.0.1:3000/items/8
 //! ```

@@ -2,12 +2,12 @@
 //! memory or from Redis.
 //!
 //! ```sh
-//! cargo run --example job_queue --features full
+//! cargo run -p example-job-queue
 //!
 //! curl -i http://127.0.0.1:3000/emails -H 'content-type: application/json' \
 //!   -d '{"to": "ada@example.com", "subject": "Hello", "body": "How are you?"}'
 //! curl http://127.0.0.1:3000/jobs/job-...     # the `location` of that answer
-//! curl http://127.0.0.1:3000/metrics          # job_queue_size and jobs_total, with the latencies
+//! curl http://127.0.0.1:3000/metrics          # job_queue_size, jobs_total, latencies, process_*
 //! ```
 //!
 //! | variable | what it is | default |
@@ -65,6 +65,7 @@ use axum::{BoxError, Json, Router};
 use futures_util::FutureExt;
 use metrics::gauge;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,6 +97,7 @@ struct App {
     mailer: Mailer,
     backoff: Duration,
     prometheus: PrometheusHandle,
+    process: Collector,
 }
 
 #[tokio::main]
@@ -108,10 +110,12 @@ async fn main() -> Result<(), BoxDynError> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
         .install_recorder()?;
     tokio::spawn(upkeep(prometheus.clone()));
+    let process = Collector::default();
+    process.describe();
 
     let backoff = Duration::from_millis(number("BACKOFF_MS", 1_000)?);
     let mailer = Mailer::new(std::env::var("MAILER_URL").ok().map(|url| url.parse()).transpose()?);
-    let app = |queue| App { queue, mailer, backoff, prometheus };
+    let app = |queue| App { queue, mailer, backoff, prometheus, process };
     let (stop, stopping) = watch::channel(false);
     let (app, place, worker) = match std::env::var("REDIS_URL") {
         Ok(url) => {
@@ -210,6 +214,7 @@ async fn metrics(State(app): State<App>) -> String {
         }
     };
     gauge!("job_queue_size", "queue" => QUEUE).set(size);
+    app.process.collect();
     app.prometheus.render()
 }
 

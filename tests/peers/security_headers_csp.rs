@@ -20,6 +20,7 @@ use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::Directive::{self, *};
 use tower_kit::security_headers::{Csp, Endpoint, Nonce, Overrides, Source, forwarded_proto};
 
+use crate::directives::DIRECTIVES;
 use crate::support::now;
 
 /// What the handler of a page does.
@@ -806,35 +807,6 @@ enum Edit {
     Merge(Csp),
 }
 
-pub(crate) const DIRECTIVES: [Directive; 27] = [
-    BaseUri,
-    ChildSrc,
-    ConnectSrc,
-    DefaultSrc,
-    FencedFrameSrc,
-    FontSrc,
-    FormAction,
-    FrameAncestors,
-    FrameSrc,
-    ImgSrc,
-    ManifestSrc,
-    MediaSrc,
-    ObjectSrc,
-    ReportTo,
-    ReportUri,
-    RequireTrustedTypesFor,
-    Sandbox,
-    ScriptSrc,
-    ScriptSrcAttr,
-    ScriptSrcElem,
-    StyleSrc,
-    StyleSrcAttr,
-    StyleSrcElem,
-    TrustedTypes,
-    UpgradeInsecureRequests,
-    Webrtc,
-    WorkerSrc,
-];
 /// Where what is allowed does not depend on what else is.
 const FETCH: [Directive; 12] = [
     DefaultSrc,

@@ -1,0 +1,17 @@
+//! Tests with the programs of others: decoders, another reader of policies, the corpora of the fuzz
+//! targets, and a model checker that tries orders of threads' steps.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod compress;
+mod compress_pool;
+mod corpora;
+#[path = "../it/directives.rs"]
+mod directives;
+mod flight;
+mod latency_series;
+mod limit;
+mod security_headers_csp;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../it/support.rs"]
+mod support;
