@@ -135,19 +135,19 @@
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
 //! store that fails is a miss, and a counter.
 //!
-//! With the feature `cache-redis`, [`RedisStore`] keeps them in Redis or Valkey, for many processes,
+//! With the feature `cache-redis`, [`RedisStore`][redis] keeps them in Redis or Valkey, for many processes,
 //! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
 //! within milliseconds, or a second if a message is lost. A purge costs the same whatever it hits,
 //! and a hit costs no look for purges: each process has the list of what was purged when, and each
 //! entry has the number of the last purge before it was fetched.
 //!
 //! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
-//! ([`budget`](RedisConfig::budget)). When five replies in a row are missing, Redis is not asked any
+//! ([`budget`][budget]). When five replies in a row are missing, Redis is not asked any
 //! more, until a probe in the background gets a reply. Meanwhile each process goes on with its own
-//! memory, where an entry is used for 5 s at most ([`unheard`](RedisConfig::unheard)), since it may
+//! memory, where an entry is used for 5 s at most ([`unheard`][unheard]), since it may
 //! have been purged elsewhere. Purges of that time are sent when Redis is back. If Redis has lost its
 //! list of purges (a restart without persistence, a `FLUSHALL`), all that is older is dropped, in
-//! memory too. Nothing is logged: see [`RedisStore::status`], and the [numbers](#numbers).
+//! memory too. Nothing is logged: see [`RedisStore::status`][status], and the [numbers](#numbers).
 //!
 //! **With other stores, purges are this process's.** A store that several processes share, or that
 //! outlives one, does not learn of them: the others, and this one after a restart, give out again
@@ -155,7 +155,7 @@
 //!
 //! # Values
 //!
-//! With the feature `cache-service`, [`CacheService`] keeps values of any type in a store, as JSON:
+//! With the feature `cache-service`, [`CacheService`][values] keeps values of any type in a store, as JSON:
 //! `get`, `set`, `del`, `flush`, and `get_or_insert_with`, which lets one caller of a herd fetch for
 //! all. It can share its store with a layer: their names differ, and a flush leaves what the layer
 //! keeps. [`CacheHandle::purge_all`] empties the store, of values too.
@@ -208,6 +208,12 @@
 //! It never reads a request's body, and never keeps a response that it has not read to its end. It
 //! never looks at cookies: what depends on them says so, by `vary: cookie` or `private`. It never
 //! joins parts (206) to a whole, answers several ranges, or writes what it keeps to a disk.
+//!
+//! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html
+//! [status]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html#method.status
+//! [budget]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.budget
+//! [unheard]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.unheard
+//! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheService.html
 
 mod answer;
 mod body;

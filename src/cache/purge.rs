@@ -16,7 +16,7 @@ use super::store::StoreError;
 pub(super) type Stamp = u64;
 
 /// The purges that a store shares with other processes, as [`Store::purges`](super::Store::purges)
-/// gives them to the layer. Clones are the same. Only [`RedisStore`](super::RedisStore) makes them.
+/// gives them to the layer. Clones are the same. Only `RedisStore` makes them.
 #[derive(Clone, Debug)]
 pub struct SharedPurges(pub(super) Arc<Purges>);
 
@@ -94,7 +94,7 @@ pub(super) enum Name {
 
 /// A purge, which holds in this process already. To drop it cancels nothing. Awaited, it tells of the
 /// other processes that share the store: it is `Ok` once the purge is written down for them, and an
-/// error if that is not so within [`RedisConfig::budget`](super::RedisConfig::budget): then they will
+/// error if that is not so within `RedisConfig::budget`: then they will
 /// be told later ([`StoreError::is_later`]).
 pub struct Purging(pub(super) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
 

@@ -9,14 +9,14 @@ use super::lease::Lease;
 use super::memory::MemoryStore;
 
 /// Looks into memory first, and into another store behind it, such as a
-/// [`RedisStore`](super::RedisStore), which several processes share. What is found there is kept in
+/// `RedisStore`, which several processes share. What is found there is kept in
 /// memory too; what is put goes to both. Clones share both: a layer and a
-/// [`CacheService`](crate::cache::CacheService) may have one each.
+/// `CacheService` may have one each.
 ///
 /// An entry in memory answers for as long as it is fresh and was not purged, in any process; then
 /// the store behind is asked, where another process may have put a newer one. While it cannot be
 /// told what others have purged, memory answers for a short time only: see
-/// [`RedisConfig::unheard`](super::RedisConfig::unheard).
+/// `RedisConfig::unheard`.
 #[derive(Clone, Debug)]
 pub struct TieredStore<S> {
     memory: MemoryStore,
