@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,14 @@ use super::vary::Variant;
 /// What a [`Store`](super::Store) keeps under a key: a response, or which variants of it there are.
 /// Clones share it.
 #[derive(Clone, Debug)]
-pub struct Entry(Arc<Kept>);
+pub struct Entry(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    kept: Kept,
+    /// Whether it may be served: it was made in this process, or has been checked since it was read.
+    checked: AtomicBool,
+}
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are responses")]
@@ -62,11 +69,26 @@ pub(super) struct Freshness {
 
 impl Entry {
     pub(super) fn new(kept: Kept) -> Self {
-        Self(Arc::new(kept))
+        Self(Arc::new(Held { kept, checked: AtomicBool::new(true) }))
+    }
+
+    /// Makes an entry of what was read from outside of the process.
+    pub(super) fn read(kept: Kept) -> Self {
+        Self(Arc::new(Held { kept, checked: AtomicBool::new(false) }))
+    }
+
+    /// Returns `true` if it may be served: `is_sound` is asked once, and only for what was read.
+    pub(super) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
+        if self.0.checked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let sound = is_sound();
+        self.0.checked.store(sound, Ordering::Relaxed);
+        sound
     }
 
     pub(super) fn kept(&self) -> &Kept {
-        &self.0
+        &self.0.kept
     }
 
     /// Whether both are the same one.
@@ -76,7 +98,7 @@ impl Entry {
 
     /// The response, if it is one.
     pub(super) fn stored(&self) -> Option<&Stored> {
-        match &*self.0 {
+        match self.kept() {
             Kept::Response(stored) => Some(stored),
             Kept::Variants(_) => None,
         }
@@ -90,7 +112,7 @@ impl Entry {
             let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
             size_of::<Variant>() + fields + values.map(|value| VALUE + value.len()).sum::<usize>()
         };
-        let size = match &*self.0 {
+        let size = match self.kept() {
             Kept::Variants(variants) => variants.iter().map(variant).sum(),
             Kept::Response(stored) => {
                 let line = |(name, value): (&HeaderName, &HeaderValue)| {

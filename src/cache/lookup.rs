@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
+use super::policy;
 use super::purge::Purges;
 use super::shared::{Lead, Shared, random};
 use super::store::{Erased, Lease};
@@ -120,11 +121,14 @@ impl Shared {
     fn first(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>) -> First {
         let Some(entry) = entry else { return First::Done(Looked::Nothing) };
         match entry.kept() {
-            Kept::Response(stored) => First::Done(if self.is_right(key, request, stored) {
-                Looked::Found(entry)
-            } else {
-                Looked::Nothing
-            }),
+            Kept::Response(stored) => {
+                let right = self.is_sound(&entry, stored) && self.is_right(key, request, stored);
+                First::Done(if right { Looked::Found(entry) } else { Looked::Nothing })
+            }
+            // More than a URL may have come from elsewhere.
+            Kept::Variants(variants) if variants.len() > self.rules.variants => {
+                First::Done(Looked::Nothing)
+            }
             Kept::Variants(variants) => {
                 match variants.iter().rposition(|variant| variant.answers(request)) {
                     Some(at) => First::Variant(key.variant(variants[at].id()), entry, at),
@@ -149,13 +153,25 @@ impl Shared {
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|it| {
-                    is_named(it) && spares(&self.state.purges, key.url(), it)
+                    is_named(it)
+                        && self.is_sound(&entry, it)
+                        && spares(&self.state.purges, key.url(), it)
                 }) =>
             {
                 Looked::Found(entry)
             }
             _ => self.others(names, request),
         }
+    }
+
+    /// Returns `true` for an entry that this layer could have stored, and counts any other one as an
+    /// error of the store.
+    fn is_sound(&self, entry: &Entry, stored: &Stored) -> bool {
+        let sound = entry.is_checked(|| policy::is_sound(&self.rules, stored));
+        if !sound {
+            self.state.tally.store_failed("get");
+        }
+        sound
     }
 
     /// Whether it answers this request, and was not purged.

@@ -218,6 +218,7 @@
 mod answer;
 mod body;
 mod control;
+mod directive;
 mod entry;
 mod fetch;
 mod fetched;

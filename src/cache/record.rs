@@ -154,7 +154,9 @@ impl Recording {
         if self.declared.is_some_and(|declared| declared != self.size) {
             return;
         }
-        if self.for_one.has_nonce() {
+        // RFC 9110 §15.3.5: a 204 has no content, and no client would get it.
+        let odd = self.status == StatusCode::NO_CONTENT && self.size > 0;
+        if odd || self.for_one.has_nonce() {
             return self.give_up();
         }
         let Self { shared, key, mark, status, plan, watermark, lead, chunks, .. } = self;

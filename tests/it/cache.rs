@@ -4,11 +4,14 @@ mod abuse;
 mod aside;
 mod changes;
 mod clients;
+mod directives;
+mod forged;
 mod freshness;
 mod keys;
 mod numbers;
 pub(crate) mod rig;
 mod stale;
+mod statuses;
 mod storage;
 mod variants;
 

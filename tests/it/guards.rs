@@ -12,9 +12,34 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "cache",
         &[
-            "answer", "control", "entry", "fetch", "fetched", "flight", "flow", "frame", "handle",
-            "hash", "head", "hint", "key", "lookup", "purge", "record", "refresh", "shared",
-            "status", "store", "sync", "tally", "tape", "targeted", "values", "vary",
+            "answer",
+            "control",
+            "directive",
+            "entry",
+            "fetch",
+            "fetched",
+            "flight",
+            "flow",
+            "frame",
+            "handle",
+            "hash",
+            "head",
+            "hint",
+            "key",
+            "key_by",
+            "lookup",
+            "purge",
+            "record",
+            "refresh",
+            "shared",
+            "status",
+            "store",
+            "sync",
+            "tally",
+            "tape",
+            "targeted",
+            "values",
+            "vary",
         ],
     ),
     (
@@ -62,10 +87,11 @@ const EXTRAS: [(&str, &[&str]); 7] = [
 ];
 
 /// The files that only think: no waiting and no clock.
-const THINKING: [&str; 10] = [
+const THINKING: [&str; 11] = [
     "policy.rs",
     "cgroup.rs",
     "control.rs",
+    "directive.rs",
     "entry.rs",
     "frame.rs",
     "head.rs",

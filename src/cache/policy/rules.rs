@@ -30,9 +30,11 @@ pub enum Exception {
     /// Responses to requests with `authorization` that do not say that they are for all (RFC 9111
     /// §3.5): every client gets what the first was allowed to see.
     Authorization,
-    /// Responses with `cache-control: private`: every client gets what was meant for one.
+    /// Responses with `cache-control: private`, in any spelling: every client gets what was meant
+    /// for one.
     Private,
-    /// Responses with `cache-control: no-store`.
+    /// Responses with `cache-control: no-store`, in any spelling, or with a `cache-control` that
+    /// cannot be read.
     NoStore,
     /// Responses with `vary: *`, as if it were not there.
     VaryAll,

@@ -205,8 +205,13 @@ impl Shared {
         Some(Found { entry, value, is_fresh })
     }
 
-    /// The value, unless it was purged or is of another type.
+    /// The value, unless it was purged or is of another type. A response that a store returns under
+    /// the name of a value is none.
     pub(super) fn decode<T: DeserializeOwned>(&self, name: &str, stored: &Stored) -> Option<T> {
+        if stored.status != StatusCode::OK || !stored.headers.is_empty() {
+            self.tally.failed("decode");
+            return None;
+        }
         if !spares(&self.state.purges, name, stored) {
             return None;
         }
