@@ -14,7 +14,7 @@ use super::body::ResponseBody;
 use super::entry::Entry;
 use super::fetched::Fetched;
 use super::flow::Job;
-use super::policy::{self, Bypass};
+use super::policy;
 use super::shared::{Lead, Mark, Verdict};
 use super::status::Report;
 use super::tally::Outcome;
@@ -82,7 +82,10 @@ where
         report: Report,
         sent: u64,
     ) -> (Asking<S, Request<ReqBody>>, Fetching) {
-        let Self { shared, inner, mut head, body, key, ask } = self;
+        let Self { shared, inner, mut head, body, key, mut ask } = self;
+        if ask.no_fill.is_none() {
+            ask = ask.spelled(key.spell(&mut head));
+        }
         let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
         if ask.no_fill.is_none() {
             if ask.conditional {
@@ -133,13 +136,13 @@ impl Fetching {
         Ok(match (fetched.ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
-                if fetched.ask.head_only
-                    && bypass != Bypass::Override
-                    && old_stored.is_some_and(|stored| {
-                        policy::outdated(stored, response.status(), response.headers())
-                    })
-                {
-                    fetched.forget();
+                if let Some(stored) = old_stored.filter(|stored| {
+                    fetched.ask.head_only
+                        && !bypass.is_of_another()
+                        && fetched.key.is_spelled_so()
+                        && policy::outdated(stored, response.status(), response.headers())
+                }) {
+                    fetched.forget(stored);
                 }
                 (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }

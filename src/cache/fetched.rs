@@ -131,14 +131,19 @@ impl Fetched {
             return;
         }
         self.shared.mark(self.mark, received);
-        if old.is_some() {
-            self.forget();
+        if let Some(old) = old {
+            self.forget(old);
         }
     }
 
-    /// Drops what is kept; nobody need wait for it.
-    pub(super) fn forget(&self) {
-        let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
+    /// Removes an entry from the store, and not the other variants of its URL; nobody need wait for
+    /// it.
+    pub(super) fn forget(&self, old: &Stored) {
+        let shared = Arc::clone(&self.shared);
+        let key = match old.variant.class() {
+            0 => self.key.clone(),
+            id => self.key.variant(id),
+        };
         settle(Box::pin(async move { shared.remove(&key).await }));
     }
 
@@ -256,7 +261,8 @@ where
     .await;
     drop(work);
     // Where purges are shared, the log's stamp is later than what else may have come meanwhile.
-    let own = own.filter(|_| undisturbed && !shared.state.purges.is_shared());
+    let own =
+        own.filter(|own| own.is_spelled_so() && undisturbed && !shared.state.purges.is_shared());
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
         return Ok(shared.pass_on(response, &report));
@@ -285,8 +291,8 @@ impl Shared {
         let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
         let target = self.key.uri_of(request).ok()?;
         let location = policy::resolve(target, location)?;
-        let same = self.key.url(&location, &request.headers).ok()?
-            == self.key.url(target, &request.headers).ok()?;
+        let same = self.key.url(&location, &request.headers).ok()?.url()
+            == self.key.url(target, &request.headers).ok()?.url();
         if request.method != Method::POST || response.status() != StatusCode::OK || !same {
             return None;
         }

@@ -6,7 +6,7 @@ use metrics::Recorder;
 use tower::Layer;
 
 use super::handle::CacheHandle;
-use super::key::KeyBy;
+use super::key_by::KeyBy;
 use super::policy::{Exception, Rules};
 use super::service::Cache;
 use super::shared::{Clock, Shared, State};
@@ -30,7 +30,8 @@ impl CacheLayer {
     }
 
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
-    /// is not kept here either: see [`Exception`]. A response that depends on the request's cookies
+    /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
+    /// read. A response that depends on the request's cookies
     /// must say so, with `vary: cookie` or `cache-control: private`; here nothing else keeps it from
     /// being given to all. What is never to be kept, such as health checks and metrics, stands
     /// outside of the layer, or is [skipped](Self::skip).
@@ -45,8 +46,9 @@ impl CacheLayer {
         self.rules(|rules| rules.default_ttl = Some(ttl))
     }
 
-    /// How long to keep responses of this status that state no freshness, or, in a layer made by
-    /// [`aside`](Self::aside), whatever they state.
+    /// Sets how long to store responses of this status that state no freshness, or, in a layer made
+    /// by [`aside`](Self::aside), whatever they state. A status that is not stored by
+    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own.
     ///
     /// ```
     /// use std::time::Duration;

@@ -36,14 +36,33 @@
 //!
 //! # What is kept
 //!
-//! Responses to GET with any final status that may be kept by what they, and their requests, say
-//! (RFC 9111 §3), and to POST where they say that they are what a GET would get, unless processes
-//! share the store. Never:
+//! Responses to GET that may be stored by what they, and their requests, say (RFC 9111 §3), and to
+//! POST where they say that they are what a GET would get, unless processes share the store. By
+//! default these statuses are stored:
+//!
+//! | status | why |
+//! |---|---|
+//! | 200, 203, 204, 300, 301, 308, 404, 410 | RFC 9110 §15.1 lets caches guess their lifetime; 404 and 410 are asked for often, and cost the service as much as a page |
+//! | 302, 303, 307 | only with a lifetime that they state, or with `public` |
+//!
+//! Errors are often caused by parts of a request that no key has: stored, one client's 400 or 413
+//! would take a page from all others (cache-poisoned denial of service). A 5xx outlasts its cause,
+//! and RFC 6585 forbids to store 428, 429, 431 and 511. Any other final status than 206 and 304 is
+//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`Hint::ttl`]. Never stored
+//! are responses:
 //!
 //! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
 //!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an
 //!   [`Exception`];
-//! - 206 and 304, event streams, gRPC, bodies over 1 MiB, bodies with trailers;
+//! - whose `cache-control` cannot be read, or has these words in another spelling (`no-cache;
+//!   no-store`, `"private"`, `no_store`), wherever their lifetime comes from; only a well-formed
+//!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
+//!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
+//!   `pragma: no-cache`;
+//! - with a nonce in `content-security-policy` or its `-report-only` form. A policy in a `<meta>`
+//!   element is not looked at: a page that has one says `no-store`;
+//! - that vary by more than 64 headers;
+//! - of event streams and gRPC, with bodies over 1 MiB, or with trailers;
 //! - a body that fails, ends early, or is not as long as its `content-length` says;
 //! - what was purged while it was fetched;
 //! - responses to requests with a body, or with a field that services take the URL or the method
@@ -90,8 +109,11 @@
 //! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
 //! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
 //! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
-//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce of `security_headers`, or `Overrides` that would be lost |
+//! | `fwd=uri-miss; detail=status` | its status is not one of those that are stored |
+//! | `fwd=uri-miss; detail=malformed` | its `cache-control` cannot be read |
+//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce, or `Overrides` of `security_headers` that would be lost |
 //! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
+//! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
@@ -102,7 +124,9 @@
 //!
 //! A URL has as many entries, up to 16, as requests differ in what `vary` names. Of codings, the
 //! entry's own counts: `gzip, deflate, br` and `gzip;q=1.0, *;q=0` get the same copy of a service
-//! that has only gzip, and nobody gets one that it does not take.
+//! that has only gzip, and nobody gets one that it does not take. The response to an
+//! `accept-encoding` that has unregistered names, or is malformed, answers only requests with the
+//! same one.
 //!
 //! # Keys
 //!
@@ -111,6 +135,11 @@
 //! of axum's `nest`, where a part of the path has been cut off, take the URI from its extensions:
 //! [`KeyBy::uri`]. A request with a host that is malformed, or that is another one in its target,
 //! passes by, as one does whose key is over 8 KiB.
+//!
+//! The service gets a request that may fill the cache as its key spells it: the host in lower case
+//! and without its default port, and only the query parameters that count, in the key's order. So a
+//! response is never stored for another spelling than the one that it answers. Other requests go on
+//! as they are.
 //!
 //! # Herds
 //!
@@ -127,13 +156,17 @@
 //! # Changes
 //!
 //! A 2xx or 3xx to an unsafe method drops its URL, and what `location` and `content-location` name
-//! on the same host (RFC 9111 §4.4). [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
+//! on the same host (RFC 9111 §4.4). Safe are the methods that IANA's registry calls so, `QUERY`,
+//! `PROPFIND`, `REPORT` and `SEARCH` among them; a method that is not registered is unsafe. A 200 to
+//! HEAD that differs from an entry (§4.3.5) drops that variant alone. [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
 //! wins over a fetch that began before it.
 //!
 //! # Stores
 //!
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
-//! store that fails is a miss, and a counter.
+//! store that fails is a miss, and a counter. So is an entry that the layer could not have stored
+//! (its status, its length, a header of a connection, a cookie): what an [`Entry`] was read from may
+//! have been changed.
 //!
 //! With the feature `cache-redis`, [`RedisStore`][redis] keeps them in Redis or Valkey, for many processes,
 //! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
@@ -193,7 +226,7 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, else empty | see [`Statistics`] |
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
 //! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `purge` | |
@@ -230,6 +263,7 @@ mod hash;
 mod head;
 mod hint;
 mod key;
+mod key_by;
 mod layer;
 mod lookup;
 mod policy;
@@ -255,7 +289,7 @@ pub use frame::InvalidEntry;
 pub use fred;
 pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::Hint;
-pub use key::KeyBy;
+pub use key_by::KeyBy;
 pub use layer::CacheLayer;
 pub use policy::Exception;
 pub use purge::{Purging, SharedPurges};

@@ -29,7 +29,10 @@ where
     /// Asks the service in the background, unless that is being done.
     pub(super) fn refresh(mut self: Box<Self>, old: Entry) {
         let shared = Arc::clone(&self.shared);
-        let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
+        let poisonous = self
+            .ask
+            .no_fill
+            .is_some_and(|bypass| bypass.is_of_another() || bypass == Bypass::NoStore);
         let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
         self.head.method = Method::GET;
         let Ask { authorized, conditional, .. } = self.ask;

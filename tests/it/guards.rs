@@ -87,7 +87,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
 ];
 
 /// The files that only think: no waiting and no clock.
-const THINKING: [&str; 11] = [
+const THINKING: [&str; 12] = [
     "policy.rs",
     "cgroup.rs",
     "control.rs",
@@ -96,6 +96,7 @@ const THINKING: [&str; 11] = [
     "frame.rs",
     "head.rs",
     "key.rs",
+    "key_by.rs",
     "purge.rs",
     "targeted.rs",
     "vary.rs",
