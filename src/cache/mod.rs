@@ -48,8 +48,8 @@
 //! Errors are often caused by parts of a request that no key has: stored, one client's 400 or 413
 //! would take a page from all others (cache-poisoned denial of service). A 5xx outlasts its cause,
 //! and RFC 6585 forbids to store 428, 429, 431 and 511. Any other final status than 206 and 304 is
-//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`Hint::ttl`]. Never stored
-//! are responses:
+//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`Hint::ttl`], or allows all
+//! that state their lifetime with [`Exception::AnyStatus`]. Never stored are responses:
 //!
 //! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
 //!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an

@@ -219,7 +219,7 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
 /// Returns `true` if responses of this status are stored, by default or because the user or the
 /// handler gives them a lifetime.
 fn is_chosen(rules: &Rules, answer: &Answer<'_>) -> bool {
-    storable::is_stored(answer.status)
+    storable::is_stored(answer.status, rules.allows(Exception::AnyStatus))
         || rules.ttls.iter().any(|(status, _)| *status == answer.status)
         || answer.hint.is_some_and(|hint| hint.ttl.is_some())
 }

@@ -38,6 +38,10 @@ pub enum Exception {
     NoStore,
     /// Responses with `vary: *`, as if it were not there.
     VaryAll,
+    /// Responses of any final status that state their lifetime, as RFC 9111 §3 permits, except those
+    /// that RFC 6585 and RFC 8470 forbid to store (425, 428, 429, 431, 511): where an error depends on
+    /// parts of a request that the key lacks, one client's error is every client's.
+    AnyStatus,
 }
 
 impl Rules {

@@ -21,9 +21,10 @@ pub(super) fn is_whole(status: StatusCode) -> bool {
     (200..600).contains(&status) && status != 206 && status != 304
 }
 
-/// Returns `true` if responses of this status are stored without the user having named it.
-pub(super) fn is_stored(status: StatusCode) -> bool {
-    STORED.contains(&status.as_u16())
+/// Returns `true` if responses of this status are stored without the user having named it: a short
+/// list, or with `any` every status that no RFC excludes.
+pub(super) fn is_stored(status: StatusCode, any: bool) -> bool {
+    if any { !FORBIDDEN.contains(&status.as_u16()) } else { STORED.contains(&status.as_u16()) }
 }
 
 /// Returns the directives of a response that may be stored, and whether a targeted header states
@@ -104,8 +105,11 @@ fn has_nonce(headers: &HeaderMap) -> bool {
 /// Successful responses, redirects, and two errors that say the same to everybody. What an error
 /// page says is often caused by the request that it answers, and by parts of it that no key has:
 /// with a few bytes, one client could take a page from all others (cache-poisoned denial of
-/// service). RFC 6585 forbids to store 428, 429, 431 and 511, RFC 8470 §5.2 says the like of 425.
+/// service).
 const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];
+
+/// The statuses that a cache must not store: RFC 8470 §5.2, and RFC 6585 §3 to §6.
+const FORBIDDEN: [u16; 5] = [425, 428, 429, 431, 511];
 
 /// The statuses whose requirements on caches are met (RFC 9110 §15).
 const UNDERSTOOD: [u16; 38] = [
@@ -141,7 +145,12 @@ mod tests {
         for code in 100..=999 {
             let status = StatusCode::from_u16(code).unwrap();
             let stored = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410].contains(&code);
-            assert_eq!(is_stored(status), stored, "{code}");
+            assert_eq!(is_stored(status, false), stored, "{code}");
+            assert_eq!(
+                is_stored(status, true),
+                ![425, 428, 429, 431, 511].contains(&code),
+                "{code}"
+            );
             let whole = (200..=599).contains(&code) && code != 206 && code != 304;
             assert_eq!(is_whole(status), whole, "{code}");
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_kit::cache::Hint;
+use tower_kit::cache::{Exception, Hint};
 
 use super::rig::{Fields, MINUTE, Rig, date, reply, request};
 use crate::support::status;
@@ -75,6 +75,17 @@ async fn a_status_with_a_ttl_of_its_own_is_stored() {
         });
         rig.get("/", &[]).await;
         assert!(rig.get("/", &[]).await.is_hit(), "{code} by its handler");
+    }
+}
+
+#[tokio::test]
+async fn an_exception_stores_other_statuses() {
+    for code in OTHERS {
+        let rig = Rig::with(&[], |layer| layer.allow(Exception::AnyStatus));
+        let forbidden = [425, 428, 429, 431, 511].contains(&code);
+        assert_eq!(hits(&rig, code, MINUTE).await, !forbidden, "{code}");
+        let rig = Rig::with(&[], |layer| layer.allow(Exception::AnyStatus));
+        assert!(!hits(&rig, code, &[]).await, "{code} without a lifetime");
     }
 }
 
