@@ -79,6 +79,8 @@ pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
+#[cfg(any(feature = "cache", feature = "compress"))]
+mod cache_marks;
 #[cfg(all(test, any(feature = "cache", feature = "compress")))]
 mod fields;
 #[cfg(feature = "cache")]

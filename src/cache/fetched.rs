@@ -23,7 +23,8 @@ use super::shared::{Lead, Mark, Shared, Verdict, random, settle};
 use super::status::Report;
 use super::store::StoreError;
 use super::tally::Outcome;
-use crate::for_one::ForOne;
+use crate::cache_marks::VariesBy;
+use crate::for_one::{ForOne, is_single_use};
 
 /// What is known of a request that the service is asked.
 pub(super) struct Fetched {
@@ -56,7 +57,7 @@ impl Fetched {
         let answer = self.answer(response, None, received, false);
         let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
         if let After::Refuse(refusal) = after {
-            self.refused(response.status(), refusal, received, Some(stored));
+            self.refused(response, refusal, received, Some(stored));
         }
         let Self { shared, key, ask, mark, lead, watermark, asked, .. } = self;
         let watermark = Watermark::at(watermark);
@@ -106,7 +107,7 @@ impl Fetched {
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
-                self.refused(response.status(), refusal, received, old);
+                self.refused(&response, refusal, received, old);
                 let passed = self.shared.pass_on(response, &report);
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
@@ -124,13 +125,14 @@ impl Fetched {
     }
 
     /// Nobody need wait for a response that is not kept, now or for a while.
-    fn refused(&self, status: StatusCode, refusal: Refusal, received: u64, old: Option<&Stored>) {
+    fn refused<B>(&self, response: &Response<B>, why: Refusal, now: u64, old: Option<&Stored>) {
         self.lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-        let stays = old.is_some_and(|old| policy::outlives(old, refusal, received));
-        if stays || status.is_server_error() {
+        let stays = old.is_some_and(|old| policy::outlives(old, why, now));
+        // A response for one request alone says nothing of the next one.
+        if stays || response.status().is_server_error() || is_single_use(response) {
             return;
         }
-        self.shared.mark(self.mark, received);
+        self.shared.mark(self.mark, now);
         if let Some(old) = old {
             self.forget(old);
         }
@@ -190,7 +192,20 @@ impl Fetched {
         let sent = self.sent;
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
         let (request, for_one) = (&self.asked, self.for_one.covers(response));
-        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
+        let varies_by = response.extensions().get().map(|VariesBy(name)| name);
+        Answer {
+            status,
+            headers,
+            hint,
+            for_one,
+            varies_by,
+            request,
+            size,
+            sent,
+            received,
+            random,
+            post,
+        }
     }
 }
 

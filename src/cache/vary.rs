@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::directive::members;
 use super::hash::Hash64;
-use crate::weight::weighted;
+use crate::weight::{record, weighted};
 
 /// What the request that a response answered had in the fields that its `vary` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,13 @@ impl Variant {
         variant.fields.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         variant.fields.dedup_by(|(a, _), (b, _)| a == b);
         Ok(variant)
+    }
+
+    /// Tells requests apart by this header, too.
+    pub(super) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
+        if let Err(at) = self.fields.binary_search_by(|(of, _)| of.as_str().cmp(name.as_str())) {
+            self.fields.insert(at, (name.clone(), normal(name, request)));
+        }
     }
 
     /// Whether it answers every request.
@@ -164,11 +171,11 @@ impl Accepted {
         for member in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
             let Some((name, weight)) = weighted(member) else { continue };
             if name == b"*" {
-                others.get_or_insert(weight);
+                record(&mut others, weight);
             } else if name.eq_ignore_ascii_case(b"identity") {
-                identity.get_or_insert(weight);
+                record(&mut identity, weight);
             } else if let found @ 1.. = Codings::named(name).0 {
-                weights[found.trailing_zeros() as usize].get_or_insert(weight);
+                record(&mut weights[found.trailing_zeros() as usize], weight);
             }
         }
         let weights = weights.map(|weight| weight.or(others).unwrap_or(0));

@@ -24,6 +24,8 @@ pub(in super::super) struct Answer<'a> {
     pub(in super::super) hint: Option<&'a Hint>,
     /// Something in it is for this request alone, such as a nonce.
     pub(in super::super) for_one: bool,
+    /// A request header that the response depends on, though `vary` does not name it.
+    pub(in super::super) varies_by: Option<&'a HeaderName>,
     /// The fields of the request that it answers.
     pub(in super::super) request: &'a HeaderMap,
     /// In bytes, where it is known.
@@ -204,8 +206,11 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
         refuse(Exception::SetCookie, Refusal::SetCookie)?;
     }
     let freshness = freshness(rules, answer, &control, is_targeted)?;
-    let variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
+    let mut variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
         .map_err(|_| Refusal::VaryAll)?;
+    if let Some(name) = answer.varies_by {
+        variant.vary_by(name, answer.request);
+    }
     let shared = shared || rules.allows(Exception::Authorization);
     Ok(Plan {
         freshness: Freshness { shared, ..freshness },
@@ -305,7 +310,20 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let (sent, received) = (NOW, NOW);
         let (hint, for_one, size, random, post) = (None, false, None, 0.0, false);
-        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
+        let varies_by = None;
+        Answer {
+            status,
+            headers,
+            hint,
+            for_one,
+            varies_by,
+            request,
+            size,
+            sent,
+            received,
+            random,
+            post,
+        }
     }
 
     fn decide(rules: &Rules, ask: &Ask, status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {

@@ -174,6 +174,7 @@ mod tests {
                 headers: &headers,
                 hint: hint.as_ref(),
                 for_one: false,
+                varies_by: None,
                 request: &HeaderMap::new(),
                 size: None,
                 sent: NOW - 2000,
