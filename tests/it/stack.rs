@@ -245,9 +245,8 @@ async fn an_answer_is_compressed_in_any_order_of_the_layers() {
             let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
             let (head, body) = response.into_parts();
             assert_eq!(head.headers["content-encoding"], "gzip", "{order} {path}");
-            assert_eq!(head.headers["etag"], "W/\"1\"", "{order} {path}");
-            let vary = "accept-encoding, x-no-compression";
-            assert_eq!(head.headers["vary"], vary, "{order} {path}");
+            assert_eq!(head.headers["etag"], "\"1--gzip\"", "{order} {path}");
+            assert_eq!(head.headers["vary"], "accept-encoding", "{order} {path}");
             assert_eq!(head.headers["x-frame-options"], "SAMEORIGIN", "{order} {path}");
             let exact = body.size_hint().exact();
             let collected = body.collect().await.unwrap();
@@ -317,7 +316,12 @@ async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_p
             .layer(CacheLayer::new(MemoryStore::new(MIB)))
             .layer(CompressLayer::new())
             .service(inner);
-        let hits = ["fwd=uri-miss", "fwd=vary-miss", "hit", "hit"];
+        // The response to a request that opts out is not stored.
+        let hits = if opted_out_first {
+            ["fwd=uri-miss", "fwd=uri-miss", "fwd=vary-miss", "hit"]
+        } else {
+            ["fwd=uri-miss", "fwd=vary-miss", "hit", "fwd=vary-miss"]
+        };
         let opted_out = [opted_out_first, !opted_out_first];
         for (opted_out, hit) in opted_out.into_iter().cycle().zip(hits) {
             let mut request = Request::get("http://a/").header("accept-encoding", "gzip");
