@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::compress::{Coding, CompressLayer, ResponseBody};
 
-use crate::support::{empty, poll_frame, prose};
+use crate::support::{empty, gunzip, noise, poll_frame, prose};
 
 type Body = ResponseBody<Channel<Bytes, Infallible>>;
 
@@ -111,5 +111,30 @@ async fn gathering_pieces_saves_bytes() {
             sizes.push(read.unwrap().to_bytes().len());
         }
         assert!(sizes[1] * 100 < sizes[0] * percent, "{accept}: {sizes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_any_size_are_one_gzip_stream() {
+    for sizes in [&[0, 1, 70_000, 5][..], &[200_000, 300_000], &[8_192; 20], &[65_536, 65_537, 1]] {
+        for pauses in [false, true] {
+            let (mut sender, body) = stream(every(), "text/event-stream", "gzip").await;
+            let events: Vec<_> = sizes
+                .iter()
+                .enumerate()
+                .map(|(at, size)| if at % 2 == 0 { noise(*size) } else { prose(*size, 7) })
+                .collect();
+            let expected = events.concat();
+            let write = async move {
+                for event in events {
+                    sender.send_data(event).await.unwrap();
+                    if pauses {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            };
+            let ((), read) = tokio::join!(write, body.collect());
+            assert!(gunzip(&read.unwrap().to_bytes()) == expected, "{sizes:?} {pauses}");
+        }
     }
 }
