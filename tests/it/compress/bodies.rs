@@ -54,7 +54,7 @@ impl Failing {
 }
 
 #[tokio::test]
-async fn failed_bodies_fail_at_the_client_and_are_not_stored() {
+async fn failed_bodies_fail_and_are_not_stored() {
     for stack in [Stack::Compressed, Stack::Cached] {
         for failing in FAILING {
             for (media_type, accepts) in [
@@ -84,7 +84,7 @@ async fn failed_bodies_fail_at_the_client_and_are_not_stored() {
 }
 
 #[tokio::test]
-async fn a_short_body_without_a_free_stream_keeps_its_declared_length() {
+async fn short_bodies_fail_without_a_free_stream() {
     let layer = CompressLayer::new().streams(0);
     for failing in &FAILING[..2] {
         let failing = *failing;

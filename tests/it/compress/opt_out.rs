@@ -54,7 +54,7 @@ async fn the_cache_knows_the_opt_out_without_vary() {
 }
 
 #[tokio::test]
-async fn opting_out_changes_nothing_where_nothing_is_compressed() {
+async fn opt_outs_of_an_image_share_one_copy() {
     let served = Served::start(Stack::Cached, CompressLayer::new(), |_| {
         let response = Response::builder()
             .header("content-type", "image/png")

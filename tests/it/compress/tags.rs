@@ -38,7 +38,7 @@ const TAGS: [&str; 5] = ["\"v1\"", "\"v1-gzip\"", "\"v1--gzip\"", "\"v1--identit
 const GZIP: (&str, &str) = ("accept-encoding", "gzip");
 
 #[tokio::test]
-async fn optimistic_locking_works_with_the_tag_of_a_get() {
+async fn if_match_works_with_the_tag_of_a_get() {
     for stack in [Stack::Compressed, Stack::Cached] {
         for tag in TAGS {
             let served =
