@@ -81,6 +81,8 @@ pub mod security_headers;
 
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod cache_marks;
+#[cfg(any(feature = "limit", feature = "pressure"))]
+mod drain;
 #[cfg(all(test, any(feature = "cache", feature = "compress")))]
 mod fields;
 #[cfg(feature = "cache")]

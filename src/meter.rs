@@ -64,12 +64,13 @@ impl Meter {
         })
     }
 
-    /// Counts a request that a layer answers in the service's place.
+    /// Counts requests that a layer answers in the service's place. `count` is 0 where the series
+    /// is only to exist: the increase from nothing to 1 is one that Prometheus does not see.
     #[cfg(any(feature = "limit", feature = "pressure"))]
-    pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str) {
+    pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str, count: u64) {
         let labels = [("layer", layer), ("reason", reason)];
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-        self.count(REJECTED, labels.to_vec());
+        self.counter(REJECTED, labels.to_vec()).increment(count);
     }
 }
 

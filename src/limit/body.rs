@@ -1,50 +1,133 @@
 use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, Limited};
-use pin_project_lite::pin_project;
 
-use super::policy::Size;
+use super::coding::Codings;
+use super::decode::{DecodeError, Decoder};
+use super::error::BodyError;
+use super::pace::Pace;
+use super::policy::{MinRate, Size};
+use crate::drain::{Drains, Permit, Unread};
 
-pin_project! {
-    /// A request body that fails once it has given more bytes than it may.
-    ///
-    /// The frame that crosses the limit is not given; in its place comes an error, which is
-    /// exactly [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end.
-    #[derive(Debug)]
-    pub struct RequestBody<B> {
-        #[pin]
-        inner: B,
-        // `None` once the limit is crossed.
-        left: Option<u64>,
-        crossed: Option<Crossed>,
-    }
+/// A request body that fails once it has given more bytes than it may.
+///
+/// The frame that crosses the limit is not given; in its place comes an error, which is exactly
+/// [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. A body that is
+/// decompressed, or has a minimum data rate, can fail with [`BodyError`] too.
+pub struct RequestBody<B> {
+    /// `None` once the body has failed.
+    inner: Option<B>,
+    left: u64,
+    checks: Option<Box<Checks>>,
+    on_failure: Option<Arc<OnFailure>>,
 }
 
-/// Tells the response future that the limit was crossed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Crossed(Arc<AtomicBool>);
+/// What only some layers ask of a body. Boxed, so that the others do not carry it.
+#[derive(Debug)]
+pub(super) struct Checks {
+    decoding: Option<Decoding>,
+    pace: Option<Pace>,
+}
+
+/// A body whose codings are taken off.
+#[derive(Debug)]
+struct Decoding {
+    decoder: Decoder,
+    /// How many more encoded bytes may come.
+    left: u64,
+}
+
+/// Tells the response future how the body has failed, and discards the rest of it.
+#[derive(Debug)]
+pub(super) struct OnFailure {
+    state: AtomicU8,
+    drains: Arc<Drains>,
+    unread: Unread,
+}
+
+/// How a body has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    TooLarge,
+    Malformed,
+    TooSlow,
+}
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(inner: B, most: Size, crossed: Option<Crossed>) -> Self {
-        Self { inner, left: Some(most.get()), crossed }
+    pub(super) fn new(
+        inner: B,
+        max: Size,
+        checks: Option<Box<Checks>>,
+        on_failure: Option<Arc<OnFailure>>,
+    ) -> Self {
+        Self { inner: Some(inner), left: max.get(), checks, on_failure }
     }
 }
 
-impl Crossed {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl Checks {
+    /// Returns `None` where there is nothing to check but the limit.
+    pub(super) fn new(
+        codings: Codings,
+        rate: Option<MinRate>,
+        max: Size,
+    ) -> Option<Box<Self>> {
+        if codings.is_empty() && rate.is_none() {
+            return None;
+        }
+        let decoding = (!codings.is_empty()).then(|| Decoding::new(codings, max.get()));
+        Some(Box::new(Self { decoding, pace: rate.map(Pace::new) }))
+    }
+}
+
+impl OnFailure {
+    pub(super) fn new(drains: Arc<Drains>, unread: Unread) -> Self {
+        Self { state: AtomicU8::new(0), drains, unread }
+    }
+
+    /// Returns how the body has failed, and whether the connection can be kept.
+    pub(super) fn get(&self) -> Option<(Failure, bool)> {
+        let state = self.state.load(Ordering::Acquire);
+        let failure = match state & !KEPT {
+            TOO_LARGE => Failure::TooLarge,
+            MALFORMED => Failure::Malformed,
+            TOO_SLOW => Failure::TooSlow,
+            _ => return None,
+        };
+        Some((failure, state & KEPT != 0))
+    }
+
+    fn failed<B>(&self, failure: Failure, body: B)
+    where
+        B: Body + Send + 'static,
+    {
+        let state = match failure {
+            Failure::TooLarge => TOO_LARGE,
+            Failure::Malformed => MALFORMED,
+            Failure::TooSlow => TOO_SLOW,
+        };
+        let ended = body.is_end_stream();
+        // A client that is too slow for the service is too slow for this, too.
+        let drains = failure != Failure::TooSlow && !self.unread.is_empty() && !ended;
+        let permit = if drains { self.drains.permit(self.unread) } else { None };
+        let kept = ended || permit.as_ref().is_some_and(Permit::keeps_connection);
+        self.state.store(if kept { state | KEPT } else { state }, Ordering::Release);
+        if let Some(permit) = permit {
+            permit.drain(body);
+        }
     }
 }
 
 impl<B> Body for RequestBody<B>
 where
-    B: Body,
+    B: Body + Send + Unpin + 'static,
+    B::Data: From<Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = B::Data;
@@ -52,46 +135,160 @@ where
 
     #[inline]
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        let Some(left) = *this.left else { return Poll::Ready(None) };
-        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
-        let polled = this.inner.poll_frame(cx);
-        let data = match &polled {
-            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
-            _ => 0,
-        };
-        if data > left {
-            *this.left = None;
-            if let Some(Crossed(flag)) = this.crossed {
-                flag.store(true, Ordering::Release);
-            }
-            return Poll::Ready(Some(Err(length_limit_error(cx))));
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if this.checks.is_some() {
+            return this.poll_checked(cx);
         }
-        *this.left = Some(left - data);
+        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
+        let polled = Pin::new(inner).poll_frame(cx);
+        let data = data_len(&polled);
+        if data > this.left {
+            return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
+        }
+        this.left -= data;
         polled.map_err(Into::into)
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.left.is_none() || self.inner.is_end_stream()
+        match &self.inner {
+            None => true,
+            // What the decoder still has comes after the last frame.
+            Some(_) if self.is_decoding() => false,
+            Some(inner) => inner.is_end_stream(),
+        }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.inner.size_hint();
+        let Some(inner) = &self.inner else { return SizeHint::with_exact(0) };
+        let mut hint = if self.is_decoding() { SizeHint::new() } else { inner.size_hint() };
         match self.left {
-            None => SizeHint::with_exact(0),
             // Counted down from no limit at all.
-            Some(left) if left > u64::MAX / 2 => hint,
-            Some(left) if hint.lower() >= left => SizeHint::with_exact(left),
-            Some(left) => {
+            left if left > u64::MAX / 2 => hint,
+            left if hint.lower() >= left => SizeHint::with_exact(left),
+            left => {
                 hint.set_upper(hint.upper().map_or(left, |upper| upper.min(left)));
                 hint
             }
         }
+    }
+}
+
+impl<B> RequestBody<B> {
+    fn is_decoding(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.decoding.is_some())
+    }
+}
+
+impl<B> RequestBody<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: From<Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Polls a body that is decompressed or has a minimum data rate.
+    #[inline(never)]
+    fn poll_checked(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, Box<dyn Error + Send + Sync>>>> {
+        loop {
+            let (Some(inner), Some(checks)) = (&mut self.inner, &mut self.checks) else {
+                return Poll::Ready(None);
+            };
+            match checks.decoding.as_mut().map_or(Ok(None), |it| it.decoder.next()) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    self.left = self.left.saturating_sub(bytes.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
+                }
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error.into(), cx)))),
+            }
+            let polled = Pin::new(inner).poll_frame(cx);
+            let data = data_len(&polled);
+            if let Some(pace) = &mut checks.pace {
+                match polled {
+                    Poll::Ready(_) => pace.arrived(data),
+                    Poll::Pending if pace.poll_slow(cx).is_pending() => {}
+                    Poll::Pending => {
+                        return Poll::Ready(Some(Err(self.fail(Failure::TooSlow, cx))));
+                    }
+                }
+            }
+            let left = checks.decoding.as_mut().map_or(&mut self.left, |it| &mut it.left);
+            if data > *left {
+                return Poll::Ready(Some(Err(self.fail(Failure::TooLarge, cx))));
+            }
+            *left -= data;
+            let Some(decoding) = &mut checks.decoding else { return polled.map_err(Into::into) };
+            match polled {
+                // An empty frame is given on, so that each turn of the loop has decoded something.
+                Poll::Ready(Some(Ok(frame))) if data > 0 => decoding.feed(frame),
+                Poll::Ready(None) if !decoding.decoder.is_complete() => {
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                }
+                Poll::Ready(Some(Ok(ref frame)))
+                    if frame.is_trailers() && !decoding.decoder.is_complete() =>
+                {
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                }
+                other => return other.map_err(Into::into),
+            }
+        }
+    }
+
+    /// Ends the body, and returns the error for its reader.
+    #[cold]
+    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> Box<dyn Error + Send + Sync> {
+        self.checks = None;
+        if let (Some(inner), Some(on_failure)) = (self.inner.take(), &self.on_failure) {
+            on_failure.failed(failure, inner);
+        }
+        match failure {
+            Failure::TooLarge => length_limit_error(cx),
+            Failure::Malformed => BodyError::malformed().into(),
+            Failure::TooSlow => BodyError::too_slow().into(),
+        }
+    }
+}
+
+impl Decoding {
+    fn new(codings: Codings, max: u64) -> Self {
+        Self { decoder: Decoder::new(codings, max), left: max }
+    }
+
+    fn feed<D: Buf>(&mut self, frame: Frame<D>) {
+        if let Ok(mut data) = frame.into_data() {
+            self.decoder.feed(data.copy_to_bytes(data.remaining()));
+        }
+    }
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed => Self::Malformed,
+            DecodeError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+#[inline]
+fn data_len<D: Buf, E>(polled: &Poll<Option<Result<Frame<D>, E>>>) -> u64 {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
+        _ => 0,
     }
 }
 
@@ -105,3 +302,10 @@ fn length_limit_error(cx: &mut Context<'_>) -> Box<dyn Error + Send + Sync> {
         _ => "length limit exceeded".into(),
     }
 }
+
+const TOO_LARGE: u8 = 1;
+const MALFORMED: u8 = 2;
+const TOO_SLOW: u8 = 3;
+
+/// Added to the others: the connection can be kept.
+const KEPT: u8 = 1 << 7;

@@ -122,12 +122,24 @@
 //! responses or time: for a client that sends slowly, set the server's timeouts.
 
 mod body;
+#[cfg(feature = "limit-decompress-br")]
+mod brotli;
+mod codec;
+mod coding;
+mod decode;
+mod error;
+#[cfg(feature = "limit-decompress")]
+mod inflate;
 mod layer;
+mod pace;
 mod policy;
 mod refusal;
 mod service;
+#[cfg(feature = "limit-decompress-zstd")]
+mod zstd;
 
 pub use body::RequestBody;
+pub use error::BodyError;
 pub use layer::LimitLayer;
 pub use policy::Size;
 pub use refusal::{Reason, Refusal};
