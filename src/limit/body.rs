@@ -44,6 +44,8 @@ struct Decoding {
     left: u64,
 }
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 /// Tells the response future how the body has failed, and discards the rest of it.
 #[derive(Debug)]
 pub(super) struct OnFailure {
@@ -189,14 +191,14 @@ impl<B> RequestBody<B>
 where
     B: Body + Send + Unpin + 'static,
     B::Data: From<Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     /// Polls a body that is decompressed or has a minimum data rate.
     #[inline(never)]
     fn poll_checked(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, Box<dyn Error + Send + Sync>>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         loop {
             let (Some(inner), Some(checks)) = (&mut self.inner, &mut self.checks) else {
                 return Poll::Ready(None);
@@ -244,7 +246,7 @@ where
 
     /// Ends the body, and returns the error for its reader.
     #[cold]
-    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> Box<dyn Error + Send + Sync> {
+    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> BoxError {
         self.checks = None;
         if let (Some(inner), Some(on_failure)) = (self.inner.take(), &self.on_failure) {
             on_failure.failed(failure, inner);
@@ -295,7 +297,7 @@ fn data_len<D: Buf, E>(polled: &Poll<Option<Result<Frame<D>, E>>>) -> u64 {
 /// `LengthLimitError` has no constructor outside of its crate, and axum answers 413 to that type
 /// alone: so its own body makes one.
 #[cold]
-fn length_limit_error(cx: &mut Context<'_>) -> Box<dyn Error + Send + Sync> {
+fn length_limit_error(cx: &mut Context<'_>) -> BoxError {
     let mut over = Limited::new(Full::new(Bytes::from_static(b"1")), 0);
     match Pin::new(&mut over).poll_frame(cx) {
         Poll::Ready(Some(Err(error))) => error,

@@ -46,7 +46,7 @@ impl LimitLayer {
             format: Format::default(),
             respond: None,
             meter,
-            registered: Arc::default(),
+            registered: Arc::new(Once::new()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -201,7 +201,7 @@ impl LimitLayer {
         self.edit(|shared| {
             shared.drains = Drains::new("limit", meter.clone());
             shared.meter = meter;
-            shared.registered = Arc::default();
+            shared.registered = Arc::new(Once::new());
         })
     }
 
