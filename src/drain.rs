@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::meter::{Meter, Name};
 use crate::MIB;
+use crate::meter::{Meter, Name};
 
 /// The drains of one layer, of which only so many run at a time.
 #[derive(Debug)]
@@ -196,16 +196,11 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 /// For each layer.
 const MAX_DRAINS: usize = 256;
 
-/// How much is read of a body whose client declares its length, if not more.
+/// How much is read by default.
 pub(crate) const DEFAULT_MAX: u64 = 8 * MIB;
 
-const OUTCOMES: [Outcome; 5] = [
-    Outcome::Complete,
-    Outcome::TooLarge,
-    Outcome::TimedOut,
-    Outcome::Failed,
-    Outcome::Skipped,
-];
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Complete, Outcome::TooLarge, Outcome::TimedOut, Outcome::Failed, Outcome::Skipped];
 
 const DRAINS: Name = Name::new(
     "http_request_drains_total",

@@ -232,9 +232,16 @@ mod tests {
     #[test]
     fn an_answer_to_grpc_has_a_status_of_grpc_in_fields_and_no_body() {
         let form = Form { format: Format::Grpc, close: false, bodiless: false };
-        for (status, code) in
-            [(400, "13"), (408, "4"), (413, "8"), (414, "8"), (415, "12"), (431, "8"), (503, "14"), (418, "2")]
-        {
+        for (status, code) in [
+            (400, "13"),
+            (408, "4"),
+            (413, "8"),
+            (414, "8"),
+            (415, "12"),
+            (431, "8"),
+            (503, "14"),
+            (418, "2"),
+        ] {
             let status = StatusCode::from_u16(status).unwrap();
             let response = form.write(status, "Title", "It is over 7 bytes.", "");
             assert_eq!(response.status(), StatusCode::OK);

@@ -75,11 +75,7 @@ impl<B> RequestBody<B> {
 
 impl Checks {
     /// Returns `None` where there is nothing to check but the limit.
-    pub(super) fn new(
-        codings: Codings,
-        rate: Option<MinRate>,
-        max: Size,
-    ) -> Option<Box<Self>> {
+    pub(super) fn new(codings: Codings, rate: Option<MinRate>, max: Size) -> Option<Box<Self>> {
         if codings.is_empty() && rate.is_none() {
             return None;
         }
@@ -238,6 +234,11 @@ where
                     if frame.is_trailers() && !decoding.decoder.is_complete() =>
                 {
                     return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                }
+                Poll::Ready(None | Some(Err(_))) => {
+                    // After an error there is no end that the decoder could miss.
+                    self.inner = None;
+                    return polled.map_err(Into::into);
                 }
                 other => return other.map_err(Into::into),
             }

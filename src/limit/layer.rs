@@ -114,9 +114,8 @@ impl LimitLayer {
     /// Sets the maximum bytes that are read and discarded of the body of a refused request, so that
     /// its client sees the response and the connection is kept. 0 discards nothing.
     ///
-    /// By default as much as the limit of the body itself, and at least 8 MiB (8,388,608 bytes) where
-    /// the client declares the length. In any case it lasts for at most 5 seconds, and is done for at
-    /// most 256 requests at a time.
+    /// By default as much as the limit of the body itself, and at least 8 MiB (8,388,608 bytes). In
+    /// any case it lasts for at most 5 seconds, and is done for at most 256 requests at a time.
     pub fn drain(self, size: impl Into<Size>) -> Self {
         let size = size.into();
         self.edit(|shared| shared.limits.drain = Some(size))

@@ -16,7 +16,7 @@ use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
 use super::refusal::Refusal;
 use super::service::Pressure;
-use crate::drain::{Drains, DEFAULT_MAX, Permit, Unread, expects_continue};
+use crate::drain::{DEFAULT_MAX, Drains, Permit, Unread, expects_continue};
 use crate::form::Format;
 use crate::meter::Meter;
 

@@ -66,7 +66,10 @@ const EXTRAS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("latency", &["grow", "names", "series", "sync", "watch"]),
-    ("limit", &["refusal"]),
+    (
+        "limit",
+        &["brotli", "codec", "coding", "decode", "error", "inflate", "pace", "refusal", "zstd"],
+    ),
     ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
     (
         "security_headers",

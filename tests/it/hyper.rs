@@ -31,7 +31,7 @@ const STREAMS: &str = "http_streams_total";
 /// Reads the body; answers with its length, or 400.
 async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
 where
-    B: Body,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     let (status, says) = match request.into_body().collect().await {

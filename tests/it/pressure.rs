@@ -71,7 +71,7 @@ async fn hello<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::from("hello")))
 }
 
-async fn ask<B: Body>(layer: &PressureLayer, request: Request<B>) -> Answer {
+async fn ask<B: Body + Send + 'static>(layer: &PressureLayer, request: Request<B>) -> Answer {
     layer.layer(service_fn(hello::<B>)).oneshot(request).await.unwrap()
 }
 
