@@ -2,7 +2,6 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -12,9 +11,9 @@ use http_body_util::{Full, Limited};
 use super::coding::Codings;
 use super::decode::{DecodeError, Decoder};
 use super::error::BodyError;
+use super::failure::{Failure, OnFailure, Rest};
 use super::pace::Pace;
 use super::policy::{MinRate, Size};
-use crate::drain::{Drains, Permit, Unread};
 
 /// A request body that fails once it has given more bytes than it may.
 ///
@@ -22,11 +21,19 @@ use crate::drain::{Drains, Permit, Unread};
 /// [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. A body that is
 /// decompressed, or has a minimum data rate, can fail with [`BodyError`] too.
 pub struct RequestBody<B> {
-    /// `None` once the body has failed.
+    /// `None` once the body has ended or failed.
     inner: Option<B>,
     left: u64,
+    polled: bool,
     checks: Option<Box<Checks>>,
-    on_failure: Option<Arc<OnFailure>>,
+    observer: Option<Observer<B>>,
+}
+
+/// Tells the response future what has become of the body.
+struct Observer<B> {
+    on_failure: Arc<OnFailure>,
+    /// Made where it is known that the body may be moved to a task, which `Drop` does not know.
+    rest: fn(B) -> Option<Rest>,
 }
 
 /// What only some layers ask of a body. Boxed, so that the others do not carry it.
@@ -46,30 +53,18 @@ struct Decoding {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Tells the response future how the body has failed, and discards the rest of it.
-#[derive(Debug)]
-pub(super) struct OnFailure {
-    state: AtomicU8,
-    drains: Arc<Drains>,
-    unread: Unread,
-}
-
-/// How a body has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    TooLarge,
-    Malformed,
-    TooSlow,
-}
-
-impl<B> RequestBody<B> {
+impl<B> RequestBody<B>
+where
+    B: Body + Send + 'static,
+{
     pub(super) fn new(
         inner: B,
         max: Size,
         checks: Option<Box<Checks>>,
         on_failure: Option<Arc<OnFailure>>,
     ) -> Self {
-        Self { inner: Some(inner), left: max.get(), checks, on_failure }
+        let observer = on_failure.map(|on_failure| Observer { on_failure, rest: Rest::new });
+        Self { inner: Some(inner), left: max.get(), polled: false, checks, observer }
     }
 }
 
@@ -81,44 +76,6 @@ impl Checks {
         }
         let decoding = (!codings.is_empty()).then(|| Decoding::new(codings, max.get()));
         Some(Box::new(Self { decoding, pace: rate.map(Pace::new) }))
-    }
-}
-
-impl OnFailure {
-    pub(super) fn new(drains: Arc<Drains>, unread: Unread) -> Self {
-        Self { state: AtomicU8::new(0), drains, unread }
-    }
-
-    /// Returns how the body has failed, and whether the connection can be kept.
-    pub(super) fn get(&self) -> Option<(Failure, bool)> {
-        let state = self.state.load(Ordering::Acquire);
-        let failure = match state & !KEPT {
-            TOO_LARGE => Failure::TooLarge,
-            MALFORMED => Failure::Malformed,
-            TOO_SLOW => Failure::TooSlow,
-            _ => return None,
-        };
-        Some((failure, state & KEPT != 0))
-    }
-
-    fn failed<B>(&self, failure: Failure, body: B)
-    where
-        B: Body + Send + 'static,
-    {
-        let state = match failure {
-            Failure::TooLarge => TOO_LARGE,
-            Failure::Malformed => MALFORMED,
-            Failure::TooSlow => TOO_SLOW,
-        };
-        let ended = body.is_end_stream();
-        // A client that is too slow for the service is too slow for this, too.
-        let drains = failure != Failure::TooSlow && !self.unread.is_empty() && !ended;
-        let permit = if drains { self.drains.permit(self.unread) } else { None };
-        let kept = ended || permit.as_ref().is_some_and(Permit::keeps_connection);
-        self.state.store(if kept { state | KEPT } else { state }, Ordering::Release);
-        if let Some(permit) = permit {
-            permit.drain(body);
-        }
     }
 }
 
@@ -138,6 +95,7 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        this.polled = true;
         if this.checks.is_some() {
             return this.poll_checked(cx);
         }
@@ -148,6 +106,9 @@ where
             return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
         }
         this.left -= data;
+        if matches!(polled, Poll::Ready(None)) {
+            this.inner = None;
+        }
         polled.map_err(Into::into)
     }
 
@@ -173,6 +134,17 @@ where
                 hint.set_upper(hint.upper().map_or(left, |upper| upper.min(left)));
                 hint
             }
+        }
+    }
+}
+
+impl<B> Drop for RequestBody<B> {
+    fn drop(&mut self) {
+        // One that was never asked for is not kept: over HTTP/2 it would hold the window of its
+        // connection, and after `expect: 100-continue` it is not sent.
+        let inner = self.inner.take().filter(|_| self.polled);
+        if let (Some(inner), Some(observer)) = (inner, &self.observer) {
+            observer.on_failure.dropped((observer.rest)(inner));
         }
     }
 }
@@ -249,8 +221,8 @@ where
     #[cold]
     fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> BoxError {
         self.checks = None;
-        if let (Some(inner), Some(on_failure)) = (self.inner.take(), &self.on_failure) {
-            on_failure.failed(failure, inner);
+        if let (Some(inner), Some(observer)) = (self.inner.take(), &self.observer) {
+            observer.on_failure.failed(failure, (observer.rest)(inner));
         }
         match failure {
             Failure::TooLarge => length_limit_error(cx),
@@ -305,10 +277,3 @@ fn length_limit_error(cx: &mut Context<'_>) -> BoxError {
         _ => "length limit exceeded".into(),
     }
 }
-
-const TOO_LARGE: u8 = 1;
-const MALFORMED: u8 = 2;
-const TOO_SLOW: u8 = 3;
-
-/// Added to the others: the connection can be kept.
-const KEPT: u8 = 1 << 7;

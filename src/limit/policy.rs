@@ -156,7 +156,8 @@ impl Limits {
             return Err((Reason::UnsupportedEncoding, None));
         };
         let crosses = head.body.exact().is_none() && max != Size::UNLIMITED;
-        let fails = crosses || self.min_rate.is_some() || !codings.is_empty();
+        // A service may refuse a large one by a limit of its own.
+        let fails = crosses || least > LARGE || self.min_rate.is_some() || !codings.is_empty();
         // The reason is a placeholder until it is known how the body has failed.
         let on_failure = || Refusal::new(Reason::BodyTooLarge, Some(max.0), head);
         let on_failure = fails.then(on_failure);
@@ -300,6 +301,9 @@ const DEFAULT_OTHER: Size = Size(2 * MIB);
 const DEFAULT_TARGET: Size = Size(8 * KIB);
 const DEFAULT_HEADER_BYTES: Size = Size(16 * KIB);
 const DEFAULT_HEADER_COUNT: Size = Size(100);
+
+/// A body that a server may not have read by the time at which it has its head.
+const LARGE: u64 = 4 * KIB;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");

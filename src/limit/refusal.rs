@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header::ACCEPT_ENCODING;
 use http::{Response, StatusCode};
 
-use super::body::Failure;
 use super::coding;
+use super::failure::Failure;
 use super::policy::Head;
 use crate::form::Form;
 

@@ -2,11 +2,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
-use super::body::{Checks, OnFailure, RequestBody};
+use super::body::{Checks, RequestBody};
+use super::failure::OnFailure;
 use super::layer::Shared;
 use super::policy::{self, Admission, Decision, Head};
 use super::refusal::Refusal;
@@ -89,12 +90,15 @@ impl<S> Limit<S> {
         &self,
         mut request: Request<B>,
         admission: Admission,
-    ) -> (Request<RequestBody<B>>, Settle) {
+    ) -> (Request<RequestBody<B>>, Settle)
+    where
+        B: Body + Send + 'static,
+    {
         let Admission { max, codings, on_failure, unread } = admission;
-        let pending = on_failure.map(|refusal| PendingRefusal {
-            on_failure: Arc::new(OnFailure::new(Arc::clone(&self.shared.drains), unread)),
-            refusal,
-            shared: Arc::clone(&self.shared),
+        let pending = on_failure.map(|refusal| {
+            let drains = Arc::clone(&self.shared.drains);
+            let on_failure = Arc::new(OnFailure::new(drains, unread));
+            PendingRefusal { on_failure, refusal, shared: Arc::clone(&self.shared) }
         });
         if !codings.is_empty() {
             policy::strip_codings(request.headers_mut());
@@ -127,6 +131,10 @@ impl<B, E> HandOver<B, E> for Settle {
                 }
                 shared.count(&refusal);
                 return answer.map(|response| refusal.close(response).map(Reply::inner));
+            }
+            let status = answer.as_ref().map(Response::status);
+            if status.is_ok_and(|status| status == StatusCode::PAYLOAD_TOO_LARGE) {
+                on_failure.discard_dropped();
             }
         }
         answer.map(|response| response.map(Reply::inner))

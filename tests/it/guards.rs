@@ -68,7 +68,10 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     ("latency", &["grow", "names", "series", "sync", "watch"]),
     (
         "limit",
-        &["brotli", "codec", "coding", "decode", "error", "inflate", "pace", "refusal", "zstd"],
+        &[
+            "brotli", "codec", "coding", "decode", "error", "failure", "inflate", "pace",
+            "refusal", "zstd",
+        ],
     ),
     ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
     (

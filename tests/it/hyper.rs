@@ -76,7 +76,7 @@ async fn a_client_that_expects_100_continue_within_the_limit_gets_it() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_that_crosses_gets_413_and_the_connection_is_closed() {
+async fn a_chunked_body_that_crosses_gets_413_and_the_connection_is_kept() {
     let metrics = Metrics::new();
     let server = limited(&metrics).await;
     let mut client = server.connect().await;
@@ -85,9 +85,12 @@ async fn a_chunked_body_that_crosses_gets_413_and_the_connection_is_closed() {
     client.send("6\r\n012345\r\n").await;
     let (head, body) = client.response().await;
     assert!(head.starts_with("http/1.1 413 "), "{head}");
-    assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+    assert!(!head.contains("\r\nconnection:"), "{head}");
     assert!(body.contains("10 bytes"), "{body}");
-    assert_eq!(client.rest().await, "");
+    client.send("0\r\n\r\nPOST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc").await;
+    let (head, body) = client.response().await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert_eq!(body, "3");
     assert_eq!(metrics.counted(REJECTED, &[("reason", "body_too_large")]), 1);
 }
 
@@ -114,7 +117,7 @@ async fn a_refusal_without_a_body_leaves_the_connection_to_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_head_refusal_with_a_body_unread_closes_the_connection() {
+async fn a_head_refusal_with_a_body_keeps_the_connection() {
     let server = limited(&Metrics::new()).await;
     let mut client = server.connect().await;
     let target = "a".repeat(9_000);
@@ -122,8 +125,11 @@ async fn a_head_refusal_with_a_body_unread_closes_the_connection() {
     client.send(&head).await;
     let (head, _) = client.response().await;
     assert!(head.starts_with("http/1.1 414 "), "{head}");
-    assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
-    assert_eq!(client.rest().await, "");
+    assert!(!head.contains("\r\nconnection:"), "{head}");
+    client.send("12345POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc").await;
+    let (head, body) = client.response().await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert_eq!(body, "3");
 }
 
 #[tokio::test]

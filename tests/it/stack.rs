@@ -391,7 +391,8 @@ async fn a_request_is_shed_in_any_order_and_what_stands_outside_sees_it() {
         assert_eq!(response.status(), 503, "{order}");
         assert_eq!(log.polls(), 0, "{order}");
         assert_eq!(response.headers()["retry-after"], "10", "{order}");
-        assert_eq!(response.headers()["connection"], "close", "{order}");
+        // What is left of the body is discarded.
+        assert!(!response.headers().contains_key("connection"), "{order}");
         let stamped = response.headers().contains_key("x-frame-options");
         assert_eq!(stamped, is_outside(order, "headers", "pressure"), "{order}");
         assert!(text(response).await.starts_with("The service is overloaded"), "{order}");

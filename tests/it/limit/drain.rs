@@ -18,7 +18,7 @@ use tower_kit::limit::{LimitLayer, RequestBody, Size};
 use tower_kit::{KIB, MIB};
 
 use crate::support::{
-    BoxBody, BoxError, Log, Metrics, Scripted, Server, Step, boxed, data, full, h1_client,
+    BoxBody, BoxError, Log, Metrics, Raw, Scripted, Server, Step, boxed, data, full, h1_client,
     h2_client, now, soon, text, trailers,
 };
 
@@ -145,6 +145,52 @@ async fn a_service_that_holds_the_failed_body_delays_nothing() {
     soon(dropped(&log)).await;
     assert_eq!(log.given(), 61);
     assert!(held.is_end_stream());
+}
+
+/// A limit of the service's own: 413 with the rest of the body unread.
+#[tokio::test]
+async fn a_413_of_the_service_discards_the_rest() {
+    // (the service polls, its status, the rest is read)
+    for (polls, status, discards) in [(true, 413, true), (true, 401, false), (false, 413, false)] {
+        for declares in [true, false] {
+            let metrics = Metrics::new();
+            let body = Scripted::<BoxError>::new([data(1_000), data(4_000), data(4_000)]);
+            let body = if declares { body.exact() } else { body };
+            let log = body.log();
+            let inner = service_fn(move |request: Request<RequestBody<Scripted>>| async move {
+                let mut body = request.into_body();
+                if polls {
+                    assert!(body.frame().await.unwrap().is_ok());
+                }
+                drop(body);
+                Ok::<_, Infallible>(Response::builder().status(status).body(full("own")).unwrap())
+            });
+            let layer = LimitLayer::new().recorder(metrics.recorder());
+            let request = Request::post("/").body(body).unwrap();
+            let response = layer.layer(inner).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(text(response).await, "own");
+            soon(dropped(&log)).await;
+            let read = if discards { 9_000 } else { 1_000 * u64::from(polls) };
+            assert_eq!(log.given(), read, "{polls} {status} {declares}");
+            assert_eq!(drains(&metrics, "complete"), u64::from(discards));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_is_not_polled_again() {
+    let metrics = Metrics::new();
+    let body = Scripted::<BoxError>::new([data(9_000)]);
+    let log = body.log();
+    let inner = service_fn(|request: Request<RequestBody<Scripted>>| async move {
+        drop(request.into_body().collect().await);
+        Ok::<_, Infallible>(Response::builder().status(413).body(full("")).unwrap())
+    });
+    let layer = LimitLayer::new().recorder(metrics.recorder());
+    drop(layer.layer(inner).oneshot(Request::post("/").body(body).unwrap()).await.unwrap());
+    assert!(log.dropped() && !log.polled_after_end());
+    assert_eq!(metrics.counted(DRAINS, &[]), 0);
 }
 
 #[tokio::test]
@@ -444,6 +490,32 @@ async fn hyper_clients_see_the_refusal_every_time() {
                     assert!(soon(text(response)).await.contains("10240 bytes"), "{what}");
                 }
             }
+        }
+    }
+}
+
+/// axum's extractors have a limit of their own, which the layer's may be above.
+#[tokio::test]
+async fn a_413_of_an_extractor_is_seen() {
+    let app = axum::Router::new()
+        .route("/", axum::routing::post(|body: Bytes| async move { body.len().to_string() }))
+        .layer(LimitLayer::new().other(100 * MIB));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, app).await });
+    let body = "x".repeat(8 << 20);
+    for field in ["content-length: 8388608", "transfer-encoding: chunked"] {
+        let mut client = Raw::connect(addr).await;
+        for _ in 0..2 {
+            client.send(&format!("POST / HTTP/1.1\r\nhost: h\r\n{field}\r\n\r\n")).await;
+            if field.starts_with('t') {
+                client.send(&format!("800000\r\n{body}\r\n0\r\n\r\n")).await;
+            } else {
+                client.send(&body).await;
+            }
+            let (head, _) = client.response().await;
+            assert!(head.starts_with("http/1.1 413 "), "{head}");
         }
     }
 }
