@@ -23,8 +23,8 @@ use super::policy::{MinRate, Size};
 pub struct RequestBody<B> {
     /// `None` once the body has ended or failed.
     inner: Option<B>,
+    max: u64,
     left: u64,
-    polled: bool,
     checks: Option<Box<Checks>>,
     observer: Option<Observer<B>>,
 }
@@ -64,7 +64,7 @@ where
         on_failure: Option<Arc<OnFailure>>,
     ) -> Self {
         let observer = on_failure.map(|on_failure| Observer { on_failure, rest: Rest::new });
-        Self { inner: Some(inner), left: max.get(), polled: false, checks, observer }
+        Self { inner: Some(inner), max: max.get(), left: max.get(), checks, observer }
     }
 }
 
@@ -95,19 +95,21 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        this.polled = true;
         if this.checks.is_some() {
             return this.poll_checked(cx);
         }
         // Looked at by reference and returned whole: a frame is a hundred bytes to move.
         let polled = Pin::new(inner).poll_frame(cx);
-        let data = data_len(&polled);
-        if data > this.left {
-            return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
-        }
-        this.left -= data;
-        if matches!(polled, Poll::Ready(None)) {
-            this.inner = None;
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                if data > this.left {
+                    return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
+                }
+                this.left -= data;
+            }
+            Poll::Ready(None) => this.inner = None,
+            _ => {}
         }
         polled.map_err(Into::into)
     }
@@ -140,9 +142,9 @@ where
 
 impl<B> Drop for RequestBody<B> {
     fn drop(&mut self) {
-        // One that was never asked for is not kept: over HTTP/2 it would hold the window of its
+        // One of which nothing was read is not kept: over HTTP/2 it would hold the window of its
         // connection, and after `expect: 100-continue` it is not sent.
-        let inner = self.inner.take().filter(|_| self.polled);
+        let inner = self.inner.take().filter(|_| self.left < self.max);
         if let (Some(inner), Some(observer)) = (inner, &self.observer) {
             observer.on_failure.dropped((observer.rest)(inner));
         }
