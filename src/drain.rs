@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -108,11 +109,10 @@ impl Permit {
     where
         B: Body + Send + 'static,
     {
-        let work = async move {
-            let outcome = timeout(MAX_TIME, discard(body, self.unread.max)).await;
-            self.drains.add(outcome.unwrap_or(Outcome::TimedOut), 1);
-        };
-        spawn(work);
+        spawn(async move {
+            let outcome = discard_in_time(body, self.unread.max).await;
+            self.drains.add(outcome, 1);
+        });
     }
 }
 
@@ -121,6 +121,34 @@ impl Permit {
 #[expect(clippy::disallowed_methods, reason = "bounded in number and time by the permit")]
 fn spawn(work: impl Future<Output = ()> + Send + 'static) {
     drop(tokio::spawn(work));
+}
+
+async fn discard_in_time<B: Body>(body: B, max: u64) -> Outcome {
+    let mut discarded = pin!(discard(body, max));
+    // A timer costs more than a small body. So one that has arrived already is read without it, in
+    // turns with the connection.
+    for _ in 0..TURNS {
+        let polled = poll_fn(|cx| Poll::Ready(discarded.as_mut().poll(cx))).await;
+        if let Poll::Ready(outcome) = polled {
+            return outcome;
+        }
+        next_turn().await;
+    }
+    timeout(MAX_TIME, discarded).await.unwrap_or(Outcome::TimedOut)
+}
+
+/// Lets other tasks run. Unlike tokio's `yield_now`, does not wait for the sockets to be looked at.
+async fn next_turn() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if waited {
+            return Poll::Ready(());
+        }
+        waited = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn discard<B: Body>(body: B, max: u64) -> Outcome {
@@ -192,6 +220,9 @@ impl Outcome {
 
 /// As long as Kestrel reads on, and longer than a client takes that only finishes its write.
 const MAX_TIME: Duration = Duration::from_secs(5);
+
+/// How often the connection gets a turn before there is a timer.
+const TURNS: usize = 3;
 
 /// For each layer.
 const MAX_DRAINS: usize = 256;
