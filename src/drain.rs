@@ -43,9 +43,9 @@ pub(crate) struct Permit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unread {
     /// The maximum number of bytes to read of it.
-    max: u64,
+    pub(crate) max: u64,
     /// The declared length is within `max`, or there is none.
-    fits: bool,
+    pub(crate) fits: bool,
 }
 
 /// How a drain ended.
@@ -179,20 +179,6 @@ impl Unread {
     /// A part of which at most `max` bytes are read. `declared` is its length, if it is known.
     pub(crate) fn new(max: u64, declared: Option<u64>) -> Self {
         Self { max, fits: declared.is_none_or(|declared| declared <= max) }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.max == 0
-    }
-
-    #[cfg(test)]
-    pub(crate) fn max(&self) -> u64 {
-        self.max
-    }
-
-    #[cfg(test)]
-    pub(crate) fn fits(&self) -> bool {
-        self.fits
     }
 }
 

@@ -103,7 +103,8 @@ mod tests {
     fn codings_are_parsed_in_order() {
         const GZIP: Option<Coding> = Some(Coding::Gzip);
         const DEFLATE: Option<Coding> = Some(Coding::Deflate);
-        let table: &[(&[&str], Option<[Option<Coding>; 2]>)] = &[
+        type Row<'a> = (&'a [&'static str], Option<[Option<Coding>; 2]>);
+        let table: &[Row<'_>] = &[
             (&[], Some([None, None])),
             (&[""], Some([None, None])),
             (&["identity"], Some([None, None])),

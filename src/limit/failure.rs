@@ -72,7 +72,7 @@ impl OnFailure {
 
     /// Returns `true` if the connection can be kept.
     fn discard(&self, Rest(drain): Rest) -> bool {
-        if self.unread.is_empty() {
+        if self.unread.max == 0 {
             return false;
         }
         let Some(permit) = self.drains.permit(self.unread) else { return false };

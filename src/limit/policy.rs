@@ -119,7 +119,7 @@ impl Limits {
                 let declared = declared.ok().flatten();
                 let unread = || self.unread(head, declared, self.for_body(head.headers));
                 let sent = !head.no_body && !expects_continue(head.version, head.headers);
-                let unread = sent.then(unread).filter(|unread| !unread.is_empty());
+                let unread = sent.then(unread).filter(|unread| unread.max > 0);
                 Decision::Refuse { refusal, unread }
             }
         }
@@ -536,8 +536,7 @@ mod tests {
             assert_eq!(section_len(&map(&split), 49), section_len(&map(&one), 0));
         }
         let at_limit = |len| {
-            let mut limits = Limits::default();
-            limits.header_bytes = Size::new(len);
+            let limits = Limits { header_bytes: Size::new(len), ..Limits::default() };
             let headers = map(&[("cookie", "a=1"); 50]);
             refused(limits.decide(&Head {
                 method: &Method::GET,
@@ -583,20 +582,19 @@ mod tests {
             let Decision::Refuse { unread, .. } = decide(&limits, "/", fields, body) else {
                 panic!("{fields:?} passed");
             };
-            assert_eq!(unread.map(|it| (it.max(), it.fits())), expected, "{fields:?} {body:?}");
+            assert_eq!(unread.map(|it| (it.max, it.fits)), expected, "{fields:?} {body:?}");
         }
     }
 
     #[test]
     fn a_body_without_a_limit_is_discarded_up_to_8_mib() {
-        let mut limits = Limits::default();
-        limits.other = Size::UNLIMITED;
+        let limits = Limits { other: Size::UNLIMITED, ..Limits::default() };
         let long = format!("/{}", "a".repeat(8_192));
         for body in [SizeHint::new(), SizeHint::with_exact(7)] {
             let Decision::Refuse { unread, .. } = decide(&limits, &long, &[], body) else {
                 panic!("the target passed");
             };
-            assert_eq!(unread.map(|it| it.max()), Some(8 * 1_048_576), "{body:?}");
+            assert_eq!(unread.map(|it| it.max), Some(8 * 1_048_576), "{body:?}");
         }
     }
 
@@ -616,7 +614,8 @@ mod tests {
     fn an_unknown_coding_is_refused_where_bodies_are_decompressed() {
         let unsupported = Some((415, Reason::UnsupportedEncoding));
         let unknown = SizeHint::new;
-        let table: &[(&[(&str, &str)], SizeHint, bool, Option<(u16, Reason)>)] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], SizeHint, bool, Option<(u16, Reason)>);
+        let table: &[Row<'_>] = &[
             (&[("content-encoding", "unknown")], unknown(), false, None),
             (&[("content-encoding", "unknown")], unknown(), true, unsupported),
             (&[("content-encoding", "gzip")], unknown(), true, None),
