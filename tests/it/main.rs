@@ -41,6 +41,8 @@ mod hosts;
 mod hyper;
 #[cfg(feature = "latency")]
 mod latency;
+#[cfg(feature = "full")]
+mod laws;
 #[cfg(feature = "limit")]
 mod limit;
 #[cfg(feature = "pressure")]
