@@ -1,24 +1,17 @@
-//! Clients that know whether a response was complete.
+//! Clients that know whether a response was complete, and one of HTTP/1 by hand.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use async_compression::codecs::DecodeV2;
-use async_compression::codecs::brotli::BrotliDecoder;
-use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
+use super::codings::decode;
+use super::h2;
 use super::story::{Ask, Protocol, Upload};
-use crate::support::{BoxBody, BoxError, Scripted, Step, boxed, empty, full, soon};
+use crate::support::soon;
 
 /// A response as its client has seen it.
 #[derive(Clone, Debug)]
@@ -42,7 +35,7 @@ pub(super) enum End {
 }
 
 impl Seen {
-    fn nothing(why: &impl ToString) -> Self {
+    pub(super) fn nothing(why: &impl ToString) -> Self {
         Self {
             status: None,
             headers: HeaderMap::new(),
@@ -93,7 +86,7 @@ pub(super) async fn send(
     let sent = async {
         match ask.protocol {
             Protocol::Http10 | Protocol::Http11 => h1(addr, path, ask, tag).await,
-            Protocol::Http2 => h2(addr, path, ask, tag).await,
+            Protocol::Http2 => h2::send(addr, path, ask, tag).await,
         }
     };
     soon(sent).await
@@ -328,179 +321,3 @@ fn line_end(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
     rest.windows(2).position(|window| window == b"\r\n").map(|at| from + at)
 }
-
-async fn h2(addr: SocketAddr, path: &str, ask: &Ask, tag: Option<&HeaderValue>) -> Seen {
-    let mut request = Request::new(h2_upload(ask.upload));
-    *request.method_mut() = ask.method.clone();
-    *request.uri_mut() = format!("http://{addr}{path}").parse().unwrap();
-    *request.headers_mut() = ask.headers(tag);
-    send_h2(addr, request).await
-}
-
-fn h2_upload(upload: Option<Upload>) -> BoxBody {
-    match upload {
-        None => boxed(empty()),
-        Some(upload) if upload.chunked => {
-            let data = Step::<BoxError>::Data(vec![b'u'; upload.len].into());
-            boxed(Scripted::new([data]))
-        }
-        Some(upload) => full(vec![b'u'; upload.len]),
-    }
-}
-
-/// Sends one request over a connection with prior knowledge of HTTP/2.
-pub(super) async fn send_h2(addr: SocketAddr, request: Request<BoxBody>) -> Seen {
-    let frames = Arc::new(Mutex::new(Frames::default()));
-    let stream = connect(addr).await;
-    let tap = Tap { stream, frames: Arc::clone(&frames) };
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tap));
-    let (mut sender, connection) = match handshake.await {
-        Ok(connected) => connected,
-        Err(error) => return Seen::nothing(&error),
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move { drop(connection.await) });
-    let response = match sender.send_request(request).await {
-        Ok(response) => response,
-        Err(error) => return Seen::nothing(&format!("{error:?}")),
-    };
-    let (head, mut body) = response.into_parts();
-    let mut seen =
-        Seen { status: Some(head.status.as_u16()), headers: head.headers, ..Seen::nothing(&"") };
-    seen.end = loop {
-        match body.frame().await {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => seen.body.extend_from_slice(&data),
-                Err(frame) => seen.trailers = frame.into_trailers().unwrap_or_default(),
-            },
-            Some(Err(error)) => break End::Aborted(format!("{error:?}")),
-            None if frames.lock().unwrap().ended => break End::Complete,
-            None => break End::Aborted("no frame ended the stream".into()),
-        }
-    };
-    seen
-}
-
-/// An HTTP/2 connection that looks at the frames that it receives: hyper's client takes a reset
-/// with `NO_ERROR` for the end of a body.
-#[derive(Debug)]
-struct Tap {
-    stream: TcpStream,
-    frames: Arc<Mutex<Frames>>,
-}
-
-/// The frames that were received, of a connection with one stream (RFC 9113 §4.1).
-#[derive(Debug, Default)]
-struct Frames {
-    header: Vec<u8>,
-    /// Bytes of the current frame's payload that are still to come.
-    payload: usize,
-    /// A frame of the stream had `END_STREAM`.
-    ended: bool,
-}
-
-impl Frames {
-    fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let skipped = self.payload.min(bytes.len());
-            self.payload -= skipped;
-            bytes = &bytes[skipped..];
-            let taken = (FRAME_HEADER - self.header.len()).min(bytes.len());
-            self.header.extend_from_slice(&bytes[..taken]);
-            bytes = &bytes[taken..];
-            if let [a, b, c, kind, flags, stream @ ..] = &self.header[..] {
-                if stream.len() == 4 {
-                    self.payload = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-                    self.ended |= [DATA, HEADERS].contains(kind) && flags & END_STREAM != 0;
-                    self.header.clear();
-                }
-            }
-        }
-    }
-}
-
-impl AsyncRead for Tap {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let from = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if polled.is_ready() {
-            self.frames.lock().unwrap().feed(&buffer.filled()[from..]);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Tap {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Decodes a complete body; bytes behind its end are an error too.
-fn decode(coding: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut decoded = Vec::new();
-    let mut rest = bytes;
-    let read = match coding {
-        "gzip" => flate2::bufread::GzDecoder::new(&mut rest).read_to_end(&mut decoded).map(|_| ()),
-        "deflate" => {
-            flate2::bufread::ZlibDecoder::new(&mut rest).read_to_end(&mut decoded).map(|_| ())
-        }
-        "br" => brotli(&mut rest, &mut decoded),
-        "zstd" => zstd(&mut rest, &mut decoded),
-        _ => return Err(format!("no decoder for {coding}")),
-    };
-    read.map_err(|error| error.to_string())?;
-    if rest.is_empty() { Ok(decoded) } else { Err(format!("{} bytes too many", rest.len())) }
-}
-
-fn brotli(rest: &mut &[u8], decoded: &mut Vec<u8>) -> io::Result<()> {
-    let mut decoder = BrotliDecoder::new();
-    let mut buffer = vec![0; MAX_DECODED];
-    let mut input = PartialBuffer::new(*rest);
-    let mut output = WriteBuffer::new_initialized(&mut buffer[..]);
-    let is_whole = DecodeV2::decode(&mut decoder, &mut input, &mut output)?;
-    let written = output.written_len();
-    *rest = &rest[input.written_len()..];
-    decoded.extend_from_slice(&buffer[..written]);
-    if is_whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-fn zstd(rest: &mut &[u8], decoded: &mut Vec<u8>) -> io::Result<()> {
-    let failed = |code| io::Error::other(zstd_safe::get_error_name(code));
-    let mut context = zstd_safe::DCtx::create();
-    let mut buffer = vec![0; MAX_DECODED];
-    let mut input = zstd_safe::InBuffer::around(rest);
-    let mut output = zstd_safe::OutBuffer::around(&mut buffer[..]);
-    let mut missing = 1;
-    while missing > 0 && input.pos() < rest.len() {
-        missing = context.decompress_stream(&mut output, &mut input).map_err(failed)?;
-    }
-    let (read, written) = (input.pos(), output.pos());
-    *rest = &rest[read..];
-    decoded.extend_from_slice(&buffer[..written]);
-    if missing == 0 { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
-/// More than any body of these tests.
-const MAX_DECODED: usize = 1 << 20;
-
-const FRAME_HEADER: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const END_STREAM: u8 = 1;

@@ -3,7 +3,9 @@
 use http::Method;
 use proptest::prelude::*;
 
-use super::story::{Ask, asks, failing};
+use super::stacks::stack;
+use super::story::Ask;
+use super::strategies::{asks, failing};
 use super::{Pair, Servers, check, runtime};
 
 #[test]
@@ -12,7 +14,7 @@ fn failed_bodies_stay_failed() {
     let servers = runtime.block_on(Servers::start());
     // Those with many cookies are for another law.
     let asks = asks().prop_map(|asks| asks.map(|ask| Ask { crumbs: 0, ..ask }));
-    let strategy = (failing(), asks, 0..servers.layered.len());
+    let strategy = (failing(), asks, stack());
     check(500, &strategy, |(story, asks, stack)| {
         let layered = &servers.layered[stack];
         let pairs = runtime.block_on(servers.compare(layered, &story, &asks));

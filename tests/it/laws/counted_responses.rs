@@ -8,7 +8,8 @@ use proptest::sample::select;
 
 use super::client::{End, Seen, send};
 use super::stacks::{ALL, Kind, Layered, Stack};
-use super::story::{Ask, Stories, Story, asks, failing, sound};
+use super::story::{Ask, Stories, Story};
+use super::strategies::{asks, failing, sound};
 use super::{check, runtime, service};
 
 #[test]

@@ -5,13 +5,16 @@
 //! the two. The cases are the same in each run; `PROPTEST_CASES` sets how many there are.
 
 mod client;
+mod codings;
 mod complete_bodies;
 mod counted_responses;
 mod fail_closed;
 mod fallbacks;
+mod h2;
 mod refusals;
 mod stacks;
 mod story;
+mod strategies;
 mod transparency;
 
 use std::cell::RefCell;

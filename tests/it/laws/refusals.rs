@@ -9,10 +9,10 @@ use proptest::sample::select;
 use tokio::io::AsyncWriteExt;
 use tower_kit::KIB;
 
-use super::client::{End, Received, Seen, connect, send_h2};
+use super::client::{End, Received, Seen, connect};
 use super::stacks::{ALL, Boxed, Kind, Layered, Stack, from_fn};
 use super::story::{Ask, Protocol};
-use super::{check, runtime};
+use super::{check, h2, runtime};
 use crate::support::{BoxError, Scripted, boxed, data, full, soon};
 
 #[test]
@@ -113,7 +113,7 @@ impl Refused {
         for (name, value) in self.fields() {
             request = request.header(name, value);
         }
-        send_h2(addr, request.body(body).unwrap()).await
+        h2::send_request(addr, request.body(body).unwrap()).await
     }
 
     async fn h1(self, addr: SocketAddr) -> Result<Seen, String> {

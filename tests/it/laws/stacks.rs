@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use proptest::prelude::*;
+use proptest::sample::select;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
@@ -170,6 +172,13 @@ where
     B::Error: Into<BoxError>,
 {
     BoxCloneService::new(service.map_response(|response| response.map(boxed)))
+}
+
+/// Picks one of [`STACKS`]: each second time, one that compresses, since that changes most.
+pub(super) fn stack() -> impl Strategy<Value = usize> {
+    let compresses = |at: &usize| STACKS[*at].contains(&Kind::Compress);
+    let compressing: Vec<_> = (0..STACKS.len()).filter(compresses).collect();
+    prop_oneof![0..STACKS.len(), select(compressing)]
 }
 
 /// The target of a request to which a service responds with 200 and no body.

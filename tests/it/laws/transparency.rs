@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::client::{End, Seen};
-use super::stacks::{Kind, Layered};
-use super::story::{Ask, Precondition, Protocol, Story, asks, sound};
+use super::stacks::{Kind, Layered, stack};
+use super::story::{Ask, Precondition, Protocol, Story};
+use super::strategies::{asks, sound};
 use super::{Pair, Servers, check, runtime};
 
 #[test]
 fn sound_responses_pass() {
     let runtime = runtime();
     let servers = runtime.block_on(Servers::start());
-    let strategy = (sound(), asks(), 0..servers.layered.len());
-    check(800, &strategy, |(story, asks, stack)| {
+    let strategy = (sound(), asks(), stack());
+    check(1_000, &strategy, |(story, asks, stack)| {
         let layered = &servers.layered[stack];
         let pairs = runtime.block_on(servers.compare(layered, &story, &asks));
         for (at, (pair, ask)) in pairs.iter().zip(&asks).enumerate() {
@@ -61,7 +62,10 @@ impl Case<'_> {
     fn judge_abridged(&self) -> Result<(), String> {
         let Pair { plain, layered, calls } = self.pair;
         let is_ranged = self.ask.field("range").is_some();
+        // A cache does not keep a field that `connection` names, so it has no tag to compare.
+        let lost_tag = tokens(plain, "connection").contains("etag");
         let may = match layered.status {
+            Some(200) => plain.status == Some(304) && lost_tag,
             Some(304) => self.ask.is_conditional() && plain.status == Some(200),
             Some(416) => is_ranged && *calls == 0,
             Some(504) => self.ask.is_only_if_cached() && *calls == 0,
