@@ -104,23 +104,30 @@ impl Entry {
         }
     }
 
+    /// The same in memory of its own: what was read from another store may be slices of its buffers.
+    /// An entry that was not checked yet stays so.
+    pub(super) fn to_owned_memory(&self) -> Self {
+        match self.kept() {
+            Kept::Variants(_) => self.clone(),
+            Kept::Response(stored) => {
+                let body = Bytes::from(Box::from(&*stored.body));
+                let kept = Kept::Response(Stored { body, ..stored.clone() }.compact());
+                let checked = AtomicBool::new(self.0.checked.load(Ordering::Relaxed));
+                Self(Arc::new(Held { kept, checked }))
+            }
+        }
+    }
+
     /// About how many bytes of memory it takes, with what the allocator adds.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let variant = |variant: &Variant| {
-            let values = variant.fields.iter().flat_map(|(_, value)| value);
-            let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
-            size_of::<Variant>() + fields + values.map(|value| VALUE + value.len()).sum::<usize>()
-        };
         let size = match self.kept() {
-            Kept::Variants(variants) => variants.iter().map(variant).sum(),
-            Kept::Response(stored) => {
-                let line = |(name, value): (&HeaderName, &HeaderValue)| {
-                    LINE + name.as_str().len() + value.len()
-                };
-                let lines: usize = stored.headers.iter().map(line).sum();
-                let tags: usize = stored.tags.iter().map(|tag| VALUE + tag.len()).sum();
-                lines + tags + variant(&stored.variant) + stored.body.len()
+            Kept::Variants(variants) => {
+                let unused = (variants.capacity() - variants.len()) * size_of::<Variant>();
+                unused + variants.iter().map(variant_size).sum::<usize>()
+            }
+            Kept::Response(Stored { headers, variant, tags, body, .. }) => {
+                head_size(headers, variant, tags) + body.len()
             }
         };
         (size + BOOKKEEPING) as u64
@@ -129,28 +136,63 @@ impl Entry {
 
 impl Stored {
     /// The same in little memory: a value or a body that came over a connection is a part of its
-    /// buffer, and keeps all of that.
+    /// buffer, and keeps all of that. A body of over 64 KiB is in memory of its own already.
     pub(super) fn compact(mut self) -> Self {
-        let values: usize = self.headers.values().map(HeaderValue::len).sum();
         let body = if self.body.len() <= COPIED { &*self.body } else { &[] };
-        let mut own = BytesMut::with_capacity(values + body.len());
-        self.headers.values().for_each(|value| own.extend_from_slice(value.as_bytes()));
-        own.extend_from_slice(body);
-        let mut own = own.freeze();
-        for value in self.headers.values_mut() {
-            let sensitive = value.is_sensitive();
-            if let Ok(copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
-                *value = copy;
-                value.set_sensitive(sensitive);
-            }
-        }
+        let own = own_values(&mut self.headers, body);
         if self.body.len() <= COPIED {
             self.body = own;
         }
-        // A map that has grown has room for up to twice as many; a copy has not.
-        self.headers = self.headers.clone();
+        // A map that has grown has room for up to twice as many; a copy has not. One that was made
+        // for many more has a large index, which a copy has too.
+        let many = 4 * self.headers.keys_len().max(8);
+        if self.headers.capacity() > many {
+            let mut headers = HeaderMap::with_capacity(self.headers.keys_len());
+            for (name, value) in &self.headers {
+                headers.append(name, value.clone());
+            }
+            self.headers = headers;
+        } else {
+            self.headers = self.headers.clone();
+        }
         self
     }
+}
+
+/// Copies the values of `headers`, and `body` behind them, into one buffer of its own. Returns the
+/// body in it.
+pub(super) fn own_values(headers: &mut HeaderMap, body: &[u8]) -> Bytes {
+    let values: usize = headers.values().map(HeaderValue::len).sum();
+    let mut own = BytesMut::with_capacity(values + body.len());
+    headers.values().for_each(|value| own.extend_from_slice(value.as_bytes()));
+    own.extend_from_slice(body);
+    let mut own = own.freeze();
+    for value in headers.values_mut() {
+        let sensitive = value.is_sensitive();
+        if let Ok(copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
+            *value = copy;
+            value.set_sensitive(sensitive);
+        }
+    }
+    own
+}
+
+/// About how many bytes of memory the head of a stored response takes.
+pub(super) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
+    let line =
+        |(name, value): (&HeaderName, &HeaderValue)| LINE + name.as_str().len() + value.len();
+    let lines: usize = headers.iter().map(line).sum();
+    let tags: usize = tags.iter().map(|tag| VALUE + tag.capacity()).sum();
+    lines + tags + variant_size(variant)
+}
+
+fn variant_size(variant: &Variant) -> usize {
+    let field = |(name, value): &(HeaderName, Option<Vec<u8>>)| {
+        // The name is counted as one that is not a standard one, and has memory of its own.
+        VALUE + name.as_str().len() + value.as_ref().map_or(0, |value| VALUE + value.capacity())
+    };
+    let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
+    size_of::<Variant>() + fields + variant.fields.iter().map(field).sum::<usize>()
 }
 
 impl Watermark {
@@ -237,8 +279,8 @@ const LINE: usize = 144;
 /// For what is allocated by itself.
 const VALUE: usize = 48;
 
-/// Bodies up to this are copied, in bytes: a connection's buffer is seldom larger than a few of it.
-const COPIED: usize = 64 * 1024;
+/// Bodies up to this are copied next to the values of the head, in bytes.
+pub(super) const COPIED: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

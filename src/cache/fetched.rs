@@ -22,7 +22,7 @@ use super::record::{Recording, keep};
 use super::shared::{Lead, Mark, Shared, Verdict, random, settle};
 use super::status::Report;
 use super::store::StoreError;
-use super::tally::Outcome;
+use super::tally::{Fallback, Outcome};
 use crate::cache_marks::VariesBy;
 use crate::for_one::{ForOne, is_single_use};
 
@@ -63,7 +63,6 @@ impl Fetched {
         let watermark = Watermark::at(watermark);
         let (entry, report) = match after {
             After::Keep(plan) => {
-                shared.unmark(mark);
                 let Plan { headers, freshness, tags, mut variant } = *plan;
                 // The service may have begun to vary by more; if not, it stays the one it was.
                 if variant.varies_like(&stored.variant) {
@@ -71,7 +70,14 @@ impl Fetched {
                 }
                 let (status, body) = (stored.status, stored.body.clone());
                 let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
-                (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
+                // It may have been purged since the service was asked.
+                if shared.state.purges.admits(key.url(), &fresh.tags, fresh.watermark.get()) {
+                    shared.unmark(mark);
+                    let report = Report { stored: true, ..report };
+                    (keep(Arc::clone(&shared), key, fresh, lead, None), report)
+                } else {
+                    (Entry::new(Kept::Response(fresh)), report)
+                }
             }
             After::Refuse(refusal) => {
                 let last = Stored { headers, watermark, ..stored.clone() };
@@ -112,9 +118,13 @@ impl Fetched {
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
             After::Keep(plan) => {
-                report.stored = true;
                 let shared = Arc::clone(&self.shared);
                 let recorded = self.record(cx, response, plan, size);
+                report.stored = recorded.is_ok();
+                let recorded = recorded.unwrap_or_else(|response| {
+                    report.detail = Some(Fallback::NAMES[Fallback::Budget as usize]);
+                    response.map(ResponseBody::passed)
+                });
                 let recorded = shared.mark_up(recorded, &report);
                 if form == Form::NotModified && !recorded.body().must_be_read() {
                     return answer::not_modified(recorded);
@@ -149,18 +159,23 @@ impl Fetched {
         settle(Box::pin(async move { shared.remove(&key).await }));
     }
 
+    /// Records a response on its way to the client. Gives it back if there is no place for it.
     fn record<B>(
         self,
         cx: &mut Context<'_>,
         response: Response<B>,
         plan: Box<Plan>,
         declared: Option<u64>,
-    ) -> Response<ResponseBody<B>>
+    ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
         let Self { shared, key, mark, lead, watermark, for_one, .. } = self;
+        let Some(gathered) = shared.gather(&key, &plan, declared) else {
+            lead.iter().for_each(|lead| lead.land(Verdict::Alone));
+            return Err(response);
+        };
         let (head, body) = response.into_parts();
         let slots = Arc::clone(&shared);
         let recording = Recording {
@@ -173,11 +188,11 @@ impl Fetched {
             for_one,
             lead,
             declared,
-            chunks: Vec::new(),
-            size: 0,
+            empty_frames: 0,
         };
-        let body = ResponseBody::recorded(cx, body, recording, || slots.fill_slot());
-        Response::from_parts(head, body)
+        let slot = || slots.fill_slot();
+        let body = ResponseBody::recorded(cx, body, recording, gathered, slot);
+        Ok(Response::from_parts(head, body))
     }
 
     fn answer<'a, B>(
@@ -292,8 +307,10 @@ where
     let shared = Arc::clone(&post.shared);
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {
-            let recorded = with_context(|cx| post.record(cx, response, plan, size)).await;
-            Ok(shared.mark_up(recorded, &Report { stored: true, ..report }))
+            Ok(match with_context(|cx| post.record(cx, response, plan, size)).await {
+                Ok(recorded) => shared.mark_up(recorded, &Report { stored: true, ..report }),
+                Err(response) => shared.pass_on(response, &report),
+            })
         }
         After::Refuse(_) => Ok(shared.pass_on(response, &report)),
     }

@@ -14,7 +14,7 @@ use super::lookup::Looked;
 use super::policy::{Ask, Bypass};
 use super::shared::{Lead, detach};
 use super::status::{Fwd, Report};
-use super::tally::Outcome;
+use super::tally::{Fallback, Outcome};
 use super::tape::LONGEST_FILL;
 
 impl<S, ReqBody, ResBody> Job<S, ReqBody>
@@ -33,7 +33,12 @@ where
             .ask
             .no_fill
             .is_some_and(|bypass| bypass.is_of_another() || bypass == Bypass::NoStore);
-        let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
+        if poisonous {
+            return;
+        }
+        let Some(slot) = shared.refresh_slot() else {
+            return shared.state.tally.fell_back(Fallback::Refreshes);
+        };
         self.head.method = Method::GET;
         let Ask { authorized, conditional, .. } = self.ask;
         self.ask = Ask { authorized, conditional, ..Ask::default() };
