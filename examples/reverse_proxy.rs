@@ -50,7 +50,6 @@ struct Upstream {
 type Refusal = (StatusCode, &'static str);
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let variable = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let origin = authority(&variable("ORIGIN", ""))?;

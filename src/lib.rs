@@ -63,6 +63,7 @@
 //! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::disallowed_methods)]
 
 #[cfg(feature = "batch")]
 pub mod batch;

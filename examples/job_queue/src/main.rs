@@ -101,7 +101,6 @@ struct App {
 }
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "the server and the worker are tasks of their own")]
 async fn main() -> Result<(), BoxDynError> {
     let log = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     let log = tracing_subscriber::fmt().with_env_filter(log).with_writer(stderr);
