@@ -99,7 +99,8 @@ impl Site {
         log.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut command = Command::new(EXAMPLE);
         command.env("MAILER_URL", &mailer.url);
-        command.env("BACKOFF_MS", "1").env("TAKE_OVER_SECS", "3").env_remove("RUST_LOG");
+        command.env("ATTEMPT_SECS", "600").env("BACKOFF_MS", "1").env("TAKE_OVER_SECS", "3");
+        command.env_remove("RUST_LOG");
         match redis {
             Some(redis) => command.env("REDIS_URL", redis.url()),
             None => command.env_remove("REDIS_URL"),
@@ -141,6 +142,11 @@ impl Site {
         soon(async { while self.program.metric("job_queue_size", &labels).await != size {} }).await;
     }
 
+    /// Waits until requests reach Redis: the first one after a lost connection finds the loss.
+    async fn wait_for_redis(&self) {
+        soon(async { while self.program.metric("job_queue_size", &[]).await.is_nan() {} }).await;
+    }
+
     async fn count(&self, outcome: &str) -> f64 {
         self.program.metric("jobs_total", &[("queue", "emails"), ("outcome", outcome)]).await
     }
@@ -165,6 +171,29 @@ fn done() -> Value {
 /// The length of a list, a set, a sorted set or a hash.
 fn length(redis: &Redis, command: &str, key: &str) -> i64 {
     redis.ask(&[command, key])
+}
+
+/// Has so many emails sent, and returns the ids of their jobs.
+async fn send_all(site: &Site, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(site.send("Hello").await);
+    }
+    ids
+}
+
+/// Waits until these jobs have ended, and checks that the mailer gets no call besides those that it
+/// had by then: no job of any worker is left to run.
+#[track_caller]
+fn all_ended_once(redis: &Redis, mailer: &mut Mailer, ids: &[String]) {
+    let is_done = |id: &String| redis.ask::<bool>(&["SISMEMBER", "emails:done", id]);
+    until("all are done", || ids.iter().all(is_done));
+    let left = redis.ask::<Vec<String>>(&["KEYS", "emails:inflight:*"]);
+    assert_eq!(left, Vec::<String>::new());
+    for (command, key) in [("LLEN", "emails:active"), ("ZCARD", "emails:scheduled")] {
+        assert_eq!(length(redis, command, key), 0, "{key}");
+    }
+    assert!(mailer.is_idle());
 }
 
 // The tests.
@@ -256,6 +285,18 @@ async fn a_mailer_that_is_not_there_is_a_failure_with_its_cause() {
     };
     let error = soon(soon_failed).await;
     assert!(error.contains("tcp connect error: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_mailer_that_hangs_is_tried_again() {
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, None, &[("ATTEMPT_SECS", "1")]);
+    let id = site.send("Hello").await;
+    drop(mailer.call().await);
+    let line = site.logged("attempt=1");
+    assert!(line.ends_with("error=the mailer does not answer"), "{line}");
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -447,50 +488,139 @@ async fn jobs_of_a_process_that_lives_are_not_taken_over_however_long_they_take(
     let mut mailer = Mailer::start().await;
     let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
     // All slots of both.
-    for _ in 0..20 {
-        sites[0].send("Hello").await;
-    }
+    let ids = send_all(&sites[0], 20).await;
     let running = mailer.hold(20).await;
     let seconds = || redis.ask::<(u64, u64)>(&["TIME"]).0;
     let start = seconds();
-    until("it is late enough to take over", || seconds() > start + 4);
+    until("it is late enough to take over", || seconds() > start + 8);
     // They would wait, as there is no free slot.
     assert_eq!(length(&redis, "LLEN", "emails:active"), 0);
     assert_eq!(length(&redis, "ZCARD", "emails:workers"), 2);
-    // By now attempts may have timed out, and others may be under way.
-    running.into_iter().for_each(|call| _ = call.answer.send(StatusCode::OK));
-    let all_done = async {
-        while length(&redis, "SCARD", "emails:done") < 20 {
-            while let Ok(call) = mailer.calls.try_recv() {
-                _ = call.answer.send(StatusCode::OK);
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(all_done).await;
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_worker_outlives_an_outage_of_redis() {
+async fn requests_fail_soon_while_redis_is_silent() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
-    let mut site = Site::start(&mailer, Some(&redis), &[]);
-    let taken = site.send("Hello").await;
-    let call = mailer.call().await;
+    let site = Site::start(&mailer, Some(&redis), &[("TAKE_OVER_SECS", "15")]);
     redis.freeze();
     let refused = site.post(email("Hello").to_string()).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(text(refused).await, "the queue is out of reach\n");
     assert!(site.program.metric("job_queue_size", &[]).await.is_nan());
-    site.logged("the worker has ended");
     redis.thaw();
-    // The call was given up with the worker, and is made again by the next one.
-    drop(call);
-    mailer.answer(&taken, &[200]).await;
-    site.wait_for_state(&taken, &done()).await;
+    site.wait_for_redis().await;
     let id = site.send("Hello again").await;
     mailer.answer(&id, &[200]).await;
     site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_pause_of_redis_repeats_no_email() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
+    // Up to `TAKE_OVER_SECS`. The last email of a pause is sent after it, the others while it lasts.
+    for pause in [100, 800, 1_500, 3_000] {
+        let ids = send_all(&sites[0], 20).await;
+        let mut running = mailer.hold(20).await;
+        redis.pause(Duration::from_millis(pause));
+        let last = running.pop().unwrap();
+        release(running);
+        assert_eq!(redis.ask::<String>(&["PING"]), "PONG");
+        release(vec![last]);
+        all_ended_once(&redis, &mut mailer, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_long_pause_repeats_no_email_of_one_process() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, Some(&redis), &[("TAKE_OVER_SECS", "2")]);
+    let ids = send_all(&site, 10).await;
+    let running = mailer.hold(10).await;
+    redis.freeze();
+    site.logged("the worker has ended");
+    redis.thaw();
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    site.wait_for_redis().await;
+    let id = site.send("Hello again").await;
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_restart_of_redis_repeats_no_email() {
+    let mut redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    // Far longer than the outage lasts.
+    let env = [("TAKE_OVER_SECS", "15")];
+    let mut sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &env));
+    let ids = send_all(&sites[0], 20).await;
+    let mut running = mailer.hold(20).await;
+    redis.kill();
+    for site in &mut sites {
+        site.logged("the worker has ended");
+    }
+    // Some of each process end while connections are refused, and the others afterwards.
+    release(running.split_off(20 - 11));
+    for site in &mut sites {
+        site.logged("a job waits for Redis");
+    }
+    redis.run();
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    sites[0].wait_for_redis().await;
+    let ids = send_all(&sites[0], 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn lost_connections_repeat_no_email() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let env = [("TAKE_OVER_SECS", "15")];
+    let mut sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &env));
+    let ids = send_all(&sites[0], 20).await;
+    let running = mailer.hold(20).await;
+    let () = redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+    for site in &mut sites {
+        site.logged("the worker has ended");
+    }
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    sites[0].wait_for_redis().await;
+    let ids = send_all(&sites[0], 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stopped_process_is_taken_over_under_the_same_key() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let mut stopped = Site::start(&mailer, Some(&redis), &[]);
+    let id = stopped.send("Hello").await;
+    let first = mailer.call().await;
+    stopped.program.signal("STOP");
+    let other = Site::start(&mailer, Some(&redis), &[]);
+    let second = mailer.call().await;
+    assert_eq!((&first.key, &second.key), (&id, &id));
+    stopped.program.signal("CONT");
+    first.answer.send(StatusCode::OK).unwrap();
+    stopped.logged("another worker has taken the job over");
+    other.wait_for_state(&id, &json!({ "state": "running" })).await;
+    second.answer.send(StatusCode::OK).unwrap();
+    other.wait_for_state(&id, &done()).await;
+    // The process that was stopped works again.
+    let ids = send_all(&stopped, 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -152,6 +152,11 @@ impl Redis {
         redis::cmd(command[0]).arg(&command[1..]).query(&mut self.connect().unwrap()).unwrap()
     }
 
+    /// Stops the server from answering for so long.
+    pub fn pause(&self, span: Duration) {
+        let () = self.ask(&["CLIENT", "PAUSE", &span.as_millis().to_string(), "ALL"]);
+    }
+
     /// Stops the server from answering until it is thawed.
     pub fn freeze(&self) {
         signal(self.process.as_ref().unwrap(), "STOP");
