@@ -41,8 +41,8 @@
 //! - Redis loses writes. Use `appendonly yes` and `maxmemory-policy noeviction`.
 //!
 //! A job that kills its process is taken over again and again. Jobs in memory are lost with their
-//! process; a stop that was too short logs how many. A request fails with 503 after two seconds without
-//! Redis.
+//! process; a stop that was too short logs how many. A request fails with 503 if Redis does not answer
+//! within two seconds. If that happened during its last command, the email may be queued nevertheless.
 //!
 //! # Before you copy it
 //!
