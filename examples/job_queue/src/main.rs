@@ -156,12 +156,14 @@ async fn main() -> Result<(), BoxDynError> {
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await.map_err(|error| format!("{addr}: {error}"))?;
+    // From here on a signal stops the program as it should, also while it starts.
+    let stop_signal = stop_signal()?;
     println!("listening on http://{}, with its queue in {place}", listener.local_addr()?);
     let server = axum::serve(listener, router(app.clone()));
     let server = tokio::spawn(server.with_graceful_shutdown(stopped(stopping)).into_future());
     let mut worker = tokio::spawn(worker);
     tokio::select! {
-        () = stop_signal()? => {}
+        () = stop_signal => {}
         ended = &mut worker => return Err(format!("the worker has ended: {ended:?}").into()),
     }
 
