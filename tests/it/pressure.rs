@@ -1,3 +1,6 @@
+pub(crate) mod control_group;
+mod groups;
+
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
