@@ -135,8 +135,11 @@ impl PressureLayer {
         self.edit_requests(|requests| requests.exempt = paths)
     }
 
-    /// How soon a request is shed, where its path is not [exempt](Self::exempt).
-    /// [`Priority::Normal`] by default. It is only called while something is shed.
+    /// Sets how soon a request is shed, where its path is not [exempt](Self::exempt).
+    /// [`Priority::Normal`] by default. `priority` is only called while something is shed.
+    ///
+    /// A request with `sec-purpose: prefetch` that is of normal priority is shed as one of
+    /// [`Priority::Low`]. [`Priority::Exempt`] holds for it too.
     ///
     /// ```
     /// use http::Method;
@@ -187,6 +190,42 @@ impl PressureLayer {
     pub fn reading(&self) -> io::Result<Reading> {
         let Settings { source, limit, .. } = &self.shared.monitor.settings;
         source.read(*limit)
+    }
+
+    /// Returns the level of memory, which is read first if the last reading is older than the
+    /// interval. Costs as much as the layer costs a request.
+    ///
+    /// A handler asks a clone of the layer, such as a readiness endpoint, which takes an instance
+    /// out of rotation before it has to shed:
+    ///
+    /// ```
+    /// use axum::extract::State;
+    /// use axum::http::StatusCode;
+    /// use axum::{Router, routing::get};
+    /// use tower_kit::PressureLayer;
+    /// use tower_kit::pressure::Level;
+    ///
+    /// async fn ready(State(pressure): State<PressureLayer>) -> StatusCode {
+    ///     match pressure.level() {
+    ///         Level::Normal => StatusCode::OK,
+    ///         _ => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }
+    /// }
+    ///
+    /// // Setters make another layer: clone the one that is finished.
+    /// let pressure = PressureLayer::new();
+    /// let app: Router = Router::new()
+    ///     .route("/readyz", get(ready))
+    ///     .with_state(pressure.clone())
+    ///     .layer(pressure);
+    /// ```
+    ///
+    /// The level stays as it is while requests are admitted for a period in spite of it, and while
+    /// readings fail. Before the first reading that succeeds it is [`Level::Normal`]. A liveness
+    /// endpoint should not depend on it: a restart loses all requests in progress.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.shared.monitor.level()
     }
 
     /// Looks at memory where no request does: every interval, for ever. With it, handlers are told
@@ -245,7 +284,8 @@ impl Shared {
         if exempt.iter().any(|path| path == request.uri.path()) {
             return false;
         }
-        level.sheds(priority.as_ref().map_or_else(Priority::default, |priority| priority(request)))
+        let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));
+        level.sheds(own.of_speculative(&request.headers))
     }
 
     /// Returns the permit to discard the body of a request that is shed, where there is one that

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Monitor {
     /// They end by themselves, whatever became of the next look.
     high_until: AtomicU64,
     critical_until: AtomicU64,
+    /// The [`Level`] that the last reading led to, whether or not requests are shed.
+    level: AtomicU8,
     seen: Mutex<Seen>,
 }
 
@@ -58,6 +60,7 @@ impl Monitor {
             due: AtomicU64::new(0),
             high_until: AtomicU64::new(0),
             critical_until: AtomicU64::new(0),
+            level: AtomicU8::new(Level::Normal as u8),
             seen: Mutex::default(),
         }
     }
@@ -72,6 +75,12 @@ impl Monitor {
         }
         let is_critical = now < self.critical_until.load(Ordering::Relaxed);
         if is_critical { Level::Critical } else { Level::High }
+    }
+
+    /// Returns the level of memory, which is read first if it is time to.
+    pub(super) fn level(&self) -> Level {
+        self.look(self.now());
+        Level::of(self.level.load(Ordering::Relaxed))
     }
 
     /// Looks for ever, as often as it is time to.
@@ -139,6 +148,7 @@ impl Monitor {
     fn publish(&self, state: &State, now: u64, next: u64) {
         let until = state.sheds_until().map_or(0, nanoseconds);
         let critical = if state.level() == Level::Critical { until } else { 0 };
+        self.level.store(state.level() as u8, Ordering::Relaxed);
         self.critical_until.store(critical, Ordering::Relaxed);
         self.high_until.store(until, Ordering::Relaxed);
         let turn = state.turns_at().map(nanoseconds).filter(|turn| *turn > now);

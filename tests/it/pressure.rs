@@ -1,5 +1,6 @@
 pub(crate) mod control_group;
 mod groups;
+mod speculative;
 
 use std::convert::Infallible;
 use std::io;
