@@ -87,13 +87,24 @@ impl SecurityHeadersLayer {
         Ok(self)
     }
 
-    /// Sends a field that has no type here.
+    /// Sends a header that has no type here, or a value that its type does not know. The value is
+    /// sent as it is.
+    ///
+    /// The headers whose values have parts are refused, since each of their types has a `custom`
+    /// of its own: [`Source::custom`](super::Source::custom) and
+    /// [`Directive::Custom`](super::Directive::Custom) of a [`Csp`](super::Csp),
+    /// [`Feature::Custom`](super::Feature::Custom) and [`Allow::custom`](super::Allow::custom) of a
+    /// [`PermissionsPolicy`](super::PermissionsPolicy),
+    /// [`ReferrerPolicy::custom`](super::ReferrerPolicy::custom),
+    /// [`Coop::custom`](super::Coop::custom), [`Coep::custom`](super::Coep::custom),
+    /// [`Corp::custom`](super::Corp::custom),
+    /// [`IntegrityPolicy::custom`](super::IntegrityPolicy::custom) and
+    /// [`Endpoint::custom`](super::Endpoint::custom).
     ///
     /// # Errors
     ///
-    /// Refused are names and values that are none, values that are not visible ASCII, fields that
-    /// have a type here, `clear-site-data`, and those that are the service's to set, such as
-    /// `content-length`.
+    /// Refused are names and values that are none, values that are not visible ASCII, the headers
+    /// above, `clear-site-data`, and those that are the service's to set, such as `content-length`.
     pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidField> {
         self.set(Field::custom(name, value))
     }

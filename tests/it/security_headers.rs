@@ -1,3 +1,5 @@
+mod custom;
+
 use std::convert::Infallible;
 
 use axum::Router;
