@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, request};
-use http_body::Body;
 use metrics::Recorder;
 use tower::Layer;
 
@@ -16,7 +15,7 @@ use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
 use super::refusal::Refusal;
 use super::service::Pressure;
-use crate::drain::{DEFAULT_MAX, Drains, Permit, Unread, expects_continue};
+use crate::drain::Drains;
 use crate::form::Format;
 use crate::meter::Meter;
 
@@ -30,17 +29,17 @@ pub struct PressureLayer {
 
 pub(super) struct Shared {
     pub(super) monitor: Monitor,
-    drains: Arc<Drains>,
-    requests: Requests,
+    pub(super) drains: Arc<Drains>,
+    pub(super) requests: Requests,
 }
 
 /// What becomes of requests.
 #[derive(Clone)]
-struct Requests {
-    exempt: Vec<Cow<'static, str>>,
-    priority: Option<Arc<PriorityOf>>,
-    format: Format,
-    respond: Option<Arc<Respond>>,
+pub(super) struct Requests {
+    pub(super) exempt: Vec<Cow<'static, str>>,
+    pub(super) priority: Option<Arc<PriorityOf>>,
+    pub(super) format: Format,
+    pub(super) respond: Option<Arc<Respond>>,
 }
 
 type PriorityOf = dyn Fn(&request::Parts) -> Priority + Send + Sync;
@@ -273,40 +272,6 @@ impl PressureLayer {
     fn of(settings: Settings, requests: Requests) -> Self {
         let drains = Drains::new("pressure", settings.meter.clone());
         Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), drains, requests }) }
-    }
-}
-
-impl Shared {
-    /// Whether a request is shed at this level.
-    #[cold]
-    pub(super) fn sheds(&self, level: Level, request: &request::Parts) -> bool {
-        let Requests { exempt, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path == request.uri.path()) {
-            return false;
-        }
-        let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));
-        level.sheds(own.of_speculative(&request.headers))
-    }
-
-    /// Returns the permit to discard the body of a request that is shed, where there is one that
-    /// the client sends.
-    pub(super) fn permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
-        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
-            return None;
-        }
-        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
-    }
-
-    /// Counts the refusal and makes its response.
-    pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        let Requests { format, respond, .. } = &self.requests;
-        refusal.form.or(*format);
-        self.monitor.settings.meter.rejected("pressure", refusal.reason(), 1);
-        let response = match respond {
-            Some(respond) => respond(&refusal),
-            None => refusal.to_response(),
-        };
-        refusal.form.finish(response)
     }
 }
 

@@ -81,6 +81,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "security_headers",
         &[
+            "caching",
             "clear_site_data",
             "conditions",
             "cross_origin",

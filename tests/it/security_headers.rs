@@ -1,4 +1,6 @@
 mod custom;
+mod local;
+mod nonce_cache;
 
 use std::convert::Infallible;
 
