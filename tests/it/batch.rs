@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod dedupe;
+mod sockets;
 mod weight;
 
 use std::convert::Infallible;
