@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::policy::{Change, Level, Rules, State};
 use super::reading::{Event, Reading, Source};
+use super::refusal::REASONS;
 use crate::fresh::Fresh;
 use crate::meter::{Meter, Name};
 
@@ -49,6 +50,8 @@ struct Seen {
     state: State,
     last: Option<Reading>,
     failed: u64,
+    /// The counters exist.
+    announced: bool,
     gauge: Option<Fresh<Gauge>>,
 }
 
@@ -117,6 +120,9 @@ impl Monitor {
             // The look before this one takes longer than the interval.
             Err(TryLockError::WouldBlock) => return,
         };
+        if !std::mem::replace(&mut seen.announced, true) {
+            self.announce();
+        }
         let event = match self.settings.source.read(self.settings.limit) {
             Ok(reading) => self.take_in(&mut seen, reading, now),
             Err(_) => {
@@ -164,9 +170,17 @@ impl Monitor {
         }
     }
 
+    /// Makes all counters exist before anything is counted: the increase from nothing to 1 is one that
+    /// Prometheus does not see.
+    fn announce(&self) {
+        REASONS.iter().for_each(|reason| self.settings.meter.rejected("pressure", reason, 0));
+        for operation in OPERATIONS {
+            self.settings.meter.counter(ERRORS, label(operation)).increment(0);
+        }
+    }
+
     fn failed(&self, operation: &'static str) {
-        let label = Label::from_static_parts("operation", operation);
-        self.settings.meter.count(ERRORS, vec![label]);
+        self.settings.meter.count(ERRORS, label(operation));
     }
 
     fn now(&self) -> u64 {
@@ -192,10 +206,17 @@ fn clock() -> Instant {
     Instant::now()
 }
 
+fn label(operation: &'static str) -> Vec<Label> {
+    vec![Label::from_static_parts("operation", operation)]
+}
+
 #[inline]
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// What can fail.
+const OPERATIONS: [&str; 2] = ["read", "handler"];
 
 const RATIO: Name = Name::new(
     "process_memory_usage_ratio",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::Full;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::pressure::{Level, PressureLayer, Priority};
@@ -133,4 +134,21 @@ async fn the_level_can_be_asked_for_in_its_own_callbacks() {
     own.set(layer.clone()).unwrap();
     assert_eq!(layer.level(), Level::Critical);
     assert_eq!(*told.lock().unwrap(), [(Level::Critical, Some(Level::Critical))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_exist_before_they_count() {
+    let debugging = DebuggingRecorder::new();
+    let snapshotter = debugging.snapshotter();
+    let layer = Memory::new(100).layer().recorder(std::sync::Arc::new(debugging));
+    assert_eq!(super::get(&layer, "/").await, 200);
+    let mut counters = Vec::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        if value == DebugValue::Counter(0) {
+            let labels = key.key().labels().map(|label| label.value());
+            counters.push(labels.collect::<Vec<_>>().join(" "));
+        }
+    }
+    counters.sort();
+    assert_eq!(counters, ["handler", "pressure memory_critical", "pressure memory_high", "read"]);
 }
