@@ -138,7 +138,7 @@ impl Misses {
     }
 
     fn count(&self, missing: Missing) {
-        self.meter.count(MISSED, vec![missing.label()]);
+        self.meter.counter(MISSED, vec![missing.label()]).increment(1);
     }
 }
 
