@@ -129,18 +129,28 @@
 //! labels that it has seen. It never reads the path, the host or an error's text into a label.
 
 mod body;
+mod errors;
 mod grow;
+mod labels;
 mod layer;
+mod methods;
 mod names;
 mod policy;
+mod ready;
+mod register;
 mod series;
 mod service;
 mod sync;
+mod totals;
+mod upgrade;
 mod watch;
 
 pub use body::ResponseBody;
+pub use labels::InvalidLabel;
 pub use layer::LatencyLayer;
-pub use names::{DURATION_BUCKETS, Names, SIZE_BUCKETS};
+pub use names::{DURATION_BUCKETS, LIFETIME_BUCKETS, Names, SIZE_BUCKETS};
 pub use policy::Route;
+pub use ready::CallWhenReady;
 pub use service::Latency;
+pub use upgrade::UpgradeGuard;
 pub use watch::Watch;

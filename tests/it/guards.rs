@@ -35,7 +35,13 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "zstd",
         ],
     ),
-    ("latency", &["grow", "names", "series", "sync", "watch"]),
+    (
+        "latency",
+        &[
+            "errors", "grow", "labels", "methods", "names", "ready", "register", "series", "sync",
+            "totals", "upgrade", "watch",
+        ],
+    ),
     ("limit", &["refusal"]),
     ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
     (
