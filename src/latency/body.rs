@@ -38,7 +38,7 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let Some(in_flight) = this.in_flight else { return this.inner.poll_frame(cx) };
-        in_flight.before_poll();
+        in_flight.set_running(true);
         let polled = this.inner.as_mut().poll_frame(cx);
         if let Some(outcome) = in_flight.after_poll(&polled, &*this.inner) {
             if let Some(in_flight) = this.in_flight.take() {

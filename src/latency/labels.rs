@@ -21,9 +21,9 @@ pub(super) struct LabelValues {
     values: Vec<Values>,
 }
 
-/// One value for each of the user's labels: 16 bits each.
+/// One value for each of the user's labels, of 8 bits each, so that it is compared in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LabelSet(pub(super) u128);
+pub(super) struct LabelSet(pub(super) u64);
 
 /// A label that a layer refuses: its name is not valid, is used already, or is one too many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ enum Source {
 
 #[derive(Debug)]
 struct Values {
-    table: GrowOnly<Box<str>, u16>,
+    table: GrowOnly<Box<str>, u8>,
     next: AtomicUsize,
 }
 
@@ -95,7 +95,7 @@ impl LabelValues {
     pub(super) fn new(labels: &CustomLabels, max: usize) -> Self {
         let values = || Values {
             table: GrowOnly::new(max.min(MAX_VALUES)),
-            next: AtomicUsize::new(FIRST_VALUE.into()),
+            next: AtomicUsize::new(FIRST_VALUE),
         };
         Self {
             names: labels.labels.iter().map(|(name, _)| *name).collect(),
@@ -149,7 +149,7 @@ impl LabelValues {
 }
 
 impl Values {
-    fn id(&self, value: &str) -> u16 {
+    fn id(&self, value: &str) -> u8 {
         if value.len() > MAX_VALUE_LEN || value == OTHER {
             return OTHER_VALUE;
         }
@@ -159,7 +159,7 @@ impl Values {
             || {
                 // Threads that insert the same value at once waste an identifier each.
                 let id = self.next.fetch_add(1, Ordering::Relaxed);
-                (value.into(), u16::try_from(id).unwrap_or(OTHER_VALUE))
+                (value.into(), u8::try_from(id).unwrap_or(OTHER_VALUE))
             },
         );
         found.map_or(OTHER_VALUE, |(_, id)| *id)
@@ -172,12 +172,12 @@ impl LabelSet {
         Self(self.0 | other.0)
     }
 
-    fn at(self, at: usize) -> u16 {
-        (self.0 >> (16 * at)) as u16
+    fn at(self, at: usize) -> u8 {
+        (self.0 >> (8 * at)) as u8
     }
 
-    fn with(self, at: usize, value: u16) -> Self {
-        Self(self.0 | u128::from(value) << (16 * at))
+    fn with(self, at: usize, value: u8) -> Self {
+        Self(self.0 | u64::from(value) << (8 * at))
     }
 }
 
@@ -232,12 +232,12 @@ const RESERVED: [&str; 19] = [
 
 /// What a [`LabelSet`] has place for.
 const MAX_LABELS: usize = 8;
-const MAX_VALUES: usize = 60_000;
+const MAX_VALUES: usize = 250;
 const MAX_VALUE_LEN: usize = 128;
 
 const OTHER: &str = "other";
-const OTHER_VALUE: u16 = 1;
-const FIRST_VALUE: u16 = 2;
+const OTHER_VALUE: u8 = 1;
+const FIRST_VALUE: usize = 2;
 
 #[cfg(test)]
 mod tests {

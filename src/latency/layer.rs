@@ -15,7 +15,7 @@ use super::policy::{self, GrpcStatus, Outcome, Route, StreamKind};
 use super::register::{self, Enabled, Registrar};
 use super::series::{Registry, RouteLabel, Series};
 use super::service::Latency;
-use super::watch::Watch;
+use super::watch::InFlight;
 use crate::meter::Meter;
 
 /// Measures how long clients waited; see the [module](crate::latency).
@@ -46,6 +46,10 @@ pub(super) struct Settings {
     streams: Vec<(&'static str, Arc<IsStream>)>,
     skip: Option<Arc<Skip>>,
     metrics: Meter,
+    /// Functions of the user's need the head of a request in one piece: taking it off costs.
+    pub(super) reads_requests: bool,
+    /// The same for the head of a response.
+    pub(super) reads_responses: bool,
 }
 
 /// The parts of a request that its labels come from.
@@ -80,6 +84,8 @@ impl LatencyLayer {
             streams: Vec::new(),
             skip: None,
             metrics: Meter::default(),
+            reads_requests: false,
+            reads_responses: false,
         })
     }
 
@@ -185,7 +191,7 @@ impl LatencyLayer {
     }
 
     /// Sets how many values each label of yours may have before others are reported as `other`.
-    /// 100 by default, and at most 60,000.
+    /// 100 by default, and at most 250.
     pub fn max_label_values(self, max: usize) -> Self {
         self.edit(|settings| settings.max_label_values = max)
     }
@@ -278,7 +284,12 @@ impl LatencyLayer {
         Self::of(settings)
     }
 
-    fn of(settings: Settings) -> Self {
+    fn of(mut settings: Settings) -> Self {
+        settings.reads_requests = settings.route.is_some()
+            || settings.skip.is_some()
+            || settings.labels.read_requests();
+        settings.reads_responses =
+            !settings.streams.is_empty() || settings.labels.read_responses();
         let registrar = Registrar {
             metrics: settings.metrics.clone(),
             names: settings.names,
@@ -294,22 +305,27 @@ impl LatencyLayer {
 }
 
 impl Shared {
-    /// Starts to watch a request, for settings that [read requests](Settings::reads_requests).
-    pub(super) fn watch_head(self: &Arc<Self>, head: &request::Parts, length: &SizeHint) -> Watch {
+    /// Starts the clock of a request, for settings that read the heads of requests. Returns `None`
+    /// for a request that is skipped.
+    pub(super) fn start_head(
+        self: &Arc<Self>,
+        head: &request::Parts,
+        length: &SizeHint,
+    ) -> Option<InFlight> {
         let Settings { route, skip, labels, .. } = &self.settings;
         if skip.as_ref().is_some_and(|skip| skip(head)) {
             self.registry.announce();
-            return Watch::skipped();
+            return None;
         }
         let request::Parts { method, uri, version, headers, extensions, .. } = head;
         let template = route.as_ref().and_then(|route| route(head));
         let custom = self.registry.registrar.custom.of_request(labels, head);
         let info = RequestInfo { method, uri, version: *version, headers, extensions, length };
-        self.start(&info, template, custom)
+        Some(self.start_with(&info, template, custom))
     }
 
-    /// Starts to watch a request, for all other settings.
-    pub(super) fn watch<B>(self: &Arc<Self>, request: &Request<B>, length: &SizeHint) -> Watch {
+    /// Starts the clock of a request, for all other settings.
+    pub(super) fn start<B>(self: &Arc<Self>, request: &Request<B>, length: &SizeHint) -> InFlight {
         let info = RequestInfo {
             method: request.method(),
             uri: request.uri(),
@@ -318,7 +334,7 @@ impl Shared {
             extensions: request.extensions(),
             length,
         };
-        self.start(&info, None, LabelSet::default())
+        self.start_with(&info, None, LabelSet::default())
     }
 
     /// Reads the user's own labels of a response.
@@ -333,12 +349,12 @@ impl Shared {
         self.registry.registrar.stream_kind(kind)
     }
 
-    fn start(
+    fn start_with(
         self: &Arc<Self>,
         info: &RequestInfo<'_>,
         template: Option<&str>,
         custom: LabelSet,
-    ) -> Watch {
+    ) -> InFlight {
         let template = template
             .or_else(|| info.extensions.get().map(Route::as_str))
             .or_else(|| policy::find_template(&self.settings.templates, info.uri.path()));
@@ -354,25 +370,14 @@ impl Shared {
             grpc: GrpcStatus::Absent,
             custom,
         };
-        let size = || policy::declared_length(info.headers, info.length);
+        let size = || info.length.exact().or_else(|| policy::content_length(info.headers));
         let size = self.settings.enabled.sizes.then(size).flatten();
         let polled_to_end = policy::is_polled_to_its_end(info.version);
-        Watch::start(Arc::clone(self), route, series, size, polled_to_end)
+        InFlight::start(Arc::clone(self), route, series, size, polled_to_end)
     }
 }
 
 impl Settings {
-    /// Returns `true` if functions of the user's need the head of a request in one piece: taking
-    /// it off costs.
-    pub(super) fn reads_requests(&self) -> bool {
-        self.route.is_some() || self.skip.is_some() || self.labels.read_requests()
-    }
-
-    /// Returns `true` if functions of the user's need the head of a response in one piece.
-    pub(super) fn reads_responses(&self) -> bool {
-        !self.streams.is_empty() || self.labels.read_responses()
-    }
-
     /// Returns `true` if the clock is to be read at the head of the response.
     pub(super) fn times_first_byte(&self) -> bool {
         self.enabled.first_byte || self.until_first_byte

@@ -130,13 +130,13 @@
 
 mod body;
 mod errors;
+mod future;
 mod grow;
 mod labels;
 mod layer;
 mod methods;
 mod names;
 mod policy;
-mod ready;
 mod register;
 mod series;
 mod service;
@@ -146,11 +146,10 @@ mod upgrade;
 mod watch;
 
 pub use body::ResponseBody;
+pub use future::ResponseFuture;
 pub use labels::InvalidLabel;
 pub use layer::LatencyLayer;
 pub use names::{DURATION_BUCKETS, LIFETIME_BUCKETS, Names, SIZE_BUCKETS};
 pub use policy::Route;
-pub use ready::CallWhenReady;
 pub use service::Latency;
 pub use upgrade::UpgradeGuard;
-pub use watch::Watch;

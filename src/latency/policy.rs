@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, Version};
@@ -88,29 +89,7 @@ impl StreamKind {
     pub(super) const UPGRADE: Self = Self(2);
 }
 
-impl BodyKind {
-    pub(super) fn stream_kind(self) -> StreamKind {
-        match self {
-            Self::Stream(kind) => kind,
-            Self::Upgrade => StreamKind::UPGRADE,
-            Self::Empty | Self::Missing | Self::Body { .. } => StreamKind::NONE,
-        }
-    }
-
-    /// Compares what was sent with the declared length.
-    #[inline]
-    pub(super) fn progress(self, sent: u64) -> Progress {
-        match self {
-            Self::Body { declared: UNDECLARED } => Progress::Open,
-            Self::Body { declared } if sent < declared => Progress::Short,
-            Self::Body { declared } if sent > declared => Progress::Long,
-            Self::Body { .. } => Progress::Exact,
-            _ => Progress::Open,
-        }
-    }
-}
-
-/// How much of a body was sent.
+/// How much of a body was sent, compared with the declared length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// No length is declared.
@@ -118,6 +97,18 @@ pub(super) enum Progress {
     Short,
     Exact,
     Long,
+}
+
+impl Progress {
+    #[inline]
+    pub(super) fn of(sent: u64, declared: u64) -> Self {
+        match sent.cmp(&declared) {
+            _ if declared == UNDECLARED => Self::Open,
+            Ordering::Less => Self::Short,
+            Ordering::Equal => Self::Exact,
+            Ordering::Greater => Self::Long,
+        }
+    }
 }
 
 impl GrpcStatus {
@@ -191,8 +182,31 @@ pub(super) fn body_kind(
 /// Returns the length that the head declares, or else the exact one that the body states, which
 /// servers then declare.
 pub(super) fn declared_length(headers: &HeaderMap, length: &SizeHint) -> Option<u64> {
-    let declared = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-    declared().or_else(|| length.exact())
+    content_length(headers).or_else(|| length.exact())
+}
+
+/// Reads the header `content-length`, which is of digits alone (RFC 9110 §8.6).
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    // To hash the name costs as much as to compare it with half a dozen others.
+    let value = if headers.len() <= 6 {
+        headers.iter().find(|(name, _)| **name == CONTENT_LENGTH).map(|(_, value)| value)
+    } else {
+        headers.get(CONTENT_LENGTH)
+    };
+    let value = value?.as_bytes();
+    // So few digits do not overflow.
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    let mut length = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        length = length * 10 + u64::from(digit);
+    }
+    Some(length)
 }
 
 /// Returns `true` if the response belongs to a gRPC call. Calls of gRPC are POST, which spares

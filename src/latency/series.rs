@@ -89,7 +89,7 @@ pub(super) struct Common {
 struct SeriesKey {
     route: usize,
     packed: u64,
-    custom: u128,
+    custom: u64,
 }
 
 type HandlesGuard = Guard<Arc<Stamped<Handles>>>;
@@ -231,6 +231,7 @@ impl Registry {
         }
     }
 
+    #[inline]
     fn common(&self, now: Instant) -> Guard<Arc<Stamped<Common>>> {
         let register = || self.registrar.common();
         self.common.get_or_init(|| Fresh::new(register(), now)).get(now, register)
@@ -267,7 +268,7 @@ impl SeriesKey {
         if self.custom == 0 {
             return hash;
         }
-        hash_u64(hash_u64(hash, self.custom as u64), (self.custom >> 64) as u64)
+        hash_u64(hash, self.custom)
     }
 }
 

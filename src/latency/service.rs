@@ -6,10 +6,8 @@ use http_body::Body;
 use tower::Service;
 
 use super::body::ResponseBody;
+use super::future::ResponseFuture;
 use super::layer::Shared;
-use super::ready::CallWhenReady;
-use super::watch::Watch;
-use crate::respond::Respond;
 
 /// The service of [`LatencyLayer`](super::LatencyLayer). It is always ready: the clock starts with
 /// the call, and only then the inner service is waited for.
@@ -35,7 +33,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<CallWhenReady<S, Request<ReqBody>>, Watch, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<S, Request<ReqBody>>;
 
     #[inline]
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -44,18 +42,16 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let length = request.body().size_hint();
-        let (mut watch, mut request) = if self.shared.settings.reads_requests() {
+        let (mut in_flight, mut request) = if self.shared.settings.reads_requests {
             let (head, body) = request.into_parts();
-            let watch = self.shared.watch_head(&head, &length);
-            (watch, Request::from_parts(head, body))
+            let in_flight = self.shared.start_head(&head, &length);
+            (in_flight, Request::from_parts(head, body))
         } else {
-            (self.shared.watch(&request, &length), request)
+            (Some(self.shared.start(&request, &length)), request)
         };
-        watch.offer_guard(&mut request);
-        // Before the inner service runs, so that a panic in there is seen.
-        watch.running(true);
-        let inner = CallWhenReady::new(&mut self.inner, request);
-        watch.running(false);
-        Respond::later(inner, watch)
+        if let Some(in_flight) = &mut in_flight {
+            in_flight.offer_guard(&mut request);
+        }
+        ResponseFuture::new(&mut self.inner, request, in_flight)
     }
 }

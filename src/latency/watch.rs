@@ -1,27 +1,23 @@
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use http::header::UPGRADE;
-use http::{Request, Response};
+use http::{Request, Response, response};
 use http_body::{Body, Frame};
+use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
 use super::errors;
 use super::layer::Shared;
 use super::methods::MethodId;
-use super::policy::{self, BodyKind, GrpcStatus, Outcome, Progress, Route, StreamKind};
+use super::policy::{self, BodyKind, GrpcStatus, Outcome, Progress, Route, StreamKind, UNDECLARED};
 use super::series::{RouteLabel, Series};
 use super::upgrade::{Cell, UpgradeGuard};
-use crate::respond::HandOver;
-
-/// The state of a request from the call to the head of its response; empty for a request that is
-/// skipped.
-#[derive(Debug)]
-pub struct Watch(Option<InFlight>);
 
 /// A request in flight. Dropping it records the request, wherever that happens.
+///
+/// It moves a few times with its request. Up to 128 bytes are moved without a call of `memcpy`.
 #[derive(Debug)]
 pub(super) struct InFlight {
     shared: Arc<Shared>,
@@ -30,9 +26,11 @@ pub(super) struct InFlight {
     route: RouteLabel,
     /// With the outcome to record if this is dropped now.
     series: Series,
-    request_size: Option<u64>,
+    /// [`UNDECLARED`] where the request has no size.
+    request_size: u64,
     sent: u64,
-    kind: BodyKind,
+    /// The declared length of the response, or [`UNDECLARED`].
+    declared: u64,
     /// The response is gRPC, and its trailers have a status.
     grpc: bool,
     /// A body that has reached its declared length is polled once more.
@@ -45,11 +43,14 @@ pub(super) struct InFlight {
 
 type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-impl Watch {
-    pub(super) fn skipped() -> Self {
-        Self(None)
-    }
+/// What follows the head of a response.
+enum AfterHead {
+    End(Outcome),
+    Upgrade,
+    Body,
+}
 
+impl InFlight {
     pub(super) fn start(
         shared: Arc<Shared>,
         route: RouteLabel,
@@ -59,134 +60,127 @@ impl Watch {
     ) -> Self {
         let started = clock();
         shared.registry.enter(&series, started);
-        Self(Some(InFlight {
+        Self {
             shared,
             started,
             first_byte: None,
             route,
             series,
-            request_size,
+            request_size: request_size.unwrap_or(UNDECLARED),
             sent: 0,
-            kind: BodyKind::Empty,
+            declared: UNDECLARED,
             grpc: false,
             polled_to_end,
             running: false,
             guard: None,
-        }))
+        }
     }
 
     /// Gives a request that asks for an upgrade the handle that keeps the upgrade open.
     #[inline]
     pub(super) fn offer_guard<B>(&mut self, request: &mut Request<B>) {
-        let Some(in_flight) = &mut self.0 else { return };
-        if in_flight.series.method == MethodId::CONNECT || request.headers().contains_key(UPGRADE) {
+        let extensions = request.extensions_mut();
+        // hyper's sign of a request that can be upgraded.
+        if self.series.method == MethodId::CONNECT || extensions.get::<OnUpgrade>().is_some() {
             let guard = UpgradeGuard::new();
-            in_flight.guard = Some(Arc::downgrade(guard.cell()));
-            request.extensions_mut().insert(guard);
+            self.guard = Some(Arc::downgrade(guard.cell()));
+            extensions.insert(guard);
         }
     }
 
-    /// Notes that the service begins to run, or has run.
-    pub(super) fn running(&mut self, begins: bool) {
-        if let Some(in_flight) = &mut self.0 {
-            in_flight.running = begins;
-        }
-    }
-}
-
-impl<B, E> HandOver<B, E> for Watch
-where
-    B: Body,
-    E: 'static,
-{
-    type Body = ResponseBody<B>;
-
+    /// Notes that the service or its body begins to run, or has run.
     #[inline]
-    fn polling(&mut self, begins: bool) {
-        self.running(begins);
+    pub(super) fn set_running(&mut self, is_running: bool) {
+        self.running = is_running;
     }
 
-    fn hand_over(
-        self,
-        answer: Result<Response<B>, E>,
-        _: &mut Context<'_>,
-    ) -> Result<Response<ResponseBody<B>>, E> {
-        let Some(in_flight) = self.0 else {
-            return answer.map(|response| response.map(|body| ResponseBody::new(body, None)));
-        };
-        match answer {
-            Ok(response) => {
-                let (in_flight, response) = in_flight.after_head(response);
-                Ok(response.map(|body| ResponseBody::new(body, in_flight)))
-            }
-            Err(error) => {
-                let timeout = errors::is_timeout(&error);
-                in_flight.end(if timeout { Outcome::Timeout } else { Outcome::ServiceError });
-                Err(error)
-            }
-        }
-    }
-}
-
-impl InFlight {
-    /// Reads the head of the response. Returns `None` where the request ends with it.
-    fn after_head<B: Body>(mut self, mut response: Response<B>) -> (Option<Self>, Response<B>) {
+    /// Follows the response from its head on.
+    #[inline]
+    pub(super) fn respond<B: Body>(
+        mut self,
+        mut response: Response<B>,
+    ) -> Response<ResponseBody<B>> {
         if self.shared.settings.times_first_byte() {
             self.first_byte = Some(clock().saturating_duration_since(self.started));
         }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
         }
+        let mut declared = None;
+        if self.shared.settings.reads_responses {
+            let (head, body) = response.into_parts();
+            declared = self.read_head(&head);
+            response = Response::from_parts(head, body);
+        }
+        match self.after_head(&response, declared) {
+            AfterHead::Body => {
+                return response.map(|body| ResponseBody::new(body, Some(self)));
+            }
+            AfterHead::End(outcome) => self.end(outcome),
+            AfterHead::Upgrade => match self.guard.take().and_then(|guard| guard.upgrade()) {
+                Some(cell) => cell.keep(self),
+                None => self.end(Outcome::Ok),
+            },
+        }
+        response.map(|body| ResponseBody::new(body, None))
+    }
+
+    /// Records a request that got an error instead of a response.
+    pub(super) fn fail<E: 'static>(self, error: &E) {
+        let timeout = errors::is_timeout(error);
+        self.end(if timeout { Outcome::Timeout } else { Outcome::ServiceError });
+    }
+
+    /// Asks the user's functions about the head of the response. Returns the kind of stream that
+    /// they declare it to be.
+    #[cold]
+    fn read_head(&mut self, head: &response::Parts) -> Option<StreamKind> {
+        // A panic in one of them is the request's.
+        self.running = true;
+        self.series.custom = self.series.custom.or(self.shared.response_labels(head));
+        let declared = self.shared.stream_kind(self.route.as_str(), head);
+        self.running = false;
+        declared
+    }
+
+    #[inline]
+    fn after_head<B: Body>(
+        &mut self,
+        response: &Response<B>,
+        declared: Option<StreamKind>,
+    ) -> AfterHead {
         let (ended, length) = (response.body().is_end_stream(), response.body().size_hint());
-        let status = response.status();
-        let method = self.series.method;
+        let (status, method) = (response.status(), self.series.method);
         self.series.status = Some(status);
-        self.kind = policy::body_kind(method, status, response.headers(), ended, &length);
+        let mut kind = policy::body_kind(method, status, response.headers(), ended, &length);
         if policy::is_grpc(method, response.headers()) {
             self.grpc = true;
             self.series.grpc = GrpcStatus::of(response.headers()).unwrap_or_default();
         }
-        if self.shared.settings.reads_responses() {
-            let (head, body) = response.into_parts();
-            // A panic in one of the user's functions is the request's.
-            self.running = true;
-            let custom = self.shared.response_labels(&head);
-            self.series.custom = self.series.custom.or(custom);
-            if let BodyKind::Body { .. } = self.kind {
-                let kind = self.shared.stream_kind(self.route.as_str(), &head);
-                self.kind = kind.map_or(self.kind, BodyKind::Stream);
-            }
-            self.running = false;
-            response = Response::from_parts(head, body);
+        if let (BodyKind::Body { .. }, Some(declared)) = (kind, declared) {
+            kind = BodyKind::Stream(declared);
         }
-        (self.after_kind(), response)
+        let after = match kind {
+            BodyKind::Empty => AfterHead::End(Outcome::Ok),
+            BodyKind::Missing => AfterHead::End(Outcome::BodyError),
+            BodyKind::Upgrade => self.begin_stream(StreamKind::UPGRADE, AfterHead::Upgrade),
+            BodyKind::Stream(kind) => self.begin_stream(kind, AfterHead::Body),
+            BodyKind::Body { declared } => {
+                self.declared = declared;
+                AfterHead::Body
+            }
+        };
+        self.series.outcome = Outcome::Disconnect;
+        after
     }
 
-    fn after_kind(mut self) -> Option<Self> {
-        self.series.kind = self.kind.stream_kind();
-        if self.series.kind != StreamKind::NONE {
-            let series = Series { outcome: Outcome::Ok, ..self.series };
-            let first_byte = self.first_byte.take();
-            self.shared.registry.stream_begins(&self.route, &series, first_byte, clock());
-        }
-        match self.kind {
-            BodyKind::Empty => self.end(Outcome::Ok),
-            BodyKind::Missing => self.end(Outcome::BodyError),
-            BodyKind::Upgrade => match self.guard.take().and_then(|guard| guard.upgrade()) {
-                Some(cell) => cell.keep(self),
-                None => self.end(Outcome::Ok),
-            },
-            BodyKind::Stream(_) | BodyKind::Body { .. } => {
-                self.series.outcome = Outcome::Disconnect;
-                return Some(self);
-            }
-        }
-        None
-    }
-
-    /// Notes that the body begins to be polled.
-    pub(super) fn before_poll(&mut self) {
-        self.running = true;
+    #[cold]
+    fn begin_stream(&mut self, kind: StreamKind, after: AfterHead) -> AfterHead {
+        self.series.kind = kind;
+        let series = Series { outcome: Outcome::Ok, ..self.series };
+        let first_byte = self.first_byte.take();
+        self.shared.registry.stream_begins(&self.route, &series, first_byte, clock());
+        after
     }
 
     /// Returns how the request ended, if it ended with what was polled. `body` is the body
@@ -222,8 +216,7 @@ impl InFlight {
 
     #[inline]
     fn after_frame<B: Body>(&mut self, ended: bool, body: &B) -> Option<Outcome> {
-        let progress = self.kind.progress(self.sent);
-        match progress {
+        match Progress::of(self.sent, self.declared) {
             Progress::Long => Some(Outcome::BodyError),
             _ if ended => Some(self.at_end()),
             // What a body of an exact length still has will not fit.
@@ -240,7 +233,7 @@ impl InFlight {
 
     /// Returns the outcome of a body that is at its end.
     fn at_end(&mut self) -> Outcome {
-        match self.kind.progress(self.sent) {
+        match Progress::of(self.sent, self.declared) {
             Progress::Short | Progress::Long => Outcome::BodyError,
             Progress::Exact | Progress::Open => Outcome::Ok,
         }
@@ -281,8 +274,8 @@ impl Drop for InFlight {
         let until_first_byte = self.first_byte.filter(|_| until_first_byte);
         let until_now = || now.saturating_duration_since(self.started);
         handles.duration.record(until_first_byte.unwrap_or_else(until_now));
-        if let Some(size) = self.request_size {
-            handles.request_size.record(bytes_f64(size));
+        if self.request_size != UNDECLARED {
+            handles.request_size.record(bytes_f64(self.request_size));
         }
         if self.series.status.is_some() {
             handles.response_size.record(bytes_f64(self.sent));

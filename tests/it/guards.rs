@@ -38,7 +38,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "latency",
         &[
-            "errors", "grow", "labels", "methods", "names", "ready", "register", "series", "sync",
+            "errors", "future", "grow", "labels", "methods", "names", "register", "series", "sync",
             "totals", "upgrade", "watch",
         ],
     ),
