@@ -70,10 +70,7 @@ where
     S: Service<R>,
 {
     #[inline]
-    fn poll(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<S::Response, S::Error>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         loop {
             let future = match self.as_mut().project() {
                 StateProj::Called { future } => return future.poll(cx),

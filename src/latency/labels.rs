@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_exported_are_refused() {
-        for name in ["", "1a", "a-b", "a b", ".a", "__a", "ä", "route", "http_route", "le", "job"] {
+        for name in ["", "1a", "a-b", "a b", ".a", "__a", "ä", "route", "http_route", "le", "job"]
+        {
             assert!(labels(&[name]).is_err(), "{name}");
         }
         for name in ["tenant", "_a", "a.b", "A1"] {

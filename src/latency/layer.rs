@@ -285,11 +285,9 @@ impl LatencyLayer {
     }
 
     fn of(mut settings: Settings) -> Self {
-        settings.reads_requests = settings.route.is_some()
-            || settings.skip.is_some()
-            || settings.labels.read_requests();
-        settings.reads_responses =
-            !settings.streams.is_empty() || settings.labels.read_responses();
+        settings.reads_requests =
+            settings.route.is_some() || settings.skip.is_some() || settings.labels.read_requests();
+        settings.reads_responses = !settings.streams.is_empty() || settings.labels.read_responses();
         let registrar = Registrar {
             metrics: settings.metrics.clone(),
             names: settings.names,

@@ -127,9 +127,9 @@ impl Registrar {
             request_size: histogram(recorder, names.request_size, &labels, sizes && !is_stream),
             response_size: histogram(recorder, names.response_size, &labels, sizes && !is_stream),
             streams,
-            requests: class.flatten().map_or_else(Counter::noop, |(class, outcome)| {
-                self.requests(class, outcome)
-            }),
+            requests: class
+                .flatten()
+                .map_or_else(Counter::noop, |(class, outcome)| self.requests(class, outcome)),
             in_flight: self.in_flight(series),
         })
     }
@@ -164,9 +164,9 @@ impl Registrar {
             _ if series.outcome != Outcome::Ok => Some(series.outcome.as_str().into()),
             status => status.map(|status| status.as_str().to_owned().into()),
         };
-        labels.extend(outcome.map(|outcome: metrics::SharedString| {
-            Label::new(names.outcome, outcome)
-        }));
+        labels.extend(
+            outcome.map(|outcome: metrics::SharedString| Label::new(names.outcome, outcome)),
+        );
         labels.extend(series.grpc.label().map(|status| Label::new(names.grpc_status, status)));
         labels
     }

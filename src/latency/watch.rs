@@ -186,11 +186,7 @@ impl InFlight {
     /// Returns how the request ended, if it ended with what was polled. `body` is the body
     /// behind it.
     #[inline]
-    pub(super) fn after_poll<B>(
-        &mut self,
-        polled: &Polled<B>,
-        body: &B,
-    ) -> Option<Outcome>
+    pub(super) fn after_poll<B>(&mut self, polled: &Polled<B>, body: &B) -> Option<Outcome>
     where
         B: Body,
         B::Error: 'static,
