@@ -25,7 +25,10 @@ mod clock;
 mod endings;
 mod exported;
 mod labels;
+#[cfg(feature = "full")]
+mod prometheus;
 mod streams;
+mod totals;
 
 const DURATION: &str = "http_request_duration_seconds";
 const IN_FLIGHT: &str = "http_requests_in_flight";

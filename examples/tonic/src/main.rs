@@ -7,11 +7,12 @@
 //! curl http://127.0.0.1:3000/metrics
 //! ```
 //!
-//! Look at the label `route`: each method has its own, so that the time of a `Watch`, which lasts
-//! as long as its client likes, is no part of the times of `Check`. What else the layers do here:
+//! Look at the label `route`: each method has its own. `Watch` lasts as long as its client likes, so
+//! it is declared to be a stream, and its lifetime has a histogram of its own. What else the layers
+//! do here:
 //!
-//! - `latency`: the status of HTTP is 200 for all that gRPC answers. What a call came to is in its
-//!   trailers, and no label.
+//! - `latency`: the status of HTTP is 200 for all that gRPC answers. The status of the call, which is
+//!   in its trailers, is the label `grpc_status`.
 //! - `pressure`: what it sheds is `UNAVAILABLE`.
 //! - `security_headers`: its fields are metadata of the response, which clients pass over.
 //! - `limit`: its refusals are `RESOURCE_EXHAUSTED`. But a body is *all* messages of a stream, so
@@ -67,11 +68,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .timeout(Duration::from_secs(10))
         .layer((
-            LatencyLayer::new().routes([
-                "/grpc.health.v1.Health/Check",
-                "/grpc.health.v1.Health/Watch",
-                "/metrics",
-            ]),
+            LatencyLayer::new()
+                .routes([
+                    "/grpc.health.v1.Health/Check",
+                    "/grpc.health.v1.Health/Watch",
+                    "/metrics",
+                ])
+                .stream("grpc", |route, _| route.ends_with("/Watch")),
             PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new()
