@@ -102,7 +102,6 @@ mod reply;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
-    feature = "latency",
     feature = "limit",
     feature = "pressure",
     feature = "security-headers"
@@ -145,7 +144,6 @@ pub use respond::AsIs;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
-    feature = "latency",
     feature = "limit",
     feature = "pressure",
     feature = "security-headers"

@@ -11,7 +11,6 @@ use tower::Service;
 
 use super::body::ResponseBody;
 use super::watch::InFlight;
-use crate::respond::POLLED_AGAIN;
 
 pin_project! {
     /// The future of [`Latency`](super::Latency). It waits for the inner service to be ready, if
@@ -141,3 +140,5 @@ fn set_running(in_flight: &mut Option<InFlight>, is_running: bool) {
         in_flight.set_running(is_running);
     }
 }
+
+const POLLED_AGAIN: &str = "a response future was polled after it was ready";

@@ -207,6 +207,7 @@ mod policy;
 mod register;
 mod series;
 mod service;
+mod shared;
 mod sync;
 mod totals;
 mod upgrade;

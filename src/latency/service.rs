@@ -7,7 +7,7 @@ use tower::Service;
 
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
-use super::layer::Shared;
+use super::shared::Shared;
 
 /// The service of [`LatencyLayer`](super::LatencyLayer). It is always ready: the clock starts with
 /// the call, and only then the inner service is waited for.

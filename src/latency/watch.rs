@@ -9,10 +9,10 @@ use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
 use super::errors;
-use super::layer::Shared;
 use super::methods::MethodId;
 use super::policy::{self, BodyKind, GrpcStatus, Outcome, Progress, Route, StreamKind, UNDECLARED};
 use super::series::{RouteLabel, Series};
+use super::shared::Shared;
 use super::upgrade::{Cell, UpgradeGuard};
 
 /// A request in flight. Dropping it records the request, wherever that happens.

@@ -38,8 +38,8 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "latency",
         &[
-            "errors", "future", "grow", "labels", "methods", "names", "register", "series", "sync",
-            "totals", "upgrade", "watch",
+            "errors", "future", "grow", "labels", "methods", "names", "register", "shared",
+            "series", "sync", "totals", "upgrade", "watch",
         ],
     ),
     ("limit", &["refusal"]),

@@ -711,7 +711,7 @@ fn streams_and_overflow_have_their_open_telemetry_names() {
     drop(answered(&layer, Method::GET, response));
     drop(answered(&layer, Method::GET, Response::new(full(""))));
     assert_eq!(metrics.counted("http.server.streams", &[("kind", "upgrade")]), 1);
-    assert_eq!(metrics.counted("http.server.series_overflow", &[]), 1);
+    assert_eq!(metrics.counted("http.server.series_overflow", &[]), 2);
     assert_eq!(metrics.sample("http.server.request.duration").0["http.route"], "_overflow");
 }
 

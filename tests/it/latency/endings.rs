@@ -70,7 +70,7 @@ async fn short_bodies_over_sockets_are_body_errors() {
         let status = request.uri().query().unwrap_or("200").parse::<u16>().unwrap();
         Response::builder().status(status).header("content-length", 10).body(body)
     };
-    for client in [h1_client(), h2_client()] {
+    for (h2, client) in [(false, h1_client()), (true, h2_client())] {
         for (method, path, expected) in [
             ("GET", "/", "body_error"),
             ("GET", "/empty", "body_error"),
@@ -91,7 +91,9 @@ async fn short_bodies_over_sockets_are_body_errors() {
             metrics.wait_for(DURATION, 1).await;
             let (labels, _) = metrics.sample(DURATION);
             assert_eq!(labels["outcome"], expected, "{method} {path}: the client saw {seen:?}");
-            assert_eq!(seen.is_ok(), expected == "ok", "{method} {path}: {seen:?}");
+            // An HTTP/1 server of hyper takes the length away where there is no body at all.
+            let hidden = labels["status_code"] == "200" && path == "/empty" && !h2;
+            assert_eq!(seen.is_ok(), expected == "ok" || hidden, "{method} {path}: {seen:?}");
         }
     }
 }
