@@ -111,14 +111,14 @@ where
         let polled = this.state.poll(cx);
         set_running(this.in_flight, false);
         let Poll::Ready(result) = polled else { return Poll::Pending };
-        let in_flight = this.in_flight.take();
-        Poll::Ready(match (result, in_flight) {
-            (Ok(response), Some(in_flight)) => Ok(in_flight.respond(response)),
-            (Ok(response), None) => Ok(response.map(|body| ResponseBody::new(body, None))),
-            (Err(error), in_flight) => {
-                if let Some(in_flight) = in_flight {
-                    in_flight.fail(&error);
-                }
+        let Some(in_flight) = this.in_flight.take() else {
+            let unmeasured = |body| ResponseBody::new(body, None);
+            return Poll::Ready(result.map(|response| response.map(unmeasured)));
+        };
+        Poll::Ready(match result {
+            Ok(response) => Ok(in_flight.respond(response)),
+            Err(error) => {
+                in_flight.fail(&error);
                 Err(error)
             }
         })

@@ -40,18 +40,22 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let length = request.body().size_hint();
-        let (mut in_flight, mut request) = if self.shared.settings.reads_requests {
-            let (head, body) = request.into_parts();
-            let in_flight = self.shared.start_head(&head, &length);
-            (in_flight, Request::from_parts(head, body))
+        let mut in_flight;
+        let request = if self.shared.settings.reads_requests {
+            let (mut head, body) = request.into_parts();
+            in_flight = self.shared.start_head(&head, &length);
+            if let Some(in_flight) = &mut in_flight {
+                in_flight.offer_guard(&mut head.extensions);
+            }
+            Request::from_parts(head, body)
         } else {
-            (Some(self.shared.start(&request, &length)), request)
+            let mut started = self.shared.start(&request, &length);
+            started.offer_guard(request.extensions_mut());
+            in_flight = Some(started);
+            request
         };
-        if let Some(in_flight) = &mut in_flight {
-            in_flight.offer_guard(&mut request);
-        }
         ResponseFuture::new(&mut self.inner, request, in_flight)
     }
 }

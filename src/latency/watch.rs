@@ -3,7 +3,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use http::{Request, Response, response};
+use http::{Extensions, Response, response};
 use http_body::{Body, Frame};
 use hyper::upgrade::OnUpgrade;
 
@@ -78,8 +78,7 @@ impl InFlight {
 
     /// Gives a request that asks for an upgrade the handle that keeps the upgrade open.
     #[inline]
-    pub(super) fn offer_guard<B>(&mut self, request: &mut Request<B>) {
-        let extensions = request.extensions_mut();
+    pub(super) fn offer_guard(&mut self, extensions: &mut Extensions) {
         // hyper's sign of a request that can be upgraded.
         if self.series.method == MethodId::CONNECT || extensions.get::<OnUpgrade>().is_some() {
             let guard = UpgradeGuard::new();
