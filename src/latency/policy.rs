@@ -147,6 +147,7 @@ impl GrpcStatus {
 
 /// Returns what follows the head of a response (RFC 9110 §6.4.1, §9.3.6). `ended` is whether the
 /// body says that it is at its end, and `length` the length that it states.
+#[inline]
 pub(super) fn body_kind(
     method: MethodId,
     status: StatusCode,

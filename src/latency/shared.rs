@@ -102,6 +102,7 @@ impl Shared {
         self.registry.registrar.stream_kind(kind)
     }
 
+    #[inline]
     fn start_with(
         self: &Arc<Self>,
         info: &RequestInfo<'_>,

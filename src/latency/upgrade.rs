@@ -40,16 +40,22 @@ pub struct UpgradeGuard(Arc<Cell>);
 pub(super) struct Cell {
     upgraded: OnceLock<InFlight>,
     failed: AtomicBool,
+    /// The handle of a layer outside, which has to live as long.
+    outer: Option<UpgradeGuard>,
 }
 
 impl UpgradeGuard {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Cell { upgraded: OnceLock::new(), failed: AtomicBool::new(false) }))
+    pub(super) fn new(outer: Option<Self>) -> Self {
+        let (upgraded, failed) = (OnceLock::new(), AtomicBool::new(false));
+        Self(Arc::new(Cell { upgraded, failed, outer }))
     }
 
     /// Records the outcome `body_error`, instead of `ok`, when the last clone is dropped.
     pub fn fail(&self) {
         self.0.failed.store(true, Ordering::Relaxed);
+        if let Some(outer) = &self.0.outer {
+            outer.fail();
+        }
     }
 
     pub(super) fn cell(&self) -> &Arc<Cell> {

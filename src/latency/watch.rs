@@ -51,6 +51,7 @@ enum AfterHead {
 }
 
 impl InFlight {
+    #[inline]
     pub(super) fn start(
         shared: Arc<Shared>,
         route: RouteLabel,
@@ -81,7 +82,7 @@ impl InFlight {
     pub(super) fn offer_guard(&mut self, extensions: &mut Extensions) {
         // hyper's sign of a request that can be upgraded.
         if self.series.method == MethodId::CONNECT || extensions.get::<OnUpgrade>().is_some() {
-            let guard = UpgradeGuard::new();
+            let guard = UpgradeGuard::new(extensions.remove());
             self.guard = Some(Arc::downgrade(guard.cell()));
             extensions.insert(guard);
         }

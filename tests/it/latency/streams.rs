@@ -203,6 +203,23 @@ async fn an_h1_upgrade_is_open_while_its_task_lives() {
 }
 
 #[tokio::test]
+async fn two_layers_follow_the_same_upgrade() {
+    let (outer, inner) = (Metrics::new(), Metrics::new());
+    let service = ServiceBuilder::new().layer(layer(&outer)).layer(layer(&inner)).service_fn(echo);
+    let server = Server::start(service).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\na").await;
+    client.until("\r\n\r\na").await;
+    assert_eq!((open(&outer, "upgrade"), open(&inner, "upgrade")), (1.0, 1.0));
+    client.send("!").await;
+    client.closed().await;
+    for metrics in [&outer, &inner] {
+        metrics.wait_for(LIFETIME, 1).await;
+        assert_lifetime(metrics, "upgrade", "101", "body_error");
+    }
+}
+
+#[tokio::test]
 async fn an_h2_connect_is_open_while_its_task_lives() {
     let metrics = Metrics::new();
     let service = ServiceBuilder::new().layer(layer(&metrics)).service_fn(echo);
