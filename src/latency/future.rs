@@ -15,12 +15,13 @@ use super::watch::InFlight;
 pin_project! {
     /// The future of [`Latency`](super::Latency). It waits for the inner service to be ready, if
     /// that is not, and then for its response.
-    pub struct ResponseFuture<S, R>
-    where
-        S: Service<R>,
-    {
+    ///
+    /// `F` is the future of the inner service `S`, `E` its error and `R` the request. They are
+    /// parameters, and no projections of `S`, since the compiler cannot tell of projections whether
+    /// they are `Send` where an `async` block has erased the lifetimes in them.
+    pub struct ResponseFuture<F, S, R, E> {
         #[pin]
-        state: State<S, R>,
+        state: State<F, S, R, E>,
         // Empty for a request that is skipped.
         in_flight: Option<InFlight>,
     }
@@ -28,18 +29,15 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, R>
-    where
-        S: Service<R>,
-    {
+    enum State<F, S, R, E> {
         // Boxed: a request and a service would make every future larger for what is rare.
         Waiting { waiting: Option<Box<(S, R)>> },
-        Failed { error: Option<S::Error> },
-        Called { #[pin] future: S::Future },
+        Failed { error: Option<E> },
+        Called { #[pin] future: F },
     }
 }
 
-impl<S, R> ResponseFuture<S, R>
+impl<S, R> ResponseFuture<S::Future, S, R, S::Error>
 where
     S: Service<R> + Clone,
 {
@@ -64,7 +62,7 @@ where
     }
 }
 
-impl<S, R> State<S, R>
+impl<S, R> State<S::Future, S, R, S::Error>
 where
     S: Service<R>,
 {
@@ -96,7 +94,7 @@ where
     }
 }
 
-impl<S, R, B> Future for ResponseFuture<S, R>
+impl<S, R, B> Future for ResponseFuture<S::Future, S, R, S::Error>
 where
     S: Service<R, Response = Response<B>>,
     S::Error: 'static,
@@ -125,10 +123,7 @@ where
     }
 }
 
-impl<S, R> fmt::Debug for ResponseFuture<S, R>
-where
-    S: Service<R>,
-{
+impl<F, S, R, E> fmt::Debug for ResponseFuture<F, S, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
