@@ -59,7 +59,7 @@ fn main() {
 /// The same requests to the bare service and to the layered ones.
 fn compare<B>(bench: &Bench, title: &'static str, head: &Request<()>, body: fn() -> B) -> Costs
 where
-    B: Body + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     let mut group = bench.group(title);
@@ -80,7 +80,7 @@ fn requests<S, B, R>(
 ) -> impl FnMut() + use<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>> + 'static,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     R: Body,
 {
     let head = head.clone();

@@ -43,7 +43,6 @@ use tower_kit::{
 };
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?

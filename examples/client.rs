@@ -1,27 +1,27 @@
-//! Two of the layers around hyper-util's client, which is a service as well: `latency` and `cache`.
+//! `latency` and `cache` around hyper-util's client, which is a service as well.
 //!
 //! ```sh
 //! cargo run --example quickstart --features full
 //! cargo run --example client --features cache,latency -- 'http://127.0.0.1:3000/items?n=3' 'http://127.0.0.1:3000/items?n=3'
 //! ```
 //!
-//! It asks for one URL after the other, says where each answer came from, and prints the numbers.
-//! The second answer comes from the cache: look at what `cache-status` says.
+//! The program requests one URL after the other, prints where each response came from, and then the
+//! metrics. The second response comes from the cache, as its `cache-status` shows.
 //!
-//! The cache is a *shared* one (RFC 9111): it keeps what is for everybody, and neither `private`
-//! responses nor such to a request with `authorization`, unless they are `public`. That is right
-//! for a client which asks for all of its users, as of a catalogue, of settings or of public keys,
-//! and in a proxy. A client of a single user would want a private cache, which this is not.
+//! The cache is a *shared* one (RFC 9111). It does not store `private` responses, nor responses to
+//! requests with `authorization` unless they are `public`. That is right for a client that acts for all
+//! of its users, such as one that fetches a catalog, settings or public keys, and for a proxy. A client
+//! of a single user would want a private cache, which this crate does not have.
 //!
-//! `latency` speaks of servers: its metrics have the names that a server's have, and its `outcome`
-//! is `cancelled` where *this* program gave up. So they are recorded under a prefix here, by
-//! metrics-util, which keeps them apart from those of a server in the same process. The label
-//! `route` is the host. Outside of the cache as it is here, it measures what callers wait for;
-//! inside, it would measure the origin.
+//! `latency` measures servers: its metrics have the names of a server's, and the outcome `cancelled`
+//! means that *this* program gave up. Here a prefix from metrics-util keeps them apart from the metrics
+//! of a server in the same process. The label `route` is the host, with its port unless it is the
+//! scheme's default. Outside the cache, as here, `latency` measures what callers wait for; inside, it
+//! would measure the origin.
 //!
-//! The others are for servers. `compress` would compress what the client has just got;
-//! `security_headers` are for browsers; `limit` bounds requests, and not what a server sends: use
-//! `http_body_util::Limited` for that.
+//! The other layers are for servers. `compress` would compress the response that the client has
+//! received; `security_headers` addresses browsers; `limit` bounds requests. To bound responses, use
+//! `http_body_util::Limited`.
 
 use std::env;
 use std::error::Error;
@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -56,11 +57,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .build(connector);
-    let hosts = LatencyLayer::new().route(|request| request.uri.host());
+    let hosts = LatencyLayer::new().route(|request| host_and_port(&request.uri));
     let mut client = ServiceBuilder::new()
         .layer(hosts.recorder(recorder.clone()))
         .layer(CacheLayer::new(MemoryStore::new(64 * MIB)).recorder(recorder))
-        // Until the response's head.
+        // Until the response headers.
         .timeout(Duration::from_secs(5))
         .service(client);
 
@@ -74,7 +75,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The status of the response, what the cache says of it, and the length of its body.
+/// Returns the host of a URL, with its port unless that is the scheme's default. Leaves out a user and
+/// password, which must not become a label.
+fn host_and_port(url: &Uri) -> Option<&str> {
+    let default = if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let authority = url.authority()?.as_str();
+    match url.port_u16() {
+        Some(port) if port != default => authority.rsplit('@').next(),
+        _ => url.host(),
+    }
+}
+
+/// Returns the status of the response, its `cache-status`, and the length of its body.
 async fn ask<S, B>(client: &mut S, url: Uri) -> Result<(StatusCode, String, usize), BoxError>
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = BoxError>,
@@ -83,7 +95,7 @@ where
     let request = Request::get(url).body(Empty::new())?;
     let response = client.ready().await?.call(request).await?;
     let (head, body) = response.into_parts();
-    // Each cache on the way adds a line; ours is the last.
+    // Each cache on the way adds a line; the last one is from this cache.
     let cache = head.headers.get_all("cache-status").iter().next_back();
     let cache = cache.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let body = Limited::new(body, 10 * 1024 * 1024).collect();

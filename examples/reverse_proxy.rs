@@ -35,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_kit::cache::{CacheLayer, MemoryStore};
+use tower_kit::cache::{CacheLayer, Exception, MemoryStore};
 use tower_kit::{KIB, MIB};
 
 /// Where requests go.
@@ -50,7 +50,6 @@ struct Upstream {
 type Refusal = (StatusCode, &'static str);
 
 #[tokio::main]
-#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let variable = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let origin = authority(&variable("ORIGIN", ""))?;
@@ -66,7 +65,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let patience = Duration::from_millis(patience);
     let upstream = Upstream { client, origin: origin.clone(), patience };
     let forward = service_fn(move |request| forward(upstream.clone(), request));
-    let cache = CacheLayer::new(MemoryStore::new(64 * MIB)).layer(forward);
+    // The origin's word counts for errors too, as RFC 9111 has it. Leave the exception out where a
+    // client can cause an error that states a lifetime: it would be every client's.
+    let cache = CacheLayer::new(MemoryStore::new(64 * MIB)).allow(Exception::AnyStatus);
+    let cache = cache.layer(forward);
     let proxy = service_fn(move |request| serve(cache.clone(), request));
 
     let listener =

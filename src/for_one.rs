@@ -9,6 +9,8 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY}
 #[cfg(feature = "security-headers")]
 use crate::security_headers::{Nonce, Overrides};
 
+use crate::cache_marks::SingleUse;
+
 /// What tells, once the service has answered.
 #[derive(Clone, Debug)]
 pub(crate) struct ForOne {
@@ -27,6 +29,7 @@ impl ForOne {
     pub(crate) fn covers<B>(&self, response: &Response<B>) -> bool {
         let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
         self.has_nonce()
+            || is_single_use(response)
             || response.extensions().get::<Overrides>().is_some()
             || response
                 .headers()
@@ -46,12 +49,17 @@ impl ForOne {
         Self {}
     }
 
-    pub(crate) fn covers<B>(&self, _: &Response<B>) -> bool {
-        self.has_nonce()
+    pub(crate) fn covers<B>(&self, response: &Response<B>) -> bool {
+        self.has_nonce() || is_single_use(response)
     }
 
     pub(crate) fn has_nonce(&self) -> bool {
         let Self {} = self;
         false
     }
+}
+
+/// Returns `true` if an inner layer marked the response as one that must not be stored.
+pub(crate) fn is_single_use<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<SingleUse>().is_some()
 }

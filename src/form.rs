@@ -46,6 +46,11 @@ impl Form {
         }
     }
 
+    /// Keeps the connection: the body has been read to its end, or will be.
+    pub(crate) fn keep_alive(&mut self) {
+        self.close = false;
+    }
+
     /// A line of text, or RFC 9457, which `title` and `members` are for, or gRPC. None of it may
     /// come from the request, so that nothing has to be escaped, and `detail` has no `%`.
     pub(crate) fn write(
@@ -106,6 +111,8 @@ fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Byte
         | StatusCode::URI_TOO_LONG
         | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => RESOURCE_EXHAUSTED,
         StatusCode::BAD_REQUEST => INTERNAL,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => UNIMPLEMENTED,
+        StatusCode::REQUEST_TIMEOUT => DEADLINE_EXCEEDED,
         StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
         _ => UNKNOWN,
     };
@@ -159,7 +166,9 @@ fn is_zero_weight(parameter: &str) -> bool {
 const GRPC: &str = "application/grpc";
 
 const UNKNOWN: &str = "2";
+const DEADLINE_EXCEEDED: &str = "4";
 const RESOURCE_EXHAUSTED: &str = "8";
+const UNIMPLEMENTED: &str = "12";
 const INTERNAL: &str = "13";
 const UNAVAILABLE: &str = "14";
 
@@ -223,9 +232,16 @@ mod tests {
     #[test]
     fn an_answer_to_grpc_has_a_status_of_grpc_in_fields_and_no_body() {
         let form = Form { format: Format::Grpc, close: false, bodiless: false };
-        for (status, code) in
-            [(400, "13"), (413, "8"), (414, "8"), (431, "8"), (503, "14"), (418, "2")]
-        {
+        for (status, code) in [
+            (400, "13"),
+            (408, "4"),
+            (413, "8"),
+            (414, "8"),
+            (415, "12"),
+            (431, "8"),
+            (503, "14"),
+            (418, "2"),
+        ] {
             let status = StatusCode::from_u16(status).unwrap();
             let response = form.write(status, "Title", "It is over 7 bytes.", "");
             assert_eq!(response.status(), StatusCode::OK);

@@ -11,7 +11,7 @@
 //! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
 //! | `pressure` | watches memory, calls back when it is short, and sheds requests | 503 |
 //! | `security_headers` | the security headers of helmet, or others, checked; nonces | none |
-//! | `limit` | bounds the size of bodies, targets and header sections | 400, 413, 414, 431 |
+//! | `limit` | bounds the size of bodies, targets and header sections; decompresses requests | 400, 408, 413, 414, 415, 431 |
 //! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
 //! | `compress` | gzip and deflate, br and zstd where they are named, with an opt-out header | none |
 //! | `batch` | turns a service of many items into one of an item; for what handlers call | errors |
@@ -63,6 +63,7 @@
 //! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::disallowed_methods)]
 
 #[cfg(feature = "batch")]
 pub mod batch;
@@ -79,6 +80,10 @@ pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
+#[cfg(any(feature = "cache", feature = "compress"))]
+mod cache_marks;
+#[cfg(any(feature = "limit", feature = "pressure"))]
+mod drain;
 #[cfg(all(test, any(feature = "cache", feature = "compress")))]
 mod fields;
 #[cfg(feature = "cache")]

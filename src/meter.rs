@@ -42,7 +42,7 @@ impl Meter {
     }
 
     /// Counts one, on a counter that is rare enough to be looked up each time.
-    #[cfg(any(feature = "cache", feature = "compress", feature = "limit", feature = "pressure"))]
+    #[cfg(feature = "pressure")]
     pub(crate) fn count(&self, name: Name, labels: Vec<Label>) {
         self.counter(name, labels).increment(1);
     }
@@ -64,12 +64,13 @@ impl Meter {
         })
     }
 
-    /// Counts a request that a layer answers in the service's place.
+    /// Counts requests that a layer answers in the service's place. `count` is 0 where the series
+    /// is only to exist: the increase from nothing to 1 is one that Prometheus does not see.
     #[cfg(any(feature = "limit", feature = "pressure"))]
-    pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str) {
+    pub(crate) fn rejected(&self, layer: &'static str, reason: &'static str, count: u64) {
         let labels = [("layer", layer), ("reason", reason)];
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-        self.count(REJECTED, labels.to_vec());
+        self.counter(REJECTED, labels.to_vec()).increment(count);
     }
 }
 

@@ -1,24 +1,41 @@
-//! Members of a list of weighted choices.
+//! Members of a list of weighted choices, such as `gzip;q=0.5`.
 
-/// In thousandths.
+/// A weight in thousandths.
 pub(crate) type Weight = u16;
 
-/// A choice's name and weight, or `None` if the member is malformed.
+/// Parses a member of a list: the name and its weight. Returns `None` if the member names nothing.
+///
+/// A malformed member has the weight 0: `gzip;q=0.0000` was meant as a refusal, and a client that
+/// is sent a coding which it refused cannot read the response. Without a coding it can.
 pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], Weight)> {
-    let mut parts = member.split(|&byte| byte == b';');
-    let name = parts.next()?.trim_ascii();
-    let weight = match parts.next() {
-        None => 1000,
-        Some(parameter) => match parameter.trim_ascii() {
-            [b'q' | b'Q', b'=', value @ ..] => weight_of(value)?,
-            _ => return None,
-        },
-    };
-    (!name.is_empty() && parts.next().is_none()).then_some((name, weight))
+    let member = member.trim_ascii();
+    let end = member.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(member.len());
+    let (name, parameters) = member.split_at(end);
+    let weight = weight_of(parameters.trim_ascii_start()).unwrap_or(0);
+    (!name.is_empty()).then_some((name, weight))
 }
 
-/// `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
-fn weight_of(value: &[u8]) -> Option<Weight> {
+/// Records the weight of a name. Of several weights of one name the first counts, unless another
+/// one refuses it.
+pub(crate) fn record(slot: &mut Option<Weight>, weight: Weight) {
+    if slot.is_none() || weight == 0 {
+        *slot = Some(weight);
+    }
+}
+
+/// Parses what follows the name: nothing, or `;q=` with a weight (RFC 9110 §12.4.2).
+fn weight_of(parameters: &[u8]) -> Option<Weight> {
+    if parameters.is_empty() {
+        return Some(1000);
+    }
+    match parameters.strip_prefix(b";")?.trim_ascii() {
+        [b'q' | b'Q', b'=', value @ ..] => parse_qvalue(value),
+        _ => None,
+    }
+}
+
+/// Parses `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
+fn parse_qvalue(value: &[u8]) -> Option<Weight> {
     let (whole, digits) = match value {
         [whole] | [whole, b'.'] => (whole, &[][..]),
         [whole, b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
@@ -39,11 +56,77 @@ fn weight_of(value: &[u8]) -> Option<Weight> {
     (weight <= 1000).then_some(weight)
 }
 
+/// RFC 9110 §5.6.2.
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn malformed_members_refuse_their_name() {
+        for member in [
+            "gzip;q=0.0000",
+            "gzip;q=-0",
+            "gzip;q=",
+            "gzip;q",
+            "gzip;",
+            "gzip;;q=0",
+            "gzip;q=0;",
+            "gzip; q = 0",
+            "gzip;q=\"0\"",
+            "gzip;q=00",
+            "gzip;q=.0",
+            "gzip;q=0.0.0",
+            "gzip;q=0x0",
+            "gzip;q=2",
+            "gzip;q=1.001",
+            "gzip;level=9",
+            "gzip;level=9;q=1",
+            "gzip q=0",
+            "gzip:0",
+            "gzip=0",
+            "gzip deflate",
+            "gzip;q=+0",
+            "gzip;q=0 0",
+            "gzip;q=1;q=0",
+        ] {
+            assert_eq!(weighted(member.as_bytes()), Some((&b"gzip"[..], 0)), "{member}");
+        }
+        for member in ["", " ", ";q=0", "\"gzip\"", "(gzip)"] {
+            assert_eq!(weighted(member.as_bytes()), None, "{member}");
+        }
+    }
+
+    #[test]
+    fn refusals_win_over_other_weights() {
+        for (weights, expected) in [(&[500, 1000][..], 500), (&[500, 0], 0), (&[0, 500], 0)] {
+            let mut slot = None;
+            weights.iter().for_each(|weight| record(&mut slot, *weight));
+            assert_eq!(slot, Some(expected), "{weights:?}");
+        }
+    }
 
     proptest! {
         #[test]

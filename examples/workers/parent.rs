@@ -92,7 +92,7 @@ impl Pool {
     fn new(listener: std::net::TcpListener, wanted: NonZeroUsize, events: Events) -> Self {
         let targets = std::env::var_os("TARGETS").map(PathBuf::from);
         let (version, workers, failures, listed) = (0, Vec::new(), 0, String::new());
-        let not_before = now();
+        let not_before = Instant::now();
         Self { listener, wanted, version, workers, failures, not_before, events, targets, listed }
     }
 
@@ -107,7 +107,7 @@ impl Pool {
     /// Does the next thing that is to be done by now; false if there is none.
     fn step(&mut self) -> bool {
         if self.lacks() {
-            let is_due = now() >= self.not_before;
+            let is_due = Instant::now() >= self.not_before;
             if is_due {
                 self.start();
             }
@@ -140,7 +140,6 @@ impl Pool {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a task for each process, to wait for its end")]
     fn spawn(&self) -> io::Result<Worker> {
         let (ours, its) = Line::pair()?;
         ours.set_nonblocking(true)?;
@@ -159,7 +158,7 @@ impl Pool {
         let id = process.id().unwrap_or_default();
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(attend(id, process, ours, stopped, self.events.clone()));
-        let (version, since) = (self.version, now());
+        let (version, since) = (self.version, Instant::now());
         Ok(Worker { id, version, since, numbers: None, stop: Some(stop) })
     }
 
@@ -185,7 +184,7 @@ impl Pool {
 
     /// Puts off the next start, and gives a restart up whose worker has not become ready.
     fn failed(&mut self, lived: Duration, is_new: bool) {
-        let now = now();
+        let now = Instant::now();
         // Those that end together count once.
         if now >= self.not_before {
             self.failures = if lived < STEADY { self.failures.saturating_add(1) } else { 1 };
@@ -267,11 +266,6 @@ async fn attend(
         }
     };
     tell(Event::Ended(ended));
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// How long a worker may take until it is ready.

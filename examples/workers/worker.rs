@@ -117,7 +117,6 @@ fn end_for_all(listener: OwnedFd) {
 }
 
 /// Shows the numbers of this process, and tells where.
-#[expect(clippy::disallowed_methods, reason = "a server runs its connections as tasks")]
 async fn show_numbers() -> Result<SocketAddr, Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?

@@ -123,7 +123,7 @@ pub(crate) fn check(input: &Input) {
         match body.as_mut().poll_frame(&mut cx) {
             Poll::Pending => {}
             Poll::Ready(None) => break,
-            Poll::Ready(Some(Err(()))) => error = true,
+            Poll::Ready(Some(Err(failed))) => error = failed.into_inner().is_some(),
             Poll::Ready(Some(Ok(frame))) => {
                 assert!(!error, "something after the error");
                 if let Ok(data) = frame.into_data() {

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,9 +7,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::record::{Recording, Tap, to_bytes};
+use super::attached::Attached;
+use super::entry::COPIED;
+use super::gather::Gathered;
+use super::record::{Recording, to_bytes};
 use super::shared::Slot;
-use super::tape::{FRAMES_AT_ONCE, Queue, Reader, start};
+use super::tape::{FRAMES_AT_ONCE, Reader, start};
 
 pin_project! {
     /// The body of a response that came from a store, or from the service, in which case it may be
@@ -30,7 +32,7 @@ pin_project! {
         Passed { #[pin] body: B },
         /// From the service, kept as the client reads it. In a box, so that the others are small:
         /// they are moved from layer to layer.
-        Tapped { read: Queue<B::Error>, tap: Option<Box<Tap<B>>>, left: Option<u64> },
+        Attached { attached: Box<Attached<B>>, left: Option<u64> },
         /// From the service, kept whether or not the client reads it.
         Taped { tape: Reader<B>, left: Option<u64> },
     }
@@ -45,10 +47,10 @@ impl<B: Body> ResponseBody<B> {
         Self { kind: Kind::Passed { body } }
     }
 
-    /// Whether it is kept only if it is read.
+    /// Returns `true` if the response is kept only if its body is read.
     pub(super) fn must_be_read(&self) -> bool {
         match &self.kind {
-            Kind::Tapped { tap, .. } => tap.as_ref().is_some_and(|tap| tap.is_recording()),
+            Kind::Attached { attached, .. } => attached.is_recording(),
             _ => false,
         }
     }
@@ -64,61 +66,78 @@ where
     pub(super) fn recorded(
         cx: &mut Context<'_>,
         body: B,
-        recording: Recording,
+        mut recording: Recording,
+        mut gathered: Gathered,
         slot: impl FnOnce() -> Option<Slot>,
     ) -> Self {
         let left = body.size_hint().exact();
-        let declared = recording.declared;
-        let mut tap = Tap::new(body, recording);
-        let mut read = VecDeque::new();
-        let mut size = 0;
-        while tap.is_recording() && size < READ_AT_ONCE && read.len() < FRAMES_AT_ONCE {
-            match tap.poll_frame(cx) {
+        let mut body = Box::pin(body);
+        let over =
+            |gathered, next, body| Self::attached(Attached::unrecorded(gathered, next, body), left);
+        let mut frames = 0;
+        // The first frame is the service's memory, which a server without a cache would hold too.
+        while gathered.len() == 0
+            || gathered.len() < READ_AT_ONCE && gathered.charge().may_read_ahead()
+        {
+            if frames == FRAMES_AT_ONCE {
+                break;
+            }
+            frames += 1;
+            match body.as_mut().poll_frame(cx).map(|frame| frame.map(to_bytes)) {
                 Poll::Pending => break,
-                Poll::Ready(None) => return Self::whole(read, left, declared),
-                Poll::Ready(Some(frame)) => {
-                    let data = frame.as_ref().ok().and_then(Frame::data_ref);
-                    size += data.map_or(0, Bytes::len);
-                    read.push_back(frame);
+                Poll::Ready(None) => return Self::whole(gathered, recording, left),
+                Poll::Ready(Some(Err(error))) => return over(gathered, Some(Err(error)), None),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Err(why) = recording.push(&frame, &mut gathered) {
+                        recording.give_up(why);
+                        return over(gathered, Some(Ok(frame)), Some(body));
+                    }
                 }
             }
         }
-        if tap.is_end_stream() {
-            return Self::whole(read, left, declared);
+        if body.is_end_stream() {
+            return Self::whole(gathered, recording, left);
         }
-        match tap.is_recording().then(slot).flatten() {
-            Some(slot) => Self { kind: Kind::Taped { tape: start(read, tap, slot), left } },
-            None => {
-                let tap = Some(Box::new(tap.by_client()));
-                Self { kind: Kind::Tapped { read, tap, left } }
+        match slot() {
+            Some(slot) if gathered.own().is_ok() => {
+                recording.outlast_head();
+                Self { kind: Kind::Taped { tape: start(gathered, body, recording, slot), left } }
             }
+            _ => Self::attached(Attached::recorded(gathered, body, recording), left),
         }
+    }
+
+    fn attached(attached: Attached<B>, left: Option<u64>) -> Self {
+        Self { kind: Kind::Attached { attached: Box::new(attached), left } }
     }
 
     /// A body that has been read to its end. One that is not as long as its head says keeps the
     /// size hint that it had.
-    fn whole(mut read: Queue<B::Error>, left: Option<u64>, declared: Option<u64>) -> Self {
-        let data = |frame: &Result<Frame<Bytes>, B::Error>| {
-            frame.as_ref().ok()?.data_ref().map(|data| data.len() as u64)
-        };
-        let size = if read.is_empty() { Some(0) } else { read.front().and_then(data) };
-        let single =
-            read.len() <= 1 && size.is_some() && declared.is_none_or(|is| size == Some(is));
-        if single {
-            let data =
-                read.pop_front().and_then(Result::ok).and_then(|frame| frame.into_data().ok());
-            return Self::kept(data.unwrap_or_default());
+    fn whole(mut gathered: Gathered, recording: Recording, left: Option<u64>) -> Self {
+        let (frame, size) = (gathered.only_frame(), gathered.len() as u64);
+        let is_whole = recording.declared.is_none_or(|declared| declared == size);
+        // Short ones are copied to the head in any case.
+        let short = frame.clone().filter(|frame| frame.len() <= COPIED);
+        recording.finish(short.unwrap_or_else(|| gathered.freeze()), gathered.charge());
+        match frame {
+            Some(frame) if is_whole => Self::kept(frame),
+            _ => Self::attached(Attached::unrecorded(gathered, None, None), left),
         }
-        Self { kind: Kind::Tapped { read, tap: None, left } }
     }
 
     /// Reads it to its end, or until it is not to be kept any more.
     pub(super) async fn read_if_kept(self) {
         let mut body = std::pin::pin!(self);
+        let mut frames = 0;
         while body.must_be_read() {
             let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
             if !matches!(frame, Some(Ok(_))) {
                 break;
+            }
+            frames += 1;
+            // A body that is always ready would keep other tasks from running.
+            if frames % FRAMES_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -145,11 +164,7 @@ where
                 return body.poll_frame(cx).map(|frame| frame.map(to_bytes));
             }
             KindProj::Taped { tape, left } => (tape.poll_frame(cx), left),
-            KindProj::Tapped { read, tap, left } => match (read.pop_front(), tap) {
-                (Some(frame), _) => (Poll::Ready(Some(frame)), left),
-                (None, Some(tap)) => (tap.poll_frame(cx), left),
-                (None, None) => (Poll::Ready(None), left),
-            },
+            KindProj::Attached { attached, left } => (attached.poll_frame(cx), left),
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&frame, left) {
             let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -164,9 +179,7 @@ where
             Kind::Kept { bytes } => bytes.is_none(),
             Kind::Passed { body } => body.is_end_stream(),
             Kind::Taped { tape, .. } => tape.is_end_stream(),
-            Kind::Tapped { read, tap, .. } => {
-                read.is_empty() && tap.as_ref().is_none_or(|tap| tap.is_end_stream())
-            }
+            Kind::Attached { attached, .. } => attached.is_end_stream(),
         }
     }
 
@@ -177,7 +190,7 @@ where
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Passed { body } => body.size_hint(),
-            Kind::Taped { left, .. } | Kind::Tapped { left, .. } => {
+            Kind::Taped { left, .. } | Kind::Attached { left, .. } => {
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)
             }
         }
@@ -189,7 +202,7 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
         let kind = match &self.kind {
             Kind::Kept { .. } => "Kept",
             Kind::Passed { .. } => "Passed",
-            Kind::Tapped { .. } => "Tapped",
+            Kind::Attached { .. } => "Attached",
             Kind::Taped { .. } => "Taped",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{AGE, CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// A response's directives (RFC 9111 §5.2.2, RFC 5861). The first of a name counts.
+use super::directive::{Argument, Directive, LARGEST, delta, directives, letters, members};
+
+/// A response's directives (RFC 9111 §5.2.2, RFC 5861). Of two lifetimes the shorter one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ResponseControl {
     pub(super) no_store: bool,
@@ -20,6 +22,9 @@ pub(super) struct ResponseControl {
     pub(super) s_maxage: Option<u64>,
     pub(super) stale_while_revalidate: Option<u64>,
     pub(super) stale_if_error: Option<u64>,
+    /// Something in it cannot be read, or forbids storing in another spelling than its own:
+    /// `must-understand` does not excuse that.
+    pub(super) malformed: bool,
 }
 
 /// What `no-cache` and `private` speak of.
@@ -47,46 +52,110 @@ pub(super) struct RequestControl {
 pub(super) struct Malformed;
 
 impl ResponseControl {
+    /// Reads `cache-control`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self::read(headers, &CACHE_CONTROL)
+    }
+
+    /// Reads a header that has the form of `cache-control`, or is meant to.
+    pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut control = Self::default();
-        for (name, argument) in directives(headers) {
-            control.set(name, argument);
+        for directive in directives(headers, name) {
+            match directive {
+                Directive::Named(name, argument) => control.set(name, argument),
+                Directive::Malformed(text) => {
+                    control.malformed = true;
+                    control.heed_words(text);
+                }
+            }
         }
         control
     }
 
-    pub(super) fn set(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        // RFC 9111 §4.2.1: what is invalid is stale.
-        let first = |seconds: &mut Option<u64>| {
-            seconds.get_or_insert(argument.and_then(delta).unwrap_or(0));
+    pub(super) fn set(&mut self, name: &[u8], argument: Argument<'_>) {
+        // RFC 9111 §4.2.1: an invalid lifetime is over, and of two the response may be given the
+        // shorter one.
+        let shortest = |seconds: &mut Option<u64>| {
+            let given = argument.seconds().unwrap_or(0);
+            *seconds = Some(seconds.map_or(given, |before| before.min(given)));
         };
+        let mut known = true;
         match &*name.to_ascii_lowercase() {
+            b"no-cache" => return Scope::widen(&mut self.no_cache, argument),
+            b"private" => return Scope::widen(&mut self.private, argument),
             b"no-store" => self.no_store = true,
             b"public" => self.public = true,
             b"must-revalidate" => self.must_revalidate = true,
             b"proxy-revalidate" => self.proxy_revalidate = true,
             b"must-understand" => self.must_understand = true,
-            b"no-cache" => Scope::widen(&mut self.no_cache, argument),
-            b"private" => Scope::widen(&mut self.private, argument),
-            b"max-age" => first(&mut self.max_age),
-            b"s-maxage" => first(&mut self.s_maxage),
-            b"stale-while-revalidate" => first(&mut self.stale_while_revalidate),
-            b"stale-if-error" => first(&mut self.stale_if_error),
+            b"max-age" => shortest(&mut self.max_age),
+            b"s-maxage" => shortest(&mut self.s_maxage),
+            b"stale-while-revalidate" => shortest(&mut self.stale_while_revalidate),
+            b"stale-if-error" => shortest(&mut self.stale_if_error),
+            name => {
+                known = false;
+                self.heed_words(name);
+            }
+        }
+        match argument {
+            Argument::Token(text) => self.heed_words(text),
+            // A quoted argument of an extension is the extension's own affair (§5.2.3).
+            Argument::Quoted(text) if known => self.heed_words(text),
             _ => {}
+        }
+    }
+
+    /// Adds what another header says against storing. `other` was read though it is malformed, or
+    /// is not meant for this cache.
+    pub(super) fn tighten(&mut self, other: &Self) {
+        if other.no_store {
+            self.forbid();
+        }
+        for (scope, of) in
+            [(&mut self.private, &other.private), (&mut self.no_cache, &other.no_cache)]
+        {
+            if of.is_some() {
+                *scope = Some(Scope::Response);
+            }
+        }
+    }
+
+    /// Forbids storing, as nothing in `cache-control` itself can excuse.
+    pub(super) fn forbid(&mut self) {
+        self.no_store = true;
+        self.malformed = true;
+    }
+
+    /// Heeds the words that forbid storing wherever they stand and however they are joined, as
+    /// other caches do: a response that says `no-cache; no-store` means it.
+    fn heed_words(&mut self, text: &[u8]) {
+        let [no_store, private, no_cache] = words(text);
+        if no_store {
+            self.forbid();
+        }
+        if private {
+            self.private = Some(Scope::Response);
+        }
+        if no_cache {
+            self.no_cache = Some(Scope::Response);
         }
     }
 }
 
 impl Scope {
-    /// Without names, or with one that is none, it is the whole response.
-    fn widen(scope: &mut Option<Self>, argument: Option<&[u8]>) {
-        let names = argument.filter(|names| !names.is_empty()).map(|names| {
-            let names = names.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            names.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>()
-        });
+    /// The argument names header fields only in the quoted form that RFC 9111 §5.2.2.7 prescribes.
+    /// Otherwise (`private=1`), or with a name that is none, the scope is the whole response.
+    fn widen(scope: &mut Option<Self>, argument: Argument<'_>) {
+        let names = match argument {
+            Argument::Quoted(names) => {
+                let names = names.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                names.map(HeaderName::from_bytes).collect::<Result<Vec<_>, _>>().ok()
+            }
+            Argument::None | Argument::Token(_) => None,
+        };
         *scope = match (scope.take(), names) {
-            (None, Some(Ok(names))) => Some(Self::Fields(names)),
-            (Some(Self::Fields(mut before)), Some(Ok(names))) => {
+            (None, Some(names)) => Some(Self::Fields(names)),
+            (Some(Self::Fields(mut before)), Some(names)) => {
                 before.extend(names);
                 Some(Self::Fields(before))
             }
@@ -106,8 +175,17 @@ impl RequestControl {
             });
             return control;
         }
-        for (name, argument) in directives(headers) {
-            let number = argument.and_then(delta);
+        for directive in directives(headers, &CACHE_CONTROL) {
+            let (name, argument) = match directive {
+                Directive::Named(name, argument) => (name, argument),
+                Directive::Malformed(text) => {
+                    let [no_store, _, no_cache] = words(text);
+                    control.no_store |= no_store;
+                    control.no_cache |= no_cache;
+                    continue;
+                }
+            };
+            let number = argument.seconds();
             match &*name.to_ascii_lowercase() {
                 b"no-cache" => control.no_cache = true,
                 b"no-store" => control.no_store = true,
@@ -116,7 +194,7 @@ impl RequestControl {
                     control.max_age.get_or_insert(number.unwrap_or(0));
                 }
                 b"min-fresh" => control.min_fresh = control.min_fresh.or(number),
-                b"max-stale" if argument.is_none() => {
+                b"max-stale" if argument == Argument::None => {
                     control.max_stale.get_or_insert(LARGEST);
                 }
                 b"max-stale" => control.max_stale = control.max_stale.or(number),
@@ -127,49 +205,18 @@ impl RequestControl {
     }
 }
 
-/// The names and arguments of all lines of `cache-control`, as they are spelled.
-fn directives(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    let lines = headers.get_all(CACHE_CONTROL).iter();
-    lines.flat_map(|line| members(line.as_bytes())).map(|member| {
-        match member.iter().position(|&byte| byte == b'=') {
-            Some(at) => (member[..at].trim_ascii(), Some(unquote(member[at + 1..].trim_ascii()))),
-            None => (member, None),
-        }
-    })
+/// Returns whether a text says `no-store`, `private` and `no-cache`, whatever stands between the
+/// letters.
+fn words(text: &[u8]) -> [bool; 3] {
+    let letters = letters(text);
+    [&b"nostore"[..], b"private", b"nocache"]
+        .map(|word| letters.windows(word.len()).any(|part| part == word))
 }
 
-/// What stands between commas, quoted ones apart. An open quote ends with the line.
-pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let parts = line.split(move |&byte| {
-        let separates = byte == b',' && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        separates
-    });
-    parts.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}
-
-/// Escapes are left as they are: no argument that is looked at has any.
-fn unquote(argument: &[u8]) -> &[u8] {
-    match argument {
-        [b'"', inner @ .., b'"'] => inner.trim_ascii(),
-        _ => argument,
-    }
-}
-
-/// RFC 9111 §1.2.2: digits only, and what is too large is 2^31.
-pub(super) fn delta(argument: &[u8]) -> Option<u64> {
-    if argument.is_empty() || !argument.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let add = |sum: u64, digit: &u8| (sum * 10 + u64::from(digit - b'0')).min(LARGEST);
-    Some(argument.iter().fold(0, add))
+/// Returns `true` if `pragma` says `no-cache`, or forbids storing, in any spelling. RFC 9111 §5.4
+/// gives it no meaning in a response, but services that send nothing else mean one.
+pub(super) fn pragma_forbids(headers: &HeaderMap) -> bool {
+    headers.get_all(PRAGMA).iter().any(|line| words(line.as_bytes()).contains(&true))
 }
 
 /// A tag without what makes it weak: two that are the same match weakly (RFC 9110 §8.8.3.2).
@@ -231,9 +278,6 @@ pub(super) fn in_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LARGEST * 1000)
 }
 
-/// The largest number of seconds: 2^31, about 68 years.
-pub(super) const LARGEST: u64 = 1 << 31;
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -266,9 +310,10 @@ mod tests {
             ),
             (&["max-age=\"60\""], ResponseControl { max_age: Some(60), ..none() }),
             (&["max-age = 60"], ResponseControl { max_age: Some(60), ..none() }),
-            // §4.2.1: the first of two, and what is invalid is stale.
+            // §4.2.1: the shorter of two, and what is invalid is stale.
             (&["max-age=1, max-age=2"], ResponseControl { max_age: Some(1), ..none() }),
-            (&["max-age=1", "max-age=2"], ResponseControl { max_age: Some(1), ..none() }),
+            (&["max-age=2", "max-age=1"], ResponseControl { max_age: Some(1), ..none() }),
+            (&["max-age=2, max-age=-1"], ResponseControl { max_age: Some(0), ..none() }),
             (&["max-age"], ResponseControl { max_age: Some(0), ..none() }),
             (&["max-age=-1"], ResponseControl { max_age: Some(0), ..none() }),
             (&["max-age=1.5"], ResponseControl { max_age: Some(0), ..none() }),
@@ -282,7 +327,6 @@ mod tests {
             // A comma within quotes separates nothing.
             (&["x=\"a, no-store\", public"], ResponseControl { public: true, ..none() }),
             (&["x=\"\\\", no-store\""], none()),
-            (&["x=\"no-store"], none()),
             // §5.2.2.4, §5.2.2.7.
             (&["private"], ResponseControl { private: Some(Scope::Response), ..none() }),
             (
@@ -299,11 +343,99 @@ mod tests {
                 &["no-cache, no-cache=a"],
                 ResponseControl { no_cache: Some(Scope::Response), ..none() },
             ),
-            (&["no-storex, nostore"], none()),
             (&[",, no-store ,"], ResponseControl { no_store: true, ..none() }),
         ];
         for (lines, expected) in table {
             assert_eq!(response(lines), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn misspelled_directives_still_forbid_storing() {
+        const NO_STORE: [bool; 3] = [true, false, false];
+        const PRIVATE: [bool; 3] = [false, true, false];
+        const NO_CACHE: [bool; 3] = [false, false, true];
+        let table: &[(&[&str], [bool; 3])] = &[
+            (&["no-cache; no-store; must-revalidate"], [true, false, true]),
+            (&["private; max-age=60"], PRIVATE),
+            (&["max-age=60; private"], PRIVATE),
+            (&["max-age=60 private"], PRIVATE),
+            (&["max-age=60|private"], PRIVATE),
+            (&["max-age=\"60, private\""], PRIVATE),
+            (&["\"max-age=60, private\""], PRIVATE),
+            (&["public", "max-age=60 private"], PRIVATE),
+            (&["\"no-store\""], NO_STORE),
+            (&["'no-store'"], NO_STORE),
+            (&["no_store"], NO_STORE),
+            (&["NoStore"], NO_STORE),
+            (&["no\tstore"], NO_STORE),
+            (&["no store"], NO_STORE),
+            (&["no-storex"], NO_STORE),
+            (&["no-store:"], NO_STORE),
+            (&["no-store=1"], NO_STORE),
+            (&["no-store=?0"], NO_STORE),
+            (&["no-store=false"], NO_STORE),
+            (&["no-store="], NO_STORE),
+            (&["no-store/max-age=60"], NO_STORE),
+            (&["no\u{2011}store"], NO_STORE),
+            (&["no-store\u{a0}"], NO_STORE),
+            (&["\u{201c}no-store\u{201d}"], NO_STORE),
+            (&["cache-control: no-store"], NO_STORE),
+            (&["x=\"no-store"], NO_STORE),
+            (&["x=\"a, no-store", "public"], NO_STORE),
+            (&["x=\"a, no-store, y=\"b\""], NO_STORE),
+            (&["x=\"\\\", no-store"], NO_STORE),
+            (&["private=1"], PRIVATE),
+            (&["private=true"], PRIVATE),
+            (&["private=set-cookie"], PRIVATE),
+            (&["private=\"set-cookie"], PRIVATE),
+            (&["private=\"set-cookie\"; x"], PRIVATE),
+            (&["private:"], PRIVATE),
+            (&["no_cache"], NO_CACHE),
+            (&["no-cache=1"], NO_CACHE),
+        ];
+        for (lines, expected) in table {
+            let control = response(lines);
+            let says = [
+                control.no_store,
+                control.private == Some(Scope::Response),
+                control.no_cache == Some(Scope::Response),
+            ];
+            assert_eq!(says, *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn unreadable_members_are_noticed() {
+        for (line, malformed) in [
+            ("max-age=60, x=\"a b\", y=1, z", false),
+            ("max-age=1.5, max-age=-1", false),
+            ("", false),
+            (",,", false),
+            ("max-age=60;", true),
+            ("max-age=60, &?", true),
+            ("max-age:60", true),
+            ("max-age=", true),
+            ("\u{fe}\u{ff}", true),
+            ("x=\"", true),
+            ("{}", true),
+        ] {
+            assert_eq!(response(&[line]).malformed, malformed, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_pragma_forbids_in_any_spelling() {
+        for (line, forbids) in [
+            ("no-cache", true),
+            ("No_Cache; x", true),
+            ("x, no-cache", true),
+            ("no-store", true),
+            ("private", true),
+            ("public", false),
+            ("", false),
+        ] {
+            assert_eq!(pragma_forbids(&map(&[("pragma", line)])), forbids, "{line}");
         }
     }
 
@@ -313,6 +445,8 @@ mod tests {
         for (line, expected) in [
             ("no-cache", RequestControl { no_cache: true, ..none() }),
             ("NO-STORE", RequestControl { no_store: true, ..none() }),
+            ("no-store; x", RequestControl { no_store: true, ..none() }),
+            ("no-cache; x", RequestControl { no_cache: true, ..none() }),
             ("max-age=0", RequestControl { max_age: Some(0), ..none() }),
             ("max-age=x", RequestControl { max_age: Some(0), ..none() }),
             ("min-fresh=5", RequestControl { min_fresh: Some(5), ..none() }),
@@ -399,15 +533,6 @@ mod tests {
                 prop_assert_eq!(parse_date(&HeaderValue::try_from(text).unwrap()), Ok(time));
             }
             prop_assert_eq!(delta(number.to_string().as_bytes()), Some(number.min(LARGEST)));
-        }
-
-        #[test]
-        fn what_is_quoted_is_one_member(texts in prop::collection::vec("[ -~]{0,12}", 0..5), between in " ?,[, ]{0,2}") {
-            let quote = |text: &String| format!("a=\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-            let quoted: Vec<_> = texts.iter().map(quote).collect();
-            let line = quoted.join(&between);
-            let read: Vec<_> = members(line.as_bytes()).collect();
-            prop_assert_eq!(read, quoted.iter().map(String::as_bytes).collect::<Vec<_>>());
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,14 @@ use super::vary::Variant;
 /// What a [`Store`](super::Store) keeps under a key: a response, or which variants of it there are.
 /// Clones share it.
 #[derive(Clone, Debug)]
-pub struct Entry(Arc<Kept>);
+pub struct Entry(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    kept: Kept,
+    /// Whether it may be served: it was made in this process, or has been checked since it was read.
+    checked: AtomicBool,
+}
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are responses")]
@@ -62,11 +69,26 @@ pub(super) struct Freshness {
 
 impl Entry {
     pub(super) fn new(kept: Kept) -> Self {
-        Self(Arc::new(kept))
+        Self(Arc::new(Held { kept, checked: AtomicBool::new(true) }))
+    }
+
+    /// Makes an entry of what was read from outside of the process.
+    pub(super) fn read(kept: Kept) -> Self {
+        Self(Arc::new(Held { kept, checked: AtomicBool::new(false) }))
+    }
+
+    /// Returns `true` if it may be served: `is_sound` is asked once, and only for what was read.
+    pub(super) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
+        if self.0.checked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let sound = is_sound();
+        self.0.checked.store(sound, Ordering::Relaxed);
+        sound
     }
 
     pub(super) fn kept(&self) -> &Kept {
-        &self.0
+        &self.0.kept
     }
 
     /// Whether both are the same one.
@@ -76,29 +98,36 @@ impl Entry {
 
     /// The response, if it is one.
     pub(super) fn stored(&self) -> Option<&Stored> {
-        match &*self.0 {
+        match self.kept() {
             Kept::Response(stored) => Some(stored),
             Kept::Variants(_) => None,
+        }
+    }
+
+    /// The same in memory of its own: what was read from another store may be slices of its buffers.
+    /// An entry that was not checked yet stays so.
+    pub(super) fn to_owned_memory(&self) -> Self {
+        match self.kept() {
+            Kept::Variants(_) => self.clone(),
+            Kept::Response(stored) => {
+                let body = Bytes::from(Box::from(&*stored.body));
+                let kept = Kept::Response(Stored { body, ..stored.clone() }.compact());
+                let checked = AtomicBool::new(self.0.checked.load(Ordering::Relaxed));
+                Self(Arc::new(Held { kept, checked }))
+            }
         }
     }
 
     /// About how many bytes of memory it takes, with what the allocator adds.
     #[must_use]
     pub fn size(&self) -> u64 {
-        let variant = |variant: &Variant| {
-            let values = variant.fields.iter().flat_map(|(_, value)| value);
-            let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
-            size_of::<Variant>() + fields + values.map(|value| VALUE + value.len()).sum::<usize>()
-        };
-        let size = match &*self.0 {
-            Kept::Variants(variants) => variants.iter().map(variant).sum(),
-            Kept::Response(stored) => {
-                let line = |(name, value): (&HeaderName, &HeaderValue)| {
-                    LINE + name.as_str().len() + value.len()
-                };
-                let lines: usize = stored.headers.iter().map(line).sum();
-                let tags: usize = stored.tags.iter().map(|tag| VALUE + tag.len()).sum();
-                lines + tags + variant(&stored.variant) + stored.body.len()
+        let size = match self.kept() {
+            Kept::Variants(variants) => {
+                let unused = (variants.capacity() - variants.len()) * size_of::<Variant>();
+                unused + variants.iter().map(variant_size).sum::<usize>()
+            }
+            Kept::Response(Stored { headers, variant, tags, body, .. }) => {
+                head_size(headers, variant, tags) + body.len()
             }
         };
         (size + BOOKKEEPING) as u64
@@ -107,28 +136,63 @@ impl Entry {
 
 impl Stored {
     /// The same in little memory: a value or a body that came over a connection is a part of its
-    /// buffer, and keeps all of that.
+    /// buffer, and keeps all of that. A body of over 64 KiB is in memory of its own already.
     pub(super) fn compact(mut self) -> Self {
-        let values: usize = self.headers.values().map(HeaderValue::len).sum();
         let body = if self.body.len() <= COPIED { &*self.body } else { &[] };
-        let mut own = BytesMut::with_capacity(values + body.len());
-        self.headers.values().for_each(|value| own.extend_from_slice(value.as_bytes()));
-        own.extend_from_slice(body);
-        let mut own = own.freeze();
-        for value in self.headers.values_mut() {
-            let sensitive = value.is_sensitive();
-            if let Ok(copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
-                *value = copy;
-                value.set_sensitive(sensitive);
-            }
-        }
+        let own = own_values(&mut self.headers, body);
         if self.body.len() <= COPIED {
             self.body = own;
         }
-        // A map that has grown has room for up to twice as many; a copy has not.
-        self.headers = self.headers.clone();
+        // A map that has grown has room for up to twice as many; a copy has not. One that was made
+        // for many more has a large index, which a copy has too.
+        let many = 4 * self.headers.keys_len().max(8);
+        if self.headers.capacity() > many {
+            let mut headers = HeaderMap::with_capacity(self.headers.keys_len());
+            for (name, value) in &self.headers {
+                headers.append(name, value.clone());
+            }
+            self.headers = headers;
+        } else {
+            self.headers = self.headers.clone();
+        }
         self
     }
+}
+
+/// Copies the values of `headers`, and `body` behind them, into one buffer of its own. Returns the
+/// body in it.
+pub(super) fn own_values(headers: &mut HeaderMap, body: &[u8]) -> Bytes {
+    let values: usize = headers.values().map(HeaderValue::len).sum();
+    let mut own = BytesMut::with_capacity(values + body.len());
+    headers.values().for_each(|value| own.extend_from_slice(value.as_bytes()));
+    own.extend_from_slice(body);
+    let mut own = own.freeze();
+    for value in headers.values_mut() {
+        let sensitive = value.is_sensitive();
+        if let Ok(copy) = HeaderValue::from_maybe_shared(own.split_to(value.len())) {
+            *value = copy;
+            value.set_sensitive(sensitive);
+        }
+    }
+    own
+}
+
+/// About how many bytes of memory the head of a stored response takes.
+pub(super) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
+    let line =
+        |(name, value): (&HeaderName, &HeaderValue)| LINE + name.as_str().len() + value.len();
+    let lines: usize = headers.iter().map(line).sum();
+    let tags: usize = tags.iter().map(|tag| VALUE + tag.capacity()).sum();
+    lines + tags + variant_size(variant)
+}
+
+fn variant_size(variant: &Variant) -> usize {
+    let field = |(name, value): &(HeaderName, Option<Vec<u8>>)| {
+        // The name is counted as one that is not a standard one, and has memory of its own.
+        VALUE + name.as_str().len() + value.as_ref().map_or(0, |value| VALUE + value.capacity())
+    };
+    let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
+    size_of::<Variant>() + fields + variant.fields.iter().map(field).sum::<usize>()
 }
 
 impl Watermark {
@@ -215,8 +279,8 @@ const LINE: usize = 144;
 /// For what is allocated by itself.
 const VALUE: usize = 48;
 
-/// Bodies up to this are copied, in bytes: a connection's buffer is seldom larger than a few of it.
-const COPIED: usize = 64 * 1024;
+/// Bodies up to this are copied next to the values of the head, in bytes.
+pub(super) const COPIED: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

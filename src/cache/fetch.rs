@@ -14,9 +14,9 @@ use super::body::ResponseBody;
 use super::entry::Entry;
 use super::fetched::Fetched;
 use super::flow::Job;
-use super::policy::{self, Bypass};
+use super::policy;
 use super::shared::{Lead, Mark, Verdict};
-use super::status::Report;
+use super::status::{Fwd, Report};
 use super::tally::Outcome;
 use crate::for_one::ForOne;
 use crate::respond::{HandOver, POLLED_AGAIN};
@@ -79,10 +79,23 @@ where
         old: Option<Entry>,
         mark: Mark,
         lead: Option<Lead>,
-        report: Report,
+        mut report: Report,
         sent: u64,
     ) -> (Asking<S, Request<ReqBody>>, Fetching) {
-        let Self { shared, inner, mut head, body, key, ask } = self;
+        let Self { shared, inner, mut head, body, key, mut ask } = self;
+        // In this order: a purge in between is seen by the look, and a later one by whoever stores
+        // what the service confirms. The old entry may have been purged since it was looked up.
+        let watermark = shared.state.purges.watermark();
+        let old = old.filter(|entry| {
+            let stored = entry.stored();
+            stored.is_some_and(|stored| shared.is_right(&key, &head.headers, stored))
+        });
+        if old.is_none() && report.fwd == Some(Fwd::Stale) {
+            report.fwd = Some(Fwd::UriMiss);
+        }
+        if ask.no_fill.is_none() {
+            ask = ask.spelled(key.spell(&mut head));
+        }
         let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
         if ask.no_fill.is_none() {
             if ask.conditional {
@@ -92,7 +105,6 @@ where
                 policy::condition(&mut head.headers, stored);
             }
         }
-        let watermark = shared.state.purges.watermark();
         let fetched = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent };
         let request = Request::from_parts(head, body);
         (Asking::new(inner, request), Fetching { fetched, old, report })
@@ -133,13 +145,13 @@ impl Fetching {
         Ok(match (fetched.ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
-                if fetched.ask.head_only
-                    && bypass != Bypass::Override
-                    && old_stored.is_some_and(|stored| {
-                        policy::outdated(stored, response.status(), response.headers())
-                    })
-                {
-                    fetched.forget();
+                if let Some(stored) = old_stored.filter(|stored| {
+                    fetched.ask.head_only
+                        && !bypass.is_of_another()
+                        && fetched.key.is_spelled_so()
+                        && policy::outdated(stored, response.status(), response.headers())
+                }) {
+                    fetched.forget(stored);
                 }
                 (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
             }

@@ -22,8 +22,9 @@ use super::record::{Recording, keep};
 use super::shared::{Lead, Mark, Shared, Verdict, random, settle};
 use super::status::Report;
 use super::store::StoreError;
-use super::tally::Outcome;
-use crate::for_one::ForOne;
+use super::tally::{Fallback, Outcome};
+use crate::cache_marks::VariesBy;
+use crate::for_one::{ForOne, is_single_use};
 
 /// What is known of a request that the service is asked.
 pub(super) struct Fetched {
@@ -56,13 +57,12 @@ impl Fetched {
         let answer = self.answer(response, None, received, false);
         let (headers, after) = policy::freshen(&self.shared.rules, &self.ask, stored, &answer);
         if let After::Refuse(refusal) = after {
-            self.refused(response.status(), refusal, received, Some(stored));
+            self.refused(response, refusal, received, Some(stored));
         }
         let Self { shared, key, ask, mark, lead, watermark, asked, .. } = self;
         let watermark = Watermark::at(watermark);
         let (entry, report) = match after {
             After::Keep(plan) => {
-                shared.unmark(mark);
                 let Plan { headers, freshness, tags, mut variant } = *plan;
                 // The service may have begun to vary by more; if not, it stays the one it was.
                 if variant.varies_like(&stored.variant) {
@@ -70,7 +70,14 @@ impl Fetched {
                 }
                 let (status, body) = (stored.status, stored.body.clone());
                 let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
-                (keep(Arc::clone(&shared), key, fresh, lead), Report { stored: true, ..report })
+                // It may have been purged since the service was asked.
+                if shared.state.purges.admits(key.url(), &fresh.tags, fresh.watermark.get()) {
+                    shared.unmark(mark);
+                    let report = Report { stored: true, ..report };
+                    (keep(Arc::clone(&shared), key, fresh, lead, None), report)
+                } else {
+                    (Entry::new(Kept::Response(fresh)), report)
+                }
             }
             After::Refuse(refusal) => {
                 let last = Stored { headers, watermark, ..stored.clone() };
@@ -106,14 +113,18 @@ impl Fetched {
         match after {
             After::Refuse(refusal) => {
                 report.detail = Some(refusal.as_str());
-                self.refused(response.status(), refusal, received, old);
+                self.refused(&response, refusal, received, old);
                 let passed = self.shared.pass_on(response, &report);
                 if form == Form::NotModified { answer::not_modified(passed) } else { passed }
             }
             After::Keep(plan) => {
-                report.stored = true;
                 let shared = Arc::clone(&self.shared);
                 let recorded = self.record(cx, response, plan, size);
+                report.stored = recorded.is_ok();
+                let recorded = recorded.unwrap_or_else(|response| {
+                    report.detail = Some(Fallback::NAMES[Fallback::Budget as usize]);
+                    response.map(ResponseBody::passed)
+                });
                 let recorded = shared.mark_up(recorded, &report);
                 if form == Form::NotModified && !recorded.body().must_be_read() {
                     return answer::not_modified(recorded);
@@ -124,36 +135,47 @@ impl Fetched {
     }
 
     /// Nobody need wait for a response that is not kept, now or for a while.
-    fn refused(&self, status: StatusCode, refusal: Refusal, received: u64, old: Option<&Stored>) {
+    fn refused<B>(&self, response: &Response<B>, why: Refusal, now: u64, old: Option<&Stored>) {
         self.lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-        let stays = old.is_some_and(|old| policy::outlives(old, refusal, received));
-        if stays || status.is_server_error() {
+        let stays = old.is_some_and(|old| policy::outlives(old, why, now));
+        // A response for one request alone says nothing of the next one.
+        if stays || response.status().is_server_error() || is_single_use(response) {
             return;
         }
-        self.shared.mark(self.mark, received);
-        if old.is_some() {
-            self.forget();
+        self.shared.mark(self.mark, now);
+        if let Some(old) = old {
+            self.forget(old);
         }
     }
 
-    /// Drops what is kept; nobody need wait for it.
-    pub(super) fn forget(&self) {
-        let (shared, key) = (Arc::clone(&self.shared), self.key.clone());
+    /// Removes an entry from the store, and not the other variants of its URL; nobody need wait for
+    /// it.
+    pub(super) fn forget(&self, old: &Stored) {
+        let shared = Arc::clone(&self.shared);
+        let key = match old.variant.class() {
+            0 => self.key.clone(),
+            id => self.key.variant(id),
+        };
         settle(Box::pin(async move { shared.remove(&key).await }));
     }
 
+    /// Records a response on its way to the client. Gives it back if there is no place for it.
     fn record<B>(
         self,
         cx: &mut Context<'_>,
         response: Response<B>,
         plan: Box<Plan>,
         declared: Option<u64>,
-    ) -> Response<ResponseBody<B>>
+    ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
         let Self { shared, key, mark, lead, watermark, for_one, .. } = self;
+        let Some(gathered) = shared.gather(&key, &plan, declared) else {
+            lead.iter().for_each(|lead| lead.land(Verdict::Alone));
+            return Err(response);
+        };
         let (head, body) = response.into_parts();
         let slots = Arc::clone(&shared);
         let recording = Recording {
@@ -166,11 +188,11 @@ impl Fetched {
             for_one,
             lead,
             declared,
-            chunks: Vec::new(),
-            size: 0,
+            empty_frames: 0,
         };
-        let body = ResponseBody::recorded(cx, body, recording, || slots.fill_slot());
-        Response::from_parts(head, body)
+        let slot = || slots.fill_slot();
+        let body = ResponseBody::recorded(cx, body, recording, gathered, slot);
+        Ok(Response::from_parts(head, body))
     }
 
     fn answer<'a, B>(
@@ -185,7 +207,20 @@ impl Fetched {
         let sent = self.sent;
         let random = if self.shared.rules.jitter > 0.0 { random() } else { 0.0 };
         let (request, for_one) = (&self.asked, self.for_one.covers(response));
-        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
+        let varies_by = response.extensions().get().map(|VariesBy(name)| name);
+        Answer {
+            status,
+            headers,
+            hint,
+            for_one,
+            varies_by,
+            request,
+            size,
+            sent,
+            received,
+            random,
+            post,
+        }
     }
 }
 
@@ -256,7 +291,8 @@ where
     .await;
     drop(work);
     // Where purges are shared, the log's stamp is later than what else may have come meanwhile.
-    let own = own.filter(|_| undisturbed && !shared.state.purges.is_shared());
+    let own =
+        own.filter(|own| own.is_spelled_so() && undisturbed && !shared.state.purges.is_shared());
     let Some((key, ask)) = own.and_then(|key| Some((key, shared.answers_get(&asked, &response)?)))
     else {
         return Ok(shared.pass_on(response, &report));
@@ -271,8 +307,10 @@ where
     let shared = Arc::clone(&post.shared);
     match policy::after(&shared.rules, &post.ask, &answer) {
         After::Keep(plan) => {
-            let recorded = with_context(|cx| post.record(cx, response, plan, size)).await;
-            Ok(shared.mark_up(recorded, &Report { stored: true, ..report }))
+            Ok(match with_context(|cx| post.record(cx, response, plan, size)).await {
+                Ok(recorded) => shared.mark_up(recorded, &Report { stored: true, ..report }),
+                Err(response) => shared.pass_on(response, &report),
+            })
         }
         After::Refuse(_) => Ok(shared.pass_on(response, &report)),
     }
@@ -285,8 +323,8 @@ impl Shared {
         let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
         let target = self.key.uri_of(request).ok()?;
         let location = policy::resolve(target, location)?;
-        let same = self.key.url(&location, &request.headers).ok()?
-            == self.key.url(target, &request.headers).ok()?;
+        let same = self.key.url(&location, &request.headers).ok()?.url()
+            == self.key.url(target, &request.headers).ok()?.url();
         if request.method != Method::POST || response.status() != StatusCode::OK || !same {
             return None;
         }

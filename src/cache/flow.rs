@@ -15,7 +15,7 @@ use super::lookup::Looked;
 use super::policy::{self, Ask, Found};
 use super::shared::{Lead, Mark, Shared, Verdict, random};
 use super::status::{Fwd, Report};
-use super::tally::Outcome;
+use super::tally::{Fallback, Outcome};
 use crate::respond::Respond;
 
 /// A request that is looked up.
@@ -128,7 +128,11 @@ where
         let mut just_looked = looked.is_none();
         let mut looked = match looked {
             Some(looked) => looked,
-            None => shared.look_up(&self.key, &self.head.headers).await,
+            // A store that fails has nothing.
+            None => {
+                let looked = shared.look_up(&self.key, &self.head.headers).await;
+                looked.unwrap_or(Looked::Nothing)
+            }
         };
         let mut told_apart = false;
         let (old, mark, lead, report) = loop {
@@ -158,7 +162,10 @@ where
                 Role::Follower(follower) => {
                     just_looked = false;
                     let ended = tokio::time::timeout(shared.limits.wait, follower).await;
-                    ended.unwrap_or(Ended::Landed(Verdict::Alone))
+                    ended.unwrap_or_else(|_| {
+                        shared.state.tally.fell_back(Fallback::Wait);
+                        Ended::Landed(Verdict::Alone)
+                    })
                 }
             };
             let verdict = match ended {

@@ -76,7 +76,7 @@ impl Entry {
     /// key, for those of an entry that has more than the most, and for all that are not exactly
     /// what `to_bytes` gave. To a store each of them is a miss.
     pub fn from_bytes(bytes: Bytes, key: &str) -> Result<Self, InvalidEntry> {
-        decode(bytes, key).map(Self::new).map_err(InvalidEntry)
+        decode(bytes, key).map(Self::read).map_err(InvalidEntry)
     }
 }
 

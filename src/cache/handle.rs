@@ -12,6 +12,8 @@ use super::purge::{Purge, Purging};
 use super::shared::Shared;
 use super::store::StoreError;
 use super::tally::Statistics;
+use super::tape::{FRAMES_AT_ONCE, LONGEST_FILL};
+use super::timeout::within;
 
 /// Purges the entries of a layer, warms them, and counts them. Clones are the same; take it from
 /// the layer when that is finished.
@@ -89,19 +91,21 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// If the store fails to forget what is purged, or to tell other processes: this one does not
-    /// give it out, but it stays there.
+    /// If the store fails to forget what is purged, or to tell other processes, or takes longer than
+    /// [`store_timeout`](super::CacheLayer::store_timeout): this one does not give it out, but it
+    /// stays there.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         drop(self.purge(Purge::All));
-        let cleared = self.shared.store.clear().await;
+        let clearing = async { self.shared.store.clear().await };
+        let cleared = within(self.shared.limits.store, clearing).await;
         self.shared.tell_usage();
-        cleared
+        cleared.inspect_err(|_| self.shared.state.tally.store_failed("clear"))
     }
 
     /// How many requests were answered in which way, and how much is kept.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.shared.state.tally.statistics(self.shared.store.usage())
+        self.shared.state.tally.statistics(self.shared.usage().unwrap_or_default())
     }
 
     /// How many requests are fetching, or validating, something that others may wait for.
@@ -111,8 +115,10 @@ impl CacheHandle {
     }
 
     /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
-    /// and reads it to its end, so that it is kept if it may be. The request has to be as clients
-    /// send theirs: with their host, in its URI or in `host`, and with what `vary` names.
+    /// and reads it to its end, so that it is kept if it may be. The body is read for 60 s at most:
+    /// one that takes longer is not kept. How long the service takes to respond is for a timeout of
+    /// its own to bound. The request has to be as clients send theirs: with their host, in its URI
+    /// or in `host`, and with what `vary` names.
     ///
     /// # Errors
     ///
@@ -129,7 +135,17 @@ impl CacheHandle {
         request.extensions_mut().insert(Warm);
         let response = Asking::new(service, request).await?;
         let mut body = std::pin::pin!(response.into_body());
-        while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
+        let reading = async {
+            let mut frames = 0;
+            while let Some(Ok(_)) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                frames += 1;
+                // A body that is always ready would keep other tasks from running, and the timer too.
+                if frames % FRAMES_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        drop(tokio::time::timeout(LONGEST_FILL, reading).await);
         Ok(())
     }
 

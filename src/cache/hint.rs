@@ -31,8 +31,8 @@ impl Hint {
         Self { no_store: true, ttl: None, tags: Vec::new() }
     }
 
-    /// Keep this response for `ttl` here, whatever freshness its fields state to others. What may
-    /// not be kept is not kept.
+    /// Keep this response for `ttl` here, whatever freshness its fields state to others, and
+    /// whatever final status it has. What may not be kept is not kept.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }

@@ -1,42 +1,29 @@
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+//! The key of a request.
 
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, Uri, request};
-
-/// What makes two requests the same: scheme, host, path and query, byte for byte, if nothing else
-/// is said. The host is taken in lower case and without its default port.
-#[derive(Clone)]
-#[must_use]
-pub struct KeyBy {
-    scheme: Scheme,
-    host: bool,
-    query: Query,
-    sorted: bool,
-    headers: Vec<HeaderName>,
-    uri: Option<Arc<UriOf>>,
-    with: Option<Arc<With>>,
-}
-
-type UriOf = dyn Fn(&request::Parts) -> Option<&Uri> + Send + Sync;
-type With = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
-
-#[derive(Clone, Debug)]
-enum Query {
-    Whole,
-    None,
-    Only(Vec<String>),
-    Except(Vec<String>),
-}
+use http::{HeaderMap, Uri, request};
 
 /// A request's key: its URL, and behind it whatever else counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
-    text: String,
-    /// The length of the URL.
-    url: usize,
+    pub(super) text: String,
+    /// Where the host and the path begin, and where the URL ends.
+    pub(super) host: usize,
+    pub(super) path: usize,
+    pub(super) url: usize,
+    pub(super) spelling: Spelling,
+}
+
+/// How the URL of a request is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As its key has it.
+    Same,
+    /// Otherwise, but the service need not see that.
+    Respelled,
+    /// Otherwise, and the service may act upon that.
+    Other,
 }
 
 /// Why a request has no key.
@@ -49,197 +36,61 @@ pub(super) enum NoKey {
     Panicked,
 }
 
-impl KeyBy {
-    /// Scheme, host, path and query.
-    pub const fn new() -> Self {
-        Self {
-            scheme: Scheme::HTTP,
-            host: true,
-            query: Query::Whole,
-            sorted: false,
-            headers: Vec::new(),
-            uri: None,
-            with: None,
-        }
-    }
-
-    /// The scheme of requests that do not say theirs, as those of HTTP/1 do not. `http` by
-    /// default.
-    pub fn scheme(self, scheme: Scheme) -> Self {
-        Self { scheme, ..self }
-    }
-
-    /// All hosts, and both schemes, are one. Only for a service that never looks at them.
-    pub fn any_host(self) -> Self {
-        Self { host: false, ..self }
-    }
-
-    /// No query parameter counts.
-    pub fn no_query(self) -> Self {
-        Self { query: Query::None, ..self }
-    }
-
-    /// Only these query parameters count. A name that ends in `*` stands for all that begin so;
-    /// names are compared byte for byte, before any decoding. One that is not spelled in letters,
-    /// digits, `-` and `_` counts too: the service may read it as one of these.
-    pub fn only_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let names = names.into_iter().map(Into::into).collect();
-        Self { query: Query::Only(names), ..self }
-    }
-
-    /// All query parameters but these count; names as for [`only_query`](Self::only_query). One with
-    /// a `;` in it counts too: the service may read it as two.
-    pub fn without_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let names = names.into_iter().map(Into::into).collect();
-        Self { query: Query::Except(names), ..self }
-    }
-
-    /// Query parameters that only tell where a visitor came from do not count: `utm_*`, `gclid`,
-    /// `fbclid` and their like.
-    pub fn without_tracking(self) -> Self {
-        self.without_query(TRACKING)
-    }
-
-    /// The order of query parameters does not count; that of several of one name does.
-    pub fn sorted_query(self) -> Self {
-        Self { sorted: true, ..self }
-    }
-
-    /// This request field counts, all lines of it.
-    pub fn header(mut self, name: HeaderName) -> Self {
-        self.headers.push(name);
-        self
-    }
-
-    /// Takes the URI from elsewhere, where `uri` finds it: axum's nested routers cut off what led
-    /// to them, and keep the original in the extensions.
-    ///
-    /// ```
-    /// use axum::extract::OriginalUri;
-    /// use tower_kit::cache::KeyBy;
-    ///
-    /// let key = KeyBy::new()
-    ///     .uri(|request| request.extensions.get::<OriginalUri>().map(|original| &original.0));
-    /// # drop(key);
-    /// ```
-    pub fn uri<F>(self, uri: F) -> Self
-    where
-        F: Fn(&request::Parts) -> Option<&Uri> + Send + Sync + 'static,
-    {
-        Self { uri: Some(Arc::new(uri)), ..self }
-    }
-
-    /// What `with` returns counts too: a tenant, a bucket of an experiment. A request for which it
-    /// panics passes by the cache.
-    pub fn with<F>(self, with: F) -> Self
-    where
-        F: Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
-    {
-        Self { with: Some(Arc::new(with)), ..self }
-    }
-
-    pub(super) fn has_header(&self, name: &HeaderName) -> bool {
-        self.headers.contains(name)
-    }
-
-    /// Whether there is one key only for each URL.
-    pub(super) fn is_url(&self) -> bool {
-        self.headers.is_empty() && self.with.is_none()
-    }
-
-    /// Whether a URI says all that counts of it.
-    pub(super) fn is_complete(&self, uri: &Uri) -> bool {
-        !self.host || uri.authority().is_some()
-    }
-
-    /// The key of a request.
-    pub(super) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
-        let mut key = self.url(self.uri_of(request)?, &request.headers)?;
-        for name in &self.headers {
-            for value in request.headers.get_all(name) {
-                key.push(name.as_str(), value.as_bytes());
-            }
-        }
-        if let Some(with) = &self.with {
-            if let Some(text) = guard(|| with(request))? {
-                key.push("", text.as_bytes());
-            }
-        }
-        if key.text.len() > LONGEST { Err(NoKey::TooLong) } else { Ok(key) }
-    }
-
-    /// The URI that the client asked for.
-    pub(super) fn uri_of<'a>(&self, request: &'a request::Parts) -> Result<&'a Uri, NoKey> {
-        let given = self.uri.as_ref().map(|uri| guard(|| uri(request)));
-        Ok(given.transpose()?.flatten().unwrap_or(&request.uri))
-    }
-
-    /// The key's first part, which it shares with all others of the same URL.
-    pub(super) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
-        let path = uri.path();
-        let query = uri.query();
-        let mut text = String::with_capacity(96 + path.len() + query.map_or(0, str::len));
-        if self.host {
-            let scheme = uri.scheme().unwrap_or(&self.scheme);
-            text.push_str(scheme.as_str());
-            text.push_str("://");
-            push_host(&mut text, host_of(uri, headers)?, scheme)?;
-        }
-        text.push_str(path);
-        if let Some(query) = query {
-            self.push_query(&mut text, query);
-        }
-        let url = text.len();
-        Ok(Key { text, url })
-    }
-
-    fn push_query(&self, text: &mut String, query: &str) {
-        let names_of = |names: &[String], parameter: &str| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            names.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => name == pattern,
-            })
-        };
-        let counts = |parameter: &&str| match &self.query {
-            Query::Whole => true,
-            Query::None => false,
-            Query::Only(names) => !is_plain(parameter) || names_of(names, parameter),
-            Query::Except(names) => parameter.contains(';') || !names_of(names, parameter),
-        };
-        if matches!(self.query, Query::Whole) && !self.sorted {
-            text.push('?');
-            text.push_str(query);
-            return;
-        }
-        let mut parameters: Vec<_> = query.split('&').filter(counts).collect();
-        if self.sorted {
-            parameters.sort_by_key(|parameter| parameter.split('=').next());
-        }
-        for (at, parameter) in parameters.iter().enumerate() {
-            text.push(if at == 0 { '?' } else { '&' });
-            text.push_str(parameter);
-        }
-    }
-}
-
 impl Key {
     pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Scheme, host, path and query.
+    /// Returns scheme, host, path and query.
     pub(super) fn url(&self) -> &str {
         &self.text[..self.url]
     }
 
+    /// Returns `true` if the response may be stored: the service can be made to see this spelling.
+    pub(super) fn may_fill(&self) -> bool {
+        self.spelling != Spelling::Other
+    }
+
+    /// Returns `true` if the request is spelled as its key.
+    pub(super) fn is_spelled_so(&self) -> bool {
+        self.spelling == Spelling::Same
+    }
+
+    /// Spells a request as this key, which was made of it. Returns `false` if that cannot be.
+    pub(super) fn spell(&self, request: &mut request::Parts) -> bool {
+        match self.spelling {
+            Spelling::Same => true,
+            Spelling::Respelled => self.respell(request).is_some(),
+            Spelling::Other => false,
+        }
+    }
+
+    fn respell(&self, request: &mut request::Parts) -> Option<()> {
+        let mut parts = request.uri.clone().into_parts();
+        if parts.path_and_query.is_some() {
+            parts.path_and_query = Some(self.text[self.path..self.url].parse().ok()?);
+        }
+        // It is 0 where hosts do not count.
+        if self.host > 0 {
+            let host = &self.text[self.host..self.path];
+            if parts.authority.is_some() {
+                parts.authority = Some(host.parse().ok()?);
+            }
+            if let Some(line) = request.headers.get_mut(HOST) {
+                *line = host.parse().ok()?;
+            }
+        }
+        request.uri = Uri::from_parts(parts).ok()?;
+        Some(())
+    }
+
     /// The key of one of the URL's variants.
     pub(super) fn variant(&self, id: u64) -> Self {
-        Self { text: format!("{}\nvary={id:016x}", self.text), url: self.url }
+        Self { text: format!("{}\nvary={id:016x}", self.text), ..*self }
     }
 
     /// A line that no URL has: what is not printable is escaped.
-    fn push(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn push(&mut self, name: &str, value: &[u8]) {
         self.text.push('\n');
         self.text.push_str(name);
         self.text.push('=');
@@ -255,27 +106,9 @@ impl Key {
     }
 }
 
-impl Default for KeyBy {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for KeyBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyBy")
-            .field("scheme", &self.scheme)
-            .field("host", &self.host)
-            .field("query", &self.query)
-            .field("sorted", &self.sorted)
-            .field("headers", &self.headers)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The authority of the target, or else of `host` (RFC 9110 §7.2). Where both are there and differ,
-/// the service may take either one.
-fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
+/// Returns the authority of the target, or else of `host` (RFC 9110 §7.2). Where both are there and
+/// differ, the service may take either one.
+pub(super) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
     let mut lines = headers.get_all(HOST).iter();
     let line = lines.next().map(|value| value.as_bytes().trim_ascii());
     if lines.next().is_some() {
@@ -289,7 +122,8 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> 
     }
 }
 
-fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
+/// Writes a host in lower case, without its default port.
+pub(super) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
     let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
     let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
     let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(is_of_host));
@@ -299,169 +133,18 @@ fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKe
     Ok(())
 }
 
+/// Returns `true` if a request spells its host as the key has it, wherever it names one. A service
+/// may tell an empty `host` from none.
+pub(super) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+    let same = |line: &[u8]| !line.is_empty() && line == host.as_bytes();
+    uri.authority().is_none_or(|authority| same(authority.as_str().as_bytes()))
+        && headers.get_all(HOST).iter().all(|line| same(line.as_bytes()))
+}
+
 /// RFC 3986 §3.2.2, with a port.
 const fn is_of_host(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'[' | b']'
         | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')
 }
 
-/// Whether every service reads the parameter's name as it is spelled.
-fn is_plain(parameter: &str) -> bool {
-    let name = parameter.split('=').next().unwrap_or_default();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    name.bytes().all(plain) && !parameter.contains(';')
-}
-
-fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
-    catch_unwind(AssertUnwindSafe(user)).map_err(|_| NoKey::Panicked)
-}
-
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// In bytes; what is longer is no resource that many ask for.
-const LONGEST: usize = 8 * 1024;
-
-const TRACKING: [&str; 13] = [
-    "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "twclid",
-    "yclid", "mc_cid", "mc_eid", "_ga",
-];
-
-#[cfg(test)]
-mod tests {
-    use http::{HeaderValue, Request};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key(by: &KeyBy, uri: &str, fields: &[(&str, &str)]) -> Result<String, NoKey> {
-        let mut request = Request::get(uri);
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        by.of(&request.body(()).unwrap().into_parts().0).map(|key| key.text)
-    }
-
-    #[test]
-    fn a_key_is_scheme_host_path_and_query() {
-        // RFC 9110 §7.2 for the host, RFC 3986 §6.2.3 for the port; the rest is byte for byte.
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<&'a str, NoKey>);
-        let table: &[Row<'_>] = &[
-            ("/a?b=1", &[("host", "x.org")], Ok("http://x.org/a?b=1")),
-            ("/a", &[("host", "X.Org:80")], Ok("http://x.org/a")),
-            ("/a", &[("host", "x.org:8080")], Ok("http://x.org:8080/a")),
-            ("/a", &[("host", "[::1]:80")], Ok("http://[::1]/a")),
-            ("https://X.org:443/a", &[], Ok("https://x.org/a")),
-            ("https://x.org:80/a", &[], Ok("https://x.org:80/a")),
-            ("http://x.org/a", &[("host", "X.ORG")], Ok("http://x.org/a")),
-            ("http://x.org/a", &[("host", "y.org")], Err(NoKey::Host)),
-            ("/a", &[("host", "x.org"), ("host", "x.org")], Err(NoKey::Host)),
-            ("/a", &[("host", "x.org/b")], Err(NoKey::Host)),
-            ("/a", &[("host", "u@x.org")], Err(NoKey::Host)),
-            ("/a", &[("host", "x.org evil")], Err(NoKey::Host)),
-            ("/a", &[], Ok("http:///a")),
-            ("/a?", &[("host", "x")], Ok("http://x/a?")),
-            ("/%61//b", &[("host", "x")], Ok("http://x/%61//b")),
-        ];
-        for (uri, fields, expected) in table {
-            let expected = expected.map(str::to_owned);
-            assert_eq!(key(&KeyBy::new(), uri, fields), expected, "{uri} {fields:?}");
-        }
-        let long = format!("/{}", "a".repeat(LONGEST));
-        assert_eq!(key(&KeyBy::new(), &long, &[]), Err(NoKey::TooLong));
-    }
-
-    #[test]
-    fn query_parameters_count_as_chosen() {
-        let by = || KeyBy::new().any_host();
-        let query = "/?b=2&utm_source=x&a=1&b=1&gclid";
-        for (by, expected) in [
-            (by(), query),
-            (by().no_query(), "/"),
-            (by().only_query(["b"]), "/?b=2&b=1"),
-            (by().only_query(["none"]), "/"),
-            (by().without_tracking(), "/?b=2&a=1&b=1"),
-            (by().without_tracking().sorted_query(), "/?a=1&b=2&b=1"),
-            (by().without_query(["utm_*", "a"]), "/?b=2&b=1&gclid"),
-        ] {
-            assert_eq!(key(&by, query, &[]).as_deref(), Ok(expected));
-        }
-    }
-
-    #[test]
-    fn what_else_counts_cannot_be_forged() {
-        let by = KeyBy::new().any_host().header(HeaderName::from_static("x-tenant"));
-        assert_eq!(key(&by, "/", &[("x-tenant", "a")]).as_deref(), Ok("/\nx-tenant=a"));
-        assert_eq!(
-            key(&by, "/", &[("x-tenant", "a\tb\\")]).as_deref(),
-            Ok("/\nx-tenant=a\\09b\\5c")
-        );
-        let by = by.with(|_| Some("x\ny".to_owned()));
-        assert_eq!(key(&by, "/", &[]).as_deref(), Ok("/\n=x\\0ay"));
-        let by = by.with(|_| panic!("as a test has it"));
-        assert_eq!(key(&by, "/", &[]), Err(NoKey::Panicked));
-    }
-
-    /// The lines behind the URL, as they were before they were escaped.
-    fn lines(key: &str) -> Vec<(String, Vec<u8>)> {
-        let plain = |text: &str| {
-            let mut parts = text.split('\\');
-            let mut bytes = parts.next().unwrap().as_bytes().to_vec();
-            for part in parts {
-                bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-                bytes.extend(part[2..].bytes());
-            }
-            bytes
-        };
-        let line = |line: &str| {
-            let (name, value) = line.split_once('=').unwrap();
-            (name.to_owned(), plain(value))
-        };
-        key.split('\n').skip(1).map(line).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn what_else_counts_can_be_read_from_the_key(
-            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
-            with in any::<String>(),
-        ) {
-            let by = KeyBy::new().header(HeaderName::from_static("x-tenant"));
-            let given = with.clone();
-            let by = by.with(move |_| Some(given.clone()));
-            let mut request = Request::get("http://x/a").body(()).unwrap();
-            let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
-            let mut expected = Vec::new();
-            for value in values {
-                expected.push(("x-tenant".to_owned(), value.as_bytes().to_vec()));
-                request.headers_mut().append("x-tenant", value);
-            }
-            expected.push((String::new(), with.into_bytes()));
-            let key = by.of(&request.into_parts().0).unwrap();
-            prop_assert_eq!(lines(key.as_str()), expected);
-        }
-
-        #[test]
-        fn no_request_makes_it_panic_or_a_url_of_two_lines(
-            uri in prop_oneof![any::<String>(), "(https?://[a-z:0-9\\[\\]@]{0,9})?/[a-z&=;?*]{0,30}"],
-            host in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3),
-        ) {
-            let Ok(uri) = uri.parse::<Uri>() else { return Ok(()) };
-            let mut request = Request::get(uri).body(()).unwrap();
-            for host in host.iter().filter_map(|host| HeaderValue::from_bytes(host).ok()) {
-                request.headers_mut().append(HOST, host);
-            }
-            let (head, ()) = request.into_parts();
-            for by in [
-                KeyBy::new(),
-                KeyBy::new().no_query(),
-                KeyBy::new().only_query(["a", "b*"]).sorted_query(),
-                KeyBy::new().without_query(["a", "b*"]).any_host(),
-            ] {
-                if let Ok(key) = by.of(&head) {
-                    prop_assert!(!key.as_str().contains('\n'));
-                    prop_assert_eq!(key.url(), key.as_str());
-                }
-            }
-        }
-    }
-}

@@ -6,7 +6,7 @@ use metrics::Recorder;
 use tower::Layer;
 
 use super::handle::CacheHandle;
-use super::key::KeyBy;
+use super::key_by::KeyBy;
 use super::policy::{Exception, Rules};
 use super::service::Cache;
 use super::shared::{Clock, Shared, State};
@@ -30,7 +30,8 @@ impl CacheLayer {
     }
 
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
-    /// is not kept here either: see [`Exception`]. A response that depends on the request's cookies
+    /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
+    /// read. A response that depends on the request's cookies
     /// must say so, with `vary: cookie` or `cache-control: private`; here nothing else keeps it from
     /// being given to all. What is never to be kept, such as health checks and metrics, stands
     /// outside of the layer, or is [skipped](Self::skip).
@@ -45,8 +46,9 @@ impl CacheLayer {
         self.rules(|rules| rules.default_ttl = Some(ttl))
     }
 
-    /// How long to keep responses of this status that state no freshness, or, in a layer made by
-    /// [`aside`](Self::aside), whatever they state.
+    /// Sets how long to store responses of this status that state no freshness, or, in a layer made
+    /// by [`aside`](Self::aside), whatever they state. A status that is not stored by
+    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own.
     ///
     /// ```
     /// use std::time::Duration;
@@ -182,10 +184,34 @@ impl CacheLayer {
         self.rules(|rules| rules.variants = most.max(1))
     }
 
-    /// The most bodies that are read to the end whether or not their client stays. Beyond these, a
-    /// body is kept only if its client reads all of it. 256 by default.
+    /// The most bodies that are read to the end whether or not their client stays, for 60 s each.
+    /// Beyond these, a body is kept only if its client reads all of it within that time. 256 by
+    /// default.
     pub fn fills(self, most: usize) -> Self {
         self.edit(|shared| shared.limits.fills = most)
+    }
+
+    /// Sets the most bytes of memory that all responses on their way to the store take together:
+    /// what was read of their bodies, for the store and for clients that have not read it yet, and
+    /// their heads. 64 MiB by default.
+    ///
+    /// A response for which no bytes are left is passed on as the service sends it. It is not
+    /// stored, nobody waits for it, and it is counted as `budget` in
+    /// `http_cache_fallbacks_total`. Clients that do not read hold half of the budget at most; a
+    /// body is then read only as fast as its client reads.
+    ///
+    /// A budget below a few times the [`entry_limit`](Self::entry_limit) stores no large bodies.
+    pub fn fill_budget(self, bytes: u64) -> Self {
+        self.edit(|shared| shared.limits.recordings = bytes)
+    }
+
+    /// Sets how long one operation of the store may take, before it counts as failed: what is to be
+    /// read is a miss then, and what is to be put is not stored. 1 s by default.
+    ///
+    /// This is for stores that hang. One that answers late each time makes each miss late; for
+    /// Redis, `RedisConfig::budget` is the shorter bound.
+    pub fn store_timeout(self, time: Duration) -> Self {
+        self.edit(|shared| shared.limits.store = time)
     }
 
     /// The most refreshes in the background at a time. 64 by default.

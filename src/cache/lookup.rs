@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,9 +10,12 @@ use http::HeaderMap;
 
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
+use super::policy;
 use super::purge::Purges;
 use super::shared::{Lead, Shared, random};
-use super::store::{Erased, Lease};
+use super::store::{Erased, Lease, StoreError};
+use super::tally::Fallback;
+use super::timeout::within;
 use super::vary::Variant;
 
 /// What is in the store for a request.
@@ -28,6 +32,8 @@ pub(super) enum Turn<T> {
     Own(Lease),
     /// Another process's, which has put this into the store.
     Other(T),
+    /// It was not told in time. Whoever asked may fetch.
+    Late,
 }
 
 /// What the entry under a URL's key tells.
@@ -51,26 +57,34 @@ impl Looked {
 impl Shared {
     /// What is in the store, if it can tell that without waiting.
     pub(super) fn peek(&self, key: &Key, request: &HeaderMap) -> Poll<Looked> {
-        let entry = std::task::ready!(self.store.peek(key.as_str()));
+        let entry = std::task::ready!(self.peek_at(key));
         match self.first(key, request, entry) {
             First::Done(looked) => Poll::Ready(looked),
             First::Variant(variant, names, at) => {
-                let entry = std::task::ready!(self.store.peek(variant.as_str()));
+                let entry = std::task::ready!(self.peek_at(&variant));
                 Poll::Ready(self.second(key, request, entry, &names, at))
             }
         }
     }
 
     /// What is in the store, though it has to be waited for.
-    pub(super) async fn look_up(&self, key: &Key, request: &HeaderMap) -> Looked {
-        let entry = self.get(key).await;
-        match self.first(key, request, entry) {
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or takes too long. It was counted.
+    pub(super) async fn look_up(
+        &self,
+        key: &Key,
+        request: &HeaderMap,
+    ) -> Result<Looked, StoreError> {
+        let entry = self.get(key).await?;
+        Ok(match self.first(key, request, entry) {
             First::Done(looked) => looked,
             First::Variant(variant, names, at) => {
-                let entry = self.get(&variant).await;
+                let entry = self.get(&variant).await?;
                 self.second(key, request, entry, &names, at)
             }
-        }
+        })
     }
 
     /// What has come since the look: another leader may have landed, or another process may have
@@ -94,8 +108,8 @@ impl Shared {
             return further;
         }
         let look = || async {
-            let looked = self.look_up(key, request).await;
-            matches!(looked, Looked::Found(_)).then_some(looked)
+            let looked = self.look_up(key, request).await.ok();
+            looked.filter(|looked| matches!(looked, Looked::Found(_)))
         };
         match take_turn(&*self.store, key.as_str(), look).await {
             Turn::Other(found) => Some(found),
@@ -103,28 +117,44 @@ impl Shared {
                 lead.lease = lease;
                 further
             }
+            Turn::Late => {
+                self.state.tally.fell_back(Fallback::Lease);
+                further
+            }
         }
     }
 
-    /// Looks where nothing that is of use was told without waiting.
+    /// Looks where nothing that is of use was told without waiting. None if that tells nothing new.
     pub(super) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
-        if self.store.is_tiered() { Some(self.look_up(key, request).await) } else { None }
+        if self.store.is_tiered() { self.look_up(key, request).await.ok() } else { None }
     }
 
-    /// A store that fails has nothing.
-    pub(super) async fn get(&self, key: &Key) -> Option<Entry> {
-        let got = self.store.get(key.as_str()).await;
-        got.inspect_err(|_| self.state.tally.store_failed("get")).unwrap_or_default()
+    /// The entry of a key. A store that fails, or takes too long, is counted.
+    pub(super) async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        let got = within(self.limits.store, async { self.store.get(key.as_str()).await }).await;
+        got.inspect_err(|_| self.state.tally.store_failed("get"))
+    }
+
+    /// The entry of a key, if the store can tell it without waiting. A store that panics has none.
+    fn peek_at(&self, key: &Key) -> Poll<Option<Entry>> {
+        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.peek(key.as_str())));
+        peeked.unwrap_or_else(|_| {
+            self.state.tally.store_failed("get");
+            Poll::Ready(None)
+        })
     }
 
     fn first(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>) -> First {
         let Some(entry) = entry else { return First::Done(Looked::Nothing) };
         match entry.kept() {
-            Kept::Response(stored) => First::Done(if self.is_right(key, request, stored) {
-                Looked::Found(entry)
-            } else {
-                Looked::Nothing
-            }),
+            Kept::Response(stored) => {
+                let right = self.is_sound(&entry, stored) && self.is_right(key, request, stored);
+                First::Done(if right { Looked::Found(entry) } else { Looked::Nothing })
+            }
+            // More than a URL may have come from elsewhere.
+            Kept::Variants(variants) if variants.len() > self.rules.variants => {
+                First::Done(Looked::Nothing)
+            }
             Kept::Variants(variants) => {
                 match variants.iter().rposition(|variant| variant.answers(request)) {
                     Some(at) => First::Variant(key.variant(variants[at].id()), entry, at),
@@ -149,13 +179,25 @@ impl Shared {
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|it| {
-                    is_named(it) && spares(&self.state.purges, key.url(), it)
+                    is_named(it)
+                        && self.is_sound(&entry, it)
+                        && spares(&self.state.purges, key.url(), it)
                 }) =>
             {
                 Looked::Found(entry)
             }
             _ => self.others(names, request),
         }
+    }
+
+    /// Returns `true` for an entry that this layer could have stored, and counts any other one as an
+    /// error of the store.
+    fn is_sound(&self, entry: &Entry, stored: &Stored) -> bool {
+        let sound = entry.is_checked(|| policy::is_sound(&self.rules, stored));
+        if !sound {
+            self.state.tally.store_failed("get");
+        }
+        sound
     }
 
     /// Whether it answers this request, and was not purged.
@@ -203,7 +245,7 @@ where
         }
         Turn::Own(lease)
     };
-    tokio::time::timeout(LONGEST_TURN, taking).await.unwrap_or(Turn::Own(Lease::free()))
+    within(LONGEST_TURN, async { Ok(taking.await) }).await.unwrap_or(Turn::Late)
 }
 
 /// Whether nothing that it is part of was purged since it was fetched.

@@ -36,14 +36,33 @@
 //!
 //! # What is kept
 //!
-//! Responses to GET with any final status that may be kept by what they, and their requests, say
-//! (RFC 9111 §3), and to POST where they say that they are what a GET would get, unless processes
-//! share the store. Never:
+//! Responses to GET that may be stored by what they, and their requests, say (RFC 9111 §3), and to
+//! POST where they say that they are what a GET would get, unless processes share the store. By
+//! default these statuses are stored:
+//!
+//! | status | why |
+//! |---|---|
+//! | 200, 203, 204, 300, 301, 308, 404, 410 | RFC 9110 §15.1 lets caches guess their lifetime; 404 and 410 are asked for often, and cost the service as much as a page |
+//! | 302, 303, 307 | only with a lifetime that they state, or with `public` |
+//!
+//! Errors are often caused by parts of a request that no key has: stored, one client's 400 or 413
+//! would take a page from all others (cache-poisoned denial of service). A 5xx outlasts its cause,
+//! and RFC 6585 forbids to store 428, 429, 431 and 511. Any other final status than 206 and 304 is
+//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`Hint::ttl`], or allows all
+//! that state their lifetime with [`Exception::AnyStatus`]. Never stored are responses:
 //!
 //! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
 //!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an
 //!   [`Exception`];
-//! - 206 and 304, event streams, gRPC, bodies over 1 MiB, bodies with trailers;
+//! - whose `cache-control` cannot be read, or has these words in another spelling (`no-cache;
+//!   no-store`, `"private"`, `no_store`), wherever their lifetime comes from; only a well-formed
+//!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
+//!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
+//!   `pragma: no-cache`;
+//! - with a nonce in `content-security-policy` or its `-report-only` form. A policy in a `<meta>`
+//!   element is not looked at: a page that has one says `no-store`;
+//! - that vary by more than 64 headers;
+//! - of event streams and gRPC, with bodies over 1 MiB, or with trailers;
 //! - a body that fails, ends early, or is not as long as its `content-length` says;
 //! - what was purged while it was fetched;
 //! - responses to requests with a body, or with a field that services take the URL or the method
@@ -90,8 +109,12 @@
 //! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
 //! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
 //! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
-//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce of `security_headers`, or `Overrides` that would be lost |
+//! | `fwd=uri-miss; detail=status` | its status is not one of those that are stored |
+//! | `fwd=uri-miss; detail=malformed` | its `cache-control` cannot be read |
+//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce, or `Overrides` of `security_headers` that would be lost |
+//! | `fwd=uri-miss; detail=budget` | from the service, and not kept: the [budget](#memory-and-time) is spent |
 //! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
+//! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
@@ -102,7 +125,9 @@
 //!
 //! A URL has as many entries, up to 16, as requests differ in what `vary` names. Of codings, the
 //! entry's own counts: `gzip, deflate, br` and `gzip;q=1.0, *;q=0` get the same copy of a service
-//! that has only gzip, and nobody gets one that it does not take.
+//! that has only gzip, and nobody gets one that it does not take. The response to an
+//! `accept-encoding` that has unregistered names, or is malformed, answers only requests with the
+//! same one.
 //!
 //! # Keys
 //!
@@ -111,6 +136,11 @@
 //! of axum's `nest`, where a part of the path has been cut off, take the URI from its extensions:
 //! [`KeyBy::uri`]. A request with a host that is malformed, or that is another one in its target,
 //! passes by, as one does whose key is over 8 KiB.
+//!
+//! The service gets a request that may fill the cache as its key spells it: the host in lower case
+//! and without its default port, and only the query parameters that count, in the key's order. So a
+//! response is never stored for another spelling than the one that it answers. Other requests go on
+//! as they are.
 //!
 //! # Herds
 //!
@@ -122,18 +152,40 @@
 //! Once the head is there, a body that is to be kept is read to its end by a task of its own,
 //! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads,
 //! and nobody waits for it. The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
-//! store that is not done at once is waited for in a third.
+//! store that is not done at once is waited for in a third; a fourth ends what is read as the client
+//! reads after 60 s.
+//!
+//! # Memory and time
+//!
+//! All responses on their way to the store share a budget of 64 MiB
+//! ([`fill_budget`](CacheLayer::fill_budget)). It is charged with what they hold: their heads, and
+//! the buffers into which their bodies are copied, until the store has them and their clients have
+//! read them. Clients that do not read hold half of it at most: the rest of their bodies is then read
+//! only as they read, and nobody waits for it. A response for which nothing is left passes as the
+//! service sends it, with `detail=budget` in `cache-status`.
+//!
+//! A store has 1 s for each operation ([`store_timeout`](CacheLayer::store_timeout)). One that fails,
+//! panics or takes longer is a miss, or an entry that is not kept.
+//!
+//! What is done worse for want of memory or time is counted by its reason in
+//! `http_cache_fallbacks_total`. Nothing is remembered of it: the next request for the same finds
+//! everything as if it had not been.
 //!
 //! # Changes
 //!
 //! A 2xx or 3xx to an unsafe method drops its URL, and what `location` and `content-location` name
-//! on the same host (RFC 9111 §4.4). [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
+//! on the same host (RFC 9111 §4.4). Safe are the methods that IANA's registry calls so, `QUERY`,
+//! `PROPFIND`, `REPORT` and `SEARCH` among them; a method that is not registered is unsafe. A 200 to
+//! HEAD that differs from an entry (§4.3.5) drops that variant alone. [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
 //! wins over a fetch that began before it.
 //!
 //! # Stores
 //!
 //! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
-//! store that fails is a miss, and a counter.
+//! store that fails, or takes too long, is a miss, and a counter. So is an entry that the layer could
+//! not have stored (its status, its length, a header of a connection, a cookie): what an [`Entry`] was
+//! read from may have been changed. Layers and values over clones of one `MemoryStore` share its
+//! purges.
 //!
 //! With the feature `cache-redis`, [`RedisStore`][redis] keeps them in Redis or Valkey, for many processes,
 //! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
@@ -149,7 +201,7 @@
 //! list of purges (a restart without persistence, a `FLUSHALL`), all that is older is dropped, in
 //! memory too. Nothing is logged: see [`RedisStore::status`][status], and the [numbers](#numbers).
 //!
-//! **With other stores, purges are this process's.** A store that several processes share, or that
+//! **With other stores, purges are the layer's own.** A store that several processes share, or that
 //! outlives one, does not learn of them: the others, and this one after a restart, give out again
 //! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
 //!
@@ -178,7 +230,9 @@
 //! | length of a key | 8 KiB | what is longer is no resource that many ask for |
 //! | [`wait`](CacheLayer::wait) for another | 10 s | longer than a service should take, shorter than clients wait |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
-//! | [`fills`](CacheLayer::fills) | 256, of 60 s each | with the entry limit, about 256 MiB at most |
+//! | [`fills`](CacheLayer::fills) | 256, of 60 s each | a service that has become slow is not read by more |
+//! | [`fill_budget`](CacheLayer::fill_budget) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
+//! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a store takes that is worth asking, shorter than clients wait |
 //! | [`refreshes`](CacheLayer::refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
 //! | [`cache_status`](CacheLayer::cache_status) | on | one look tells why; it names nothing secret |
 //!
@@ -193,13 +247,14 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, else empty | see [`Statistics`] |
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
-//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `purge` | |
+//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `clear`, `purge`, `lease` | of a store that failed, panicked, or took too long |
+//! | `http_cache_fallbacks_total` | `reason`: `budget` (not stored: no bytes left), `fills` (not shared: too many tasks read), `slow-client` (not shared: its client does not read), `fill-time` (not stored: its body took over 60 s), `wait` (asked the service after waiting for another request), `lease` (asked it without knowing whose turn it is), `puts` (not stored: 256 entries are being put), `refreshes` (not refreshed: too many are) | what was done worse for want of memory or time |
 //! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
 //! | `http_cache_panics_total` | | of functions that were given to the layer |
-//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large` | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
+//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large`, `breaker` (not asked, since it did not answer) | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
 //! | `http_cache_redis_breaker_open` | | gauge: 1 while Redis is not asked, since it did not answer |
 //! | `http_cache_redis_in_step` | | gauge: 1 while it is known what other processes have purged |
 //!
@@ -216,19 +271,24 @@
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheService.html
 
 mod answer;
+mod attached;
 mod body;
+mod budget;
 mod control;
+mod directive;
 mod entry;
 mod fetch;
 mod fetched;
 mod flight;
 mod flow;
 mod frame;
+mod gather;
 mod handle;
 mod hash;
 mod head;
 mod hint;
 mod key;
+mod key_by;
 mod layer;
 mod lookup;
 mod policy;
@@ -243,6 +303,7 @@ mod sync;
 mod tally;
 mod tape;
 mod targeted;
+mod timeout;
 #[cfg(feature = "cache-service")]
 mod values;
 mod vary;
@@ -254,7 +315,7 @@ pub use frame::InvalidEntry;
 pub use fred;
 pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::Hint;
-pub use key::KeyBy;
+pub use key_by::KeyBy;
 pub use layer::CacheLayer;
 pub use policy::Exception;
 pub use purge::{Purging, SharedPurges};

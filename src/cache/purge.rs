@@ -15,8 +15,9 @@ use super::store::StoreError;
 /// Stamps grow. They begin with the time in microseconds since 1970.
 pub(super) type Stamp = u64;
 
-/// The purges that a store shares with other processes, as [`Store::purges`](super::Store::purges)
-/// gives them to the layer. Clones are the same. Only `RedisStore` makes them.
+/// The purges that all users of a store share, as [`Store::purges`](super::Store::purges) gives them
+/// to a layer. Clones are the same. Only [`MemoryStore`](super::MemoryStore), for this process, and
+/// `RedisStore`, for all processes, make them.
 #[derive(Clone, Debug)]
 pub struct SharedPurges(pub(super) Arc<Purges>);
 

@@ -1,25 +1,29 @@
 //! A body on its way to the store.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderValue, StatusCode};
-use http_body::{Body, Frame};
+use http_body::Frame;
 
-use super::entry::{Entry, Kept, Stored, Watermark};
+use super::budget::Charge;
+use super::entry::{Entry, Kept, Stored, Watermark, head_size, own_values};
+use super::gather::{Gathered, OverBudget};
 use super::key::Key;
 use super::policy::{Plan, has_validator, shareable};
 use super::purge::Stamp;
 use super::shared::{Lead, Mark, Shared, Verdict, settle};
+use super::store::Usage;
+use super::tally::Fallback;
+use super::timeout::within;
 use super::vary::Variant;
 use crate::for_one::ForOne;
 
-/// What is known of a response before its body has come, and what has come of that.
+/// A response that is to be stored when its body has come.
 pub(super) struct Recording {
     pub(super) shared: Arc<Shared>,
     pub(super) key: Key,
@@ -32,137 +36,85 @@ pub(super) struct Recording {
     pub(super) lead: Option<Lead>,
     /// The length that the head states, in bytes.
     pub(super) declared: Option<u64>,
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) size: u64,
+    /// How many frames without data there were.
+    pub(super) empty_frames: u32,
 }
 
-/// The service's body, which is recorded as it is read.
-pub(super) struct Tap<B> {
-    body: Pin<Box<B>>,
-    held: Held,
-}
-
-/// A recording, until it is over.
-struct Held {
-    recording: Option<Recording>,
-    /// Whether it is the client who reads: one that has the length which the head states reads no
-    /// further, and drops the body.
-    by_client: bool,
-}
-
-impl<B: Body> Tap<B> {
-    pub(super) fn new(body: B, recording: Recording) -> Self {
-        let held = Held { recording: Some(recording), by_client: false };
-        Self { body: Box::pin(body), held }
-    }
-
-    /// From now on it is the client who reads, for whom nobody else waits: it may not read at all.
-    pub(super) fn by_client(mut self) -> Self {
-        self.held.by_client = true;
-        let lead = self.held.recording.as_ref().and_then(|recording| recording.lead.as_ref());
-        lead.iter().for_each(|lead| lead.land(Verdict::Alone));
-        self
-    }
-
-    pub(super) fn is_recording(&self) -> bool {
-        self.held.recording.is_some()
-    }
-
-    /// Nothing follows, and nothing is to be recorded.
-    pub(super) fn is_end_stream(&self) -> bool {
-        !self.is_recording() && self.body.is_end_stream()
-    }
-
-    /// The body, which is not recorded any more.
-    pub(super) fn into_body(self) -> Pin<Box<B>> {
-        self.body
-    }
-
-    /// Records no more; nobody need wait for this one.
-    pub(super) fn give_up(&mut self) {
-        if let Some(recording) = self.held.recording.take() {
-            recording.give_up();
-        }
-    }
-
-    /// The next frame. The entry is committed when the body ends.
-    pub(super) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = match ready!(self.body.as_mut().poll_frame(cx)).map(to_bytes) {
-            None => {
-                self.held.finish();
-                return Poll::Ready(None);
-            }
-            Some(Err(error)) => {
-                self.held.recording = None;
-                return Poll::Ready(Some(Err(error)));
-            }
-            Some(Ok(frame)) => frame,
-        };
-        let kept = match (frame.data_ref(), &mut self.held.recording) {
-            (Some(data), Some(recording)) => recording.push(data),
-            // An entry has no place for trailers.
-            (data, _) => data.is_some(),
-        };
-        if !kept {
-            self.give_up();
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-}
-
-impl Held {
-    fn finish(&mut self) {
-        if let Some(recording) = self.recording.take() {
-            recording.finish();
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let whole = |recording: &Recording| recording.declared == Some(recording.size);
-        if self.by_client && self.recording.as_ref().is_some_and(whole) {
-            self.finish();
-        }
-    }
+/// Why a response is not stored though its head said that it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unkept {
+    /// Its body is not one that is stored.
+    Refused,
+    /// There was no place for it, or no time. That is nothing to remember the response for.
+    Scarce(Fallback),
 }
 
 impl Recording {
-    /// Whether there is room for it.
-    fn push(&mut self, data: &Bytes) -> bool {
-        self.size = self.size.saturating_add(data.len() as u64);
-        let fits = self.size <= self.shared.rules.entry_limit;
-        if fits && !data.is_empty() {
-            self.chunks.push(data.clone());
+    /// Adds a frame to what was gathered of the body.
+    ///
+    /// # Errors
+    ///
+    /// If the response is not to be stored any more; nothing of the frame was added then.
+    pub(super) fn push(
+        &mut self,
+        frame: &Frame<Bytes>,
+        gathered: &mut Gathered,
+    ) -> Result<(), Unkept> {
+        // An entry has no place for trailers.
+        let Some(data) = frame.data_ref() else { return Err(Unkept::Refused) };
+        if data.is_empty() {
+            self.empty_frames += 1;
+            let few = self.empty_frames <= MOST_EMPTY_FRAMES;
+            return if few { Ok(()) } else { Err(Unkept::Refused) };
         }
-        fits
+        let size = (gathered.len() as u64).saturating_add(data.len() as u64);
+        if size > self.shared.rules.entry_limit {
+            return Err(Unkept::Refused);
+        }
+        gathered.push(data).map_err(|OverBudget| Unkept::Scarce(Fallback::Budget))
     }
 
-    fn give_up(self) {
-        self.shared.mark(self.mark, self.shared.clock.now());
+    /// Takes what is kept of the head out of a connection's buffers, which it would hold for as long
+    /// as the body takes.
+    pub(super) fn outlast_head(&mut self) {
+        own_values(&mut self.plan.headers, &[]);
+    }
+
+    /// Lets those who wait for the response go to the service, and counts why.
+    pub(super) fn leave_followers(&mut self, why: Fallback) {
+        if let Some(lead) = self.lead.take() {
+            self.shared.state.tally.fell_back(why);
+            lead.land(Verdict::Alone);
+        }
+    }
+
+    /// Stores nothing; nobody need wait for the response.
+    pub(super) fn give_up(self, why: Unkept) {
+        match why {
+            Unkept::Refused => self.shared.mark(self.mark, self.shared.clock.now()),
+            Unkept::Scarce(fallback) => self.shared.state.tally.fell_back(fallback),
+        }
         if let Some(lead) = &self.lead {
             lead.land(Verdict::Alone);
         }
     }
 
-    /// Keeps what was recorded, unless it is not what the head states, has a nonce, or was
-    /// purged meanwhile.
-    fn finish(self) {
-        if self.declared.is_some_and(|declared| declared != self.size) {
+    /// Stores the response with its body, which is in memory of its own and `charge`d to the budget,
+    /// unless it is not as long as the head states, has a nonce, or was purged meanwhile.
+    pub(super) fn finish(self, body: Bytes, charge: &Charge) {
+        if self.declared.is_some_and(|declared| declared != body.len() as u64) {
             return;
         }
-        if self.for_one.has_nonce() {
-            return self.give_up();
+        // RFC 9110 §15.3.5: a 204 has no content, and no client would get it.
+        let odd = self.status == StatusCode::NO_CONTENT && !body.is_empty();
+        if odd || self.for_one.has_nonce() {
+            return self.give_up(Unkept::Refused);
         }
-        let Self { shared, key, mark, status, plan, watermark, lead, chunks, .. } = self;
+        let Self { shared, key, mark, status, plan, watermark, lead, .. } = self;
         if !shared.state.purges.admits(key.url(), &plan.tags, watermark) {
             return;
         }
         shared.unmark(mark);
-        let body = joined(chunks);
         let Plan { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -172,12 +124,19 @@ impl Recording {
         }
         let watermark = Watermark::at(watermark);
         let stored = Stored { status, headers, body, freshness, variant, tags, watermark };
-        keep(shared, key, stored, lead);
+        keep(shared, key, stored, lead, Some(charge.clone()));
     }
 }
 
-/// Tells those who wait, and puts a response into the store.
-pub(super) fn keep(shared: Arc<Shared>, key: Key, stored: Stored, lead: Option<Lead>) -> Entry {
+/// Tells those who wait, and puts a response into the store. Its body is `charge`d to the budget
+/// until the store has it; without a charge, one is taken.
+pub(super) fn keep(
+    shared: Arc<Shared>,
+    key: Key,
+    stored: Stored,
+    lead: Option<Lead>,
+    charge: Option<Charge>,
+) -> Entry {
     let entry = Entry::new(Kept::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.land(if shareable(&stored.freshness) {
@@ -186,26 +145,42 @@ pub(super) fn keep(shared: Arc<Shared>, key: Key, stored: Stored, lead: Option<L
             Verdict::Alone
         });
     }
+    let Some(charge) = charge.or_else(|| shared.charge(entry.size())) else {
+        shared.state.tally.fell_back(Fallback::Budget);
+        return entry;
+    };
     let Some(slot) = shared.put_slot() else {
-        shared.state.tally.store_failed("put");
+        shared.state.tally.fell_back(Fallback::Puts);
         return entry;
     };
     let kept = entry.clone();
     settle(Box::pin(async move {
         shared.put(&key, kept).await;
         // Who joined until now has been told; who comes now finds it in the store.
-        drop((lead, slot));
+        drop((lead, slot, charge));
     }));
     entry
 }
 
 impl Shared {
+    /// Begins to gather a body, unless there is no place for that, which is counted.
+    pub(super) fn gather(&self, key: &Key, plan: &Plan, declared: Option<u64>) -> Option<Gathered> {
+        let head = key.as_str().len() + head_size(&plan.headers, &plan.variant, &plan.tags);
+        let fixed = (RECORDING + head) as u64;
+        let charge = self.charge(fixed);
+        if charge.is_none() {
+            self.state.tally.fell_back(Fallback::Budget);
+        }
+        charge.map(|charge| Gathered::new(charge, fixed, declared))
+    }
+
     /// Puts a response under its key, or, if it varies, under that of its variant.
     async fn put(&self, key: &Key, entry: Entry) {
         let Some(stored) = entry.stored() else { return };
         let ttl = stored.freshness.keep(has_validator(&stored.headers));
         let put = async |key: &Key, entry: &Entry, ttl| {
-            let put = self.store.put(key.as_str(), entry.clone(), ttl).await;
+            let put = async { self.store.put(key.as_str(), entry.clone(), ttl).await };
+            let put = within(self.limits.store, put).await;
             put.inspect_err(|_| self.state.tally.store_failed("put")).is_ok()
         };
         let done = if stored.variant.is_only() {
@@ -228,7 +203,8 @@ impl Shared {
 
     /// The variants of a URL, with this one as the newest.
     async fn with_variant(&self, key: &Key, variant: &Variant) -> Vec<Variant> {
-        let mut variants = match self.get(key).await.as_ref().map(Entry::kept) {
+        let known = self.get(key).await.ok().flatten();
+        let mut variants = match known.as_ref().map(Entry::kept) {
             Some(Kept::Variants(variants)) => variants.clone(),
             _ => Vec::new(),
         };
@@ -239,29 +215,25 @@ impl Shared {
     }
 
     pub(super) async fn remove(&self, key: &Key) {
-        if self.store.remove(key.as_str()).await.is_err() {
+        let removing = async { self.store.remove(key.as_str()).await };
+        if within(self.limits.store, removing).await.is_err() {
             self.state.tally.store_failed("remove");
         }
         self.tell_usage();
     }
 
     pub(super) fn tell_usage(&self) {
-        self.state.tally.keeps(self.store.usage());
+        self.usage().into_iter().for_each(|usage| self.state.tally.keeps(usage));
+    }
+
+    /// What the store says that it keeps. None if it panics.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        catch_unwind(AssertUnwindSafe(|| self.store.usage())).ok()
     }
 }
 
 pub(super) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
     frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
-}
-
-/// One piece as it is; several are copied once.
-fn joined(mut chunks: Vec<Bytes>) -> Bytes {
-    if chunks.len() <= 1 {
-        return chunks.pop().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
-    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
-    whole.freeze()
 }
 
 /// 128 bits of the body's hash.
@@ -276,3 +248,10 @@ fn tag_of(body: &Bytes) -> Option<HeaderValue> {
 
 /// How long the list of a URL's variants is of use: it tells where to look.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a response takes beside its head and body while it is recorded, in bytes: a task, its timer,
+/// and what the client and the task share.
+const RECORDING: usize = 2 * 1024;
+
+/// The most frames without data that a body may have: they never reach the limit of an entry.
+const MOST_EMPTY_FRAMES: u32 = 1000;

@@ -14,7 +14,7 @@ use super::lookup::Looked;
 use super::policy::{Ask, Bypass};
 use super::shared::{Lead, detach};
 use super::status::{Fwd, Report};
-use super::tally::Outcome;
+use super::tally::{Fallback, Outcome};
 use super::tape::LONGEST_FILL;
 
 impl<S, ReqBody, ResBody> Job<S, ReqBody>
@@ -29,8 +29,16 @@ where
     /// Asks the service in the background, unless that is being done.
     pub(super) fn refresh(mut self: Box<Self>, old: Entry) {
         let shared = Arc::clone(&self.shared);
-        let poisonous = matches!(self.ask.no_fill, Some(Bypass::Override | Bypass::NoStore));
-        let Some(slot) = shared.refresh_slot().filter(|_| !poisonous) else { return };
+        let poisonous = self
+            .ask
+            .no_fill
+            .is_some_and(|bypass| bypass.is_of_another() || bypass == Bypass::NoStore);
+        if poisonous {
+            return;
+        }
+        let Some(slot) = shared.refresh_slot() else {
+            return shared.state.tally.fell_back(Fallback::Refreshes);
+        };
         self.head.method = Method::GET;
         let Ask { authorized, conditional, .. } = self.ask;
         self.ask = Ask { authorized, conditional, ..Ask::default() };

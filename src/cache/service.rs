@@ -54,7 +54,9 @@ where
         let (head, body) = request.into_parts();
         let slow = |future: Slow<ResBody, S::Error>| Respond::later(future, AsIs);
         let asked = match self.shared.before(&head, !body.is_end_stream()) {
-            Before::LookUp(ask) => self.shared.key_of(&head).map(|key| (ask, key)),
+            Before::LookUp(ask) => {
+                self.shared.key_of(&head).map(|key| (ask.spelled(key.may_fill()), key))
+            }
             Before::Pass(bypass) => Err(bypass),
             Before::Invalidate => {
                 let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());

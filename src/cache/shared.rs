@@ -12,13 +12,16 @@ use http::request;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinHandle};
 
+use super::budget::{Budget, Charge};
 use super::control::millis;
 use super::entry::Entry;
 use super::flight::{Flights, Leader};
 use super::flow::Group;
 use super::handle::Warm;
-use super::key::{Key, KeyBy};
+use super::key::Key;
+use super::key_by::KeyBy;
 use super::policy::{self, Before, Bypass, Rules};
 use super::purge::Purges;
 use super::store::{Erased, Lease, Store};
@@ -43,6 +46,10 @@ pub(super) type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) fills: usize,
+    /// How many bytes the bodies may take that are on their way to the store.
+    pub(super) recordings: u64,
+    /// How long an operation of the store may take.
+    pub(super) store: Duration,
     pub(super) refreshes: usize,
     pub(super) wait: Duration,
     pub(super) hit_for_miss: Duration,
@@ -56,6 +63,7 @@ pub(super) struct State {
     /// Whose responses are not kept, and until when that is remembered.
     marks: Cache<Mark, u64>,
     pub(super) hasher: DefaultHashBuilder,
+    budget: Arc<Budget>,
     fills: Arc<AtomicUsize>,
     refreshes: Arc<AtomicUsize>,
     puts: Arc<AtomicUsize>,
@@ -86,6 +94,10 @@ pub(super) struct Mark(u64);
 /// One of a bounded number, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<AtomicUsize>);
+
+/// A task that waits for its time, and ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Alarm(AbortHandle);
 
 /// Where the time comes from.
 #[derive(Clone, Default)]
@@ -148,6 +160,12 @@ impl Shared {
         Slot::take(&self.state.fills, self.limits.fills)
     }
 
+    /// A part of the bytes that bodies on their way to the store may take. None if so many are not
+    /// left.
+    pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
+        self.state.budget.charge(self.limits.recordings, bytes)
+    }
+
     /// A place among what a store is putting: one that hangs does not fill the memory.
     pub(super) fn put_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.puts, MOST_PUTS)
@@ -176,6 +194,7 @@ impl State {
             tally,
             marks: Cache::new(MOST_MARKS),
             hasher: DefaultHashBuilder::default(),
+            budget: Arc::default(),
             fills: Arc::default(),
             refreshes: Arc::default(),
             puts: Arc::default(),
@@ -194,6 +213,12 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -216,6 +241,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             fills: 256,
+            recordings: 64 * 1024 * 1024,
+            store: Duration::from_secs(1),
             refreshes: 64,
             wait: Duration::from_secs(10),
             hit_for_miss: Duration::from_secs(10),
@@ -261,10 +288,20 @@ pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
     }
 }
 
+/// Runs `work` after a time, unless what is returned is dropped before then.
+pub(super) fn alarm(after: Duration, work: impl FnOnce() + Send + 'static) -> Alarm {
+    let time = tokio::time::sleep(after);
+    let task = detach(async move {
+        time.await;
+        work();
+    });
+    Alarm(task.abort_handle())
+}
+
 /// Starts a task: a fill that its client may leave, a refresh, or a store that has to wait.
 #[expect(clippy::disallowed_methods, reason = "the module page says which tasks there are")]
-pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(work);
+pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
 }
 
 const MOST_MARKS: usize = 10_000;

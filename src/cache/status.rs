@@ -136,6 +136,7 @@ impl Refusal {
             Self::ForOne => "for-one-request",
             Self::NoStore => "no-store",
             Self::Private => "private",
+            Self::Malformed => "malformed",
             Self::Authorization => "authorization",
             Self::SetCookie => "set-cookie",
             Self::VaryAll => "vary",
@@ -152,7 +153,7 @@ impl Refusal {
 pub(super) fn write_age(headers: &mut HeaderMap, millis: u64) {
     // RFC 9111 §1.2.2.
     let mut line = Line::new();
-    line.number((millis / 1000).min(super::control::LARGEST));
+    line.number((millis / 1000).min(super::directive::LARGEST));
     if let Some(age) = line.value() {
         headers.insert(AGE, age);
     }
@@ -226,7 +227,7 @@ mod tests {
         fn an_age_is_in_whole_seconds(millis in any::<u64>()) {
             let mut headers = HeaderMap::new();
             write_age(&mut headers, millis);
-            prop_assert_eq!(super::super::control::age(&headers), (millis / 1000).min(super::super::control::LARGEST));
+            prop_assert_eq!(super::super::control::age(&headers), (millis / 1000).min(super::super::directive::LARGEST));
         }
     }
 }

@@ -17,12 +17,17 @@ pub(super) struct Tally {
     handles: OnceLock<Fresh<Handles>>,
 }
 
+/// All of them are registered together, so that each label is there, at 0, before it is counted.
 #[derive(Debug)]
 struct Handles {
     requests: [Counter; OUTCOMES.len()],
     entries: Gauge,
     bytes: Gauge,
     evictions: Counter,
+    fallbacks: [Counter; Fallback::NAMES.len()],
+    store_errors: [Counter; OPERATIONS.len()],
+    refreshes: [Counter; REFRESHED.len()],
+    panics: Counter,
 }
 
 /// How a request was answered.
@@ -34,6 +39,27 @@ pub(super) enum Outcome {
     Revalidated,
     Collapsed,
     Bypass(Bypass),
+}
+
+/// What was done worse for want of memory or time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// A response is not stored: what is on its way to the store takes all bytes that it may.
+    Budget,
+    /// A response is recorded as its client reads, and shared with nobody: too many tasks read.
+    Fills,
+    /// A response is not shared with those who wait, since its client does not read.
+    SlowClient,
+    /// A response is not stored: its body took too long.
+    FillTime,
+    /// A request has waited too long for another one, and asks the service itself.
+    Wait,
+    /// Another process has fetched for too long, or the store does not tell whose turn it is.
+    Lease,
+    /// A response is not stored: the store has too many to put.
+    Puts,
+    /// A stale entry is not refreshed: too many are.
+    Refreshes,
 }
 
 /// How many requests were answered in which way, and how much is kept.
@@ -67,19 +93,24 @@ impl Tally {
         self.with(|handles| handles.requests[index].increment(1));
     }
 
-    /// Counts a store that failed, and what it failed at.
+    /// Counts what was done worse for want of memory or time.
+    pub(super) fn fell_back(&self, fallback: Fallback) {
+        self.with(|handles| handles.fallbacks[fallback as usize].increment(1));
+    }
+
+    /// Counts a store that failed, and what it failed at: one of [`OPERATIONS`].
     pub(super) fn store_failed(&self, operation: &'static str) {
-        self.meter.count(STORE_ERRORS, vec![Label::from_static_parts("operation", operation)]);
+        self.with(|handles| count_named(&OPERATIONS, &handles.store_errors, operation));
     }
 
     /// Counts a function of the user's that panicked.
     pub(super) fn panicked(&self) {
-        self.meter.count(PANICS, Vec::new());
+        self.with(|handles| handles.panics.increment(1));
     }
 
-    /// Counts a refresh in the background.
+    /// Counts a refresh in the background: one of [`REFRESHED`].
     pub(super) fn refreshed(&self, outcome: &'static str) {
-        self.meter.count(REFRESHES, vec![Label::from_static_parts("outcome", outcome)]);
+        self.with(|handles| count_named(&REFRESHED, &handles.refreshes, outcome));
     }
 
     /// What the store keeps after something was put into it.
@@ -119,8 +150,15 @@ impl Tally {
             let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
             self.meter.counter(REQUESTS, labels.to_vec())
         });
+        let labeled = |name, label, value| {
+            self.meter.counter(name, vec![Label::from_static_parts(label, value)])
+        };
         Handles {
             requests,
+            fallbacks: Fallback::NAMES.map(|name| labeled(FALLBACKS, "reason", name)),
+            store_errors: OPERATIONS.map(|name| labeled(STORE_ERRORS, "operation", name)),
+            refreshes: REFRESHED.map(|name| labeled(REFRESHES, "outcome", name)),
+            panics: self.meter.counter(PANICS, Vec::new()),
             entries: self.meter.gauge(ENTRIES, Vec::new()),
             bytes: self.meter.gauge(BYTES, Vec::new()),
             evictions: self.meter.counter(EVICTIONS, Vec::new()),
@@ -139,6 +177,18 @@ impl Outcome {
             Self::Bypass(bypass) => FIRST_BYPASS + bypass as usize,
         }
     }
+}
+
+impl Fallback {
+    /// By the order of the variants.
+    pub(super) const NAMES: [&'static str; 8] =
+        ["budget", "fills", "slow-client", "fill-time", "wait", "lease", "puts", "refreshes"];
+}
+
+/// Counts on the counter that has the place of `name` among `names`.
+pub(super) fn count_named(names: &[&'static str], counters: &[Counter], name: &'static str) {
+    let found = names.iter().position(|known| *known == name);
+    found.and_then(|at| counters.get(at)).into_iter().for_each(|counter| counter.increment(1));
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
@@ -164,6 +214,12 @@ const OUTCOMES: [(&str, &str); FIRST_BYPASS + Bypass::NAMES.len()] = {
     outcomes
 };
 
+/// What a store can fail at.
+const OPERATIONS: [&str; 6] = ["get", "put", "remove", "clear", "purge", "lease"];
+
+/// How a refresh can end.
+const REFRESHED: [&str; 3] = ["done", "failed", "timeout"];
+
 const REQUESTS: Name =
     Name::new("http_cache_requests_total", Unit::Count, "Requests by how the cache answered them.");
 const ENTRIES: Name =
@@ -178,7 +234,12 @@ const EVICTIONS: Name = Name::new(
 const STORE_ERRORS: Name = Name::new(
     "http_cache_store_errors_total",
     Unit::Count,
-    "Operations of the cache's store that failed.",
+    "Operations of the cache's store that failed or took too long.",
+);
+const FALLBACKS: Name = Name::new(
+    "http_cache_fallbacks_total",
+    Unit::Count,
+    "Responses that the cache did not store or share for want of memory or time, by what it lacked.",
 );
 const REFRESHES: Name = Name::new(
     "http_cache_refreshes_total",

@@ -1,7 +1,6 @@
 //! A body that a task reads to its end, and a client as it can.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -12,60 +11,71 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::record::{Tap, to_bytes};
+use super::gather::Gathered;
+use super::record::{Recording, Unkept, to_bytes};
 use super::shared::{Slot, detach};
+use super::tally::Fallback;
 
-/// What was read and not yet passed on.
-pub(super) type Queue<E> = VecDeque<Result<Frame<Bytes>, E>>;
-
-/// What a task has read of a body, and its client has not.
+/// What a task has read of a body, and how far its client has.
 struct Tape<B: Body>(Mutex<Track<B>>);
 
 struct Track<B: Body> {
-    read: Queue<B::Error>,
+    gathered: Gathered,
+    /// What follows that, if it is not data, or has no place there.
+    next: Option<Result<Frame<Bytes>, B::Error>>,
     state: TrackState<B>,
     reader: Option<Waker>,
+    /// The task, if it waits for the client to read.
+    task: Option<Waker>,
 }
 
 enum TrackState<B> {
     Reading,
     Ended,
-    /// It is too large, or takes too long: the client reads the rest itself.
+    /// It is not recorded any more: the client reads the rest itself.
     Back(Pin<Box<B>>),
     Panicked(Box<dyn Any + Send>),
     /// The client has left.
     Left,
 }
 
-/// The client's end of it. It keeps the slot too: what its client does not read stays in memory.
-pub(super) struct Reader<B: Body> {
-    tape: Arc<Tape<B>>,
-    _slot: Arc<Slot>,
+/// What the task has of it.
+struct Fill<B> {
+    body: Pin<Box<B>>,
+    recording: Recording,
 }
 
+/// The client's end of it. It holds no slot: what it does not read is charged to the budget.
+pub(super) struct Reader<B: Body>(Arc<Tape<B>>);
+
 /// Starts the task that reads a body to its end for the store, and for its client if it stays.
-pub(super) fn start<B>(read: Queue<B::Error>, tap: Tap<B>, slot: Slot) -> Reader<B>
+pub(super) fn start<B>(
+    gathered: Gathered,
+    body: Pin<Box<B>>,
+    recording: Recording,
+    slot: Slot,
+) -> Reader<B>
 where
     B: Body + Send + 'static,
     B::Error: Send,
 {
-    let tape = Arc::new(Tape(Mutex::new(Track { read, state: TrackState::Reading, reader: None })));
-    let slot = Arc::new(slot);
-    let reader = Reader { tape: Arc::clone(&tape), _slot: Arc::clone(&slot) };
+    let state = TrackState::Reading;
+    let track = Track { gathered, next: None, state, reader: None, task: None };
+    let tape = Arc::new(Tape(Mutex::new(track)));
+    let reader = Reader(Arc::clone(&tape));
     detach(async move {
-        let mut tap = Some(tap);
+        let mut fill = Some(Fill { body, recording });
         let reading = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| tape.poll_read(&mut tap, cx)));
+            let polled = catch_unwind(AssertUnwindSafe(|| tape.poll_read(&mut fill, cx)));
             polled.unwrap_or_else(|panic| {
-                tap = None;
-                tape.end(TrackState::Panicked(panic));
+                fill = None;
+                tape.end(None, TrackState::Panicked(panic));
                 Poll::Ready(())
             })
         });
         if tokio::time::timeout(LONGEST_FILL, reading).await.is_err() {
-            if let Some(mut tap) = tap.take() {
-                tap.give_up();
-                tape.end(TrackState::Back(tap.into_body()));
+            if let Some(fill) = fill.take() {
+                tape.give_back(fill, Unkept::Scarce(Fallback::FillTime), None);
             }
         }
         drop(slot);
@@ -79,44 +89,81 @@ impl<B: Body> Tape<B> {
     }
 
     /// Reads until the body ends or is not recorded any more.
-    fn poll_read(&self, tap: &mut Option<Tap<B>>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_read(&self, fill: &mut Option<Fill<B>>, cx: &mut Context<'_>) -> Poll<()> {
         // Lets other tasks run now and then, if a body is always ready.
         for _ in 0..FRAMES_AT_ONCE {
-            let Some(reading) = tap.as_mut() else { return Poll::Ready(()) };
-            let Poll::Ready(frame) = reading.poll_frame(cx) else { return Poll::Pending };
-            let Some(frame) = frame else {
-                *tap = None;
-                self.end(TrackState::Ended);
-                return Poll::Ready(());
-            };
-            let failed = frame.is_err();
-            self.push(frame);
-            if failed {
-                *tap = None;
-                self.end(TrackState::Ended);
-            } else if let Some(back) = tap.take_if(|tap| !tap.is_recording()) {
-                self.end(TrackState::Back(back.into_body()));
+            let Some(Fill { body, recording }) = fill else { return Poll::Ready(()) };
+            if !self.may_read_on(cx) {
+                // Those who wait for it shall not wait for its client.
+                recording.leave_followers(Fallback::SlowClient);
+                return Poll::Pending;
             }
+            let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else { return Poll::Pending };
+            let over = match frame.map(to_bytes) {
+                Some(Ok(frame)) => match self.push(recording, &frame) {
+                    Ok(()) => continue,
+                    Err(why) => Some((why, frame)),
+                },
+                Some(Err(error)) => {
+                    *fill = None;
+                    self.end(Some(Err(error)), TrackState::Ended);
+                    return Poll::Ready(());
+                }
+                None => None,
+            };
+            match (fill.take(), over) {
+                (Some(fill), Some((why, frame))) => self.give_back(fill, why, Some(Ok(frame))),
+                (Some(fill), None) => self.finish(fill.recording),
+                (None, _) => {}
+            }
+            return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Hands a frame to the client, if it is there.
-    fn push(&self, frame: Result<Frame<Bytes>, B::Error>) {
-        self.tell(|track| track.read.push_back(frame));
+    /// Returns `true` if the client has read far enough, or has left. If not, the task is woken when
+    /// the client reads.
+    fn may_read_on(&self, cx: &Context<'_>) -> bool {
+        let mut track = self.lock();
+        let may = track.gathered.charge().may_read_ahead();
+        if !may {
+            track.task = Some(cx.waker().clone());
+        }
+        may
     }
 
-    fn end(&self, state: TrackState<B>) {
-        self.tell(|track| track.state = state);
+    fn push(&self, recording: &mut Recording, frame: &Frame<Bytes>) -> Result<(), Unkept> {
+        let mut track = self.lock();
+        recording.push(frame, &mut track.gathered)?;
+        let reader = track.reader.take();
+        drop(track);
+        reader.into_iter().for_each(Waker::wake);
+        Ok(())
     }
 
-    fn tell(&self, news: impl FnOnce(&mut Track<B>)) {
+    fn finish(&self, recording: Recording) {
+        let mut track = self.lock();
+        let (body, charge) = (track.gathered.freeze(), track.gathered.charge().clone());
+        drop(track);
+        recording.finish(body, &charge);
+        drop(charge);
+        self.end(None, TrackState::Ended);
+    }
+
+    /// Leaves the rest to the client.
+    fn give_back(&self, fill: Fill<B>, why: Unkept, next: Option<Result<Frame<Bytes>, B::Error>>) {
+        fill.recording.give_up(why);
+        self.lock().gathered.keep_unread();
+        self.end(next, TrackState::Back(fill.body));
+    }
+
+    fn end(&self, next: Option<Result<Frame<Bytes>, B::Error>>, state: TrackState<B>) {
         let mut track = self.lock();
         if matches!(track.state, TrackState::Left) {
             return;
         }
-        news(&mut track);
+        (track.next, track.state) = (next, state);
         let reader = track.reader.take();
         drop(track);
         reader.into_iter().for_each(Waker::wake);
@@ -128,9 +175,15 @@ impl<B: Body> Reader<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut track = self.tape.lock();
-        if let Some(frame) = track.read.pop_front() {
-            return Poll::Ready(Some(frame));
+        let mut track = self.0.lock();
+        if let Some(piece) = track.gathered.give() {
+            let task = track.task.take();
+            drop(track);
+            task.into_iter().for_each(Waker::wake);
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Some(next) = track.next.take() {
+            return Poll::Ready(Some(next));
         }
         match &mut track.state {
             TrackState::Ended | TrackState::Left => Poll::Ready(None),
@@ -152,8 +205,9 @@ impl<B: Body> Reader<B> {
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
-        let track = self.tape.lock();
-        track.read.is_empty()
+        let track = self.0.lock();
+        track.gathered.is_all_given()
+            && track.next.is_none()
             && match &track.state {
                 TrackState::Ended | TrackState::Left => true,
                 TrackState::Back(body) => body.is_end_stream(),
@@ -164,11 +218,13 @@ impl<B: Body> Reader<B> {
 
 impl<B: Body> Drop for Reader<B> {
     fn drop(&mut self) {
-        let mut track = self.tape.lock();
+        let mut track = self.0.lock();
         let state = std::mem::replace(&mut track.state, TrackState::Left);
-        let read = std::mem::take(&mut track.read);
+        track.gathered.forget_client();
+        let (next, task) = (track.next.take(), track.task.take());
         drop(track);
-        drop((state, read));
+        task.into_iter().for_each(Waker::wake);
+        drop((state, next));
     }
 }
 

@@ -1,11 +1,13 @@
-//! Targeted fields (RFC 9213): strict dictionaries of structured fields (RFC 9651 §4.2.2).
+//! The directives that a response has for this cache: targeted headers (RFC 9213), which are strict
+//! dictionaries of structured fields (RFC 9651 §4.2.2), or else `cache-control`.
+
+use std::ops::Range;
 
 use http::HeaderName;
-use http::header::HeaderMap;
+use http::header::{CACHE_CONTROL, EXPIRES, HeaderMap};
 
-use super::control::{LARGEST, Malformed, ResponseControl};
-
-type Entry<'a> = (&'a [u8], Item);
+use super::control::{Malformed, ResponseControl, pragma_forbids};
+use super::directive::{Argument, LARGEST};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
@@ -41,6 +43,14 @@ impl<'a> Rest<'a> {
         let key =
             self.take(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'));
         matches!(key.first()?, b'a'..=b'z' | b'*').then_some(key)
+    }
+
+    /// A member of a dictionary: its key and its item.
+    fn entry(&mut self) -> Option<(&'a [u8], Item)> {
+        let key = self.key()?;
+        let item = if self.eat(b'=') { self.member()? } else { Item::Boolean(true) };
+        self.parameters()?;
+        Some((key, item))
     }
 
     fn member(&mut self) -> Option<Item> {
@@ -130,68 +140,140 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// The directives of the first of these fields that is there, not empty, and well-formed.
-pub(super) fn targeted(headers: &HeaderMap, names: &[HeaderName]) -> Option<ResponseControl> {
-    names.iter().find_map(|name| {
-        let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
-        let text = lines.join(&b',');
-        let entries = dictionary(&text)?;
-        let entries = Some(entries).filter(|entries| !entries.is_empty())?;
-        control(&entries).ok()
-    })
+/// Returns the directives that count for this cache, and whether a targeted header states them: the
+/// first of `names` that is there, not empty and well-formed takes the place of `cache-control`.
+///
+/// A targeted header that is malformed is passed over, as RFC 9213 §2.2 has it, but whatever it
+/// seems to say against storing counts. So does what `surrogate-control` and `pragma` say: they are
+/// meant for caches like this one, and their words are older than RFC 9213.
+pub(super) fn directives_for_us(
+    headers: &HeaderMap,
+    names: &[HeaderName],
+) -> (ResponseControl, bool) {
+    let mut malformed = Vec::new();
+    let strict = names.iter().find_map(|name| match strict(headers, name) {
+        Some(Ok(control)) => Some(control),
+        Some(Err(Malformed)) => {
+            malformed.push(ResponseControl::read(headers, name));
+            None
+        }
+        None => None,
+    });
+    let is_targeted = strict.is_some();
+    let mut control = strict.unwrap_or_else(|| ResponseControl::of(headers));
+    malformed.iter().for_each(|other| control.tighten(other));
+    if !is_targeted && !headers.contains_key(CACHE_CONTROL) {
+        // Nothing else says for how long it may be kept.
+        let nothing_else = !malformed.is_empty() && !headers.contains_key(EXPIRES);
+        if nothing_else || pragma_forbids(headers) {
+            control.forbid();
+        }
+    }
+    if !names.contains(&SURROGATE_CONTROL) && headers.contains_key(SURROGATE_CONTROL) {
+        // Its lifetimes have a form of their own, and are not for caches that do not know it.
+        let ResponseControl { no_store, private, .. } =
+            ResponseControl::read(headers, &SURROGATE_CONTROL);
+        control.tighten(&ResponseControl { no_store, private, ..ResponseControl::default() });
+    }
+    (control, is_targeted)
 }
 
-/// A directive of another type than its own is no directive of this cache's.
-fn control(entries: &[Entry<'_>]) -> Result<ResponseControl, Malformed> {
+/// Returns the directives of a targeted header, and `None` where it is missing or empty.
+fn strict(headers: &HeaderMap, name: &HeaderName) -> Option<Result<ResponseControl, Malformed>> {
+    let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+    let mut last = [const { None }; NAMES.len()];
+    let members = dictionary(&lines.join(&b','), |key, item| {
+        let Some(at) = NAMES.iter().position(|name| *name == key) else { return };
+        // The last one of a key counts (RFC 9651 §4.2.2), but does not take back that a response
+        // is not to be stored.
+        let stays = FORBIDDING.contains(&at)
+            && match &last[at] {
+                Some(Item::Boolean(true)) => true,
+                Some(_) => item == Item::Boolean(false),
+                None => false,
+            };
+        if !stays {
+            last[at] = Some(item);
+        }
+    });
+    match members {
+        Ok(0) => None,
+        Ok(_) => Some(control(&last)),
+        Err(malformed) => Some(Err(malformed)),
+    }
+}
+
+/// Makes directives of the items that the [`NAMES`] have. An item of a type that its directive does
+/// not have is an error.
+fn control(items: &[Option<Item>; NAMES.len()]) -> Result<ResponseControl, Malformed> {
     let mut control = ResponseControl::default();
-    for (name, item) in entries {
+    for (name, item) in NAMES.iter().zip(items) {
+        let Some(item) = item else { continue };
+        let is_lifetime = NAMES[..LIFETIMES].contains(name);
         let text;
-        let argument = match (*name, item) {
-            (b"max-age" | b"s-maxage" | b"stale-while-revalidate" | b"stale-if-error", item) => {
-                let Item::Integer(seconds) = item else { return Err(Malformed) };
+        let argument = match item {
+            Item::Integer(seconds) if is_lifetime => {
                 let seconds = u64::try_from(*seconds).map_err(|_| Malformed)?.min(LARGEST);
-                text = seconds.to_string().into_bytes();
-                Some(&*text)
+                text = seconds.to_string();
+                Argument::Token(text.as_bytes())
             }
-            (b"private" | b"no-cache", Item::String(names)) => Some(&**names),
-            (
-                b"private" | b"no-cache" | b"no-store" | b"public" | b"must-revalidate"
-                | b"proxy-revalidate" | b"must-understand",
-                item,
-            ) => match item {
-                Item::Boolean(true) => None,
-                Item::Boolean(false) => continue,
-                _ => return Err(Malformed),
-            },
-            _ => continue,
+            Item::Boolean(true) if !is_lifetime => Argument::None,
+            Item::Boolean(false) if !is_lifetime => continue,
+            Item::String(names) if matches!(*name, b"private" | b"no-cache") => {
+                Argument::Quoted(names)
+            }
+            _ => return Err(Malformed),
         };
         control.set(name, argument);
     }
     Ok(control)
 }
 
-/// The entries, the last one of each key; `None` if any of it is malformed.
-fn dictionary(text: &[u8]) -> Option<Vec<Entry<'_>>> {
-    let mut entries: Vec<Entry<'_>> = Vec::new();
+/// Parses a dictionary and returns how many members it has. Each is handed to `member` once and
+/// dropped, so that the work grows with the length of the text alone.
+fn dictionary<'a>(
+    text: &'a [u8],
+    mut member: impl FnMut(&'a [u8], Item),
+) -> Result<usize, Malformed> {
     let mut rest = Rest(text);
+    let mut count = 0;
     rest.skip(b" ");
     while !rest.0.is_empty() {
-        let key = rest.key()?;
-        let item = if rest.eat(b'=') { rest.member()? } else { Item::Boolean(true) };
-        rest.parameters()?;
-        entries.retain(|(of, _)| *of != key);
-        entries.push((key, item));
+        let (key, item) = rest.entry().ok_or(Malformed)?;
+        member(key, item);
+        count += 1;
         rest.skip(b" \t");
         if rest.0.is_empty() {
             break;
         }
-        rest.eat(b',').then_some(())?;
+        rest.eat(b',').then_some(()).ok_or(Malformed)?;
         rest.skip(b" \t");
         // A comma at the end.
-        (!rest.0.is_empty()).then_some(())?;
+        (!rest.0.is_empty()).then_some(()).ok_or(Malformed)?;
     }
-    Some(entries)
+    Ok(count)
 }
+
+/// The directives that are looked at: first those that have a number of seconds, then those that
+/// forbid.
+const NAMES: [&[u8]; 11] = [
+    b"max-age",
+    b"s-maxage",
+    b"stale-while-revalidate",
+    b"stale-if-error",
+    b"private",
+    b"no-cache",
+    b"no-store",
+    b"public",
+    b"must-revalidate",
+    b"proxy-revalidate",
+    b"must-understand",
+];
+const LIFETIMES: usize = 4;
+const FORBIDDING: Range<usize> = LIFETIMES..7;
+
+/// The Edge Architecture Specification, §2.2.
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 #[cfg(test)]
 mod tests {
@@ -200,12 +282,13 @@ mod tests {
 
     use super::super::control::Scope;
     use super::*;
+    use crate::fields::{Fields, map};
 
     const NAME: HeaderName = HeaderName::from_static("cdn-cache-control");
 
     fn parsed(lines: &[&str]) -> Option<ResponseControl> {
         let lines = lines.iter().map(|line| (NAME, HeaderValue::from_str(line).unwrap()));
-        targeted(&lines.collect(), &[HeaderName::from_static("surrogate-control"), NAME])
+        strict(&lines.collect(), &NAME)?.ok()
     }
 
     #[test]
@@ -226,6 +309,12 @@ mod tests {
             (&["max-age=999999999999999"], max_age(LARGEST)),
             (&["x=tok*en/1"], Some(none())),
             (&["no-store=?0"], Some(none())),
+            (&["no-store, no-store=?0"], Some(ResponseControl { no_store: true, ..none() })),
+            (&["public, public=?0"], Some(none())),
+            (
+                &["private, private=\"x-a\""],
+                Some(ResponseControl { private: Some(Scope::Response), ..none() }),
+            ),
             (&["no-store"], Some(ResponseControl { no_store: true, ..none() })),
             (&["private"], Some(ResponseControl { private: Some(Scope::Response), ..none() })),
             (
@@ -256,11 +345,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn malformed_targeted_headers_only_tighten() {
+        let control = |fields: Fields<'_>| directives_for_us(&map(fields), &[NAME]).0;
+        const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
+        // RFC 9213 §2.2: `cache-control` counts instead.
+        for (targeted, forbids) in [
+            ("&", false),
+            ("max-age=60; no-store;;", true),
+            ("no-store=1", true),
+            ("No-Store", true),
+            ("\"no-store", true),
+            ("max-age=60 private", true),
+            ("Max-Age=5", false),
+            ("max-age=-1", false),
+        ] {
+            let control = control(&[("cdn-cache-control", targeted), MINUTE]);
+            assert_eq!(control.no_store || control.private.is_some(), forbids, "{targeted}");
+            assert_eq!(control.max_age, Some(60), "{targeted}");
+        }
+        assert!(control(&[("cdn-cache-control", "&")]).malformed, "nothing else is stated");
+        assert!(!control(&[("cdn-cache-control", "x")]).malformed);
+    }
+
+    #[test]
+    fn older_headers_forbid_storing() {
+        let table: &[(Fields<'_>, bool)] = &[
+            (&[("surrogate-control", "no-store")], true),
+            (&[("surrogate-control", "max-age=60, No-Store;tower-kit")], true),
+            (&[("surrogate-control", "no-store"), ("cdn-cache-control", "max-age=60")], true),
+            (&[("surrogate-control", "max-age=60+30, content=\"ESI/1.0\"")], false),
+            (&[("pragma", "no-cache")], true),
+            (&[("pragma", "no-cache"), ("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], true),
+            (&[("pragma", "no-cache"), ("cache-control", "max-age=60")], false),
+            (&[("pragma", "no-cache"), ("cdn-cache-control", "max-age=60")], false),
+        ];
+        for (fields, forbids) in table {
+            let (control, _) = directives_for_us(&map(fields), &[NAME]);
+            assert_eq!((control.no_store, control.malformed), (*forbids, *forbids), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn each_member_is_looked_at_once() {
+        let text: Vec<_> = (0..20_000).map(|at| format!("k{at}, max-age={at}")).collect();
+        let text = text.join(", ");
+        let mut looks = 0;
+        assert_eq!(dictionary(text.as_bytes(), |_, _| looks += 1), Ok(40_000));
+        assert_eq!(looks, 40_000);
+        assert_eq!(parsed(&[&text]).unwrap().max_age, Some(19_999));
+    }
+
     proptest! {
         #[test]
         fn no_field_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                targeted(&[(NAME, value)].into_iter().collect(), &[NAME]);
+                directives_for_us(&[(NAME, value)].into_iter().collect(), &[NAME]);
             }
         }
     }
@@ -283,7 +423,7 @@ mod tests {
             members.push(format!("private=\"{}\"", names.join(", ")));
             members.push("other=(a \"b,\" :Yg==: -1.5)".to_owned());
             let value = HeaderValue::try_from(members.join(&between)).unwrap();
-            let read = targeted(&[(NAME, value)].into_iter().collect(), &[NAME]).unwrap();
+            let read = strict(&[(NAME, value)].into_iter().collect(), &NAME).unwrap().unwrap();
             let ages = [read.max_age, read.s_maxage, read.stale_while_revalidate, read.stale_if_error];
             prop_assert_eq!(ages.to_vec(), seconds.iter().map(|seconds| Some(LARGEST.min(*seconds))).collect::<Vec<_>>());
             prop_assert_eq!([read.no_store, read.public, read.must_revalidate, read.must_understand], flags);

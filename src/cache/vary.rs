@@ -5,9 +5,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-use super::control::members;
+use super::directive::members;
 use super::hash::Hash64;
-use crate::weight::weighted;
+use crate::weight::{record, weighted};
 
 /// What the request that a response answered had in the fields that its `vary` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,25 +49,30 @@ impl Variant {
         by_all: bool,
     ) -> Result<Self, VariesByAll> {
         let mut variant = Self::default();
-        for name in response.get_all(VARY).iter().flat_map(|line| members(line.as_bytes())) {
-            if name == b"*" {
-                if by_all {
-                    continue;
-                }
-                return Err(VariesByAll);
-            }
-            let Ok(name) = HeaderName::from_bytes(name) else { return Err(VariesByAll) };
-            match answered_with(response) {
-                Some(answer) if name == ACCEPT_ENCODING => {
+        let coding = answered_with(response);
+        for name in varied_by(response, by_all) {
+            let name = name?;
+            match coding {
+                Some(answer) if name == ACCEPT_ENCODING && is_plain(request) => {
                     let heaviest = Accepted::of(request).heaviest;
                     variant.coding = Some(Negotiated { heaviest, answer });
                 }
-                _ => variant.fields.push((name.clone(), normal(&name, request))),
+                _ => {
+                    let value = normal(&name, request);
+                    variant.fields.push((name, value));
+                }
             }
         }
         variant.fields.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         variant.fields.dedup_by(|(a, _), (b, _)| a == b);
         Ok(variant)
+    }
+
+    /// Tells requests apart by this header, too.
+    pub(super) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
+        if let Err(at) = self.fields.binary_search_by(|(of, _)| of.as_str().cmp(name.as_str())) {
+            self.fields.insert(at, (name.clone(), normal(name, request)));
+        }
     }
 
     /// Whether it answers every request.
@@ -84,6 +89,15 @@ impl Variant {
     pub(super) fn answers(&self, request: &HeaderMap) -> bool {
         self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
             && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
+    }
+
+    /// Returns `true` if it tells requests apart by every header that the response's `vary` names.
+    pub(super) fn covers(&self, response: &HeaderMap, by_all: bool) -> bool {
+        varied_by(response, by_all).all(|name| {
+            let name = name.as_ref();
+            let known = |name| self.fields.iter().any(|(of, _)| of == name);
+            name.is_ok_and(|name| *name == ACCEPT_ENCODING && self.coding.is_some() || known(name))
+        })
     }
 
     /// Whether both tell requests apart by the same fields.
@@ -157,11 +171,11 @@ impl Accepted {
         for member in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
             let Some((name, weight)) = weighted(member) else { continue };
             if name == b"*" {
-                others.get_or_insert(weight);
+                record(&mut others, weight);
             } else if name.eq_ignore_ascii_case(b"identity") {
-                identity.get_or_insert(weight);
+                record(&mut identity, weight);
             } else if let found @ 1.. = Codings::named(name).0 {
-                weights[found.trailing_zeros() as usize].get_or_insert(weight);
+                record(&mut weights[found.trailing_zeros() as usize], weight);
             }
         }
         let weights = weights.map(|weight| weight.or(others).unwrap_or(0));
@@ -172,6 +186,40 @@ impl Accepted {
         let heavy = most > 0 && most >= identity.unwrap_or(0);
         Self { any: of(&|weight| weight > 0), heaviest: of(&|weight| heavy && weight == most) }
     }
+}
+
+/// Returns the names in `vary`, or an error for `*`, for what is no name, and for more of them than
+/// can be compared for every request.
+fn varied_by(
+    response: &HeaderMap,
+    by_all: bool,
+) -> impl Iterator<Item = Result<HeaderName, VariesByAll>> {
+    let names = response.get_all(VARY).iter().flat_map(|line| members(line.as_bytes()));
+    let names = names.filter(move |name| !(by_all && *name == b"*"));
+    let name = |(at, name): (usize, &[u8])| {
+        let name = HeaderName::from_bytes(name).ok().filter(|name| at < MOST_NAMES && name != "*");
+        name.ok_or(VariesByAll)
+    };
+    names.take(MOST_NAMES + 1).enumerate().map(name)
+}
+
+/// Returns `true` if every service reads the request's `accept-encoding` as this cache does. Of a
+/// response to any other one it is not known what it was negotiated from: it answers only requests
+/// that have the same.
+fn is_plain(request: &HeaderMap) -> bool {
+    let lines = request.get_all(ACCEPT_ENCODING).iter();
+    let mut members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    members.all(|member| {
+        member.trim_ascii().is_empty()
+            || weighted(member).is_some_and(|(name, _)| {
+                name.eq_ignore_ascii_case(b"identity") || name == b"*" || is_registered(name)
+            })
+    })
+}
+
+/// Returns `true` for the names in IANA's HTTP Content Coding Registry.
+fn is_registered(name: &[u8]) -> bool {
+    REGISTERED.iter().any(|of| of.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// The coding of a response, none for identity; `None` if it is several, or a rare one.
@@ -205,6 +253,24 @@ fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
     }
     Some(value)
 }
+
+/// The most names that a response may vary by.
+const MOST_NAMES: usize = 64;
+
+const REGISTERED: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
 
 #[cfg(test)]
 mod tests {
@@ -281,8 +347,39 @@ mod tests {
     }
 
     #[test]
+    fn an_odd_accept_encoding_answers_only_its_like() {
+        let gzip: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
+        for odd in ["gzip, <script>", "gzip;q=2", "gzip;level=9", "gzip; q=0.1234", "gzip br"] {
+            let (odd, plain) = ([("accept-encoding", odd)], [("accept-encoding", "gzip")]);
+            assert!(!answers(gzip, &odd, &plain), "{odd:?}");
+            assert!(answers(gzip, &odd, &odd), "{odd:?}");
+        }
+        let browser = [("accept-encoding", "gzip, deflate, br, zstd, dcb, dcz")];
+        assert!(answers(gzip, &browser, &[("accept-encoding", "gzip")]));
+    }
+
+    #[test]
+    fn a_variant_covers_what_its_response_varies_by() {
+        let request = map(&[("accept-encoding", "gzip, odd"), ("x-a", "1")]);
+        for vary in ["x-a", "X-A, x-b", "accept-encoding", ""] {
+            let response = map(&[("vary", vary)]);
+            for request in [&request, &HeaderMap::new()] {
+                let variant = Variant::of(&response, request, false).unwrap();
+                assert!(variant.covers(&response, false), "{vary}");
+                assert!(!variant.covers(&map(&[("vary", "x-a, x-b, accept-encoding")]), false));
+            }
+        }
+        let (all, none) = (map(&[("vary", "*")]), Variant::default());
+        assert!(!none.covers(&all, false));
+        assert!(none.covers(&all, true));
+    }
+
+    #[test]
     fn what_varies_by_all_answers_nobody() {
-        for vary in ["*", "accept, *", "a b"] {
+        let many = |most: usize| (0..most).map(|at| format!("x-{at}")).collect::<Vec<_>>();
+        let most = map(&[("vary", &many(MOST_NAMES).join(","))]);
+        assert!(Variant::of(&most, &HeaderMap::new(), false).is_ok());
+        for vary in ["*", "accept, *", "a b", "accept;x", "\"accept\"", &many(20_000).join(", ")] {
             let response = map(&[("vary", vary)]);
             assert_eq!(Variant::of(&response, &HeaderMap::new(), false), Err(VariesByAll));
         }

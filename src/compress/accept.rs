@@ -1,19 +1,19 @@
 use http::HeaderValue;
 
 use super::coding::Coding;
-use crate::weight::{Weight, weighted};
+use crate::weight::{Weight, record, weighted};
 
-/// What a client accepts, as weights in thousandths (RFC 9110 §12.5.3).
+/// The weights of the codings that a client accepts, in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
-    /// By [`Coding::index`]. Not named is 0.
+    /// By [`Coding::index`]. A coding that is not named has the weight 0.
     codings: [Weight; Coding::COUNT],
-    /// `None` if it is not named: then it is acceptable, and anything that is named is preferred.
+    /// `None` if identity is not named: it is acceptable, and any named coding is preferred.
     identity: Option<Weight>,
 }
 
 impl Accepted {
-    /// From the lines of `accept-encoding`.
+    /// Parses the lines of `accept-encoding`.
     pub(super) fn of(lines: &[HeaderValue]) -> Self {
         let mut named = [None; Coding::COUNT];
         let mut identity = None;
@@ -22,11 +22,11 @@ impl Accepted {
             for member in line.as_bytes().split(|&byte| byte == b',') {
                 let Some((name, weight)) = weighted(member) else { continue };
                 if name.eq_ignore_ascii_case(b"identity") {
-                    identity.get_or_insert(weight);
+                    record(&mut identity, weight);
                 } else if name == b"*" {
-                    any.get_or_insert(weight);
+                    record(&mut any, weight);
                 } else if let Some(coding) = Coding::named(name) {
-                    named[coding.index()].get_or_insert(weight);
+                    record(&mut named[coding.index()], weight);
                 }
             }
         }
@@ -37,8 +37,8 @@ impl Accepted {
         }
     }
 
-    /// The coding to send: of the heaviest, the first in the server's order. `None` for identity,
-    /// which wins only where the client says that it prefers it.
+    /// Returns the coding to send: of the heaviest, the first in the server's order. `None` stands
+    /// for identity, which wins only where the client says that it prefers it.
     pub(super) fn choose(&self, order: &[Coding]) -> Option<Coding> {
         let weight = |coding: &Coding| self.codings[coding.index()];
         // Of several maxima, `max_by_key` gives the last.
@@ -47,7 +47,7 @@ impl Accepted {
         (weight > 0 && weight >= self.identity.unwrap_or(0)).then_some(best)
     }
 
-    /// Whether the client says that it does not take an answer without a coding.
+    /// Returns `true` if the client does not take a response without a coding.
     pub(super) fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
@@ -93,7 +93,7 @@ mod tests {
             (&["identity;q=1, gzip;q=0.5"], None),
             (&["identity;q=0.5, gzip;q=0.8"], GZIP),
             (&["identity;q=0, gzip;q=0.1"], GZIP),
-            // What is malformed is left out, and the first of two equal names counts.
+            // Malformed members refuse what they name; of two equal names a refusal counts.
             (&["gzip;q=2, deflate"], DEFLATE),
             (&["gzip;q=0.1234, deflate"], DEFLATE),
             (&["gzip;q=-1, deflate"], DEFLATE),
@@ -104,6 +104,13 @@ mod tests {
             (&["gzip deflate, deflate"], DEFLATE),
             (&[",, ,gzip,"], GZIP),
             (&["gzip;q=0, gzip"], None),
+            (&["gzip, gzip;q=0"], None),
+            (&["gzip;q=0.0000, *"], DEFLATE),
+            (&["gzip;q=0.0000, deflate;q=0.0000, *"], None),
+            (&["gzip;q=-0, deflate; q = 0, *"], None),
+            (&["*, gzip q=0"], DEFLATE),
+            (&["*;q=0.0000"], None),
+            (&["gzip", "*;q=1, gzip;q=0.0000"], DEFLATE),
             (&["gzip;q=1."], GZIP),
         ];
         for (lines, expected) in table {
@@ -122,6 +129,8 @@ mod tests {
             ("gzip, *;q=0", true),
             ("identity;q=0.1, *;q=0", false),
             ("*", false),
+            ("gzip, identity;q=0.0000", true),
+            ("gzip, *;q=0.0000", true),
         ] {
             assert_eq!(accepted(&[line]).refuses_identity(), refused, "{line}");
         }

@@ -4,7 +4,7 @@ use async_compression::codecs::brotli::params::EncoderParams;
 use async_compression::codecs::core::Level;
 use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 
-use super::codec::{Codec, Failed, Op};
+use super::codec::{Codec, CodecError, Op};
 
 /// RFC 7932. The encoder cannot be reset, so that it is made anew each time.
 pub(super) struct Brotli(BrotliEncoder);
@@ -22,7 +22,12 @@ impl Codec for Brotli {
         false
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         loop {
             let start = output.len();
             let end = output.capacity().min(start + PIECE);
@@ -43,11 +48,11 @@ impl Codec for Brotli {
             let (read, came) = (taken.written().len(), written.written_len());
             output.truncate(start + came);
             *input = &input[read..];
-            if done.map_err(|_| Failed)? {
+            if done.map_err(|_| CodecError)? {
                 return Ok(true);
             }
             if read == 0 && came == 0 {
-                return Err(Failed);
+                return Err(CodecError);
             }
         }
     }

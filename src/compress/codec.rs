@@ -1,20 +1,30 @@
 use super::coding::Coding;
-use super::deflate::{Gzip, Zlib};
+use super::deflate::{Gzip, Raw, Zlib};
 
 /// The state of one compression, which can be used again after a reset.
 pub(super) trait Codec: Send + Sync {
-    /// Ends the stream that it is in. False if it cannot be used again.
+    /// Ends the stream that it is in. Returns `false` if it cannot be used again.
     fn reset(&mut self) -> bool;
 
     /// Makes it as good as new for a body of so many bytes, if that is known, with so much padding
-    /// before it, where the format has a place for that. False if it cannot be used again.
+    /// before it, where the format has a place for that. Returns `false` if it cannot be used again.
     fn prepare(&mut self, _padding: u8, _size: Option<usize>) -> bool {
         true
     }
 
-    /// Takes from `input`, and appends to `output` what its spare capacity holds. True when `op`
-    /// is done: all of the input taken, or all of it flushed, or the stream ended.
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed>;
+    /// Sets what came before the input: the decoder has it, and the output may refer to it.
+    fn set_history(&mut self, _history: &[u8]) -> Result<(), CodecError> {
+        Err(CodecError)
+    }
+
+    /// Takes from `input`, and appends to `output` what its spare capacity holds. Returns `true`
+    /// when `op` is done: all of the input taken, or all of it flushed, or the stream ended.
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError>;
 }
 
 /// What a codec is to do with the input.
@@ -30,23 +40,31 @@ pub(super) enum Op {
 
 /// A codec failed, which takes a failing allocator.
 #[derive(Debug)]
-pub(super) struct Failed;
+pub(super) struct CodecError;
 
 /// What makes gzip and deflate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Library {
-    /// For whole bodies and streams.
+    /// For whole bodies.
     #[default]
     ZlibRs,
+    /// Deflated data by zlib-rs without a header and a trailer, for streams that write these
+    /// themselves.
+    Raw,
     /// For whole bodies alone.
     #[cfg(feature = "compress-libdeflate")]
     Libdeflate,
 }
 
-pub(super) fn new(coding: Coding, level: u32, library: Library) -> Result<Box<dyn Codec>, Failed> {
+pub(super) fn new(
+    coding: Coding,
+    level: u32,
+    library: Library,
+) -> Result<Box<dyn Codec>, CodecError> {
     Ok(match (coding, library) {
         (Coding::Gzip, Library::ZlibRs) => Box::new(Gzip::new(level)),
         (Coding::Deflate, Library::ZlibRs) => Box::new(Zlib::new(level)),
+        (Coding::Gzip | Coding::Deflate, Library::Raw) => Box::new(Raw::new(level)),
         #[cfg(feature = "compress-libdeflate")]
         (Coding::Gzip | Coding::Deflate, Library::Libdeflate) => {
             Box::new(super::libdeflate::Libdeflate::new(coding == Coding::Gzip, level)?)

@@ -28,6 +28,21 @@ impl Coding {
     /// One more than the greatest index.
     pub(super) const COUNT: usize = 4;
 
+    /// All of them.
+    pub(super) const ALL: &[Self] = &[
+        Self::Gzip,
+        Self::Deflate,
+        #[cfg(feature = "compress-br")]
+        Self::Brotli,
+        #[cfg(feature = "compress-zstd")]
+        Self::Zstd,
+    ];
+
+    /// Returns `true` if a stream in this coding can go on with another codec.
+    pub(super) const fn is_resumable(self) -> bool {
+        matches!(self, Self::Gzip | Self::Deflate)
+    }
+
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Gzip => 0,
@@ -39,7 +54,7 @@ impl Coding {
         }
     }
 
-    /// The name that stands in `content-encoding`.
+    /// Returns the name that stands in `content-encoding`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@ use std::mem;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
-use super::codec::{Codec, Failed, Op};
+use super::codec::{Codec, CodecError, Op};
 
 /// RFC 1952: a header, deflated data, and a trailer. The header is ours, since it may be padded.
 pub(super) struct Gzip {
@@ -13,6 +13,9 @@ pub(super) struct Gzip {
 
 /// RFC 1950, which is what HTTP calls `deflate` (RFC 9110 §8.4.1.2).
 pub(super) struct Zlib(Deflate);
+
+/// RFC 1951: deflated data alone.
+pub(super) struct Raw(Deflate);
 
 enum Stage {
     Header { padding: u8 },
@@ -26,6 +29,8 @@ struct Deflate {
     level: u32,
     /// How much of the window old bodies may have left something in.
     dirty: usize,
+    /// How much of the window the history takes.
+    history: usize,
     /// The stream is at its end: all that came out is given out.
     ended: bool,
 }
@@ -52,7 +57,12 @@ impl Codec for Gzip {
         self.deflate.prepare(size)
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         loop {
             match self.stage {
                 Stage::Header { padding } => {
@@ -97,14 +107,56 @@ impl Codec for Zlib {
         self.0.prepare(size)
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
+        self.0.encode(input, output, op)
+    }
+}
+
+impl Raw {
+    pub(super) fn new(level: u32) -> Self {
+        Self(Deflate::new(level, false))
+    }
+}
+
+impl Codec for Raw {
+    fn reset(&mut self) -> bool {
+        self.0.reset()
+    }
+
+    fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
+        self.0.prepare(size)
+    }
+
+    fn set_history(&mut self, history: &[u8]) -> Result<(), CodecError> {
+        self.0.state.set_dictionary(history).map_err(|_| CodecError)?;
+        self.0.history = history.len();
+        Ok(())
+    }
+
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         self.0.encode(input, output, op)
     }
 }
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
-        Self { state: Compress::new(Compression::new(level), zlib), level, dirty: 0, ended: false }
+        Self {
+            state: Compress::new(Compression::new(level), zlib),
+            level,
+            dirty: 0,
+            history: 0,
+            ended: false,
+        }
     }
 
     fn reset(&mut self) -> bool {
@@ -113,6 +165,7 @@ impl Deflate {
             return false;
         }
         let used = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
+        let used = used.saturating_add(mem::take(&mut self.history));
         self.dirty = self.dirty.max(used.min(ZEROS.len()));
         let ended = mem::take(&mut self.ended) || self.state.total_in() == 0;
         self.state.reset();
@@ -149,7 +202,12 @@ impl Deflate {
         }
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         let flush = match op {
             Op::Process => FlushCompress::None,
             Op::Flush => FlushCompress::Sync,
@@ -163,7 +221,7 @@ impl Deflate {
                 return Ok(false);
             }
             let before = self.state.total_in();
-            let status = self.state.compress_vec(input, output, flush).map_err(|_| Failed)?;
+            let status = self.state.compress_vec(input, output, flush).map_err(|_| CodecError)?;
             // At most the length of the input, which is a `usize`.
             *input = &input[(self.state.total_in() - before) as usize..];
             match op {

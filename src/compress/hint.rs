@@ -1,4 +1,4 @@
-/// What a handler says of its own response, as one of the response's extensions.
+/// The preference of a handler for its own response, as one of the response's extensions.
 ///
 /// ```
 /// use http::Response;
@@ -9,25 +9,25 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
-    pub(super) wish: Option<bool>,
+    pub(super) preference: Option<bool>,
     pub(super) padding: u8,
 }
 
 impl Hint {
-    /// Compress this response whatever its media type and its size, and whatever
+    /// Compresses this response whatever its media type and its size, and whatever
     /// [`when`](super::CompressLayer::when) says, if the client takes a coding and HTTP allows it.
     #[must_use]
     pub const fn force() -> Self {
-        Self { wish: Some(true), padding: 0 }
+        Self { preference: Some(true), padding: 0 }
     }
 
-    /// Do not compress this response.
+    /// Leaves this response as it is.
     #[must_use]
     pub const fn forbid() -> Self {
-        Self { wish: Some(false), padding: 0 }
+        Self { preference: Some(false), padding: 0 }
     }
 
-    /// Make this response longer by a random number of bytes where it is compressed: by 2 to
+    /// Makes this response longer by a random number of bytes where it is compressed: by 2 to
     /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
     ///
     /// ```

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderName, request, response};
 use metrics::Recorder;
@@ -7,9 +8,10 @@ use tower::Layer;
 
 use super::codec::Library;
 use super::coding::{Coding, InvalidLevel};
+use super::etag::EtagMode;
 use super::media::MediaTypes;
-use super::policy::{OptOut, Rules};
-use super::pool::Places;
+use super::policy::Rules;
+use super::pool::Semaphore;
 use super::service::Compress;
 use super::tally::Counters;
 use crate::media_type::InvalidMediaType;
@@ -25,27 +27,33 @@ pub struct CompressLayer {
     shared: Arc<Shared>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) rules: Rules,
     pub(super) library: Library,
     pub(super) when: Option<Arc<When>>,
-    pub(super) places: Places,
+    pub(super) streams: Semaphore,
+    /// Of event streams, which are open for long: they take none of the other streams' permits.
+    pub(super) events: Semaphore,
+    pub(super) flush_after: Duration,
     pub(super) counters: Arc<Counters>,
 }
 
 pub(super) type When = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
 
 impl CompressLayer {
-    /// gzip (or deflate) at level 6, for bodies from 1,024 bytes on whose media type is worth it,
-    /// unless the request has a field `x-no-compression`.
+    /// Creates a layer of gzip (or deflate) at level 6, for bodies from 1,024 bytes on whose media
+    /// type is worth it, unless the request has a header `x-no-compression`.
     pub fn new() -> Self {
         Self { shared: Arc::default() }
     }
 
-    /// The codings to send, the first one preferred where a client likes several equally. gzip and
-    /// deflate by default; the features `compress-br` and `compress-zstd` make the others
+    /// Sets the codings to send, the first one preferred where a client likes several equally. gzip
+    /// and deflate by default; the features `compress-br` and `compress-zstd` make the others
     /// available, and this turns them on.
+    ///
+    /// Event streams are sent in gzip or deflate where these are among the codings and the client
+    /// takes them: an idle stream in one of these holds no codec.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
@@ -60,7 +68,7 @@ impl CompressLayer {
         self.edit(|shared| shared.rules.order = order)
     }
 
-    /// The level of a coding: 6 for gzip and deflate, 4 for br and 3 for zstd by default.
+    /// Sets the level of a coding: 6 for gzip and deflate, 4 for br and 3 for zstd by default.
     ///
     /// # Errors
     ///
@@ -73,7 +81,7 @@ impl CompressLayer {
     /// Compresses bodies that are there at once, up to 128 KiB, by libdeflate where the coding is
     /// gzip or deflate: in up to 30% less time at level 6, for 0.7 MB a thread. Levels, padding
     /// and streams stay as they are, and so does what is sent where a body does not become smaller.
-    /// The [module](crate::compress#how) has more.
+    /// The [module](crate::compress#streams) has more.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
@@ -86,18 +94,61 @@ impl CompressLayer {
         self.edit(|shared| shared.library = Library::Libdeflate)
     }
 
-    /// The least size in bytes of a body that is compressed, where its size is known. 1,024 by
-    /// default.
+    /// Sets the least size in bytes of a body that is compressed. 1,024 by default.
+    ///
+    /// A body whose size is not known is read ahead until so many bytes have come, up to 128 KiB, it
+    /// ends, or it pauses. It is left alone if it ended; otherwise it is compressed as it comes.
     pub fn threshold(self, bytes: u64) -> Self {
         self.edit(|shared| shared.rules.threshold = bytes)
     }
 
-    /// The most responses that are compressed as they come at a time, each of which holds a codec
-    /// until it ends: 380 KB for gzip. Further ones are sent as they are. 256 by default.
+    /// Sets the maximum number of responses that hold a codec while they are compressed as they
+    /// come: 380 KB each for gzip. Further ones are sent as they are, which
+    /// `http_compression_fallbacks_total` counts and [`CacheLayer`](crate#order) does not store.
+    /// 256 by default.
     ///
-    /// Responses that are compressed at once do not count.
-    pub fn streams(self, most: usize) -> Self {
-        self.edit(|shared| shared.places.most = most)
+    /// Responses that are compressed at once do not count, nor do streams in gzip and deflate while
+    /// they have nothing to send. Event streams never take a place from other responses: in gzip and
+    /// deflate they need none, and those in br and zstd have as many of their own.
+    pub fn streams(self, max: usize) -> Self {
+        self.edit(|shared| {
+            shared.streams.permits = max;
+            shared.events.permits = max;
+        })
+    }
+
+    /// Sets how long a stream may hold back what the service has written while no more comes. 10 ms
+    /// by default.
+    ///
+    /// Each flush costs bytes: pieces of 1,400 bytes that are flushed one by one take up to half
+    /// as many bytes again as those that are not. With [`Duration::ZERO`] a stream is flushed
+    /// whenever the service has nothing ready. Event streams (`text/event-stream`) always are.
+    ///
+    /// The delay is measured by tokio's timer, which a runtime that has been built by hand must have
+    /// enabled (`enable_time`) unless the delay is zero. Outside of tokio there is no delay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_kit::CompressLayer;
+    ///
+    /// let layer = CompressLayer::new().flush_after(Duration::from_millis(50));
+    /// # drop(layer);
+    /// ```
+    pub fn flush_after(self, delay: Duration) -> Self {
+        self.edit(|shared| shared.flush_after = delay)
+    }
+
+    /// Sets what becomes of the strong entity tag of a compressed response:
+    /// [`EtagMode::Suffix`] by default.
+    ///
+    /// ```
+    /// use tower_kit::compress::{CompressLayer, EtagMode};
+    ///
+    /// let layer = CompressLayer::new().etags(EtagMode::Weaken);
+    /// # drop(layer);
+    /// ```
+    pub fn etags(self, mode: EtagMode) -> Self {
+        self.edit(|shared| shared.rules.etags = mode)
     }
 
     /// Compresses this media type too: one of `type/subtype`, `type/*` or `+suffix`, in any case
@@ -138,9 +189,10 @@ impl CompressLayer {
         self.edit(|shared| shared.rules.media_types = MediaTypes::Chosen(Arc::new(choose)))
     }
 
-    /// The request field, with any value, that turns compression off, or `None` for no such field.
-    /// `x-no-compression` by default. The `vary` of a compressed response names it; turn it off
-    /// where a cache keeps nothing whose `vary` names more than `accept-encoding`.
+    /// Sets the request header that turns compression off, whatever its value, or `None` for no
+    /// such header. `x-no-compression` by default.
+    ///
+    /// `vary` does not name it. The [module](crate::compress#caches) says what caches do instead.
     ///
     /// ```
     /// use http::HeaderName;
@@ -151,7 +203,7 @@ impl CompressLayer {
     /// # drop((renamed, without));
     /// ```
     pub fn opt_out(self, name: impl Into<Option<HeaderName>>) -> Self {
-        let opt_out = name.into().map(OptOut::by);
+        let opt_out = name.into();
         self.edit(|shared| shared.rules.opt_out = opt_out)
     }
 
@@ -175,6 +227,20 @@ impl CompressLayer {
     }
 }
 
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            library: Library::default(),
+            when: None,
+            streams: Semaphore::default(),
+            events: Semaphore::default(),
+            flush_after: DEFAULT_FLUSH_AFTER,
+            counters: Arc::default(),
+        }
+    }
+}
+
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("rules", &self.rules).finish_non_exhaustive()
@@ -194,3 +260,6 @@ impl<S> Layer<S> for CompressLayer {
         Compress::new(inner, Arc::clone(&self.shared))
     }
 }
+
+/// Long enough that the packets of one burst are compressed together, too short to be seen.
+const DEFAULT_FLUSH_AFTER: Duration = Duration::from_millis(10);

@@ -2,7 +2,7 @@ use std::mem;
 
 use libdeflater::{CompressionLvl, Compressor, crc32};
 
-use super::codec::{Codec, Failed, Op};
+use super::codec::{Codec, CodecError, Op};
 use super::deflate::{TRAILER_LEN, write_header};
 
 /// gzip (RFC 1952) or `deflate` (RFC 1950) of whole bodies: libdeflate takes a body in one piece,
@@ -15,9 +15,9 @@ pub(super) struct Libdeflate {
 }
 
 impl Libdeflate {
-    pub(super) fn new(gzip: bool, level: u32) -> Result<Self, Failed> {
-        let level = i32::try_from(level).map_err(|_| Failed)?;
-        let level = CompressionLvl::new(level).map_err(|_| Failed)?;
+    pub(super) fn new(gzip: bool, level: u32) -> Result<Self, CodecError> {
+        let level = i32::try_from(level).map_err(|_| CodecError)?;
+        let level = CompressionLvl::new(level).map_err(|_| CodecError)?;
         Ok(Self { compressor: Compressor::new(level), gzip, padding: 0, body: Vec::new() })
     }
 
@@ -61,10 +61,15 @@ impl Codec for Libdeflate {
         true
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         match op {
             Op::Process => self.body.extend_from_slice(mem::take(input)),
-            Op::Flush => return Err(Failed),
+            Op::Flush => return Err(CodecError),
             Op::Finish => return Ok(self.finish(output)),
         }
         Ok(true)

@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use crate::media_type::{Essence, MediaType, essence};
 
-/// Which media types are worth compressing.
+/// The media types that are worth compressing.
 #[derive(Clone)]
 pub(super) enum MediaTypes {
-    /// What the table says, but for these; the last that matches counts.
+    /// Those of the table, but for these exceptions; the last that matches counts.
     Table {
         exceptions: Vec<(MediaType, bool)>,
     },
@@ -16,7 +16,8 @@ pub(super) enum MediaTypes {
 type Choose = dyn Fn(&str) -> bool + Send + Sync;
 
 impl MediaTypes {
-    /// Whether a `content-type` is of a media type that is worth it. A malformed one is not.
+    /// Returns `true` if a `content-type` is of a media type that is worth it. A malformed one is
+    /// not.
     pub(super) fn include(&self, content_type: &[u8]) -> bool {
         let Some(essence) = essence(content_type) else { return false };
         match self {
@@ -72,39 +73,151 @@ fn has(names: &[&str], name: &[u8]) -> bool {
     names.iter().any(|at| name.eq_ignore_ascii_case(at.as_bytes()))
 }
 
-// What the mime database marks as compressible, less what no service sends.
-const SUFFIXES: &[&str] = &["json", "xml", "text", "yaml"];
+// What the mime database marks as compressible, the structured suffixes that IANA registers for
+// text, and what WHATWG's MIME Sniffing calls JSON, XML, JavaScript and fonts; less what no service
+// sends. Types that IANA registered late are listed under the names that came before, too.
+const SUFFIXES: &[&str] = &["json", "json-seq", "xml", "text", "yaml"];
 const APPLICATION: &[&str] = &[
     "json",
-    "javascript",
-    "xml",
-    "wasm",
-    "x-javascript",
-    "ecmascript",
-    "x-ndjson",
-    "jsonl",
     "json-seq",
     "json5",
-    "graphql",
+    "jsonl",
+    "x-jsonl",
+    "jsonlines",
+    "x-jsonlines",
+    "json-lines",
+    "x-json",
+    "ndjson",
+    "x-ndjson",
+    "x-json-stream",
+    "javascript",
+    "x-javascript",
+    "ecmascript",
+    "x-ecmascript",
+    "node",
+    "typescript",
+    "x-typescript",
+    "wasm",
+    "xml",
+    "xml-dtd",
+    "xml-external-parsed-entity",
     "yaml",
+    "x-yaml",
+    "vnd.yaml",
+    "vnd.oai.openapi",
+    "vnd.oai.workflows",
     "toml",
+    "x-toml",
+    "csv",
+    "x-csv",
+    "vnd.csv",
     "sql",
+    "x-sql",
+    "graphql",
+    "sparql-query",
+    "sparql-update",
+    "n-triples",
+    "n-quads",
+    "trig",
+    "cbor",
+    "cbor-seq",
+    "msgpack",
+    "x-msgpack",
+    "vnd.msgpack",
+    "protobuf",
+    "x-protobuf",
+    "x-google-protobuf",
+    "vnd.google.protobuf",
+    "vnd.apache.thrift.binary",
+    "vnd.apache.thrift.compact",
+    "vnd.apache.thrift.json",
+    "openmetrics-text",
+    "vnd.apple.mpegurl",
+    "x-mpegurl",
+    "x-subrip",
     "rtf",
     "tar",
     "x-tar",
     "x-sh",
+    "x-csh",
+    "x-perl",
     "x-httpd-php",
+    "x-tcl",
+    "x-tex",
+    "x-latex",
     "x-www-form-urlencoded",
-    "vnd.ms-fontobject",
-    "vnd.ms-opentype",
+    "postscript",
+    "pgp-keys",
+    "x-pem-file",
+    "edi-x12",
+    "edifact",
+    "font-cff",
+    "font-off",
+    "font-sfnt",
+    "font-ttf",
     "x-font-ttf",
     "x-font-otf",
+    "x-font-opentype",
+    "x-font-truetype",
     "x-opentype",
     "x-truetype",
-    "xml-dtd",
-    "postscript",
+    "vnd.ms-fontobject",
+    "vnd.ms-opentype",
 ];
 const FONT: &[&str] = &["ttf", "otf", "collection", "sfnt", "eot", "opentype"];
 const IMAGE: &[&str] = &["bmp", "x-ms-bmp", "x-icon", "vnd.microsoft.icon", "vnd.adobe.photoshop"];
-const MODEL: &[&str] = &["gltf-binary", "obj", "stl"];
-const MESSAGE: &[&str] = &["rfc822", "http"];
+const MODEL: &[&str] = &["gltf-binary", "obj", "mtl", "stl", "step", "iges", "vrml"];
+const MESSAGE: &[&str] = &["rfc822", "global", "http", "imdn", "cpim"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_text_format_are_all_compressed() {
+        let media_types = MediaTypes::default();
+        for given in [
+            "application/ndjson",
+            "application/x-ndjson",
+            "application/jsonl",
+            "application/x-jsonlines",
+            "application/geo+json-seq",
+            "application/yaml",
+            "application/x-yaml; charset=utf-8",
+            "text/yaml",
+            "text/x-yaml",
+            "application/openapi+yaml",
+            "application/csv",
+            "text/csv",
+            "text/tab-separated-values",
+            "application/protobuf",
+            "application/x-protobuf",
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily",
+            "application/openmetrics-text; version=1.0.0",
+            "application/x-ecmascript",
+            "text/javascript1.5",
+            "application/font-sfnt",
+            "application/vnd.apple.mpegurl",
+            "application/dash+xml",
+            "APPLICATION/X-NDJSON",
+        ] {
+            assert!(media_types.include(given.as_bytes()), "{given}");
+        }
+        for given in [
+            "application/font-woff",
+            "font/woff2",
+            "application/zip",
+            "application/gzip",
+            "application/x-rar-compressed",
+            "application/octet-stream",
+            "application/pdf",
+            "application/epub+zip",
+            "application/vnd.sqlite3",
+            "image/webp",
+            "audio/mpeg",
+            "application/x-protobuf-zip",
+        ] {
+            assert!(!media_types.include(given.as_bytes()), "{given}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::codec::{self, Codec, Failed, Library, Op};
+use super::codec::{self, Codec, CodecError, Library, Op};
 use super::coding::Coding;
 use super::sync::{Arc, AtomicUsize, thread_local};
 
@@ -18,16 +18,16 @@ pub(super) struct Pooled {
     codec: Option<Box<dyn Codec>>,
 }
 
-/// How many streams may have a codec at a time: each is slow to end where its client is.
+/// Bounds how many streams hold a codec at a time: each is slow to end where its client is.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) most: usize,
+pub(super) struct Semaphore {
+    pub(super) permits: usize,
     taken: Arc<AtomicUsize>,
 }
 
-/// One of them, until it is dropped.
+/// The right to hold a codec, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct Permit(Arc<AtomicUsize>);
 
 /// The coding, its level, and what makes it.
 type Key = (Coding, u32, Library);
@@ -37,21 +37,21 @@ thread_local! {
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl Places {
-    pub(super) fn take(&self) -> Option<Place> {
-        let more = |taken| (taken < self.most).then_some(taken + 1);
+impl Semaphore {
+    pub(super) fn try_acquire(&self) -> Option<Permit> {
+        let more = |taken| (taken < self.permits).then_some(taken + 1);
         let free = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        free.ok().map(|_| Place(Arc::clone(&self.taken)))
+        free.ok().map(|_| Permit(Arc::clone(&self.taken)))
     }
 }
 
-impl Default for Places {
+impl Default for Semaphore {
     fn default() -> Self {
-        Self { most: DEFAULT_STREAMS, taken: Arc::default() }
+        Self { permits: DEFAULT_STREAMS, taken: Arc::default() }
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl Drop for Place {
 
 impl Pooled {
     /// A codec for a body of so many bytes, if that is known.
-    pub(super) fn take(key: Key, padding: u8, size: Option<usize>) -> Result<Self, Failed> {
+    pub(super) fn take(key: Key, padding: u8, size: Option<usize>) -> Result<Self, CodecError> {
         let pooled = POOL.try_with(|pool| {
             let mut pool = pool.try_borrow_mut().ok()?;
             let at = pool.iter().position(|(at, _)| *at == key)?;
@@ -72,10 +72,15 @@ impl Pooled {
             None => {
                 let (coding, level, library) = key;
                 let mut codec = codec::new(coding, level, library)?;
-                codec.prepare(padding, size).then_some(codec).ok_or(Failed)?
+                codec.prepare(padding, size).then_some(codec).ok_or(CodecError)?
             }
         };
         Ok(Self { key, codec: Some(codec) })
+    }
+
+    /// Sets what came before the input.
+    pub(super) fn set_history(&mut self, history: &[u8]) -> Result<(), CodecError> {
+        self.codec.as_mut().ok_or(CodecError)?.set_history(history)
     }
 
     pub(super) fn encode(
@@ -83,9 +88,9 @@ impl Pooled {
         input: &mut &[u8],
         output: &mut Vec<u8>,
         op: Op,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, CodecError> {
         // Out of its place meanwhile: one that panics or fails does not go back.
-        let mut codec = self.codec.take().ok_or(Failed)?;
+        let mut codec = self.codec.take().ok_or(CodecError)?;
         let done = codec.encode(input, output, op)?;
         self.codec = Some(codec);
         Ok(done)
@@ -114,7 +119,7 @@ pub(super) fn compress_whole<'a>(
     chunks: impl Iterator<Item = &'a [u8]>,
     size: usize,
     must: bool,
-) -> Result<Option<Bytes>, Failed> {
+) -> Result<Option<Bytes>, CodecError> {
     // The thread's buffer, since how much comes out is only known afterwards.
     let mut output = OUTPUT.try_with(Cell::take).unwrap_or_default();
     output.clear();
@@ -131,7 +136,7 @@ fn encode_whole<'a>(
     codec: &mut Pooled,
     chunks: impl Iterator<Item = &'a [u8]>,
     output: &mut Vec<u8>,
-) -> Result<bool, Failed> {
+) -> Result<bool, CodecError> {
     for mut chunk in chunks {
         if !codec.encode(&mut chunk, output, Op::Process)? {
             return Ok(false);

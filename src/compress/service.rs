@@ -1,18 +1,22 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, request, response};
 use http_body::Body;
 use tower::Service;
 
-use super::ahead::Ahead;
 use super::body::ResponseBody;
-use super::codec::Failed;
+use super::codec::CodecError;
+use super::head;
 use super::layer::Shared;
-use super::policy::{self, Answer, Asked, Decision};
+use super::peekable::PeekableBody;
+use super::policy::{Decision, Plan, RequestInfo, ResponseInfo};
 use super::pool::{self, Pooled};
+use super::stream::{Resources, Stream};
 use super::tally::Tally;
+use crate::cache_marks::{SingleUse, VariesBy};
 use crate::respond::{HandOver, Respond};
 
 /// The service of [`CompressLayer`](super::CompressLayer).
@@ -22,10 +26,10 @@ pub struct Compress<S> {
     shared: Arc<Shared>,
 }
 
-/// Compresses the inner service's answer, if the request and the answer allow it.
+/// Compresses the inner service's response, if the request and the response allow it.
 #[derive(Debug)]
 pub struct Squeeze {
-    asked: Asked,
+    asked: RequestInfo,
     /// For the user's closure, if there is one.
     request: Option<Box<request::Parts>>,
     shared: Arc<Shared>,
@@ -52,8 +56,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let asked = self.shared.rules.ask(request.method(), request.headers());
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let method = request.method().clone();
+        let asked = self.shared.rules.read(&method, request.headers_mut());
         let (request, head) = match &self.shared.when {
             None => (request, None),
             Some(_) => {
@@ -79,14 +84,27 @@ where
         cx: &mut Context<'_>,
     ) -> Result<Response<ResponseBody<B>>, E> {
         let (mut head, body) = answer?.into_parts();
-        let answer = Answer {
+        let response = ResponseInfo {
             status: head.status,
             hint: head.extensions.get().copied().unwrap_or_default(),
             size: self.asked.size(&head.headers, body.size_hint()),
             wanted: self.wants(&head),
         };
-        let decision = self.shared.rules.decide(&self.asked, &answer, &mut head.headers);
-        let body = self.act(decision, &mut head, Ahead::new(body), cx);
+        let decision = self.shared.rules.decide(&self.asked, &response, &mut head.headers);
+        let body = PeekableBody::new(body);
+        let body = match decision {
+            Decision::Leave => ResponseBody::inner(body),
+            Decision::OptedOut => {
+                head.extensions.insert(SingleUse);
+                ResponseBody::inner(body)
+            }
+            Decision::Confirmed => {
+                self.mark_opt_out(&mut head);
+                ResponseBody::inner(body)
+            }
+            Decision::Bodiless => ResponseBody::bodiless(body),
+            Decision::Compress(plan) => self.compress(&plan, &mut head, body, cx),
+        };
         Ok(Response::from_parts(head, body))
     }
 }
@@ -99,41 +117,98 @@ impl Squeeze {
         }
     }
 
-    fn act<B>(
-        self,
-        decision: Decision,
+    /// Tells a cache outside that those who opt out get another response, which `vary` does not
+    /// say.
+    fn mark_opt_out(&self, head: &mut response::Parts) {
+        if let Some(name) = &self.shared.rules.opt_out {
+            head.extensions.insert(VariesBy(name.clone()));
+        }
+    }
+
+    fn compress<B>(
+        &self,
+        plan: &Plan,
         head: &mut response::Parts,
-        mut body: Ahead<B>,
+        mut body: PeekableBody<B>,
         cx: &mut Context<'_>,
     ) -> ResponseBody<B>
     where
         B: Body + Unpin,
+        B::Data: From<Bytes>,
     {
-        let (coding, level, padding, size, at_once, must) = match decision {
-            Decision::Leave => return ResponseBody::inner(body),
-            Decision::Bodiless => return ResponseBody::bodiless(body),
-            Decision::Compress { coding, level, padding, size, at_once, must } => {
-                (coding, level, pool::random_up_to(padding), size, at_once, must)
-            }
-        };
-        let mut tally = Tally::new(coding, Arc::clone(&self.shared.counters));
-        if let Some(size) = at_once.filter(|size| body.read_whole(*size, cx)) {
-            let key = (coding, level, self.shared.library);
-            let codec = Pooled::take(key, padding, Some(size));
-            match codec.and_then(|codec| pool::compress_whole(codec, body.chunks(), size, must)) {
-                Ok(Some(bytes)) => {
-                    tally.input = size as u64;
-                    tally.output = bytes.len() as u64;
-                    policy::mark(&mut head.headers, coding, Some(bytes.len()));
-                    return ResponseBody::compressed(body, bytes);
-                }
-                Ok(None) => {}
-                Err(Failed) => tally.failed(),
-            }
-            return ResponseBody::inner(body);
+        if plan.look_ahead.is_some_and(|limit| body.read_below(limit, cx)) {
+            return self.leave(head, body);
         }
-        let Some(place) = self.shared.places.take() else { return ResponseBody::inner(body) };
-        policy::mark(&mut head.headers, coding, None);
-        ResponseBody::stream(body, (coding, level, padding), place, size, tally)
+        let padding = pool::random_up_to(plan.padding);
+        let tally = Tally::new(plan.coding, Arc::clone(&self.shared.counters));
+        if let Some(size) = plan.at_once.filter(|size| body.read_whole(*size, cx)) {
+            return self.compress_whole(plan, size, padding, head, body, tally);
+        }
+        let resumable = plan.coding.is_resumable();
+        let (permit, permits) = match (plan.events, resumable) {
+            (true, true) => (None, None),
+            (true, false) => (self.shared.events.try_acquire(), None),
+            (false, _) => (self.shared.streams.try_acquire(), Some(self.shared.streams.clone())),
+        };
+        if permit.is_none() && !(plan.events && resumable) {
+            return self.fall_back(head, body, &tally);
+        }
+        let etags = self.shared.rules.etags;
+        head::set_encoding_headers(&mut head.headers, etags, plan.coding, None);
+        self.mark_opt_out(head);
+        let flush_after = if plan.events { Duration::ZERO } else { self.shared.flush_after };
+        let resources = Resources { permit, permits, flush_after, etags, tally };
+        ResponseBody::stream(body, Stream::new(plan, padding, resources))
+    }
+
+    /// Compresses a body of `size` bytes that has been read.
+    fn compress_whole<B>(
+        &self,
+        plan: &Plan,
+        size: usize,
+        padding: u8,
+        head: &mut response::Parts,
+        body: PeekableBody<B>,
+        mut tally: Tally,
+    ) -> ResponseBody<B>
+    where
+        B: Body,
+    {
+        let key = (plan.coding, plan.level, self.shared.library);
+        let codec = Pooled::take(key, padding, Some(size));
+        match codec.and_then(|codec| pool::compress_whole(codec, body.chunks(), size, plan.must)) {
+            Ok(Some(bytes)) => {
+                tally.input = size as u64;
+                tally.output = bytes.len() as u64;
+                let (etags, length) = (self.shared.rules.etags, Some(bytes.len()));
+                head::set_encoding_headers(&mut head.headers, etags, plan.coding, length);
+                self.mark_opt_out(head);
+                ResponseBody::compressed(body, bytes)
+            }
+            Ok(None) => self.leave(head, body),
+            Err(CodecError) => {
+                tally.failed();
+                self.fall_back(head, body, &tally)
+            }
+        }
+    }
+
+    /// Sends a response as it is, since it gains nothing from a coding.
+    fn leave<B: Body>(&self, head: &mut response::Parts, body: PeekableBody<B>) -> ResponseBody<B> {
+        self.shared.rules.etags.apply(&mut head.headers, None);
+        ResponseBody::inner(body)
+    }
+
+    /// Sends a response as it is for want of a codec: the next one may be compressed again, so that
+    /// no cache is to keep this one.
+    fn fall_back<B: Body>(
+        &self,
+        head: &mut response::Parts,
+        body: PeekableBody<B>,
+        tally: &Tally,
+    ) -> ResponseBody<B> {
+        tally.fell_back();
+        head.extensions.insert(SingleUse);
+        self.leave(head, body)
     }
 }

@@ -7,17 +7,20 @@ use super::coding::Coding;
 use crate::fresh::Fresh;
 use crate::meter::{Meter, Name};
 
-/// Counts what went into the codecs and what came out.
+/// Counts what went into the codecs and what came out, and what did not.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     meter: Meter,
-    by_coding: [OnceLock<Fresh<InAndOut>>; Coding::COUNT],
+    handles: OnceLock<Fresh<Vec<Handles>>>,
 }
 
+/// The counters of one coding.
 #[derive(Debug)]
-struct InAndOut {
+struct Handles {
     input: Counter,
     output: Counter,
+    failures: Counter,
+    fallbacks: Counter,
 }
 
 /// The bytes of one response, counted when it is dropped.
@@ -34,16 +37,27 @@ impl Counters {
         Self { meter, ..Self::default() }
     }
 
-    /// Counts a codec that failed.
-    pub(super) fn failed(&self, coding: Coding) {
-        self.meter.count(FAILURES, vec![Label::from_static_parts("encoding", coding.as_str())]);
+    /// The first call registers all counters, so that each is there before it counts anything.
+    fn with(&self, coding: Coding, record: impl FnOnce(&Handles)) {
+        let now = clock();
+        let register = || Coding::ALL.iter().map(|coding| self.register(*coding)).collect();
+        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        let index = Coding::ALL.iter().position(|it| *it == coding);
+        if let Some(handles) = index.and_then(|index| handles.handle.get(index)) {
+            record(handles);
+        }
     }
 
-    fn register(&self, coding: Coding) -> InAndOut {
-        let labels = || vec![Label::from_static_parts("encoding", coding.as_str())];
-        InAndOut {
-            input: self.meter.counter(INPUT, labels()),
-            output: self.meter.counter(OUTPUT, labels()),
+    fn register(&self, coding: Coding) -> Handles {
+        let counter = |name| {
+            let labels = vec![Label::from_static_parts("encoding", coding.as_str())];
+            self.meter.counter(name, labels)
+        };
+        Handles {
+            input: counter(INPUT),
+            output: counter(OUTPUT),
+            failures: counter(FAILURES),
+            fallbacks: counter(FALLBACKS),
         }
     }
 }
@@ -53,20 +67,23 @@ impl Tally {
         Self { input: 0, output: 0, coding, counters }
     }
 
+    /// Counts a codec that failed.
     pub(super) fn failed(&self) {
-        self.counters.failed(self.coding);
+        self.counters.with(self.coding, |handles| handles.failures.increment(1));
+    }
+
+    /// Counts a response that was sent as it is for want of a codec.
+    pub(super) fn fell_back(&self) {
+        self.counters.with(self.coding, |handles| handles.fallbacks.increment(1));
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        let now = clock();
-        let register = || self.counters.register(self.coding);
-        let counters = self.counters.by_coding[self.coding.index()]
-            .get_or_init(|| Fresh::new(register(), now))
-            .get(now, register);
-        counters.handle.input.increment(self.input);
-        counters.handle.output.increment(self.output);
+        self.counters.with(self.coding, |handles| {
+            handles.input.increment(self.input);
+            handles.output.increment(self.output);
+        });
     }
 }
 
@@ -88,5 +105,10 @@ const OUTPUT: Name = Name::new(
 const FAILURES: Name = Name::new(
     "http_compression_failures_total",
     Unit::Count,
-    "Response bodies that were sent as they are, or cut, because a codec failed.",
+    "Response bodies that were sent uncompressed, or ended by an error, because a codec failed.",
+);
+const FALLBACKS: Name = Name::new(
+    "http_compression_fallbacks_total",
+    Unit::Count,
+    "Responses that were sent uncompressed because all streams were in use or a codec failed.",
 );

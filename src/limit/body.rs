@@ -1,50 +1,88 @@
 use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, Limited};
-use pin_project_lite::pin_project;
 
-use super::policy::Size;
+use super::coding::Codings;
+use super::decode::{DecodeError, Decoder};
+use super::error::BodyError;
+use super::failure::{Failure, OnFailure, Rest};
+use super::pace::Pace;
+use super::policy::{MinRate, Size};
 
-pin_project! {
-    /// A request body that fails once it has given more bytes than it may.
-    ///
-    /// The frame that crosses the limit is not given; in its place comes an error, which is
-    /// exactly [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end.
-    #[derive(Debug)]
-    pub struct RequestBody<B> {
-        #[pin]
+/// A request body that fails once it has given more bytes than it may.
+///
+/// The frame that crosses the limit is not given; in its place comes an error, which is exactly
+/// [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. A body that is
+/// decompressed, or has a minimum data rate, can fail with [`BodyError`] too.
+pub struct RequestBody<B> {
+    /// `None` once the body has ended or failed.
+    inner: Option<B>,
+    max: u64,
+    left: u64,
+    checks: Option<Box<Checks>>,
+    observer: Option<Observer<B>>,
+}
+
+/// Tells the response future what has become of the body.
+struct Observer<B> {
+    on_failure: Arc<OnFailure>,
+    /// Made where it is known that the body may be moved to a task, which `Drop` does not know.
+    rest: fn(B) -> Option<Rest>,
+}
+
+/// What only some layers ask of a body. Boxed, so that the others do not carry it.
+#[derive(Debug)]
+pub(super) struct Checks {
+    decoding: Option<Decoding>,
+    pace: Option<Pace>,
+}
+
+/// A body whose codings are taken off.
+#[derive(Debug)]
+struct Decoding {
+    decoder: Decoder,
+    /// How many more encoded bytes may come.
+    left: u64,
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl<B> RequestBody<B>
+where
+    B: Body + Send + 'static,
+{
+    pub(super) fn new(
         inner: B,
-        // `None` once the limit is crossed.
-        left: Option<u64>,
-        crossed: Option<Crossed>,
+        max: Size,
+        checks: Option<Box<Checks>>,
+        on_failure: Option<Arc<OnFailure>>,
+    ) -> Self {
+        let observer = on_failure.map(|on_failure| Observer { on_failure, rest: Rest::new });
+        Self { inner: Some(inner), max: max.get(), left: max.get(), checks, observer }
     }
 }
 
-/// Tells the response future that the limit was crossed.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Crossed(Arc<AtomicBool>);
-
-impl<B> RequestBody<B> {
-    pub(super) fn new(inner: B, most: Size, crossed: Option<Crossed>) -> Self {
-        Self { inner, left: Some(most.get()), crossed }
-    }
-}
-
-impl Crossed {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl Checks {
+    /// Returns `None` where there is nothing to check but the limit.
+    pub(super) fn new(codings: Codings, rate: Option<MinRate>, max: Size) -> Option<Box<Self>> {
+        if codings.is_empty() && rate.is_none() {
+            return None;
+        }
+        let decoding = (!codings.is_empty()).then(|| Decoding::new(codings, max.get()));
+        Some(Box::new(Self { decoding, pace: rate.map(Pace::new) }))
     }
 }
 
 impl<B> Body for RequestBody<B>
 where
-    B: Body,
+    B: Body + Send + Unpin + 'static,
+    B::Data: From<Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = B::Data;
@@ -52,42 +90,49 @@ where
 
     #[inline]
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        let Some(left) = *this.left else { return Poll::Ready(None) };
-        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
-        let polled = this.inner.poll_frame(cx);
-        let data = match &polled {
-            Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
-            _ => 0,
-        };
-        if data > left {
-            *this.left = None;
-            if let Some(Crossed(flag)) = this.crossed {
-                flag.store(true, Ordering::Release);
-            }
-            return Poll::Ready(Some(Err(length_limit_error(cx))));
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if this.checks.is_some() {
+            return this.poll_checked(cx);
         }
-        *this.left = Some(left - data);
+        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
+        let polled = Pin::new(inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let data = frame.data_ref().map_or(0, Buf::remaining) as u64;
+                if data > this.left {
+                    return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
+                }
+                this.left -= data;
+            }
+            Poll::Ready(None) => this.inner = None,
+            _ => {}
+        }
         polled.map_err(Into::into)
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.left.is_none() || self.inner.is_end_stream()
+        match &self.inner {
+            None => true,
+            // What the decoder still has comes after the last frame.
+            Some(_) if self.is_decoding() => false,
+            Some(inner) => inner.is_end_stream(),
+        }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.inner.size_hint();
+        let Some(inner) = &self.inner else { return SizeHint::with_exact(0) };
+        let mut hint = if self.is_decoding() { SizeHint::new() } else { inner.size_hint() };
         match self.left {
-            None => SizeHint::with_exact(0),
             // Counted down from no limit at all.
-            Some(left) if left > u64::MAX / 2 => hint,
-            Some(left) if hint.lower() >= left => SizeHint::with_exact(left),
-            Some(left) => {
+            left if left > u64::MAX / 2 => hint,
+            left if hint.lower() >= left => SizeHint::with_exact(left),
+            left => {
                 hint.set_upper(hint.upper().map_or(left, |upper| upper.min(left)));
                 hint
             }
@@ -95,10 +140,139 @@ where
     }
 }
 
+impl<B> Drop for RequestBody<B> {
+    fn drop(&mut self) {
+        // One of which nothing was read is not kept: over HTTP/2 it would hold the window of its
+        // connection, and after `expect: 100-continue` it is not sent.
+        let inner = self.inner.take().filter(|_| self.left < self.max);
+        if let (Some(inner), Some(observer)) = (inner, &self.observer) {
+            observer.on_failure.dropped((observer.rest)(inner));
+        }
+    }
+}
+
+impl<B> RequestBody<B> {
+    fn is_decoding(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.decoding.is_some())
+    }
+}
+
+impl<B> RequestBody<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: From<Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Polls a body that is decompressed or has a minimum data rate.
+    #[inline(never)]
+    fn poll_checked(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        loop {
+            let (Some(inner), Some(checks)) = (&mut self.inner, &mut self.checks) else {
+                return Poll::Ready(None);
+            };
+            match checks.decoding.as_mut().map_or(Ok(None), |it| it.decoder.next()) {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    self.left = self.left.saturating_sub(bytes.len() as u64);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
+                }
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error.into(), cx)))),
+            }
+            let polled = Pin::new(inner).poll_frame(cx);
+            let data = data_len(&polled);
+            if let Some(pace) = &mut checks.pace {
+                match polled {
+                    Poll::Ready(_) => pace.arrived(data),
+                    Poll::Pending if pace.poll_slow(cx).is_pending() => {}
+                    Poll::Pending => {
+                        return Poll::Ready(Some(Err(self.fail(Failure::TooSlow, cx))));
+                    }
+                }
+            }
+            let left = checks.decoding.as_mut().map_or(&mut self.left, |it| &mut it.left);
+            if data > *left {
+                return Poll::Ready(Some(Err(self.fail(Failure::TooLarge, cx))));
+            }
+            *left -= data;
+            let Some(decoding) = &mut checks.decoding else { return polled.map_err(Into::into) };
+            match polled {
+                // An empty frame is given on, so that each turn of the loop has decoded something.
+                Poll::Ready(Some(Ok(frame))) if data > 0 => decoding.feed(frame),
+                Poll::Ready(None) if !decoding.decoder.is_complete() => {
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                }
+                Poll::Ready(Some(Ok(ref frame)))
+                    if frame.is_trailers() && !decoding.decoder.is_complete() =>
+                {
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                }
+                Poll::Ready(None | Some(Err(_))) => {
+                    // After an error there is no end that the decoder could miss.
+                    self.inner = None;
+                    return polled.map_err(Into::into);
+                }
+                other => return other.map_err(Into::into),
+            }
+        }
+    }
+
+    /// Ends the body, and returns the error for its reader.
+    #[cold]
+    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> BoxError {
+        self.checks = None;
+        if let (Some(inner), Some(observer)) = (self.inner.take(), &self.observer) {
+            observer.on_failure.failed(failure, (observer.rest)(inner));
+        }
+        match failure {
+            Failure::TooLarge => length_limit_error(cx),
+            Failure::Malformed => BodyError::malformed().into(),
+            Failure::TooSlow => BodyError::too_slow().into(),
+        }
+    }
+}
+
+impl Decoding {
+    fn new(codings: Codings, max: u64) -> Self {
+        Self { decoder: Decoder::new(codings, max), left: max }
+    }
+
+    fn feed<D: Buf>(&mut self, frame: Frame<D>) {
+        if let Ok(mut data) = frame.into_data() {
+            self.decoder.feed(data.copy_to_bytes(data.remaining()));
+        }
+    }
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed => Self::Malformed,
+            DecodeError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+#[inline]
+fn data_len<D: Buf, E>(polled: &Poll<Option<Result<Frame<D>, E>>>) -> u64 {
+    match polled {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
+        _ => 0,
+    }
+}
+
 /// `LengthLimitError` has no constructor outside of its crate, and axum answers 413 to that type
 /// alone: so its own body makes one.
 #[cold]
-fn length_limit_error(cx: &mut Context<'_>) -> Box<dyn Error + Send + Sync> {
+fn length_limit_error(cx: &mut Context<'_>) -> BoxError {
     let mut over = Limited::new(Full::new(Bytes::from_static(b"1")), 0);
     match Pin::new(&mut over).poll_frame(cx) {
         Poll::Ready(Some(Err(error))) => error,

@@ -1,14 +1,16 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use metrics::Recorder;
 use tower::Layer;
 
-use super::policy::{Limits, Size};
-use super::refusal::Refusal;
+use super::policy::{Limits, MinRate, Size};
+use super::refusal::{Reason, Refusal};
 use super::service::Limit;
+use crate::drain::Drains;
 use crate::form::Format;
 use crate::media_type::InvalidMediaType;
 use crate::meter::Meter;
@@ -21,12 +23,14 @@ pub struct LimitLayer {
     pub(super) shared: Arc<Shared>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) limits: Limits,
+    pub(super) drains: Arc<Drains>,
     format: Format,
     respond: Option<Arc<Respond>>,
     meter: Meter,
+    registered: Arc<Once>,
 }
 
 type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
@@ -35,7 +39,16 @@ impl LimitLayer {
     /// The defaults: 10 KiB of JSON or form, 2 MiB of anything else, 8 KiB of target, 16 KiB of
     /// header section in at most 100 fields.
     pub fn new() -> Self {
-        Self { shared: Arc::default() }
+        let meter = Meter::default();
+        let shared = Shared {
+            limits: Limits::default(),
+            drains: Drains::new("limit", meter.clone()),
+            format: Format::default(),
+            respond: None,
+            meter,
+            registered: Arc::new(Once::new()),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The most bytes of a JSON body: `application/json`, and every media type that ends in
@@ -98,6 +111,59 @@ impl LimitLayer {
         self.edit(|shared| shared.limits.header_count = count)
     }
 
+    /// Sets the maximum bytes that are read and discarded of the body of a refused request, so that
+    /// its client sees the response and the connection is kept. 0 discards nothing.
+    ///
+    /// By default as much as the limit of the body itself, and at least 8 MiB (8,388,608 bytes). In
+    /// any case it lasts for at most 5 seconds, and is done for at most 256 requests at a time.
+    pub fn drain(self, size: impl Into<Size>) -> Self {
+        let size = size.into();
+        self.edit(|shared| shared.limits.drain = Some(size))
+    }
+
+    /// Decompresses request bodies by their `content-encoding`: gzip (`x-gzip`) and deflate, and br
+    /// and zstd with the features `limit-decompress-br` and `limit-decompress-zstd`. Off by default.
+    ///
+    /// The limit holds for the bytes that arrive and for what they inflate to. The service gets the
+    /// request without `content-encoding`, `content-length` and digests. Other codings, and more than
+    /// two of them, are refused with 415; a body that is corrupt or cut fails with
+    /// [`BodyError`](super::BodyError), and with 400 if the service has not answered by then.
+    ///
+    /// ```
+    /// use tower_kit::LimitLayer;
+    ///
+    /// let layer = LimitLayer::new().decompress();
+    /// # drop(layer);
+    /// ```
+    #[cfg(feature = "limit-decompress")]
+    #[doc(alias = "inflate")]
+    pub fn decompress(self) -> Self {
+        self.edit(|shared| shared.limits.decompress = true)
+    }
+
+    /// Sets the minimum rate at which a request body must arrive, and for how long it may be slower.
+    /// Off by default; 240 bytes a second after 5 seconds is what Kestrel asks for. 0 turns it off.
+    ///
+    /// Only the time counts in which the service waits for more of the body. `grace` is a supply of
+    /// such time: waiting uses it up, and each byte gives back what it takes at this rate. A body that
+    /// has used it up fails with [`BodyError`](super::BodyError), and with 408 if the service has not
+    /// answered by then. This takes a tokio runtime with its timer on; without a runtime, no rate is
+    /// enforced.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tower_kit::LimitLayer;
+    ///
+    /// let layer = LimitLayer::new().min_data_rate(240, Duration::from_secs(5));
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "slowloris")]
+    pub fn min_data_rate(self, bytes_per_second: u64, grace: Duration) -> Self {
+        let rate = (bytes_per_second > 0).then_some(MinRate { bytes_per_second, grace });
+        self.edit(|shared| shared.limits.min_rate = rate)
+    }
+
     /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says; calls of gRPC
     /// excepted. (A service that itself answers 413 to a body which crossed its limit, as axum's
     /// extractors do, keeps its answer.)
@@ -130,7 +196,12 @@ impl LimitLayer {
 
     /// Counts refusals on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.meter = Meter::to(recorder))
+        let meter = Meter::to(recorder);
+        self.edit(|shared| {
+            shared.drains = Drains::new("limit", meter.clone());
+            shared.meter = meter;
+            shared.registered = Arc::new(Once::new());
+        })
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
@@ -152,7 +223,14 @@ impl Shared {
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {
-        self.meter.rejected("limit", refusal.reason().as_str());
+        self.meter.rejected("limit", refusal.reason().as_str(), 1);
+    }
+
+    /// Registers every series at 0, with the first request: by then the recorder is there.
+    pub(super) fn register(&self) {
+        self.registered.call_once(|| {
+            Reason::ALL.iter().for_each(|it| self.meter.rejected("limit", it.as_str(), 0));
+        });
     }
 }
 

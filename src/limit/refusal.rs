@@ -1,8 +1,11 @@
 use std::fmt;
 
 use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
 use http::{Response, StatusCode};
 
+use super::coding;
+use super::failure::Failure;
 use super::policy::Head;
 use crate::form::Form;
 
@@ -28,6 +31,13 @@ pub enum Reason {
     TooManyHeaders,
     /// `content-length` is not a number, or several of them differ: 400.
     InvalidContentLength,
+    /// `content-encoding` names a coding that the layer does not decompress, or more than two of
+    /// them: 415.
+    UnsupportedEncoding,
+    /// The body is not valid in the coding that `content-encoding` names: 400.
+    MalformedEncoding,
+    /// The body arrives at less than the minimum data rate: 408.
+    TooSlow,
 }
 
 impl Refusal {
@@ -36,6 +46,18 @@ impl Refusal {
             reason,
             limit,
             form: Form::of(head.method, head.version, head.headers, head.no_body),
+        }
+    }
+
+    /// Takes the reason from how the body has failed.
+    pub(super) fn failed(&mut self, failure: Failure) {
+        self.reason = match failure {
+            Failure::TooLarge => Reason::BodyTooLarge,
+            Failure::Malformed => Reason::MalformedEncoding,
+            Failure::TooSlow => Reason::TooSlow,
+        };
+        if failure != Failure::TooLarge {
+            self.limit = None;
         }
     }
 
@@ -54,29 +76,38 @@ impl Refusal {
             Reason::HeadersTooLarge | Reason::TooManyHeaders => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
-            Reason::InvalidContentLength => StatusCode::BAD_REQUEST,
+            Reason::InvalidContentLength | Reason::MalformedEncoding => StatusCode::BAD_REQUEST,
+            Reason::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::TooSlow => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
-    /// The limit that was crossed, in bytes (or fields, for [`Reason::TooManyHeaders`]); none for
-    /// [`Reason::InvalidContentLength`].
+    /// The limit that was crossed, in bytes (or fields, for [`Reason::TooManyHeaders`]); `None` for
+    /// the reasons that have none.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
         self.limit
     }
 
     /// The layer's own response: status, `content-type`, `vary: accept`, and a body of one line; to
-    /// gRPC 200, `grpc-status` and `grpc-message`.
+    /// gRPC 200, `grpc-status` and `grpc-message`. With 415, `accept-encoding` names the codings that
+    /// the layer decompresses (RFC 9110 §12.5.3).
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let title = match self.reason {
             Reason::BodyTooLarge => "Content Too Large",
             Reason::TargetTooLong => "URI Too Long",
             Reason::HeadersTooLarge | Reason::TooManyHeaders => "Request Header Fields Too Large",
-            Reason::InvalidContentLength => "Bad Request",
+            Reason::InvalidContentLength | Reason::MalformedEncoding => "Bad Request",
+            Reason::UnsupportedEncoding => "Unsupported Media Type",
+            Reason::TooSlow => "Request Timeout",
         };
         let limit = self.limit.map_or_else(String::new, |limit| format!(r#","limit":{limit}"#));
-        self.form.write(self.status(), title, self, &limit)
+        let mut response = self.form.write(self.status(), title, self, &limit);
+        if self.reason == Reason::UnsupportedEncoding {
+            response.headers_mut().insert(ACCEPT_ENCODING, coding::accept_encoding());
+        }
+        response
     }
 
     /// What any response of the layer's to the request must be, whoever made it.
@@ -103,11 +134,30 @@ impl fmt::Display for Refusal {
                 write!(f, "The request has more than {limit} header fields.")
             }
             Reason::InvalidContentLength => f.write_str("The content-length is not valid."),
+            Reason::UnsupportedEncoding => {
+                f.write_str("The content-encoding of the request is not supported.")
+            }
+            Reason::MalformedEncoding => {
+                f.write_str("The request body is not valid in its content-encoding.")
+            }
+            Reason::TooSlow => f.write_str("The request body arrives too slowly."),
         }
     }
 }
 
 impl Reason {
+    /// Every reason.
+    pub(super) const ALL: [Self; 8] = [
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::HeadersTooLarge,
+        Self::TooManyHeaders,
+        Self::InvalidContentLength,
+        Self::UnsupportedEncoding,
+        Self::MalformedEncoding,
+        Self::TooSlow,
+    ];
+
     /// The value of the label `reason`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -117,6 +167,9 @@ impl Reason {
             Self::HeadersTooLarge => "headers_too_large",
             Self::TooManyHeaders => "too_many_headers",
             Self::InvalidContentLength => "invalid_content_length",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::MalformedEncoding => "malformed_encoding",
+            Self::TooSlow => "body_too_slow",
         }
     }
 }

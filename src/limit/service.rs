@@ -6,10 +6,12 @@ use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
-use super::body::{Crossed, RequestBody};
+use super::body::{Checks, RequestBody};
+use super::failure::OnFailure;
 use super::layer::Shared;
-use super::policy::{Head, Verdict};
+use super::policy::{self, Admission, Decision, Head};
 use super::refusal::Refusal;
+use crate::drain::Permit;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
 
@@ -20,14 +22,13 @@ pub struct Limit<S> {
     shared: Arc<Shared>,
 }
 
-/// Replaces the inner service's answer by a refusal where a body of unknown length crossed its
-/// limit before.
+/// Replaces the inner service's response by a refusal where the request body has failed before.
 #[derive(Debug)]
-pub struct Settle(Option<Watched>);
+pub struct Settle(Option<PendingRefusal>);
 
 #[derive(Debug)]
-struct Watched {
-    crossed: Crossed,
+struct PendingRefusal {
+    on_failure: Arc<OnFailure>,
     refusal: Refusal,
     shared: Arc<Shared>,
 }
@@ -41,7 +42,7 @@ impl<S> Limit<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Limit<S>
 where
     S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
-    ReqBody: Body,
+    ReqBody: Body + Send + 'static,
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
@@ -55,7 +56,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let verdict = self.shared.limits.judge(&Head {
+        self.shared.register();
+        let decision = self.shared.limits.decide(&Head {
             method: request.method(),
             version: request.version(),
             uri: request.uri(),
@@ -63,19 +65,48 @@ where
             body: request.body().size_hint(),
             no_body: request.body().is_end_stream(),
         });
-        match verdict {
-            Verdict::Refuse(refusal) => Respond::now(self.shared.refuse(refusal).map(Reply::own)),
-            Verdict::Pass { most, if_crossed } => {
-                let watched = if_crossed.map(|refusal| Watched {
-                    crossed: Crossed::default(),
-                    refusal,
-                    shared: Arc::clone(&self.shared),
-                });
-                let crossed = watched.as_ref().map(|watched| watched.crossed.clone());
-                let request = request.map(|body| RequestBody::new(body, most, crossed));
-                Respond::later(self.inner.call(request), Settle(watched))
+        match decision {
+            Decision::Pass(admission) => {
+                let (request, settle) = self.admit(request, admission);
+                Respond::later(self.inner.call(request), settle)
+            }
+            Decision::Refuse { mut refusal, unread } => {
+                let permit = unread.and_then(|unread| self.shared.drains.permit(unread));
+                if permit.as_ref().is_some_and(Permit::keeps_connection) {
+                    refusal.form.keep_alive();
+                }
+                let response = self.shared.refuse(refusal);
+                if let Some(permit) = permit {
+                    permit.drain(request.into_body());
+                }
+                Respond::now(response.map(Reply::own))
             }
         }
+    }
+}
+
+impl<S> Limit<S> {
+    fn admit<B>(
+        &self,
+        mut request: Request<B>,
+        admission: Admission,
+    ) -> (Request<RequestBody<B>>, Settle)
+    where
+        B: Body + Send + 'static,
+    {
+        let Admission { max, codings, on_failure, unread } = admission;
+        let pending = on_failure.map(|refusal| {
+            let drains = Arc::clone(&self.shared.drains);
+            let on_failure = Arc::new(OnFailure::new(drains, unread));
+            PendingRefusal { on_failure, refusal, shared: Arc::clone(&self.shared) }
+        });
+        if !codings.is_empty() {
+            policy::strip_codings(request.headers_mut());
+        }
+        let checks = Checks::new(codings, self.shared.limits.min_rate, max);
+        let on_failure = pending.as_ref().map(|pending| Arc::clone(&pending.on_failure));
+        let request = request.map(|body| RequestBody::new(body, max, checks, on_failure));
+        (request, Settle(pending))
     }
 }
 
@@ -88,19 +119,24 @@ impl<B, E> HandOver<B, E> for Settle {
         answer: Result<Response<B>, E>,
         _: &mut Context<'_>,
     ) -> Result<Response<Reply<B>>, E> {
-        if let Some(Watched { crossed, refusal, shared }) = self.0 {
-            if crossed.is_set() {
-                if !is_413(&answer) {
+        if let Some(PendingRefusal { on_failure, mut refusal, shared }) = self.0 {
+            if let Some((failure, keeps_connection)) = on_failure.get() {
+                refusal.failed(failure);
+                if keeps_connection {
+                    refusal.form.keep_alive();
+                }
+                let status = refusal.status();
+                if !answer.as_ref().is_ok_and(|response| response.status() == status) {
                     return Ok(shared.refuse(refusal).map(Reply::own));
                 }
                 shared.count(&refusal);
                 return answer.map(|response| refusal.close(response).map(Reply::inner));
             }
+            let status = answer.as_ref().map(Response::status);
+            if status.is_ok_and(|status| status == StatusCode::PAYLOAD_TOO_LARGE) {
+                on_failure.discard_dropped();
+            }
         }
         answer.map(|response| response.map(Reply::inner))
     }
-}
-
-fn is_413<B, E>(answer: &Result<Response<B>, E>) -> bool {
-    answer.as_ref().is_ok_and(|response| response.status() == StatusCode::PAYLOAD_TOO_LARGE)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, request};
+use http_body::Body;
 use metrics::Recorder;
 use tower::Layer;
 
@@ -15,6 +16,7 @@ use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
 use super::refusal::Refusal;
 use super::service::Pressure;
+use crate::drain::{DEFAULT_MAX, Drains, Permit, Unread, expects_continue};
 use crate::form::Format;
 use crate::meter::Meter;
 
@@ -28,6 +30,7 @@ pub struct PressureLayer {
 
 pub(super) struct Shared {
     pub(super) monitor: Monitor,
+    drains: Arc<Drains>,
     requests: Requests,
 }
 
@@ -229,7 +232,8 @@ impl PressureLayer {
     }
 
     fn of(settings: Settings, requests: Requests) -> Self {
-        Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), requests }) }
+        let drains = Drains::new("pressure", settings.meter.clone());
+        Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), drains, requests }) }
     }
 }
 
@@ -244,11 +248,20 @@ impl Shared {
         level.sheds(priority.as_ref().map_or_else(Priority::default, |priority| priority(request)))
     }
 
+    /// Returns the permit to discard the body of a request that is shed, where there is one that
+    /// the client sends.
+    pub(super) fn permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
+        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
+            return None;
+        }
+        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
+    }
+
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         let Requests { format, respond, .. } = &self.requests;
         refusal.form.or(*format);
-        self.monitor.settings.meter.rejected("pressure", refusal.reason());
+        self.monitor.settings.meter.rejected("pressure", refusal.reason(), 1);
         let response = match respond {
             Some(respond) => respond(&refusal),
             None => refusal.to_response(),

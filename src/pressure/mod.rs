@@ -112,9 +112,12 @@
 //! `accept` names JSON or [`PressureLayer::problem_json`] says so; [`PressureLayer::response`] replaces
 //! it. A call of gRPC gets 200 with `grpc-status: 14` (`UNAVAILABLE`) and `grpc-message` instead, and
 //! `grpc-retry-pushback-ms`: of a 503 that has a body tonic's clients make `INTERNAL`, which is no reason
-//! to return. None of them says that it is for want of memory. On HTTP/1 it carries `connection: close`
-//! where a part of the request's body is unread, and only there: a new connection takes more memory
-//! than one that is kept.
+//! to return. None of them says that it is for want of memory.
+//!
+//! The rest of the request's body is read and discarded after the response, so that clients which send
+//! all of it first see the 503, and the connection is kept: a new one takes more memory. That is up to
+//! 8 MiB, for at most 5 seconds, and of at most 256 requests at a time. Where the layer knows from the
+//! start that more is left, the response on HTTP/1 carries `connection: close`.
 //!
 //! # What is measured
 //!
@@ -122,6 +125,7 @@
 //! |---|---|---|
 //! | `process_memory_usage_ratio` | gauge | the last reading, as a part of its limit |
 //! | `http_requests_rejected_total{layer="pressure", reason}` | counter | `reason` is `memory_high` or `memory_critical` |
+//! | `http_request_drains_total{layer="pressure", outcome}` | counter | how discarding a body ended: `complete`, `too_large`, `timed_out`, `failed`, or `skipped` (256 others) |
 //! | `process_memory_errors_total{operation}` | counter | `read`, or `handler` for one that panicked |
 //!
 //! # Defaults

@@ -9,6 +9,7 @@ use tower::Service;
 use super::layer::Shared;
 use super::policy::Level;
 use super::refusal::Refusal;
+use crate::drain::Permit;
 use crate::form::Form;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
@@ -34,7 +35,7 @@ impl<S> Pressure<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Pressure<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ReqBody: Body,
+    ReqBody: Body + Send + 'static,
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
@@ -57,10 +58,17 @@ where
         if !self.shared.sheds(level, &head) {
             return Respond::later(self.inner.call(Request::from_parts(head, body)), Admitted);
         }
-        let form = Form::of(&head.method, head.version, &head.headers, body.is_end_stream());
+        let mut form = Form::of(&head.method, head.version, &head.headers, body.is_end_stream());
+        let permit = self.shared.permit(&head, &body);
+        if permit.as_ref().is_some_and(Permit::keeps_connection) {
+            form.keep_alive();
+        }
         let retry_after = self.shared.monitor.settings.rules.retry_after();
-        let refusal = Refusal::new(level, retry_after, form);
-        Respond::now(self.shared.refuse(refusal).map(Reply::own))
+        let response = self.shared.refuse(Refusal::new(level, retry_after, form));
+        if let Some(permit) = permit {
+            permit.drain(body);
+        }
+        Respond::now(response.map(Reply::own))
     }
 }
 

@@ -1090,8 +1090,8 @@ async fn beyond_the_most_fills_bodies_are_attached() {
 
 /// Bodies that a fill has read, and no client: clients that do not read must not fill the memory.
 #[tokio::test]
-async fn clients_that_do_not_read_hold_no_more_bodies_than_there_may_be_fills() {
-    let mut mocked = Mocked::new(&layer().fills(2));
+async fn clients_that_do_not_read_hold_half_of_the_budget_at_most() {
+    let mut mocked = Mocked::new(&layer().fill_budget(2 << 20));
     let mut stuck = Vec::new();
     let mut logs = Vec::new();
     for number in 0..10 {
@@ -1104,8 +1104,9 @@ async fn clients_that_do_not_read_hold_no_more_bodies_than_there_may_be_fills() 
         stuck.push(soon(asking).await.unwrap());
         settle().await;
     }
-    let held = logs.iter().filter(|log| log.given() == 500_000).count();
-    assert_eq!(held, 2);
+    let held: u64 = logs.iter().map(|log| log.given()).sum();
+    // One frame more than what may be, and for each a little that always may.
+    assert!((1_000_000..=(1 << 20) + 10_000 + 10 * 26_000).contains(&held), "{held}");
 }
 
 // Refreshes.

@@ -151,11 +151,16 @@ async fn a_client_has_the_times_of_its_requests_and_a_hit_does_not_reach_the_ser
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let (all, one, never) = (server.url("/for-all"), server.url("/for-one"), server.url("/never"));
     let gone = format!("http://localhost:{}/", gone.port());
+    let with_password = one.replace("//", "//user:secret@");
+    // Refused, or answered by whatever listens there.
+    let default_port = "http://127.0.0.1:80/";
     let mut command = tokio::process::Command::new(built("client"));
-    command.args([&all, &all, &one, &one, &gone, &never]).kill_on_drop(true);
+    command
+        .args([&all, &all, &one, &one, &with_password, &gone, &never, default_port])
+        .kill_on_drop(true);
     let output = soon(command.output()).await.unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
 
     let printed = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<_> = printed.lines().collect();
@@ -165,15 +170,22 @@ async fn a_client_has_the_times_of_its_requests_and_a_hit_does_not_reach_the_ser
     for line in &lines[2..4] {
         assert!(line.starts_with(&format!("{one}: {miss}; detail=private")), "{printed}");
     }
-    assert!(lines[4].starts_with(&gone) && lines[4].contains("Connect"), "{printed}");
-    assert_eq!(lines[5], format!("{never}: Elapsed(())"));
+    assert!(lines[4].starts_with(&format!("{with_password}: 200 OK")), "{printed}");
+    assert!(lines[5].starts_with(&gone) && lines[5].contains("Connect"), "{printed}");
+    assert_eq!(lines[6], format!("{never}: Elapsed(())"));
 
-    let text = lines[6..].join("\n");
+    assert!(lines[7].starts_with(default_port), "{printed}");
+
+    let text = lines[8..].join("\n");
+    assert!(!text.contains("secret"), "{text}");
     let count = |name: &str, labels: &[(&str, &str)]| sample_sum(&text, name, labels);
     let (duration, requests) = (&*format!("client_{DURATION}"), "client_http_cache_requests_total");
-    assert_eq!(count(duration, &[("route", "127.0.0.1"), ("outcome", "ok")]), 4.0);
-    assert_eq!(count(duration, &[("route", "localhost"), ("outcome", "service_error")]), 1.0);
-    assert_eq!(count(duration, &[("route", "127.0.0.1"), ("outcome", "timeout")]), 1.0);
+    let (server, gone) = (server.addr.to_string(), gone.split('/').nth(2).unwrap());
+    assert_eq!(count(duration, &[("route", &server), ("outcome", "ok")]), 5.0);
+    assert_eq!(count(duration, &[("route", gone), ("outcome", "service_error")]), 1.0);
+    assert_eq!(count(duration, &[("route", &server), ("outcome", "timeout")]), 1.0);
     assert_eq!(count(requests, &[("outcome", "hit")]), 1.0);
-    assert_eq!(count(requests, &[("outcome", "miss")]), 3.0);
+    assert_eq!(count(duration, &[("route", "127.0.0.1")]), 1.0);
+    let answered = count(duration, &[("route", "127.0.0.1"), ("outcome", "ok")]);
+    assert_eq!(count(requests, &[("outcome", "miss")]), 3.0 + answered);
 }

@@ -26,6 +26,8 @@ mod cache_redis_outage;
 mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
+#[cfg(feature = "full")]
+mod compress;
 #[cfg(feature = "security-headers")]
 mod directives;
 #[cfg(feature = "full")]
@@ -39,6 +41,8 @@ mod hosts;
 mod hyper;
 #[cfg(feature = "latency")]
 mod latency;
+#[cfg(feature = "full")]
+mod laws;
 #[cfg(feature = "limit")]
 mod limit;
 #[cfg(feature = "pressure")]

@@ -78,7 +78,7 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
             let vary = head.headers.get_all("vary").iter().map(|line| line.to_str().unwrap());
             let vary = vary.collect::<Vec<_>>().join(", ");
             assert!(vary.contains("accept-encoding"), "{vary}");
-            assert_eq!(vary.contains("x-no-compression"), name != "x-other", "{vary}");
+            assert!(!vary.contains("x-no-compression"), "{vary}");
             lengths.push(body.len());
             let json = if coding.is_some() { gunzip(&body) } else { body.to_vec() };
             let items: serde_json::Value = serde_json::from_slice(&json).unwrap();

@@ -244,9 +244,8 @@ async fn an_answer_is_compressed_in_any_order_of_the_layers() {
             let response = stack.oneshot(request.body(body).unwrap()).await.unwrap();
             let (head, body) = response.into_parts();
             assert_eq!(head.headers["content-encoding"], "gzip", "{order} {path}");
-            assert_eq!(head.headers["etag"], "W/\"1\"", "{order} {path}");
-            let vary = "accept-encoding, x-no-compression";
-            assert_eq!(head.headers["vary"], vary, "{order} {path}");
+            assert_eq!(head.headers["etag"], "\"1--gzip\"", "{order} {path}");
+            assert_eq!(head.headers["vary"], "accept-encoding", "{order} {path}");
             assert_eq!(head.headers["x-frame-options"], "SAMEORIGIN", "{order} {path}");
             let exact = body.size_hint().exact();
             let collected = body.collect().await.unwrap();
@@ -316,7 +315,12 @@ async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_p
             .layer(CacheLayer::new(MemoryStore::new(MIB)))
             .layer(CompressLayer::new())
             .service(inner);
-        let hits = ["fwd=uri-miss", "fwd=vary-miss", "hit", "hit"];
+        // The response to a request that opts out is not stored.
+        let hits = if opted_out_first {
+            ["fwd=uri-miss", "fwd=uri-miss", "fwd=vary-miss", "hit"]
+        } else {
+            ["fwd=uri-miss", "fwd=vary-miss", "hit", "fwd=vary-miss"]
+        };
         let opted_out = [opted_out_first, !opted_out_first];
         for (opted_out, hit) in opted_out.into_iter().cycle().zip(hits) {
             let mut request = Request::get("http://a/").header("accept-encoding", "gzip");
@@ -386,7 +390,8 @@ async fn a_request_is_shed_in_any_order_and_what_stands_outside_sees_it() {
         assert_eq!(response.status(), 503, "{order}");
         assert_eq!(log.polls(), 0, "{order}");
         assert_eq!(response.headers()["retry-after"], "10", "{order}");
-        assert_eq!(response.headers()["connection"], "close", "{order}");
+        // What is left of the body is discarded.
+        assert!(!response.headers().contains_key("connection"), "{order}");
         let stamped = response.headers().contains_key("x-frame-options");
         assert_eq!(stamped, is_outside(order, "headers", "pressure"), "{order}");
         assert!(text(response).await.starts_with("The service is overloaded"), "{order}");

@@ -489,6 +489,8 @@ impl Server {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                // A response in two writes is not to wait for the client's acknowledgment.
+                stream.set_nodelay(true).unwrap();
                 let service = TowerToHyperService::new(service.clone());
                 connections.spawn(async move {
                     let server = auto::Builder::new(TokioExecutor::new());

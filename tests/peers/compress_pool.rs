@@ -8,9 +8,9 @@ use shuttle::sync::mpsc::channel;
 use shuttle::sync::{Arc, Barrier};
 use shuttle::thread::{spawn, yield_now};
 
-use self::codec::{Codec, Failed, Library, Op};
+use self::codec::{Codec, CodecError, Library, Op};
 use self::coding::Coding;
-use self::model::{Places, Pooled, compress_whole};
+use self::model::{Pooled, Semaphore, compress_whole};
 
 #[expect(dead_code, reason = "not all of it is shared")]
 #[path = "../../src/compress/pool.rs"]
@@ -38,12 +38,15 @@ mod codec {
     pub(super) trait Codec: Send + Sync {
         fn reset(&mut self) -> bool;
         fn prepare(&mut self, padding: u8, size: Option<usize>) -> bool;
+        fn set_history(&mut self, _history: &[u8]) -> Result<(), CodecError> {
+            Err(CodecError)
+        }
         fn encode(
             &mut self,
             input: &mut &[u8],
             output: &mut Vec<u8>,
             op: Op,
-        ) -> Result<bool, Failed>;
+        ) -> Result<bool, CodecError>;
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +56,18 @@ mod codec {
     }
 
     #[derive(Debug)]
-    pub(super) struct Failed;
+    pub(super) struct CodecError;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) enum Library {
         ZlibRs,
     }
 
-    pub(super) fn new(coding: Coding, level: u32, _: Library) -> Result<Box<dyn Codec>, Failed> {
+    pub(super) fn new(
+        coding: Coding,
+        level: u32,
+        _: Library,
+    ) -> Result<Box<dyn Codec>, CodecError> {
         Ok(Box::new(super::Counted::new(coding, level)))
     }
 }
@@ -105,11 +112,16 @@ impl Codec for Counted {
         true
     }
 
-    fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failed> {
+    fn encode(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+        op: Op,
+    ) -> Result<bool, CodecError> {
         assert!(self.taken, "it is in the pool");
         yield_now();
         if *input == BAD {
-            return Err(Failed);
+            return Err(CodecError);
         }
         output.extend_from_slice(input);
         *input = &[];
@@ -225,27 +237,27 @@ fn a_codec_that_was_moved_is_used_again_where_it_was_dropped() {
 }
 
 #[test]
-fn no_more_places_are_taken_than_there_are_and_all_come_back() {
+fn permits_are_bounded_and_come_back() {
     const MOST: usize = 2;
     check(|| {
-        let mut places = Places::default();
-        places.most = MOST;
+        let mut semaphore = Semaphore::default();
+        semaphore.permits = MOST;
         let held = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..=MOST)
             .map(|_| {
-                let (places, held) = (places.clone(), Arc::clone(&held));
+                let (semaphore, held) = (semaphore.clone(), Arc::clone(&held));
                 spawn(move || {
                     for _ in 0..2 {
-                        let Some(place) = places.take() else { continue };
+                        let Some(permit) = semaphore.try_acquire() else { continue };
                         assert!(held.fetch_add(1, Ordering::SeqCst) < MOST, "one too many");
                         held.fetch_sub(1, Ordering::SeqCst);
-                        drop(place);
+                        drop(permit);
                     }
                 })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let all: Vec<_> = iter::from_fn(|| places.take()).take(MOST + 1).collect();
+        let all: Vec<_> = iter::from_fn(|| semaphore.try_acquire()).take(MOST + 1).collect();
         assert_eq!(all.len(), MOST);
     });
 }

@@ -78,7 +78,7 @@ fn every_fuzz_target_has_its_case_and_its_corpus() {
 }
 
 fn folder(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(path)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

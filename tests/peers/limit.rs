@@ -22,7 +22,7 @@ fn post() -> http::request::Builder {
 /// Reads the whole body: 200 with its length, or 400 with the error.
 async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
 where
-    B: Body,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     let (status, says) = match request.into_body().collect().await {

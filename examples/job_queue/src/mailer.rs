@@ -1,4 +1,4 @@
-//! The email and its delivery: the file to put your own job into.
+//! The email and its delivery. Replace this file with your own job.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,9 +13,6 @@ use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-/// How long one attempt may take.
-const DELIVERY: Duration = Duration::from_secs(5);
-
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Email {
@@ -25,7 +22,8 @@ pub(crate) struct Email {
 }
 
 impl Email {
-    /// What is wrong with it. A line break in an address or a subject would begin another field.
+    /// Returns the reason why the email is invalid. A line break in an address or a subject would start
+    /// another header.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let is_strange = |c: char| c.is_control() || c.is_whitespace() || "@,;<>".contains(c);
         let is_part = |part: &str| !part.is_empty() && !part.contains(is_strange);
@@ -42,14 +40,16 @@ impl Email {
 pub(crate) struct Mailer {
     client: Client<HttpConnector, Full<Bytes>>,
     url: Option<Uri>,
+    /// The maximum duration of an attempt.
+    attempt: Duration,
 }
 
 impl Mailer {
-    pub(crate) fn new(url: Option<Uri>) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), url }
+    pub(crate) fn new(url: Option<Uri>, attempt: Duration) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), url, attempt }
     }
 
-    /// Posts the email as JSON to the mailer, without TLS, or prints it where there is none.
+    /// Posts the email as JSON to the mailer, without TLS, or prints it if there is no mailer.
     pub(crate) async fn deliver(&self, id: &str, email: &Email) -> Result<(), BoxDynError> {
         let Some(url) = &self.url else {
             println!("{id} goes to {}: {}", email.to, email.subject);
@@ -59,7 +59,7 @@ impl Mailer {
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", id)
             .body(Full::from(serde_json::to_vec(email)?))?;
-        let response = timeout(DELIVERY, self.client.request(request)).await;
+        let response = timeout(self.attempt, self.client.request(request)).await;
         let response = response.map_err(|_| "the mailer does not answer")?.map_err(|e| why(&e))?;
         match response.status() {
             status if status.is_success() => Ok(()),
@@ -68,7 +68,7 @@ impl Mailer {
     }
 }
 
-/// An error with all of its causes.
+/// Formats an error with all of its causes.
 fn why(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Where jobs wait: in memory, or in Redis.
+//! The queue, in memory or in Redis.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -6,11 +6,12 @@ use std::fmt;
 use std::time::Duration;
 
 use apalis::prelude::{FetchById, Status, TaskBuilder, TaskId, TaskSink};
-use apalis_redis::{Config, RedisStorage};
+use apalis_redis::{Client, Config, ConnectionManager, RedisError, RedisStorage};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use redis::Script;
+use redis::aio::ConnectionManagerConfig;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -18,11 +19,11 @@ use tokio::time::interval;
 use tracing::{error, warn};
 
 pub(crate) const QUEUE: &str = "emails";
-/// Jobs that may wait, of up to 64 KiB each.
+/// The maximum number of waiting jobs, of up to 64 KiB each.
 const MOST_WAITING: usize = 1_000;
-/// Jobs that have ended and are remembered.
+/// The maximum number of finished jobs whose state is kept.
 const MOST_ENDED: usize = 10_000;
-/// Jobs that are looked at together, to be deleted from Redis.
+/// The number of finished jobs that one call of the script examines.
 const SAMPLE: u32 = 500;
 
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl Queue {
             Self::Memory(memory) => return memory.push(id, job),
             Self::Redis(storage) => storage,
         };
-        // Processes that ask at the same time may exceed it by as many jobs.
+        // Concurrent pushes may exceed the bound by one job each.
         if self.waiting().await? >= MOST_WAITING {
             return Err(Unavailable::Full);
         }
@@ -60,7 +61,7 @@ impl Queue {
         Ok(storage.clone().push_task(task).await?)
     }
 
-    /// How many jobs wait for a worker.
+    /// Returns the number of jobs that wait for a worker.
     pub(crate) async fn waiting(&self) -> Result<usize, Unavailable> {
         let (mut storage, config) = match self {
             Self::Memory(Memory { push, .. }) => return Ok(push.max_capacity() - push.capacity()),
@@ -90,13 +91,13 @@ impl Queue {
                     Err::<Value, String>(error) => error,
                     Ok(_) => String::new(),
                 };
-                JobState::Failed { error: error.trim_start_matches("AbortError: ").to_owned() }
+                JobState::Failed { error }
             }
             _ => JobState::Queued,
         }))
     }
 
-    /// What a worker says of a job; Redis knows it already.
+    /// Records the state of a job in memory. In Redis, `worker.rs` does so.
     pub(crate) fn note(&self, id: &str, state: JobState) {
         if let Self::Memory(memory) = self {
             memory.jobs.send_modify(|jobs| jobs.set(id, state));
@@ -104,8 +105,8 @@ impl Queue {
     }
 }
 
-/// A channel to the worker, and the states of jobs: the `MemoryStorage` of apalis belongs to its
-/// worker, where nobody else can push, and has no bound.
+/// A channel to the worker, and the states of jobs. The `MemoryStorage` of apalis has no bound, and
+/// belongs to its worker, so that nobody else can push.
 #[derive(Clone)]
 pub(crate) struct Memory {
     push: mpsc::Sender<Value>,
@@ -115,7 +116,7 @@ pub(crate) struct Memory {
 #[derive(Default)]
 struct Jobs {
     states: HashMap<String, JobState>,
-    /// Those of them that have ended, the oldest first.
+    /// The ids of finished jobs, the oldest first.
     ended: VecDeque<String>,
     is_closed: bool,
 }
@@ -142,14 +143,14 @@ impl Memory {
         }
     }
 
-    /// Takes no more jobs, and waits for the end of those that it has.
+    /// Rejects new jobs and waits for the end of the others.
     pub(crate) async fn drained(&self) {
         self.jobs.send_modify(|jobs| jobs.is_closed = true);
         let mut jobs = self.jobs.subscribe();
         drop(jobs.wait_for(|jobs| jobs.states.len() == jobs.ended.len()).await);
     }
 
-    /// How many jobs have not ended.
+    /// Returns the number of jobs that have not ended.
     pub(crate) fn open(&self) -> usize {
         let jobs = self.jobs.borrow();
         jobs.states.len() - jobs.ended.len()
@@ -168,9 +169,19 @@ impl Jobs {
     }
 }
 
-/// Deletes jobs from Redis that ended more than so many seconds ago, or are too many.
+/// Connects to Redis. A command fails if Redis does not answer within `wait`.
+pub(crate) async fn connect(url: &str, wait: Duration) -> Result<ConnectionManager, RedisError> {
+    // A command tries twice to connect. By default it tries on for seconds, and what it fails with
+    // comes as late as the connection does.
+    let config = ConnectionManagerConfig::new().set_number_of_retries(1);
+    let config = config.set_response_timeout(Some(wait));
+    Client::open(url)?.get_connection_manager_with_config(config).await
+}
+
+/// Deletes finished jobs from Redis that ended more than `keep` seconds ago or exceed the bound.
 ///
-/// It looks at samples: where a quarter of one was old there is more, as Redis does with old keys.
+/// It examines samples, and the next one at once if a quarter of the jobs was deleted, as Redis does
+/// with expired keys.
 pub(crate) async fn sweep(mut storage: RedisStorage<Value>, keep: u64) {
     let config: Config = storage.get_config().clone();
     let script = Script::new(SWEEP);
@@ -207,7 +218,7 @@ for _, id in ipairs(redis.call('SRANDMEMBER', KEYS[1], ARGV[3])) do
 end
 return swept";
 
-/// Why a request must come again later.
+/// The reason for a 503.
 #[derive(Debug)]
 pub(crate) enum Unavailable {
     Full,
@@ -235,7 +246,7 @@ impl IntoResponse for Unavailable {
     fn into_response(self) -> Response {
         let text = match self {
             Self::Broken(_) => {
-                // Not for clients: it may tell where Redis is.
+                // The error may contain the address of Redis, which is not for clients.
                 error!("{self}");
                 "the queue is out of reach\n".to_owned()
             }
@@ -245,7 +256,7 @@ impl IntoResponse for Unavailable {
     }
 }
 
-/// 128 random bits behind a word: of what looks like a number or a UUID, apalis makes another text.
+/// Returns a word followed by 128 random bits. apalis would rewrite a plain number or UUID.
 pub(crate) fn random_id(word: &str) -> Result<String, getrandom::Error> {
     Ok(format!("{word}-{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }

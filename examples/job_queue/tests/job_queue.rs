@@ -6,22 +6,23 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Response, StatusCode};
+use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tower::service_fn;
+use tokio::task::JoinSet;
 
-use super::program::{Program, built};
-use super::redis_server::{RedisServer, until};
-use super::support::{BoxBody, Server, boxed, empty, full, h1_client, soon, status, text};
+mod support;
+use support::{Program, Redis, soon, text, until};
 
 // A mailer.
 
 struct Mailer {
-    server: Server,
+    url: String,
     calls: mpsc::UnboundedReceiver<Call>,
+    _tasks: JoinSet<()>,
 }
 
 /// An attempt to send an email, which waits for its answer.
@@ -34,22 +35,20 @@ struct Call {
 impl Mailer {
     async fn start() -> Self {
         let (tell, calls) = mpsc::unbounded_channel();
-        let server = Server::start(service_fn(move |request: Request<Incoming>| {
-            let tell = tell.clone();
-            async move {
-                let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
-                let email = request.into_body().collect().await.unwrap().to_bytes();
-                let email = serde_json::from_slice(&email).unwrap();
-                let (answer, answered) = oneshot::channel();
-                tell.send(Call { key, email, answer }).unwrap();
-                // A call that the test drops is never answered.
-                let Ok(status) = answered.await else { return std::future::pending().await };
-                let mut response = Response::new(empty());
-                *response.status_mut() = status;
-                Ok::<_, std::convert::Infallible>(response)
-            }
-        }));
-        Self { server: server.await, calls }
+        let take = async move |headers: HeaderMap, Json(email): Json<Value>| {
+            let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+            let (answer, answered) = oneshot::channel();
+            tell.send(Call { key, email, answer }).unwrap();
+            // A call that the test drops is never answered.
+            let Ok(status) = answered.await else { return std::future::pending().await };
+            status
+        };
+        let app = Router::new().route("/send", axum::routing::post(take));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/send", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, calls, _tasks: tasks }
     }
 
     async fn call(&mut self) -> Call {
@@ -61,7 +60,7 @@ impl Mailer {
         for &number in statuses {
             let call = self.call().await;
             assert_eq!(call.key, id);
-            call.answer.send(status(number)).unwrap();
+            call.answer.send(StatusCode::from_u16(number).unwrap()).unwrap();
         }
     }
 
@@ -87,34 +86,34 @@ fn release(calls: Vec<Call>) {
 
 // The example.
 
+const EXAMPLE: &str = env!("CARGO_BIN_EXE_example-job-queue");
+
 struct Site {
     program: Program,
     log: BufReader<UnixStream>,
 }
 
 impl Site {
-    fn start(mailer: &Mailer, redis: Option<&RedisServer>, env: &[(&str, &str)]) -> Self {
+    fn start(mailer: &Mailer, redis: Option<&Redis>, env: &[(&str, &str)]) -> Self {
         let (log, stderr) = UnixStream::pair().unwrap();
         log.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut command = Command::new(built("job_queue"));
-        command.env("ADDR", "127.0.0.1:0").env("MAILER_URL", mailer.server.url("/send"));
-        command.env("BACKOFF_MS", "1").env("TAKE_OVER_SECS", "3").env_remove("RUST_LOG");
+        let mut command = Command::new(EXAMPLE);
+        command.env("MAILER_URL", &mailer.url);
+        command.env("ATTEMPT_SECS", "600").env("BACKOFF_MS", "1").env("TAKE_OVER_SECS", "3");
+        command.env_remove("RUST_LOG");
         match redis {
             Some(redis) => command.env("REDIS_URL", redis.url()),
             None => command.env_remove("REDIS_URL"),
         };
         command.envs(env.iter().copied()).stderr(Stdio::from(OwnedFd::from(stderr)));
-        let program = Program::run(&mut command);
+        let program = Program::start(&mut command);
         let place = if redis.is_some() { "Redis" } else { "memory" };
         assert_eq!(program.said, format!("with its queue in {place}"));
         Self { program, log: BufReader::new(log) }
     }
 
-    async fn post(&self, body: impl Into<bytes::Bytes>) -> Response<Incoming> {
-        let request = Request::post(self.program.url("/emails"));
-        let request = request.header("content-type", "application/json");
-        let request: Request<BoxBody> = request.body(full(body.into())).unwrap();
-        soon(h1_client().request(request)).await.unwrap()
+    async fn post(&self, body: impl Into<Body>) -> Response<Body> {
+        self.program.ask(Method::POST, "/emails", body).await
     }
 
     /// Has an email sent, and gives the job's id.
@@ -139,7 +138,13 @@ impl Site {
     }
 
     async fn wait_for_size(&self, size: f64) {
-        self.program.wait_for("job_queue_size", &[("queue", "emails")], size).await;
+        let labels = [("queue", "emails")];
+        soon(async { while self.program.metric("job_queue_size", &labels).await != size {} }).await;
+    }
+
+    /// Waits until requests reach Redis: the first one after a lost connection finds the loss.
+    async fn wait_for_redis(&self) {
+        soon(async { while self.program.metric("job_queue_size", &[]).await.is_nan() {} }).await;
     }
 
     async fn count(&self, outcome: &str) -> f64 {
@@ -164,18 +169,41 @@ fn done() -> Value {
 }
 
 /// The length of a list, a set, a sorted set or a hash.
-fn length(redis: &RedisServer, command: &str, key: &str) -> i64 {
-    redis.command(&[command, key]).int()
+fn length(redis: &Redis, command: &str, key: &str) -> i64 {
+    redis.ask(&[command, key])
+}
+
+/// Has so many emails sent, and returns the ids of their jobs.
+async fn send_all(site: &Site, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(site.send("Hello").await);
+    }
+    ids
+}
+
+/// Waits until these jobs have ended, and checks that the mailer gets no call besides those that it
+/// had by then: no job of any worker is left to run.
+#[track_caller]
+fn all_ended_once(redis: &Redis, mailer: &mut Mailer, ids: &[String]) {
+    let is_done = |id: &String| redis.ask::<bool>(&["SISMEMBER", "emails:done", id]);
+    until("all are done", || ids.iter().all(is_done));
+    let left = redis.ask::<Vec<String>>(&["KEYS", "emails:inflight:*"]);
+    assert_eq!(left, Vec::<String>::new());
+    for (command, key) in [("LLEN", "emails:active"), ("ZCARD", "emails:scheduled")] {
+        assert_eq!(length(redis, command, key), 0, "{key}");
+    }
+    assert!(mailer.is_idle());
 }
 
 // The tests.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_is_taken_at_once_and_done_later() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
-        let site = Site::start(&mailer, redis, &[]);
+        let mut site = Site::start(&mailer, redis, &[]);
         let id = site.send("Hello").await;
         let call = mailer.call().await;
         assert_eq!((&call.key, &call.email), (&id, &email("Hello")));
@@ -191,13 +219,14 @@ async fn a_job_is_taken_at_once_and_done_later() {
         assert_eq!(site.program.get("/jobs/job-1").await.status(), StatusCode::NOT_FOUND);
         assert_eq!(site.program.get("/healthz").await.status(), StatusCode::OK);
         assert!(mailer.is_idle());
-        assert!(site.program.stop().success());
+        site.program.signal("TERM");
+        assert!(site.program.ended().success());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_that_fails_twice_is_done_by_its_third_attempt_under_the_same_key() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
         let mut site = Site::start(&mailer, redis, &[]);
@@ -214,7 +243,7 @@ async fn a_job_that_fails_twice_is_done_by_its_third_attempt_under_the_same_key(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_that_fails_three_times_is_logged_and_not_tried_again() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
         let mut site = Site::start(&mailer, redis, &[]);
@@ -231,7 +260,7 @@ async fn a_job_that_fails_three_times_is_logged_and_not_tried_again() {
             for (command, key) in [("ZCARD", "emails:scheduled"), ("LLEN", "emails:active")] {
                 assert_eq!(length(redis, command, key), 0, "{key}");
             }
-            assert_eq!(redis.command(&["SISMEMBER", "emails:dead", id.as_str()]).int(), 1);
+            assert_eq!(redis.ask::<i64>(&["SISMEMBER", "emails:dead", &id]), 1);
         }
         // The next job has the next call.
         let next = site.send("Hello again").await;
@@ -259,14 +288,27 @@ async fn a_mailer_that_is_not_there_is_a_failure_with_its_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_mailer_that_hangs_is_tried_again() {
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, None, &[("ATTEMPT_SECS", "1")]);
+    let id = site.send("Hello").await;
+    drop(mailer.call().await);
+    let line = site.logged("attempt=1");
+    assert!(line.ends_with("error=the mailer does not answer"), "{line}");
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn without_a_mailer_emails_are_printed() {
-    let mut command = Command::new(built("job_queue"));
-    command.env("ADDR", "127.0.0.1:0").env_remove("MAILER_URL").env_remove("REDIS_URL");
-    let program = Program::run(command.stderr(Stdio::null()));
+    let mut command = Command::new(EXAMPLE);
+    command.env_remove("MAILER_URL").env_remove("REDIS_URL");
+    let program = Program::start(command.stderr(Stdio::null()));
     let mut site = Site { program, log: BufReader::new(UnixStream::pair().unwrap().0) };
     let id = site.send("Hello").await;
     assert_eq!(site.program.line(), format!("{id} goes to ada@example.com: Hello"));
-    assert!(site.program.stop().success());
+    site.program.signal("TERM");
+    assert!(site.program.ended().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -296,19 +338,15 @@ async fn what_is_no_email_is_refused_and_says_why() {
         let text = text(response).await;
         assert!(text.contains(says), "{body:.80}: {text}");
     }
-    let untyped = Request::post(site.program.url("/emails"));
-    let untyped = untyped.body(full(email("Hello").to_string())).unwrap();
-    let response = soon(h1_client().request(untyped)).await.unwrap();
-    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    let get = Request::get(site.program.url("/emails")).body(boxed(empty())).unwrap();
-    let response = soon(h1_client().request(get)).await.unwrap();
-    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let untyped = site.program.post_untyped("/emails", email("Hello").to_string()).await;
+    assert_eq!(untyped.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(site.program.get("/emails").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(site.program.metric("jobs_total", &[]).await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_gauge_is_how_many_jobs_wait() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
         let site = Site::start(&mailer, redis, &[]);
@@ -330,19 +368,15 @@ async fn a_queue_in_memory_that_is_full_takes_no_more() {
     let site = Site::start(&mailer, None, &[]);
     site.send("Hello").await;
     let first = mailer.hold(1).await;
-    let client = h1_client();
     let mut accepted = 0;
     let refused = loop {
-        let request = Request::post(site.program.url("/emails"));
-        let request = request.header("content-type", "application/json");
-        let request = request.body(full(email("Hello").to_string())).unwrap();
-        let response = soon(client.request(request)).await.unwrap();
+        let response = site.post(email("Hello").to_string()).await;
         if response.status() != StatusCode::ACCEPTED {
             break response;
         }
         accepted += 1;
         assert!(accepted < 1_010, "it grows without bound");
-        soon(response.into_body().collect()).await.unwrap();
+        text(response).await;
     };
     // Nine more ran by then, unless the last of them was still to be taken.
     assert!((1_000..1_010).contains(&accepted), "{accepted}");
@@ -354,17 +388,16 @@ async fn a_queue_in_memory_that_is_full_takes_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_queue_in_redis_that_is_full_takes_no_more() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let site = Site::start(&mailer, Some(&redis), &[]);
-    let mut jobs = vec!["ZADD".to_owned(), "emails:scheduled".to_owned()];
     // In the year 2100.
-    jobs.extend((0..1_000).flat_map(|n| ["4102444800".to_owned(), format!("job-{n}")]));
-    redis.command(&jobs);
+    let fill = "for n = 0, 999 do redis.call('ZADD', KEYS[1], 4102444800, 'job-' .. n) end";
+    let () = redis.ask(&["EVAL", fill, "1", "emails:scheduled"]);
     let refused = site.post(email("Hello").to_string()).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "5");
-    redis.command(&["ZREM", "emails:scheduled", "job-0"]);
+    let () = redis.ask(&["ZREM", "emails:scheduled", "job-0"]);
     let id = site.send("Hello").await;
     mailer.answer(&id, &[200]).await;
 }
@@ -392,7 +425,7 @@ async fn a_stop_that_is_too_short_says_how_many_jobs_are_lost() {
         site.send("Hello").await;
     }
     for call in mailer.hold(2).await {
-        call.answer.send(status(500)).unwrap();
+        call.answer.send(StatusCode::INTERNAL_SERVER_ERROR).unwrap();
     }
     site.logged("attempt=1");
     site.logged("attempt=1");
@@ -403,7 +436,7 @@ async fn a_stop_that_is_too_short_says_how_many_jobs_are_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let mut site = Site::start(&mailer, Some(&redis), &[]);
     for _ in 0..14 {
@@ -417,7 +450,7 @@ async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() 
     let last = running.pop().unwrap();
     release(running);
     until("they are done", || length(&redis, "SCARD", "emails:done") >= 9);
-    last.answer.send(status(500)).unwrap();
+    last.answer.send(StatusCode::INTERNAL_SERVER_ERROR).unwrap();
     // One more was about to be taken.
     release(mailer.hold(2).await);
     assert!(site.program.ended().success());
@@ -433,7 +466,7 @@ async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_job_of_a_killed_process_is_taken_up_by_another() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let killed = Site::start(&mailer, Some(&redis), &[]);
     let id = killed.send("Hello").await;
@@ -451,65 +484,154 @@ async fn the_job_of_a_killed_process_is_taken_up_by_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn jobs_of_a_process_that_lives_are_not_taken_over_however_long_they_take() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
     // All slots of both.
-    for _ in 0..20 {
-        sites[0].send("Hello").await;
-    }
+    let ids = send_all(&sites[0], 20).await;
     let running = mailer.hold(20).await;
-    let seconds = || redis.command(&["TIME"]).array().remove(0).text().parse::<u64>().unwrap();
+    let seconds = || redis.ask::<(u64, u64)>(&["TIME"]).0;
     let start = seconds();
-    until("it is late enough to take over", || seconds() > start + 4);
+    until("it is late enough to take over", || seconds() > start + 8);
     // They would wait, as there is no free slot.
     assert_eq!(length(&redis, "LLEN", "emails:active"), 0);
     assert_eq!(length(&redis, "ZCARD", "emails:workers"), 2);
-    // By now attempts may have timed out, and others may be under way.
-    running.into_iter().for_each(|call| _ = call.answer.send(StatusCode::OK));
-    let all_done = async {
-        while length(&redis, "SCARD", "emails:done") < 20 {
-            while let Ok(call) = mailer.calls.try_recv() {
-                _ = call.answer.send(StatusCode::OK);
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(all_done).await;
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_worker_outlives_an_outage_of_redis() {
-    let mut redis = RedisServer::start();
+async fn requests_fail_soon_while_redis_is_silent() {
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
-    let mut site = Site::start(&mailer, Some(&redis), &[]);
-    let taken = site.send("Hello").await;
-    let call = mailer.call().await;
+    let site = Site::start(&mailer, Some(&redis), &[("TAKE_OVER_SECS", "15")]);
     redis.freeze();
     let refused = site.post(email("Hello").to_string()).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(text(refused).await, "the queue is out of reach\n");
     assert!(site.program.metric("job_queue_size", &[]).await.is_nan());
-    site.logged("the worker has ended");
     redis.thaw();
-    // The call was given up with the worker, and is made again by the next one.
-    drop(call);
-    mailer.answer(&taken, &[200]).await;
-    site.wait_for_state(&taken, &done()).await;
+    site.wait_for_redis().await;
     let id = site.send("Hello again").await;
     mailer.answer(&id, &[200]).await;
     site.wait_for_state(&id, &done()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_pause_of_redis_repeats_no_email() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
+    // Up to `TAKE_OVER_SECS`. The last email of a pause is sent after it, the others while it lasts.
+    for pause in [100, 800, 1_500, 3_000] {
+        let ids = send_all(&sites[0], 20).await;
+        let mut running = mailer.hold(20).await;
+        redis.pause(Duration::from_millis(pause));
+        let last = running.pop().unwrap();
+        release(running);
+        assert_eq!(redis.ask::<String>(&["PING"]), "PONG");
+        release(vec![last]);
+        all_ended_once(&redis, &mut mailer, &ids);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_long_pause_repeats_no_email_of_one_process() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let mut site = Site::start(&mailer, Some(&redis), &[("TAKE_OVER_SECS", "2")]);
+    let ids = send_all(&site, 10).await;
+    let running = mailer.hold(10).await;
+    redis.freeze();
+    site.logged("the worker has ended");
+    redis.thaw();
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    site.wait_for_redis().await;
+    let id = site.send("Hello again").await;
+    mailer.answer(&id, &[200]).await;
+    site.wait_for_state(&id, &done()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_restart_of_redis_repeats_no_email() {
+    let mut redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    // Far longer than the outage lasts.
+    let env = [("TAKE_OVER_SECS", "15")];
+    let mut sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &env));
+    let ids = send_all(&sites[0], 20).await;
+    let mut running = mailer.hold(20).await;
+    redis.kill();
+    for site in &mut sites {
+        site.logged("the worker has ended");
+    }
+    // Some of each process end while connections are refused, and the others afterwards.
+    release(running.split_off(20 - 11));
+    for site in &mut sites {
+        site.logged("a job waits for Redis");
+    }
+    redis.run();
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    sites[0].wait_for_redis().await;
+    let ids = send_all(&sites[0], 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn lost_connections_repeat_no_email() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let env = [("TAKE_OVER_SECS", "15")];
+    let mut sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &env));
+    let ids = send_all(&sites[0], 20).await;
+    let running = mailer.hold(20).await;
+    let () = redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+    for site in &mut sites {
+        site.logged("the worker has ended");
+    }
+    release(running);
+    all_ended_once(&redis, &mut mailer, &ids);
+    sites[0].wait_for_redis().await;
+    let ids = send_all(&sites[0], 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stopped_process_is_taken_over_under_the_same_key() {
+    let redis = Redis::start();
+    let mut mailer = Mailer::start().await;
+    let mut stopped = Site::start(&mailer, Some(&redis), &[]);
+    let id = stopped.send("Hello").await;
+    let first = mailer.call().await;
+    stopped.program.signal("STOP");
+    let other = Site::start(&mailer, Some(&redis), &[]);
+    let second = mailer.call().await;
+    assert_eq!((&first.key, &second.key), (&id, &id));
+    stopped.program.signal("CONT");
+    first.answer.send(StatusCode::OK).unwrap();
+    stopped.logged("another worker has taken the job over");
+    other.wait_for_state(&id, &json!({ "state": "running" })).await;
+    second.answer.send(StatusCode::OK).unwrap();
+    other.wait_for_state(&id, &done()).await;
+    // The process that was stopped works again.
+    let ids = send_all(&stopped, 20).await;
+    release(mailer.hold(20).await);
+    all_ended_once(&redis, &mut mailer, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_job_of_another_version_fails_alone() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let mut site = Site::start(&mailer, Some(&redis), &[]);
-    redis.command(&["HSET", "emails:data", "job-old", r#"{"mail": 1}"#]);
+    let () = redis.ask(&["HSET", "emails:data", "job-old", r#"{"mail": 1}"#]);
     let meta = ["attempts", "0", "max_attempts", "25", "status", "Pending"];
-    redis.command(&[["HSET", "emails:meta:job-old"].as_slice(), &meta].concat());
-    redis.command(&["RPUSH", "emails:active", "job-old"]);
+    let () = redis.ask(&[["HSET", "emails:meta:job-old"].as_slice(), &meta].concat());
+    let () = redis.ask(&["RPUSH", "emails:active", "job-old"]);
     let line = site.logged("id=job-old");
     assert!(line.contains("missing field `id`"), "{line}");
     let error = json!({ "state": "failed", "error": "missing field `id`" });
@@ -522,7 +644,7 @@ async fn a_job_of_another_version_fails_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let site = Site::start(&mailer, Some(&redis), &[("KEEP_SECS", "0")]);
     let running = site.send("Hello").await;
@@ -537,11 +659,8 @@ async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
             && length(&redis, "SCARD", "emails:dead") == 0
             && length(&redis, "HLEN", "emails:data") == 1
     });
-    let left = redis.command(&["KEYS", "emails:meta:*"]).array();
-    assert_eq!(
-        left.into_iter().map(|key| key.text()).collect::<Vec<_>>(),
-        [format!("emails:meta:{running}")]
-    );
+    let left: Vec<String> = redis.ask(&["KEYS", "emails:meta:*"]);
+    assert_eq!(left, [format!("emails:meta:{running}")]);
     call.answer.send(StatusCode::OK).unwrap();
     until("the last one too", || length(&redis, "HLEN", "emails:data") == 0);
     assert_eq!(site.count("done").await, 2.0);
@@ -549,7 +668,7 @@ async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn of_jobs_that_have_ended_redis_keeps_no_more_than_so_many() {
-    let redis = RedisServer::start();
+    let redis = Redis::start();
     // In the year 2100.
     let fill = "for n = 1, 10600 do
         local id = KEYS[1] .. n
@@ -557,7 +676,7 @@ async fn of_jobs_that_have_ended_redis_keeps_no_more_than_so_many() {
         redis.call('HSET', 'emails:meta:' .. id, 'done_at', '4102444800')
     end";
     for ended in ["emails:done", "emails:dead"] {
-        redis.command(&["EVAL", fill, "1", ended]);
+        let () = redis.ask(&["EVAL", fill, "1", ended]);
     }
     let mailer = Mailer::start().await;
     let _site = Site::start(&mailer, Some(&redis), &[]);

@@ -1,5 +1,4 @@
-//! The files of a directory behind a cache: ranges, 304s, files that are compressed already, and a
-//! purge by tag when a new version is deployed.
+//! Static files behind a cache: ranges, 304s, precompressed files, and a purge by tag on deployment.
 //!
 //! ```sh
 //! cargo run -p example-static-assets
@@ -9,43 +8,48 @@
 //! curl -i -X POST http://127.0.0.1:3001/purge/pages
 //! ```
 //!
-//! Send each twice, and look at `cache-status`. `ASSETS` is the directory; without it, one is made for
-//! the demonstration, where a page can be edited before the purge. `ADDR` is where it listens, and
-//! `PURGES` where it is told to purge. Ctrl-C or SIGTERM stops it, once open requests are finished.
+//! Send each request twice and compare `cache-status`. Ctrl-C or SIGTERM stops the server, once open
+//! requests have finished.
 //!
-//! # How long
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `ASSETS` | the directory to serve | a directory made for the demonstration, where a page can be edited |
+//! | `ADDR` | the address to listen on | `127.0.0.1:3000` |
+//! | `PURGES` | the address that takes purges | `127.0.0.1:3001` |
 //!
-//! | | browsers | here | tag |
+//! # Freshness
+//!
+//! | file | browsers | this cache | tag |
 //! |---|---|---|---|
-//! | a name with a hash in it, `app.3f9a1c.js` | a year, `immutable` | the same | `assets` |
-//! | anything else | `no-cache`: they ask each time, and get a 304 | a day, or until a purge | `pages` |
+//! | a name with a hash, `app.3f9a1c.js` | a year, `immutable` | a year | `assets` |
+//! | any other file | `no-cache`: revalidate each time | a day, or until a purge | `pages` |
 //! | 404 | `no-cache` | 10 s, or until a purge | `pages` |
 //!
-//! A deploy first puts the new assets there, then the pages, each by a rename, since a file that is
-//! written in place is served in part; then it purges `pages`. It leaves the assets of the version
-//! before, which pages that are open still ask for. Tags (`etag`) are made of time and size: a deploy
-//! that gives its files the same time again, as archives that build the same bytes do, has browsers
-//! keep a page whose size has not changed.
+//! A deployment writes the new assets first and then the pages, each by a rename: a file that is
+//! overwritten in place is served in part. It then purges `pages`. It leaves the assets of the previous
+//! version, which open pages still request. An `etag` is made of time and size: if a deployment gives
+//! its files the same times again, as archives of reproducible builds do, browsers keep a page whose
+//! size has not changed.
 //!
-//! Whoever can purge can have every page read from the disk again, so that listens on the loopback
-//! only. A purge reaches this process: for several, put the entries into Redis, as `cache_redis` does.
+//! A purge makes the next requests read the disk, so the purge address listens on the loopback only. It
+//! reaches this process. For several processes, keep the entries in Redis, as `cache_redis` does.
 //!
-//! # Compressed by whom
+//! # Compression
 //!
-//! By the build: where there is `app.3f9a1c.js.gz`, or `.br`, `ServeDir` sends it to who takes it. It
-//! was made once, at the best level, and has a strong `etag`, and ranges. `CompressLayer` is for what
-//! has no such file, such as pages that are written by hand; it alone heeds `x-no-compression`. Either
-//! way a hit comes out of memory: no disk, no codec.
+//! If the build has written `app.3f9a1c.js.gz` or `.br`, `ServeDir` sends that file to clients that
+//! accept its coding. It was compressed once, at the best level, and has a strong `etag` and ranges.
+//! `CompressLayer` compresses files without such a copy, such as pages written by hand; it alone honors
+//! `x-no-compression`. Either way a hit needs neither disk nor codec.
 //!
-//! A `range` is a part of what would be sent without it, so of the compressed bytes where these are,
-//! and says so. One that finds no entry is answered from the disk, as is any file over 1 MiB, which is
-//! the most that an entry may have.
+//! A `range` selects from the representation that a request without `range` would get, so from the
+//! compressed bytes where there are any. A range request that misses the cache is answered from the
+//! disk, as is any file over 1 MiB, the maximum size of an entry.
 //!
-//! # What is not given out
+//! # Hidden files
 //!
-//! What has a name that begins with a dot, such as `.env` and `.git`, is not there, but for
-//! `.well-known`; `ServeDir` itself would give it out. It refuses `..`. It follows links: so a deploy
-//! may be a link that is changed, and a link in the directory gives out what it leads to.
+//! Names that begin with a dot, such as `.env` and `.git`, answer 404, except `.well-known`; `ServeDir`
+//! alone would serve them. `ServeDir` rejects `..`. It follows links: a deployment may replace a link,
+//! and a link inside the directory exposes its target.
 
 use std::error::Error;
 use std::fs;
@@ -69,7 +73,7 @@ use tower_http::services::fs::{Backend, TokioBackend, TokioFile};
 use tower_kit::cache::{CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore};
 use tower_kit::{CompressLayer, MIB};
 
-/// The files under a directory, without those that are hidden.
+/// The files of a directory except the hidden ones.
 #[derive(Clone)]
 struct Visible(PathBuf);
 
@@ -84,9 +88,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let cache = CacheLayer::new(MemoryStore::new(256 * MIB))
-        // A file is the same by any of them, and clients must not fill the memory with copies.
+        // The file does not depend on them, and clients must not fill the memory with copies.
         .key(KeyBy::new().any_host().no_query())
-        // Nor have the disk read by a reload: a purge tells what is new.
+        // A reload must not read the disk: a purge removes what has changed.
         .ignore_request_control();
     let purges = Router::new().route("/purge/{tag}", post(purge)).with_state(cache.handle());
     let files = ServeDir::with_backend(&assets, Visible(assets.clone()))
@@ -95,7 +99,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = Router::new().fallback_service(files).layer((
         cache,
         CompressLayer::new(),
-        from_fn(say_how_long),
+        from_fn(set_freshness),
     ));
 
     let listener = TcpListener::bind(variable("ADDR", "127.0.0.1:3000")).await?;
@@ -113,8 +117,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Between the cache and the files: what browsers are told, and what the cache is.
-async fn say_how_long(request: Request, next: Next) -> Response {
+/// Sets the freshness for browsers and for the cache. Stands between the cache and the files.
+async fn set_freshness(request: Request, next: Next) -> Response {
     let has_hash = has_hash(request.uri().path());
     let mut response = next.run(request).await;
     let (browsers, here) = match response.status() {
@@ -125,7 +129,7 @@ async fn say_how_long(request: Request, next: Next) -> Response {
             ("no-cache", Hint::new().tag("pages").ttl(DAY))
         }
         StatusCode::NOT_FOUND => ("no-cache", Hint::new().tag("pages").ttl(TEN_SECONDS)),
-        // A redirect to a directory's `/` has the query of the request, which is not in the key.
+        // A redirect to a directory's `/` repeats the query, which is not part of the key.
         _ => return response,
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(browsers));
@@ -133,9 +137,9 @@ async fn say_how_long(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether a part of the name, between dots, is a hash: six hexadecimal digits at least, both letters
-/// and numbers among them, since `report.20240131.pdf` and `the.facade.html` are none. Bundlers differ;
-/// what is not recognised is a page, which is never wrong.
+/// Returns `true` if a part of the name between dots is a hash: at least six hexadecimal digits, with
+/// both letters and numbers, since `report.20240131.pdf` and `the.facade.html` have none. A hash of
+/// another form is not recognized, and the file is served as a page, which is safe.
 fn has_hash(path: &str) -> bool {
     let parts: Vec<_> = path.rsplit('/').next().unwrap_or_default().split('.').collect();
     let [_, between @ .., _] = &parts[..] else { return false };
@@ -148,12 +152,12 @@ fn has_hash(path: &str) -> bool {
 }
 
 async fn purge(State(cache): State<CacheHandle>, extract::Path(tag): extract::Path<String>) {
-    // It holds already; to wait would be for other processes.
+    // This process has purged it already; awaiting would wait for other processes.
     drop(cache.purge_tag(&tag));
 }
 
 impl Visible {
-    /// `path` is decoded already, and has no `..` in it.
+    /// Returns `true` if no part of a decoded path without `..` is hidden.
     fn shows(&self, path: &Path) -> bool {
         let is_hidden = |part: Component<'_>| {
             let name = part.as_os_str();
@@ -182,7 +186,7 @@ fn absent() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
-/// A page, and a script as a bundler leaves it.
+/// Writes a page, and a script as a bundler leaves it.
 fn write_demo(dir: &Path) -> io::Result<()> {
     let script = "console.log('It was a dark and stormy night.');\n".repeat(100);
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
@@ -194,7 +198,7 @@ fn write_demo(dir: &Path) -> io::Result<()> {
     fs::write(dir.join("index.html"), format!("{PAGE}{text}"))
 }
 
-/// Ready at Ctrl-C or SIGTERM.
+/// Completes at Ctrl-C or SIGTERM.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

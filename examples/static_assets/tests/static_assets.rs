@@ -1,16 +1,16 @@
 //! The example `static_assets`, as a process.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use axum::body::Bytes;
+use axum::http::response;
+use flate2::bufread::GzDecoder;
 use flate2::{Compression, write::GzEncoder};
-use http::{Request, response};
-use http_body_util::BodyExt;
 
-use super::program::Program;
-use super::support::{Dir, boxed, empty, gunzip, h1_client, prose, soon};
+mod support;
+use support::{Dir, Program, Raw, ask, soon};
 
 /// The example over a directory, beside which there is something else.
 struct Site {
@@ -29,8 +29,7 @@ impl Site {
             write(&dir.path().join("site").join(name), bytes);
         }
         let site = dir.path().join("site");
-        let env = [("ASSETS", site.to_str().unwrap()), ("PURGES", "127.0.0.1:0")];
-        Self { program: Program::start("static_assets", &env), dir }
+        Self { program: Program::start(&[("ASSETS", site.to_str().unwrap())]), dir }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -55,20 +54,10 @@ impl Site {
     }
 
     async fn purge(&self, tag: &str) {
-        let purges = self.program.said.strip_prefix("purges on ").unwrap();
+        let purges = &self.program.purges;
         let (head, _) = ask("POST", &format!("{purges}/purge/{tag}"), &[]).await;
         assert_eq!(head.status, 200);
     }
-}
-
-async fn ask(method: &str, url: &str, fields: &[(&str, &str)]) -> Answer {
-    let mut request = Request::builder().method(method).uri(url);
-    for (name, value) in fields {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(boxed(empty())).unwrap();
-    let (head, body) = soon(h1_client().request(request)).await.unwrap().into_parts();
-    (head, soon(body.collect()).await.unwrap().to_bytes())
 }
 
 /// With the folders that lead there.
@@ -81,6 +70,21 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Decodes gzip that has to be complete, with nothing behind its end.
+fn gunzip(mut bytes: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    GzDecoder::new(&mut bytes).read_to_end(&mut decoded).unwrap();
+    assert!(bytes.is_empty(), "{} bytes after the end", bytes.len());
+    decoded
+}
+
+/// Returns text of so many bytes that compresses well and differs by the seed.
+fn prose(len: usize, seed: usize) -> Bytes {
+    let lines = (0..).map(|n| format!("Item {n} of {seed} costs {}.\n", n * n * seed % 9_973));
+    let text: Vec<u8> = lines.flat_map(String::into_bytes).take(len).collect();
+    text.into()
 }
 
 #[track_caller]
@@ -284,7 +288,7 @@ async fn nothing_hidden_and_nothing_outside_is_given_out() {
         ("docs/.hidden/page.html", b"secret"),
         (".well-known/security.txt", b"contact"),
     ]);
-    let mut raw = site.program.connect().await;
+    let mut raw = Raw::connect(site.program.addr).await;
     for path in [
         "/../outside",
         "/%2e%2e/outside",
@@ -312,8 +316,8 @@ async fn nothing_hidden_and_nothing_outside_is_given_out() {
         "/%",
     ] {
         for fields in ["", "accept-encoding: gzip, br\r\n", "range: bytes=0-2\r\n"] {
-            raw.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await;
-            let (head, body) = raw.response().await;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            let (head, body) = raw.ask(&request).await;
             assert!(head.starts_with("http/1.1 404 "), "{path}: {head}");
             assert_eq!(body, "", "{path}");
         }
@@ -323,14 +327,14 @@ async fn nothing_hidden_and_nothing_outside_is_given_out() {
         ("/docs/", "page"),
         ("/docs/./index.html", "page"),
     ] {
-        raw.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        assert_eq!(raw.response().await.1, expected);
+        let (_, body) = raw.ask(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        assert_eq!(body, expected);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn without_a_directory_it_shows_one_of_its_own_and_takes_it_away() {
-    let mut program = Program::start("static_assets", &[("PURGES", "127.0.0.1:0")]);
+    let mut program = Program::start(&[]);
     let line = program.line();
     let dir = PathBuf::from(line.strip_prefix("the files are in ").unwrap());
     let (_, page) = ask("GET", &program.url("/"), &[]).await;

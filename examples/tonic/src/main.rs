@@ -1,5 +1,4 @@
-//! A gRPC server with every layer, which leave calls, streams and trailers as they are, and a page
-//! of numbers on the same port.
+//! A gRPC server behind every layer, with a metrics page on the same port.
 //!
 //! ```sh
 //! cargo run -p example-tonic
@@ -7,24 +6,27 @@
 //! curl http://127.0.0.1:3000/metrics
 //! ```
 //!
-//! Look at the label `route`: each method has its own. `Watch` lasts as long as its client likes, so
-//! it is declared to be a stream, and its lifetime has a histogram of its own. What else the layers
-//! do here:
+//! Calls, streams and trailers pass the layers unchanged. In `/metrics`, each method has its own
+//! value of the label `route`. A `Watch` lasts as long as its client likes: it is declared to be a stream,
+//! so that its lifetime does not count among the durations.
 //!
-//! - `latency`: the status of HTTP is 200 for all that gRPC answers. The status of the call, which is
-//!   in its trailers, is the label `grpc_status`.
-//! - `pressure`: what it sheds is `UNAVAILABLE`.
-//! - `security_headers`: its fields are metadata of the response, which clients pass over.
-//! - `limit`: its refusals are `RESOURCE_EXHAUSTED`. But a body is *all* messages of a stream, so
-//!   `application/grpc` has no limit, and tonic's own holds for each message: 4 MiB, or
-//!   `max_decoding_message_size`, with `OUT_OF_RANGE`.
-//! - `cache`: calls are POST, and go past it.
-//! - `compress`: gRPC is left out; messages are compressed by tonic, if both sides say so.
+//! | layer | with gRPC |
+//! |---|---|
+//! | `latency` | the HTTP status is 200 for every call; the status of the call is the label `grpc_status` |
+//! | `pressure` | rejects with `UNAVAILABLE` |
+//! | `security_headers` | its headers are metadata of the response, which clients ignore |
+//! | `limit` | rejects with `RESOURCE_EXHAUSTED` |
+//! | `cache` | does not store calls, which are POST requests |
+//! | `compress` | does not compress calls; tonic compresses messages if both sides agree |
 //!
-//! The last two, as `accept_http1`, are for the page. tonic's server has no time-out for the heads
-//! of HTTP/1: where strangers may connect, put such pages on a port of their own.
+//! `limit` counts a whole request body, which is all messages of a stream. This example therefore sets
+//! no limit for `application/grpc`. tonic limits each message to 4 MiB and answers `OUT_OF_RANGE`
+//! beyond that; `max_decoding_message_size` changes the limit.
 //!
-//! Ctrl-C or SIGTERM stops it: watchers are told that it serves no more, and open calls have ten
+//! `cache`, `compress` and `accept_http1` serve the metrics page. tonic's server has no timeout for the
+//! headers of an HTTP/1 request. Where strangers may connect, serve such pages on a port of their own.
+//!
+//! Ctrl-C or SIGTERM stops the server. It reports `NOT_SERVING` to watchers, and open calls have ten
 //! seconds to finish.
 
 use std::error::Error;
@@ -48,10 +50,6 @@ use tower_kit::{
 };
 
 #[tokio::main]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the exporter's upkeep is a task of the program's own"
-)]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
@@ -102,7 +100,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The exporter keeps every sample until it is drained.
+/// Drains the exporter, which keeps every sample until then.
 async fn upkeep(prometheus: PrometheusHandle) {
     loop {
         sleep(Duration::from_secs(5)).await;
@@ -110,7 +108,7 @@ async fn upkeep(prometheus: PrometheusHandle) {
     }
 }
 
-/// Ready at Ctrl-C or SIGTERM.
+/// Completes at Ctrl-C or SIGTERM.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,3 +1,30 @@
+//! The example as a process, and the same layers around a service that fails.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::task::{JoinSet, yield_now};
+use tokio_stream::Stream;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Status};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tower_kit::cache::MemoryStore;
+use tower_kit::limit::Size;
+use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
+
+mod support;
+use support::{Program, soon, sum};
+
+const COUNT: &str = "http_request_duration_seconds_count";
+const SERVING: i32 = 1;
+const NOT_SERVING: i32 = 2;
+
 async fn channel(url: String) -> Channel {
     soon(Channel::from_shared(url).unwrap().connect()).await.unwrap()
 }
@@ -8,7 +35,7 @@ fn of(service: impl Into<String>) -> tonic::Request<HealthCheckRequest> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn tonic_has_every_layer_and_calls_streams_and_statuses_pass_them() {
-    let program = Program::start("tonic", &[]);
+    let program = Program::start();
     let channel = channel(program.url("")).await;
     let mut client = HealthClient::new(channel.clone());
 
@@ -43,7 +70,7 @@ async fn tonic_has_every_layer_and_calls_streams_and_statuses_pass_them() {
         // Not before it ends.
         (&[("route", "/grpc.health.v1.Health/Watch"), ("outcome", "ok")], 0.0),
     ] {
-        assert_eq!(program.metric(DURATION, labels).await, count, "{labels:?}");
+        assert_eq!(program.metric(COUNT, labels).await, count, "{labels:?}");
     }
     let passed = [("outcome", "bypass"), ("reason", "method")];
     assert_eq!(program.metric("http_cache_requests_total", &passed).await, 5.0);
@@ -53,10 +80,10 @@ async fn tonic_has_every_layer_and_calls_streams_and_statuses_pass_them() {
     // The watch, and the one that asks.
     assert_eq!(program.metric("http_requests_in_flight", &[]).await, 2.0);
 
-    program.signal("TERM");
+    program.terminate();
     assert_eq!(soon(watch.message()).await.unwrap().unwrap().status, NOT_SERVING);
     drop((watch, client, gzip));
-    assert!(program.stop().success());
+    assert!(program.ended().success());
 }
 
 /// A service whose streams break off.
@@ -88,14 +115,16 @@ impl Health for Breaks {
 #[tokio::test]
 async fn statuses_of_grpc_pass_every_layer_and_a_limit_has_one_of_its_own() {
     for limit in [Size::UNLIMITED, Size::new(100)] {
-        let metrics = Metrics::new();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let recorder = Arc::new(recorder);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let limits = LimitLayer::new().recorder(metrics.recorder());
-        let server = GrpcServer::builder()
+        let limits = LimitLayer::new().recorder(recorder.clone());
+        let server = Server::builder()
             .layer((
                 LatencyLayer::new()
-                    .recorder(metrics.recorder())
+                    .recorder(recorder)
                     .routes(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]),
                 SecurityHeadersLayer::new(),
                 limits.media_type("application/grpc", limit).unwrap(),
@@ -104,7 +133,7 @@ async fn statuses_of_grpc_pass_every_layer_and_a_limit_has_one_of_its_own() {
             ))
             .add_service(HealthServer::new(Breaks));
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        tasks.spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let mut client = HealthClient::new(channel(format!("http://{addr}")).await);
 
         let alone = soon(client.check(of("a reason"))).await.unwrap_err();
@@ -128,14 +157,17 @@ async fn statuses_of_grpc_pass_every_layer_and_a_limit_has_one_of_its_own() {
             };
             assert_eq!((long.code(), long.message().to_owned()), expected);
         }
-        let counted = metrics.counted("http_requests_rejected_total", &[("layer", "limit")]);
-        assert_eq!(counted, if limited { 2 } else { 0 });
+        let counted = |name, label| sum(&metrics.render(), name, &[label]);
+        let refused = counted("http_requests_rejected_total", ("layer", "limit"));
+        assert_eq!(refused, if limited { 2.0 } else { 0.0 });
 
-        metrics.wait_for(DURATION, 4).await;
-        let samples = metrics.samples(DURATION);
-        let of =
-            |route: &str| samples.iter().filter(|(labels, _)| labels["route"] == route).count();
-        assert_eq!(of("/grpc.health.v1.Health/Check"), 3);
-        assert_eq!(of("/grpc.health.v1.Health/Watch"), 1);
+        let all = async {
+            while sum(&metrics.render(), COUNT, &[]) < 4.0 {
+                yield_now().await;
+            }
+        };
+        soon(all).await;
+        assert_eq!(counted(COUNT, ("route", "/grpc.health.v1.Health/Check")), 3.0);
+        assert_eq!(counted(COUNT, ("route", "/grpc.health.v1.Health/Watch")), 1.0);
     }
 }

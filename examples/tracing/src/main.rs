@@ -1,4 +1,4 @@
-//! Traces of an axum service: W3C `traceparent` in and out, spans by route, exported by OTLP.
+//! Traces of an axum service, exported by OTLP: W3C `traceparent` in and out, a span per request.
 //!
 //! ```sh
 //! docker run --rm -p 16686:16686 -p 4317:4317 jaegertracing/jaeger
@@ -7,27 +7,32 @@
 //! curl -i -H 'traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' http://127.0.0.1:3000/items/8
 //! ```
 //!
-//! Look at <http://127.0.0.1:16686>: `GET /items/{id}`, under it the request to another service,
-//! and under that what the other service did. `DOWNSTREAM` is the URL of that one; by default it is
-//! this process. A second request for the same item has a span too, and nothing under it: traces
-//! stand outside of the cache. Lines of the log (`RUST_LOG`, `info` by default) begin with the
-//! trace's id.
+//! <http://127.0.0.1:16686> shows `GET /items/{id}`, below it the request to another service, and below
+//! that the span of the other service. A second request for the same item has a span with nothing below
+//! it, because the tracing layer stands outside the cache.
 //!
-//! `OTEL_EXPORTER_OTLP_ENDPOINT` is where spans go, by gRPC: `http://127.0.0.1:4317` by default.
-//! `OTEL_SERVICE_NAME` names the service. Traces that begin here are kept at the rate of
-//! `OTEL_TRACES_SAMPLER_ARG`, 1 by default; of the others, clients decide. They should not where
-//! strangers call: they could have all of their requests kept, or none. With `PUBLIC=1` each
-//! request begins a trace of its own, which links to the client's.
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `ADDR` | the address to listen on | `127.0.0.1:3000` |
+//! | `DOWNSTREAM` | the URL of the other service | this process |
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT` | the collector, by gRPC | `http://127.0.0.1:4317` |
+//! | `OTEL_SERVICE_NAME` | the name of the service | `tower-kit-tracing` |
+//! | `OTEL_TRACES_SAMPLER_ARG` | the share of the traces started here that is kept, 0 to 1 | `1` |
+//! | `PUBLIC` | with `1`, each request starts a trace of its own, which links to the client's | |
+//! | `RUST_LOG` | the level of the log on stderr, whose lines begin with the trace's id | `info` |
 //!
-//! A span lasts until the response's body is polled for the last time, which is when the server has
-//! got its last byte; its event `answered` is when the head was there. A client that leaves, and a
-//! body that breaks off, end it and are no error: `TraceLayer` goes by the head. Queries are left
-//! out, since they may hold secrets. The facade `metrics` knows no exemplars, so from a slow bucket
-//! to its traces the way is by route and time.
+//! Without `PUBLIC=1`, clients decide which of their traces are kept. Set it where strangers call:
+//! otherwise a stranger can have every request recorded, or none.
 //!
-//! A collector that is away costs requests nothing: spans beyond the exporter's queue of 2,048 are
-//! dropped. Ctrl-C or SIGTERM stops the service: open requests have ten seconds to finish, and then
-//! the exporter three to send what it has. For time-outs of the server, see the example `axum`.
+//! A span ends when the response body has been polled for the last time, which is when the server has
+//! the last byte. Its event `answered` marks the response headers. A client that disconnects and a body
+//! that fails end the span without an error, because `TraceLayer` goes by the headers. Query strings may
+//! hold secrets and are left out. The facade `metrics` has no exemplars: to find the traces of a slow
+//! bucket, search by route and time.
+//!
+//! A collector that is down does not slow requests. The exporter drops spans beyond its queue of 2,048.
+//! Ctrl-C or SIGTERM stops the service: open requests have ten seconds to finish, and the exporter then
+//! has three seconds to send its spans. For server timeouts, see the example `axum`.
 
 use std::error::Error;
 use std::fmt;
@@ -76,10 +81,10 @@ struct App {
     downstream: String,
 }
 
-/// Lines of the log, with the ids of the span that they belong to.
+/// Writes log lines with the ids of their span.
 struct WithIds<F>(F);
 
-/// Fields of HTTP as OpenTelemetry reads and writes them.
+/// HTTP headers as a carrier of OpenTelemetry.
 struct Fields<H>(H);
 
 #[tokio::main]
@@ -125,7 +130,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An item with its price, which another service knows. It is kept for ten seconds.
+/// Returns an item with its price, which another service knows. The cache keeps it for ten seconds.
 async fn item(State(app): State<App>, Path(id): Path<u64>) -> axum::response::Response {
     match app.price(id).await {
         Ok((StatusCode::OK, price)) => {
@@ -145,7 +150,7 @@ async fn item(State(app): State<App>, Path(id): Path<u64>) -> axum::response::Re
     }
 }
 
-/// The other service. It sells a thousand items.
+/// Returns the price of one of a thousand items, in the role of the other service.
 async fn price(Path(id): Path<u64>) -> Result<String, StatusCode> {
     if id > 1_000 {
         return Err(StatusCode::NOT_FOUND);
@@ -154,7 +159,7 @@ async fn price(Path(id): Path<u64>) -> Result<String, StatusCode> {
 }
 
 impl App {
-    /// Asks for a price, in a span of its own. The error is of the kinds that `error.type` has.
+    /// Requests a price in a span of its own. The error is a value of `error.type`.
     async fn price(&self, id: u64) -> Result<(StatusCode, Bytes), &'static str> {
         let target = format!("{}/prices/{id}", self.downstream);
         let request = Request::get(target).body(Empty::new());
@@ -173,7 +178,7 @@ impl App {
         let answer = asked.unwrap_or(Err("timeout"));
         match &answer {
             Err(kind) => fail(&span, kind),
-            // For who asks, that is an error too.
+            // By the conventions, a 4xx is an error of the client span too.
             Ok((status, _)) if status.is_client_error() || status.is_server_error() => {
                 fail(&span, status.as_str());
             }
@@ -183,8 +188,8 @@ impl App {
     }
 }
 
-/// The span of a request, by OpenTelemetry's conventions for HTTP servers. Its name comes from the
-/// routes and the known methods alone, so that there are few of them.
+/// Creates the span of a request by OpenTelemetry's conventions for HTTP servers. Its name consists of
+/// the route and a known method, so that the number of names is bounded.
 fn server_span<B>(request: &Request<B>, public: bool) -> Span {
     let (uri, headers) = (request.uri(), request.headers());
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -281,7 +286,7 @@ impl Injector for Fields<&mut HeaderMap> {
     }
 }
 
-/// The propagator would take ids that are too short, or have a sign.
+/// Returns `true` if the lengths and digits are right: the propagator accepts short ids and signs.
 fn is_traceparent(value: &str) -> bool {
     let mut parts = value.split('-');
     let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -290,8 +295,8 @@ fn is_traceparent(value: &str) -> bool {
         && (!value.starts_with("00") || parts.next().is_none())
 }
 
-/// Exports in the background, in batches, every five seconds. What it is not told here it reads
-/// from `OTEL_*`.
+/// Creates a provider that exports in the background, in batches, every five seconds. The exporter
+/// reads its other settings from `OTEL_*`.
 fn provider() -> Result<SdkTracerProvider, Box<dyn Error>> {
     let ratio = variable("OTEL_TRACES_SAMPLER_ARG", "1");
     let kept = ratio.parse().ok().filter(|kept| (0.0..=1.0).contains(kept));
@@ -304,7 +309,7 @@ fn provider() -> Result<SdkTracerProvider, Box<dyn Error>> {
         .build())
 }
 
-/// Spans go to the exporter whatever `RUST_LOG` says: that is for the log.
+/// Installs the log and the export of spans. `RUST_LOG` applies to the log alone.
 fn log_and_trace(provider: &SdkTracerProvider) -> Result<(), Box<dyn Error>> {
     // Those of this program alone: the exporter's client has spans too.
     let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
@@ -350,7 +355,7 @@ fn variable(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
-/// Ready at Ctrl-C or SIGTERM.
+/// Completes at Ctrl-C or SIGTERM.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,6 +1,5 @@
 //! The example `tracing`, as a process, with a collector of spans in this one.
 
-use std::convert::Infallible;
 use std::fmt::Debug;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -9,8 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use http::{HeaderMap, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -22,16 +25,17 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server as GrpcServer;
-use tower::service_fn;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
-use super::program::{Program, built};
-use super::support::{Server, boxed, empty, full, h1_client, h2_client, soon, text};
+mod support;
+use support::{Program, soon};
 
+const EXAMPLE: &str = env!("CARGO_BIN_EXE_example-tracing");
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 
@@ -66,9 +70,9 @@ impl Collector {
         let addr = listener.local_addr().unwrap();
         let (keep, got) = watch::channel(Vec::new());
         let mut tasks = JoinSet::new();
-        let server = GrpcServer::builder().add_service(TraceServiceServer::new(Keep(keep)));
+        let server = Server::builder().add_service(TraceServiceServer::new(Keep(keep)));
         tasks.spawn(async move {
-            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
         Self { addr, got, _tasks: tasks }
     }
@@ -155,10 +159,11 @@ fn wrong(code: impl Into<Option<i64>>, kind: &str) -> (Option<i64>, SpanStatus, 
 
 /// The service that the example asks. Its status is the item's number; for 299 it waits for a permit.
 struct Downstream {
-    server: Server,
+    addr: SocketAddr,
     heads: Arc<Mutex<Vec<HeaderMap>>>,
     asked: watch::Receiver<usize>,
     permits: Arc<Semaphore>,
+    _tasks: JoinSet<()>,
 }
 
 impl Downstream {
@@ -167,21 +172,24 @@ impl Downstream {
             (Arc::new(Mutex::new(Vec::<HeaderMap>::new())), Arc::new(Semaphore::new(0)));
         let (ask, asked) = watch::channel(0);
         let (seen, wait) = (Arc::clone(&heads), Arc::clone(&permits));
-        let service = service_fn(move |request: Request<Incoming>| {
-            seen.lock().unwrap().push(request.headers().clone());
+        let price = async move |Path(number): Path<u16>, head: HeaderMap| {
+            seen.lock().unwrap().push(head);
             ask.send_modify(|asked| *asked += 1);
-            let (_, number) = request.uri().path().rsplit_once('/').unwrap();
-            let number: u16 = number.parse().unwrap();
-            let wait = Arc::clone(&wait);
-            async move {
-                if number == 299 {
-                    wait.acquire().await.unwrap().forget();
-                }
-                let response = Response::builder().status(number);
-                Ok::<_, Infallible>(response.body(full("7.50")).unwrap())
+            if number == 299 {
+                wait.acquire().await.unwrap().forget();
             }
-        });
-        Self { server: Server::start(service).await, heads, asked, permits }
+            (StatusCode::from_u16(number).unwrap(), "7.50")
+        };
+        let app = Router::new().route("/prices/{number}", axum::routing::get(price));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { addr, heads, asked, permits, _tasks: tasks }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
     }
 
     /// The only value of a field in the last request.
@@ -203,15 +211,15 @@ struct Example {
 impl Example {
     fn start(collector: SocketAddr, env: &[(&str, &str)]) -> Self {
         let (log, theirs) = UnixStream::pair().unwrap();
-        let mut command = Command::new(built("tracing"));
-        command.env("ADDR", "127.0.0.1:0").envs(env.iter().copied());
+        let mut command = Command::new(EXAMPLE);
+        command.envs(env.iter().copied());
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"));
         command.stderr(OwnedFd::from(theirs));
-        Self { program: Program::run(&mut command), log }
+        Self { program: Program::start(&mut command), log }
     }
 
     fn asking(collector: &Collector, downstream: &Downstream, env: &[(&str, &str)]) -> Self {
-        let url = downstream.server.url("");
+        let url = downstream.url("");
         Self::start(collector.addr, &[env, &[("DOWNSTREAM", &url)]].concat())
     }
 
@@ -220,11 +228,7 @@ impl Example {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let response = h1_client().request(request.body(boxed(empty())).unwrap());
-        let response = soon(response).await.unwrap();
-        let status = response.status();
-        text(response).await;
-        status
+        send(request.body(Body::empty()).unwrap(), false).await
     }
 
     /// Stops it, as an orchestrator does, and gives what it has logged.
@@ -240,6 +244,14 @@ impl Example {
         assert!(success, "{text}");
         text
     }
+}
+
+/// Sends a request by HTTP/1.1 or HTTP/2, reads the response, and returns its status.
+async fn send(request: Request<Body>, over_h2: bool) -> StatusCode {
+    let client = Client::builder(TokioExecutor::new()).http2_only(over_h2).build_http();
+    let (head, body) = soon(client.request(request)).await.unwrap().into_parts();
+    soon(axum::body::to_bytes(Body::new(body), usize::MAX)).await.unwrap();
+    head.status
 }
 
 #[track_caller]
@@ -286,9 +298,9 @@ async fn a_clients_trace_goes_through_the_example_and_on_to_the_next_service() {
     let client = spans.one("GET", SpanKind::Client);
     assert_eq!(ids(client), (TRACE.into(), hex(&server.span_id)));
     assert_eq!(end(client), ended(200));
-    assert_eq!(said(client, "url.full"), Some(downstream.server.url("/prices/200")));
+    assert_eq!(said(client, "url.full"), Some(downstream.url("/prices/200")));
     assert_eq!(said(client, "server.address").as_deref(), Some("127.0.0.1"));
-    assert_eq!(number(client, "server.port"), Some(downstream.server.addr.port().into()));
+    assert_eq!(number(client, "server.port"), Some(downstream.addr.port().into()));
     let sent = format!("00-{TRACE}-{}-01", hex(&client.span_id));
     assert_eq!(downstream.last("traceparent"), Some(sent));
     assert_eq!(downstream.last("tracestate").as_deref(), Some("vendor=1"));
@@ -334,8 +346,7 @@ async fn what_fails_is_an_error_and_what_a_client_got_wrong_is_not() {
         assert_eq!(example.ask(path, &[]).await, code, "{path}");
     }
     let brew = Request::builder().method("BREW").uri(example.program.url("/items/9"));
-    let brew = h2_client().request(brew.body(boxed(empty())).unwrap());
-    assert_eq!(soon(brew).await.unwrap().status(), 405);
+    assert_eq!(send(brew.body(Body::empty()).unwrap(), true).await, 405);
     example.stop().await;
 
     let spans = collector.spans();
@@ -462,16 +473,17 @@ async fn a_public_service_links_to_the_traces_of_strangers_and_decides_for_itsel
 async fn the_span_of_a_request_that_was_open_at_the_stop_is_not_lost() {
     let (collector, mut downstream) = (Collector::start().await, Downstream::start().await);
     let example = Example::asking(&collector, &downstream, &[]);
-    let mut open = example.program.connect().await;
-    open.send("GET /items/299 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut open = TcpStream::connect(example.program.addr).await.unwrap();
+    open.write_all(b"GET /items/299 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     soon(downstream.asked.wait_for(|asked| *asked == 1)).await.unwrap();
-    example.program.signal("TERM");
+    example.program.terminate();
     // It takes no more connections then.
     let addr = example.program.addr;
-    let refused = async { while tokio::net::TcpStream::connect(addr).await.is_ok() {} };
+    let refused = async { while TcpStream::connect(addr).await.is_ok() {} };
     soon(refused).await;
     downstream.permits.add_permits(1);
-    let answer = soon(open.rest()).await;
+    let mut answer = String::new();
+    soon(open.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     example.stop().await;
     let spans = collector.spans();
@@ -517,7 +529,6 @@ async fn lines_of_the_log_have_the_ids_of_their_span_and_spans_do_not_go_by_the_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_does_not_start_with_what_it_does_not_understand() {
-    let built = built("tracing");
     for (name, value) in [
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
@@ -525,7 +536,7 @@ async fn it_does_not_start_with_what_it_does_not_understand() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:4317"),
         ("RUST_LOG", "loud=very"),
     ] {
-        let mut command = tokio::process::Command::new(&built);
+        let mut command = tokio::process::Command::new(EXAMPLE);
         let command = command.env("ADDR", "127.0.0.1:0").env(name, value);
         let output = soon(command.kill_on_drop(true).output()).await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

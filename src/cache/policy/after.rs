@@ -1,20 +1,20 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::header::{
-    AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, SET_COOKIE,
     VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::super::control::{self, ResponseControl, Scope, members, opaque_tag};
+use super::super::control::{self, ResponseControl, Scope, opaque_tag};
 use super::super::entry::{Freshness, Stored};
 use super::super::hint::Hint;
-use super::super::targeted::targeted;
 use super::super::vary::Variant;
 use super::before::Ask;
 use super::freshness::{freshness, is_silent};
 use super::rules::{Exception, Rules};
+use super::storable::{self, hop_by_hop};
 
 /// The head of a response of the service, and what else bears on its being kept.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub(in super::super) struct Answer<'a> {
     pub(in super::super) hint: Option<&'a Hint>,
     /// Something in it is for this request alone, such as a nonce.
     pub(in super::super) for_one: bool,
+    /// A request header that the response depends on, though `vary` does not name it.
+    pub(in super::super) varies_by: Option<&'a HeaderName>,
     /// The fields of the request that it answers.
     pub(in super::super) request: &'a HeaderMap,
     /// In bytes, where it is known.
@@ -62,6 +64,8 @@ pub(in super::super) enum Refusal {
     ForOne,
     NoStore,
     Private,
+    /// What it says of storing cannot be read.
+    Malformed,
     Authorization,
     SetCookie,
     VaryAll,
@@ -96,32 +100,37 @@ pub(in super::super) fn freshen(
     if is_other(&headers, answer.headers) {
         return (headers, After::Refuse(Refusal::Validator));
     }
-    let gone = hop_by_hop(answer.headers);
-    let kept = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE];
     headers.remove(AGE);
     headers.insert(DATE, date_of(answer.received));
+    let mut news = answer.headers.clone();
+    for name in hop_by_hop(answer.headers) {
+        news.remove(name);
+    }
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE] {
+        news.remove(name);
+    }
     // A tag that is weak stays so: what is kept may differ in its bytes from what the strong one names.
-    let weak = headers.get(ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/"));
-    let stays = |name: &HeaderName| kept.contains(name) || weak && *name == ETAG;
-    for name in answer.headers.keys().filter(|name| !gone.contains(name) && !stays(name)) {
-        // What a layer adds to a response with a body may not be added to a 304.
-        let adds = *name == VARY;
-        if !adds {
-            headers.remove(name);
-        }
-        for value in answer.headers.get_all(name) {
-            if !adds || headers.get_all(name).iter().all(|line| line != value) {
-                headers.append(name.clone(), value.clone());
-            }
+    if headers.get(ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/")) {
+        news.remove(ETAG);
+    }
+    // What a layer adds to a response with a body may not be added to a 304.
+    let varies: HashSet<_> = headers.get_all(VARY).iter().cloned().collect();
+    for name in news.keys().filter(|name| *name != VARY) {
+        headers.remove(name);
+    }
+    for (name, value) in &news {
+        if *name != VARY || !varies.contains(value) {
+            headers.append(name.clone(), value.clone());
         }
     }
     let answer = Answer { status: stored.status, headers: &headers, ..*answer };
     let mut after = after(rules, ask, &answer);
     if let After::Keep(plan) = &mut after {
         // Which of them came from a hint is not known any more; to purge too much does no harm.
-        let mut old = stored.tags.clone();
-        old.retain(|tag| !plan.tags.contains(tag));
-        plan.tags.append(&mut old);
+        let new: HashSet<_> = plan.tags.iter().map(String::as_str).collect();
+        let old = stored.tags.iter().filter(|tag| !new.contains(tag.as_str()));
+        let old: Vec<_> = old.cloned().collect();
+        plan.tags.extend(old);
         if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
             plan.headers.insert(CONTENT_LENGTH, length.clone());
         }
@@ -160,15 +169,6 @@ pub(in super::super) fn outlives(stored: &Stored, refusal: Refusal, now: u64) ->
     refusal == Refusal::Authorization || fresh && refusal != Refusal::Validator
 }
 
-/// What speaks of one connection only (RFC 9110 §7.6.1, RFC 9111 §3.1).
-fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter();
-    let named = lines.flat_map(|line| members(line.as_bytes()));
-    let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-    names.extend(HOP_BY_HOP);
-    names
-}
-
 fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> {
     let headers = answer.headers;
     let refuse = |exception, refusal| {
@@ -180,8 +180,7 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     if answer.for_one {
         return Err(Refusal::ForOne);
     }
-    let status = answer.status.as_u16();
-    if !(200..600).contains(&status) || status == 206 || status == 304 {
+    if !storable::is_whole(answer.status) {
         return Err(Refusal::Status);
     }
     if is_stream(headers) {
@@ -194,31 +193,24 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
     if !ask.authorized && is_silent(rules, answer) {
         return Err(Refusal::Freshness);
     }
-    let targeted = targeted(headers, &rules.targeted);
-    let is_targeted = targeted.is_some();
-    let control = targeted.unwrap_or_else(|| ResponseControl::of(headers));
-    // §5.2.2.3: it takes the place of no-store where the status is understood.
-    let understood = control.must_understand && UNDERSTOOD.contains(&status);
-    if control.must_understand && !understood {
-        return Err(Refusal::Status);
-    }
-    if control.no_store && !understood {
-        refuse(Exception::NoStore, Refusal::NoStore)?;
-    }
-    if control.private == Some(Scope::Response) {
-        refuse(Exception::Private, Refusal::Private)?;
-    }
+    let (control, is_targeted) = storable::control(rules, answer.status, headers)?;
     // §3.5.
     let shared = control.public || control.must_revalidate || control.s_maxage.is_some();
     if ask.authorized && !shared {
         refuse(Exception::Authorization, Refusal::Authorization)?;
     }
+    if !is_chosen(rules, answer) {
+        return Err(Refusal::Status);
+    }
     if is_kept(headers, &control, &SET_COOKIE) {
         refuse(Exception::SetCookie, Refusal::SetCookie)?;
     }
     let freshness = freshness(rules, answer, &control, is_targeted)?;
-    let variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
+    let mut variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
         .map_err(|_| Refusal::VaryAll)?;
+    if let Some(name) = answer.varies_by {
+        variant.vary_by(name, answer.request);
+    }
     let shared = shared || rules.allows(Exception::Authorization);
     Ok(Plan {
         freshness: Freshness { shared, ..freshness },
@@ -227,6 +219,14 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
         // Last: most responses that are not kept are copied for nothing otherwise.
         headers: kept_fields(rules, answer, &control),
     })
+}
+
+/// Returns `true` if responses of this status are stored, by default or because the user or the
+/// handler gives them a lifetime.
+fn is_chosen(rules: &Rules, answer: &Answer<'_>) -> bool {
+    storable::is_stored(answer.status, rules.allows(Exception::AnyStatus))
+        || rules.ttls.iter().any(|(status, _)| *status == answer.status)
+        || answer.hint.is_some_and(|hint| hint.ttl.is_some())
 }
 
 /// Whether there is such a field, and it is one of those that are kept.
@@ -296,25 +296,6 @@ const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// Where tags come from.
 const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
 
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
-/// Whose requirements on caches are met (RFC 9110 §15).
-const UNDERSTOOD: [u16; 38] = [
-    200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
-    407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505,
-];
-
 #[cfg(test)]
 mod tests {
     use super::super::super::entry::Watermark;
@@ -329,7 +310,20 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let (sent, received) = (NOW, NOW);
         let (hint, for_one, size, random, post) = (None, false, None, 0.0, false);
-        Answer { status, headers, hint, for_one, request, size, sent, received, random, post }
+        let varies_by = None;
+        Answer {
+            status,
+            headers,
+            hint,
+            for_one,
+            varies_by,
+            request,
+            size,
+            sent,
+            received,
+            random,
+            post,
+        }
     }
 
     fn decide(rules: &Rules, ask: &Ask, status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
@@ -355,10 +349,15 @@ mod tests {
             // RFC 9111 §3.
             (200, &[MINUTE], None),
             (200, &[], Some(Refusal::Freshness)),
-            (299, &[MINUTE], None),
-            (418, &[MINUTE], None),
-            (503, &[MINUTE], None),
-            (599, &[MINUTE], None),
+            (302, &[MINUTE], None),
+            (404, &[MINUTE], None),
+            // Errors are often caused by parts of a request that no key has.
+            (299, &[MINUTE], Some(Refusal::Status)),
+            (400, &[MINUTE], Some(Refusal::Status)),
+            (418, &[MINUTE], Some(Refusal::Status)),
+            (429, &[MINUTE], Some(Refusal::Status)),
+            (503, &[MINUTE], Some(Refusal::Status)),
+            (599, &[MINUTE], Some(Refusal::Status)),
             (103, &[MINUTE], Some(Refusal::Status)),
             (600, &[MINUTE], Some(Refusal::Status)),
             // §3.3 and §3.4: parts are not combined here.
@@ -368,11 +367,15 @@ mod tests {
             (200, &control("max-age=60, no-store"), Some(Refusal::NoStore)),
             // §5.2.2.7.
             (200, &control("max-age=60, private"), Some(Refusal::Private)),
+            (200, &control("max-age=60; private"), Some(Refusal::Private)),
+            (200, &control("max-age=60; no-store"), Some(Refusal::NoStore)),
+            (200, &control("max-age=60; public"), Some(Refusal::Malformed)),
             (200, &control("max-age=60, private=\"x-a\""), None),
             (200, &control("max-age=60, private=\"x-a\", private"), Some(Refusal::Private)),
             // §5.2.2.3.
             (200, &control("max-age=60, must-understand, no-store"), None),
             (200, &control("max-age=60, must-understand, private"), Some(Refusal::Private)),
+            (200, &control("max-age=60, must-understand, no_store"), Some(Refusal::NoStore)),
             (418, &control("max-age=60, must-understand, no-store"), Some(Refusal::Status)),
             (299, &control("max-age=60, must-understand"), Some(Refusal::Status)),
             // §4.1.
@@ -453,6 +456,22 @@ mod tests {
                 let decided = decide(&rules, &Ask::default(), 200, fields);
                 assert_eq!(decided.is_ok(), exception == other, "{exception:?} {fields:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_lifetime_for_a_status_lets_it_be_stored() {
+        let second = Duration::from_secs(1);
+        let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
+        for (status, possible) in
+            [(206, false), (304, false), (103, false), (429, true), (503, true)]
+        {
+            let code = StatusCode::from_u16(status).unwrap();
+            let rules = Rules { ttls: vec![(code, second)], ..Rules::default() };
+            assert_eq!(decide(&rules, &Ask::default(), status, &[MINUTE]).is_ok(), possible);
+            let hint = Hint::new().ttl(second);
+            let answer = Answer { hint: Some(&hint), ..answer(status, &headers, &none) };
+            assert_eq!(plan(&Rules::default(), &Ask::default(), &answer).is_ok(), possible);
         }
     }
 

@@ -5,7 +5,7 @@ use http::header::{
 use http::{HeaderName, Method, request};
 
 use super::super::control::RequestControl;
-use super::super::key::KeyBy;
+use super::super::key_by::KeyBy;
 use super::rules::Rules;
 
 /// What to do with a request, before anything is looked up.
@@ -45,6 +45,8 @@ pub(in super::super) enum Bypass {
     Partial,
     /// It has a field that the service may act upon, and that is not part of the key.
     Override,
+    /// Its URL is spelled otherwise than its key, and the service may act upon that.
+    Spelling,
 }
 
 /// `has_body` is whether the request's body has not ended yet.
@@ -57,8 +59,11 @@ pub(in super::super) fn before(
     let headers = &request.headers;
     let head_only = request.method == Method::HEAD;
     if !head_only && request.method != Method::GET {
-        let safe = [Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(&request.method);
-        return if safe { Before::Pass(Bypass::Method) } else { Before::Invalidate };
+        return if SAFE.contains(&request.method.as_str()) {
+            Before::Pass(Bypass::Method)
+        } else {
+            Before::Invalidate
+        };
     }
     // One look at each name, in one walk: most requests have none of these.
     let mut ask = Ask { head_only, ..Ask::default() };
@@ -103,9 +108,17 @@ pub(in super::super) fn before(
     Before::LookUp(ask)
 }
 
+impl Ask {
+    /// A request whose URL is spelled otherwise than its key fills nothing.
+    pub(in super::super) fn spelled(self, may_fill: bool) -> Self {
+        let no_fill = if may_fill { self.no_fill } else { Some(Bypass::Spelling) };
+        Self { no_fill, ..self }
+    }
+}
+
 impl Bypass {
     /// As in labels and details, in the order above.
-    pub(in super::super) const NAMES: [&str; 9] = [
+    pub(in super::super) const NAMES: [&str; 10] = [
         "method",
         "upgrade",
         "skipped",
@@ -115,7 +128,13 @@ impl Bypass {
         "no-store",
         "partial",
         "override",
+        "spelling",
     ];
+
+    /// Returns `true` if the service's response may be that to another request.
+    pub(in super::super) const fn is_of_another(self) -> bool {
+        matches!(self, Self::Override | Self::Spelling)
+    }
 
     pub(in super::super) const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize]
@@ -132,6 +151,11 @@ fn overrides(name: &HeaderName) -> bool {
     let same = |(byte, of): (u8, u8)| byte == of || byte == b'_' && of == b'-';
     OVERRIDES.iter().any(|of| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same))
 }
+
+/// The methods that IANA's HTTP Method Registry calls safe, but for GET and HEAD, and CONNECT, which
+/// has no resource. What is not registered may change anything (RFC 9111 §4.4).
+const SAFE: [&str; 8] =
+    ["CONNECT", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
 const OVERRIDES: [&str; 23] = [
     "forwarded-host",
@@ -204,6 +228,13 @@ mod tests {
             ("OPTIONS", &[], Before::Pass(Bypass::Method)),
             ("TRACE", &[], Before::Pass(Bypass::Method)),
             ("CONNECT", &[], Before::Pass(Bypass::Method)),
+            ("QUERY", &[], Before::Pass(Bypass::Method)),
+            ("PROPFIND", &[], Before::Pass(Bypass::Method)),
+            ("REPORT", &[], Before::Pass(Bypass::Method)),
+            ("SEARCH", &[], Before::Pass(Bypass::Method)),
+            ("PRI", &[], Before::Pass(Bypass::Method)),
+            ("query", &[], Before::Invalidate),
+            ("PROPPATCH", &[], Before::Invalidate),
             ("POST", &[], Before::Invalidate),
             ("DELETE", &[], Before::Invalidate),
             ("FROBNICATE", &[], Before::Invalidate),

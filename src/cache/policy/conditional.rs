@@ -1,11 +1,13 @@
 use std::ops::Range;
 
 use http::header::{
-    CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE, SET_COOKIE,
 };
 use http::{HeaderMap, StatusCode};
 
-use super::super::control::{self, members, millis, opaque_tag, parse_date};
+use super::super::control::{self, ResponseControl, millis, opaque_tag, parse_date};
+use super::super::directive::members;
 use super::super::entry::Stored;
 
 /// What of a response a client gets.
@@ -66,11 +68,22 @@ pub(in super::super) fn validators(request: &mut HeaderMap) {
     }
 }
 
-/// Whether a 200 to HEAD shows that the entry is not what a GET would get any more (RFC 9111 §4.3.5).
+/// Returns `true` if a 200 to HEAD shows that the entry is not what a GET would get any more (RFC
+/// 9111 §4.3.5). One that is for a single client says nothing of what is stored for all.
 pub(in super::super) fn outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
-    let differs =
-        |name| head.get(&name).is_some_and(|value| stored.headers.get(&name) != Some(value));
-    status == StatusCode::OK && [ETAG, LAST_MODIFIED, CONTENT_LENGTH].into_iter().any(differs)
+    let ResponseControl { no_store, private, .. } = ResponseControl::of(head);
+    if status != StatusCode::OK || no_store || private.is_some() || head.contains_key(SET_COOKIE) {
+        return false;
+    }
+    let values = |name| Some((head.get(&name)?, stored.headers.get(&name)));
+    let differs = |name| values(name).is_some_and(|(head, stored)| stored != Some(head));
+    // Tags are compared weakly: a layer weakens the tag of a response that has a body to encode.
+    let tag_differs = values(ETAG).is_some_and(|(head, stored)| {
+        stored.is_none_or(|stored| opaque_tag(stored.as_bytes()) != opaque_tag(head.as_bytes()))
+    });
+    // A length says nothing of a body that is encoded otherwise.
+    let same_coding = head.get(CONTENT_ENCODING) == stored.headers.get(CONTENT_ENCODING);
+    tag_differs || differs(LAST_MODIFIED) || same_coding && differs(CONTENT_LENGTH)
 }
 
 /// `if-none-match`, compared weakly (RFC 9110 §13.1.2).

@@ -87,7 +87,8 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use proptest::prelude::*;
 
-    use super::super::super::control::{LARGEST, RequestControl};
+    use super::super::super::control::RequestControl;
+    use super::super::super::directive::LARGEST;
     use super::super::super::entry::Watermark;
     use super::super::super::vary::Variant;
     use super::*;

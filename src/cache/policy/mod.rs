@@ -7,6 +7,7 @@ mod found;
 mod freshness;
 mod invalidate;
 mod rules;
+mod storable;
 
 pub(super) use after::{
     After, Answer, CACHE_STATUS, Plan, Refusal, after, freshen, outlives, shareable, strip_tags,
@@ -17,3 +18,4 @@ pub(super) use found::{Found, found, may_stand_in};
 pub(super) use invalidate::{invalidated, resolve};
 pub use rules::Exception;
 pub(super) use rules::Rules;
+pub(super) use storable::is_sound;

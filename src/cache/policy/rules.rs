@@ -30,12 +30,18 @@ pub enum Exception {
     /// Responses to requests with `authorization` that do not say that they are for all (RFC 9111
     /// §3.5): every client gets what the first was allowed to see.
     Authorization,
-    /// Responses with `cache-control: private`: every client gets what was meant for one.
+    /// Responses with `cache-control: private`, in any spelling: every client gets what was meant
+    /// for one.
     Private,
-    /// Responses with `cache-control: no-store`.
+    /// Responses with `cache-control: no-store`, in any spelling, or with a `cache-control` that
+    /// cannot be read.
     NoStore,
     /// Responses with `vary: *`, as if it were not there.
     VaryAll,
+    /// Responses of any final status that state their lifetime, as RFC 9111 §3 permits, except those
+    /// that RFC 6585 and RFC 8470 forbid to store (425, 428, 429, 431, 511): where an error depends on
+    /// parts of a request that the key lacks, one client's error is every client's.
+    AnyStatus,
 }
 
 impl Rules {

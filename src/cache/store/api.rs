@@ -12,6 +12,10 @@ use super::lease::Lease;
 /// Keeps entries under keys. What it has lost, forgotten, or cannot read is a miss, and an error is
 /// one too: the layer asks the service, and counts the error.
 ///
+/// An operation that is not done within [`store_timeout`](crate::CacheLayer::store_timeout), or
+/// panics, has failed too; its future is dropped. One that blocks its thread is nothing that a layer
+/// can end.
+///
 /// Keys are text of up to about 8 KiB, with any character in it. `contract`, a module of the feature
 /// `test-util`, tests that a store does what the layer expects.
 ///
@@ -82,8 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets all entries.
     fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The purges that the store shares with other processes. By default there are none, and
-    /// purges are the layer's own.
+    /// Returns the purges that all users of the store share: a store that wraps a
+    /// [`MemoryStore`](super::MemoryStore) or a `RedisStore` gives theirs. By
+    /// default there are none, and purges are the layer's own.
     fn purges(&self) -> Option<SharedPurges> {
         None
     }

@@ -9,14 +9,16 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::super::entry::Entry;
+use super::super::purge::{Purges, SharedPurges};
 use super::api::{Store, StoreError, Usage};
 
 /// Keeps entries in this process's memory, in a bounded number of bytes. What is asked for once
 /// makes way for what is asked for again; what has ended, or was purged, stays until then. Clones
-/// share it.
+/// share it, and what was purged: a layer does not give out what another one over a clone purged.
 #[derive(Clone)]
 pub struct MemoryStore {
     entries: Arc<Entries>,
+    purges: Arc<Purges>,
     capacity: u64,
     evictions: Arc<AtomicU64>,
 }
@@ -72,7 +74,7 @@ impl MemoryStore {
         let counted = Evictions(Arc::clone(&evictions));
         let entries = Cache::with_options(options, BySize, hasher, counted);
         let capacity = entries.capacity();
-        Self { entries: Arc::new(entries), capacity, evictions }
+        Self { entries: Arc::new(entries), purges: Arc::default(), capacity, evictions }
     }
 
     /// Evicts until at most `bytes` are kept, what was asked for once before what was asked for
@@ -128,6 +130,10 @@ impl Store for MemoryStore {
     fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
         self.entries.clear();
         ready(Ok(()))
+    }
+
+    fn purges(&self) -> Option<SharedPurges> {
+        Some(SharedPurges(Arc::clone(&self.purges)))
     }
 
     fn usage(&self) -> Usage {

@@ -42,6 +42,8 @@ impl<S: Store> Store for TieredStore<S> {
         let near = self.memory.get(key).await?;
         match self.behind.get(key).await {
             Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
+                // What was read may be a slice of a connection's buffer.
+                let far = far.to_owned_memory();
                 self.memory.put(key, far.clone(), Duration::MAX).await?;
                 Ok(Some(far))
             }
@@ -66,7 +68,7 @@ impl<S: Store> Store for TieredStore<S> {
     }
 
     fn purges(&self) -> Option<SharedPurges> {
-        self.behind.purges()
+        self.behind.purges().or_else(|| self.memory.purges())
     }
 
     fn is_tiered(&self) -> bool {

@@ -46,7 +46,10 @@ impl Shared {
             Role::Leader(leader) => Ended::Lead(leader),
             Role::Follower(follower) => {
                 let ended = tokio::time::timeout(LONGEST_WAIT, follower).await;
-                ended.unwrap_or(Ended::Landed(Verdict::Alone))
+                ended.unwrap_or_else(|_| {
+                    self.tally.failed("wait");
+                    Ended::Landed(Verdict::Alone)
+                })
             }
         };
         let (found, lead) = match ended {
@@ -72,7 +75,9 @@ impl Shared {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let Some(slot) = Slot::take(&self.state.refreshes, MOST_REFRESHES) else { return };
+        let Some(slot) = Slot::take(&self.state.refreshes, MOST_REFRESHES) else {
+            return self.tally.failed("refreshes");
+        };
         let Role::Leader(leader) = self.state.flights.join(Arc::clone(&name)) else { return };
         let shared = Arc::clone(self);
         detach(async move {
@@ -103,6 +108,10 @@ impl Shared {
         let (found, lease) = match take_turn(&*self.store, name, look).await {
             Turn::Other(found) => (Some(found), Lease::free()),
             Turn::Own(lease) => (look().await, lease),
+            Turn::Late => {
+                self.tally.failed("lease");
+                (look().await, Lease::free())
+            }
         };
         match found {
             Some(Found { entry, value, .. }) => {

@@ -62,8 +62,8 @@ use crate::meter::Meter;
 /// ```
 ///
 /// Clones are the same cache, and setters on a clone change what that clone does. Two that were made
-/// separately over a [`MemoryStore`](super::super::MemoryStore) do not see each other's
-/// [`del`](Self::del) and [`flush`](Self::flush); clones do, and so do those over Redis.
+/// separately over clones of a [`MemoryStore`](super::super::MemoryStore), or over Redis, see each
+/// other's [`del`](Self::del) and [`flush`](Self::flush).
 ///
 /// # Herds
 ///
@@ -79,7 +79,8 @@ use crate::meter::Meter;
 /// # Failures
 ///
 /// A store that fails, and a value that is not what was asked for any more since its type has
-/// changed, are misses, and counters. An operation of the store that fails is tried again at once.
+/// changed, are misses, and counters. An operation of the store that fails is tried again at once,
+/// for as long as [`store_timeout`](Self::store_timeout) says.
 /// With a Redis that is silent, the first callers may wait for 3 × 50 ms, or for 300 ms if they fetch,
 /// set or drop; later ones do not wait.
 ///
@@ -91,6 +92,7 @@ use crate::meter::Meter;
 /// | [`negative_ttl`](Self::negative_ttl) | 60 s | what comes to be is seldom dropped first |
 /// | [`stale_while_revalidate`](Self::stale_while_revalidate), [`jitter`](Self::jitter) | 0 | what a call says is meant |
 /// | [`attempts`](Self::attempts) | 3 | a connection that broke is there again the next time |
+/// | [`store_timeout`](Self::store_timeout) | 1 s | longer than a store takes that is worth asking |
 /// | value | 1 MiB of JSON | what is larger is no result to parse at each hit |
 /// | key, with its name space | 8 KiB | the most that stores take |
 /// | wait for another | 10 s | longer than a query should take |
@@ -101,7 +103,7 @@ use crate::meter::Meter;
 /// | name | labels |
 /// |---|---|
 /// | `cache_service_requests_total` | `outcome`: `hit`, `stale`, `miss`, `collapsed` (another caller has fetched it) |
-/// | `cache_service_errors_total` | `operation`: `get`, `put`, `remove`, `purge` of the store, after its attempts; `encode`, `decode`, `too-large` of values; `refresh` |
+/// | `cache_service_errors_total` | `operation`: `get`, `put`, `remove`, `purge`, `lease` of the store, after its attempts; `encode`, `decode`, `too-large` of values and keys; `refresh` that failed; `wait` for another caller, `refreshes` and `puts` beyond their bounds |
 #[derive(Clone)]
 #[must_use = "a setter gives back the service that it changed"]
 pub struct CacheService {
@@ -141,6 +143,12 @@ impl CacheService {
     /// failed. 3 by default, and 1 at least.
     pub fn attempts(self, attempts: usize) -> Self {
         self.edit(|shared| shared.attempts = attempts)
+    }
+
+    /// Sets how long an operation of the store may take, with all of its [`attempts`](Self::attempts),
+    /// before it has failed. 1 s by default.
+    pub fn store_timeout(self, time: Duration) -> Self {
+        self.edit(|shared| shared.store_timeout = time)
     }
 
     /// Keys are in a space of this name: others may have the same ones, and
@@ -239,6 +247,7 @@ impl CacheService {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         let Some(name) = self.shared.rules.name(key) else {
+            self.shared.tally.failed("too-large");
             self.shared.tally.count(Outcome::Miss);
             return fetch().await;
         };

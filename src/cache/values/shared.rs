@@ -1,6 +1,7 @@
 //! Values in the store.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
@@ -17,6 +18,7 @@ use super::super::lookup::spares;
 use super::super::purge::{Purge, Purges, Stamp};
 use super::super::shared::{Clock, MOST_PUTS, Slot, random};
 use super::super::store::{Erased, Store, StoreError};
+use super::super::timeout::within;
 use super::super::vary::Variant;
 use super::error::Fault;
 use super::policy::{self, Age, Rules};
@@ -27,6 +29,7 @@ use super::tally::Tally;
 pub(super) struct Shared {
     pub(super) rules: Rules,
     pub(super) attempts: usize,
+    pub(super) store_timeout: Duration,
     pub(super) clock: Clock,
     pub(super) tally: Arc<Tally>,
     pub(super) store: Arc<dyn Erased>,
@@ -77,6 +80,7 @@ impl Shared {
         Self {
             rules: Rules::default(),
             attempts: 3,
+            store_timeout: Duration::from_secs(1),
             clock: Clock::default(),
             tally: Arc::default(),
             store: Arc::new(store),
@@ -90,7 +94,12 @@ impl Shared {
     where
         T: DeserializeOwned,
     {
-        if let Poll::Ready(entry) = self.store.peek(name) {
+        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.peek(name)));
+        let peeked = peeked.unwrap_or_else(|_| {
+            self.tally.failed("get");
+            Poll::Ready(None)
+        });
+        if let Poll::Ready(entry) = peeked {
             let found = entry.and_then(|entry| self.judge(name, entry, or_stale));
             if found.is_some() || !self.store.is_tiered() {
                 return found;
@@ -163,7 +172,7 @@ impl Shared {
     pub(super) fn put_slot(&self) -> Option<Slot> {
         let slot = Slot::take(&self.state.puts, MOST_PUTS);
         if slot.is_none() {
-            self.tally.failed("put");
+            self.tally.failed("puts");
         }
         slot
     }
@@ -172,7 +181,8 @@ impl Shared {
         self.tried("remove", || self.store.remove(name)).await
     }
 
-    /// Tries an operation as often as it may be tried.
+    /// Tries an operation as often as it may be tried, in the time that one operation has: a store
+    /// that hangs would not be quicker the next time.
     async fn tried<T, F>(
         &self,
         operation: &'static str,
@@ -181,12 +191,16 @@ impl Shared {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        for _ in 1..self.attempts {
-            if let Ok(done) = run().await {
-                return Ok(done);
+        let trying = async {
+            for _ in 1..self.attempts {
+                if let Ok(done) = run().await {
+                    return Ok(done);
+                }
             }
-        }
-        run().await.inspect_err(|_| self.tally.failed(operation))
+            run().await
+        };
+        let tried = within(self.store_timeout, trying).await;
+        tried.inspect_err(|_| self.tally.failed(operation))
     }
 
     fn judge<T: DeserializeOwned>(
@@ -205,8 +219,13 @@ impl Shared {
         Some(Found { entry, value, is_fresh })
     }
 
-    /// The value, unless it was purged or is of another type.
+    /// The value, unless it was purged or is of another type. A response that a store returns under
+    /// the name of a value is none.
     pub(super) fn decode<T: DeserializeOwned>(&self, name: &str, stored: &Stored) -> Option<T> {
+        if stored.status != StatusCode::OK || !stored.headers.is_empty() {
+            self.tally.failed("decode");
+            return None;
+        }
         if !spares(&self.state.purges, name, stored) {
             return None;
         }

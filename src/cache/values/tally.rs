@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
 
-use super::super::tally::clock;
+use super::super::tally::{clock, count_named};
 use crate::fresh::Fresh;
 use crate::meter::{Meter, Name};
 
@@ -10,7 +10,14 @@ use crate::meter::{Meter, Name};
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     meter: Meter,
-    requests: OnceLock<Fresh<[Counter; OUTCOMES.len()]>>,
+    handles: OnceLock<Fresh<Handles>>,
+}
+
+/// All of them are registered together, so that each label is there, at 0, before it is counted.
+#[derive(Debug)]
+struct Handles {
+    requests: [Counter; OUTCOMES.len()],
+    errors: [Counter; ERRORS_OF.len()],
 }
 
 /// How a value was come by.
@@ -24,28 +31,50 @@ pub(super) enum Outcome {
 
 impl Tally {
     pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, requests: OnceLock::new() }
+        Self { meter, handles: OnceLock::new() }
     }
 
     pub(super) fn count(&self, outcome: Outcome) {
-        let now = clock();
-        let register = || {
-            OUTCOMES.map(|outcome| {
-                let label = Label::from_static_parts("outcome", outcome);
-                self.meter.counter(REQUESTS, vec![label])
-            })
-        };
-        let handles = self.requests.get_or_init(|| Fresh::new(register(), now)).get(now, register);
-        handles.handle[outcome as usize].increment(1);
+        self.with(|handles| handles.requests[outcome as usize].increment(1));
     }
 
+    /// Counts what failed: one of [`ERRORS_OF`].
     pub(super) fn failed(&self, operation: &'static str) {
-        self.meter.count(ERRORS, vec![Label::from_static_parts("operation", operation)]);
+        self.with(|handles| count_named(&ERRORS_OF, &handles.errors, operation));
+    }
+
+    fn with(&self, record: impl FnOnce(&Handles)) {
+        let now = clock();
+        let labeled = |name, label, value| {
+            self.meter.counter(name, vec![Label::from_static_parts(label, value)])
+        };
+        let register = || Handles {
+            requests: OUTCOMES.map(|outcome| labeled(REQUESTS, "outcome", outcome)),
+            errors: ERRORS_OF.map(|operation| labeled(ERRORS, "operation", operation)),
+        };
+        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        record(&handles.handle);
     }
 }
 
 /// By [`Outcome`].
 const OUTCOMES: [&str; 4] = ["hit", "stale", "miss", "collapsed"];
+
+/// What can fail, or is not done for want of a place or of time.
+const ERRORS_OF: [&str; 12] = [
+    "get",
+    "put",
+    "remove",
+    "purge",
+    "lease",
+    "encode",
+    "decode",
+    "too-large",
+    "refresh",
+    "refreshes",
+    "puts",
+    "wait",
+];
 
 const REQUESTS: Name = Name::new(
     "cache_service_requests_total",

@@ -145,10 +145,8 @@ async fn a_targeted_field_that_is_junk_does_not_count() {
         "max-age",
         "Max-Age=10",
         "max-age=10,",
-        "max-age=10 no-store",
         "max-age=10, =",
         "max-age=10, x=\"open",
-        "no-store=1",
         "max-age=1000000000000000",
     ] {
         let fields = [("cdn-cache-control", junk), ("cache-control", "max-age=30")];

@@ -133,12 +133,16 @@ impl RedisStore {
 impl Store for RedisStore {
     /// Nothing, if Redis would not be asked.
     fn peek(&self, _key: &str) -> Poll<Option<Entry>> {
-        if self.state.is_asked() { Poll::Pending } else { Poll::Ready(None) }
+        if self.state.is_asked() {
+            return Poll::Pending;
+        }
+        self.state.tally.failed("breaker");
+        Poll::Ready(None)
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key) else { return Ok(None) };
+        let Ok(name) = state.name(key) else { return Ok(None) };
         let permit = match state.reads.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
@@ -173,9 +177,7 @@ impl Store for RedisStore {
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key) else {
-            return Err(state.failed("connection"));
-        };
+        let name = state.name(key)?;
         let bytes = entry.to_bytes(key);
         if bytes.len() as u64 > state.config.largest {
             return Err(state.failed("too-large"));
@@ -192,9 +194,7 @@ impl Store for RedisStore {
 
     async fn remove(&self, key: &str) -> Result<(), StoreError> {
         let state = &self.state;
-        let Some(name) = state.name(key) else {
-            return Err(state.failed("connection"));
-        };
+        let name = state.name(key)?;
         state.heard(state.client.remove(&name).await)
     }
 
@@ -211,10 +211,8 @@ impl Store for RedisStore {
     async fn lease(&self, key: &str) -> Lease {
         let state = &self.state;
         let Some(time) = state.config.lease else { return Lease::free() };
-        match state.name(&format!("lease:{key}")) {
-            Some(name) => lease::take(state, name, time).await,
-            None => Lease::free(),
-        }
+        let Ok(name) = state.name(&format!("lease:{key}")) else { return Lease::free() };
+        lease::take(state, name, time).await
     }
 }
 
@@ -224,7 +222,7 @@ impl State {
             client: Client::new(config.server.clone(), config.budget),
             breaker: Breaker::default(),
             opened: Notify::new(),
-            tally: Tally(config.meter.clone()),
+            tally: Tally::new(config.meter.clone()),
             in_step: watch::Sender::new(false),
             trouble: Trouble::default(),
             prefix: ArcSwapOption::empty(),
@@ -237,18 +235,18 @@ impl State {
         state
     }
 
-    /// What Redis calls a key. None if it is not to be asked, or cannot: a body may be dropped where
-    /// there is no runtime any more.
-    fn name(&self, key: &str) -> Option<String> {
-        if self.breaker.is_open() || Handle::try_current().is_err() {
-            return None;
-        }
+    /// What Redis calls a key. An error, which is counted, if it is not to be asked, or cannot: a body
+    /// may be dropped where there is no runtime any more.
+    fn name(&self, key: &str) -> Result<String, StoreError> {
+        let open = self.breaker.is_open();
         let prefix = self.prefix.load();
-        let prefix = prefix.as_ref()?;
+        let prefix = prefix.as_ref().filter(|_| !open && Handle::try_current().is_ok());
+        let reason = if open { "breaker" } else { "connection" };
+        let prefix = prefix.ok_or_else(|| self.failed(reason))?;
         let mut name = String::with_capacity(prefix.len() + key.len());
         name.push_str(prefix);
         name.push_str(key);
-        Some(name)
+        Ok(name)
     }
 
     fn is_asked(&self) -> bool {

@@ -1,15 +1,35 @@
 //! Counts what Redis did not do.
 
-use metrics::{Label, Unit};
+use std::sync::OnceLock;
 
+use metrics::{Counter, Label, Unit};
+
+use super::super::super::tally::{clock, count_named};
+use crate::fresh::Fresh;
 use crate::meter::{Meter, Name};
 
-#[derive(Clone, Debug)]
-pub(super) struct Tally(pub(super) Meter);
+#[derive(Debug)]
+pub(super) struct Tally {
+    meter: Meter,
+    errors: OnceLock<Fresh<[Counter; REASONS.len()]>>,
+}
 
 impl Tally {
+    pub(super) const fn new(meter: Meter) -> Self {
+        Self { meter, errors: OnceLock::new() }
+    }
+
+    /// Counts what Redis did not do: one of [`REASONS`].
     pub(super) fn failed(&self, reason: &'static str) {
-        self.0.count(ERRORS, vec![Label::from_static_parts("reason", reason)]);
+        let now = clock();
+        // All at once, so that each is there, at 0, before it is counted.
+        let register = || {
+            REASONS.map(|reason| {
+                self.meter.counter(ERRORS, vec![Label::from_static_parts("reason", reason)])
+            })
+        };
+        let errors = self.errors.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        count_named(&REASONS, &errors.handle, reason);
     }
 
     /// Whether commands are withheld.
@@ -23,14 +43,17 @@ impl Tally {
     }
 
     fn set(&self, name: Name, is: bool) {
-        self.0.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
+        self.meter.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
     }
 }
+
+const REASONS: [&str; 8] =
+    ["timeout", "connection", "refused", "busy", "damaged", "version", "too-large", "breaker"];
 
 const ERRORS: Name = Name::new(
     "http_cache_redis_errors_total",
     Unit::Count,
-    "Commands that Redis did not do, or whose reply was of no use.",
+    "Commands that Redis did not do, that it was not sent, or whose reply was of no use.",
 );
 const OPEN: Name = Name::new(
     "http_cache_redis_breaker_open",

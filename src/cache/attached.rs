@@ -1,0 +1,145 @@
+//! A body that is recorded while its client reads it, and as fast as that.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::gather::Gathered;
+use super::record::{Recording, Unkept, to_bytes};
+use super::shared::{Alarm, alarm};
+use super::tally::Fallback;
+use super::tape::LONGEST_FILL;
+
+/// What was read of a body before its client asked for it, and then the body itself. While it is
+/// recorded, its client is the one who reads.
+pub(super) struct Attached<B: Body> {
+    ahead: Option<Gathered>,
+    /// What follows that, if it is not data, or has no place there.
+    next: Option<Result<Frame<Bytes>, B::Error>>,
+    /// None if it was read to its end.
+    body: Option<Pin<Box<B>>>,
+    recording: Option<Timed>,
+}
+
+/// A recording that its client's reading and a timer share: memory is given back on time, though
+/// the client does not read.
+struct Timed {
+    held: Arc<Held>,
+    _alarm: Alarm,
+}
+
+/// None once the recording is over.
+struct Held(Mutex<Option<(Recording, Gathered)>>);
+
+impl<B: Body> Attached<B> {
+    /// A body that is not recorded any more.
+    pub(super) fn unrecorded(
+        mut ahead: Gathered,
+        next: Option<Result<Frame<Bytes>, B::Error>>,
+        body: Option<Pin<Box<B>>>,
+    ) -> Self {
+        ahead.keep_unread();
+        Self { ahead: Some(ahead), next, body, recording: None }
+    }
+
+    /// A body that is recorded from here on as its client reads. Nobody else waits for that.
+    pub(super) fn recorded(
+        mut gathered: Gathered,
+        body: Pin<Box<B>>,
+        mut recording: Recording,
+    ) -> Self {
+        let ahead = gathered.copy_for_client();
+        let Some(ahead) = ahead.filter(|_| gathered.own().is_ok()) else {
+            recording.give_up(Unkept::Scarce(Fallback::Budget));
+            return Self::unrecorded(gathered, None, Some(body));
+        };
+        gathered.forget_client();
+        recording.outlast_head();
+        recording.leave_followers(Fallback::Fills);
+        let held = Arc::new(Held(Mutex::new(Some((recording, gathered)))));
+        let timed = Arc::clone(&held);
+        let alarm = alarm(LONGEST_FILL, move || {
+            if let Some((recording, _)) = timed.take() {
+                recording.give_up(Unkept::Scarce(Fallback::FillTime));
+            }
+        });
+        let recording = Some(Timed { held, _alarm: alarm });
+        Self { ahead: Some(ahead), next: None, body: Some(body), recording }
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.recording.as_ref().is_some_and(|recording| recording.held.lock().is_some())
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(piece) = self.ahead.as_mut().and_then(Gathered::give) {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        self.ahead = None;
+        if let Some(next) = self.next.take() {
+            return Poll::Ready(Some(next));
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(body.as_mut().poll_frame(cx)).map(to_bytes);
+        match (&frame, &self.recording) {
+            (Some(Ok(frame)), Some(recording)) => recording.held.push(frame),
+            (None, Some(recording)) => recording.held.finish(),
+            // Whoever waited for it takes over.
+            (Some(Err(_)), Some(recording)) => drop(recording.held.take()),
+            (_, None) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.ahead.as_ref().is_none_or(Gathered::is_all_given)
+            && self.next.is_none()
+            && self.body.as_ref().is_none_or(|body| body.is_end_stream() && !self.is_recording())
+    }
+}
+
+impl<B: Body> Drop for Attached<B> {
+    /// A server that has sent the length which the head states reads no further.
+    fn drop(&mut self) {
+        if let Some(Timed { held, .. }) = &self.recording {
+            let whole = held.lock().as_ref().is_some_and(|(recording, gathered)| {
+                recording.declared == Some(gathered.len() as u64)
+            });
+            if whole {
+                held.finish();
+            }
+        }
+    }
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, Option<(Recording, Gathered)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<(Recording, Gathered)> {
+        self.lock().take()
+    }
+
+    fn push(&self, frame: &Frame<Bytes>) {
+        let mut held = self.lock();
+        let Some((recording, gathered)) = &mut *held else { return };
+        if let Err(why) = recording.push(frame, gathered) {
+            let over = held.take();
+            drop(held);
+            over.into_iter().for_each(|(recording, _)| recording.give_up(why));
+        }
+    }
+
+    fn finish(&self) {
+        if let Some((recording, mut gathered)) = self.take() {
+            recording.finish(gathered.freeze(), gathered.charge());
+        }
+    }
+}

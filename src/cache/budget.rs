@@ -1,0 +1,144 @@
+//! One bound for the memory of all response bodies that are on their way to the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many bytes the recordings of a layer hold together.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    used: AtomicU64,
+    /// The part of it that waits for clients to read, and cannot be dropped before they have.
+    unread: AtomicU64,
+}
+
+/// A part of the budget. The last clone gives it back when it is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Charge(Arc<Part>);
+
+#[derive(Debug)]
+struct Part {
+    budget: Arc<Budget>,
+    /// The size of the whole budget, in bytes.
+    limit: u64,
+    used: AtomicU64,
+    unread: AtomicU64,
+}
+
+impl Budget {
+    /// Takes `bytes` of a budget of `limit` bytes, or nothing if fewer are left.
+    pub(super) fn charge(self: &Arc<Self>, limit: u64, bytes: u64) -> Option<Charge> {
+        let (used, unread) = (AtomicU64::new(0), AtomicU64::new(0));
+        let charge = Charge(Arc::new(Part { budget: Arc::clone(self), limit, used, unread }));
+        charge.resize(bytes).then_some(charge)
+    }
+}
+
+impl Charge {
+    /// Takes another part of the same budget, or nothing if fewer bytes are left.
+    pub(super) fn another(&self, bytes: u64) -> Option<Self> {
+        self.0.budget.charge(self.0.limit, bytes)
+    }
+
+    /// Changes the size of this part, in bytes. Returns `false`, and changes nothing, if the budget
+    /// has not so many left.
+    pub(super) fn resize(&self, bytes: u64) -> bool {
+        let Part { budget, limit, used, .. } = &*self.0;
+        let before = used.load(Ordering::Relaxed);
+        let change = |all: u64| {
+            let after = all.saturating_sub(before).checked_add(bytes)?;
+            (bytes <= before || after <= *limit).then_some(after)
+        };
+        let fits = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok();
+        if fits {
+            used.store(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Sets how many bytes of this part a client has yet to read.
+    pub(super) fn set_unread(&self, bytes: u64) {
+        let before = self.0.unread.swap(bytes, Ordering::Relaxed);
+        let all = &self.0.budget.unread;
+        if bytes >= before {
+            all.fetch_add(bytes - before, Ordering::Relaxed);
+        } else {
+            all.fetch_sub(before - bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns `true` if a body may be read further than its client has. A little always may. More
+    /// may only while the clients that do not read hold less than half of the budget, so that the
+    /// other half is left for those that do.
+    pub(super) fn may_read_ahead(&self) -> bool {
+        let own = self.0.unread.load(Ordering::Relaxed);
+        own < AHEAD || self.0.budget.unread.load(Ordering::Relaxed) < self.0.limit / 2
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(*self.used.get_mut(), Ordering::Relaxed);
+        self.budget.unread.fetch_sub(*self.unread.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// How far, in bytes, a body may always be read ahead of its client.
+const AHEAD: u64 = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(budget: &Budget) -> u64 {
+        budget.used.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn charges_never_exceed_the_limit() {
+        let budget = Arc::new(Budget::default());
+        let first = budget.charge(100, 60).unwrap();
+        assert!(budget.charge(100, 41).is_none());
+        let second = budget.charge(100, 40).unwrap();
+        assert!(!first.resize(61));
+        assert_eq!(used(&budget), 100);
+        assert!(first.resize(10) && second.resize(90));
+        assert!(!second.resize(u64::MAX));
+        let clone = second.clone();
+        drop(second);
+        assert_eq!(used(&budget), 100, "a clone holds it");
+        drop((first, clone));
+        assert_eq!(used(&budget), 0);
+    }
+
+    #[test]
+    fn a_charge_can_always_shrink() {
+        let budget = Arc::new(Budget::default());
+        let charge = budget.charge(100, 100).unwrap();
+        let lowered = Charge(Arc::new(Part {
+            budget: Arc::clone(&budget),
+            limit: 10,
+            used: AtomicU64::new(50),
+            unread: AtomicU64::new(0),
+        }));
+        budget.used.fetch_add(50, Ordering::Relaxed);
+        assert!(lowered.resize(20), "though more than the limit is used");
+        drop((charge, lowered));
+        assert_eq!(used(&budget), 0);
+    }
+
+    #[test]
+    fn unread_bytes_take_half_of_the_budget_at_most() {
+        let budget = Arc::new(Budget::default());
+        let [slow, other] = [(); 2].map(|()| budget.charge(8 * AHEAD, AHEAD).unwrap());
+        slow.set_unread(2 * AHEAD);
+        assert!(slow.may_read_ahead());
+        slow.set_unread(4 * AHEAD);
+        assert!(!slow.may_read_ahead());
+        other.set_unread(AHEAD - 1);
+        assert!(other.may_read_ahead(), "a little always may");
+        other.set_unread(AHEAD);
+        assert!(!other.may_read_ahead());
+        drop(slow);
+        assert!(other.may_read_ahead());
+    }
+}

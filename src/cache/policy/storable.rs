@@ -1,0 +1,263 @@
+//! What a response's status and headers say against storing it, and against serving an entry that a
+//! store returned.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use super::super::control::{ResponseControl, Scope};
+use super::super::directive::{contains, members};
+use super::super::entry::Stored;
+use super::super::targeted::directives_for_us;
+use super::after::Refusal;
+use super::rules::{Exception, Rules};
+
+/// Returns `true` if a whole response can have this status: it is final, and neither a part of a
+/// response nor a confirmation of one (RFC 9111 §3, §3.3 and §4.3.4).
+pub(super) fn is_whole(status: StatusCode) -> bool {
+    let status = status.as_u16();
+    (200..600).contains(&status) && status != 206 && status != 304
+}
+
+/// Returns `true` if responses of this status are stored without the user having named it: a short
+/// list, or with `any` every status that no RFC excludes.
+pub(super) fn is_stored(status: StatusCode, any: bool) -> bool {
+    if any { !FORBIDDEN.contains(&status.as_u16()) } else { STORED.contains(&status.as_u16()) }
+}
+
+/// Returns the directives of a response that may be stored, and whether a targeted header states
+/// them.
+pub(super) fn control(
+    rules: &Rules,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<(ResponseControl, bool), Refusal> {
+    let refuse = |exception, refusal| {
+        if rules.allows(exception) { Ok(()) } else { Err(refusal) }
+    };
+    let (control, is_targeted) = directives_for_us(headers, &rules.targeted);
+    // RFC 9111 §5.2.2.3: it takes the place of no-store where the status is understood.
+    let understood = control.must_understand && UNDERSTOOD.contains(&status.as_u16());
+    if control.must_understand && !understood {
+        return Err(Refusal::Status);
+    }
+    if control.no_store && (!understood || control.malformed) {
+        refuse(Exception::NoStore, Refusal::NoStore)?;
+    }
+    if control.private == Some(Scope::Response) {
+        refuse(Exception::Private, Refusal::Private)?;
+    }
+    if control.malformed {
+        refuse(Exception::NoStore, Refusal::Malformed)?;
+    }
+    if has_nonce(headers) {
+        return Err(Refusal::ForOne);
+    }
+    Ok((control, is_targeted))
+}
+
+/// Returns `true` if this layer could have stored such an entry. What a store returns may have been
+/// changed there: it must not give a client what a response of the service would not, or another
+/// length than its body has.
+pub(in super::super) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
+    let headers = &stored.headers;
+    let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
+    is_whole(stored.status)
+        && !has_cookie
+        && !HOP_BY_HOP.iter().any(|name| headers.contains_key(name))
+        && control(rules, stored.status, headers).is_ok()
+        && has_own_length(stored)
+        && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
+}
+
+/// Returns the names of the headers that speak of one connection only (RFC 9110 §7.6.1, RFC 9111
+/// §3.1).
+pub(super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
+    let named = lines.flat_map(|line| members(line.as_bytes()));
+    let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    names.extend(HOP_BY_HOP);
+    names
+}
+
+fn has_own_length(stored: &Stored) -> bool {
+    let size = stored.body.len();
+    let mut lines = stored.headers.get_all(CONTENT_LENGTH).iter();
+    match (lines.next(), lines.next()) {
+        // RFC 9110 §15.3.5 and §8.6.
+        (None, _) if stored.status == StatusCode::NO_CONTENT => size == 0,
+        (None, _) => true,
+        (Some(_), _) if stored.status == StatusCode::NO_CONTENT => false,
+        (Some(line), None) => line.as_bytes() == size.to_string().as_bytes(),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Returns `true` if a policy names a nonce, which is for one response alone.
+fn has_nonce(headers: &HeaderMap) -> bool {
+    let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
+    let mut lines = policies.iter().flat_map(|name| headers.get_all(name));
+    lines.any(|line| contains(line.as_bytes(), b"'nonce-"))
+}
+
+/// Successful responses, redirects, and two errors that say the same to everybody. What an error
+/// page says is often caused by the request that it answers, and by parts of it that no key has:
+/// with a few bytes, one client could take a page from all others (cache-poisoned denial of
+/// service).
+const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];
+
+/// The statuses that a cache must not store: RFC 8470 §5.2, and RFC 6585 §3 to §6.
+const FORBIDDEN: [u16; 5] = [425, 428, 429, 431, 511];
+
+/// The statuses whose requirements on caches are met (RFC 9110 §15).
+const UNDERSTOOD: [u16; 38] = [
+    200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
+    407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505,
+];
+
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::super::entry::{Freshness, Watermark};
+    use super::super::super::vary::Variant;
+    use super::*;
+    use crate::fields::{Fields, map};
+
+    #[test]
+    fn a_short_list_of_statuses_is_stored() {
+        // IANA, HTTP Status Code Registry: all that are final, and some that are not registered.
+        for code in 100..=999 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let stored = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410].contains(&code);
+            assert_eq!(is_stored(status, false), stored, "{code}");
+            assert_eq!(
+                is_stored(status, true),
+                ![425, 428, 429, 431, 511].contains(&code),
+                "{code}"
+            );
+            let whole = (200..=599).contains(&code) && code != 206 && code != 304;
+            assert_eq!(is_whole(status), whole, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_in_a_policy_is_for_one_response() {
+        for (fields, refused) in [
+            (&[("content-security-policy", "script-src 'nonce-abc'")][..], true),
+            (&[("content-security-policy", "script-src 'NONCE-abc'")], true),
+            (&[("content-security-policy-report-only", "script-src 'Nonce-abc'")], true),
+            (
+                &[
+                    ("content-security-policy", "default-src 'self'"),
+                    ("content-security-policy", "script-src 'nonce-abc'"),
+                ],
+                true,
+            ),
+            (&[("content-security-policy", "script-src 'self', script-src 'nonce-a'")], true),
+            (&[("content-security-policy", "script-src 'self' https://nonce-a.org")], false),
+            (&[("x-other", "'nonce-abc'")], false),
+        ] {
+            let decided = control(&Rules::default(), StatusCode::OK, &map(fields));
+            assert_eq!(decided.err(), refused.then_some(Refusal::ForOne), "{fields:?}");
+        }
+    }
+
+    fn stored(status: u16, fields: Fields<'_>, body: &'static str) -> Stored {
+        Stored {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: map(fields),
+            body: Bytes::from_static(body.as_bytes()),
+            freshness: Freshness::default(),
+            variant: Variant::default(),
+            tags: Vec::new(),
+            watermark: Watermark::default(),
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_changed_is_not_sound() {
+        let sound: [(u16, Fields<'_>, &str); 7] = [
+            (200, &[], "body"),
+            (200, &[("content-length", "4"), ("cache-control", "max-age=60")], "body"),
+            (204, &[], ""),
+            (404, &[("content-length", "0")], ""),
+            (418, &[("content-length", "4")], "body"),
+            (200, &[("cache-control", "private=\"x-a\"")], "body"),
+            (200, &[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], "body"),
+        ];
+        for (status, fields, body) in sound {
+            assert!(is_sound(&Rules::default(), &stored(status, fields, body)), "{fields:?}");
+        }
+        let changed: &[(u16, Fields<'_>, &str)] = &[
+            (100, &[], ""),
+            (101, &[], ""),
+            (103, &[], ""),
+            (206, &[], "body"),
+            (304, &[], ""),
+            (600, &[], ""),
+            (999, &[], ""),
+            (204, &[], "body"),
+            (204, &[("content-length", "0")], ""),
+            (200, &[("content-length", "3")], "body"),
+            (200, &[("content-length", "5")], "body"),
+            (200, &[("content-length", "04")], "body"),
+            (200, &[("content-length", "+4")], "body"),
+            (200, &[("content-length", "4, 4")], "body"),
+            (200, &[("content-length", "4"), ("content-length", "4")], "body"),
+            (200, &[("transfer-encoding", "chunked")], "body"),
+            (200, &[("connection", "close")], "body"),
+            (200, &[("connection", "x-a"), ("x-a", "1")], "body"),
+            (200, &[("keep-alive", "1")], "body"),
+            (200, &[("proxy-connection", "1")], "body"),
+            (200, &[("proxy-authenticate", "1")], "body"),
+            (200, &[("trailer", "x-a")], "body"),
+            (200, &[("te", "trailers")], "body"),
+            (200, &[("upgrade", "h2c")], "body"),
+            (200, &[("set-cookie", "a=b")], "body"),
+            (200, &[("cache-control", "no-store")], "body"),
+            (200, &[("cache-control", "private")], "body"),
+            (200, &[("cache-control", "private; x")], "body"),
+            (200, &[("surrogate-control", "no-store")], "body"),
+            (200, &[("pragma", "no-cache")], "body"),
+            (200, &[("vary", "*")], "body"),
+            (200, &[("vary", "cookie")], "body"),
+            (200, &[("vary", "accept-encoding")], "body"),
+            (200, &[("vary", "a b")], "body"),
+            (200, &[("content-security-policy", "script-src 'nonce-a'")], "body"),
+        ];
+        for (status, fields, body) in changed {
+            let stored = stored(*status, fields, body);
+            assert!(!is_sound(&Rules::default(), &stored), "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_exception_allows_its_entries() {
+        let table: [(Exception, Fields<'_>); 4] = [
+            (Exception::SetCookie, &[("set-cookie", "a=b")]),
+            (Exception::Private, &[("cache-control", "private")]),
+            (Exception::NoStore, &[("cache-control", "no-store")]),
+            (Exception::VaryAll, &[("vary", "*")]),
+        ];
+        for (exception, fields) in table {
+            let rules = Rules { exceptions: vec![exception], ..Rules::default() };
+            assert!(is_sound(&rules, &stored(200, fields, "body")), "{exception:?}");
+        }
+    }
+}

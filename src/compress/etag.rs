@@ -1,0 +1,352 @@
+use http::header::{ETAG, Entry, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue};
+
+use super::coding::Coding;
+
+/// The choice of what becomes of the strong entity tag of a response that is compressed.
+///
+/// A strong tag names bytes (RFC 9110 §8.8.1), and compressed bytes are others than those that
+/// the service tagged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EtagMode {
+    /// Appends the coding: `"v1"` becomes `"v1--gzip"`, and is `"v1"` again in the `if-match` and
+    /// `if-none-match` that the service sees. Optimistic locking (`if-match` with the tag of a GET)
+    /// works, and no cache mixes the bytes of two codings up.
+    ///
+    /// A range of the compressed bytes is nothing that the service has: where `if-range` names such
+    /// a tag, the request loses `range` and `if-range`, and gets the whole (RFC 9110 §13.1.5).
+    ///
+    /// A tag of the service's own that ends as if it had been made so becomes `"v1--gzip--identity"`
+    /// without a coding, and comes back to the service as it was, too.
+    #[default]
+    Suffix,
+    /// Makes the tag weak: `"v1"` becomes `W/"v1"`. `if-none-match` finds it as ever, since it
+    /// compares weakly; `if-match` compares strongly, and fails whatever the client sends.
+    Weaken,
+    /// Leaves the tag. `if-match` works, but one tag names several byte sequences, so that a cache or
+    /// a client which resumes a download can mix them up. Requests with `if-range` from clients
+    /// that accept a coding lose their `range`; a `range` alone is not guarded.
+    Keep,
+}
+
+impl EtagMode {
+    /// Returns the tag of a response in this coding, or in none; `None` if it stays as it is.
+    pub(super) fn tag(self, tag: &HeaderValue, coding: Option<Coding>) -> Option<HeaderValue> {
+        let Tag { weak, opaque } = Tag::parse(tag.as_bytes())?;
+        match (self, coding) {
+            (Self::Suffix, Some(coding)) if !weak => suffixed(tag, coding.as_str()),
+            (Self::Suffix, _) if suffix(opaque).is_some() => suffixed(tag, IDENTITY),
+            (Self::Weaken, Some(_)) if !weak => {
+                HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the tag of a 304 that the service gave `tag`; `None` if it stays as it is.
+    ///
+    /// It is the tag that a 200 would have (RFC 9110 §15.4.5). Whether the 200 would have been
+    /// compressed, the 304 does not say: but the client has sent the tag that it was given, and only
+    /// by that one can it find what the 304 freshens (RFC 9111 §4.3.4). `coding` is what the 200
+    /// would have if it were compressed, and decides where the client sent no such tag.
+    pub(super) fn tag_of_304(
+        self,
+        tag: &HeaderValue,
+        if_none_match: &[HeaderValue],
+        coding: Option<Coding>,
+    ) -> Option<HeaderValue> {
+        let ours = Tag::parse(tag.as_bytes())?;
+        let expected = self.tag(tag, coding).unwrap_or_else(|| tag.clone());
+        let sent = || if_none_match.iter().flat_map(|line| Tag::parse_all(line.as_bytes()));
+        match self {
+            Self::Keep => None,
+            Self::Weaken => {
+                let weak = |sent: Tag<'_>| sent.weak && sent.opaque == ours.opaque;
+                let had_weak = !ours.weak && sent().any(weak);
+                if had_weak { self.tag(tag, Some(Coding::Gzip)) } else { Some(expected) }
+            }
+            Self::Suffix => {
+                let of_expected = Tag::parse(expected.as_bytes());
+                if sent().any(|sent| Some(sent) == of_expected) {
+                    return Some(expected);
+                }
+                let matching = sent().find(|sent| without_suffix(sent.opaque) == ours.opaque);
+                Some(matching.and_then(Tag::to_value).unwrap_or(expected))
+            }
+        }
+    }
+
+    /// Rewrites the preconditions of a request to the tags that the service knows. `negotiates` is
+    /// whether the client accepts a coding.
+    pub(super) fn restore(self, headers: &mut HeaderMap, negotiates: impl FnOnce() -> bool) {
+        if self == Self::Suffix {
+            for name in [IF_MATCH, IF_NONE_MATCH] {
+                if let Entry::Occupied(mut lines) = headers.entry(name) {
+                    for line in lines.iter_mut() {
+                        if let Some(restored) = restored(line) {
+                            *line = restored;
+                        }
+                    }
+                }
+            }
+        }
+        if !headers.contains_key(IF_RANGE) {
+            return;
+        }
+        let lines = || headers.get_all(IF_RANGE).iter();
+        let mut tags = lines().filter_map(|line| Tag::parse(line.as_bytes()));
+        let never_matches = match self {
+            Self::Suffix => {
+                tags.any(|tag| tag.weak || suffix(tag.opaque).is_some_and(|it| it != IDENTITY))
+            }
+            Self::Weaken => tags.any(|tag| tag.weak),
+            Self::Keep => tags.next().is_some() && negotiates(),
+        };
+        if never_matches {
+            headers.remove(RANGE);
+            headers.remove(IF_RANGE);
+        } else if self == Self::Suffix {
+            if let Some(restored) = headers.get(IF_RANGE).and_then(restored) {
+                headers.insert(IF_RANGE, restored);
+            }
+        }
+    }
+
+    /// Edits the tag of a response in this coding, or in none.
+    pub(super) fn apply(self, headers: &mut HeaderMap, coding: Option<Coding>) {
+        if let Some(tag) = headers.get(ETAG).and_then(|tag| self.tag(tag, coding)) {
+            headers.insert(ETAG, tag);
+        }
+    }
+}
+
+/// An entity tag (RFC 9110 §8.8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag<'a> {
+    weak: bool,
+    /// Without its quotes.
+    opaque: &'a [u8],
+}
+
+impl<'a> Tag<'a> {
+    fn parse(value: &'a [u8]) -> Option<Self> {
+        let value = value.trim_ascii();
+        let (weak, quoted) = match value.strip_prefix(b"W/") {
+            Some(quoted) => (true, quoted),
+            None => (false, value),
+        };
+        let opaque = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        (!opaque.contains(&b'"')).then_some(Self { weak, opaque })
+    }
+
+    /// Parses a list. What lies between two quotes is a tag, which may have commas in it.
+    fn parse_all(list: &'a [u8]) -> impl Iterator<Item = Self> {
+        let mut parts = list.split(|&byte| byte == b'"');
+        std::iter::from_fn(move || {
+            let before = parts.next()?;
+            let opaque = parts.next()?;
+            Some(Self { weak: before.ends_with(b"W/"), opaque })
+        })
+    }
+
+    fn to_value(self) -> Option<HeaderValue> {
+        let prefix: &[u8] = if self.weak { b"W/\"" } else { b"\"" };
+        HeaderValue::from_bytes(&[prefix, self.opaque, b"\""].concat()).ok()
+    }
+}
+
+/// Returns the coding, or `identity`, that a tag ends in. All codings count, also those that are
+/// not compiled in: a client may have the tag from another build.
+fn suffix(opaque: &[u8]) -> Option<&'static str> {
+    SUFFIXES.into_iter().find(|name| {
+        let rest = opaque.strip_suffix(name.as_bytes());
+        rest.is_some_and(|rest| rest.ends_with(SEPARATOR.as_bytes()))
+    })
+}
+
+fn without_suffix(opaque: &[u8]) -> &[u8] {
+    let length = suffix(opaque).map_or(0, |name| name.len() + SEPARATOR.len());
+    &opaque[..opaque.len() - length]
+}
+
+/// Appends to the tag, before its last quote.
+fn suffixed(tag: &HeaderValue, name: &str) -> Option<HeaderValue> {
+    let open = tag.as_bytes().trim_ascii().strip_suffix(b"\"")?;
+    HeaderValue::from_bytes(&[open, SEPARATOR.as_bytes(), name.as_bytes(), b"\""].concat()).ok()
+}
+
+/// Takes the suffixes off all tags of a line; `None` if none has one.
+fn restored(line: &HeaderValue) -> Option<HeaderValue> {
+    let parts = || line.as_bytes().split(|&byte| byte == b'"').enumerate();
+    let tags = |(at, _): &(usize, &[u8])| at % 2 == 1;
+    if !parts().filter(tags).any(|(_, opaque)| suffix(opaque).is_some()) {
+        return None;
+    }
+    let restored = parts().map(|(at, part)| if at % 2 == 1 { without_suffix(part) } else { part });
+    HeaderValue::from_bytes(&restored.collect::<Vec<_>>().join(&b'"')).ok()
+}
+
+/// As Jetty has it. Apache and Caddy append `-gzip`, which tags of services behind them have too.
+const SEPARATOR: &str = "--";
+
+const IDENTITY: &str = "identity";
+
+const SUFFIXES: [&str; 5] = ["gzip", "deflate", "br", "zstd", IDENTITY];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fields::{Fields, map};
+
+    const GZIP: Option<Coding> = Some(Coding::Gzip);
+
+    fn value(text: &str) -> HeaderValue {
+        HeaderValue::from_str(text).unwrap()
+    }
+
+    fn tag(mode: EtagMode, tag: &str, coding: Option<Coding>) -> String {
+        let made = mode.tag(&value(tag), coding);
+        made.map_or(tag.to_owned(), |made| made.to_str().unwrap().to_owned())
+    }
+
+    fn restore(mode: EtagMode, request: Fields<'_>) -> HeaderMap {
+        let mut headers = map(request);
+        mode.restore(&mut headers, || true);
+        headers
+    }
+
+    #[test]
+    fn a_mode_makes_the_tag() {
+        use EtagMode::{Keep, Suffix, Weaken};
+        for (mode, given, coding, expected) in [
+            (Suffix, "\"v1\"", GZIP, "\"v1--gzip\""),
+            (Suffix, "\"v1\"", None, "\"v1\""),
+            (Suffix, "W/\"v1\"", GZIP, "W/\"v1\""),
+            (Suffix, "\"\"", GZIP, "\"--gzip\""),
+            (Suffix, "\"v1--gzip\"", None, "\"v1--gzip--identity\""),
+            (Suffix, "\"v1--gzip\"", GZIP, "\"v1--gzip--gzip\""),
+            (Suffix, "W/\"v1--br\"", GZIP, "W/\"v1--br--identity\""),
+            (Suffix, "\"v1--identity\"", None, "\"v1--identity--identity\""),
+            (Suffix, "\"v1-gzip\"", None, "\"v1-gzip\""),
+            (Suffix, "v1", GZIP, "v1"),
+            (Suffix, "\"v\"1\"", GZIP, "\"v\"1\""),
+            (Suffix, "\"", GZIP, "\""),
+            (Weaken, "\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "\"v1\"", None, "\"v1\""),
+            (Weaken, "W/\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "\"v1--gzip\"", None, "\"v1--gzip\""),
+            (Keep, "\"v1\"", GZIP, "\"v1\""),
+        ] {
+            assert_eq!(tag(mode, given, coding), expected, "{mode:?} {given} {coding:?}");
+        }
+    }
+
+    #[test]
+    fn preconditions_name_the_tags_of_the_service() {
+        for name in ["if-match", "if-none-match"] {
+            for (sent, seen) in [
+                ("\"v1--gzip\"", "\"v1\""),
+                ("W/\"v1--br\"", "W/\"v1\""),
+                ("\"a--gzip\", \"b\",W/\"c--zstd\"", "\"a\", \"b\",W/\"c\""),
+                ("\"a,--gzip\", \"b--deflate\"", "\"a,\", \"b\""),
+                ("\"v1--gzip--gzip\"", "\"v1--gzip\""),
+                ("\"v1--gzip--identity\"", "\"v1--gzip\""),
+                ("\"v1-gzip\"", "\"v1-gzip\""),
+                ("\"v1--GZIP\"", "\"v1--GZIP\""),
+                ("*", "*"),
+                ("v1--gzip", "v1--gzip"),
+                ("\"v1--gzip", "\"v1"),
+            ] {
+                let headers = restore(EtagMode::Suffix, &[(name, "\"x\""), (name, sent)]);
+                assert!(headers.get_all(name).iter().eq(["\"x\"", seen]), "{sent} {headers:?}");
+                let headers = restore(EtagMode::Weaken, &[(name, sent)]);
+                assert_eq!(headers[name], sent);
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_compressed_bytes_are_not_asked_for() {
+        use EtagMode::{Keep, Suffix, Weaken};
+        for (mode, sent, seen) in [
+            (Suffix, "\"v1--gzip\"", None),
+            (Suffix, "\"v1--zstd\"", None),
+            (Suffix, "W/\"v1\"", None),
+            (Suffix, "\"v1\"", Some("\"v1\"")),
+            (Suffix, "\"v1--gzip--identity\"", Some("\"v1--gzip\"")),
+            (Suffix, "Sun, 06 Nov 1994 08:49:37 GMT", Some("Sun, 06 Nov 1994 08:49:37 GMT")),
+            (Weaken, "W/\"v1\"", None),
+            (Weaken, "\"v1\"", Some("\"v1\"")),
+            (Keep, "\"v1\"", None),
+        ] {
+            let headers = restore(mode, &[("if-range", sent), ("range", "bytes=5-")]);
+            assert_eq!(headers.get("if-range").map(|it| it.to_str().unwrap()), seen, "{sent}");
+            assert_eq!(headers.contains_key("range"), seen.is_some(), "{mode:?} {sent}");
+        }
+        let headers = restore(Suffix, &[("range", "bytes=5-")]);
+        assert!(headers.contains_key("range"), "without a condition it is the service's");
+    }
+
+    #[test]
+    fn a_304_names_the_tag_that_the_client_has() {
+        use EtagMode::{Keep, Suffix, Weaken};
+        for (mode, sent, given, coding, expected) in [
+            (Suffix, "\"v1--gzip\"", "\"v1\"", GZIP, "\"v1--gzip\""),
+            (Suffix, "\"v1\", \"v1--gzip\"", "\"v1\"", GZIP, "\"v1--gzip\""),
+            (Suffix, "\"v1\"", "\"v1\"", GZIP, "\"v1\""),
+            (Suffix, "\"v1--br\"", "\"v1\"", GZIP, "\"v1--br\""),
+            (Suffix, "W/\"v1--gzip\"", "\"v1\"", GZIP, "W/\"v1--gzip\""),
+            (Suffix, "\"v1--gzip\"", "\"v1\"", None, "\"v1--gzip\""),
+            (Suffix, "*", "\"v1\"", GZIP, "\"v1--gzip\""),
+            (Suffix, "*", "\"v1\"", None, "\"v1\""),
+            (Suffix, "", "\"v1\"", GZIP, "\"v1--gzip\""),
+            (Suffix, "\"v1--gzip--identity\"", "\"v1--gzip\"", GZIP, "\"v1--gzip--identity\""),
+            (Suffix, "", "W/\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "W/\"v1\"", "\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "\"v0\", W/\"v1\"", "\"v1\"", None, "W/\"v1\""),
+            (Weaken, "W/\"v,1\"", "\"v,1\"", None, "W/\"v,1\""),
+            (Weaken, "\"v1\"", "\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "\"v1\"", "\"v1\"", None, "\"v1\""),
+            (Weaken, "", "\"v1\"", GZIP, "W/\"v1\""),
+            (Weaken, "*", "\"v1\"", GZIP, "W/\"v1\""),
+            (Keep, "\"v1\"", "\"v1\"", GZIP, "\"v1\""),
+        ] {
+            let made = mode.tag_of_304(&value(given), &[value(sent)], coding);
+            let made = made.unwrap_or_else(|| value(given));
+            assert_eq!(made, expected, "{mode:?} {sent} {given} {coding:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever tag a service has, its client's preconditions name it.
+        #[test]
+        fn tags_come_back_to_the_service_as_they_were(
+            opaque in "[!#-~]{0,12}(--(gzip|br|zstd|deflate|identity)){0,3}",
+            weak in any::<bool>(),
+            coded in any::<bool>(),
+        ) {
+            let own = format!("{}\"{opaque}\"", if weak { "W/" } else { "" });
+            let sent = tag(EtagMode::Suffix, &own, if coded { GZIP } else { None });
+            let seen = restore(EtagMode::Suffix, &[("if-match", &sent)]);
+            prop_assert_eq!(seen["if-match"].to_str().unwrap(), &own);
+            let other = tag(EtagMode::Suffix, &own, if coded { None } else { GZIP });
+            prop_assert!(weak || sent != other, "one strong tag for two byte sequences");
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(line in prop::collection::vec(any::<u8>(), 0..40)) {
+            let Ok(line) = HeaderValue::from_bytes(&line) else { return Ok(()) };
+            for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
+                let mut headers = HeaderMap::new();
+                for name in [IF_MATCH, IF_NONE_MATCH, IF_RANGE] {
+                    headers.insert(name, line.clone());
+                }
+                mode.restore(&mut headers, || true);
+                drop(mode.tag_of_304(&line, std::slice::from_ref(&line), GZIP));
+            }
+        }
+    }
+}

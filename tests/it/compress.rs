@@ -1,0 +1,9 @@
+//! The compression layer over real sockets and beneath the cache.
+
+mod bodies;
+mod flush;
+mod heads;
+mod opt_out;
+mod rig;
+mod scarcity;
+mod tags;

@@ -1,0 +1,125 @@
+use http::{Method, Request, Response};
+use tower_kit::CompressLayer;
+use tower_kit::compress::EtagMode;
+
+use super::rig::{Served, Stack, clients, send};
+use crate::support::{BoxBody, full, prose};
+
+/// A service by the book: RFC 9110 §13.1.1, §13.1.2, §13.1.5. It compares its tag with all that the
+/// client names, and sends the first 500 bytes as a range.
+fn by_the_book<B>(tag: &'static str, request: &Request<B>) -> Response<BoxBody> {
+    let text = prose(5_000, 5);
+    let named = |name: &str| -> Vec<String> {
+        let lines = request.headers().get_all(name).iter();
+        let tags = lines.flat_map(|line| line.to_str().unwrap().split(','));
+        tags.map(|tag| tag.trim().to_owned()).collect()
+    };
+    let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+    let response = Response::builder()
+        .header("content-type", "text/html")
+        .header("cache-control", "max-age=60")
+        .header("etag", tag);
+    let if_match = named("if-match");
+    if !if_match.is_empty() && !if_match.iter().any(|it| it == tag || it == "*") {
+        return response.status(412).body(full("changed")).unwrap();
+    }
+    if named("if-none-match").iter().any(|it| opaque(it) == opaque(tag) || it == "*") {
+        return response.status(304).body(full("")).unwrap();
+    }
+    let if_range = named("if-range");
+    if request.headers().contains_key("range") && if_range.iter().all(|it| it == tag) {
+        let response = response.status(206).header("content-range", "bytes 0-499/5000");
+        return response.body(full(text.slice(..500))).unwrap();
+    }
+    response.body(full(text)).unwrap()
+}
+
+const TAGS: [&str; 5] = ["\"v1\"", "\"v1-gzip\"", "\"v1--gzip\"", "\"v1--identity\"", "\"\""];
+const GZIP: (&str, &str) = ("accept-encoding", "gzip");
+
+#[tokio::test]
+async fn if_match_works_with_the_tag_of_a_get() {
+    for stack in [Stack::Compressed, Stack::Cached] {
+        for tag in TAGS {
+            let served =
+                Served::start(stack, CompressLayer::new(), move |it| by_the_book(tag, it)).await;
+            for client in clients() {
+                let mut tags = Vec::new();
+                for accept in ["gzip", "identity"] {
+                    let accept = ("accept-encoding", accept);
+                    let got = send(&client, served.get(&[accept])).await.unwrap();
+                    let etag = got.field("etag").unwrap().to_owned();
+                    for (if_match, status) in [
+                        (etag.clone(), 200),
+                        (format!("\"other\", {etag}"), 200),
+                        ("*".to_owned(), 200),
+                        ("\"v0--gzip\"".to_owned(), 412),
+                    ] {
+                        let mut request = served.get(&[accept, ("if-match", &if_match)]);
+                        *request.method_mut() = Method::PUT;
+                        let put = send(&client, request).await.unwrap();
+                        assert_eq!(put.head.status, status, "{stack:?} {tag} {if_match}");
+                    }
+                    tags.push(etag);
+                }
+                assert_ne!(tags[0], tags[1], "one strong tag for two codings of {tag}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_304_is_that_of_the_200() {
+    for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
+        for stack in [Stack::Compressed, Stack::Cached] {
+            for tag in TAGS {
+                let layer = CompressLayer::new().etags(mode);
+                let served = Served::start(stack, layer, move |it| by_the_book(tag, it)).await;
+                for client in clients() {
+                    for accept in ["gzip", "identity"] {
+                        let accept = ("accept-encoding", accept);
+                        let got = send(&client, served.get(&[accept])).await.unwrap();
+                        let etag = got.field("etag").unwrap();
+                        for if_none_match in [etag.to_owned(), format!("\"other\", {etag}")] {
+                            let fields = [accept, ("if-none-match", &if_none_match)];
+                            let again = send(&client, served.get(&fields)).await.unwrap();
+                            assert_eq!(again.head.status, 304, "{mode:?} {tag} {if_none_match}");
+                            for name in ["etag", "vary", "cache-control"] {
+                                assert_eq!(again.field(name), got.field(name), "{mode:?} {tag}");
+                            }
+                            assert_eq!(again.field("content-encoding"), None);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_never_continues_other_bytes() {
+    for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
+        let layer = CompressLayer::new().etags(mode);
+        let served = Served::start(Stack::Compressed, layer, |it| by_the_book("\"v1\"", it)).await;
+        for client in clients() {
+            let got = send(&client, served.get(&[GZIP])).await.unwrap();
+            let etag = got.field("etag").unwrap();
+            for accept in ["gzip", "identity"] {
+                if mode == EtagMode::Keep && accept == "identity" {
+                    continue;
+                }
+                let fields =
+                    [("accept-encoding", accept), ("range", "bytes=0-499"), ("if-range", etag)];
+                let part = send(&client, served.get(&fields)).await.unwrap();
+                assert_eq!(part.head.status, 200, "{mode:?} {accept}");
+                assert_eq!(part.text(), prose(5_000, 5));
+            }
+            let plain = ("accept-encoding", "identity");
+            let got = send(&client, served.get(&[plain])).await.unwrap();
+            let fields =
+                [plain, ("range", "bytes=0-499"), ("if-range", got.field("etag").unwrap())];
+            let part = send(&client, served.get(&fields)).await.unwrap();
+            assert_eq!((part.head.status.as_u16(), part.bytes.len()), (206, 500), "{mode:?}");
+        }
+    }
+}
