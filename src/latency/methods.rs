@@ -70,8 +70,8 @@ impl MethodId {
 
 const OTHER: &str = "_OTHER";
 
-/// The methods of RFC 9110 and RFC 5789, in the order of [`Methods::id`]; what is in no list; and
-/// the rest of the [registry] as of 2026-06.
+/// The methods of RFC 9110 and RFC 5789, in the order of [`Methods::id`]; the label of unknown
+/// methods; and the rest of the [registry].
 ///
 /// [registry]: https://www.iana.org/assignments/http-methods
 const REGISTERED: [&str; 42] = [

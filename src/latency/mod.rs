@@ -61,10 +61,10 @@
 //! `http_requests_total` counts requests that have ended, streams among them, by two labels alone:
 //! `status_class` (`2xx` and so on, or `none`) and `outcome`. All its sets of labels, those of
 //! `http_open_streams`, and the counters without labels are exported as 0 as soon as a service is
-//! stacked under the layer, or at the first request where the recorder was installed later. So
-//! alerts can read them: the increase of a counter that is born at its first event does not have
-//! that event. `http_streams_total` is born at 0 for GET and the templates of
-//! [`routes`](LatencyLayer::routes), under the names of Prometheus.
+//! stacked under the layer, or at the first request where the recorder was installed later. Alerts
+//! should read these counters: Prometheus computes no increase for the first event of a counter that
+//! begins with it. Under the names of Prometheus, `http_streams_total` begins at 0 for GET and the
+//! templates of [`routes`](LatencyLayer::routes).
 //!
 //! # Labels
 //!
@@ -91,8 +91,9 @@
 //! | `panic` | the service or the body panicked |
 //!
 //! An error is a timeout if it, or a source of it, is `Elapsed` of `tower` or `tokio`, an I/O error
-//! of the kind `TimedOut`, a timeout of hyper, or that of tower-http, reqwest or tonic. Looked
-//! through are boxed errors, and those of the types of axum 0.8, hyper 1, and `std::io`.
+//! of the kind `TimedOut`, a timeout of hyper, or that of tower-http, reqwest or tonic. The layer
+//! reads the sources of boxed errors, and of the error types of axum 0.8, hyper 1 and `std::io`;
+//! it cannot read those of other types.
 //!
 //! Labels cannot explode. A route is a template, never the path: the first there is of
 //!

@@ -33,6 +33,9 @@ pub(super) struct InFlight {
     declared: u64,
     /// The response is gRPC, and its trailers have a status.
     grpc: bool,
+    /// The body has more than the head declares. Its first size hint says so: later hints of
+    /// bodies in the field are not always what is left.
+    overlong: bool,
     /// A body that has reached its declared length is polled once more.
     polled_to_end: bool,
     /// The service or its body is running. If this is dropped meanwhile, one of them has
@@ -71,6 +74,7 @@ impl InFlight {
             sent: 0,
             declared: UNDECLARED,
             grpc: false,
+            overlong: false,
             polled_to_end,
             running: false,
             guard: None,
@@ -167,6 +171,7 @@ impl InFlight {
             BodyKind::Stream(kind) => self.begin_stream(kind, AfterHead::Body),
             BodyKind::Body { declared } => {
                 self.declared = declared;
+                self.overlong = length.exact().is_some_and(|length| length > declared);
                 AfterHead::Body
             }
         };
@@ -205,18 +210,17 @@ impl InFlight {
                 if let Some(trailers) = frame.trailers_ref().filter(|_| self.grpc) {
                     self.series.grpc = GrpcStatus::of(trailers).unwrap_or(self.series.grpc);
                 }
-                self.after_frame(frame.is_trailers() || body.is_end_stream(), body)
+                self.after_frame(frame.is_trailers() || body.is_end_stream())
             }
         }
     }
 
     #[inline]
-    fn after_frame<B: Body>(&mut self, ended: bool, body: &B) -> Option<Outcome> {
+    fn after_frame(&mut self, ended: bool) -> Option<Outcome> {
         match Progress::of(self.sent, self.declared) {
             Progress::Long => Some(Outcome::BodyError),
             _ if ended => Some(self.at_end()),
-            // What a body of an exact length still has will not fit.
-            Progress::Exact if body.size_hint().lower() > 0 => Some(Outcome::BodyError),
+            Progress::Exact if self.overlong => Some(Outcome::BodyError),
             Progress::Exact if self.polled_to_end => {
                 self.series.outcome = Outcome::Ok;
                 None

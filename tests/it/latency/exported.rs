@@ -99,7 +99,7 @@ fn a_skipped_first_request_announces_the_rest() {
 }
 
 #[tokio::test]
-async fn an_expired_gauge_comes_back_with_the_right_number() {
+async fn an_expired_gauge_comes_back_right() {
     let recorder = PrometheusBuilder::new()
         .idle_timeout(MetricKindMask::ALL, Some(Duration::from_millis(1)))
         .build_recorder();

@@ -101,7 +101,7 @@ fn methods_of_the_user_are_named() {
 }
 
 #[test]
-fn a_gauge_of_open_telemetry_knows_methods_of_the_user() {
+fn open_telemetry_gauges_name_custom_methods() {
     let metrics = Metrics::new();
     let purge = Method::from_bytes(b"PURGE").unwrap();
     let layer = layer(&metrics).names(Names::OpenTelemetry).methods([purge.clone()]);

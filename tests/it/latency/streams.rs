@@ -272,7 +272,7 @@ async fn a_request_without_an_upgrade_gets_no_guard() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_an_event_stream_is_a_disconnect() {
+async fn leaving_an_event_stream_is_a_disconnect() {
     let metrics = Metrics::new();
     let service =
         ServiceBuilder::new().layer(layer(&metrics)).service_fn(|_: Request<Incoming>| async {
