@@ -8,6 +8,7 @@
 //! curl -X POST http://127.0.0.1:3000/hold/70
 //! curl -i http://127.0.0.1:3000/                               # 503 from 90% on
 //! curl -i http://127.0.0.1:3000/healthz                        # never shed, nor is /metrics
+//! curl -i http://127.0.0.1:3000/readyz                         # 503 while memory is short
 //! curl -X DELETE http://127.0.0.1:3000/hold
 //! ```
 //!
@@ -18,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::Method;
 use axum::http::header::CACHE_CONTROL;
+use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -47,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ => Priority::Normal,
         });
 
+    let layer = pressure.clone();
     let app = Router::new()
         .route("/pages/{number}", get(page))
         .layer(cache)
@@ -56,6 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/hold/{mib}", post(hold))
         .with_state(Held::default())
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(async move || ready(layer.level())))
         .route("/metrics", get(move || metrics(prometheus)))
         .layer(pressure.clone());
 
@@ -70,6 +73,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         () = pressure.watch() => {}
     }
     Ok(())
+}
+
+/// Takes the process out of rotation before it has to shed.
+fn ready(level: Level) -> StatusCode {
+    if level == Level::Normal { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// The cache is what this service can do without.

@@ -99,7 +99,8 @@ mod media_type;
     feature = "compress",
     feature = "latency",
     feature = "limit",
-    feature = "pressure"
+    feature = "pressure",
+    feature = "security-headers"
 ))]
 mod meter;
 #[cfg(any(feature = "limit", feature = "pressure"))]

@@ -8,11 +8,21 @@ pub(crate) type Weight = u16;
 /// A malformed member has the weight 0: `gzip;q=0.0000` was meant as a refusal, and a client that
 /// is sent a coding which it refused cannot read the response. Without a coding it can.
 pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], Weight)> {
+    parse(member).map(|(name, weight)| (name, weight.unwrap_or(0)))
+}
+
+/// Returns the name of a well-formed member of a list.
+#[cfg(feature = "cache")]
+pub(crate) fn well_formed(member: &[u8]) -> Option<&[u8]> {
+    parse(member).and_then(|(name, weight)| weight.map(|_| name))
+}
+
+/// Parses a name and its weight, which is `None` if it is malformed.
+fn parse(member: &[u8]) -> Option<(&[u8], Option<Weight>)> {
     let member = member.trim_ascii();
     let end = member.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(member.len());
     let (name, parameters) = member.split_at(end);
-    let weight = weight_of(parameters.trim_ascii_start()).unwrap_or(0);
-    (!name.is_empty()).then_some((name, weight))
+    (!name.is_empty()).then(|| (name, weight_of(parameters.trim_ascii_start())))
 }
 
 /// Records the weight of a name. Of several weights of one name the first counts, unless another

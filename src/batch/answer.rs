@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::error::BatchError;
 
-/// The future of [`Batch`](super::Batch): an item's result. Dropping it leaves the item where it
-/// is: it goes with its batch.
-#[must_use = "the item goes with its batch, but whether that failed is known here only"]
+/// The future of [`Batch`](super::Batch): an item's result. Dropping it before the item is sent
+/// drops the item too, unless [`keep_abandoned`](super::BatchLayer::keep_abandoned) says otherwise.
+#[must_use = "an item whose future is dropped may not be sent"]
 pub struct Answer<R>(State<R>);
 
 enum State<R> {

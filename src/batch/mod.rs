@@ -49,19 +49,35 @@
 //!
 //! The service's response is a `Vec` with a result for each item, in their order. Where items can
 //! fail one by one, those are `Result`s: of a `Batch<Row, Result<u64, Duplicate>>`. An event log
-//! that wants less delay, and more at once:
+//! that wants less delay, more at once, no batch above a megabyte, and all events, even of callers
+//! that have left:
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use tower_kit::batch::BatchLayer;
 //!
-//! let layer = BatchLayer::<String>::new()
+//! let layer = BatchLayer::new()
 //!     .size(1_000)
+//!     .weight(1_000_000, String::len)
 //!     .delay(Duration::from_millis(20))
+//!     .keep_abandoned()
 //!     .queue(10_000)
 //!     .concurrency(4);
 //! # drop(layer);
+//! ```
+//!
+//! A loader that answers a lone request at once, and asks for each key once a batch:
+//!
+//! ```
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_kit::batch::{Batch, BatchLayer};
+//!
+//! # async fn load(ids: Vec<u64>) -> Result<Vec<String>, std::io::Error> { Ok(vec![]) }
+//! let users: Batch<u64, String> = ServiceBuilder::new()
+//!     .layer(BatchLayer::new().send_when_idle().dedupe_by(|id: &u64| *id))
+//!     .service(service_fn(load));
+//! # drop(users);
 //! ```
 //!
 //! # Defaults
@@ -69,15 +85,21 @@
 //! | what | default | why |
 //! |---|---|---|
 //! | [`size`](BatchLayer::size) | 100 items | most of what a round trip costs is shared by then; a statement is still short |
+//! | [`weight`](BatchLayer::weight) | no bound | only the service knows what is heavy |
 //! | [`delay`](BatchLayer::delay) | 5 s after the first item | for work that nobody waits for; where a client waits, make it a few milliseconds |
 //! | [`queue`](BatchLayer::queue) | 1,000 items | ten batches: more would wait longer than clients do |
 //! | [`concurrency`](BatchLayer::concurrency) | 1 batch | batches end in the order in which they began |
+//! | [`send_when_idle`](BatchLayer::send_when_idle) | off | with one batch at a time the delay would never hold, and first items would go alone |
+//! | [`keep_abandoned`](BatchLayer::keep_abandoned) | off | as in `tower`'s `buffer`: a call that is dropped before it begins does nothing |
+//! | [`dedupe_by`](BatchLayer::dedupe_by) | off | two equal rows are two rows |
 //!
 //! # When a batch goes
 //!
-//! When it is full, when its first item has waited for the delay, at [`flush`](Batch::flush), or when
-//! no more can come: after [`drain`](Batch::drain), or when the last [`Batch`] is dropped. It waits
-//! for one of the batches that are under way if these are as many as there may be, and for the
+//! When it is full, by [`size`](BatchLayer::size) or [`weight`](BatchLayer::weight), when its first
+//! item has waited for the delay, at [`flush`](Batch::flush), or when no more can come: after
+//! [`drain`](Batch::drain), or when the last [`Batch`] is dropped; with
+//! [`send_when_idle`](BatchLayer::send_when_idle) also when none is under way. A queue that is full of
+//! callers who share items sends these too. A batch waits for one of the batches that are under way if these are as many as there may be, and for the
 //! service to be ready; meanwhile it takes further items, up to the size.
 //!
 //! While the queue is full, `poll_ready` is pending. `tower`'s `load_shed` outside of it makes an
@@ -86,9 +108,12 @@
 //! # What goes wrong
 //!
 //! A batch that fails, panics, or has another number of results than items fails its own items, and
-//! no others: each gets a [`BatchError`], and the next batch is tried. A caller that leaves loses its
-//! result. Its item goes all the same: what was accepted is not lost, and dropping the future is how
-//! to leave an item without waiting for it.
+//! no others: each gets a [`BatchError`], and the next batch is tried.
+//!
+//! A caller that leaves loses its result. An item that was not sent by then, and that no other caller
+//! shares, is dropped, and its place in the queue is free: a queue of requests that have timed out
+//! does no work for nobody. [`keep_abandoned`](BatchLayer::keep_abandoned) sends it all the same. An
+//! item whose caller waits is never lost.
 //!
 //! # Shutting down
 //!
@@ -131,11 +156,12 @@
 //!
 //! # What it never does
 //!
-//! It never merges or reorders items, never retries, and never holds more than the queue and the
+//! It merges items only by [`dedupe_by`](BatchLayer::dedupe_by), never reorders them, never retries, and never holds more than the queue and the
 //! batches that are under way. It counts nothing: the service sees each batch, and can.
 
 mod answer;
 mod error;
+mod key;
 mod layer;
 mod policy;
 mod queue;
@@ -144,5 +170,5 @@ mod worker;
 
 pub use answer::Answer;
 pub use error::BatchError;
-pub use layer::BatchLayer;
+pub use layer::{BatchLayer, Deduped, Each};
 pub use service::Batch;

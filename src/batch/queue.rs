@@ -1,9 +1,10 @@
 //! What handles and the worker share.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,11 +14,13 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::error::BatchError;
-use super::policy::{Seen, Settings};
+use super::key::{Key, KeyOf};
+use super::policy::{Load, QueueState, Settings};
 
 pub(super) struct Queue<T, R> {
     pub(super) settings: Settings,
-    /// A permit for each item that may wait.
+    pub(super) functions: Functions<T, R>,
+    /// A permit for each caller that may wait.
     pub(super) places: Arc<Semaphore>,
     state: Mutex<State<T, R>>,
     changed: Notify,
@@ -25,9 +28,25 @@ pub(super) struct Queue<T, R> {
     ended: watch::Receiver<()>,
 }
 
+/// What the user says of items and results.
+pub(super) struct Functions<T, R> {
+    pub(super) weight_of: Option<WeightOf<T>>,
+    pub(super) key_of: Option<KeyOf<T>>,
+    /// Copies a result for callers that share it. There is one wherever there are keys.
+    pub(super) share: Option<fn(&R) -> R>,
+}
+
+pub(super) type WeightOf<T> = Arc<dyn Fn(&T) -> usize + Send + Sync>;
+
 struct State<T, R> {
     waiting: VecDeque<Waiting<T, R>>,
-    flushed: usize,
+    load: Load,
+    /// The numbers of the items that wait and have a key.
+    by_key: HashMap<Key, u64>,
+    /// The number of the next item.
+    next: u64,
+    /// Items with a lower number wait for no others.
+    flushed: u64,
     closed: bool,
     /// Until the first item, which knows the runtime.
     worker: Option<Worker>,
@@ -35,9 +54,16 @@ struct State<T, R> {
 
 struct Waiting<T, R> {
     item: T,
+    number: u64,
+    weight: usize,
+    key: Option<Key>,
     since: Instant,
-    reply: Reply<R>,
+    /// Of one caller, or of several with an equal key.
+    replies: Vec<Reply<R>>,
 }
+
+/// Items, and the callers of each.
+pub(super) type Taken<T, R> = (Vec<T>, Vec<Vec<Reply<R>>>);
 
 pub(super) type Worker = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(super) type Reply<R> = oneshot::Sender<Result<R, BatchError>>;
@@ -51,11 +77,20 @@ pub(super) struct Exit<T, R> {
 
 impl<T, R> Exit<T, R> {
     /// Of a new queue.
-    pub(super) fn new(settings: Settings) -> Self {
-        let state = State { waiting: VecDeque::new(), flushed: 0, closed: false, worker: None };
+    pub(super) fn new(settings: Settings, functions: Functions<T, R>) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            load: Load::default(),
+            by_key: HashMap::new(),
+            next: 0,
+            flushed: 0,
+            closed: false,
+            worker: None,
+        };
         let (sender, ended) = watch::channel(());
         let queue = Queue {
             settings,
+            functions,
             places: Arc::new(Semaphore::new(settings.places())),
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -71,38 +106,81 @@ impl<T, R> Queue<T, R> {
         self.lock().worker = Some(worker);
     }
 
-    /// Queues an item. The first one gets the worker to start.
+    /// Queues an item, or lets its caller share one that waits and has an equal key. The first one
+    /// gets the worker to start.
     pub(super) fn push(
         &self,
         item: T,
         place: OwnedSemaphorePermit,
         now: Instant,
     ) -> (Answer<R>, Option<Worker>) {
+        // The user's functions are not called under the lock.
+        let weight = self.functions.weight_of.as_ref().map_or(0, |weight_of| weight_of(&item));
+        let key = self.functions.key_of.as_ref().map(|key_of| key_of(&item));
         let (reply, answer) = oneshot::channel();
         let mut state = self.lock();
         if state.closed {
             return (Answer::refused(BatchError::closed()), None);
         }
+        // Keys are compared here. If that panics, nothing has changed.
+        let shared = key.as_ref().and_then(|key| state.by_key.get(key)).copied();
         if state.worker.is_some() {
             // Outside of a runtime this panics, before anything has changed.
             drop(Handle::current());
         }
+        let before = state.load;
+        let duplicate = match shared.and_then(|number| state.find(number)) {
+            Some(waiting) => {
+                waiting.replies.push(reply);
+                Some((item, key))
+            }
+            None => {
+                state.add(Waiting {
+                    item,
+                    number: 0,
+                    weight,
+                    key,
+                    since: now,
+                    replies: vec![reply],
+                });
+                None
+            }
+        };
+        state.load.callers += 1;
         // Given back when the item is taken.
         place.forget();
-        state.waiting.push_back(Waiting { item, since: now, reply });
-        let wakes = self.settings.wakes(state.waiting.len());
+        let wakes = self.settings.wakes(before, state.load);
         let worker = state.worker.take();
         drop(state);
+        drop(duplicate);
         if wakes {
             self.changed.notify_one();
         }
         (Answer::queued(answer), worker)
     }
 
+    /// Takes out the callers that have left, and the items that nobody waits for, unless these are
+    /// to be sent. Gives back their places.
+    pub(super) fn remove_abandoned(&self) {
+        if self.settings.keep_abandoned {
+            return;
+        }
+        let mut state = self.lock();
+        let before = state.load.callers;
+        let removed = state.remove_abandoned();
+        let left = before - state.load.callers;
+        drop(state);
+        self.places.add_permits(left);
+        for waiting in removed {
+            // Code of others, whose panic is no fault of the callers that are left.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(waiting))));
+        }
+    }
+
     /// What waits now waits for no others.
     pub(super) fn flush(&self) {
         let mut state = self.lock();
-        state.flushed = state.waiting.len();
+        state.flushed = state.next;
         drop(state);
         self.changed.notify_one();
     }
@@ -129,27 +207,38 @@ impl<T, R> Queue<T, R> {
         self.changed.notified().await;
     }
 
-    pub(super) fn seen(&self, flying: usize) -> Seen {
+    pub(super) fn state(&self, in_flight: usize) -> QueueState {
+        self.remove_abandoned();
         let state = self.lock();
-        Seen {
-            queued: state.waiting.len(),
-            since: state.waiting.front().map(|first| first.since),
-            flushed: state.flushed,
+        let first = state.waiting.front();
+        QueueState {
+            load: state.load,
+            since: first.map(|first| first.since),
+            flushed: first.is_some_and(|first| first.number < state.flushed),
             closed: state.closed,
-            flying,
+            in_flight,
         }
     }
 
-    /// Takes the next batch.
-    pub(super) fn take(&self) -> (Vec<T>, Vec<Reply<R>>) {
+    /// Takes the next batch. It is empty if all callers have left.
+    pub(super) fn take(&self) -> Taken<T, R> {
+        self.remove_abandoned();
         let mut state = self.lock();
-        let count = state.waiting.len().min(self.settings.size);
-        state.flushed = state.flushed.saturating_sub(count);
-        let taken = state.waiting.drain(..count).map(|waiting| (waiting.item, waiting.reply));
-        let batch = taken.unzip();
+        let (mut count, mut weight) = (0, 0);
+        for waiting in &state.waiting {
+            if !self.settings.fits(count, weight, waiting.weight) {
+                break;
+            }
+            count += 1;
+            weight += waiting.weight as u128;
+        }
+        let before = state.load.callers;
+        let taken: Vec<_> = state.waiting.drain(..count).collect();
+        taken.iter().for_each(|waiting| state.forget(waiting));
+        let callers = before - state.load.callers;
         drop(state);
-        self.places.add_permits(count);
-        batch
+        self.places.add_permits(callers);
+        taken.into_iter().map(|waiting| (waiting.item, waiting.replies)).unzip()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, R>> {
@@ -158,12 +247,65 @@ impl<T, R> Queue<T, R> {
     }
 }
 
+impl<T, R> State<T, R> {
+    fn add(&mut self, mut waiting: Waiting<T, R>) {
+        waiting.number = self.next;
+        // First: it calls code of the key's, which may panic.
+        if let Some(key) = &waiting.key {
+            self.by_key.insert(key.clone(), waiting.number);
+        }
+        self.next += 1;
+        self.load.items += 1;
+        self.load.weight += waiting.weight as u128;
+        self.waiting.push_back(waiting);
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut Waiting<T, R>> {
+        let at = self.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()?;
+        self.waiting.get_mut(at)
+    }
+
+    /// Brings the rest up to date with an item that waits no more.
+    fn forget(&mut self, waiting: &Waiting<T, R>) {
+        self.load.items -= 1;
+        self.load.weight -= waiting.weight as u128;
+        self.load.callers -= waiting.replies.len();
+        if let Some(key) = &waiting.key {
+            // If the key's code panics, its entry leads to an item that is not found any more.
+            drop(catch_unwind(AssertUnwindSafe(|| self.by_key.remove(key))));
+        }
+    }
+
+    fn remove_abandoned(&mut self) -> Vec<Waiting<T, R>> {
+        let has_left = |waiting: &Waiting<T, R>| waiting.replies.iter().any(Reply::is_closed);
+        if !self.waiting.iter().any(has_left) {
+            return Vec::new();
+        }
+        let (mut kept, mut removed) = (VecDeque::new(), Vec::new());
+        for mut waiting in mem::take(&mut self.waiting) {
+            let callers = waiting.replies.len();
+            waiting.replies.retain(|reply| !reply.is_closed());
+            self.load.callers -= callers - waiting.replies.len();
+            if waiting.replies.is_empty() {
+                self.forget(&waiting);
+                removed.push(waiting);
+            } else {
+                kept.push_back(waiting);
+            }
+        }
+        self.waiting = kept;
+        removed
+    }
+}
+
 impl<T, R> Drop for Exit<T, R> {
     fn drop(&mut self) {
         self.queue.close();
         // Not under the lock: items are dropped, which is code of others.
-        let waiting = mem::take(&mut self.queue.lock().waiting);
-        drop(waiting);
+        let mut state = self.queue.lock();
+        let left = (mem::take(&mut state.waiting), mem::take(&mut state.by_key));
+        drop(state);
+        drop(left);
     }
 }
 

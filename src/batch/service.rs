@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 use tower::Service;
 
 use super::answer::Answer;
 use super::error::BatchError;
 use super::policy::Settings;
-use super::queue::{Exit, Queue};
+use super::queue::{Exit, Functions, Queue};
 use super::worker::work;
 
 /// Takes items one by one, and gives each its result; the service of
@@ -42,13 +42,13 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    pub(super) fn new<S>(service: S, settings: Settings) -> Self
+    pub(super) fn new<S>(service: S, settings: Settings, functions: Functions<T, R>) -> Self
     where
         S: Service<Vec<T>, Response = Vec<R>> + Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
     {
-        let exit = Exit::new(settings);
+        let exit = Exit::new(settings, functions);
         let queue = Arc::clone(&exit.queue);
         queue.set_worker(Box::pin(work(exit, service)));
         Self { handle: Arc::new(Handle(queue)), place: Place::None }
@@ -75,10 +75,15 @@ impl<T, R> Batch<T, R> {
 
     /// A place in the queue, if there is a free one.
     fn try_place(&self) -> Result<OwnedSemaphorePermit, BatchError> {
-        let places = Arc::clone(&self.handle.0.places);
-        places.try_acquire_owned().map_err(|error| match error {
-            tokio::sync::TryAcquireError::NoPermits => BatchError::full(),
-            tokio::sync::TryAcquireError::Closed => BatchError::closed(),
+        let queue = &self.handle.0;
+        let acquired = Arc::clone(&queue.places).try_acquire_owned().or_else(|_| {
+            // Some of the places may be those of callers that have left.
+            queue.remove_abandoned();
+            Arc::clone(&queue.places).try_acquire_owned()
+        });
+        acquired.map_err(|error| match error {
+            TryAcquireError::NoPermits => BatchError::full(),
+            TryAcquireError::Closed => BatchError::closed(),
         })
     }
 }
@@ -119,7 +124,9 @@ impl<T, R> Service<T> for Batch<T, R> {
     ///
     /// # Panics
     ///
-    /// The first call panics outside of a Tokio runtime, and queues nothing.
+    /// The first call panics outside of a Tokio runtime, and any call where a function panics that
+    /// [`weight`](super::BatchLayer::weight) or [`dedupe_by`](super::BatchLayer::dedupe_by) was given.
+    /// Then nothing is queued.
     fn call(&mut self, item: T) -> Answer<R> {
         let place = match std::mem::replace(&mut self.place, Place::None) {
             Place::Kept(place) => Ok(place),

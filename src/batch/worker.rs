@@ -12,7 +12,7 @@ use tower::Service;
 
 use super::error::BatchError;
 use super::policy::Next;
-use super::queue::{Exit, Reply};
+use super::queue::{Exit, Reply, Taken};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -30,16 +30,20 @@ where
     let mut flights = JoinSet::new();
     loop {
         while flights.try_join_next().is_some() {}
-        let seen = queue.seen(flights.len());
+        let state = queue.state(flights.len());
         #[expect(clippy::disallowed_methods, reason = "this is the edge: a decision is due now")]
-        match queue.settings.next(&seen, Instant::now()) {
+        match queue.settings.next(&state, Instant::now()) {
             Next::Send => {
                 // It may take its time, in which the batch may grow.
                 let ready =
                     caught(async { poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed) });
                 let ready = ready.await;
-                let (items, replies) = queue.take();
+                let (items, replies): Taken<T, R> = queue.take();
                 let count = items.len();
+                if count == 0 {
+                    continue;
+                }
+                let share = queue.functions.share;
                 let called = caught(async { ready.map(|()| service.call(items)) }).await;
                 flights.spawn(async move {
                     let answer = caught(async move {
@@ -50,13 +54,15 @@ where
                             Err(BatchError::count(count, results.len()))
                         }
                     });
-                    reply(replies, answer.await);
+                    reply(replies, answer.await, share);
                 });
             }
             Next::WaitForFlight => drop(flights.join_next().await),
             Next::WaitUntil(due) => tokio::select! {
                 () = sleep_until(due) => {}
                 () = queue.changed() => {}
+                // Then the service may be idle.
+                Some(_) = flights.join_next() => {}
             },
             Next::WaitForItems => queue.changed().await,
             Next::End => break,
@@ -65,20 +71,38 @@ where
     while flights.join_next().await.is_some() {}
 }
 
-fn reply<R>(replies: Vec<Reply<R>>, answer: Result<Vec<R>, BatchError>) {
+/// Gives each item's result to its callers: copies, made by `share`, to all but the last.
+fn reply<R>(
+    replies: Vec<Vec<Reply<R>>>,
+    answer: Result<Vec<R>, BatchError>,
+    share: Option<fn(&R) -> R>,
+) {
     match answer {
         Ok(results) => {
-            for (reply, result) in replies.into_iter().zip(results) {
-                // If its caller has left, this drops the result, which is code of others.
-                drop(catch_unwind(AssertUnwindSafe(|| drop(reply.send(Ok(result))))));
+            for (mut callers, result) in replies.into_iter().zip(results) {
+                let last = callers.pop();
+                for reply in callers {
+                    let copy = share.map(|share| catch_unwind(AssertUnwindSafe(|| share(&result))));
+                    let copy = copy.unwrap_or_else(|| Err(Box::new("no copy of the result")));
+                    send(reply, copy.map_err(|payload| BatchError::panic(&*payload)));
+                }
+                match last {
+                    Some(last) => send(last, Ok(result)),
+                    None => drop(catch_unwind(AssertUnwindSafe(|| drop(result)))),
+                }
             }
         }
         Err(error) => {
-            for reply in replies {
-                drop(reply.send(Err(error.clone())));
+            for reply in replies.into_iter().flatten() {
+                send(reply, Err(error.clone()));
             }
         }
     }
+}
+
+/// If its caller has left, this drops the result, which is code of others.
+fn send<R>(reply: Reply<R>, result: Result<R, BatchError>) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(reply.send(result)))));
 }
 
 fn failed(error: impl Into<BoxError>) -> BatchError {

@@ -70,7 +70,8 @@ where
         mut gathered: Gathered,
         slot: impl FnOnce() -> Option<Slot>,
     ) -> Self {
-        let left = body.size_hint().exact();
+        // A body that ends short of what its head states must not pass for a whole one.
+        let left = recording.declared;
         let mut body = Box::pin(body);
         let over =
             |gathered, next, body| Self::attached(Attached::unrecorded(gathered, next, body), left);
@@ -178,6 +179,8 @@ where
         match &self.kind {
             Kind::Kept { bytes } => bytes.is_none(),
             Kind::Passed { body } => body.is_end_stream(),
+            // A body that owes bytes has not ended: a server takes one that has for a whole message.
+            Kind::Taped { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => false,
             Kind::Taped { tape, .. } => tape.is_end_stream(),
             Kind::Attached { attached, .. } => attached.is_end_stream(),
         }

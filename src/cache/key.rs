@@ -58,11 +58,23 @@ impl Key {
 
     /// Spells a request as this key, which was made of it. Returns `false` if that cannot be.
     pub(super) fn spell(&self, request: &mut request::Parts) -> bool {
-        match self.spelling {
+        let spelled = match self.spelling {
             Spelling::Same => true,
             Spelling::Respelled => self.respell(request).is_some(),
             Spelling::Other => false,
+        };
+        spelled && self.name_host(request).is_some()
+    }
+
+    /// Adds the `host` that a request with an authority leaves out, as those of HTTP/2 do: a service
+    /// that looks for the header alone must not fill the cache with another response for them (RFC
+    /// 9113 §8.3.1).
+    fn name_host(&self, request: &mut request::Parts) -> Option<()> {
+        let host = &self.text[self.host..self.path];
+        if self.host > 0 && !host.is_empty() && !request.headers.contains_key(HOST) {
+            request.headers.insert(HOST, host.parse().ok()?);
         }
+        Some(())
     }
 
     fn respell(&self, request: &mut request::Parts) -> Option<()> {

@@ -152,7 +152,13 @@ pub(super) fn directives_for_us(
 ) -> (ResponseControl, bool) {
     let mut malformed = Vec::new();
     let strict = names.iter().find_map(|name| match strict(headers, name) {
-        Some(Ok(control)) => Some(control),
+        Some(Ok(control)) => {
+            // `max-age=60; no-store` is a parameter to RFC 9651, and not to who wrote it.
+            if headers.get_all(name).iter().any(|line| line.as_bytes().contains(&b';')) {
+                malformed.push(ResponseControl::read(headers, name));
+            }
+            Some(control)
+        }
         Some(Err(Malformed)) => {
             malformed.push(ResponseControl::read(headers, name));
             None

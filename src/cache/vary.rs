@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::directive::members;
 use super::hash::Hash64;
-use crate::weight::{record, weighted};
+use crate::weight::{record, weighted, well_formed};
 
 /// What the request that a response answered had in the fields that its `vary` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -211,7 +211,7 @@ fn is_plain(request: &HeaderMap) -> bool {
     let mut members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     members.all(|member| {
         member.trim_ascii().is_empty()
-            || weighted(member).is_some_and(|(name, _)| {
+            || well_formed(member).is_some_and(|name| {
                 name.eq_ignore_ascii_case(b"identity") || name == b"*" || is_registered(name)
             })
     })

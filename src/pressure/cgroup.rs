@@ -16,22 +16,34 @@ pub(super) enum Version {
     Two,
 }
 
+/// The machine's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Machine {
+    /// Memory that processes can use. Pages reserved for `hugetlbfs` are not part of it: they are
+    /// neither in a process's `RssAnon` nor free for anything else.
+    pub(super) total: u64,
+    /// Slab that the kernel can take back, of all control groups together.
+    pub(super) reclaimable_slab: u64,
+}
+
 impl Group {
     /// From `/proc/self/cgroup` and `/proc/self/mountinfo`.
     pub(super) fn find(cgroup: &str, mountinfo: &str) -> Option<Self> {
         let (version, path) = place(cgroup)?;
-        let (root, mount) = mountinfo.lines().find_map(|line| mount(line, version))?;
-        // The path may be seen from elsewhere: a container may have neither a namespace of its own
-        // for it nor the folders above its own, which is then what is mounted.
-        let inside = match path.strip_prefix(root.trim_end_matches('/')) {
-            Some(inside) if inside.is_empty() || inside.starts_with('/') => inside,
-            _ => "",
-        };
+        let mounts: Vec<_> = mountinfo.lines().filter_map(|line| mount(line, version)).collect();
+        // A hierarchy can be mounted more than once, from different roots. The mount with the
+        // shortest root that contains the group shows the most of the groups above it.
+        let containing =
+            mounts.iter().filter_map(|(root, mount)| Some((below(path, root)?, mount)));
+        let shown = containing.max_by_key(|(inside, _)| inside.len());
+        // The path may not be seen from here at all: a container may have neither a namespace of
+        // its own nor the folders above its group, which is then what is mounted.
+        let (inside, mount) = shown.or_else(|| Some(("", &mounts.first()?.1)))?;
         let names: Vec<_> = inside.split('/').filter(|name| !name.is_empty()).collect();
         // Outside of the namespace: /../elsewhere.
         let names = if names.contains(&"..") { &[][..] } else { &names[..] };
         let folder = |depth| {
-            let mut folder = PathBuf::from(&mount);
+            let mut folder = PathBuf::from(mount);
             folder.extend(&names[..depth]);
             folder
         };
@@ -64,14 +76,39 @@ impl Version {
         }
     }
 
-    /// The pages of files, which the kernel takes back before it kills. Those in memory alone
-    /// (`shmem`, tmpfs) are not among them.
-    pub(super) fn cached_in(self, statistics: &[u8]) -> u64 {
-        let names = match self {
-            Self::One => ["total_inactive_file", "total_active_file"],
-            Self::Two => ["inactive_file", "active_file"],
+    /// Returns how much of the usage the kernel takes back before it kills: pages of files, and
+    /// slab of directory entries and inodes. Pages in `shmem` and tmpfs have no file to go back to,
+    /// and locked pages stay; neither is on these lists.
+    ///
+    /// `kernel` is the kernel memory of a group of version 1, whose statistics do not say how much
+    /// of it is slab. At most `machine_slab`, the reclaimable slab of the whole machine, can be.
+    /// Assuming that all of it is errs towards admitting requests. The opposite would shed requests
+    /// for as long as the kernel caches names, which any client that asks for absent files can fill.
+    pub(super) fn reclaimable_in(self, statistics: &[u8], kernel: u64, machine_slab: u64) -> u64 {
+        let (names, slab) = match self {
+            Self::One => (["total_inactive_file", "total_active_file"], kernel.min(machine_slab)),
+            Self::Two => (
+                ["inactive_file", "active_file"],
+                field(statistics, "slab_reclaimable").unwrap_or_default(),
+            ),
         };
-        names.iter().filter_map(|name| field(statistics, name)).fold(0, u64::saturating_add)
+        names.iter().filter_map(|name| field(statistics, name)).fold(slab, u64::saturating_add)
+    }
+
+    /// The file with a group's kernel memory, where the reclaimable part of it has to be estimated.
+    pub(super) fn kernel(self) -> Option<&'static str> {
+        (self == Self::One).then_some("memory.kmem.usage_in_bytes")
+    }
+}
+
+impl Machine {
+    /// Reads `/proc/meminfo`.
+    pub(super) fn of(meminfo: &[u8]) -> Option<Self> {
+        let reserved = field(meminfo, "Hugetlb").unwrap_or_default();
+        Some(Self {
+            total: field(meminfo, "MemTotal")?.saturating_sub(reserved),
+            reclaimable_slab: field(meminfo, "SReclaimable").unwrap_or_default(),
+        })
     }
 }
 
@@ -126,6 +163,12 @@ fn place(cgroup: &str) -> Option<(Version, &str)> {
         }
     }
     found
+}
+
+/// Returns the part of a group's path that is below `root`.
+fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    let inside = path.strip_prefix(root.trim_end_matches('/'))?;
+    (inside.is_empty() || inside.starts_with('/')).then_some(inside)
 }
 
 /// The root within the hierarchy and the point where it is mounted, if that is the one of memory:
@@ -260,15 +303,62 @@ mod tests {
         let v1 = b"cache 9\ninactive_file 1\nactive_file 2\nhierarchical_memory_limit 536870912\n\
                    total_cache 900\ntotal_inactive_file 100\ntotal_active_file 200\n";
         assert_eq!(Version::One.limit_in(v1), Some(536_870_912));
-        assert_eq!(Version::One.cached_in(v1), 300);
+        assert_eq!(Version::One.reclaimable_in(v1, 0, 0), 300);
         let v2 = b"anon 5\nfile 900\ninactive_file 100\nactive_file 200\nshmem 600\n";
         assert_eq!(Version::Two.limit_in(v2), None);
-        assert_eq!(Version::Two.cached_in(v2), 300);
+        assert_eq!(Version::Two.reclaimable_in(v2, 0, 0), 300);
         let unlimited = b"hierarchical_memory_limit 9223372036854771712\n";
         assert_eq!(Version::One.limit_in(unlimited), None);
-        assert_eq!(Version::One.cached_in(b""), 0);
+        assert_eq!(Version::One.reclaimable_in(b"", 0, 0), 0);
         let most = format!("inactive_file {0}\nactive_file {0}\n", u64::MAX);
-        assert_eq!(Version::Two.cached_in(most.as_bytes()), u64::MAX);
+        assert_eq!(Version::Two.reclaimable_in(most.as_bytes(), 0, 0), u64::MAX);
+    }
+
+    #[test]
+    fn reclaimable_slab_is_given_back() {
+        let v2 =
+            b"anon 800000\nfile 4096\nkernel 240000000\nkernel_stack 65536\npagetables 131072\n\
+                   percpu 7\nsock 5\nvmalloc 6\nshmem 9\nfile_mapped 1\ninactive_file 4000\n\
+                   active_file 96\nunevictable 11\nslab_reclaimable 230000000\n\
+                   slab_unreclaimable 300000\nslab 230300000\n";
+        assert_eq!(Version::Two.reclaimable_in(v2, 0, 0), 230_004_096);
+        // The numbers of version 1 are the kernel memory and the machine's slab.
+        assert_eq!(Version::Two.reclaimable_in(v2, 99, 99), 230_004_096);
+        let v1 = b"total_inactive_file 4000\ntotal_active_file 96\nslab_reclaimable 7\n";
+        for (kernel, machine, expected) in [
+            (500, 900, 500),
+            (900, 500, 500),
+            (900, 0, 0),
+            (0, 900, 0),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            let reclaimable = Version::One.reclaimable_in(v1, kernel, machine);
+            assert_eq!(reclaimable, expected.saturating_add(4096), "{kernel} {machine}");
+        }
+    }
+
+    #[test]
+    fn huge_pages_are_not_memory_for_all() {
+        let meminfo =
+            b"MemTotal:  8000 kB\nSReclaimable: 70 kB\nSUnreclaim: 9 kB\nHugetlb: 6000 kB\n";
+        let machine = Machine { total: 2000 * 1024, reclaimable_slab: 70 * 1024 };
+        assert_eq!(Machine::of(meminfo), Some(machine));
+        let bare = Machine { total: 8000 * 1024, reclaimable_slab: 0 };
+        assert_eq!(Machine::of(b"MemTotal: 8000 kB\n"), Some(bare));
+        assert_eq!(Machine::of(b"SReclaimable: 70 kB\n"), None);
+    }
+
+    #[test]
+    fn the_mount_that_contains_the_group_is_taken() {
+        let mounts = "\
+30 23 0:26 /other /mnt/other rw - cgroup2 cgroup2 rw
+31 23 0:26 /jobs/one /mnt/one rw - cgroup2 cgroup2 rw
+32 23 0:26 /jobs /mnt/jobs rw - cgroup2 cgroup2 rw
+";
+        let expected = ["/mnt/jobs/one/in", "/mnt/jobs/one", "/mnt/jobs"];
+        let found = find("0::/jobs/one/in\n", mounts).unwrap().1;
+        assert_eq!(found, expected);
+        assert_eq!(find("0::/elsewhere\n", mounts).unwrap().1, ["/mnt/other"]);
     }
 
     #[test]
@@ -301,7 +391,8 @@ mod tests {
             resident(&bytes);
             for version in [Version::One, Version::Two] {
                 version.limit_in(&bytes);
-                version.cached_in(&bytes);
+                version.reclaimable_in(&bytes, 1, 1);
+                Machine::of(&bytes);
             }
         }
     }

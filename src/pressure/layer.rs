@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, request};
-use http_body::Body;
 use metrics::Recorder;
 use tower::Layer;
 
@@ -16,7 +15,7 @@ use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
 use super::refusal::Refusal;
 use super::service::Pressure;
-use crate::drain::{DEFAULT_MAX, Drains, Permit, Unread, expects_continue};
+use crate::drain::Drains;
 use crate::form::Format;
 use crate::meter::Meter;
 
@@ -30,17 +29,17 @@ pub struct PressureLayer {
 
 pub(super) struct Shared {
     pub(super) monitor: Monitor,
-    drains: Arc<Drains>,
-    requests: Requests,
+    pub(super) drains: Arc<Drains>,
+    pub(super) requests: Requests,
 }
 
 /// What becomes of requests.
 #[derive(Clone)]
-struct Requests {
-    exempt: Vec<Cow<'static, str>>,
-    priority: Option<Arc<PriorityOf>>,
-    format: Format,
-    respond: Option<Arc<Respond>>,
+pub(super) struct Requests {
+    pub(super) exempt: Vec<Cow<'static, str>>,
+    pub(super) priority: Option<Arc<PriorityOf>>,
+    pub(super) format: Format,
+    pub(super) respond: Option<Arc<Respond>>,
 }
 
 type PriorityOf = dyn Fn(&request::Parts) -> Priority + Send + Sync;
@@ -135,8 +134,11 @@ impl PressureLayer {
         self.edit_requests(|requests| requests.exempt = paths)
     }
 
-    /// How soon a request is shed, where its path is not [exempt](Self::exempt).
-    /// [`Priority::Normal`] by default. It is only called while something is shed.
+    /// Sets how soon a request is shed, where its path is not [exempt](Self::exempt).
+    /// [`Priority::Normal`] by default. `priority` is only called while something is shed.
+    ///
+    /// A request with `sec-purpose: prefetch` that is of normal priority is shed as one of
+    /// [`Priority::Low`]. [`Priority::Exempt`] holds for it too.
     ///
     /// ```
     /// use http::Method;
@@ -189,6 +191,42 @@ impl PressureLayer {
         source.read(*limit)
     }
 
+    /// Returns the level of memory, which is read first if the last reading is older than the
+    /// interval. Costs as much as the layer costs a request.
+    ///
+    /// A handler asks a clone of the layer, such as a readiness endpoint, which takes an instance
+    /// out of rotation before it has to shed:
+    ///
+    /// ```
+    /// use axum::extract::State;
+    /// use axum::http::StatusCode;
+    /// use axum::{Router, routing::get};
+    /// use tower_kit::PressureLayer;
+    /// use tower_kit::pressure::Level;
+    ///
+    /// async fn ready(State(pressure): State<PressureLayer>) -> StatusCode {
+    ///     match pressure.level() {
+    ///         Level::Normal => StatusCode::OK,
+    ///         _ => StatusCode::SERVICE_UNAVAILABLE,
+    ///     }
+    /// }
+    ///
+    /// // Setters make another layer: clone the one that is finished.
+    /// let pressure = PressureLayer::new();
+    /// let app: Router = Router::new()
+    ///     .route("/readyz", get(ready))
+    ///     .with_state(pressure.clone())
+    ///     .layer(pressure);
+    /// ```
+    ///
+    /// The level stays as it is while requests are admitted for a period in spite of it, and while
+    /// readings fail. Before the first reading that succeeds it is [`Level::Normal`]. A liveness
+    /// endpoint should not depend on it: a restart loses all requests in progress.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.shared.monitor.level()
+    }
+
     /// Looks at memory where no request does: every interval, for ever. With it, handlers are told
     /// and the gauge is right while no requests come; without it, the first request after that is
     /// what looks.
@@ -234,39 +272,6 @@ impl PressureLayer {
     fn of(settings: Settings, requests: Requests) -> Self {
         let drains = Drains::new("pressure", settings.meter.clone());
         Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), drains, requests }) }
-    }
-}
-
-impl Shared {
-    /// Whether a request is shed at this level.
-    #[cold]
-    pub(super) fn sheds(&self, level: Level, request: &request::Parts) -> bool {
-        let Requests { exempt, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path == request.uri.path()) {
-            return false;
-        }
-        level.sheds(priority.as_ref().map_or_else(Priority::default, |priority| priority(request)))
-    }
-
-    /// Returns the permit to discard the body of a request that is shed, where there is one that
-    /// the client sends.
-    pub(super) fn permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
-        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
-            return None;
-        }
-        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
-    }
-
-    /// Counts the refusal and makes its response.
-    pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        let Requests { format, respond, .. } = &self.requests;
-        refusal.form.or(*format);
-        self.monitor.settings.meter.rejected("pressure", refusal.reason(), 1);
-        let response = match respond {
-            Some(respond) => respond(&refusal),
-            None => refusal.to_response(),
-        };
-        refusal.form.finish(response)
     }
 }
 

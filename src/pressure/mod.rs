@@ -49,16 +49,27 @@
 //!
 //! - each control group that the process is in, from its own up, and that has a limit:
 //!   `memory.current` of `memory.max` or `memory.high`, whichever is lower (version 2), or
-//!   `memory.usage_in_bytes` of `hierarchical_memory_limit` (version 1). Other processes in the group
-//!   count too. Its cache of files (`inactive_file` and `active_file`) does not, since the kernel takes
-//!   that back before it kills: this reads lower than `docker stats` and Kubernetes, which leave
-//!   `active_file` in;
-//! - the process on its machine: `RssAnon` and `RssShmem` of `MemTotal`, or of
-//!   [`PressureLayer::limit`] where that is lower. Pages of files are left out here too. What other
-//!   processes take is not seen.
+//!   `memory.usage_in_bytes` of `hierarchical_memory_limit` (version 1). A limit above the machine's
+//!   memory counts as the machine's memory. Other processes in the group count too. What the kernel
+//!   takes back before it kills does not: pages of files (`inactive_file` and `active_file`) and
+//!   reclaimable slab (`slab_reclaimable`), where the kernel remembers names of files, absent ones
+//!   included. `shmem` and tmpfs count. This reads lower than `docker stats` and Kubernetes, which
+//!   leave `active_file` and slab in;
+//! - the process on its machine: `RssAnon` and `RssShmem` of `MemTotal` without the pages reserved for
+//!   `hugetlbfs`, or of [`PressureLayer::limit`] where that is lower. Pages of files are left out here
+//!   too. Memory of other processes is not seen.
 //!
-//! Neither swap nor limits of addresses (`ulimit -v`) are looked at. Groups are looked for once, at the
-//! first reading; their limits may change later. [`PressureLayer::reading`] says what was found.
+//! Version 1 does not tell which part of a group's kernel memory is reclaimable slab. The smaller of
+//! `memory.kmem.usage_in_bytes` and the machine's `SReclaimable` is subtracted. So a group of version 1
+//! whose kernel memory is of another kind (buffers of pipes, page tables) reads lower than it is.
+//!
+//! Where the usage of a group may not be read, the process itself is compared with the group's limit.
+//! Limits above the root of a cgroup namespace are not visible. Each reading sees a limit that has
+//! changed, a group that the process was moved to, and a memory controller that was turned on.
+//! [`PressureLayer::reading`] returns what was found.
+//!
+//! Neither swap nor limits of addresses (`ulimit -v`) are looked at. Free swap does not count as free
+//! memory, since a service that swaps is slow already.
 //!
 //! On other systems than Linux there are no control groups: it is the resident set of the process, as
 //! the crate `sysinfo` tells it, of the machine's memory or of [`PressureLayer::limit`]. A container's
@@ -82,11 +93,19 @@
 //!
 //! | from | level | handlers | requests that are shed |
 //! |---|---|---|---|
-//! | 80% | [`Level::High`] | told once | of [`Priority::Low`], of which there are none by default |
+//! | 80% | [`Level::High`] | told once | of [`Priority::Low`]: by default those with `sec-purpose: prefetch` |
 //! | 90% | [`Level::Critical`] | told, and told again after each period of shedding | all but [`Priority::Exempt`] |
 //!
 //! A level is left 5 points below its threshold, so that it does not come and go with memory that is
 //! near it. Handlers are told of that too: [`Level::Normal`] says that there is room again.
+//!
+//! Browsers mark what they fetch ahead of a navigation with [`sec-purpose`], such as `prefetch` or
+//! `prefetch;prerender`. They make the request again when the user follows the link, so that refusing it
+//! costs nobody anything.
+//!
+//! [`sec-purpose`]: https://fetch.spec.whatwg.org/#sec-purpose-header
+//!
+//! [`PressureLayer::level`] tells a handler the level, such as that of a readiness endpoint.
 //!
 //! **Shedding ends.** What a process has freed may stay with its allocator, and so with the process, for
 //! ever: shedding that waits for it would never end. So requests are shed for ten seconds, and then let
@@ -137,7 +156,7 @@
 //! | interval | 1 s | memory can fill up in seconds, and a reading is cheap; once a minute, as guides for other languages have it, comes too late |
 //! | shedding | 10 s, then 10 s without | long enough for open requests to end, short enough for clients to wait |
 //! | exempt | `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`, gRPC's health service, `/metrics` | a process that is restarted for want of an answer loses all that is under way; one that is taken out leaves more to the others |
-//! | priority | [`Priority::Normal`] | the layer cannot know which requests are worth less |
+//! | priority | [`Priority::Normal`]; [`Priority::Low`] for prefetches | the layer cannot know which other requests are worth less |
 //! | limit | the system's | |
 //!
 //! # Where it goes

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::policy::{Change, Level, Rules, State};
 use super::reading::{Event, Reading, Source};
+use super::refusal::REASONS;
 use crate::fresh::Fresh;
 use crate::meter::{Meter, Name};
 
@@ -25,6 +26,8 @@ pub(super) struct Monitor {
     /// They end by themselves, whatever became of the next look.
     high_until: AtomicU64,
     critical_until: AtomicU64,
+    /// The [`Level`] that the last reading led to, whether or not requests are shed.
+    level: AtomicU8,
     seen: Mutex<Seen>,
 }
 
@@ -47,6 +50,8 @@ struct Seen {
     state: State,
     last: Option<Reading>,
     failed: u64,
+    /// The counters exist.
+    announced: bool,
     gauge: Option<Fresh<Gauge>>,
 }
 
@@ -58,6 +63,7 @@ impl Monitor {
             due: AtomicU64::new(0),
             high_until: AtomicU64::new(0),
             critical_until: AtomicU64::new(0),
+            level: AtomicU8::new(Level::Normal as u8),
             seen: Mutex::default(),
         }
     }
@@ -72,6 +78,12 @@ impl Monitor {
         }
         let is_critical = now < self.critical_until.load(Ordering::Relaxed);
         if is_critical { Level::Critical } else { Level::High }
+    }
+
+    /// Returns the level of memory, which is read first if it is time to.
+    pub(super) fn level(&self) -> Level {
+        self.look(self.now());
+        Level::of(self.level.load(Ordering::Relaxed))
     }
 
     /// Looks for ever, as often as it is time to.
@@ -108,6 +120,9 @@ impl Monitor {
             // The look before this one takes longer than the interval.
             Err(TryLockError::WouldBlock) => return,
         };
+        if !std::mem::replace(&mut seen.announced, true) {
+            self.announce();
+        }
         let event = match self.settings.source.read(self.settings.limit) {
             Ok(reading) => self.take_in(&mut seen, reading, now),
             Err(_) => {
@@ -139,6 +154,7 @@ impl Monitor {
     fn publish(&self, state: &State, now: u64, next: u64) {
         let until = state.sheds_until().map_or(0, nanoseconds);
         let critical = if state.level() == Level::Critical { until } else { 0 };
+        self.level.store(state.level() as u8, Ordering::Relaxed);
         self.critical_until.store(critical, Ordering::Relaxed);
         self.high_until.store(until, Ordering::Relaxed);
         let turn = state.turns_at().map(nanoseconds).filter(|turn| *turn > now);
@@ -154,9 +170,17 @@ impl Monitor {
         }
     }
 
+    /// Makes all counters exist before anything is counted: the increase from nothing to 1 is one that
+    /// Prometheus does not see.
+    fn announce(&self) {
+        REASONS.iter().for_each(|reason| self.settings.meter.rejected("pressure", reason, 0));
+        for operation in OPERATIONS {
+            self.settings.meter.counter(ERRORS, label(operation)).increment(0);
+        }
+    }
+
     fn failed(&self, operation: &'static str) {
-        let label = Label::from_static_parts("operation", operation);
-        self.settings.meter.count(ERRORS, vec![label]);
+        self.settings.meter.count(ERRORS, label(operation));
     }
 
     fn now(&self) -> u64 {
@@ -182,10 +206,17 @@ fn clock() -> Instant {
     Instant::now()
 }
 
+fn label(operation: &'static str) -> Vec<Label> {
+    vec![Label::from_static_parts("operation", operation)]
+}
+
 #[inline]
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// What can fail.
+const OPERATIONS: [&str; 2] = ["read", "handler"];
 
 const RATIO: Name = Name::new(
     "process_memory_usage_ratio",

@@ -2,6 +2,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderMap;
+
 /// How full memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -19,7 +21,7 @@ pub enum Level {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Priority {
-    /// From [`Level::High`] on.
+    /// From [`Level::High`] on. Requests with `sec-purpose: prefetch` have this priority.
     Low,
     /// From [`Level::Critical`] on.
     #[default]
@@ -183,6 +185,11 @@ impl Default for Rules {
 }
 
 impl Level {
+    /// Returns the level whose discriminant is `number`.
+    pub(super) fn of(number: u8) -> Self {
+        [Self::Normal, Self::High].into_iter().nth(number.into()).unwrap_or(Self::Critical)
+    }
+
     /// Whether a request of this priority is shed at this level.
     pub(super) fn sheds(self, priority: Priority) -> bool {
         match priority {
@@ -191,6 +198,30 @@ impl Level {
             Priority::Exempt => false,
         }
     }
+}
+
+impl Priority {
+    /// Returns the priority of a request with these headers, for which the user's choice is `self`.
+    ///
+    /// What a browser fetches ahead may never be shown, and is fetched again where it was refused.
+    pub(super) fn of_speculative(self, headers: &HeaderMap) -> Self {
+        match self {
+            Self::Normal if is_speculative(headers) => Self::Low,
+            other => other,
+        }
+    }
+}
+
+/// Returns `true` if `sec-purpose` says that the response is fetched ahead of a navigation: the
+/// token `prefetch` or `prerender` (Fetch §3.8), whatever its parameters, such as `;prerender`. The
+/// header is an item of RFC 9651, so that a list of tokens, or several lines, do not count.
+fn is_speculative(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all("sec-purpose").iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    let Ok(item) = line.to_str() else { return false };
+    let item = item.trim_matches(' ');
+    let token = item.split(';').next().unwrap_or_default();
+    matches!(token, "prefetch" | "prerender")
 }
 
 impl fmt::Display for InvalidThresholds {
@@ -429,6 +460,54 @@ mod tests {
             let sheds =
                 [Priority::Low, Priority::Normal, Priority::Exempt].map(|it| level.sheds(it));
             assert_eq!(sheds, [low, normal, false], "{level:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_speculative_request_is_of_low_priority() {
+        let table: &[(&[&str], bool)] = &[
+            (&["prefetch"], true),
+            (&[" prefetch "], true),
+            (&["prefetch;prerender"], true),
+            (&["prefetch; prerender"], true),
+            (&["prefetch;anonymous-client-ip"], true),
+            (&["prefetch;a=\"x, y\""], true),
+            (&["prerender"], true),
+            (&[], false),
+            (&[""], false),
+            (&["Prefetch"], false),
+            (&["\"prefetch\""], false),
+            (&["prefetcher"], false),
+            (&["prefetch, prefetch"], false),
+            (&["prefetch ;prerender"], false),
+            (&["(prefetch)"], false),
+            (&["?1"], false),
+            (&["x;prefetch"], false),
+            (&["prefetch\u{e9}"], false),
+            (&["prefetch", "prefetch"], false),
+        ];
+        for (lines, expected) in table {
+            let mut headers = HeaderMap::new();
+            for line in *lines {
+                let line = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+                headers.append("sec-purpose", line);
+            }
+            assert_eq!(is_speculative(&headers), *expected, "{lines:?}");
+            let normal = if *expected { Priority::Low } else { Priority::Normal };
+            for (own, effective) in [
+                (Priority::Normal, normal),
+                (Priority::Low, Priority::Low),
+                (Priority::Exempt, Priority::Exempt),
+            ] {
+                assert_eq!(own.of_speculative(&headers), effective, "{own:?} {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_is_kept_as_a_number() {
+        for level in [Normal, High, Critical] {
+            assert_eq!(Level::of(level as u8), level);
         }
     }
 

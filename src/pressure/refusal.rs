@@ -54,7 +54,7 @@ impl Refusal {
 
     /// The value of the label `reason`.
     pub(super) fn reason(&self) -> &'static str {
-        if self.level == Level::Critical { "memory_critical" } else { "memory_high" }
+        REASONS[usize::from(self.level == Level::Critical)]
     }
 }
 
@@ -64,6 +64,9 @@ impl fmt::Display for Refusal {
         write!(f, "The service is overloaded: try again in {seconds} seconds.")
     }
 }
+
+/// The values of the label `reason`.
+pub(super) const REASONS: [&str; 2] = ["memory_high", "memory_critical"];
 
 #[cfg(test)]
 mod tests {

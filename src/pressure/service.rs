@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request};
 use http_body::Body;
 use tower::Service;
 
-use super::layer::Shared;
-use super::policy::Level;
+use super::layer::{Requests, Shared};
+use super::policy::{Level, Priority};
 use super::refusal::Refusal;
-use crate::drain::Permit;
+use crate::drain::{DEFAULT_MAX, Permit, Unread, expects_continue};
 use crate::form::Form;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
@@ -69,6 +69,40 @@ where
             permit.drain(body);
         }
         Respond::now(response.map(Reply::own))
+    }
+}
+
+impl Shared {
+    /// Whether a request is shed at this level.
+    #[cold]
+    fn sheds(&self, level: Level, request: &request::Parts) -> bool {
+        let Requests { exempt, priority, .. } = &self.requests;
+        if exempt.iter().any(|path| path == request.uri.path()) {
+            return false;
+        }
+        let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));
+        level.sheds(own.of_speculative(&request.headers))
+    }
+
+    /// Returns the permit to discard the body of a request that is shed, where there is one that
+    /// the client sends.
+    fn permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
+        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
+            return None;
+        }
+        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
+    }
+
+    /// Counts the refusal and makes its response.
+    fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
+        let Requests { format, respond, .. } = &self.requests;
+        refusal.form.or(*format);
+        self.monitor.settings.meter.rejected("pressure", refusal.reason(), 1);
+        let response = match respond {
+            Some(respond) => respond(&refusal),
+            None => refusal.to_response(),
+        };
+        refusal.form.finish(response)
     }
 }
 

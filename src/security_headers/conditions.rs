@@ -1,7 +1,12 @@
 //! What a response's fields may depend on.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, request};
+use std::net::Ipv6Addr;
+
+use http::header::{CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderMap, Uri, request};
+
+use super::error::InvalidField;
 
 /// Whether a proxy says in `x-forwarded-proto` that the client used HTTPS, for
 /// [`https_only`](crate::SecurityHeadersLayer::https_only). Where there are several proxies, the
@@ -15,6 +20,49 @@ pub fn forwarded_proto(request: &request::Parts) -> bool {
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))
 }
 
+/// Returns a host in the form that hosts of requests are compared in.
+pub(super) fn parse_host(text: &str) -> Result<String, InvalidField> {
+    let refused =
+        || InvalidField::new("host", text, "not a host without a scheme, a port and a path");
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let plain =
+        if name.parse::<Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
+    let authority: Authority = plain.parse().map_err(|_| refused())?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
+    let is_host = authority.as_str() == authority.host() && name.bytes().all(fits);
+    let host = canonical(authority.host()).filter(|_| is_host).ok_or_else(refused)?;
+    Ok(if name == text { host } else { format!("*.{host}") })
+}
+
+/// Returns `true` if the request is for one of these hosts, which [`parse_host`] has made.
+pub(super) fn is_one_of(hosts: &[String], uri: &Uri, headers: &HeaderMap) -> bool {
+    if hosts.is_empty() {
+        return false;
+    }
+    let stated = uri.authority().cloned().or_else(|| {
+        let mut lines = headers.get_all(HOST).iter();
+        let (line, None) = (lines.next()?, lines.next()) else { return None };
+        line.to_str().ok()?.parse().ok()
+    });
+    let Some(host) = stated.as_ref().and_then(|stated| canonical(stated.host())) else {
+        return false;
+    };
+    hosts.iter().any(|known| match known.strip_prefix('*') {
+        Some(below) => host.len() > below.len() && host.ends_with(below),
+        None => *known == host,
+    })
+}
+
+/// A host without the dot of the root, in lower case. An address of IPv6 has several forms.
+fn canonical(host: &str) -> Option<String> {
+    if let Some(address) = host.strip_prefix('[') {
+        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+        return Some(format!("[{address}]"));
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    (!host.is_empty()).then_some(host)
+}
+
 /// Whether a response may be shown as a page, or run as a worker, which has policies too. Of
 /// several types browsers take the last that they understand (Fetch §2.2.5): then it may.
 pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
@@ -26,6 +74,10 @@ pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
     let is_data = essence.ends_with("+json") || DATA.contains(&essence.as_str());
     is_shown || !(is_data || CLASSES.iter().any(|class| essence.starts_with(class)))
 }
+
+/// The hosts by which a machine asks itself, for
+/// [`http_hosts`](crate::SecurityHeadersLayer::http_hosts).
+pub const LOOPBACK: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "[::1]"];
 
 const CLASSES: [&str; 5] = ["application/grpc", "audio/", "font/", "image/", "video/"];
 const DATA: [&str; 6] = [
@@ -71,6 +123,78 @@ mod tests {
                 headers.append(CONTENT_TYPE, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             assert_eq!(may_be_document(&headers), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_compared_without_its_port() {
+        let hosts = LOOPBACK.map(|host| parse_host(host).unwrap());
+        for (host, expected) in [
+            ("localhost", true),
+            ("localhost:3000", true),
+            ("LocalHost.:3000", true),
+            ("app.localhost", true),
+            ("a.b.localhost:80", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]", true),
+            ("[0:0:0:0:0:0:0:1]:8080", true),
+            ("user@localhost", true),
+            ("localhost.example.com", false),
+            ("notlocalhost", false),
+            (".localhost", false),
+            ("127.0.0.10", false),
+            ("127.0.0.1.example.com", false),
+            ("[::2]", false),
+            ("localhost@example.com", false),
+            ("example.com:80", false),
+            ("", false),
+            ("local host", false),
+            ("localhost, example.com", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+            let target = Uri::from_static("/localhost");
+            assert_eq!(is_one_of(&hosts, &target, &headers), expected, "{host}");
+            // The target wins, as over HTTP/2 and in the absolute form.
+            let target = Uri::from_static("https://example.com/");
+            assert!(!is_one_of(&hosts, &target, &headers));
+            let target = Uri::from_static("http://localhost:1/");
+            assert!(is_one_of(&hosts, &target, &headers));
+            assert!(!is_one_of(&[], &target, &headers));
+            // Two hosts are none.
+            headers.append(HOST, HeaderValue::from_static("localhost"));
+            assert!(!is_one_of(&hosts, &Uri::from_static("/"), &headers));
+        }
+    }
+
+    #[test]
+    fn a_host_to_compare_has_no_port() {
+        for (text, expected) in [
+            ("LOCALHOST", "localhost"),
+            ("localhost.", "localhost"),
+            ("::1", "[::1]"),
+            ("[0::1]", "[::1]"),
+            ("*.Example.com", "*.example.com"),
+        ] {
+            assert_eq!(parse_host(text).unwrap(), expected);
+        }
+        for text in [
+            "",
+            "*",
+            "*.",
+            "**.a",
+            "a.*",
+            "localhost:3000",
+            "http://localhost",
+            "localhost/",
+            "user@localhost",
+            "[::g]",
+            "[::1]:80",
+            "local host",
+            "a,b",
+            ".",
+        ] {
+            assert_eq!(parse_host(text).unwrap_err().value(), text);
         }
     }
 

@@ -1,5 +1,6 @@
 use std::str::FromStr;
 
+use super::csp::is_token;
 use super::error::{InvalidField, one_of};
 use super::field::Field;
 use super::reporting::Endpoint;
@@ -42,6 +43,13 @@ impl Coop {
     /// Any window.
     pub const UNSAFE_NONE: Self = Self(Isolation::new("unsafe-none"));
 
+    /// A value that this crate does not know, sent as it is. What is not a token (RFC 9651 §3.3.4) is
+    /// refused when it is set.
+    #[must_use]
+    pub const fn custom(value: &'static str) -> Self {
+        Self(Isolation::new(value))
+    }
+
     /// Reports what it parts to this endpoint.
     #[must_use]
     pub fn report_to(self, endpoint: &Endpoint) -> Self {
@@ -63,6 +71,13 @@ impl Coep {
     /// Anything.
     pub const UNSAFE_NONE: Self = Self(Isolation::new("unsafe-none"));
 
+    /// A value that this crate does not know, sent as it is. What is not a token (RFC 9651 §3.3.4) is
+    /// refused when it is set.
+    #[must_use]
+    pub const fn custom(value: &'static str) -> Self {
+        Self(Isolation::new(value))
+    }
+
     /// Reports what it blocks to this endpoint.
     #[must_use]
     pub fn report_to(self, endpoint: &Endpoint) -> Self {
@@ -83,6 +98,13 @@ impl Corp {
     pub const SAME_SITE: Self = Self("same-site");
     /// Anyone.
     pub const CROSS_ORIGIN: Self = Self("cross-origin");
+
+    /// A value that this crate does not know, sent as it is. What is not a token (RFC 9651 §3.3.4) is
+    /// refused when it is set.
+    #[must_use]
+    pub const fn custom(value: &'static str) -> Self {
+        Self(value)
+    }
 }
 
 impl OriginAgentCluster {
@@ -108,7 +130,8 @@ impl Isolation {
     fn field(self, name: &'static str, report_only: &'static str) -> Field {
         let name = if self.report_only { report_only } else { name };
         match self.endpoint {
-            None => Field::known(name, self.policy),
+            None => Field::token(name, self.policy),
+            Some(_) if !is_token(self.policy.as_bytes()) => Field::token(name, self.policy),
             Some(endpoint) => {
                 let value = format!("{}; report-to=\"{}\"", self.policy, endpoint.name());
                 Field::new(name, &value).reporting_to(endpoint)
@@ -131,7 +154,7 @@ impl From<Coep> for Field {
 
 impl From<Corp> for Field {
     fn from(corp: Corp) -> Self {
-        Self::known(CORP, corp.0)
+        Self::token(CORP, corp.0)
     }
 }
 

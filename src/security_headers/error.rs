@@ -78,5 +78,7 @@ pub(super) fn one_of(
     found.ok_or_else(|| InvalidField::new(field, given, "not a value of this field"))
 }
 
+pub(super) const TOKEN: &str =
+    "not a token: a letter or *, then letters, digits and !#$%&'*+-.^_`|~:/";
 pub(super) const TWICE: &str = "it is there twice";
 pub(super) const VISIBLE: &str = "only visible ASCII can be sent";

@@ -1,7 +1,7 @@
 use http::{HeaderName, HeaderValue};
 
-use super::csp::{Csp, Rendered};
-use super::error::{InvalidField, VISIBLE};
+use super::csp::{Csp, Rendered, is_token};
+use super::error::{InvalidField, TOKEN, VISIBLE};
 use super::reporting::{self, Endpoint};
 
 /// A field with its value: what the values of this module become when they are
@@ -44,12 +44,22 @@ impl Field {
         })
     }
 
-    /// A field that has no type of its own here.
+    /// A field of one token, which may be one that this crate does not know.
+    pub(super) fn token(name: &'static str, value: &'static str) -> Self {
+        if is_token(value.as_bytes()) {
+            return Self::known(name, value);
+        }
+        Self::refused(InvalidField::new(name, value, TOKEN))
+    }
+
+    /// A field that has no type of its own here, or one of those in [`PLAIN`].
     pub(super) fn custom(name: &str, value: &str) -> Self {
         let lower = name.to_ascii_lowercase();
         let refused = |why| Self::refused(InvalidField::new(name, value, why));
         match () {
-            () if rank(&lower) < FIELDS.len() => refused("the field has a type of its own"),
+            () if rank(&lower) < FIELDS.len() && !PLAIN.contains(&lower.as_str()) => {
+                refused("the field has a type of its own: see `custom` of that type")
+            }
             () if lower == "clear-site-data" => refused("it is for single responses"),
             () if OTHERS.contains(&lower.as_str()) => refused("it is the service's to set"),
             () if value.is_empty() => refused("it is empty"),
@@ -149,6 +159,19 @@ const FIELDS: [(&str, bool); 20] = [
     ("integrity-policy-report-only", true),
     ("permissions-policy", true),
     (reporting::NAME, false),
+];
+
+/// The fields that have types and no parts which the layer would have to know: no nonce and no
+/// endpoint. Any value of theirs can be sent.
+const PLAIN: [&str; 8] = [
+    "origin-agent-cluster",
+    "strict-transport-security",
+    "x-content-type-options",
+    "x-dns-prefetch-control",
+    "x-download-options",
+    "x-frame-options",
+    "x-permitted-cross-domain-policies",
+    "x-xss-protection",
 ];
 
 /// What speaks of the connection, or of the body.

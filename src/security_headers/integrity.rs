@@ -1,3 +1,5 @@
+use super::csp::is_token;
+use super::error::{InvalidField, TOKEN};
 use super::field::Field;
 use super::reporting::Endpoint;
 
@@ -17,6 +19,13 @@ impl IntegrityPolicy {
     pub const STYLES: Self = Self::new("style");
     /// Scripts and style sheets.
     pub const SCRIPTS_AND_STYLES: Self = Self::new("script style");
+
+    /// Destinations that this crate does not know, separated by a space and sent as they are, such
+    /// as `"script worker"`. What is not a token is refused when it is set.
+    #[must_use]
+    pub const fn custom(destinations: &'static str) -> Self {
+        Self::new(destinations)
+    }
 
     /// Reports what it blocks to this endpoint, beside those that it has.
     #[must_use]
@@ -42,6 +51,9 @@ impl From<IntegrityPolicy> for Field {
     fn from(policy: IntegrityPolicy) -> Self {
         let IntegrityPolicy { destinations, endpoints, report_only } = policy;
         let name = if report_only { "integrity-policy-report-only" } else { "integrity-policy" };
+        if let Some(other) = destinations.split(' ').find(|word| !is_token(word.as_bytes())) {
+            return Self::refused(InvalidField::new(name, other, TOKEN));
+        }
         let mut value = format!("blocked-destinations=({destinations})");
         if !endpoints.is_empty() {
             let names: Vec<_> = endpoints.iter().map(Endpoint::name).collect();

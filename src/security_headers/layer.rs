@@ -2,13 +2,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderName, request};
+use metrics::Recorder;
 use tower::Layer;
 
+use super::conditions::parse_host;
 use super::error::InvalidField;
 use super::field::Field;
+use super::nonce::Misses;
 use super::policy::Policy;
 use super::presets;
 use super::service::SecurityHeaders;
+use crate::meter::Meter;
 
 /// Sends security headers; see the [module](crate::security_headers).
 #[derive(Clone, Debug)]
@@ -21,6 +25,9 @@ pub struct SecurityHeadersLayer {
 pub(super) struct Shared {
     pub(super) policy: Policy,
     pub(super) is_https: Option<Arc<IsHttps>>,
+    /// Hosts that are taken to be asked by HTTP.
+    pub(super) http_hosts: Vec<String>,
+    pub(super) misses: Arc<Misses>,
 }
 
 pub(super) type IsHttps = dyn Fn(&request::Parts) -> bool + Send + Sync;
@@ -87,13 +94,24 @@ impl SecurityHeadersLayer {
         Ok(self)
     }
 
-    /// Sends a field that has no type here.
+    /// Sends a header that has no type here, or a value that its type does not know. The value is
+    /// sent as it is.
+    ///
+    /// The headers whose values have parts are refused, since each of their types has a `custom`
+    /// of its own: [`Source::custom`](super::Source::custom) and
+    /// [`Directive::Custom`](super::Directive::Custom) of a [`Csp`](super::Csp),
+    /// [`Feature::Custom`](super::Feature::Custom) and [`Allow::custom`](super::Allow::custom) of a
+    /// [`PermissionsPolicy`](super::PermissionsPolicy),
+    /// [`ReferrerPolicy::custom`](super::ReferrerPolicy::custom),
+    /// [`Coop::custom`](super::Coop::custom), [`Coep::custom`](super::Coep::custom),
+    /// [`Corp::custom`](super::Corp::custom),
+    /// [`IntegrityPolicy::custom`](super::IntegrityPolicy::custom) and
+    /// [`Endpoint::custom`](super::Endpoint::custom).
     ///
     /// # Errors
     ///
-    /// Refused are names and values that are none, values that are not visible ASCII, fields that
-    /// have a type here, `clear-site-data`, and those that are the service's to set, such as
-    /// `content-length`.
+    /// Refused are names and values that are none, values that are not visible ASCII, the headers
+    /// above, `clear-site-data`, and those that are the service's to set, such as `content-length`.
     pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidField> {
         self.set(Field::custom(name, value))
     }
@@ -162,6 +180,45 @@ impl SecurityHeadersLayer {
         self.adjust(|shared| shared.is_https = Some(Arc::new(is_https)))
     }
 
+    /// Sends neither `strict-transport-security` nor `upgrade-insecure-requests` to requests for
+    /// these hosts, such as [`LOOPBACK`](super::LOOPBACK): a browser that got them from a server on
+    /// the developer's machine would ask all others there by HTTPS too. By default they are sent for
+    /// every host. Adds up over calls, and holds beside [`https_only`](Self::https_only).
+    ///
+    /// A host is a name or an address without a port: `localhost`, `127.0.0.1`, `[::1]`;
+    /// `*.localhost` stands for all names below it. The port and the case of letters do not count.
+    ///
+    /// ```
+    /// use tower_kit::SecurityHeadersLayer;
+    /// use tower_kit::security_headers::LOOPBACK;
+    ///
+    /// let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK)?;
+    /// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+    /// ```
+    ///
+    /// The host is the one that the request states. A proxy that states its upstream's, as nginx does
+    /// by default, makes requests of all clients look as if they were for `localhost`: let it pass
+    /// on the client's.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no host, or has a scheme, a port or a path.
+    pub fn http_hosts<T>(mut self, hosts: impl IntoIterator<Item = T>) -> Result<Self, InvalidField>
+    where
+        T: AsRef<str>,
+    {
+        let shared = Arc::make_mut(&mut self.shared);
+        for host in hosts {
+            shared.http_hosts.push(parse_host(host.as_ref())?);
+        }
+        Ok(self)
+    }
+
+    /// Records on `recorder` instead of the process's.
+    pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.adjust(|shared| shared.misses = Arc::new(Misses::new(Meter::to(recorder))))
+    }
+
     /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
     /// something else: fonts, images but for SVG, audio, video, style sheets, JSON, WebAssembly,
     /// event streams, `application/octet-stream`, gRPC. (Where there are several types, or none, it
@@ -173,7 +230,9 @@ impl SecurityHeadersLayer {
     }
 
     fn of(policy: Policy) -> Self {
-        Self { shared: Arc::new(Shared { policy, is_https: None }) }
+        let misses = Arc::new(Misses::new(Meter::default()));
+        let shared = Shared { policy, is_https: None, http_hosts: Vec::new(), misses };
+        Self { shared: Arc::new(shared) }
     }
 
     fn adjust(mut self, change: impl FnOnce(&mut Shared)) -> Self {

@@ -144,8 +144,34 @@
 //!   page, whose nonce is another (RFC 9111 §4.3.4). So a page that is only ever confirmed keeps
 //!   the policy that it came with.
 //! - A layer inside of another one uses the nonce that the other has given.
-//! - A [cache](crate#order) of this crate keeps no response whose nonce was used. For others say
-//!   `cache-control: no-store`: a nonce that is sent twice protects nobody.
+//! - A response whose nonce was used is private: the layer adds `private` to its `cache-control`, and
+//!   takes `public` and `s-maxage` out. Headers that single caches heed instead (`cdn-cache-control` and
+//!   others of RFC 9213, `surrogate-control`, `edge-control`) become `no-store`, and
+//!   `x-accel-expires` becomes `0`. `expires` stays, for the client's own cache. A nonce that is sent
+//!   to two clients protects neither. `no-store` and `private` of the service stay as they are. A
+//!   [cache](crate#order) of this crate keeps no such response, wherever it stands.
+//! - A nonce that is first asked for while the body is sent is too late for the policy, and for
+//!   `cache-control`. It is empty, [`Nonce::get`] returns an error, and the response is counted.
+//!
+//! # Local servers
+//!
+//! Browsers remember `strict-transport-security` for `localhost` as for any host, on all ports.
+//! [`http_hosts`](SecurityHeadersLayer::http_hosts)`(`[`LOOPBACK`]`)` leaves it and
+//! `upgrade-insecure-requests` out for hosts of the own machine, and
+//! [`https_only`](SecurityHeadersLayer::https_only) for all requests by plain HTTP. Neither is on by
+//! default, as in helmet.
+//!
+//! # Newer values
+//!
+//! Each type sends what it does not know by its `custom`: a source, a directive, a feature, a policy, a
+//! type of data. Only the characters of these are checked, so that none of them can end its directive or
+//! its list, or stand for a nonce. [`SecurityHeadersLayer::custom`] lists them.
+//!
+//! # What is measured
+//!
+//! | name | kind | |
+//! |---|---|---|
+//! | `http_nonces_missed_total{reason}` | counter | responses whose nonce was asked for and not sent: `late`, or `random` where the operating system had no random bits |
 //!
 //! # Where it goes
 //!
@@ -156,9 +182,11 @@
 //!
 //! It never changes a status or a body. It removes nothing that the service has set, and replaces
 //! nothing, unless it is told to ([`strip`](SecurityHeadersLayer::strip),
-//! [`override_all`](SecurityHeadersLayer::override_all)). No request makes it fail, and no
+//! [`override_all`](SecurityHeadersLayer::override_all)), or a [nonce](self#nonces) was used in a
+//! response that others could store. No request makes it fail, and no
 //! response.
 
+mod caching;
 mod clear_site_data;
 mod conditions;
 mod cross_origin;
@@ -180,7 +208,7 @@ mod reporting;
 mod service;
 
 pub use clear_site_data::ClearSiteData;
-pub use conditions::forwarded_proto;
+pub use conditions::{LOOPBACK, forwarded_proto};
 pub use cross_origin::{Coep, Coop, Corp, OriginAgentCluster};
 pub use csp::{Csp, Directive, Source};
 pub use error::InvalidField;
@@ -193,7 +221,7 @@ pub use legacy::{
     ContentTypeOptions, CrossDomainPolicies, DnsPrefetch, DownloadOptions, FrameOptions,
     XssProtection,
 };
-pub use nonce::Nonce;
+pub use nonce::{Nonce, NonceError};
 pub use overrides::Overrides;
 pub use permissions::{Allow, PermissionsPolicy};
 pub use presets::LEAKS;

@@ -1,10 +1,14 @@
+use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Extensions;
+use metrics::{Label, Unit};
+
+use crate::meter::{Meter, Name};
 
 /// The nonce of a response: in the extensions of a request whose layer has a policy with
 /// [`Source::NONCE`](super::Source::NONCE).
@@ -23,53 +27,124 @@ use http::Extensions;
 ///
 /// It is to be asked for before the response is returned: the field is sent before the body, so
 /// that a nonce which is first asked for while the body is sent stays empty, and the script does
-/// not run. It stays empty also where the operating system has no random bits.
+/// not run. It stays empty also where the operating system has no random bits. Both are counted on
+/// `http_nonces_missed_total`, once for each response, and [`get`](Self::get) returns an error.
 #[derive(Clone)]
 pub struct Nonce(Arc<State>);
 
-#[derive(Default)]
+/// Why there is no nonce, when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NonceError(Missing);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Late,
+    Random,
+}
+
 struct State {
-    drawn: OnceLock<Option<[u8; LENGTH]>>,
-    /// Somebody has asked for it when it was too late.
-    late: AtomicBool,
+    drawn: OnceLock<Result<[u8; LENGTH], Missing>>,
+    /// Somebody has asked for it and got none.
+    missed: AtomicBool,
+    misses: Arc<Misses>,
+}
+
+/// Counts nonces that were asked for and are not there.
+#[derive(Debug)]
+pub(super) struct Misses {
+    meter: Meter,
+    announced: Once,
 }
 
 impl Nonce {
-    /// The nonce, which is drawn now if it is asked for the first time.
+    /// Returns the nonce, which is drawn now if it is asked for the first time.
+    ///
+    /// # Errors
+    ///
+    /// Where the head of the response was sent without it, or the operating system has no random
+    /// bits. A script that gets no nonce does not run.
+    pub fn get(&self) -> Result<&str, NonceError> {
+        let State { drawn, missed, misses } = &*self.0;
+        drawn.get_or_init(draw).as_ref().map(text).map_err(|missing| {
+            if !missed.swap(true, Ordering::Relaxed) {
+                misses.count(*missing);
+            }
+            NonceError(*missing)
+        })
+    }
+
+    /// Returns the nonce as [`get`](Self::get) does, and an empty text where there is none.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.drawn.get_or_init(draw);
-        self.drawn().unwrap_or_else(|| {
-            self.0.late.store(true, Ordering::Relaxed);
-            ""
-        })
+        self.get().unwrap_or_default()
     }
 
     /// Whether somebody has asked for it, be it too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.0.drawn.get().is_some_and(Option::is_some) || self.0.late.load(Ordering::Relaxed)
+        self.drawn().is_some() || self.0.missed.load(Ordering::Relaxed)
     }
 
     /// The nonce, if somebody has asked for it in time.
     pub(super) fn drawn(&self) -> Option<&str> {
-        let nonce = self.0.drawn.get()?.as_ref()?;
-        std::str::from_utf8(nonce).ok()
+        self.0.drawn.get()?.as_ref().ok().map(text)
     }
 
     /// The one that an outer layer has given to the request, or a new one; whether it is new.
-    pub(super) fn of(request: &mut Extensions) -> (Self, bool) {
+    pub(super) fn of(request: &mut Extensions, misses: &Arc<Misses>) -> (Self, bool) {
         if let Some(nonce) = request.get::<Self>() {
             return (nonce.clone(), false);
         }
-        let nonce = Self(Arc::default());
+        misses.announce();
+        let misses = Arc::clone(misses);
+        let state = State { drawn: OnceLock::new(), missed: AtomicBool::new(false), misses };
+        let nonce = Self(Arc::new(state));
         request.insert(nonce.clone());
         (nonce, true)
     }
 
     /// Whoever asks for it from now on is too late.
     pub(super) fn close(&self) {
-        self.0.drawn.get_or_init(|| None);
+        self.0.drawn.get_or_init(|| Err(Missing::Late));
+    }
+}
+
+impl NonceError {
+    /// Returns `true` if the head of the response was sent before the nonce was asked for.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.0 == Missing::Late
+    }
+
+    /// Returns `true` if the operating system has no random bits.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.0 == Missing::Random
+    }
+}
+
+impl Misses {
+    pub(super) fn new(meter: Meter) -> Self {
+        Self { meter, announced: Once::new() }
+    }
+
+    /// Makes both counters exist: a rate needs a value from before the first miss.
+    fn announce(&self) {
+        self.announced.call_once(|| {
+            for missing in [Missing::Late, Missing::Random] {
+                self.meter.counter(MISSED, vec![missing.label()]).increment(0);
+            }
+        });
+    }
+
+    fn count(&self, missing: Missing) {
+        self.meter.counter(MISSED, vec![missing.label()]).increment(1);
+    }
+}
+
+impl Missing {
+    fn label(self) -> Label {
+        Label::from_static_parts("reason", if self == Self::Late { "late" } else { "random" })
     }
 }
 
@@ -87,23 +162,51 @@ impl fmt::Debug for Nonce {
     }
 }
 
-fn draw() -> Option<[u8; LENGTH]> {
+impl fmt::Display for NonceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Missing::Late => {
+                "the nonce was asked for after the head of the response was sent: ask for it before \
+                 the response is returned"
+            }
+            Missing::Random => "the operating system has no random bits for a nonce",
+        })
+    }
+}
+
+impl Error for NonceError {}
+
+fn draw() -> Result<[u8; LENGTH], Missing> {
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).ok()?;
+    getrandom::fill(&mut bits).map_err(|_| Missing::Random)?;
     let mut nonce = [0; LENGTH];
-    URL_SAFE_NO_PAD.encode_slice(bits, &mut nonce).ok()?;
-    Some(nonce)
+    URL_SAFE_NO_PAD.encode_slice(bits, &mut nonce).map_err(|_| Missing::Random)?;
+    Ok(nonce)
+}
+
+/// Base64 is ASCII.
+fn text(nonce: &[u8; LENGTH]) -> &str {
+    std::str::from_utf8(nonce).unwrap_or_default()
 }
 
 const LENGTH: usize = 22;
+const MISSED: Name = Name::new(
+    "http_nonces_missed_total",
+    Unit::Count,
+    "Responses whose nonce was asked for and is not in their policy, so that scripts do not run: too late, or without random bits.",
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn misses() -> Arc<Misses> {
+        Arc::new(Misses::new(Meter::default()))
+    }
+
     #[test]
     fn a_nonce_is_drawn_once_and_has_22_characters() {
-        let (nonce, is_new) = Nonce::of(&mut Extensions::new());
+        let (nonce, is_new) = Nonce::of(&mut Extensions::new(), &misses());
         assert!(is_new && !nonce.is_used());
         let text = nonce.as_str().to_owned();
         assert!(nonce.is_used());
@@ -116,9 +219,10 @@ mod tests {
 
     #[test]
     fn a_nonce_that_is_asked_for_too_late_is_empty() {
-        let (nonce, _) = Nonce::of(&mut Extensions::new());
+        let (nonce, _) = Nonce::of(&mut Extensions::new(), &misses());
         nonce.close();
         assert!(!nonce.is_used());
+        assert!(nonce.get().unwrap_err().is_late() && !nonce.get().unwrap_err().is_random());
         assert_eq!(nonce.as_str(), "");
         assert!(nonce.is_used());
         assert_eq!(nonce.drawn(), None);
@@ -127,8 +231,8 @@ mod tests {
     #[test]
     fn a_request_that_has_a_nonce_keeps_it() {
         let mut request = Extensions::new();
-        let (first, _) = Nonce::of(&mut request);
-        let (second, is_new) = Nonce::of(&mut request);
+        let (first, _) = Nonce::of(&mut request, &misses());
+        let (second, is_new) = Nonce::of(&mut request, &misses());
         assert!(!is_new);
         assert_eq!(first.as_str(), second.as_str());
     }

@@ -1,9 +1,10 @@
 use std::borrow::Cow;
 
-use super::csp::{host_of, is_key};
+use super::csp::{host_of, is_key, is_token};
 use super::error::{InvalidField, TWICE};
 use super::feature::Feature;
 use super::field::Field;
+use super::reporting::Endpoint;
 
 /// `permissions-policy`: which features the page and its frames may use
 /// ([Permissions Policy §5.2](https://www.w3.org/TR/permissions-policy/#permissions-policy-http-header-field)).
@@ -23,6 +24,7 @@ use super::field::Field;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PermissionsPolicy {
     features: Vec<(Feature, Vec<Allow>)>,
+    endpoints: Vec<(Feature, Endpoint)>,
 }
 
 /// Who may use a feature: an origin, such as `https://example.com` or `https://*.example.com`.
@@ -34,6 +36,7 @@ enum Who {
     Own,
     Any,
     Origin(String),
+    Custom(String),
 }
 
 impl PermissionsPolicy {
@@ -60,6 +63,28 @@ impl PermissionsPolicy {
         }
         self
     }
+
+    /// Reports uses of this feature that the policy forbids to this endpoint. The feature has to be
+    /// [denied](Self::deny) or [allowed](Self::allow) to some too.
+    ///
+    /// ```
+    /// use tower_kit::SecurityHeadersLayer;
+    /// use tower_kit::security_headers::{Endpoint, Feature, PermissionsPolicy};
+    ///
+    /// let reports = Endpoint::new("reports", "https://reports.example.com/");
+    /// let policy = PermissionsPolicy::new()
+    ///     .deny([Feature::Camera, Feature::Geolocation])
+    ///     .report_to(Feature::Geolocation, &reports);
+    /// let layer = SecurityHeadersLayer::new().set(policy)?;
+    /// // permissions-policy: camera=(), geolocation=();report-to=reports
+    /// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+    /// ```
+    #[must_use]
+    pub fn report_to(mut self, feature: Feature, endpoint: &Endpoint) -> Self {
+        self.endpoints.retain(|(other, _)| *other != feature);
+        self.endpoints.push((feature, endpoint.clone()));
+        self
+    }
 }
 
 impl Allow {
@@ -68,13 +93,24 @@ impl Allow {
     /// Anyone. It stands alone.
     pub const ANY: Self = Self(Who::Any);
 
+    /// Returns a member of the list that this crate does not know, sent as it is: a token, such as
+    /// `src`, or a text in double quotes, such as `"\"wss://example.com\""`. What is neither
+    /// (RFC 9651 §3.3) is refused when the policy is set.
+    #[must_use]
+    pub fn custom(member: impl Into<String>) -> Self {
+        Self(Who::Custom(member.into()))
+    }
+
     /// As it is in the list of the feature.
     fn member(&self) -> Result<Cow<'static, str>, &str> {
         match &self.0 {
             Who::Own => Ok("self".into()),
             Who::Any => Ok("*".into()),
             Who::Origin(origin) if is_origin(origin) => Ok(format!("\"{origin}\"").into()),
-            Who::Origin(other) => Err(other),
+            Who::Custom(member) if is_token(member.as_bytes()) || is_string(member) => {
+                Ok(member.clone().into())
+            }
+            Who::Origin(other) | Who::Custom(other) => Err(other),
         }
     }
 }
@@ -96,9 +132,26 @@ impl From<PermissionsPolicy> for Field {
         if policy.features.is_empty() {
             return Self::refused(InvalidField::new(NAME, "", "it names no feature"));
         }
-        let one = |(feature, who): &(Feature, Vec<Allow>)| value_of(*feature, who);
+        let is_named = |feature| policy.features.iter().any(|(named, _)| *named == feature);
+        if let Some((feature, _)) = policy.endpoints.iter().find(|(other, _)| !is_named(*other)) {
+            let why = "the feature is reported, but neither denied nor allowed";
+            let error = InvalidField::new(NAME, feature.name(), why);
+            return Self::refused(error.directive_of("report-to"));
+        }
+        let one = |(feature, who): &(Feature, Vec<Allow>)| {
+            let mut value = value_of(*feature, who)?;
+            if let Some((_, endpoint)) = policy.endpoints.iter().find(|(other, _)| other == feature)
+            {
+                value.extend([";report-to=", endpoint.name()]);
+            }
+            Ok(value)
+        };
         match policy.features.iter().map(one).collect::<Result<Vec<_>, _>>() {
-            Ok(features) => Self::new(NAME, &features.join(", ")),
+            Ok(features) => {
+                let field = Self::new(NAME, &features.join(", "));
+                let endpoints = policy.endpoints.into_iter().map(|(_, endpoint)| endpoint);
+                endpoints.fold(field, Self::reporting_to)
+            }
             Err(error) => Self::refused(error),
         }
     }
@@ -119,7 +172,8 @@ fn value_of(feature: Feature, who: &[Allow]) -> Result<String, InvalidField> {
             Err(other) => {
                 return refuse(
                     other,
-                    "not an origin, such as https://example.com, and not Allow::SELF or ANY",
+                    "not an origin, such as https://example.com, and not Allow::SELF or ANY; \
+                     Allow::custom takes tokens and quoted texts",
                 );
             }
         };
@@ -128,11 +182,19 @@ fn value_of(feature: Feature, who: &[Allow]) -> Result<String, InvalidField> {
         }
         members.push(member);
     }
-    match who.contains(&Allow::ANY) {
+    match members.iter().any(|member| member == "*") {
         true if who.len() > 1 => refuse("*", "* stands alone"),
         true => Ok(format!("{name}=*")),
         false => Ok(format!("{name}=({})", members.join(" "))),
     }
+}
+
+/// A string of a structured field (RFC 9651 §3.3.3), in which nothing is escaped.
+fn is_string(text: &str) -> bool {
+    let inside = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inside.is_some_and(|inside| {
+        inside.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\')
+    })
 }
 
 fn is_origin(text: &str) -> bool {

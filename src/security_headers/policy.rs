@@ -3,6 +3,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
+use super::caching::make_private;
 use super::conditions::may_be_document;
 use super::csp::{Csp, Rendered};
 use super::error::InvalidField;
@@ -91,7 +92,8 @@ impl Policy {
         let template = &self.templates[index(facts.is_https, is_document)];
         let mut fields = template.fields.clone();
         // Fails only for a map that is full already (24,576 names): no server sends that one.
-        let more = headers.keys_len() + facts.changes.map_or(0, |changes| changes.set.len());
+        let changes = facts.changes.map_or(0, |changes| changes.set.len());
+        let more = headers.keys_len() + changes + usize::from(facts.nonce.is_some());
         if fields.try_reserve(more).is_err() {
             return;
         }
@@ -117,6 +119,9 @@ impl Policy {
             }
         } else {
             headers.extend(own);
+        }
+        if facts.nonce.is_some() {
+            make_private(headers);
         }
     }
 

@@ -1,6 +1,7 @@
 use std::str::FromStr;
 
-use super::error::{InvalidField, TWICE, one_of};
+use super::csp::is_token;
+use super::error::{InvalidField, TOKEN, TWICE, one_of};
 use super::field::Field;
 
 /// `referrer-policy`: how much of its address a page tells where it leads to
@@ -39,6 +40,14 @@ impl ReferrerPolicy {
     /// The address, to anyone.
     pub const UNSAFE_URL: Self = Self::new("unsafe-url");
 
+    /// A policy that this crate does not know, sent as it is. What is not a token is refused when it
+    /// is set. Browsers ignore a policy that they do not know, so put one that they know
+    /// [before](Self::or) it.
+    #[must_use]
+    pub const fn custom(policy: &'static str) -> Self {
+        Self::new(policy)
+    }
+
     /// Adds a policy that counts for browsers that know it. One that is there already is refused
     /// when it is set.
     #[must_use]
@@ -66,8 +75,12 @@ impl ReferrerPolicy {
         .map(|policy| policy.first)
     }
 
+    fn tokens(&self) -> impl Iterator<Item = &'static str> {
+        [self.first].into_iter().chain(self.others.iter().copied())
+    }
+
     fn twice(&self) -> Option<&'static str> {
-        let tokens: Vec<_> = [self.first].into_iter().chain(self.others.iter().copied()).collect();
+        let tokens: Vec<_> = self.tokens().collect();
         let twice = tokens.iter().enumerate().find(|(at, token)| tokens[..*at].contains(token));
         twice.map(|(_, token)| *token)
     }
@@ -75,6 +88,9 @@ impl ReferrerPolicy {
 
 impl From<ReferrerPolicy> for Field {
     fn from(policy: ReferrerPolicy) -> Self {
+        if let Some(other) = policy.tokens().find(|token| !is_token(token.as_bytes())) {
+            return Self::refused(InvalidField::new(NAME, other, TOKEN));
+        }
         if let Some(twice) = policy.twice() {
             return Self::refused(InvalidField::new(NAME, twice, TWICE));
         }

@@ -25,6 +25,7 @@ use super::field::Field;
 pub struct Endpoint {
     name: String,
     url: String,
+    any_url: bool,
 }
 
 impl Endpoint {
@@ -32,7 +33,16 @@ impl Endpoint {
     /// 9651 §3.1.2). The address is an `https:` one, or a path of the same origin.
     #[must_use]
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
-        Self { name: name.into(), url: url.into() }
+        Self { name: name.into(), url: url.into(), any_url: false }
+    }
+
+    /// Returns an endpoint with an address that [`new`](Self::new) would refuse, such as
+    /// `http://localhost:3000/reports` for development. It is sent as it is: browsers ignore what
+    /// they do not understand. A quote, a backslash, spaces, control characters and what is not
+    /// visible ASCII are refused when it is set.
+    #[must_use]
+    pub fn custom(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self { any_url: true, ..Self::new(name, url) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -44,11 +54,15 @@ impl Endpoint {
             return Err(InvalidField::new(NAME, self.name.as_str(), KEY));
         }
         let is_text = self.url.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_quotable = is_text && !self.url.contains(['"', '\\', '#']);
+        let is_quotable = is_text && !self.url.contains(['"', '\\']);
+        if self.any_url && is_quotable && !self.url.is_empty() {
+            return Ok(());
+        }
+        let is_fragment = self.url.contains('#');
         let is_here = self.url.starts_with('/') && !self.url.starts_with("//");
         let is_secure = self.url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
         let is_url = self.url.parse::<http::Uri>().is_ok();
-        if is_quotable && is_url && (is_here || is_secure) {
+        if is_quotable && !is_fragment && is_url && (is_here || is_secure) {
             return Ok(());
         }
         let why = "not an https: address, nor a path of the same origin";
@@ -59,7 +73,7 @@ impl Endpoint {
     pub(super) fn agree<'a>(all: impl Iterator<Item = &'a Self>) -> Result<(), InvalidField> {
         let mut known: Vec<&Self> = Vec::new();
         for endpoint in all {
-            if known.iter().any(|other| other.name == endpoint.name && *other != endpoint) {
+            if known.iter().any(|other| other.name == endpoint.name && other.url != endpoint.url) {
                 let why = "the name has another address already";
                 let error = InvalidField::new(NAME, endpoint.url.as_str(), why);
                 return Err(error.directive_of(endpoint.name.as_str()));
@@ -72,7 +86,7 @@ impl Endpoint {
     /// The field that defines these.
     pub(super) fn list<'a>(all: impl Iterator<Item = &'a Self>) -> Option<HeaderValue> {
         let mut members = Vec::new();
-        for Self { name, url } in all {
+        for Self { name, url, .. } in all {
             let member = format!("{name}=\"{url}\"");
             if !members.contains(&member) {
                 members.push(member);

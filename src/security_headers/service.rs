@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower::Service;
 
+use super::conditions::is_one_of;
 use super::layer::Shared;
 use super::nonce::Nonce;
 use super::overrides::Overrides;
@@ -53,7 +54,9 @@ where
             is_https = ask(&head);
             request = Request::from_parts(head, body);
         }
-        let nonce = shared.policy.has_nonce().then(|| Nonce::of(request.extensions_mut()));
+        is_https &= !is_one_of(&shared.http_hosts, request.uri(), request.headers());
+        let of = || Nonce::of(request.extensions_mut(), &shared.misses);
+        let nonce = shared.policy.has_nonce().then(of);
         Respond::later(self.inner.call(request), Stamp { shared, is_https, nonce })
     }
 }

@@ -1,5 +1,10 @@
 //! Items that go to their service together.
 
+mod abandoned;
+mod dedupe;
+mod sockets;
+mod weight;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{pending, ready};
@@ -310,8 +315,8 @@ async fn an_item_that_fails_by_itself_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_item_of_a_caller_that_left_goes_with_its_batch() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
+async fn a_kept_item_of_a_caller_that_left_is_sent() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3).keep_abandoned());
     let first = put(&mut batch, 0);
     drop(put(&mut batch, 1));
     let third = put(&mut batch, 2);
@@ -565,20 +570,24 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever happens, each item arrives exactly once and in order, and gets its own result.
+    /// Whatever happens, each item arrives exactly once and in order, and gets its own result. The item
+    /// of a caller that has left may be skipped, where it is not to be kept.
     #[test]
     fn nothing_is_lost_doubled_or_reordered(
         size in 1..5_usize,
         concurrency in 1..4_usize,
+        keeps in any::<bool>(),
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.unwrap().block_on(play(size, concurrency, steps));
+        runtime.unwrap().block_on(play(size, concurrency, keeps, steps));
     }
 }
 
-async fn play(size: usize, concurrency: usize, steps: Vec<Step>) {
+async fn play(size: usize, concurrency: usize, keeps: bool, steps: Vec<Step>) {
     let layer = BatchLayer::new().size(size).concurrency(concurrency).queue(100);
+    let layer = if keeps { layer.keep_abandoned() } else { layer };
+    let mut abandoned = Vec::new();
     let (mut batch, mut arrived) = scripted(&layer);
     let (mut answers, mut under_way, mut order) = (Vec::new(), Vec::new(), Vec::new());
     let mut failed = Vec::new();
@@ -589,7 +598,7 @@ async fn play(size: usize, concurrency: usize, steps: Vec<Step>) {
                 answers.push((count, put(&mut batch, count)));
                 count += 1;
             }
-            Step::Leave => drop(answers.pop()),
+            Step::Leave => abandoned.extend(answers.pop().map(|(item, _)| item)),
             Step::Flush => batch.flush(),
             Step::Answer { well } => {
                 if under_way.is_empty() {
@@ -620,7 +629,8 @@ async fn play(size: usize, concurrency: usize, steps: Vec<Step>) {
     while let Some(next) = soon(arrived.recv()).await {
         order.extend(next.well());
     }
-    assert_eq!(order, (0..count).collect::<Vec<_>>());
+    let is_sent = |item: &u32| keeps || order.contains(item) || !abandoned.contains(item);
+    assert_eq!(order, (0..count).filter(is_sent).collect::<Vec<_>>());
     for (item, answer) in answers {
         match soon(answer).await {
             Ok(result) => assert_eq!(result, item.to_string()),

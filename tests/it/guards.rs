@@ -8,7 +8,7 @@ const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
 const EXTRAS: [(&str, &[&str]); 7] = [
-    ("batch", &["answer", "error", "queue", "worker"]),
+    ("batch", &["answer", "error", "key", "queue", "worker"]),
     (
         "cache",
         &[
@@ -87,6 +87,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
     (
         "security_headers",
         &[
+            "caching",
             "clear_site_data",
             "conditions",
             "cross_origin",

@@ -1,3 +1,7 @@
+pub(crate) mod control_group;
+mod groups;
+mod speculative;
+
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;

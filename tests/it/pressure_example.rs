@@ -1,15 +1,13 @@
 //! The example `pressure`, as a process whose memory is filled for real: under a limit of its own, and
 //! under that of a control group, where one can be made.
 
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tower_kit::MIB;
 
+use crate::pressure::control_group::ControlGroup;
 use crate::program::{Program, built};
 use crate::support::{boxed, empty, h1_client, soon, text};
 
@@ -68,6 +66,7 @@ async fn check(mut server: Program) {
     assert!((LIMIT * 90 / 100..=LIMIT).contains(&memory), "{memory} MiB");
     assert_eq!(kept, 0);
     assert_eq!(server.get("/healthz").await.status(), StatusCode::OK);
+    assert_eq!(server.get("/readyz").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     let ratio = server.metric(RATIO, &[]).await;
     assert!((0.85..=1.0).contains(&ratio), "{ratio}");
     for reason in ["memory_high", "memory_critical"] {
@@ -82,6 +81,7 @@ async fn check(mut server: Program) {
     // Whose limit is the nearest now depends on where this runs.
     let (memory, limit, _) = told(&mut server, "Normal");
     assert!(memory * 100 < limit * 75, "{memory} of {limit} MiB");
+    assert_eq!(server.get("/readyz").await.status(), StatusCode::OK);
     let ratio = server.metric(RATIO, &[]).await;
     assert!(ratio < 0.75, "{ratio}");
     assert_eq!(server.metric("process_memory_errors_total", &[]).await, 0.0);
@@ -119,57 +119,4 @@ fn told(server: &mut Program, level: &str) -> (u64, u64, u64) {
 #[expect(clippy::explicit_write, reason = "what tests print that pass is not shown")]
 fn say(text: &str) {
     writeln!(std::io::stderr(), "{text}").unwrap();
-}
-
-/// A control group with a limit of memory, which is removed when this is dropped.
-struct ControlGroup(PathBuf);
-
-impl ControlGroup {
-    /// `None` where this process may not make one, as in most containers.
-    fn make(limit: u64) -> Option<Self> {
-        let places = places();
-        places.iter().find_map(|(parent, file)| {
-            let group = Self(parent.join(format!("tower-kit-{}", std::process::id())));
-            fs::create_dir(&group.0).ok()?;
-            fs::write(group.0.join(file), limit.to_string()).ok()?;
-            let joins = group.command(Path::new("true")).output();
-            joins.is_ok_and(|ran| ran.status.success()).then_some(group)
-        })
-    }
-
-    /// Runs a program in it.
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("sh");
-        let join = r#"echo $$ > "$0/cgroup.procs" && exec "$1""#;
-        command.args(["-c", join]).arg(&self.0).arg(program);
-        command
-    }
-}
-
-impl Drop for ControlGroup {
-    fn drop(&mut self) {
-        // What ran in it has ended. One that could not be made is not there.
-        drop(fs::remove_dir(&self.0));
-    }
-}
-
-/// Where a group could be made, and its file for the limit: beside all others, and beside this
-/// process's own, which is where one may be made that is not root's.
-fn places() -> Vec<(PathBuf, &'static str)> {
-    let text = |name| fs::read_to_string(Path::new("/proc/self").join(name)).unwrap_or_default();
-    let mut places = Vec::new();
-    for line in text("mountinfo").lines() {
-        let words: Vec<_> = line.split(' ').collect();
-        let mount = Path::new(words[4]);
-        if line.contains(" - cgroup2 ") {
-            places.push((mount.to_owned(), "memory.max"));
-            let own = text("cgroup");
-            let own = own.lines().find_map(|line| line.strip_prefix("0::/"));
-            let beside = own.and_then(|own| Some(mount.join(own).parent()?.to_owned()));
-            places.extend(beside.map(|beside| (beside, "memory.max")));
-        } else if line.contains(" - cgroup ") && words.last().unwrap().contains("memory") {
-            places.push((mount.to_owned(), "memory.limit_in_bytes"));
-        }
-    }
-    places
 }

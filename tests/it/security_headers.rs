@@ -1,3 +1,7 @@
+mod custom;
+mod local;
+mod nonce_cache;
+
 use std::convert::Infallible;
 
 use axum::Router;

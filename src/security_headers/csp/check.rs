@@ -46,7 +46,10 @@ impl Csp {
             }
         }
         let words: Vec<_> = sources.iter().map(Source::as_str).collect();
-        match grammar::value(directive.kind(), name.as_bytes(), words.join(" ").as_bytes()) {
+        let custom: Vec<_> =
+            sources.iter().filter(|source| source.is_custom()).map(Source::as_str).collect();
+        let text = words.join(" ");
+        match grammar::value(directive.kind(), name.as_bytes(), text.as_bytes(), &custom) {
             Some(fault) => Err(self.error(&fault)),
             None => Ok(()),
         }

@@ -38,30 +38,39 @@ pub(super) const fn is_keyword(word: &[u8]) -> bool {
 
 const fn quoted(word: &[u8]) -> Option<&'static str> {
     if starts(word, b"'nonce-") {
-        return Some("a nonce is for one response: 'nonce', Source::NONCE, stands for it");
+        return Some(NONCE_VALUE);
     }
-    let length = match () {
-        () if starts(word, b"'sha256-") => 44,
-        () if starts(word, b"'sha384-") => 64,
-        () if starts(word, b"'sha512-") => 88,
-        () if is_keyword(word) => return None,
-        () => return Some("not a keyword that is known"),
+    if is_keyword(word) {
+        return None;
+    }
+    // Of an inline script; of the address of a script; of a text that `eval` gets.
+    let before = match () {
+        () if starts(word, b"'url-sha") => 5,
+        () if starts(word, b"'eval-sha") => 6,
+        () => 1,
     };
-    // What is around the digest: 'sha256-'
-    if word.len() == length + 9 && is_base64(word, length) && word[length + 8] == b'\'' {
+    let hash = word.split_at(before).1;
+    let length = match () {
+        () if starts(hash, b"sha256-") => 44,
+        () if starts(hash, b"sha384-") => 64,
+        () if starts(hash, b"sha512-") => 88,
+        () => return Some("not a keyword that is known: Source::custom takes others"),
+    };
+    let digest = hash.split_at(7).1;
+    if digest.len() == length + 1 && digest[length] == b'\'' && is_base64(digest, length) {
         return None;
     }
     Some("not a digest in base64, with its padding, of the length that the hash has")
 }
 
-/// Base64 with padding, of either alphabet, before the closing quote.
-const fn is_base64(word: &[u8], length: usize) -> bool {
-    let padding = match length {
+/// Base64 with padding, of either alphabet, in the first bytes of a word.
+const fn is_base64(word: &[u8], end: usize) -> bool {
+    let padding = match end {
         44 => 1,
         64 => 0,
         _ => 2,
     };
-    let (mut at, end) = (8, word.len() - 1);
+    let mut at = 0;
     while at < end {
         let fits = match word[at] {
             b'=' => at >= end - padding,
@@ -188,9 +197,23 @@ pub(super) const QUOTES: &str = "a keyword is written in single quotes";
 const HOST: &str = "not a source: a keyword in quotes, a scheme with a colon, or a host, with a \
                     scheme, a port and a path where these matter";
 
-const VALUES: [&str; 4] = ["nonce-", "sha256-", "sha384-", "sha512-"];
+pub(super) const NONCE_VALUE: &str =
+    "a nonce is for one response: 'nonce', Source::NONCE, stands for it";
 
-const KEYWORDS: [&str; 15] = [
+const VALUES: [&str; 10] = [
+    "nonce-",
+    "sha256-",
+    "sha384-",
+    "sha512-",
+    "url-sha256-",
+    "url-sha384-",
+    "url-sha512-",
+    "eval-sha256-",
+    "eval-sha384-",
+    "eval-sha512-",
+];
+
+const KEYWORDS: [&str; 16] = [
     "'none'",
     "'nonce'",
     "'self'",
@@ -198,6 +221,7 @@ const KEYWORDS: [&str; 15] = [
     "'unsafe-eval'",
     "'unsafe-hashes'",
     "'strict-dynamic'",
+    "'strict-dynamic-url'",
     "'report-sample'",
     "'wasm-unsafe-eval'",
     "'inline-speculation-rules'",

@@ -2,9 +2,9 @@
 //! in `const fn`, so that one checker serves the compiler and the running program. That is why
 //! there are loops over bytes here and neither iterators nor `?`.
 
-use super::bytes::{exactly, hash, is_in, is_one_of, is_quoted, same, split, trim, word};
+use super::bytes::{exactly, hash, is_in, is_one_of, is_quoted, same, split, starts, trim, word};
 use super::directive::{DIRECTIVES, Kind};
-use super::expression::{QUOTES, bare, is_keyword, source};
+use super::expression::{NONCE_VALUE, QUOTES, bare, is_keyword, source};
 use crate::security_headers::error::{TWICE, VISIBLE};
 
 /// What is wrong with which value of which directive.
@@ -91,7 +91,7 @@ const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option
     while at < DIRECTIVES.len() {
         let (_, known, kind) = &DIRECTIVES[at];
         if same(known.as_bytes(), name) {
-            return value(*kind, name, of);
+            return value(*kind, name, of, &[]);
         }
         at += 1;
     }
@@ -102,8 +102,13 @@ const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option
     Some(Fault { directive: name, value: of, why })
 }
 
-/// The words of a directive.
-pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Option<Fault<'a>> {
+/// Checks the words of a directive. Of those in `custom` only the characters are checked.
+pub(super) const fn value<'a>(
+    kind: Kind,
+    name: &'a [u8],
+    text: &'a [u8],
+    custom: &[&str],
+) -> Option<Fault<'a>> {
     let (mut count, mut none) = (0, false);
     // By their hashes: to compare each word with each takes the compiler too long.
     let mut seen = [false; 1024];
@@ -119,6 +124,7 @@ pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Opt
         let fault = match (characters(one), is_twice) {
             (Some(why), _) => Some(why),
             (None, true) => Some(TWICE),
+            (None, false) if is_one_of(one, custom) => None,
             (None, false) => word_of(kind, one),
         };
         if let Some(why) = fault {
@@ -130,7 +136,8 @@ pub(super) const fn value<'a>(kind: Kind, name: &'a [u8], text: &'a [u8]) -> Opt
     }
     let why = match (kind, count) {
         (Kind::Nothing, 1..) => "the directive takes no value",
-        (Kind::Endpoint, 2..) | (Kind::Words(_), 2..) => "the directive takes one value",
+        (Kind::Endpoint, 2..) => "the directive takes one value",
+        (Kind::Words(_), 2..) if custom.is_empty() => "the directive takes one value",
         (Kind::Nothing | Kind::Sandbox | Kind::Types | Kind::Anything, 0) => return None,
         (Kind::Sources | Kind::Ancestors, 0) => "it has no value: 'none' allows nothing",
         (_, 0) => "it has no value",
@@ -178,6 +185,7 @@ const fn word_of(kind: Kind, word: &[u8]) -> Option<&'static str> {
         Kind::Words(words) if is_one_of(word, words) => return None,
         Kind::Words(_) => "not a value of this directive",
         Kind::Uris if is_quoted(word) => "not an address",
+        Kind::Anything if starts(word, b"'nonce-") => NONCE_VALUE,
         Kind::Uris | Kind::Nothing | Kind::Anything => return None,
     };
     Some(why)
@@ -189,6 +197,20 @@ pub(in crate::security_headers) const fn is_key(word: &[u8]) -> bool {
     while at < word.len() {
         let starts = word[at].is_ascii_lowercase() || word[at] == b'*';
         if !(starts || at > 0 && (word[at].is_ascii_digit() || is_in(word[at], b"_-."))) {
+            return false;
+        }
+        at += 1;
+    }
+    at > 0
+}
+
+/// A token of a structured field (RFC 9651 §3.3.4).
+pub(in crate::security_headers) const fn is_token(word: &[u8]) -> bool {
+    let mut at = 0;
+    while at < word.len() {
+        let starts = word[at].is_ascii_alphabetic() || word[at] == b'*';
+        let follows = word[at].is_ascii_digit() || is_in(word[at], b"!#$%&'+-.^_`|~:/");
+        if !(starts || at > 0 && follows) {
             return false;
         }
         at += 1;

@@ -12,7 +12,7 @@ mod union;
 
 pub use directive::Directive;
 pub(super) use expression::host_of;
-pub(super) use grammar::{KEY, is_key};
+pub(super) use grammar::{KEY, is_key, is_token};
 pub use policy::Csp;
 pub(super) use render::Rendered;
 pub use source::Source;

@@ -4,7 +4,8 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::expression::{host_of, is_keyword, is_scheme};
+use super::bytes::starts;
+use super::expression::{NONCE_VALUE, host_of, is_keyword, is_scheme};
 
 /// A word of a directive's value: mostly where something may come from
 /// ([CSP3 §2.3.1](https://www.w3.org/TR/CSP3/#framework-directive-source-list)).
@@ -17,6 +18,8 @@ use super::expression::{host_of, is_keyword, is_scheme};
 pub struct Source {
     text: Cow<'static, str>,
     fault: Option<&'static str>,
+    /// The grammar of the directive does not know this word, and need not.
+    is_custom: bool,
 }
 
 impl Source {
@@ -55,7 +58,8 @@ impl Source {
     pub fn host(host: impl Into<Cow<'static, str>>) -> Self {
         let text = host.into();
         let fits = host_of(text.as_bytes()).is_some_and(|host| host != b"*");
-        Self { text, fault: (!fits).then_some("not a host, with or without a scheme and a port") }
+        let fault = (!fits).then_some("not a host, with or without a scheme and a port");
+        Self { text, fault, is_custom: false }
     }
 
     /// A scheme, such as `wss`.
@@ -63,7 +67,7 @@ impl Source {
     pub fn scheme(name: &str) -> Self {
         let text = format!("{name}:");
         let fault = (!is_scheme(text.as_bytes())).then_some("not a scheme");
-        Self { text: text.into(), fault }
+        Self { text: text.into(), fault, is_custom: false }
     }
 
     /// The SHA-256 digest of an inline script or style.
@@ -84,10 +88,40 @@ impl Source {
         Self::hash("sha512", &digest)
     }
 
+    /// Returns a word that is sent as it is, for what this crate does not know yet: a new keyword,
+    /// or a flag of [`Sandbox`](super::Directive::Sandbox).
+    ///
+    /// ```
+    /// use tower_kit::SecurityHeadersLayer;
+    /// use tower_kit::security_headers::{Csp, Directive, Source};
+    ///
+    /// let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::custom("'new-keyword'")]);
+    /// let layer = SecurityHeadersLayer::new().set(policy)?;
+    /// // A typing error is not found. What would end the word or the directive is.
+    /// let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::custom("'x'; img-src *")]);
+    /// assert!(SecurityHeadersLayer::new().set(policy).is_err());
+    /// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+    /// ```
+    ///
+    /// Spaces, `;`, `,`, control characters and all that is not visible ASCII are refused when the
+    /// policy is set. So is anything that begins with `'nonce`: a nonce is [`NONCE`](Self::NONCE).
+    #[must_use]
+    pub fn custom(word: impl Into<String>) -> Self {
+        let source = Self::from(word.into());
+        let word = source.text.as_bytes();
+        let fault = starts(word, b"'nonce").then_some(NONCE_VALUE);
+        // A keyword that is known counts as itself, so that `'none'` still stands alone.
+        Self { is_custom: !is_keyword(word), fault, ..source }
+    }
+
     /// As it is in the field, but for the nonce, which is `'nonce'` here.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    pub(super) fn is_custom(&self) -> bool {
+        self.is_custom
     }
 
     pub(super) fn fault(&self) -> Option<&'static str> {
@@ -99,7 +133,7 @@ impl Source {
     }
 
     const fn known(text: &'static str) -> Self {
-        Self { text: Cow::Borrowed(text), fault: None }
+        Self { text: Cow::Borrowed(text), fault: None, is_custom: false }
     }
 }
 
@@ -115,7 +149,7 @@ impl From<String> for Source {
         if is_keyword(text.as_bytes()) {
             text.make_ascii_lowercase();
         }
-        Self { text: Cow::Owned(text), fault: None }
+        Self { text: Cow::Owned(text), fault: None, is_custom: false }
     }
 }
 

@@ -1,0 +1,153 @@
+//! Keeps shared caches from storing a response whose nonce was used: each client of such a cache
+//! would get the same nonce.
+
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Makes a response private (RFC 9111 §5.2.2.7), whatever its service says.
+///
+/// The client's own cache may keep it: the page and the policy come back together, to the client
+/// that has both already.
+pub(super) fn make_private(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if *name == X_ACCEL_EXPIRES {
+            *value = HeaderValue::from_static("0");
+        } else if is_targeted(name) {
+            *value = HeaderValue::from_static("no-store");
+        }
+    }
+    let lines = headers.get_all(CACHE_CONTROL).iter();
+    let lines: Option<Vec<_>> = lines.map(|line| line.to_str().ok()).collect();
+    // What cannot be read is not known to forbid anything.
+    let value = lines.map_or_else(|| Some(PRIVATE.to_owned()), |lines| private(&lines.join(",")));
+    if let Some(value) = value {
+        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(PRIVATE));
+        // It fails only for a map that is full already, which no server sends.
+        drop(headers.try_insert(CACHE_CONTROL, value));
+    }
+}
+
+/// Returns `true` for headers that single caches heed in the place of `cache-control`: those of RFC
+/// 9213, whose names end with it, and the older ones.
+fn is_targeted(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.ends_with("-cache-control") || OLDER_TARGETED.contains(&name)
+}
+
+/// Returns the value of `cache-control` that forbids shared caches to store, or `None` where the
+/// one that is there does.
+fn private(value: &str) -> Option<String> {
+    let mut kept = Vec::new();
+    let (mut is_private, mut is_contradicted) = (false, false);
+    for directive in directives(value) {
+        let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+        let has = |other: &str| name.trim_end().eq_ignore_ascii_case(other);
+        // `private="set-cookie"` is only about that header.
+        if has("no-store") || has("private") && argument.is_empty() {
+            is_private = true;
+        }
+        // A cache that knows `must-understand` ignores `no-store` beside it (RFC 9111 §5.2.2.3).
+        is_contradicted |= has("public") || has("s-maxage") || has("must-understand");
+        // What cannot be parsed, such as `public; max-age=60`, might be heeded by some cache.
+        let is_whole = is_token(name) && directive.matches('"').count() % 2 == 0;
+        is_contradicted |= !is_whole;
+        if is_whole && !(has("public") || has("s-maxage") || has("private")) {
+            kept.push(directive);
+        }
+    }
+    if is_private && !is_contradicted {
+        return None;
+    }
+    kept.insert(0, PRIVATE);
+    Some(kept.join(", "))
+}
+
+/// The members of the list; a comma within quotes separates none.
+fn directives(value: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let members = value.split(move |c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    });
+    members.map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty())
+}
+
+fn is_token(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
+}
+
+const PRIVATE: &str = "private";
+/// Akamai's, and the one of the Edge Architecture Specification, which knows no `private`.
+const OLDER_TARGETED: [&str; 2] = ["edge-control", "surrogate-control"];
+/// nginx's: a number of seconds.
+const X_ACCEL_EXPIRES: &str = "x-accel-expires";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shared_cache_may_store() {
+        for (lines, expected) in [
+            (&[][..], "private"),
+            (&[""], "private"),
+            (&["public, max-age=600"], "private, max-age=600"),
+            (&["max-age=600"], "private, max-age=600"),
+            (&["s-maxage=60, max-age=5"], "private, max-age=5"),
+            (&["S-MaxAge=\"60\", PUBLIC"], "private"),
+            (&["public", "max-age=600, immutable"], "private, max-age=600, immutable"),
+            (&["no-cache"], "private, no-cache"),
+            (&["no-cache=\"a, public\", public"], "private, no-cache=\"a, public\""),
+            (&["private=\"set-cookie\", max-age=5"], "private, max-age=5"),
+            (&["private, public"], "private"),
+            (&["private, s-maxage=60"], "private"),
+            (&["no-store, must-understand"], "private, no-store, must-understand"),
+            (&["public; max-age=600"], "private"),
+            (&["private; max-age=600"], "private"),
+            (&["max-age=5, x=\"a, public"], "private, max-age=5"),
+            (&["public", "caf\u{e9}"], "private"),
+            (&["new=1, stale-while-revalidate=9"], "private, new=1, stale-while-revalidate=9"),
+            // These say so already.
+            (&["private"], "private"),
+            (&["Private , max-age=600"], "Private , max-age=600"),
+            (&["no-store"], "no-store"),
+            (&["no-store, max-age=0"], "no-store, max-age=0"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CACHE_CONTROL, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            for _ in 0..2 {
+                make_private(&mut headers);
+                let found: Vec<_> = headers.get_all(CACHE_CONTROL).iter().collect();
+                assert_eq!(found, [expected], "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_targeted_header_permits_it() {
+        for (name, value) in [
+            ("cdn-cache-control", "no-store"),
+            ("cloudflare-cdn-cache-control", "no-store"),
+            ("x-litespeed-cache-control", "no-store"),
+            ("surrogate-control", "no-store"),
+            ("edge-control", "no-store"),
+            ("x-accel-expires", "0"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, HeaderValue::from_static("max-age=600, public"));
+            headers.append(name, HeaderValue::from_static("600"));
+            headers.insert("expires", HeaderValue::from_static("Thu, 01 Dec 2044 16:00:00 GMT"));
+            make_private(&mut headers);
+            let found: Vec<_> = headers.get_all(name).iter().collect();
+            assert_eq!(found, [value, value], "{name}");
+            assert_eq!((headers.len(), &headers[CACHE_CONTROL]), (4, &"private".parse().unwrap()));
+        }
+        // Without a targeted header none is made up.
+        let mut headers = HeaderMap::new();
+        make_private(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}

@@ -1,0 +1,103 @@
+//! Hosts of the own machine, which get nothing that would make a browser ask for them by HTTPS.
+
+use std::convert::Infallible;
+
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tower::{Layer, service_fn};
+use tower_kit::SecurityHeadersLayer;
+use tower_kit::security_headers::{Csp, Directive, Hsts, LOOPBACK, Overrides};
+
+use crate::support::{Server, boxed, empty, h1_client, h2_client, soon};
+
+const HSTS: &str = "max-age=31536000; includeSubDomains";
+const UPGRADE: &str = ";upgrade-insecure-requests";
+
+async fn hello(_: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
+    Ok(Response::default())
+}
+
+/// What a browser learns of HTTPS in a response: by HSTS, and by the policy.
+fn learned(headers: &HeaderMap) -> (bool, bool) {
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    let hsts = headers.get(STRICT_TRANSPORT_SECURITY);
+    assert!(hsts.is_none_or(|value| value == HSTS));
+    (hsts.is_some(), policy.ends_with(UPGRADE))
+}
+
+#[tokio::test]
+async fn a_local_host_learns_nothing_of_https() {
+    let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK).unwrap();
+    let server = Server::start(layer.layer(service_fn(hello))).await;
+    let port = server.addr.port();
+    for client in [h1_client(), h2_client()] {
+        for (host, expected) in [("127.0.0.1", (false, false)), ("localhost", (false, false))] {
+            let request = Request::get(format!("http://{host}:{port}/"));
+            let request = request.body(boxed(empty())).unwrap();
+            let response = soon(client.request(request)).await.unwrap();
+            assert_eq!(learned(response.headers()), expected, "{host} {:?}", response.version());
+        }
+    }
+    // Over HTTP/1 the field says which host it is for, wherever the connection leads.
+    for (host, expected) in [
+        ("example.com", (true, true)),
+        ("app.localhost:3000", (false, false)),
+        ("[::1]:3000", (false, false)),
+        ("localhost.example.com", (true, true)),
+    ] {
+        let request = Request::get(server.url("/")).header("host", host);
+        let request = request.body(boxed(empty())).unwrap();
+        let response = soon(h1_client().request(request)).await.unwrap();
+        assert_eq!(learned(response.headers()), expected, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn every_host_learns_of_https_by_default() {
+    let server = Server::start(SecurityHeadersLayer::new().layer(service_fn(hello))).await;
+    for client in [h1_client(), h2_client()] {
+        let request = Request::get(server.url("/")).body(boxed(empty())).unwrap();
+        let response = soon(client.request(request)).await.unwrap();
+        assert_eq!(learned(response.headers()), (true, true));
+    }
+}
+
+#[tokio::test]
+async fn a_local_host_holds_beside_the_other_conditions() {
+    let layer = || SecurityHeadersLayer::new().http_hosts(["localhost"]).unwrap();
+    let own = Overrides::new()
+        .set(Hsts::new(60))
+        .and_then(|own| own.extend(Csp::new().flag(Directive::UpgradeInsecureRequests)))
+        .unwrap();
+    let handler = service_fn(move |_: Request<Incoming>| {
+        let mut response = Response::new(Full::<bytes::Bytes>::default());
+        response.extensions_mut().insert(own.clone());
+        async { Ok::<_, Infallible>(response) }
+    });
+    for (layer, host, expected) in [
+        (layer().https_only(|_| true), "localhost", false),
+        (layer().https_only(|_| false), "example.com", false),
+        (layer().https_only(|_| true), "example.com", true),
+        (layer().http_hosts(["other.example"]).unwrap(), "localhost", false),
+        (layer().http_hosts(["other.example"]).unwrap(), "other.example", false),
+    ] {
+        let server = Server::start(layer.layer(handler.clone())).await;
+        let request = Request::get(server.url("/")).header("host", host);
+        let request = request.body(boxed(empty())).unwrap();
+        let response = soon(h1_client().request(request)).await.unwrap();
+        let headers = response.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        let found = (headers.contains_key(STRICT_TRANSPORT_SECURITY), policy.ends_with(UPGRADE));
+        assert_eq!(found, (expected, expected), "{host}");
+    }
+}
+
+#[test]
+fn a_host_with_a_port_is_refused() {
+    for host in ["localhost:3000", "http://localhost", "localhost/", "", "*"] {
+        let error = SecurityHeadersLayer::new().http_hosts([host]).unwrap_err();
+        assert_eq!((error.field(), error.value()), ("host", host));
+    }
+}
