@@ -58,6 +58,7 @@ mod program;
 mod quickstart;
 #[cfg(feature = "full")]
 mod quickstart_page;
+mod readme;
 #[cfg(feature = "cache-redis")]
 mod redis_server;
 #[cfg(feature = "cache")]
