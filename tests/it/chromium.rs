@@ -30,7 +30,7 @@ pub(crate) struct Page {
     session: Option<String>,
     last_id: u64,
     console: Vec<String>,
-    /// Removes the profile when the process has been killed.
+    /// Removes the profile.
     _chromium: Chromium,
 }
 
@@ -119,6 +119,13 @@ impl Chromium {
 impl Drop for Chromium {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.profile));
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // Before the profile is removed. Ended already, if the page was closed.
+        drop(self.process.start_kill());
     }
 }
 
