@@ -31,9 +31,13 @@ impl CacheLayer {
 
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
     /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
-    /// read. A response that depends on the request's cookies
-    /// must say so, with `vary: cookie` or `cache-control: private`; here nothing else keeps it from
-    /// being given to all. What is never to be kept, such as health checks and metrics, stands
+    /// read.
+    ///
+    /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`: the page
+    /// may have been made for one session. It neither gets a stored response nor fills the cache,
+    /// unless the layer allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
+    /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
+    /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
     /// outside of the layer, or is [skipped](Self::skip).
     pub fn aside(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
@@ -42,13 +46,17 @@ impl CacheLayer {
 
     /// How long to keep responses that state no freshness and have no `last-modified` to guess it
     /// from, where their status allows it (RFC 9110 §15.1). None by default: they are not kept.
+    ///
+    /// Such a response is neither stored for nor given to a request with `cookie`, unless the layer
+    /// allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
     pub fn default_ttl(self, ttl: Duration) -> Self {
         self.rules(|rules| rules.default_ttl = Some(ttl))
     }
 
     /// Sets how long to store responses of this status that state no freshness, or, in a layer made
     /// by [`aside`](Self::aside), whatever they state. A status that is not stored by
-    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own.
+    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own. Requests
+    /// with `cookie` are excepted as for [`default_ttl`](Self::default_ttl).
     ///
     /// ```
     /// use std::time::Duration;

@@ -59,6 +59,10 @@
 //!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
 //!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
 //!   `pragma: no-cache`;
+//! - to a request with `cookie`, where the lifetime is the layer's own ([`aside`](CacheLayer::aside),
+//!   [`default_ttl`](CacheLayer::default_ttl), [`ttl`](CacheLayer::ttl)): what was made for one session
+//!   is nobody else's. Nor does such a request get what was stored so. [`Exception::Cookie`] allows
+//!   both, and a key with `cookie` has entries for each;
 //! - with a nonce in `content-security-policy` or its `-report-only` form. A policy in a `<meta>`
 //!   element is not looked at: a page that has one says `no-store`;
 //! - that vary by more than 64 headers;
@@ -116,6 +120,7 @@
 //! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
 //! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
+//! | `fwd=bypass; detail=cookie` | from the service: the layer's own lifetime is not for a request with `cookie` |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
 //! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
@@ -247,7 +252,7 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, else empty | see [`Statistics`] |
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, `cookie`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
 //! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `clear`, `purge`, `lease` | of a store that failed, panicked, or took too long |
@@ -261,8 +266,9 @@
 //! # What it never does
 //!
 //! It never reads a request's body, and never keeps a response that it has not read to its end. It
-//! never looks at cookies: what depends on them says so, by `vary: cookie` or `private`. It never
-//! joins parts (206) to a whole, answers several ranges, or writes what it keeps to a disk.
+//! never looks into cookies: a response that states its lifetime and depends on them says so, by
+//! `vary: cookie` or `private`. It never joins parts (206) to a whole, answers several ranges, or
+//! writes what it keeps to a disk.
 //!
 //! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html
 //! [status]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html#method.status

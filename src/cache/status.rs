@@ -138,6 +138,7 @@ impl Refusal {
             Self::Private => "private",
             Self::Malformed => "malformed",
             Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
             Self::SetCookie => "set-cookie",
             Self::VaryAll => "vary",
             Self::Status => "status",

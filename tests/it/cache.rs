@@ -4,6 +4,7 @@ mod abuse;
 mod aside;
 mod changes;
 mod clients;
+mod cookies;
 mod directives;
 mod forged;
 mod freshness;

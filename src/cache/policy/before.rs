@@ -1,12 +1,12 @@
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, Method, request};
 
 use super::super::control::RequestControl;
 use super::super::key_by::KeyBy;
-use super::rules::Rules;
+use super::rules::{Exception, Rules};
 
 /// What to do with a request, before anything is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub(in super::super) enum Before {
 pub(in super::super) struct Ask {
     pub(in super::super) head_only: bool,
     pub(in super::super) authorized: bool,
+    /// It has a `cookie` that the key lacks, and the layer gives lifetimes to responses that state
+    /// none: these are not for it, nor are its own for others.
+    pub(in super::super) cookie: bool,
     /// It may want something else than the whole: a 304, or a part.
     pub(in super::super) conditional: bool,
     pub(in super::super) control: RequestControl,
@@ -47,6 +50,8 @@ pub(in super::super) enum Bypass {
     Override,
     /// Its URL is spelled otherwise than its key, and the service may act upon that.
     Spelling,
+    /// The layer stores whatever the service sends, and this may be one user's.
+    Cookie,
 }
 
 /// `has_body` is whether the request's body has not ended yet.
@@ -84,6 +89,14 @@ pub(in super::super) fn before(
             }
         } else if *name == AUTHORIZATION {
             ask.authorized = true;
+        } else if *name == COOKIE {
+            if rules.gives_lifetimes() && !key.has_header(name) && !rules.allows(Exception::Cookie)
+            {
+                if rules.aside.is_some() {
+                    return Before::Pass(Bypass::Cookie);
+                }
+                ask.cookie = true;
+            }
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
         } else if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE].contains(name) {
@@ -118,7 +131,7 @@ impl Ask {
 
 impl Bypass {
     /// As in labels and details, in the order above.
-    pub(in super::super) const NAMES: [&str; 10] = [
+    pub(in super::super) const NAMES: [&str; 11] = [
         "method",
         "upgrade",
         "skipped",
@@ -129,6 +142,7 @@ impl Bypass {
         "partial",
         "override",
         "spelling",
+        "cookie",
     ];
 
     /// Returns `true` if the service's response may be that to another request.
