@@ -9,7 +9,7 @@ use super::handle::CacheHandle;
 use super::key_by::KeyBy;
 use super::policy::{Exception, Rules};
 use super::service::Cache;
-use super::shared::{Clock, Shared, State};
+use super::shared::{Clock, Shared};
 use super::store::Store;
 use super::tally::Tally;
 use crate::meter::Meter;
@@ -142,7 +142,7 @@ impl CacheLayer {
 
     /// What makes two requests the same: scheme, host, path and query by default.
     pub fn key(self, key: KeyBy) -> Self {
-        self.edit(|shared| shared.key = key)
+        self.edit(|shared| shared.set_key(key))
     }
 
     /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
@@ -249,13 +249,9 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Counts on `recorder` instead of the process's. A handle that was taken before is not this
-    /// layer's any more.
+    /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| {
-            let purges = Arc::clone(&shared.state.purges);
-            shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder)), purges));
-        })
+        self.edit(|shared| shared.set_tally(Tally::new(Meter::to(recorder))))
     }
 
     /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
@@ -267,7 +263,8 @@ impl CacheLayer {
         self.edit(|shared| shared.clock = Clock::of(clock))
     }
 
-    /// To purge entries, to warm them and to see how many there are.
+    /// Returns a handle to purge entries, to warm them and to see how many there are. It is also that
+    /// of the layers that setters make of this one later on.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.shared))

@@ -8,6 +8,7 @@ mod cookies;
 mod directives;
 mod forged;
 mod freshness;
+mod handles;
 mod hanging;
 mod keys;
 mod memory;
