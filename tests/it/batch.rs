@@ -1,5 +1,7 @@
 //! Items that go to their service together.
 
+mod submit;
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{pending, ready};

@@ -8,7 +8,7 @@ const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
 const EXTRAS: [(&str, &[&str]); 7] = [
-    ("batch", &["answer", "error", "queue", "worker"]),
+    ("batch", &["answer", "error", "queue", "submit", "worker"]),
     (
         "cache",
         &[
