@@ -11,6 +11,7 @@ use http_body::Body;
 use metrics::Recorder;
 use tower::Layer;
 
+use super::exempt::ExemptPath;
 use super::monitor::{Handler, Monitor, Settings};
 use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
@@ -37,7 +38,7 @@ pub(super) struct Shared {
 /// What becomes of requests.
 #[derive(Clone)]
 struct Requests {
-    exempt: Vec<Cow<'static, str>>,
+    exempt: Vec<ExemptPath>,
     priority: Option<Arc<PriorityOf>>,
     format: Format,
     respond: Option<Arc<Respond>>,
@@ -58,7 +59,7 @@ impl PressureLayer {
             handlers: Vec::new(),
             meter: Meter::default(),
         };
-        let exempt = DEFAULT_EXEMPT.map(Cow::Borrowed).to_vec();
+        let exempt = ExemptPath::defaults();
         let requests = Requests { exempt, priority: None, format: Format::Text, respond: None };
         Self::of(settings, requests)
     }
@@ -86,6 +87,24 @@ impl PressureLayer {
     /// [`Duration::ZERO`] none are shed, and handlers are told all the same.
     pub fn shed_for(self, time: Duration) -> Self {
         self.edit(|settings| settings.rules.shed_for(time))
+    }
+
+    /// Sheds no requests, whatever the memory: the layer only calls [handlers](Self::on_pressure) and
+    /// records the gauge. Holds whatever [`shed_for`](Self::shed_for) says.
+    ///
+    /// ```
+    /// use tower_kit::PressureLayer;
+    ///
+    /// let layer = PressureLayer::new().watch_only().on_pressure(|event| {
+    ///     eprintln!("memory is {:?}: {:?}", event.level(), event.reading());
+    /// });
+    /// # drop(layer);
+    /// ```
+    ///
+    /// A handler is called when the level changes. Memory is read while requests come, and without
+    /// them by [`watch`](Self::watch).
+    pub fn watch_only(self) -> Self {
+        self.edit(|settings| settings.rules.watch_only())
     }
 
     /// The most bytes that this process should take, where that is less than what the machine has.
@@ -125,13 +144,32 @@ impl PressureLayer {
         self.edit(|settings| settings.handlers.push(Handler(Arc::new(handler))))
     }
 
-    /// Paths that are never shed, in place of the default ones: those of health checks, and
-    /// `/metrics`.
+    /// Adds paths that are never shed, beside those of the
+    /// [usual probes](crate::pressure#exempt-paths) and of metrics. A path is exempt with and without
+    /// a `/` at its end; `/status/**` exempts `/status` and all paths below it.
+    ///
+    /// ```
+    /// use tower_kit::PressureLayer;
+    ///
+    /// let layer = PressureLayer::new().exempt(["/checkout", "/internal/status/**"]);
+    /// # drop(layer);
+    /// ```
     pub fn exempt<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
-        let paths = paths.into_iter().map(Into::into).collect();
+        self.edit_requests(|requests| {
+            requests.exempt.extend(paths.into_iter().map(ExemptPath::new));
+        })
+    }
+
+    /// Sets the paths that are never shed, in place of the default ones and of those that
+    /// [`exempt`](Self::exempt) added: for a service that has other pages at `/live` or `/up`.
+    pub fn exempt_only<T>(self, paths: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let paths = paths.into_iter().map(ExemptPath::new).collect();
         self.edit_requests(|requests| requests.exempt = paths)
     }
 
@@ -242,7 +280,7 @@ impl Shared {
     #[cold]
     pub(super) fn sheds(&self, level: Level, request: &request::Parts) -> bool {
         let Requests { exempt, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path == request.uri.path()) {
+        if exempt.iter().any(|path| path.matches(request.uri.path())) {
             return false;
         }
         level.sheds(priority.as_ref().map_or_else(Priority::default, |priority| priority(request)))
@@ -304,19 +342,6 @@ impl Shared {
         f.field("exempt", &self.requests.exempt).finish_non_exhaustive()
     }
 }
-
-/// The paths that probes of Kubernetes, of gRPC and of common frameworks ask for, and the one where
-/// this is measured.
-const DEFAULT_EXEMPT: [&str; 8] = [
-    "/health",
-    "/healthz",
-    "/livez",
-    "/readyz",
-    "/startupz",
-    "/metrics",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

@@ -77,7 +77,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "refusal", "zstd",
         ],
     ),
-    ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
+    ("pressure", &["cgroup", "exempt", "linux", "monitor", "portable", "reading", "refusal"]),
     (
         "security_headers",
         &[
