@@ -164,6 +164,33 @@ impl CacheLayer {
         self.rules(|rules| rules.trusted.push(name))
     }
 
+    /// Says that a proxy in front sets the usual headers about the URL that its client asked for:
+    /// requests with them may fill the cache. They are `forwarded`,
+    /// `x-forwarded-{host,port,prefix,proto,protocol,scheme,server,ssl}` and `x-original-host`.
+    ///
+    /// What they say becomes part of the key, so that the responses for two sites or schemes do not
+    /// mix, whichever of these headers the service looks at, and a header that a client got past the
+    /// proxy spoils no other client's entry. Of `forwarded` (RFC 7239) the parameters `for` and `by`
+    /// do not count: they differ by client. It does not matter whether [`key`](Self::key) is set before
+    /// or after. [`CacheHandle::purge_url`] purges a URL whatever these headers say; its host and
+    /// scheme are those of the request that the proxy sends.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).trust_forwarded();
+    /// # drop(layer);
+    /// ```
+    ///
+    /// Without it, `cache-status` names the header that kept a response out:
+    /// `detail=override:x-forwarded-host`.
+    pub fn trust_forwarded(self) -> Self {
+        self.edit(|shared| {
+            let key = KeyBy::clone(&shared.key).with_forwarded(true);
+            shared.set_key(key);
+        })
+    }
+
     /// Passes the requests that `skip` says by the cache. One for which it panics passes too.
     pub fn skip<F>(self, skip: F) -> Self
     where

@@ -73,8 +73,8 @@
 //!   from, unless it is part of the [`key`](CacheLayer::key) or [trusted](CacheLayer::trust):
 //!   `forwarded`, `x-forwarded-{host,port,proto,protocol,scheme,server,ssl,prefix,path}`, `x-host`,
 //!   `x-original-{host,url}`, `x-rewrite-url`, `x-url-scheme`, `x-http-host-override`,
-//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, name
-//!   them**, or nothing is kept.
+//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, say
+//!   [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is kept.
 //!
 //! A request with `authorization` gets only what is for all. `no-cache` and `private` with names of
 //! fields keep the rest without these. Extensions of a response are not kept: an answer from the
@@ -117,7 +117,7 @@
 //! | `fwd=uri-miss; detail=malformed` | its `cache-control` cannot be read |
 //! | `fwd=uri-miss; detail=for-one-request` | it has a nonce, or `Overrides` of `security_headers` that would be lost |
 //! | `fwd=uri-miss; detail=budget` | from the service, and not kept: the [budget](#memory-and-time) is spent |
-//! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
+//! | `fwd=uri-miss; detail=override:x-forwarded-host` | from the service; the request has this header, which is neither trusted nor part of the key |
 //! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
 //! | `fwd=bypass; detail=cookie` | from the service: the layer's own lifetime is not for a request with `cookie` |

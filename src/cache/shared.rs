@@ -133,7 +133,8 @@ impl Shared {
 
     /// Sets the key, which older handles learn of.
     pub(super) fn set_key(&mut self, key: KeyBy) {
-        self.key = Arc::new(key);
+        let forwarded = self.key.is_forwarded();
+        self.key = Arc::new(key.with_forwarded(forwarded));
         add(&self.state.family.keys, &self.key);
     }
 

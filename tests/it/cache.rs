@@ -7,6 +7,7 @@ mod clients;
 mod cookies;
 mod directives;
 mod forged;
+mod forwarded;
 mod freshness;
 mod handles;
 mod hanging;

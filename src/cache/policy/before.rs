@@ -30,6 +30,8 @@ pub(in super::super) struct Ask {
     pub(in super::super) control: RequestControl,
     /// Why its response is not to be kept, if so.
     pub(in super::super) no_fill: Option<Bypass>,
+    /// The header that [`Bypass::Override`] is for.
+    pub(in super::super) override_by: Option<&'static str>,
 }
 
 /// Why a request passes by the cache, or does not fill it.
@@ -104,9 +106,12 @@ pub(in super::super) fn before(
         } else if *name == RANGE {
             ask.conditional = true;
             ask.no_fill.get_or_insert(Bypass::Partial);
-        } else if overrides(name) && !rules.trusted.contains(name) && !key.has_header(name) {
-            // Before all other reasons: not even a refresh may carry it.
-            ask.no_fill = Some(Bypass::Override);
+        } else if let Some(known) = overrides(name) {
+            if !rules.trusted.contains(name) && !key.has_header(name) {
+                // Before all other reasons: not even a refresh may carry it.
+                ask.no_fill = Some(Bypass::Override);
+                ask.override_by.get_or_insert(known);
+            }
         }
     }
     if has_body {
@@ -155,15 +160,17 @@ impl Bypass {
     }
 }
 
-/// Whether services are known to take the host, the URL or the method from this field.
-fn overrides(name: &HeaderName) -> bool {
+/// Returns the known name of this header, if services are known to take the host, the URL or the
+/// method from it.
+fn overrides(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
-    let Some(name) = name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")) else {
-        return name == "forwarded";
-    };
+    if !name.starts_with("x-") && !name.starts_with("x_") {
+        return (name == "forwarded").then_some("forwarded");
+    }
     // To CGI and what followed it, `_` and `-` are the same.
     let same = |(byte, of): (u8, u8)| byte == of || byte == b'_' && of == b'-';
-    OVERRIDES.iter().any(|of| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same))
+    let is = |of: &str| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same);
+    OVERRIDES.iter().copied().find(|of| is(of))
 }
 
 /// The methods that IANA's HTTP Method Registry calls safe, but for GET and HEAD, and CONNECT, which
@@ -172,29 +179,29 @@ const SAFE: [&str; 8] =
     ["CONNECT", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
 const OVERRIDES: [&str; 23] = [
-    "forwarded-host",
-    "forwarded-method",
-    "forwarded-proto",
-    "forwarded-protocol",
-    "forwarded-port",
-    "forwarded-prefix",
-    "forwarded-scheme",
-    "forwarded-server",
-    "forwarded-ssl",
-    "forwarded-path",
-    "forwarded-uri",
-    "host",
-    "http-host-override",
-    "http-method",
-    "http-method-override",
-    "method-override",
-    "original-host",
-    "original-method",
-    "original-uri",
-    "original-url",
-    "rewrite-url",
-    "scheme",
-    "url-scheme",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-path",
+    "x-forwarded-uri",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
 ];
 
 #[cfg(test)]
@@ -217,6 +224,10 @@ mod tests {
     fn only_what_can_be_answered_from_a_store_is_looked_up() {
         let ask = |no_fill| Before::LookUp(Ask { no_fill, ..Ask::default() });
         let part = |no_fill| Before::LookUp(Ask { no_fill, conditional: true, ..Ask::default() });
+        let over = |name, conditional| {
+            let (no_fill, override_by) = (Some(Bypass::Override), Some(name));
+            Before::LookUp(Ask { no_fill, override_by, conditional, ..Ask::default() })
+        };
         // RFC 9111 §3 and §4, RFC 9110 §9.2; none of the fields is part of what follows.
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Before);
         let table: &[Row<'_>] = &[
@@ -226,13 +237,13 @@ mod tests {
             ("GET", &[("if-none-match", "\"a\"")], part(None)),
             ("GET", &[("if-modified-since", "yesterday")], part(None)),
             ("GET", &[("range", "bytes=0-1")], part(Some(Bypass::Partial))),
-            ("GET", &[("x-forwarded-host", "evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("x-forwarded-host", "evil")], over("x-forwarded-host", false)),
             // It counts before the others: a refresh may carry what they have.
-            ("GET", &[("range", "a"), ("x-host", "evil")], part(Some(Bypass::Override))),
-            ("GET", &[("x-host", "evil"), ("range", "a")], part(Some(Bypass::Override))),
-            ("GET", &[("X-Original-URL", "/admin")], ask(Some(Bypass::Override))),
-            ("GET", &[("X-HTTP-Method-Override", "DELETE")], ask(Some(Bypass::Override))),
-            ("GET", &[("forwarded", "host=evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("range", "a"), ("x-host", "evil")], over("x-host", true)),
+            ("GET", &[("x-host", "evil"), ("range", "a")], over("x-host", true)),
+            ("GET", &[("X-Original-URL", "/admin")], over("x-original-url", false)),
+            ("GET", &[("X-HTTP-Method-Override", "DELETE")], over("x-http-method-override", false)),
+            ("GET", &[("forwarded", "host=evil")], over("forwarded", false)),
             ("GET", &[("x-forwarded-proto", "https")], ask(None)),
             ("GET", &[("x-forwarded-for", "127.0.0.1")], ask(None)),
             ("GET", &[("content-length", "5")], Before::Pass(Bypass::Body)),
