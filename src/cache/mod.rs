@@ -198,6 +198,8 @@
 //! and a hit costs no look for purges: each process has the list of what was purged when, and each
 //! entry has the number of the last purge before it was fetched.
 //!
+//! Where the store is chosen at run time, [`BoxStore`] gives both arms one type.
+//!
 //! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
 //! ([`budget`][budget]). When five replies in a row are missing, Redis is not asked any
 //! more, until a probe in the background gets a reply. Meanwhile each process goes on with its own
@@ -328,9 +330,9 @@ pub use purge::{Purging, SharedPurges};
 pub use service::Cache;
 #[cfg(feature = "test-util")]
 pub use store::contract;
+pub use store::{BoxStore, Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 #[cfg(feature = "cache-redis")]
 pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
-pub use store::{Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 pub use tally::Statistics;
 #[cfg(feature = "cache-service")]
 pub use values::{CacheService, CacheServiceError};

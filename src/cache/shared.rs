@@ -115,7 +115,7 @@ pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Shared {
     pub(super) fn new(rules: Rules, store: impl Store) -> Self {
-        let purges = store.purges().map(|shared| shared.0).unwrap_or_default();
+        let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let key = Arc::new(KeyBy::new());
         let family = Arc::new(Family::default());
         add(&family.keys, &key);

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod aside;
+mod boxed;
 mod changes;
 mod clients;
 mod cookies;
