@@ -33,7 +33,8 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower_kit::MIB;
 use tower_kit::cache::{
-    CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore,
+    BoxStore, CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore, RedisConfig, RedisStore,
+    TieredStore,
 };
 
 /// What the routes share.
@@ -51,16 +52,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = listener.local_addr()?.to_string();
 
     let (memory, kept) = (MemoryStore::new(64 * MIB), Duration::from_secs(300));
-    let (cache, store) = match std::env::var("REDIS_URL") {
+    let (store, name) = match std::env::var("REDIS_URL") {
         Ok(url) => {
             // It connects in the background, and again whenever the connection ends.
             let redis = RedisStore::connect(RedisConfig::new(&url)?);
-            (CacheLayer::aside(TieredStore::new(memory, redis), kept), "memory and Redis")
+            (BoxStore::new(TieredStore::new(memory, redis)), "memory and Redis")
         }
-        Err(_) => (CacheLayer::aside(memory, kept), "memory alone"),
+        Err(_) => (BoxStore::new(memory), "memory alone"),
     };
     // Here processes differ in their ports, and what they answer does not.
-    let cache = cache.key(KeyBy::new().any_host());
+    let cache = CacheLayer::aside(store, kept).key(KeyBy::new().any_host());
     let app = App { cache: cache.handle(), addr: addr.as_str().into(), queries: Arc::default() };
     let router = Router::new()
         .route("/items", get(items))
@@ -68,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(app)
         .layer(cache);
 
-    println!("listening on http://{addr}, with a cache in {store}");
+    println!("listening on http://{addr}, with a cache in {name}");
     Ok(axum::serve(listener, router).await?)
 }
 

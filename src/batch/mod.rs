@@ -105,6 +105,18 @@
 //! While the queue is full, `poll_ready` is pending. `tower`'s `load_shed` outside of it makes an
 //! error of that.
 //!
+//! # Who waits
+//!
+//! | | returns | the result |
+//! |---|---|---|
+//! | [`call`](tower::Service::call), `oneshot` | a future, which waits for the item's batch: for the delay, 5 s by default, if no batch is full before, and for the service | is the future's |
+//! | [`submit`](Batch::submit) | at once; an error if the queue is full | is dropped |
+//! | [`flush`](Batch::flush) | at once | |
+//! | [`drain`](Batch::drain) | a future, which waits until all items are answered, also those that were submitted | |
+//!
+//! A handler whose client waits either has a short [`delay`](BatchLayer::delay), or submits its item.
+//! Awaiting a call one by one in a loop waits for the delay each time.
+//!
 //! # What goes wrong
 //!
 //! A batch that fails, panics, or has another number of results than items fails its own items, and
@@ -166,6 +178,7 @@ mod layer;
 mod policy;
 mod queue;
 mod service;
+mod submit;
 mod worker;
 
 pub use answer::Answer;

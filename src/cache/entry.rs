@@ -65,6 +65,9 @@ pub(super) struct Freshness {
     pub(super) strict: bool,
     /// Also for requests with `authorization` (§3.5).
     pub(super) shared: bool,
+    /// Also for requests with `cookie`: the lifetime comes from the response or its handler, and not
+    /// from the layer's configuration.
+    pub(super) stated: bool,
 }
 
 impl Entry {

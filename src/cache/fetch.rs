@@ -14,7 +14,7 @@ use super::body::ResponseBody;
 use super::entry::Entry;
 use super::fetched::Fetched;
 use super::flow::Job;
-use super::policy;
+use super::policy::{self, Bypass};
 use super::shared::{Lead, Mark, Verdict};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
@@ -145,6 +145,7 @@ impl Fetching {
         Ok(match (fetched.ask.no_fill, response.status(), old_stored) {
             (Some(bypass), ..) => {
                 report.detail = Some(bypass.as_str());
+                report.header = fetched.ask.override_by.filter(|_| bypass == Bypass::Override);
                 if let Some(stored) = old_stored.filter(|stored| {
                     fetched.ask.head_only
                         && !bypass.is_of_another()

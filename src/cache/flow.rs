@@ -34,6 +34,8 @@ pub(super) struct Group {
     class: u64,
     /// What is kept for one with credentials may not be kept for all, and the other way round.
     authorized: bool,
+    /// So it is with a `cookie`, where the layer gives lifetimes.
+    cookie: bool,
 }
 
 /// What follows from what was looked up.
@@ -71,8 +73,8 @@ impl Shared {
                 old: Some(entry.clone()),
                 alone: asked || !policy::shareable(&stored.freshness),
             },
-            Found::Withheld => Next::Fetch {
-                report: Report { detail: Some("authorization"), ..Report::forwarded(Fwd::Bypass) },
+            Found::Withheld(refusal) => Next::Fetch {
+                report: Report { detail: Some(refusal.as_str()), ..Report::forwarded(Fwd::Bypass) },
                 old: None,
                 alone: true,
             },
@@ -268,11 +270,12 @@ where
             Looked::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
             Looked::Nothing => 0,
         };
-        Group { class, authorized: self.ask.authorized }
+        Group { class, authorized: self.ask.authorized, cookie: self.ask.cookie }
     }
 
     /// The name of what those of a group would wait for.
-    pub(super) fn flight(&self, Group { class, authorized }: Group) -> Arc<str> {
-        format!("{}\n{class:x}{}", self.key.as_str(), u8::from(authorized)).into()
+    pub(super) fn flight(&self, Group { class, authorized, cookie }: Group) -> Arc<str> {
+        let credentials = u8::from(authorized) + 2 * u8::from(cookie);
+        format!("{}\n{class:x}{credentials}", self.key.as_str()).into()
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             validate: true,
             strict: false,
             shared: true,
+            stated: false,
         };
         let codings = [1, 4].map(|bits| Codings::from_bits(bits).unwrap());
         let variant = Variant {
@@ -277,7 +278,7 @@ mod tests {
         let table: &[(Range<usize>, &[u8], &str)] = &[
             (0..0, &[], ""),
             (0..2, &[0, 99], "the status"),
-            (50..51, &[8], "the flags"),
+            (50..51, &[16], "the flags"),
             (59..63, &[0, 0, 0x10, 1], "a number"),
             (59..63, &[0, 0, 0x10, 0], "a length"),
             (63..67, &[0xff; 4], "a length"),
@@ -380,19 +381,19 @@ mod tests {
             headers in headers(),
             body in vec(any::<u8>(), 0..300),
             millis in any::<[u64; 7]>(),
-            flags in any::<[bool; 3]>(),
+            flags in any::<[bool; 4]>(),
             variant in variants(),
             tags in vec(any::<String>(), 0..4),
         ) -> Kept {
             let [received, age, lifetime, while_revalidate, if_error, took, stamp] = millis;
-            let [validate, strict, shared] = flags;
+            let [validate, strict, shared, stated] = flags;
             Kept::Response(Stored {
                 status: StatusCode::from_u16(status).unwrap(),
                 headers,
                 body: body.into(),
                 freshness: Freshness {
                     received, age, lifetime, while_revalidate, if_error, took, validate, strict,
-                    shared,
+                    shared, stated,
                 },
                 variant,
                 tags,

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
@@ -15,8 +16,12 @@ use super::tally::Statistics;
 use super::tape::{FRAMES_AT_ONCE, LONGEST_FILL};
 use super::timeout::within;
 
-/// Purges the entries of a layer, warms them, and counts them. Clones are the same; take it from
-/// the layer when that is finished.
+/// Purges the entries of a layer, warms them, and counts them. Clones are the same.
+///
+/// The handle may be taken before the layer is finished: it purges, and counts, for all layers that
+/// setters make of that one, and for their clones. Only a
+/// [`store_timeout`](super::CacheLayer::store_timeout) that is set later does not bound its
+/// [`purge_all`](Self::purge_all).
 ///
 /// A purge holds in this process as soon as the method returns, before any await: it also hits what is
 /// being fetched meanwhile. Purged entries are not given out any more; their memory is free when
@@ -64,12 +69,17 @@ impl CacheHandle {
     pub fn purge_url(&self, url: &str) -> Result<Purging, InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
-        let key = self.shared.key.url(&uri, &HeaderMap::new()).map_err(|_| invalid())?;
         // A word alone is a URI too, that of CONNECT: a host without a path.
-        if uri.path().is_empty() || !self.shared.key.is_complete(&uri) {
+        if uri.path().is_empty() {
             return Err(invalid());
         }
-        Ok(self.purge(Purge::Url(key.url())))
+        // Entries may be under a key that the layer got after this handle was taken.
+        let keys = self.shared.state.family.keys();
+        let keys = keys.iter().filter(|key| key.is_complete(&uri));
+        let keys = keys.filter_map(|key| key.url(&uri, &HeaderMap::new()).ok());
+        let urls: BTreeSet<_> = keys.map(|key| key.url().to_owned()).collect();
+        let purgings = urls.iter().map(|url| self.purge(Purge::Url(url)));
+        all(purgings.collect()).ok_or_else(invalid)
     }
 
     /// Purges all URLs that begin so, `http://host/path` and `http://host/path2` for
@@ -105,13 +115,16 @@ impl CacheHandle {
     /// How many requests were answered in which way, and how much is kept.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.shared.state.tally.statistics(self.shared.usage().unwrap_or_default())
+        let usage = self.shared.usage().unwrap_or_default();
+        let states = self.shared.state.family.states();
+        let none = Statistics { usage, ..Statistics::default() };
+        states.iter().fold(none, |sum, state| state.tally.add_to(sum))
     }
 
     /// How many requests are fetching, or validating, something that others may wait for.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shared.state.flights.len()
+        self.shared.state.family.states().iter().map(|state| state.flights.len()).sum()
     }
 
     /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
@@ -157,6 +170,21 @@ impl CacheHandle {
         let shared = Arc::clone(&self.shared);
         Purging(Box::pin(async move { shared.written_down(purging).await }))
     }
+}
+
+/// Waits for all of them, or fails as one of them does. None if there are none.
+fn all(mut purgings: Vec<Purging>) -> Option<Purging> {
+    let last = purgings.pop()?;
+    if purgings.is_empty() {
+        return Some(last);
+    }
+    Some(Purging(Box::pin(async move {
+        let mut written = last.await;
+        for purging in purgings {
+            written = purging.await.and(written);
+        }
+        written
+    })))
 }
 
 impl fmt::Display for InvalidUrl {

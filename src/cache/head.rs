@@ -18,12 +18,13 @@ impl Head {
     pub(super) fn response(&mut self, stored: &Stored) {
         let Freshness { received, age, lifetime, while_revalidate, if_error, took, .. } =
             stored.freshness;
-        let Freshness { validate, strict, shared, .. } = stored.freshness;
+        let Freshness { validate, strict, shared, stated, .. } = stored.freshness;
         self.0.put_u16(stored.status.as_u16());
         for millis in [received, age, lifetime, while_revalidate, if_error, took] {
             self.0.put_u64(millis);
         }
-        self.0.put_u8(u8::from(validate) | u8::from(strict) << 1 | u8::from(shared) << 2);
+        let flags = [validate, strict, shared, stated].map(u8::from);
+        self.0.put_u8(flags[0] | flags[1] << 1 | flags[2] << 2 | flags[3] << 3);
         self.0.put_u64(stored.watermark.get());
         self.variant(&stored.variant);
         self.list(&stored.tags, |head, tag| head.text(tag.as_bytes()));
@@ -86,12 +87,13 @@ impl Reader {
             ..Freshness::default()
         };
         let flags = self.byte()?;
-        if flags > 0b111 {
+        if flags > 0b1111 {
             return Err(Fault::Damaged("the flags"));
         }
         freshness.validate = flags & 1 != 0;
         freshness.strict = flags & 2 != 0;
         freshness.shared = flags & 4 != 0;
+        freshness.stated = flags & 8 != 0;
         let watermark = Watermark::at(self.u64()?);
         let variant = self.variant()?;
         let tag = |tag: &mut Self| String::from_utf8(tag.text()?.into()).map_err(|_| TAG);

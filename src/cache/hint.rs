@@ -32,7 +32,9 @@ impl Hint {
     }
 
     /// Keep this response for `ttl` here, whatever freshness its fields state to others, and
-    /// whatever final status it has. What may not be kept is not kept.
+    /// whatever final status it has. What may not be kept is not kept. It is for all clients then,
+    /// those with other cookies too; in a layer made by [`aside`](crate::CacheLayer::aside), a request
+    /// with `cookie` passes by all the same.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }

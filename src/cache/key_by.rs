@@ -27,6 +27,8 @@ pub struct KeyBy {
     headers: Vec<HeaderName>,
     uri: Option<Arc<UriOf>>,
     with: Option<Arc<With>>,
+    /// What a proxy says of the URL that its client asked for counts.
+    forwarded: bool,
 }
 
 type UriOf = dyn Fn(&request::Parts) -> Option<&Uri> + Send + Sync;
@@ -51,6 +53,7 @@ impl KeyBy {
             headers: Vec::new(),
             uri: None,
             with: None,
+            forwarded: false,
         }
     }
 
@@ -131,11 +134,20 @@ impl KeyBy {
 
     pub(super) fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.contains(name)
+            || self.forwarded && (*name == FORWARDED || X_FORWARDED.contains(name))
+    }
+
+    pub(super) fn with_forwarded(self, forwarded: bool) -> Self {
+        Self { forwarded: forwarded || self.forwarded, ..self }
+    }
+
+    pub(super) const fn is_forwarded(&self) -> bool {
+        self.forwarded
     }
 
     /// Whether there is one key only for each URL.
     pub(super) fn is_url(&self) -> bool {
-        self.headers.is_empty() && self.with.is_none()
+        self.headers.is_empty() && self.with.is_none() && !self.forwarded
     }
 
     /// Whether a URI says all that counts of it.
@@ -155,6 +167,9 @@ impl KeyBy {
             for value in request.headers.get_all(name) {
                 key.push(name.as_str(), value.as_bytes());
             }
+        }
+        if self.forwarded {
+            push_forwarded(&mut key, &request.headers);
         }
         if let Some(with) = &self.with {
             if let Some(text) = guard(|| with(request))? {
@@ -249,6 +264,24 @@ impl fmt::Debug for KeyBy {
     }
 }
 
+/// Pushes what proxies say of the URL, and not what they say of clients and of themselves.
+fn push_forwarded(key: &mut Key, headers: &HeaderMap) {
+    for name in &X_FORWARDED {
+        for value in headers.get_all(name) {
+            key.push(name.as_str(), value.as_bytes());
+        }
+    }
+    for line in headers.get_all(FORWARDED) {
+        // RFC 7239 §4. What is malformed counts too, so that it cannot make two requests the same.
+        for pair in line.as_bytes().split(|byte| b",;".contains(byte)).map(<[u8]>::trim_ascii) {
+            let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+            if ![&b"for"[..], b"by"].iter().any(|of| name.eq_ignore_ascii_case(of)) {
+                key.push(FORWARDED.as_str(), pair);
+            }
+        }
+    }
+}
+
 /// Whether every service reads the parameter's name as it is spelled.
 fn is_plain(parameter: &str) -> bool {
     let name = parameter.split('=').next().unwrap_or_default();
@@ -262,6 +295,20 @@ fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
 
 /// In bytes; what is longer is no resource that many ask for.
 const LONGEST: usize = 8 * 1024;
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+
+const X_FORWARDED: [HeaderName; 9] = [
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-protocol"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-original-host"),
+];
 
 const TRACKING: [&str; 13] = [
     "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "twclid",

@@ -9,7 +9,7 @@ use super::handle::CacheHandle;
 use super::key_by::KeyBy;
 use super::policy::{Exception, Rules};
 use super::service::Cache;
-use super::shared::{Clock, Shared, State};
+use super::shared::{Clock, Shared};
 use super::store::Store;
 use super::tally::Tally;
 use crate::meter::Meter;
@@ -31,9 +31,13 @@ impl CacheLayer {
 
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
     /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
-    /// read. A response that depends on the request's cookies
-    /// must say so, with `vary: cookie` or `cache-control: private`; here nothing else keeps it from
-    /// being given to all. What is never to be kept, such as health checks and metrics, stands
+    /// read.
+    ///
+    /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`: the page
+    /// may have been made for one session. It neither gets a stored response nor fills the cache,
+    /// unless the layer allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
+    /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
+    /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
     /// outside of the layer, or is [skipped](Self::skip).
     pub fn aside(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
@@ -42,13 +46,17 @@ impl CacheLayer {
 
     /// How long to keep responses that state no freshness and have no `last-modified` to guess it
     /// from, where their status allows it (RFC 9110 §15.1). None by default: they are not kept.
+    ///
+    /// Such a response is neither stored for nor given to a request with `cookie`, unless the layer
+    /// allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
     pub fn default_ttl(self, ttl: Duration) -> Self {
         self.rules(|rules| rules.default_ttl = Some(ttl))
     }
 
     /// Sets how long to store responses of this status that state no freshness, or, in a layer made
     /// by [`aside`](Self::aside), whatever they state. A status that is not stored by
-    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own.
+    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own. Requests
+    /// with `cookie` are excepted as for [`default_ttl`](Self::default_ttl).
     ///
     /// ```
     /// use std::time::Duration;
@@ -134,7 +142,7 @@ impl CacheLayer {
 
     /// What makes two requests the same: scheme, host, path and query by default.
     pub fn key(self, key: KeyBy) -> Self {
-        self.edit(|shared| shared.key = key)
+        self.edit(|shared| shared.set_key(key))
     }
 
     /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
@@ -154,6 +162,33 @@ impl CacheLayer {
     /// ```
     pub fn trust(self, name: HeaderName) -> Self {
         self.rules(|rules| rules.trusted.push(name))
+    }
+
+    /// Says that a proxy in front sets the usual headers about the URL that its client asked for:
+    /// requests with them may fill the cache. They are `forwarded`,
+    /// `x-forwarded-{host,port,prefix,proto,protocol,scheme,server,ssl}` and `x-original-host`.
+    ///
+    /// What they say becomes part of the key, so that the responses for two sites or schemes do not
+    /// mix, whichever of these headers the service looks at, and a header that a client got past the
+    /// proxy spoils no other client's entry. Of `forwarded` (RFC 7239) the parameters `for` and `by`
+    /// do not count: they differ by client. It does not matter whether [`key`](Self::key) is set before
+    /// or after. [`CacheHandle::purge_url`] purges a URL whatever these headers say; its host and
+    /// scheme are those of the request that the proxy sends.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).trust_forwarded();
+    /// # drop(layer);
+    /// ```
+    ///
+    /// Without it, `cache-status` names the header that kept a response out:
+    /// `detail=override:x-forwarded-host`.
+    pub fn trust_forwarded(self) -> Self {
+        self.edit(|shared| {
+            let key = KeyBy::clone(&shared.key).with_forwarded(true);
+            shared.set_key(key);
+        })
     }
 
     /// Passes the requests that `skip` says by the cache. One for which it panics passes too.
@@ -241,13 +276,9 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Counts on `recorder` instead of the process's. A handle that was taken before is not this
-    /// layer's any more.
+    /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| {
-            let purges = Arc::clone(&shared.state.purges);
-            shared.state = Arc::new(State::new(Tally::new(Meter::to(recorder)), purges));
-        })
+        self.edit(|shared| shared.set_tally(Tally::new(Meter::to(recorder))))
     }
 
     /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
@@ -259,7 +290,8 @@ impl CacheLayer {
         self.edit(|shared| shared.clock = Clock::of(clock))
     }
 
-    /// To purge entries, to warm them and to see how many there are.
+    /// Returns a handle to purge entries, to warm them and to see how many there are. It is also that
+    /// of the layers that setters make of this one later on.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.shared))

@@ -59,6 +59,10 @@
 //!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
 //!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
 //!   `pragma: no-cache`;
+//! - to a request with `cookie`, where the lifetime is the layer's own ([`aside`](CacheLayer::aside),
+//!   [`default_ttl`](CacheLayer::default_ttl), [`ttl`](CacheLayer::ttl)): what was made for one session
+//!   is nobody else's. Nor does such a request get what was stored so. [`Exception::Cookie`] allows
+//!   both, and a key with `cookie` has entries for each;
 //! - with a nonce in `content-security-policy` or its `-report-only` form. A policy in a `<meta>`
 //!   element is not looked at: a page that has one says `no-store`;
 //! - that vary by more than 64 headers;
@@ -69,8 +73,8 @@
 //!   from, unless it is part of the [`key`](CacheLayer::key) or [trusted](CacheLayer::trust):
 //!   `forwarded`, `x-forwarded-{host,port,proto,protocol,scheme,server,ssl,prefix,path}`, `x-host`,
 //!   `x-original-{host,url}`, `x-rewrite-url`, `x-url-scheme`, `x-http-host-override`,
-//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, name
-//!   them**, or nothing is kept.
+//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, say
+//!   [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is kept.
 //!
 //! A request with `authorization` gets only what is for all. `no-cache` and `private` with names of
 //! fields keep the rest without these. Extensions of a response are not kept: an answer from the
@@ -113,9 +117,10 @@
 //! | `fwd=uri-miss; detail=malformed` | its `cache-control` cannot be read |
 //! | `fwd=uri-miss; detail=for-one-request` | it has a nonce, or `Overrides` of `security_headers` that would be lost |
 //! | `fwd=uri-miss; detail=budget` | from the service, and not kept: the [budget](#memory-and-time) is spent |
-//! | `fwd=uri-miss; detail=override` | from the service; the request is not one to keep the answer of |
+//! | `fwd=uri-miss; detail=override:x-forwarded-host` | from the service; the request has this header, which is neither trusted nor part of the key |
 //! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
 //! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
+//! | `fwd=bypass; detail=cookie` | from the service: the layer's own lifetime is not for a request with `cookie` |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
 //! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
@@ -193,6 +198,8 @@
 //! and a hit costs no look for purges: each process has the list of what was purged when, and each
 //! entry has the number of the last purge before it was fetched.
 //!
+//! Where the store is chosen at run time, [`BoxStore`] gives both arms one type.
+//!
 //! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
 //! ([`budget`][budget]). When five replies in a row are missing, Redis is not asked any
 //! more, until a probe in the background gets a reply. Meanwhile each process goes on with its own
@@ -247,7 +254,7 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, else empty | see [`Statistics`] |
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, `cookie`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
 //! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `clear`, `purge`, `lease` | of a store that failed, panicked, or took too long |
@@ -261,8 +268,9 @@
 //! # What it never does
 //!
 //! It never reads a request's body, and never keeps a response that it has not read to its end. It
-//! never looks at cookies: what depends on them says so, by `vary: cookie` or `private`. It never
-//! joins parts (206) to a whole, answers several ranges, or writes what it keeps to a disk.
+//! never looks into cookies: a response that states its lifetime and depends on them says so, by
+//! `vary: cookie` or `private`. It never joins parts (206) to a whole, answers several ranges, or
+//! writes what it keeps to a disk.
 //!
 //! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html
 //! [status]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html#method.status
@@ -322,9 +330,9 @@ pub use purge::{Purging, SharedPurges};
 pub use service::Cache;
 #[cfg(feature = "test-util")]
 pub use store::contract;
+pub use store::{BoxStore, Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 #[cfg(feature = "cache-redis")]
 pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
-pub use store::{Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 pub use tally::Statistics;
 #[cfg(feature = "cache-service")]
 pub use values::{CacheService, CacheServiceError};

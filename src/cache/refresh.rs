@@ -40,8 +40,8 @@ where
             return shared.state.tally.fell_back(Fallback::Refreshes);
         };
         self.head.method = Method::GET;
-        let Ask { authorized, conditional, .. } = self.ask;
-        self.ask = Ask { authorized, conditional, ..Ask::default() };
+        let Ask { authorized, cookie, conditional, .. } = self.ask;
+        self.ask = Ask { authorized, cookie, conditional, ..Ask::default() };
         let group = self.group(&Looked::Found(old.clone()));
         let Role::Leader(leader) = shared.state.flights.join(self.flight(group)) else { return };
         let mark = shared.mark_of(&self.key, group);

@@ -3,8 +3,8 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ use super::tally::Tally;
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) rules: Rules,
-    pub(super) key: KeyBy,
+    pub(super) key: Arc<KeyBy>,
     pub(super) skip: Option<Arc<Skip>>,
     pub(super) limits: Limits,
     /// Whether responses say what the cache did.
@@ -59,6 +59,7 @@ pub(super) struct Limits {
 pub(super) struct State {
     pub(super) flights: Flights<Arc<str>, Verdict>,
     pub(super) purges: Arc<Purges>,
+    pub(super) family: Arc<Family>,
     pub(super) tally: Tally,
     /// Whose responses are not kept, and until when that is remembered.
     marks: Cache<Mark, u64>,
@@ -67,6 +68,15 @@ pub(super) struct State {
     fills: Arc<AtomicUsize>,
     refreshes: Arc<AtomicUsize>,
     puts: Arc<AtomicUsize>,
+}
+
+/// What the layers have that were made from one by setters, for as long as a layer, a service or a
+/// handle has it: a handle may be older than the key under which entries are stored, or than the
+/// recorder.
+#[derive(Default)]
+pub(super) struct Family {
+    keys: Mutex<Vec<Weak<KeyBy>>>,
+    states: Mutex<Vec<Weak<State>>>,
 }
 
 /// What a leader found.
@@ -105,17 +115,33 @@ pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Shared {
     pub(super) fn new(rules: Rules, store: impl Store) -> Self {
-        let purges = store.purges().map(|shared| shared.0).unwrap_or_default();
+        let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
+        let key = Arc::new(KeyBy::new());
+        let family = Arc::new(Family::default());
+        add(&family.keys, &key);
         Self {
             rules,
-            key: KeyBy::new(),
+            key,
             skip: None,
             limits: Limits::default(),
             status: true,
             clock: Clock::default(),
-            state: Arc::new(State::new(Tally::default(), purges)),
+            state: State::new(Tally::default(), purges, family),
             store: Arc::new(store),
         }
+    }
+
+    /// Sets the key, which older handles learn of.
+    pub(super) fn set_key(&mut self, key: KeyBy) {
+        let forwarded = self.key.is_forwarded();
+        self.key = Arc::new(key.with_forwarded(forwarded));
+        add(&self.state.family.keys, &self.key);
+    }
+
+    /// Counts by `tally` from now on, where older handles find it.
+    pub(super) fn set_tally(&mut self, tally: Tally) {
+        let State { purges, family, .. } = &*self.state;
+        self.state = State::new(tally, Arc::clone(purges), Arc::clone(family));
     }
 
     /// What to do with a request; a user's function that panics makes it pass.
@@ -187,10 +213,11 @@ impl Lead {
 }
 
 impl State {
-    pub(super) fn new(tally: Tally, purges: Arc<Purges>) -> Self {
-        Self {
+    fn new(tally: Tally, purges: Arc<Purges>, family: Arc<Family>) -> Arc<Self> {
+        let state = Arc::new(Self {
             flights: Flights::default(),
             purges,
+            family,
             tally,
             marks: Cache::new(MOST_MARKS),
             hasher: DefaultHashBuilder::default(),
@@ -198,8 +225,32 @@ impl State {
             fills: Arc::default(),
             refreshes: Arc::default(),
             puts: Arc::default(),
-        }
+        });
+        add(&state.family.states, &state);
+        state
     }
+}
+
+impl Family {
+    pub(super) fn keys(&self) -> Vec<Arc<KeyBy>> {
+        alive(&self.keys)
+    }
+
+    pub(super) fn states(&self) -> Vec<Arc<State>> {
+        alive(&self.states)
+    }
+}
+
+/// Adds to a list, and drops what is in no use any more, so that the list does not grow for ever.
+fn add<T>(list: &Mutex<Vec<Weak<T>>>, item: &Arc<T>) {
+    let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+    list.retain(|item| item.strong_count() > 0);
+    list.push(Arc::downgrade(item));
+}
+
+fn alive<T>(list: &Mutex<Vec<Weak<T>>>) -> Vec<Arc<T>> {
+    let list = list.lock().unwrap_or_else(PoisonError::into_inner);
+    list.iter().filter_map(Weak::upgrade).collect()
 }
 
 impl Slot {

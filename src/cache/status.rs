@@ -17,6 +17,8 @@ pub(super) struct Report {
     pub(super) stored: bool,
     pub(super) collapsed: bool,
     pub(super) detail: Option<&'static str>,
+    /// The request header that the detail is about.
+    pub(super) header: Option<&'static str>,
 }
 
 /// RFC 9211 §2.2.
@@ -66,6 +68,9 @@ impl Report {
         }
         if let Some(detail) = self.detail {
             line.named("; detail=", detail);
+            if let Some(header) = self.header {
+                line.named(":", header);
+            }
         }
         if let Some(value) = line.value() {
             headers.append(CACHE_STATUS, value);
@@ -138,6 +143,7 @@ impl Refusal {
             Self::Private => "private",
             Self::Malformed => "malformed",
             Self::Authorization => "authorization",
+            Self::Cookie => "cookie",
             Self::SetCookie => "set-cookie",
             Self::VaryAll => "vary",
             Self::Status => "status",
@@ -188,6 +194,15 @@ mod tests {
                 Report { fwd_status: Some(304), ..Report::forwarded(Fwd::Stale) },
                 "tower-kit; fwd=stale; fwd-status=304",
             ),
+            (
+                Report {
+                    detail: Some("override"),
+                    header: Some("x-forwarded-host"),
+                    ..Report::forwarded(Fwd::UriMiss)
+                },
+                // A token (RFC 9651 §3.3.4) may have a `:`.
+                "tower-kit; fwd=uri-miss; detail=override:x-forwarded-host",
+            ),
             (Report::bypass(Bypass::Method), "tower-kit; fwd=method"),
             (Report::bypass(Bypass::Body), "tower-kit; fwd=bypass; detail=body"),
         ] {
@@ -209,7 +224,7 @@ mod tests {
         ) {
             let detail = refused.then_some(Refusal::ForOne.as_str());
             let mut headers = HeaderMap::new();
-            Report { fwd, fwd_status, ttl, stored, collapsed, detail }.write(&mut headers);
+            Report { fwd, fwd_status, ttl, stored, collapsed, detail, header: None }.write(&mut headers);
             let members = [
                 Some("tower-kit".to_owned()),
                 Some(fwd.map_or("hit".to_owned(), |_| "fwd=vary-miss".to_owned())),

@@ -123,17 +123,19 @@ impl Tally {
         });
     }
 
-    pub(super) fn statistics(&self, usage: Usage) -> Statistics {
+    /// Adds its requests to what others have counted.
+    pub(super) fn add_to(&self, sum: Statistics) -> Statistics {
         let of = |outcome: Outcome| self.requests[outcome.index()].load(Ordering::Relaxed);
         let bypasses = self.requests[FIRST_BYPASS..].iter();
         Statistics {
-            hits: of(Outcome::Hit),
-            stale: of(Outcome::Stale),
-            misses: of(Outcome::Miss),
-            revalidated: of(Outcome::Revalidated),
-            collapsed: of(Outcome::Collapsed),
-            bypasses: bypasses.map(|count| count.load(Ordering::Relaxed)).sum(),
-            usage,
+            hits: sum.hits + of(Outcome::Hit),
+            stale: sum.stale + of(Outcome::Stale),
+            misses: sum.misses + of(Outcome::Miss),
+            revalidated: sum.revalidated + of(Outcome::Revalidated),
+            collapsed: sum.collapsed + of(Outcome::Collapsed),
+            bypasses: sum.bypasses
+                + bypasses.map(|count| count.load(Ordering::Relaxed)).sum::<u64>(),
+            ..sum
         }
     }
 

@@ -28,14 +28,15 @@ impl Coding {
     /// One more than the greatest index.
     pub(super) const COUNT: usize = 4;
 
-    /// All of them.
+    /// All of them, in the order in which they are preferred by default: by speed at about the same
+    /// size. gzip before deflate, of which some clients take raw data.
     pub(super) const ALL: &[Self] = &[
-        Self::Gzip,
-        Self::Deflate,
-        #[cfg(feature = "compress-br")]
-        Self::Brotli,
         #[cfg(feature = "compress-zstd")]
         Self::Zstd,
+        #[cfg(feature = "compress-br")]
+        Self::Brotli,
+        Self::Gzip,
+        Self::Deflate,
     ];
 
     /// Returns `true` if a stream in this coding can go on with another codec.

@@ -42,15 +42,17 @@ pub(super) struct Shared {
 pub(super) type When = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
 
 impl CompressLayer {
-    /// Creates a layer of gzip (or deflate) at level 6, for bodies from 1,024 bytes on whose media
+    /// Creates a layer of all codings whose feature is on: where a client likes several equally, zstd
+    /// at level 3, br at level 4, gzip or deflate at level 6, in this order. It is for bodies from 1,024 bytes on whose media
     /// type is worth it, unless the request has a header `x-no-compression`.
     pub fn new() -> Self {
         Self { shared: Arc::default() }
     }
 
-    /// Sets the codings to send, the first one preferred where a client likes several equally. gzip
-    /// and deflate by default; the features `compress-br` and `compress-zstd` make the others
-    /// available, and this turns them on.
+    /// Sets the codings to send, and no others, the first one preferred where a client likes several
+    /// equally. By default zstd, br, gzip, deflate, as far as the features `compress-zstd` and
+    /// `compress-br` are on. Another part of the program may turn a feature on: pin the codings where
+    /// that must change nothing.
     ///
     /// Event streams are sent in gzip or deflate where these are among the codings and the client
     /// takes them: an idle stream in one of these holds no codec.
@@ -59,7 +61,7 @@ impl CompressLayer {
     /// use tower_kit::CompressLayer;
     /// use tower_kit::compress::Coding;
     ///
-    /// // gzip alone; with the feature `compress-br`, put `Coding::Brotli` before it.
+    /// // gzip alone, whichever features are on.
     /// let layer = CompressLayer::new().codings([Coding::Gzip]);
     /// # drop(layer);
     /// ```

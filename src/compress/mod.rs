@@ -1,5 +1,5 @@
-//! Compresses responses for clients that accept it: gzip at level 6, unless the request has a header
-//! `x-no-compression`.
+//! Compresses responses for clients that accept it: gzip at level 6, and br and zstd with their
+//! features, unless the request has a header `x-no-compression`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -33,11 +33,12 @@
 //! |---|---|---|
 //! | `compress` | `gzip`, `deflate`, in pure Rust (`flate2` over `zlib-rs`) | by default |
 //! | `compress-libdeflate` | `gzip`, `deflate` of whole bodies, in C (`libdeflate`) | when `CompressLayer::libdeflate` asks for it |
-//! | `compress-br` | `br` | when [`codings`](CompressLayer::codings) names it |
-//! | `compress-zstd` | `zstd`, in C | when [`codings`](CompressLayer::codings) names it |
+//! | `compress-br` | `br` | by default, before gzip |
+//! | `compress-zstd` | `zstd`, in C | by default, before br |
 //!
 //! Of the codings that `accept-encoding` names, the heaviest is sent (RFC 9110 §12.5.3), and of
-//! several the first in the layer's order. Identity is sent where it is the heaviest, and where
+//! several the first in the layer's order: zstd, br, gzip, deflate, unless
+//! [`codings`](CompressLayer::codings) pins others. Identity is sent where it is the heaviest, and where
 //! nothing fits. A malformed member refuses what it names (`gzip;q=0.0000, *` does not get gzip), and
 //! of several members of one name a refusal counts. A client that refuses identity (`identity;q=0`)
 //! gets its coding under the threshold too; one that accepts nothing at all gets identity, since the
@@ -157,7 +158,7 @@
 //!
 //! | what | default | why |
 //! |---|---|---|
-//! | codings | gzip, deflate | every client has gzip; a feature adds a coding, it does not choose it |
+//! | codings | zstd, br, gzip, deflate | all whose feature is on; where a client likes several equally, in this order |
 //! | level | gzip, deflate 6; br 4; zstd 3 | 6 is zlib's own; the others are about as fast |
 //! | threshold | 1,024 bytes | below that a packet is saved rarely, and time never |
 //! | [`streams`](CompressLayer::streams) at a time | 256 | with gzip, 100 MB; clients choose how many and how long |

@@ -283,7 +283,7 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             threshold: DEFAULT_THRESHOLD,
-            order: vec![Coding::Gzip, Coding::Deflate],
+            order: Coding::ALL.to_vec(),
             levels: DEFAULT_LEVELS,
             media_types: MediaTypes::default(),
             etags: EtagMode::default(),
@@ -495,6 +495,41 @@ mod tests {
             assert_eq!(coding("br", events), Some((Coding::Brotli, true)));
             assert_eq!(coding("gzip, br", "text/html"), Some((Coding::Brotli, false)));
             assert_eq!(coding("identity, gzip;q=0.5", events), None);
+        }
+    }
+
+    #[test]
+    fn codings_whose_feature_is_on_are_negotiated() {
+        let coding = |accept, media_type| {
+            let request = [("accept-encoding", accept)];
+            let decided = decide(&Method::GET, &request, 200, &[("content-type", media_type)]).0;
+            plan(decided).map(|plan| (plan.coding, plan.level))
+        };
+        let gzip = Some((Coding::Gzip, 6));
+        #[cfg(not(feature = "compress-br"))]
+        let br = gzip;
+        #[cfg(feature = "compress-br")]
+        let br = Some((Coding::Brotli, 4));
+        #[cfg(not(feature = "compress-zstd"))]
+        let zstd = br;
+        #[cfg(feature = "compress-zstd")]
+        let zstd = Some((Coding::Zstd, 3));
+        for (accept, expected) in [
+            ("gzip", gzip),
+            ("gzip, deflate", gzip),
+            ("deflate, gzip", gzip),
+            ("gzip, deflate, br", br),
+            ("br, gzip", br),
+            ("gzip, deflate, br, zstd", zstd),
+            ("gzip;q=0.5, br;q=0.5, zstd;q=0.5", zstd),
+            ("gzip, br;q=0.9, zstd;q=0.9", gzip),
+            ("gzip, br;q=0, zstd;q=0, *", gzip),
+            ("*", zstd),
+        ] {
+            assert_eq!(coding(accept, "text/html"), expected, "{accept}");
+            // These hold no codec while the stream is idle.
+            let events = coding(accept, "text/event-stream").map(|(coding, _)| coding);
+            assert_eq!(events, Some(Coding::Gzip), "{accept}");
         }
     }
 

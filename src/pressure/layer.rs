@@ -10,6 +10,7 @@ use http::{Response, request};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::exempt::ExemptPath;
 use super::monitor::{Handler, Monitor, Settings};
 use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::reading::{Event, Reading, Source};
@@ -36,7 +37,7 @@ pub(super) struct Shared {
 /// What becomes of requests.
 #[derive(Clone)]
 pub(super) struct Requests {
-    pub(super) exempt: Vec<Cow<'static, str>>,
+    pub(super) exempt: Vec<ExemptPath>,
     pub(super) priority: Option<Arc<PriorityOf>>,
     pub(super) format: Format,
     pub(super) respond: Option<Arc<Respond>>,
@@ -57,7 +58,7 @@ impl PressureLayer {
             handlers: Vec::new(),
             meter: Meter::default(),
         };
-        let exempt = DEFAULT_EXEMPT.map(Cow::Borrowed).to_vec();
+        let exempt = ExemptPath::defaults();
         let requests = Requests { exempt, priority: None, format: Format::Text, respond: None };
         Self::of(settings, requests)
     }
@@ -85,6 +86,24 @@ impl PressureLayer {
     /// [`Duration::ZERO`] none are shed, and handlers are told all the same.
     pub fn shed_for(self, time: Duration) -> Self {
         self.edit(|settings| settings.rules.shed_for(time))
+    }
+
+    /// Sheds no requests, whatever the memory: the layer only calls [handlers](Self::on_pressure) and
+    /// records the gauge. Holds whatever [`shed_for`](Self::shed_for) says.
+    ///
+    /// ```
+    /// use tower_kit::PressureLayer;
+    ///
+    /// let layer = PressureLayer::new().watch_only().on_pressure(|event| {
+    ///     eprintln!("memory is {:?}: {:?}", event.level(), event.reading());
+    /// });
+    /// # drop(layer);
+    /// ```
+    ///
+    /// A handler is called when the level changes. Memory is read while requests come, and without
+    /// them by [`watch`](Self::watch).
+    pub fn watch_only(self) -> Self {
+        self.edit(|settings| settings.rules.watch_only())
     }
 
     /// The most bytes that this process should take, where that is less than what the machine has.
@@ -124,13 +143,32 @@ impl PressureLayer {
         self.edit(|settings| settings.handlers.push(Handler(Arc::new(handler))))
     }
 
-    /// Paths that are never shed, in place of the default ones: those of health checks, and
-    /// `/metrics`.
+    /// Adds paths that are never shed, beside those of the
+    /// [usual probes](crate::pressure#exempt-paths) and of metrics. A path is exempt with and without
+    /// a `/` at its end; `/status/**` exempts `/status` and all paths below it.
+    ///
+    /// ```
+    /// use tower_kit::PressureLayer;
+    ///
+    /// let layer = PressureLayer::new().exempt(["/checkout", "/internal/status/**"]);
+    /// # drop(layer);
+    /// ```
     pub fn exempt<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
-        let paths = paths.into_iter().map(Into::into).collect();
+        self.edit_requests(|requests| {
+            requests.exempt.extend(paths.into_iter().map(ExemptPath::new));
+        })
+    }
+
+    /// Sets the paths that are never shed, in place of the default ones and of those that
+    /// [`exempt`](Self::exempt) added: for a service that has other pages at `/live` or `/up`.
+    pub fn exempt_only<T>(self, paths: impl IntoIterator<Item = T>) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let paths = paths.into_iter().map(ExemptPath::new).collect();
         self.edit_requests(|requests| requests.exempt = paths)
     }
 
@@ -309,19 +347,6 @@ impl Shared {
         f.field("exempt", &self.requests.exempt).finish_non_exhaustive()
     }
 }
-
-/// The paths that probes of Kubernetes, of gRPC and of common frameworks ask for, and the one where
-/// this is measured.
-const DEFAULT_EXEMPT: [&str; 8] = [
-    "/health",
-    "/healthz",
-    "/livez",
-    "/readyz",
-    "/startupz",
-    "/metrics",
-    "/grpc.health.v1.Health/Check",
-    "/grpc.health.v1.Health/Watch",
-];
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);

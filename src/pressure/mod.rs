@@ -155,9 +155,26 @@
 //! | critical | 90% | what is left is for what is under way |
 //! | interval | 1 s | memory can fill up in seconds, and a reading is cheap; once a minute, as guides for other languages have it, comes too late |
 //! | shedding | 10 s, then 10 s without | long enough for open requests to end, short enough for clients to wait |
-//! | exempt | `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`, gRPC's health service, `/metrics` | a process that is restarted for want of an answer loses all that is under way; one that is taken out leaves more to the others |
+//! | exempt | the [usual probes](#exempt-paths), `/metrics` | a process that is restarted for want of an answer loses all that is under way; one that is taken out leaves more to the others |
 //! | priority | [`Priority::Normal`]; [`Priority::Low`] for prefetches | the layer cannot know which other requests are worth less |
 //! | limit | the system's | |
+//!
+//! # Exempt paths
+//!
+//! Requests for these paths are never shed, with or without a `/` at the end.
+//! [`exempt`](PressureLayer::exempt) adds to them, [`exempt_only`](PressureLayer::exempt_only) replaces
+//! them.
+//!
+//! | who asks | paths |
+//! |---|---|
+//! | Kubernetes and load balancers | `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`, `/live`, `/ready`, `/liveness`, `/readiness`, `/startup`, `/healthcheck`, `/health_check`, `/health-check`, `/_health`, `/_healthz`, `/api/health`, `/api/healthz`, `/ping` |
+//! | Spring Boot | `/actuator/health` and all below it |
+//! | Quarkus | `/q/health` and all below it |
+//! | .NET, Micronaut, MicroProfile | `/health/live`, `/health/liveness`, `/health/ready`, `/health/readiness`, `/health/started`, `/health/startup`, `/alive` |
+//! | Rails | `/up` |
+//! | Prometheus and what follows it | `/-/healthy`, `/-/ready`, `/-/live` |
+//! | gRPC | all calls of `grpc.health.v1.Health` |
+//! | scrapes of metrics | `/metrics`, `/-/metrics`, `/q/metrics`, `/actuator/prometheus` |
 //!
 //! # Where it goes
 //!
@@ -173,6 +190,7 @@
 
 #[cfg(target_os = "linux")]
 mod cgroup;
+mod exempt;
 mod layer;
 #[cfg(target_os = "linux")]
 mod linux;

@@ -43,6 +43,7 @@ pub(super) struct Rules {
     critical: f64,
     /// In whole seconds; none where nothing is shed.
     shed_for: Duration,
+    watch_only: bool,
 }
 
 /// What the readings up to now have led to. Points in time are told from when the layer was made.
@@ -90,6 +91,11 @@ impl Rules {
         self.shed_for = Duration::from_secs(time.as_secs().saturating_add(more));
     }
 
+    /// Sheds nothing from now on.
+    pub(super) fn watch_only(&mut self) {
+        self.watch_only = true;
+    }
+
     /// What a client is asked to wait: a whole period, so that those who were sent away return as
     /// spread out as they came, and when they are let in.
     pub(super) fn retry_after(&self) -> Duration {
@@ -112,7 +118,7 @@ impl Rules {
     }
 
     fn sheds_from(&self, now: Duration) -> Period {
-        if self.shed_for.is_zero() {
+        if self.watch_only || self.shed_for.is_zero() {
             return Period::Calm;
         }
         Period::Sheds { until: now.saturating_add(self.shed_for) }
@@ -180,7 +186,7 @@ impl State {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { high: 0.80, critical: 0.90, shed_for: Duration::from_secs(10) }
+        Self { high: 0.80, critical: 0.90, shed_for: Duration::from_secs(10), watch_only: false }
     }
 }
 

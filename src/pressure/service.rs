@@ -77,7 +77,7 @@ impl Shared {
     #[cold]
     fn sheds(&self, level: Level, request: &request::Parts) -> bool {
         let Requests { exempt, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path == request.uri.path()) {
+        if exempt.iter().any(|path| path.matches(request.uri.path())) {
             return false;
         }
         let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));

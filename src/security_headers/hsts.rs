@@ -1,15 +1,21 @@
+use std::time::Duration;
+
 use super::error::InvalidField;
 use super::field::Field;
 
 /// `strict-transport-security` (RFC 6797): for how long browsers use HTTPS only.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use tower_kit::SecurityHeadersLayer;
 /// use tower_kit::security_headers::Hsts;
 ///
-/// let two_years = Hsts::new(63_072_000).include_subdomains().preload();
+/// let two_years = Hsts::new(Duration::from_secs(63_072_000)).include_subdomains().preload();
 /// let layer = SecurityHeadersLayer::new().set(two_years)?;
-/// assert!(SecurityHeadersLayer::new().set(Hsts::new(3600).include_subdomains().preload()).is_err());
+/// // Too short for the list.
+/// let hour = Hsts::new(Duration::from_secs(3_600)).include_subdomains().preload();
+/// assert!(SecurityHeadersLayer::new().set(hour).is_err());
 /// # Ok::<_, tower_kit::security_headers::InvalidField>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +26,13 @@ pub struct Hsts {
 }
 
 impl Hsts {
-    /// For so many seconds. Zero makes browsers forget it (RFC 6797 §6.1.1).
+    /// Sets for how long, in whole seconds: a part of a second counts as one. Zero makes browsers
+    /// forget the host (RFC 6797 §6.1.1).
     #[must_use]
-    pub const fn new(seconds: u64) -> Self {
-        Self { max_age: seconds, include_subdomains: false, preload: false }
+    pub const fn new(max_age: Duration) -> Self {
+        let more = if max_age.subsec_nanos() > 0 { 1 } else { 0 };
+        let max_age = max_age.as_secs().saturating_add(more);
+        Self { max_age, include_subdomains: false, preload: false }
     }
 
     /// For all subdomains too.

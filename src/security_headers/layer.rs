@@ -34,7 +34,8 @@ pub(super) type IsHttps = dyn Fn(&request::Parts) -> bool + Send + Sync;
 
 impl SecurityHeadersLayer {
     /// The twelve fields that helmet 8.3.0 sends by default: see the
-    /// [module](crate::security_headers#defaults).
+    /// [module](crate::security_headers#defaults). As helmet does, it removes the `x-powered-by` of the
+    /// service; [`keep`](Self::keep) leaves it.
     pub fn new() -> Self {
         Self::of(presets::helmet())
     }
@@ -154,6 +155,21 @@ impl SecurityHeadersLayer {
     /// ```
     pub fn strip(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.adjust(|shared| shared.policy.strip.extend(names))
+    }
+
+    /// Lets the service send a header that [`new`](Self::new) or [`strip`](Self::strip) removes.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_kit::SecurityHeadersLayer;
+    ///
+    /// let powered_by = HeaderName::from_static("x-powered-by");
+    /// let layer = SecurityHeadersLayer::new().keep(powered_by);
+    /// # drop(layer);
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "the names of fields are constants")]
+    pub fn keep(self, name: HeaderName) -> Self {
+        self.adjust(|shared| shared.policy.strip.retain(|strip| *strip != name))
     }
 
     /// Sends `strict-transport-security`, and `upgrade-insecure-requests` in policies, only in

@@ -12,6 +12,8 @@
 //! What a field says is a value with a type, and the layer has [`set`] and [`remove`]:
 //!
 //! ```
+//! use std::time::Duration;
+//!
 //! use http::header::X_DNS_PREFETCH_CONTROL;
 //! use tower_kit::SecurityHeadersLayer;
 //! use tower_kit::security_headers::{
@@ -27,7 +29,7 @@
 //!     let features = PermissionsPolicy::new().deny([Feature::Camera, Feature::Microphone]);
 //!     Ok(SecurityHeadersLayer::new()
 //!         .set(policy)?
-//!         .set(Hsts::new(63_072_000).include_subdomains().preload())?
+//!         .set(Hsts::new(Duration::from_secs(63_072_000)).include_subdomains().preload())?
 //!         .set(features)?
 //!         .custom("x-robots-tag", "noindex")?
 //!         .remove(X_DNS_PREFETCH_CONTROL)
@@ -83,6 +85,10 @@
 //! x-permitted-cross-domain-policies: none
 //! x-xss-protection: 0
 //! ```
+//!
+//! and removes `x-powered-by` from what the service sends, unless the layer
+//! [keeps](SecurityHeadersLayer::keep)
+//! it.
 //!
 //! [`owasp`](SecurityHeadersLayer::owasp), [`api`](SecurityHeadersLayer::api) and
 //! [`none`](SecurityHeadersLayer::none) begin with others.
@@ -181,7 +187,7 @@
 //! # What it never does
 //!
 //! It never changes a status or a body. It removes nothing that the service has set, and replaces
-//! nothing, unless it is told to ([`strip`](SecurityHeadersLayer::strip),
+//! nothing but `x-powered-by`, unless it is told to ([`strip`](SecurityHeadersLayer::strip),
 //! [`override_all`](SecurityHeadersLayer::override_all)), or a [nonce](self#nonces) was used in a
 //! response that others could store. No request makes it fail, and no
 //! response.

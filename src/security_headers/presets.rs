@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use http::HeaderName;
 use http::header::SERVER;
 
@@ -21,28 +23,30 @@ pub const LEAKS: [HeaderName; 8] = [
     HeaderName::from_static("x-aspnet-version"),
     HeaderName::from_static("x-aspnetmvc-version"),
     HeaderName::from_static("x-generator"),
-    HeaderName::from_static("x-powered-by"),
+    POWERED_BY,
     HeaderName::from_static("x-runtime"),
     HeaderName::from_static("x-server"),
     HeaderName::from_static("x-version"),
 ];
 
-/// helmet 8.3.0.
+/// helmet 8.3.0, which removes a header too.
 pub(super) fn helmet() -> Policy {
-    preset([
+    let mut policy = preset([
         Csp::helmet().into(),
         Coop::SAME_ORIGIN.into(),
         Corp::SAME_ORIGIN.into(),
         OriginAgentCluster::ON.into(),
         ReferrerPolicy::NO_REFERRER.into(),
-        Hsts::new(31_536_000).include_subdomains().into(),
+        Hsts::new(Duration::from_secs(31_536_000)).include_subdomains().into(),
         ContentTypeOptions::NOSNIFF.into(),
         DnsPrefetch::OFF.into(),
         DownloadOptions::NOOPEN.into(),
         FrameOptions::SAMEORIGIN.into(),
         CrossDomainPolicies::NONE.into(),
         XssProtection::OFF.into(),
-    ])
+    ]);
+    policy.strip.push(POWERED_BY);
+    policy
 }
 
 /// `ci/headers_add.json` of the OWASP Secure Headers Project, of 2026-07-19. It has
@@ -62,7 +66,7 @@ pub(super) fn owasp() -> Policy {
         Coop::SAME_ORIGIN.into(),
         Corp::SAME_ORIGIN.into(),
         ReferrerPolicy::NO_REFERRER.into(),
-        Hsts::new(63_072_000).include_subdomains().into(),
+        Hsts::new(Duration::from_secs(63_072_000)).include_subdomains().into(),
         ContentTypeOptions::NOSNIFF.into(),
         DnsPrefetch::OFF.into(),
         FrameOptions::DENY.into(),
@@ -86,6 +90,8 @@ pub(super) fn api() -> Policy {
 fn preset<const N: usize>(fields: [Field; N]) -> Policy {
     Policy::of(fields).expect("a preset is valid")
 }
+
+const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 
 const DENIED: [Feature; 17] = [
     Feature::Accelerometer,

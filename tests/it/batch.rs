@@ -3,6 +3,7 @@
 mod abandoned;
 mod dedupe;
 mod sockets;
+mod submit;
 mod weight;
 
 use std::convert::Infallible;

@@ -2,11 +2,15 @@
 
 mod abuse;
 mod aside;
+mod boxed;
 mod changes;
 mod clients;
+mod cookies;
 mod directives;
 mod forged;
+mod forwarded;
 mod freshness;
+mod handles;
 mod hanging;
 mod keys;
 mod memory;

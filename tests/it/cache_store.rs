@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tower_kit::cache::{Entry, MemoryStore, Store, StoreError, Usage, contract};
+use tower_kit::cache::{BoxStore, Entry, MemoryStore, Store, StoreError, Usage, contract};
 use tower_kit::{KIB, MIB};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,6 +31,7 @@ fn has(store: &MemoryStore, key: &str) -> bool {
 async fn the_memory_store_keeps_the_contract() {
     contract::check(async || MemoryStore::new(64 * MIB)).await;
     contract::check(async || MemoryStore::new(16 * MIB)).await;
+    contract::check(async || BoxStore::new(MemoryStore::new(64 * MIB))).await;
 }
 
 /// A store that breaks a rule.

@@ -1,5 +1,7 @@
 //! Values of any type in the stores of the cache.
 
+mod borrowed;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -113,7 +115,7 @@ impl Rig {
 
     fn asks_for(&self, key: &'static str, ttl: Option<Duration>) -> Asking {
         let (cache, database) = (self.cache.clone(), self.database.clone());
-        Box::pin(async move { cache.get_or_insert_with(key, ttl, move || database.query()).await })
+        Box::pin(async move { cache.get_or_refresh_with(key, ttl, move || database.query()).await })
     }
 
     /// One who has come as far as they can, and is not answered.

@@ -8,7 +8,7 @@ const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
 
 /// What single rooms have beside them. A new entry needs a reason in the commit message.
 const EXTRAS: [(&str, &[&str]); 7] = [
-    ("batch", &["answer", "error", "key", "queue", "worker"]),
+    ("batch", &["answer", "error", "key", "queue", "submit", "worker"]),
     (
         "cache",
         &[
@@ -83,7 +83,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "refusal", "zstd",
         ],
     ),
-    ("pressure", &["cgroup", "linux", "monitor", "portable", "reading", "refusal"]),
+    ("pressure", &["cgroup", "exempt", "linux", "monitor", "portable", "reading", "refusal"]),
     (
         "security_headers",
         &[

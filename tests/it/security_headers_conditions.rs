@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
 use http::uri::Scheme;
@@ -112,7 +113,7 @@ fn by_http_a_stripped_hsts_is_gone() {
 #[test]
 fn the_condition_holds_for_an_hsts_of_one_response() {
     let layer = strict().https_only(forwarded_proto);
-    let overrides = Overrides::new().set(Hsts::new(5)).unwrap();
+    let overrides = Overrides::new().set(Hsts::new(Duration::from_secs(5))).unwrap();
     let response = answer(&layer, request("https"), |_| with(&overrides, Response::new(())));
     assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), ["max-age=5"]);
     let response = answer(&layer, request("http"), |_| with(&overrides, Response::new(())));

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use http::{HeaderName, Request, Response};
 use serde_json::{Map, Value, json};
@@ -488,7 +489,6 @@ fn impossible() -> Vec<(bool, Value, &'static str)> {
     all.push((true, directive("imgSrc", json!([{ "$function": "https:" }])), function));
     all.push((false, directive("imgSrc", json!([{ "$function": "self" }])), function));
     all.push((false, directive("imgSrc", json!([{ "$function": "a;b" }])), function));
-    all.push((true, json!({}), "x-powered-by goes by default with helmet, here by strip(LEAKS)"));
     all
 }
 
@@ -581,8 +581,8 @@ impl Options {
             field_of(key) == POWERED_BY && matches!(choice, Choice::Off)
         };
         let layer = match self.0.iter().any(is_powered_by) {
-            true => SecurityHeadersLayer::new(),
-            false => SecurityHeadersLayer::new().strip([HeaderName::from_static(POWERED_BY)]),
+            true => SecurityHeadersLayer::new().keep(HeaderName::from_static(POWERED_BY)),
+            false => SecurityHeadersLayer::new(),
         };
         self.0.iter().try_fold(layer, |layer, (key, choice)| choice.apply(layer, field_of(key)))
     }
@@ -606,7 +606,7 @@ impl Choice {
             (Self::Allow(true), _) => layer.set(DnsPrefetch::ON),
             (Self::Allow(false), _) => layer.set(DnsPrefetch::OFF),
             (Self::Hsts { max_age, subdomains, preload }, _) => {
-                let mut hsts = Hsts::new(max_age.unwrap_or(YEAR));
+                let mut hsts = Hsts::new(Duration::from_secs(max_age.unwrap_or(YEAR)));
                 if subdomains.unwrap_or(true) {
                     hsts = hsts.include_subdomains();
                 }
@@ -644,7 +644,7 @@ fn by_default(
         CORP => layer.set(Corp::SAME_ORIGIN),
         "origin-agent-cluster" => layer.set(OriginAgentCluster::ON),
         REFERRER => layer.set(ReferrerPolicy::NO_REFERRER),
-        HSTS => layer.set(Hsts::new(YEAR).include_subdomains()),
+        HSTS => layer.set(Hsts::new(Duration::from_secs(YEAR)).include_subdomains()),
         DNS => layer.set(DnsPrefetch::OFF),
         FRAME => layer.set(FrameOptions::SAMEORIGIN),
         CROSS_DOMAIN => layer.set(CrossDomainPolicies::NONE),

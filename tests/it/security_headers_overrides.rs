@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -61,7 +62,7 @@ pub(crate) fn policy(text: &'static str) -> Csp {
 pub(crate) fn strict() -> SecurityHeadersLayer {
     SecurityHeadersLayer::none()
         .set(policy("default-src 'self'; upgrade-insecure-requests"))
-        .and_then(|layer| layer.set(Hsts::new(60)))
+        .and_then(|layer| layer.set(Hsts::new(Duration::from_secs(60))))
         .and_then(|layer| layer.set(FrameOptions::DENY))
         .and_then(|layer| layer.set(ReferrerPolicy::NO_REFERRER))
         .unwrap()
@@ -355,6 +356,24 @@ fn fields_that_leak_are_taken_from_the_handler_with_all_their_lines() {
     assert_eq!(names, ["x-kept"]);
     let kept = stamped(&SecurityHeadersLayer::new(), own(&[(&SERVER, "a")]));
     assert_eq!(lines(&kept, &SERVER), ["a"], "only where a layer is told to");
+}
+
+#[test]
+fn powered_by_is_removed_by_default_and_can_be_kept() {
+    let powered_by = HeaderName::from_static("x-powered-by");
+    let of = |layer: &SecurityHeadersLayer| {
+        let response = stamped(layer, own(&[(&powered_by, "Axum"), (&powered_by, "PHP")]));
+        response.headers().get_all(&powered_by).iter().count()
+    };
+    assert_eq!(of(&SecurityHeadersLayer::new()), 0);
+    assert_eq!(of(&SecurityHeadersLayer::default()), 0);
+    assert_eq!(of(&SecurityHeadersLayer::new().keep(powered_by.clone())), 2);
+    assert_eq!(of(&SecurityHeadersLayer::new().strip(LEAKS).keep(powered_by.clone())), 2);
+    assert_eq!(of(&SecurityHeadersLayer::new().keep(powered_by.clone()).strip(LEAKS)), 0);
+    assert_eq!(of(&SecurityHeadersLayer::new().strip([SERVER])), 0);
+    assert_eq!(of(&SecurityHeadersLayer::none()), 2);
+    let own = SecurityHeadersLayer::new().custom("x-powered-by", "us").unwrap();
+    assert_eq!(of(&own), 1, "the layer's own is sent");
 }
 
 #[test]

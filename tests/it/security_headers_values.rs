@@ -2,6 +2,7 @@
 //! are next door.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use http::header::{CONTENT_SECURITY_POLICY, STRICT_TRANSPORT_SECURITY, X_FRAME_OPTIONS};
 use http::{HeaderValue, Request, Response};
@@ -81,11 +82,13 @@ pub(crate) fn own() -> Csp {
 
 #[test]
 fn hsts_sends_its_seconds_and_what_was_agreed_to() {
-    let year = Hsts::new(31_536_000);
+    let year = Hsts::new(Duration::from_secs(31_536_000));
     let table = [
-        (Hsts::new(0), "max-age=0"),
-        (Hsts::new(0).include_subdomains(), "max-age=0; includeSubDomains"),
-        (Hsts::new(u64::MAX), "max-age=18446744073709551615"),
+        (Hsts::new(Duration::from_secs(0)), "max-age=0"),
+        (Hsts::new(Duration::from_millis(1)), "max-age=1"),
+        (Hsts::new(Duration::MAX), "max-age=18446744073709551615"),
+        (Hsts::new(Duration::from_secs(0)).include_subdomains(), "max-age=0; includeSubDomains"),
+        (Hsts::new(Duration::from_secs(u64::MAX)), "max-age=18446744073709551615"),
         (year, "max-age=31536000"),
         (year.include_subdomains().preload(), "max-age=31536000; includeSubDomains; preload"),
         (year.preload().include_subdomains(), "max-age=31536000; includeSubDomains; preload"),
@@ -309,7 +312,7 @@ fn fields_go_out_in_the_order_of_the_table_whatever_the_order_they_are_set_in() 
         .and_then(|layer| layer.set(CrossDomainPolicies::NONE))
         .and_then(|layer| layer.set(FrameOptions::DENY))
         .and_then(|layer| layer.set(DnsPrefetch::ON))
-        .and_then(|layer| layer.set(Hsts::new(1)))
+        .and_then(|layer| layer.set(Hsts::new(Duration::from_secs(1))))
         .and_then(|layer| layer.set(ReferrerPolicy::ORIGIN))
         .and_then(|layer| layer.set(OriginAgentCluster::OFF))
         .and_then(|layer| layer.set(Corp::SAME_SITE))
@@ -389,8 +392,11 @@ fn a_field_is_set_anew_and_removed() {
     ];
     assert_sends(layer, &expected);
     let layer = set(own()).unwrap().remove(CONTENT_SECURITY_POLICY);
-    assert_sends(layer.set(Hsts::new(1)), &[("strict-transport-security", "max-age=1")]);
-    let layer = set(Hsts::new(1)).unwrap().remove(STRICT_TRANSPORT_SECURITY);
+    assert_sends(
+        layer.set(Hsts::new(Duration::from_secs(1))),
+        &[("strict-transport-security", "max-age=1")],
+    );
+    let layer = set(Hsts::new(Duration::from_secs(1))).unwrap().remove(STRICT_TRANSPORT_SECURITY);
     assert_sends(Ok(layer), &[]);
 }
 
@@ -400,12 +406,15 @@ fn a_field_is_set_anew_and_removed() {
 fn preload_needs_all_subdomains_and_a_year() {
     let name = "strict-transport-security";
     let table = [
-        (Hsts::new(31_536_000).preload(), "max-age=31536000; preload"),
+        (Hsts::new(Duration::from_secs(31_536_000)).preload(), "max-age=31536000; preload"),
         (
-            Hsts::new(31_535_999).include_subdomains().preload(),
+            Hsts::new(Duration::from_secs(31_535_999)).include_subdomains().preload(),
             "max-age=31535999; includeSubDomains; preload",
         ),
-        (Hsts::new(0).preload().include_subdomains(), "max-age=0; includeSubDomains; preload"),
+        (
+            Hsts::new(Duration::from_secs(0)).preload().include_subdomains(),
+            "max-age=0; includeSubDomains; preload",
+        ),
     ];
     for (hsts, value) in table {
         assert_refused(set(hsts), name, None, value);

@@ -67,6 +67,8 @@ pub(in super::super) enum Refusal {
     /// What it says of storing cannot be read.
     Malformed,
     Authorization,
+    /// To a request with `cookie`, with no lifetime but the layer's.
+    Cookie,
     SetCookie,
     VaryAll,
     Status,
@@ -162,11 +164,12 @@ pub(in super::super) fn shareable(freshness: &Freshness) -> bool {
 }
 
 /// Whether an entry stays though what was to take its place is not kept: what one client gets that
-/// asks past a fresh entry, or has credentials, does not take it from all others.
+/// asks past a fresh entry, or has credentials or cookies, does not take it from all others.
 pub(in super::super) fn outlives(stored: &Stored, refusal: Refusal, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
     let fresh = !validate && stored.freshness.left(now) > 0;
-    refusal == Refusal::Authorization || fresh && refusal != Refusal::Validator
+    matches!(refusal, Refusal::Authorization | Refusal::Cookie)
+        || fresh && refusal != Refusal::Validator
 }
 
 fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> {
@@ -206,6 +209,9 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
         refuse(Exception::SetCookie, Refusal::SetCookie)?;
     }
     let freshness = freshness(rules, answer, &control, is_targeted)?;
+    if ask.cookie && !freshness.stated {
+        return Err(Refusal::Cookie);
+    }
     let mut variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
         .map_err(|_| Refusal::VaryAll)?;
     if let Some(name) = answer.varies_by {

@@ -1,12 +1,12 @@
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, Method, request};
 
 use super::super::control::RequestControl;
 use super::super::key_by::KeyBy;
-use super::rules::Rules;
+use super::rules::{Exception, Rules};
 
 /// What to do with a request, before anything is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,16 @@ pub(in super::super) enum Before {
 pub(in super::super) struct Ask {
     pub(in super::super) head_only: bool,
     pub(in super::super) authorized: bool,
+    /// It has a `cookie` that the key lacks, and the layer gives lifetimes to responses that state
+    /// none: these are not for it, nor are its own for others.
+    pub(in super::super) cookie: bool,
     /// It may want something else than the whole: a 304, or a part.
     pub(in super::super) conditional: bool,
     pub(in super::super) control: RequestControl,
     /// Why its response is not to be kept, if so.
     pub(in super::super) no_fill: Option<Bypass>,
+    /// The header that [`Bypass::Override`] is for.
+    pub(in super::super) override_by: Option<&'static str>,
 }
 
 /// Why a request passes by the cache, or does not fill it.
@@ -47,6 +52,8 @@ pub(in super::super) enum Bypass {
     Override,
     /// Its URL is spelled otherwise than its key, and the service may act upon that.
     Spelling,
+    /// The layer stores whatever the service sends, and this may be one user's.
+    Cookie,
 }
 
 /// `has_body` is whether the request's body has not ended yet.
@@ -84,6 +91,14 @@ pub(in super::super) fn before(
             }
         } else if *name == AUTHORIZATION {
             ask.authorized = true;
+        } else if *name == COOKIE {
+            if rules.gives_lifetimes() && !key.has_header(name) && !rules.allows(Exception::Cookie)
+            {
+                if rules.aside.is_some() {
+                    return Before::Pass(Bypass::Cookie);
+                }
+                ask.cookie = true;
+            }
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
         } else if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE].contains(name) {
@@ -91,9 +106,12 @@ pub(in super::super) fn before(
         } else if *name == RANGE {
             ask.conditional = true;
             ask.no_fill.get_or_insert(Bypass::Partial);
-        } else if overrides(name) && !rules.trusted.contains(name) && !key.has_header(name) {
-            // Before all other reasons: not even a refresh may carry it.
-            ask.no_fill = Some(Bypass::Override);
+        } else if let Some(known) = overrides(name) {
+            if !rules.trusted.contains(name) && !key.has_header(name) {
+                // Before all other reasons: not even a refresh may carry it.
+                ask.no_fill = Some(Bypass::Override);
+                ask.override_by.get_or_insert(known);
+            }
         }
     }
     if has_body {
@@ -118,7 +136,7 @@ impl Ask {
 
 impl Bypass {
     /// As in labels and details, in the order above.
-    pub(in super::super) const NAMES: [&str; 10] = [
+    pub(in super::super) const NAMES: [&str; 11] = [
         "method",
         "upgrade",
         "skipped",
@@ -129,6 +147,7 @@ impl Bypass {
         "partial",
         "override",
         "spelling",
+        "cookie",
     ];
 
     /// Returns `true` if the service's response may be that to another request.
@@ -141,15 +160,17 @@ impl Bypass {
     }
 }
 
-/// Whether services are known to take the host, the URL or the method from this field.
-fn overrides(name: &HeaderName) -> bool {
+/// Returns the known name of this header, if services are known to take the host, the URL or the
+/// method from it.
+fn overrides(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
-    let Some(name) = name.strip_prefix("x-").or_else(|| name.strip_prefix("x_")) else {
-        return name == "forwarded";
-    };
+    if !name.starts_with("x-") && !name.starts_with("x_") {
+        return (name == "forwarded").then_some("forwarded");
+    }
     // To CGI and what followed it, `_` and `-` are the same.
     let same = |(byte, of): (u8, u8)| byte == of || byte == b'_' && of == b'-';
-    OVERRIDES.iter().any(|of| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same))
+    let is = |of: &str| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same);
+    OVERRIDES.iter().copied().find(|of| is(of))
 }
 
 /// The methods that IANA's HTTP Method Registry calls safe, but for GET and HEAD, and CONNECT, which
@@ -158,29 +179,29 @@ const SAFE: [&str; 8] =
     ["CONNECT", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
 const OVERRIDES: [&str; 23] = [
-    "forwarded-host",
-    "forwarded-method",
-    "forwarded-proto",
-    "forwarded-protocol",
-    "forwarded-port",
-    "forwarded-prefix",
-    "forwarded-scheme",
-    "forwarded-server",
-    "forwarded-ssl",
-    "forwarded-path",
-    "forwarded-uri",
-    "host",
-    "http-host-override",
-    "http-method",
-    "http-method-override",
-    "method-override",
-    "original-host",
-    "original-method",
-    "original-uri",
-    "original-url",
-    "rewrite-url",
-    "scheme",
-    "url-scheme",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-forwarded-path",
+    "x-forwarded-uri",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
 ];
 
 #[cfg(test)]
@@ -203,6 +224,10 @@ mod tests {
     fn only_what_can_be_answered_from_a_store_is_looked_up() {
         let ask = |no_fill| Before::LookUp(Ask { no_fill, ..Ask::default() });
         let part = |no_fill| Before::LookUp(Ask { no_fill, conditional: true, ..Ask::default() });
+        let over = |name, conditional| {
+            let (no_fill, override_by) = (Some(Bypass::Override), Some(name));
+            Before::LookUp(Ask { no_fill, override_by, conditional, ..Ask::default() })
+        };
         // RFC 9111 §3 and §4, RFC 9110 §9.2; none of the fields is part of what follows.
         type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Before);
         let table: &[Row<'_>] = &[
@@ -212,13 +237,13 @@ mod tests {
             ("GET", &[("if-none-match", "\"a\"")], part(None)),
             ("GET", &[("if-modified-since", "yesterday")], part(None)),
             ("GET", &[("range", "bytes=0-1")], part(Some(Bypass::Partial))),
-            ("GET", &[("x-forwarded-host", "evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("x-forwarded-host", "evil")], over("x-forwarded-host", false)),
             // It counts before the others: a refresh may carry what they have.
-            ("GET", &[("range", "a"), ("x-host", "evil")], part(Some(Bypass::Override))),
-            ("GET", &[("x-host", "evil"), ("range", "a")], part(Some(Bypass::Override))),
-            ("GET", &[("X-Original-URL", "/admin")], ask(Some(Bypass::Override))),
-            ("GET", &[("X-HTTP-Method-Override", "DELETE")], ask(Some(Bypass::Override))),
-            ("GET", &[("forwarded", "host=evil")], ask(Some(Bypass::Override))),
+            ("GET", &[("range", "a"), ("x-host", "evil")], over("x-host", true)),
+            ("GET", &[("x-host", "evil"), ("range", "a")], over("x-host", true)),
+            ("GET", &[("X-Original-URL", "/admin")], over("x-original-url", false)),
+            ("GET", &[("X-HTTP-Method-Override", "DELETE")], over("x-http-method-override", false)),
+            ("GET", &[("forwarded", "host=evil")], over("forwarded", false)),
             ("GET", &[("x-forwarded-proto", "https")], ask(None)),
             ("GET", &[("x-forwarded-for", "127.0.0.1")], ask(None)),
             ("GET", &[("content-length", "5")], Before::Pass(Bypass::Body)),

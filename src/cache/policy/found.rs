@@ -1,4 +1,5 @@
 use super::super::entry::{Freshness, Stored};
+use super::after::Refusal;
 use super::before::Ask;
 use super::rules::Rules;
 
@@ -13,8 +14,8 @@ pub(in super::super) enum Found {
     Stale,
     /// Ask the service whether it is still right; the client said so, or it is stale.
     Validate { asked: bool },
-    /// It is not for this client.
-    Withheld,
+    /// It is not for this client, for that reason.
+    Withheld(Refusal),
 }
 
 /// `random` is from 0 (excluded) to 1, and new each time.
@@ -26,8 +27,8 @@ pub(in super::super) fn found(
     random: impl FnOnce() -> f64,
 ) -> Found {
     let freshness = &stored.freshness;
-    if ask.authorized && !freshness.shared {
-        return Found::Withheld;
+    if let Some(refusal) = withheld(ask, freshness) {
+        return Found::Withheld(refusal);
     }
     if ask.control.no_cache {
         return Found::Validate { asked: true };
@@ -68,11 +69,19 @@ pub(in super::super) fn found(
 /// Whether the entry may be the answer where the service failed (RFC 5861 §4, RFC 9111 §4.2.4).
 pub(in super::super) fn may_stand_in(ask: &Ask, stored: &Stored, now: u64) -> bool {
     let freshness = &stored.freshness;
-    if freshness.strict || freshness.validate || ask.authorized && !freshness.shared {
+    if freshness.strict || freshness.validate || withheld(ask, freshness).is_some() {
         return false;
     }
     let left = freshness.left(now);
     left > 0 || left.unsigned_abs() <= freshness.if_error
+}
+
+/// Returns why an entry is not for this client, if so.
+fn withheld(ask: &Ask, freshness: &Freshness) -> Option<Refusal> {
+    let authorization = ask.authorized && !freshness.shared;
+    let cookie = ask.cookie && !freshness.stated;
+    let refusal = if authorization { Refusal::Authorization } else { Refusal::Cookie };
+    (authorization || cookie).then_some(refusal)
 }
 
 /// XFetch (Vattani and others, 2015): the nearer the end and the slower the service, the likelier.
@@ -121,6 +130,7 @@ mod tests {
         validate: false,
         strict: false,
         shared: false,
+        stated: false,
     };
 
     #[test]
@@ -177,7 +187,7 @@ mod tests {
             let stored = stored(Freshness { shared, ..MINUTE });
             found(&Rules::default(), &ask, &stored, 100_000, || 1.0)
         };
-        assert_eq!(decide(false), Found::Withheld);
+        assert_eq!(decide(false), Found::Withheld(Refusal::Authorization));
         assert_eq!(decide(true), Found::Fresh);
     }
 

@@ -41,9 +41,9 @@ pub(super) fn freshness(
     if answer.post && stated.is_none() {
         return Err(Refusal::Freshness);
     }
-    let lifetime = given
-        .map(chosen)
-        .or(stated)
+    let stated = given.map(chosen).or(stated);
+    let own = stated.is_some() || by_status.is_none() && guessed().is_some();
+    let lifetime = stated
         .or_else(|| by_status.map(chosen))
         .or_else(guessed)
         .or_else(by_default)
@@ -72,6 +72,8 @@ pub(super) fn freshness(
         validate,
         strict,
         shared: false,
+        // To be validated each time is no lifetime of the layer's.
+        stated: own || validate,
     })
 }
 
@@ -82,8 +84,7 @@ pub(super) fn is_silent(rules: &Rules, answer: &Answer<'_>) -> bool {
         [CACHE_CONTROL, EXPIRES, LAST_MODIFIED, SET_COOKIE].contains(name)
             || rules.targeted.contains(name)
     };
-    let ours = rules.aside.or(rules.default_ttl).is_some() || !rules.ttls.is_empty();
-    !ours && answer.hint.is_none() && !answer.headers.keys().any(speaks)
+    !rules.gives_lifetimes() && answer.hint.is_none() && !answer.headers.keys().any(speaks)
 }
 
 /// The lifetime that the response states (§4.2.1), in milliseconds.

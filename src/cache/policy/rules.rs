@@ -30,6 +30,15 @@ pub enum Exception {
     /// Responses to requests with `authorization` that do not say that they are for all (RFC 9111
     /// §3.5): every client gets what the first was allowed to see.
     Authorization,
+    /// Requests with `cookie`, where the lifetime is the layer's own ([`aside`], [`default_ttl`],
+    /// [`ttl`]): every client gets what was made for the first one's session. For a service whose
+    /// responses depend on no cookie, or whose key has what they depend on
+    /// ([`KeyBy::with`](crate::cache::KeyBy::with)).
+    ///
+    /// [`aside`]: crate::CacheLayer::aside
+    /// [`default_ttl`]: crate::CacheLayer::default_ttl
+    /// [`ttl`]: crate::CacheLayer::ttl
+    Cookie,
     /// Responses with `cache-control: private`, in any spelling: every client gets what was meant
     /// for one.
     Private,
@@ -47,6 +56,11 @@ pub enum Exception {
 impl Rules {
     pub(super) fn allows(&self, exception: Exception) -> bool {
         self.exceptions.contains(&exception)
+    }
+
+    /// Returns `true` if responses that state no lifetime may get one from the layer.
+    pub(super) fn gives_lifetimes(&self) -> bool {
+        self.aside.or(self.default_ttl).is_some() || !self.ttls.is_empty()
     }
 }
 

@@ -140,6 +140,7 @@ pub(in super::super) trait Erased: Send + Sync {
     fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()>;
     fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
     fn clear(&self) -> Answer<'_, ()>;
+    fn purges(&self) -> Option<SharedPurges>;
     fn is_tiered(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Lease> + Send + 'a>>;
     fn usage(&self) -> Usage;
@@ -204,6 +205,10 @@ impl<T: Store> Erased for T {
 
     fn clear(&self) -> Answer<'_, ()> {
         Box::pin(Store::clear(self))
+    }
+
+    fn purges(&self) -> Option<SharedPurges> {
+        Store::purges(self)
     }
 
     fn is_tiered(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Where entries are kept.
 
 mod api;
+mod boxed;
 #[cfg(feature = "test-util")]
 pub mod contract;
 mod lease;
@@ -11,6 +12,7 @@ mod tiered;
 
 pub(super) use api::Erased;
 pub use api::{Store, StoreError, Usage};
+pub use boxed::BoxStore;
 pub use lease::Lease;
 pub use memory::MemoryStore;
 #[cfg(feature = "cache-redis")]

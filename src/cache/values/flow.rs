@@ -22,7 +22,42 @@ struct Lead {
 }
 
 impl Shared {
+    /// A stale value is fetched anew by one of its callers.
     pub(super) async fn get_or_fetch<T, E, F, Fut>(
+        self: &Arc<Self>,
+        name: Arc<str>,
+        ttl: Option<Duration>,
+        fetch: F,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let asked = self.clock.now();
+        let Some(found) = self.look(&name, true).await else {
+            return self.miss(name, ttl, fetch, asked).await;
+        };
+        self.tally.count(if found.is_fresh { Outcome::Hit } else { Outcome::Stale });
+        if found.is_fresh {
+            return Ok(found.value);
+        }
+        let Role::Leader(leader) = self.state.flights.join(Arc::clone(&name)) else {
+            return Ok(found.value);
+        };
+        let lead = match self.turn(&name, leader).await {
+            Ok(value) => return Ok(value),
+            Err(lead) => lead,
+        };
+        let fetched = self.fetch(name, ttl, Some(lead), fetch).await;
+        Ok(fetched.unwrap_or_else(|_: E| {
+            self.tally.failed("refresh");
+            found.value
+        }))
+    }
+
+    /// A stale value is fetched anew in the background.
+    pub(super) async fn get_or_refresh<T, E, F, Fut>(
         self: &Arc<Self>,
         name: Arc<str>,
         ttl: Option<Duration>,
@@ -35,13 +70,29 @@ impl Shared {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         let asked = self.clock.now();
-        if let Some(found) = self.look(&name, true).await {
-            self.tally.count(if found.is_fresh { Outcome::Hit } else { Outcome::Stale });
-            if !found.is_fresh {
-                self.refresh(name, ttl, fetch);
-            }
-            return Ok(found.value);
+        let Some(found) = self.look(&name, true).await else {
+            return self.miss(name, ttl, fetch, asked).await;
+        };
+        self.tally.count(if found.is_fresh { Outcome::Hit } else { Outcome::Stale });
+        if !found.is_fresh {
+            self.refresh(name, ttl, fetch);
         }
+        Ok(found.value)
+    }
+
+    /// Waits for another caller that fetches the same, or fetches.
+    async fn miss<T, E, F, Fut>(
+        self: &Arc<Self>,
+        name: Arc<str>,
+        ttl: Option<Duration>,
+        fetch: F,
+        asked: u64,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
         let ended = match self.state.flights.join(Arc::clone(&name)) {
             Role::Leader(leader) => Ended::Lead(leader),
             Role::Follower(follower) => {

@@ -46,10 +46,8 @@ use crate::meter::Meter;
 /// # let database = Database;
 /// let cache = CacheService::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
 ///
-/// // To read: the cache is asked first, and the database once for all who miss. It may be asked in
-/// // the background, and so by a clone.
-/// let queried = database.clone();
-/// let load = async move || queried.user(7).await;
+/// // To read: the cache is asked first, and the database once for all who miss.
+/// let load = || database.user(7);
 /// let user: Option<User> = cache.get_or_insert_with("user:7", None, load).await?;
 /// # assert_eq!(user.unwrap().name, "Ada");
 ///
@@ -127,8 +125,9 @@ impl CacheService {
         self.edit(|shared| shared.rules.jitter = clamp(fraction, 1.0))
     }
 
-    /// How long after its ttl [`get_or_insert_with`](Self::get_or_insert_with) gives a value all the
-    /// same, at once, and refreshes it in the background. 0 by default.
+    /// Sets how long after its ttl a value is given all the same, while it is fetched anew: by one of
+    /// its callers ([`get_or_insert_with`](Self::get_or_insert_with)) or in the background
+    /// ([`get_or_refresh_with`](Self::get_or_refresh_with)). 0 by default.
     pub fn stale_while_revalidate(self, time: Duration) -> Self {
         self.edit(|shared| shared.rules.while_revalidate = time)
     }
@@ -228,8 +227,31 @@ impl CacheService {
     ///
     /// A fetch that cannot fail says so: `Ok::<_, std::convert::Infallible>(value)`.
     ///
-    /// The caller does not wait until the store has the value. `fetch` may outlive the call, in the
-    /// background: it owns what it needs, so clone that into it.
+    /// The caller does not wait until the store has the value. `fetch` runs within the call, and may
+    /// borrow:
+    ///
+    /// ```
+    /// # use tower_kit::cache::{CacheService, MemoryStore};
+    /// # struct Database;
+    /// # impl Database {
+    /// #     async fn name(&self, _: &str) -> Result<String, std::io::Error> { Ok("Ada".to_owned()) }
+    /// # }
+    /// async fn name(
+    ///     cache: &CacheService,
+    ///     database: &Database,
+    ///     user: &str,
+    /// ) -> Result<String, std::io::Error> {
+    ///     cache.get_or_insert_with(&format!("name:{user}"), None, || database.name(user)).await
+    /// }
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// #     let cache = CacheService::new(MemoryStore::new(1 << 20));
+    /// #     assert_eq!(name(&cache, &Database, "7").await.unwrap(), "Ada");
+    /// # });
+    /// ```
+    ///
+    /// Within [`stale_while_revalidate`](Self::stale_while_revalidate) one caller fetches, and gets the
+    /// new value, or the stale one if its `fetch` fails; the others get the stale one at once.
+    /// [`get_or_refresh_with`](Self::get_or_refresh_with) fetches in the background instead.
     ///
     /// # Errors
     ///
@@ -241,17 +263,45 @@ impl CacheService {
         fetch: F,
     ) -> Result<T, E>
     where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let Some(name) = self.named(key) else { return fetch().await };
+        self.shared.get_or_fetch(name, ttl.into(), fetch).await
+    }
+
+    /// As [`get_or_insert_with`](Self::get_or_insert_with), but no caller waits within
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate): `fetch` then runs in the background,
+    /// in a task of its own. So it owns what it needs; clone that into it.
+    ///
+    /// # Errors
+    ///
+    /// Those of this caller's `fetch`, and no others: what cannot be kept is given all the same.
+    pub async fn get_or_refresh_with<T, E, F, Fut>(
+        &self,
+        key: &str,
+        ttl: impl Into<Option<Duration>>,
+        fetch: F,
+    ) -> Result<T, E>
+    where
         T: Serialize + DeserializeOwned + Send + 'static,
         E: Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let Some(name) = self.shared.rules.name(key) else {
+        let Some(name) = self.named(key) else { return fetch().await };
+        self.shared.get_or_refresh(name, ttl.into(), fetch).await
+    }
+
+    /// The name of a key. One that is too long has none, and is a miss.
+    fn named(&self, key: &str) -> Option<Arc<str>> {
+        let name = self.shared.rules.name(key);
+        if name.is_none() {
             self.shared.tally.failed("too-large");
             self.shared.tally.count(Outcome::Miss);
-            return fetch().await;
-        };
-        self.shared.get_or_fetch(name, ttl.into(), fetch).await
+        }
+        name
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {

@@ -69,7 +69,7 @@ pub(super) struct Since {
 
 impl Shared {
     pub(super) fn new(store: impl Store) -> Self {
-        let purges = store.purges().map(|shared| shared.0).unwrap_or_default();
+        let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let state = State {
             flights: Flights::default(),
             purges,

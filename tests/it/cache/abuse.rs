@@ -74,7 +74,7 @@ async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
     for name in ["x_forwarded_host", "x-forwarded_host", "x_original-url", "x-forwarded-uri"] {
         let rig = Rig::new(MINUTE);
         let got = rig.get("/", &[(name, "evil.org")]).await;
-        assert_eq!(got.cache(), "fwd=uri-miss; detail=override", "{name}");
+        assert!(got.cache().starts_with("fwd=uri-miss; detail=override:"), "{name}");
         assert!(!rig.get("/", &[]).await.is_hit(), "{name}");
     }
 }

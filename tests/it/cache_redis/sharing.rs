@@ -9,7 +9,7 @@ use tower_kit::cache::fred::clients::Pool;
 use tower_kit::cache::fred::interfaces::ClientLike;
 use tower_kit::cache::fred::types::config::Config;
 use tower_kit::cache::{
-    CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore, contract,
+    BoxStore, CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore, contract,
 };
 
 use super::rig::{Origin, Process, clock, config, settled, until};
@@ -28,7 +28,9 @@ async fn keep_the_contract(name: &str, connect: impl Fn() -> RedisConfig) {
     };
     contract::check(store).await;
     let bare = start.elapsed();
-    contract::check(async || TieredStore::new(MemoryStore::new(64 * MIB), store().await)).await;
+    let tiered = async || TieredStore::new(MemoryStore::new(64 * MIB), store().await);
+    contract::check(tiered).await;
+    contract::check(async || BoxStore::new(tiered().await)).await;
     println!("{name}: {bare:.2?}, with a memory {:.2?}", start.elapsed() - bare);
 }
 

@@ -68,7 +68,7 @@ async fn every_host_learns_of_https_by_default() {
 async fn a_local_host_holds_beside_the_other_conditions() {
     let layer = || SecurityHeadersLayer::new().http_hosts(["localhost"]).unwrap();
     let own = Overrides::new()
-        .set(Hsts::new(60))
+        .set(Hsts::new(std::time::Duration::from_secs(60)))
         .and_then(|own| own.extend(Csp::new().flag(Directive::UpgradeInsecureRequests)))
         .unwrap();
     let handler = service_fn(move |_: Request<Incoming>| {
