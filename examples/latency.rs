@@ -19,12 +19,17 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_kit::LatencyLayer;
-use tower_kit::latency::DURATION_BUCKETS;
+use tower_kit::latency::{DURATION_BUCKETS, LIFETIME_BUCKETS};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
+        // Before the suffix, which would match it too: streams may last for hours.
+        .set_buckets_for_metric(
+            Matcher::Full("http_stream_duration_seconds".into()),
+            &LIFETIME_BUCKETS,
+        )?
         .install_recorder()?;
 
     let latency = LatencyLayer::new()

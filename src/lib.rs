@@ -108,7 +108,6 @@ mod reply;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
-    feature = "latency",
     feature = "limit",
     feature = "pressure",
     feature = "security-headers"
@@ -151,7 +150,6 @@ pub use respond::AsIs;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
-    feature = "latency",
     feature = "limit",
     feature = "pressure",
     feature = "security-headers"

@@ -42,7 +42,7 @@ impl Meter {
     }
 
     /// Counts one, on a counter that is rare enough to be looked up each time.
-    #[cfg(any(feature = "latency", feature = "pressure"))]
+    #[cfg(feature = "pressure")]
     pub(crate) fn count(&self, name: Name, labels: Vec<Label>) {
         self.counter(name, labels).increment(1);
     }

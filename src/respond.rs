@@ -13,10 +13,6 @@ pub(crate) trait HandOver<B, E> {
     /// The body that the room answers with.
     type Body;
 
-    /// Called with true before each poll of the inner future, and with false after it; not after
-    /// one that panics.
-    fn polling(&mut self, _begins: bool) {}
-
     /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then
     /// polled on by whoever gets it.
     fn hand_over(
@@ -93,11 +89,7 @@ where
                 None => panic!("{POLLED_AGAIN}"),
             },
             StateProj::Later { inner, hand_over } => {
-                let Some(waiting) = hand_over else { panic!("{POLLED_AGAIN}") };
-                waiting.polling(true);
-                let polled = inner.poll(cx);
-                waiting.polling(false);
-                let Poll::Ready(answer) = polled else { return Poll::Pending };
+                let Poll::Ready(answer) = inner.poll(cx) else { return Poll::Pending };
                 let Some(hand_over) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
                 Poll::Ready(hand_over.hand_over(answer, cx))
             }

@@ -41,6 +41,7 @@ pub(crate) struct Input<'a> {
 }
 
 /// A body of single bytes.
+#[derive(Clone)]
 struct Bits(u8);
 
 /// The route of each sample of the duration, and the sum of the gauges.
@@ -72,8 +73,7 @@ pub(crate) fn check(input: &Input<'_>) {
     *response.status_mut() = status;
     *response.headers_mut() = map(&input.response);
     let before = response.headers().clone();
-    let mut response = Some(response);
-    let inner = service_fn(move |_| ready(Ok::<_, Infallible>(response.take().unwrap())));
+    let inner = service_fn(move |_| ready(Ok::<_, Infallible>(response.clone())));
 
     let seen = Arc::new(Seen::default());
     let names = if input.open_telemetry { Names::OpenTelemetry } else { Names::Prometheus };

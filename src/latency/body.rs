@@ -4,21 +4,22 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::watch::Watched;
+use super::watch::InFlight;
 
 pin_project! {
-    /// The service's body, watched to its end: the last byte, an error, or the client leaving.
+    /// A response body that is followed to its end: the last byte, an error, or the client's
+    /// leaving.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         inner: B,
-        watched: Option<Watched>,
+        in_flight: Option<InFlight>,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: B, watched: Option<Watched>) -> Self {
-        Self { inner, watched }
+    pub(super) fn new(inner: B, in_flight: Option<InFlight>) -> Self {
+        Self { inner, in_flight }
     }
 }
 
@@ -36,12 +37,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let Some(watched) = this.watched else { return this.inner.poll_frame(cx) };
-        watched.before_poll();
+        let Some(in_flight) = this.in_flight else { return this.inner.poll_frame(cx) };
+        in_flight.set_running(true);
         let polled = this.inner.as_mut().poll_frame(cx);
-        if let Some(outcome) = watched.after_poll(&polled, this.inner.is_end_stream()) {
-            if let Some(watched) = this.watched.take() {
-                watched.end(outcome);
+        if let Some(outcome) = in_flight.after_poll(&polled, &*this.inner) {
+            if let Some(in_flight) = this.in_flight.take() {
+                in_flight.end(outcome);
             }
         }
         polled

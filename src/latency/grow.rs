@@ -48,6 +48,21 @@ impl<K, V> GrowOnly<K, V> {
         self.insert(cell, is, make)
     }
 
+    /// Returns the first key whose value `is` the one looked for. Reads the whole map.
+    #[cold]
+    pub(super) fn find(&self, is: impl Fn(&V) -> bool) -> Option<&K> {
+        for head in &self.heads {
+            let mut cell = head;
+            while let Some(node) = cell.get() {
+                if is(&node.value) {
+                    return Some(&node.key);
+                }
+                cell = &node.next;
+            }
+        }
+        None
+    }
+
     #[cold]
     fn insert<'a>(
         &'a self,

@@ -1,36 +1,42 @@
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
-use http::StatusCode;
-use metrics::{Counter, Gauge, Histogram, Key, Label, Recorder};
+use http::{StatusCode, Version};
+use metrics::{Counter, Gauge, Histogram};
 
 use super::grow::{GrowOnly, hash_str, hash_u64};
-use super::names::Names;
-use super::policy::{KnownMethod, METHODS, Outcome};
+use super::labels::{LabelSet, LabelValues};
+use super::methods::MethodId;
+use super::names::{OVERFLOW, UNMATCHED};
+use super::policy::{GrpcStatus, Outcome, StreamKind};
+use super::register::Registrar;
 use crate::fresh::{Fresh, Stamped};
-use crate::meter::{METADATA, Meter, Name};
 
 /// The handles of every set of labels that was seen, found without a lock.
 #[derive(Debug)]
 pub(super) struct Registry {
-    meter: Meter,
-    names: Names,
-    measures: Measures,
+    pub(super) registrar: Registrar,
     routes: GrowOnly<Arc<str>, ()>,
     series: GrowOnly<SeriesKey, Fresh<Handles>>,
-    overflow: OnceLock<Fresh<Handles>>,
-    in_flight: [OnceLock<Fresh<Gauge>>; 2 * METHODS.len()],
+    /// The sets of labels whose route is `_overflow`. Clients choose none of their labels freely,
+    /// so that there is no further bound.
+    folded: OnceLock<GrowOnly<SeriesKey, Fresh<Handles>>>,
+    common: OnceLock<Fresh<Common>>,
+    in_flight: Box<[Level]>,
+    open_streams: Box<[AtomicI64]>,
 }
 
-/// What is measured beside the duration.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Measures {
-    pub(super) first_byte: bool,
-    pub(super) sizes: bool,
+/// How many requests are in flight, under the labels of one gauge.
+#[derive(Debug, Default)]
+struct Level {
+    count: AtomicI64,
+    /// Empty where the gauge is among the [`Common`] ones.
+    gauge: OnceLock<Fresh<Gauge>>,
 }
 
-/// Which template a request has.
+/// The route of a request, as a label.
 #[derive(Clone, Debug)]
 pub(super) enum RouteLabel {
     Unmatched,
@@ -41,41 +47,63 @@ pub(super) enum RouteLabel {
 }
 
 /// The labels of a request, but for its route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Series {
-    pub(super) method: KnownMethod,
+    pub(super) method: MethodId,
     pub(super) https: bool,
+    /// `None` where the convention has no label for it.
+    pub(super) version: Option<Version>,
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: Outcome,
+    pub(super) kind: StreamKind,
+    pub(super) grpc: GrpcStatus,
+    pub(super) custom: LabelSet,
 }
 
+/// The handles of one set of labels.
 #[derive(Debug)]
 pub(super) struct Handles {
+    /// The lifetime, where the set is one of streams.
     pub(super) duration: Histogram,
     pub(super) first_byte: Histogram,
     pub(super) request_size: Histogram,
     pub(super) response_size: Histogram,
-    /// Does nothing but in the series of what is too much.
+    pub(super) streams: Counter,
+    /// Shared by all sets of this class of status and this outcome.
+    pub(super) requests: Counter,
+    /// The gauge of all requests in flight of this method.
+    pub(super) in_flight: Gauge,
+}
+
+/// The handles whose labels are known before there is a request. Once they are registered, their
+/// counters are exported as 0.
+#[derive(Debug)]
+pub(super) struct Common {
     pub(super) overflow: Counter,
+    pub(super) in_flight: Gauge,
+    pub(super) open_streams: Vec<Gauge>,
 }
 
 /// The address of the route's one `Arc`, which the registry keeps alive, and the rest.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SeriesKey {
     route: usize,
-    series: Series,
+    packed: u64,
+    custom: u64,
 }
 
+type HandlesGuard = Guard<Arc<Stamped<Handles>>>;
+
 impl Registry {
-    pub(super) fn new(meter: Meter, names: Names, measures: Measures, most: usize) -> Self {
+    pub(super) fn new(registrar: Registrar, max_series: usize) -> Self {
         Self {
-            meter,
-            names,
-            measures,
-            routes: GrowOnly::new(most),
-            series: GrowOnly::new(most),
-            overflow: OnceLock::new(),
-            in_flight: [const { OnceLock::new() }; 2 * METHODS.len()],
+            routes: GrowOnly::new(max_series),
+            series: GrowOnly::new(max_series),
+            folded: OnceLock::new(),
+            common: OnceLock::new(),
+            in_flight: (0..registrar.gauges()).map(|_| Level::default()).collect(),
+            open_streams: registrar.stream_kinds.iter().map(|_| AtomicI64::new(0)).collect(),
+            registrar,
         }
     }
 
@@ -88,90 +116,186 @@ impl Registry {
         found.map_or(RouteLabel::Overflow, |(route, ())| RouteLabel::Template(Arc::clone(route)))
     }
 
-    /// The handles for these labels.
+    /// Registers what has no labels of a request, unless a request has done so. The handles are
+    /// not kept: a recorder may be installed after this.
+    pub(super) fn announce(&self) {
+        if self.common.get().is_none() {
+            self.registrar.common();
+        }
+    }
+
+    /// Counts a request that begins.
+    #[inline]
+    pub(super) fn enter(&self, series: &Series, now: Instant) {
+        let level = &self.in_flight[self.registrar.gauge_index(series)];
+        level.count.fetch_add(1, Ordering::SeqCst);
+        let common = self.common(now);
+        if self.in_flight.len() == 1 {
+            show(&level.count, &common.handle.in_flight);
+        } else {
+            let register = || self.registrar.in_flight(series);
+            let gauge = level.gauge.get_or_init(|| Fresh::new(register(), now));
+            show(&level.count, &gauge.get(now, register).handle);
+        }
+    }
+
+    /// Takes a request from those in flight.
+    #[inline]
+    pub(super) fn leave(&self, series: &Series, handles: &Handles) {
+        let level = &self.in_flight[self.registrar.gauge_index(series)];
+        level.count.fetch_sub(1, Ordering::SeqCst);
+        show(&level.count, &handles.in_flight);
+    }
+
+    /// Records the head of a stream.
+    pub(super) fn stream_begins(
+        &self,
+        route: &RouteLabel,
+        series: &Series,
+        first_byte: Option<Duration>,
+        now: Instant,
+    ) {
+        let (handles, _) = self.handles(route, series, now);
+        handles.handle.streams.increment(1);
+        if let Some(first_byte) = first_byte {
+            handles.handle.first_byte.record(first_byte);
+        }
+        if series.kind == StreamKind::UPGRADE {
+            self.leave(series, &handles.handle);
+        }
+        self.count_stream(series.kind, 1, now);
+    }
+
+    /// Takes a stream from the open ones.
+    pub(super) fn stream_ends(&self, kind: StreamKind, now: Instant) {
+        self.count_stream(kind, -1, now);
+    }
+
+    fn count_stream(&self, kind: StreamKind, by: i64, now: Instant) {
+        let at = usize::from(kind.0).wrapping_sub(1);
+        let common = self.common(now);
+        if let (Some(count), Some(gauge)) =
+            (self.open_streams.get(at), common.handle.open_streams.get(at))
+        {
+            count.fetch_add(by, Ordering::SeqCst);
+            show(count, gauge);
+        }
+    }
+
+    /// Counts a request whose route was folded.
+    pub(super) fn overflow(&self, now: Instant) {
+        self.common(now).handle.overflow.increment(1);
+    }
+
+    /// Returns the handles for these labels, and whether the route was folded.
     #[inline]
     pub(super) fn handles(
         &self,
         route: &RouteLabel,
-        series: Series,
+        series: &Series,
         now: Instant,
-    ) -> Guard<Arc<Stamped<Handles>>> {
-        let register = || self.register(&self.names.labels(route, series), Counter::noop());
+    ) -> (HandlesGuard, bool) {
         let address = match route {
             RouteLabel::Unmatched => 0,
             RouteLabel::Template(route) => Arc::as_ptr(route).cast::<u8>() as usize,
-            RouteLabel::Overflow => return self.overflow(now),
+            RouteLabel::Overflow => return (self.folded(series, now), true),
         };
-        let key = SeriesKey { route: address, series };
+        let key = SeriesKey { route: address, packed: series.packed(), custom: series.custom.0 };
+        let register = || self.registrar.handles(route, series);
         let found = self.series.find_or_insert(
-            hash_u64(hash_u64(0, address as u64), series.packed()),
+            key.hash(),
             |at| *at == key,
-            || (SeriesKey { ..key }, Fresh::new(register(), now)),
+            || (key, Fresh::new(register(), now)),
         );
         match found {
-            Some((_, handles)) => handles.get(now, register),
-            None => self.overflow(now),
+            Some((_, handles)) => (handles.get(now, register), false),
+            None => (self.folded(series, now), true),
         }
     }
 
-    pub(super) fn in_flight(&self, series: Series, now: Instant) -> Guard<Arc<Stamped<Gauge>>> {
-        let slot = if self.names.has_scheme() {
-            2 * usize::from(series.method.0) + usize::from(series.https)
-        } else {
-            0
-        };
-        let register = || {
-            let name = self.names.vocabulary().in_flight;
-            self.meter.gauge(name, self.names.gauge_labels(series))
-        };
-        self.in_flight[slot].get_or_init(|| Fresh::new(register(), now)).get(now, register)
-    }
-
-    /// Counts an event stream or an upgrade.
-    pub(super) fn count_stream(&self, route: &RouteLabel, series: Series, kind: &'static str) {
-        let mut labels = self.names.head_labels(route, series);
-        labels.push(Label::from_static_parts("kind", kind));
-        self.meter.count(self.names.vocabulary().streams, labels);
-    }
-
-    fn overflow(&self, now: Instant) -> Guard<Arc<Stamped<Handles>>> {
-        let register = || {
-            let counter = self.meter.counter(self.names.vocabulary().overflow, Vec::new());
-            self.register(&self.names.overflow_labels(), counter)
-        };
-        self.overflow.get_or_init(|| Fresh::new(register(), now)).get(now, register)
-    }
-
     #[cold]
-    fn register(&self, labels: &[Label], overflow: Counter) -> Handles {
-        let words = self.names.vocabulary();
-        let Measures { first_byte, sizes } = self.measures;
-        self.meter.with(|recorder| {
-            let histogram = |on: bool, name: Name| {
-                if on { register_histogram(recorder, name, labels) } else { Histogram::noop() }
-            };
-            Handles {
-                duration: histogram(true, words.duration),
-                first_byte: histogram(first_byte, words.first_byte),
-                request_size: histogram(sizes, words.request_size),
-                response_size: histogram(sizes, words.response_size),
-                overflow,
-            }
-        })
+    fn folded(&self, series: &Series, now: Instant) -> HandlesGuard {
+        let series = Series { custom: LabelValues::folded(series.custom), ..*series };
+        let key = SeriesKey { route: 0, packed: series.packed(), custom: series.custom.0 };
+        let register = || self.registrar.handles(&RouteLabel::Overflow, &series);
+        let table = self.folded.get_or_init(|| GrowOnly::new(usize::MAX));
+        let found = table.find_or_insert(
+            key.hash(),
+            |at| *at == key,
+            || (key, Fresh::new(register(), now)),
+        );
+        match found {
+            Some((_, handles)) => handles.get(now, register),
+            // It has no bound that could be reached.
+            None => Fresh::new(register(), now).get(now, register),
+        }
+    }
+
+    #[inline]
+    fn common(&self, now: Instant) -> Guard<Arc<Stamped<Common>>> {
+        let register = || self.registrar.common();
+        self.common.get_or_init(|| Fresh::new(register(), now)).get(now, register)
+    }
+}
+
+impl RouteLabel {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Unmatched => UNMATCHED,
+            Self::Template(template) => template,
+            Self::Overflow => OVERFLOW,
+        }
     }
 }
 
 impl Series {
-    fn packed(self) -> u64 {
-        let status = self.status.map_or(0, |status| u64::from(status.as_u16()));
-        status << 16
-            | u64::from(self.method.0) << 8
+    /// All labels but the user's, each in its own bits.
+    fn packed(&self) -> u64 {
+        u64::from(self.status.map_or(0, |status| status.as_u16())) << 48
+            | u64::from(self.method.0) << 32
+            | u64::from(self.kind.0) << 24
+            | u64::from(self.grpc.packed()) << 16
+            | (version_index(self.version) as u64) << 8
             | (self.outcome as u64) << 1
             | u64::from(self.https)
     }
 }
 
-fn register_histogram(recorder: &dyn Recorder, name: Name, labels: &[Label]) -> Histogram {
-    recorder.describe_histogram(name.name.into(), Some(name.unit), name.help());
-    recorder.register_histogram(&Key::from_parts(name.name, labels.to_vec()), &METADATA)
+impl SeriesKey {
+    #[inline]
+    fn hash(&self) -> u64 {
+        let hash = hash_u64(hash_u64(0, self.route as u64), self.packed);
+        if self.custom == 0 {
+            return hash;
+        }
+        hash_u64(hash, self.custom)
+    }
+}
+
+/// Returns the place of a version in [`VERSIONS`](super::names::VERSIONS).
+pub(super) fn version_index(version: Option<Version>) -> usize {
+    match version {
+        None => 0,
+        Some(Version::HTTP_09) => 1,
+        Some(Version::HTTP_10) => 2,
+        Some(Version::HTTP_11) => 3,
+        Some(Version::HTTP_2) => 4,
+        Some(_) => 5,
+    }
+}
+
+/// Sets a gauge to a count that other threads change. A thread that sets an older number than
+/// another one looks again after it, so that the last number is the right one.
+///
+/// The gauge is set and not incremented: one that an exporter has expired begins at 0 again.
+#[inline]
+fn show(count: &AtomicI64, gauge: &Gauge) {
+    loop {
+        let now = count.load(Ordering::SeqCst);
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        gauge.set(now as f64);
+        if count.load(Ordering::SeqCst) == now {
+            return;
+        }
+    }
 }

@@ -6,11 +6,11 @@ use http_body::Body;
 use tower::Service;
 
 use super::body::ResponseBody;
-use super::layer::Shared;
-use super::watch::Watch;
-use crate::respond::Respond;
+use super::future::ResponseFuture;
+use super::shared::Shared;
 
-/// The service of [`LatencyLayer`](super::LatencyLayer).
+/// The service of [`LatencyLayer`](super::LatencyLayer). It is always ready: the clock starts with
+/// the call, and only then the inner service is waited for.
 #[derive(Clone, Debug)]
 pub struct Latency<S> {
     inner: S,
@@ -25,7 +25,7 @@ impl<S> Latency<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Latency<S>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     S::Error: 'static,
     ReqBody: Body,
     ResBody: Body,
@@ -33,26 +33,29 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<S::Future, Watch, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<S::Future, S, Request<ReqBody>, S::Error>;
 
     #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let length = request.body().size_hint();
-        let (mut watch, request) = if self.shared.settings.reads_heads() {
-            let (head, body) = request.into_parts();
-            let watch = self.shared.watch_head(&head, &length);
-            (watch, Request::from_parts(head, body))
+        let mut in_flight;
+        let request = if self.shared.settings.reads_requests {
+            let (mut head, body) = request.into_parts();
+            in_flight = self.shared.start_head(&head, &length);
+            if let Some(in_flight) = &mut in_flight {
+                in_flight.offer_guard(&mut head.extensions);
+            }
+            Request::from_parts(head, body)
         } else {
-            (self.shared.watch(&request, &length), request)
+            let mut started = self.shared.start(&request, &length);
+            started.offer_guard(request.extensions_mut());
+            in_flight = Some(started);
+            request
         };
-        // Before the call, so that a panic in there is seen.
-        watch.running(true);
-        let inner = self.inner.call(request);
-        watch.running(false);
-        Respond::later(inner, watch)
+        ResponseFuture::new(&mut self.inner, request, in_flight)
     }
 }

@@ -1,161 +1,241 @@
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
-use http::Response;
+use http::{Extensions, Response, response};
 use http_body::{Body, Frame};
-use metrics::Gauge;
+use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::layer::Shared;
-use super::policy::{self, Outcome, Rest, Route};
+use super::errors;
+use super::methods::MethodId;
+use super::policy::{self, BodyKind, GrpcStatus, Outcome, Progress, Route, StreamKind, UNDECLARED};
 use super::series::{RouteLabel, Series};
-use crate::respond::HandOver;
+use super::shared::Shared;
+use super::upgrade::{Cell, UpgradeGuard};
 
-/// Watches a request from the call to its end; does nothing for one that is skipped.
+/// A request in flight. Dropping it records the request, wherever that happens.
+///
+/// It moves a few times with its request. Up to 128 bytes are moved without a call of `memcpy`.
 #[derive(Debug)]
-pub struct Watch(Option<Watched>);
-
-/// A request in flight. It is recorded when this is dropped, wherever that is.
-#[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct InFlight {
     shared: Arc<Shared>,
-    /// The handle that was incremented, so that the same one is decremented.
-    in_flight: Gauge,
     started: Instant,
     first_byte: Option<Duration>,
     route: RouteLabel,
-    /// Its outcome is what it means to be dropped now.
+    /// With the outcome to record if this is dropped now.
     series: Series,
-    request_size: Option<u64>,
+    /// [`UNDECLARED`] where the request has no size.
+    request_size: u64,
     sent: u64,
-    rest: Rest,
-    /// The service or its body is running. If this is dropped so, it has panicked.
+    /// The declared length of the response, or [`UNDECLARED`].
+    declared: u64,
+    /// The response is gRPC, and its trailers have a status.
+    grpc: bool,
+    /// The body has more than the head declares. Its first size hint says so: later hints of
+    /// bodies in the field are not always what is left.
+    overlong: bool,
+    /// A body that has reached its declared length is polled once more.
+    polled_to_end: bool,
+    /// The service or its body is running. If this is dropped meanwhile, one of them has
+    /// panicked: `thread::panicking` would miss a panic that an outer layer has caught.
     running: bool,
+    guard: Option<Weak<Cell>>,
 }
 
-impl Watch {
-    pub(super) fn skipped() -> Self {
-        Self(None)
-    }
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
+/// What follows the head of a response.
+enum AfterHead {
+    End(Outcome),
+    Upgrade,
+    Body,
+}
+
+impl InFlight {
+    #[inline]
     pub(super) fn start(
         shared: Arc<Shared>,
         route: RouteLabel,
         series: Series,
         request_size: Option<u64>,
+        polled_to_end: bool,
     ) -> Self {
         let started = clock();
-        let in_flight = shared.registry.in_flight(series, started).handle.clone();
-        in_flight.increment(1.0);
-        Self(Some(Watched {
+        shared.registry.enter(&series, started);
+        Self {
             shared,
-            in_flight,
             started,
             first_byte: None,
             route,
             series,
-            request_size,
+            request_size: request_size.unwrap_or(UNDECLARED),
             sent: 0,
-            rest: Rest::Nothing,
+            declared: UNDECLARED,
+            grpc: false,
+            overlong: false,
+            polled_to_end,
             running: false,
-        }))
-    }
-
-    /// The service begins to run, or has run.
-    pub(super) fn running(&mut self, begins: bool) {
-        if let Some(watched) = &mut self.0 {
-            watched.running = begins;
+            guard: None,
         }
     }
-}
 
-impl<B, E> HandOver<B, E> for Watch
-where
-    B: Body,
-    E: 'static,
-{
-    type Body = ResponseBody<B>;
-
+    /// Gives a request that asks for an upgrade the handle that keeps the upgrade open.
     #[inline]
-    fn polling(&mut self, begins: bool) {
-        self.running(begins);
+    pub(super) fn offer_guard(&mut self, extensions: &mut Extensions) {
+        // hyper's sign of a request that can be upgraded.
+        if self.series.method == MethodId::CONNECT || extensions.get::<OnUpgrade>().is_some() {
+            let guard = UpgradeGuard::new(extensions.remove());
+            self.guard = Some(Arc::downgrade(guard.cell()));
+            extensions.insert(guard);
+        }
     }
 
-    fn hand_over(
-        self,
-        answer: Result<Response<B>, E>,
-        _: &mut Context<'_>,
-    ) -> Result<Response<ResponseBody<B>>, E> {
-        let watched = match (self.0, &answer) {
-            (Some(watched), Ok(response)) => watched.after_head(response),
-            (Some(watched), Err(error)) => {
-                let timeout = policy::is_timeout(error);
-                watched.end(if timeout { Outcome::Timeout } else { Outcome::ServiceError });
-                None
-            }
-            (None, _) => None,
-        };
-        answer.map(|response| response.map(|body| ResponseBody::new(body, watched)))
+    /// Notes that the service or its body begins to run, or has run.
+    #[inline]
+    pub(super) fn set_running(&mut self, is_running: bool) {
+        self.running = is_running;
     }
-}
 
-impl Watched {
-    /// `None` if the request ends with the head.
-    fn after_head<B: Body>(mut self, response: &Response<B>) -> Option<Self> {
+    /// Follows the response from its head on.
+    #[inline]
+    pub(super) fn respond<B: Body>(
+        mut self,
+        mut response: Response<B>,
+    ) -> Response<ResponseBody<B>> {
         if self.shared.settings.times_first_byte() {
             self.first_byte = Some(clock().saturating_duration_since(self.started));
         }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
         }
-        let (ended, length) = (response.body().is_end_stream(), response.body().size_hint());
-        let status = response.status();
-        self.series.status = Some(status);
-        self.rest = policy::rest(self.series.method, status, response.headers(), ended, &length);
-        if let Some(kind) = self.rest.stream_kind() {
-            self.shared.registry.count_stream(&self.route, self.series, kind);
+        let mut declared = None;
+        if self.shared.settings.reads_responses {
+            let (head, body) = response.into_parts();
+            declared = self.read_head(&head);
+            response = Response::from_parts(head, body);
         }
-        match self.rest {
-            Rest::Nothing | Rest::Upgrade => {
-                self.end(Outcome::Ok);
-                None
+        match self.after_head(&response, declared) {
+            AfterHead::Body => {
+                return response.map(|body| ResponseBody::new(body, Some(self)));
             }
-            Rest::EventStream | Rest::Body { .. } => {
-                self.series.outcome = Outcome::Disconnect;
-                Some(self)
-            }
+            AfterHead::End(outcome) => self.end(outcome),
+            AfterHead::Upgrade => match self.guard.take().and_then(|guard| guard.upgrade()) {
+                Some(cell) => cell.keep(self),
+                None => self.end(Outcome::Ok),
+            },
         }
+        response.map(|body| ResponseBody::new(body, None))
     }
 
-    /// The body begins to be polled.
-    pub(super) fn before_poll(&mut self) {
+    /// Records a request that got an error instead of a response.
+    pub(super) fn fail<E: 'static>(self, error: &E) {
+        let timeout = errors::is_timeout(error);
+        self.end(if timeout { Outcome::Timeout } else { Outcome::ServiceError });
+    }
+
+    /// Asks the user's functions about the head of the response. Returns the kind of stream that
+    /// they declare it to be.
+    #[cold]
+    fn read_head(&mut self, head: &response::Parts) -> Option<StreamKind> {
+        // A panic in one of them is the request's.
         self.running = true;
+        self.series.custom = self.series.custom.or(self.shared.response_labels(head));
+        let declared = self.shared.stream_kind(self.route.as_str(), head);
+        self.running = false;
+        declared
     }
 
-    /// How the request ended, if it ended with what was polled; `ended` is what the body says of
-    /// itself since.
     #[inline]
-    pub(super) fn after_poll<D: Buf, E: 'static>(
+    fn after_head<B: Body>(
         &mut self,
-        polled: &Poll<Option<Result<Frame<D>, E>>>,
-        ended: bool,
-    ) -> Option<Outcome> {
+        response: &Response<B>,
+        declared: Option<StreamKind>,
+    ) -> AfterHead {
+        let (ended, length) = (response.body().is_end_stream(), response.body().size_hint());
+        let (status, method) = (response.status(), self.series.method);
+        self.series.status = Some(status);
+        let mut kind = policy::body_kind(method, status, response.headers(), ended, &length);
+        if policy::is_grpc(method, response.headers()) {
+            self.grpc = true;
+            self.series.grpc = GrpcStatus::of(response.headers()).unwrap_or_default();
+        }
+        if let (BodyKind::Body { .. }, Some(declared)) = (kind, declared) {
+            kind = BodyKind::Stream(declared);
+        }
+        let after = match kind {
+            BodyKind::Empty => AfterHead::End(Outcome::Ok),
+            BodyKind::Missing => AfterHead::End(Outcome::BodyError),
+            BodyKind::Upgrade => self.begin_stream(StreamKind::UPGRADE, AfterHead::Upgrade),
+            BodyKind::Stream(kind) => self.begin_stream(kind, AfterHead::Body),
+            BodyKind::Body { declared } => {
+                self.declared = declared;
+                self.overlong = length.exact().is_some_and(|length| length > declared);
+                AfterHead::Body
+            }
+        };
+        self.series.outcome = Outcome::Disconnect;
+        after
+    }
+
+    #[cold]
+    fn begin_stream(&mut self, kind: StreamKind, after: AfterHead) -> AfterHead {
+        self.series.kind = kind;
+        let series = Series { outcome: Outcome::Ok, ..self.series };
+        let first_byte = self.first_byte.take();
+        self.shared.registry.stream_begins(&self.route, &series, first_byte, clock());
+        after
+    }
+
+    /// Returns how the request ended, if it ended with what was polled. `body` is the body
+    /// behind it.
+    #[inline]
+    pub(super) fn after_poll<B>(&mut self, polled: &Polled<B>, body: &B) -> Option<Outcome>
+    where
+        B: Body,
+        B::Error: 'static,
+    {
         self.running = false;
         match polled {
             Poll::Pending => None,
-            Poll::Ready(None) => Some(Outcome::Ok),
+            Poll::Ready(None) => Some(self.at_end()),
             Poll::Ready(Some(Err(error))) => {
-                let timeout = policy::is_timeout(error);
+                let timeout = errors::is_timeout(error);
                 Some(if timeout { Outcome::Timeout } else { Outcome::BodyError })
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 self.sent = self.sent.saturating_add(data);
-                let complete = ended || frame.is_trailers() || self.rest.is_complete(self.sent);
-                complete.then_some(Outcome::Ok)
+                if let Some(trailers) = frame.trailers_ref().filter(|_| self.grpc) {
+                    self.series.grpc = GrpcStatus::of(trailers).unwrap_or(self.series.grpc);
+                }
+                self.after_frame(frame.is_trailers() || body.is_end_stream())
             }
+        }
+    }
+
+    #[inline]
+    fn after_frame(&mut self, ended: bool) -> Option<Outcome> {
+        match Progress::of(self.sent, self.declared) {
+            Progress::Long => Some(Outcome::BodyError),
+            _ if ended => Some(self.at_end()),
+            Progress::Exact if self.overlong => Some(Outcome::BodyError),
+            Progress::Exact if self.polled_to_end => {
+                self.series.outcome = Outcome::Ok;
+                None
+            }
+            // An HTTP/1 server drops the body here, and never asks for its end.
+            Progress::Exact => Some(self.at_end()),
+            Progress::Open | Progress::Short => None,
+        }
+    }
+
+    /// Returns the outcome of a body that is at its end.
+    fn at_end(&mut self) -> Outcome {
+        match Progress::of(self.sent, self.declared) {
+            Progress::Short | Progress::Long => Outcome::BodyError,
+            Progress::Exact | Progress::Open => Outcome::Ok,
         }
     }
 
@@ -164,27 +244,38 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for InFlight {
     fn drop(&mut self) {
         let now = clock();
-        self.in_flight.decrement(1.0);
         if self.running {
             self.series.outcome = Outcome::Panic;
         }
-        if self.rest.stream_kind().is_some() {
-            return;
+        if self.grpc && self.series.outcome == Outcome::Ok {
+            self.series.grpc = self.series.grpc.or_missing();
         }
-        let handles = self.shared.registry.handles(&self.route, self.series, now);
+        let registry = &self.shared.registry;
+        let (handles, folded) = registry.handles(&self.route, &self.series, now);
         let handles = &handles.handle;
-        handles.overflow.increment(1);
+        if folded {
+            registry.overflow(now);
+        }
+        if self.series.kind != StreamKind::UPGRADE {
+            registry.leave(&self.series, handles);
+        }
+        if self.series.kind != StreamKind::NONE {
+            registry.stream_ends(self.series.kind, now);
+        }
+        handles.requests.increment(1);
         if let Some(first_byte) = self.first_byte {
             handles.first_byte.record(first_byte);
         }
-        let until_first_byte = self.first_byte.filter(|_| self.shared.settings.until_first_byte);
+        let is_stream = self.series.kind != StreamKind::NONE;
+        let until_first_byte = self.shared.settings.until_first_byte && !is_stream;
+        let until_first_byte = self.first_byte.filter(|_| until_first_byte);
         let until_now = || now.saturating_duration_since(self.started);
         handles.duration.record(until_first_byte.unwrap_or_else(until_now));
-        if let Some(size) = self.request_size {
-            handles.request_size.record(bytes_f64(size));
+        if self.request_size != UNDECLARED {
+            handles.request_size.record(bytes_f64(self.request_size));
         }
         if self.series.status.is_some() {
             handles.response_size.record(bytes_f64(self.sent));
@@ -197,7 +288,7 @@ fn bytes_f64(size: u64) -> f64 {
     size as f64
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
+#[expect(clippy::disallowed_methods, reason = "the edge of this layer, where it reads the clock")]
 fn clock() -> Instant {
     Instant::now()
 }

@@ -185,7 +185,7 @@ async fn a_head_request_to_a_get_route_gets_no_length_of_the_body_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_axum_wraps_in_a_type_of_its_own_is_a_body_error() {
+async fn a_timeout_that_axum_wraps_is_a_timeout() {
     let metrics = Metrics::new();
     let handler = || async {
         let timed_out = io::Error::from(io::ErrorKind::TimedOut);
@@ -196,7 +196,7 @@ async fn a_timeout_that_axum_wraps_in_a_type_of_its_own_is_a_body_error() {
         .layer(LatencyLayer::new().recorder(metrics.recorder()));
     let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
-    assert_eq!(metrics.sample(DURATION).0["outcome"], "body_error");
+    assert_eq!(metrics.sample(DURATION).0["outcome"], "timeout");
 }
 
 #[tokio::test]

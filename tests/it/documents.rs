@@ -208,7 +208,12 @@ async fn recorded() -> Recorded {
     let recorder: Arc<dyn Recorder + Send + Sync> = Arc::new(debugging);
     let of = || Arc::clone(&recorder);
 
-    let latency = LatencyLayer::new().routes(["/items"]).first_byte().sizes().recorder(of());
+    let latency = LatencyLayer::new()
+        .routes(["/items"])
+        .stream("events", |route, _| route == "unmatched")
+        .first_byte()
+        .sizes()
+        .recorder(of());
     let store = MemoryStore::new(MIB);
     let cache = CacheLayer::aside(store.clone(), Duration::from_secs(60)).recorder(of());
     let service = ServiceBuilder::new()
@@ -304,7 +309,7 @@ impl Query {
                 word if !word.starts_with(|c: char| c.is_alphabetic() || c == '_') => {}
                 _ if labels_until == Some("]") => {}
                 word if labels_until.is_some() => _ = query.labels.insert(word.to_owned()),
-                _ if called => {}
+                _ if called || word == "or" => {}
                 word => _ = query.metrics.insert(word.to_owned()),
             }
             rest = behind;

@@ -69,7 +69,13 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "zstd",
         ],
     ),
-    ("latency", &["grow", "names", "series", "sync", "watch"]),
+    (
+        "latency",
+        &[
+            "errors", "future", "grow", "labels", "methods", "names", "register", "shared",
+            "series", "sync", "totals", "upgrade", "watch",
+        ],
+    ),
     (
         "limit",
         &[

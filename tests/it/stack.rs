@@ -149,10 +149,9 @@ async fn a_streamed_body_is_refused_in_any_order_and_measured_as_what_was_answer
 #[tokio::test]
 async fn a_body_of_the_service_that_fails_passes_all_the_layers() {
     let metrics = Metrics::new();
-    let body = Scripted::new([data(1), Step::Error(BoxError::from("broken"))]);
-    let mut body = Some(body);
-    let inner = service_fn(move |_| {
-        std::future::ready(Ok::<_, Infallible>(Response::new(body.take().unwrap())))
+    let inner = service_fn(|_| {
+        let body = Scripted::new([data(1), Step::Error(BoxError::from("broken"))]);
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
     let service = ServiceBuilder::new()
         .layer(LatencyLayer::new().recorder(metrics.recorder()))

@@ -25,7 +25,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
 };
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -299,7 +300,12 @@ pub(crate) struct Metrics {
 struct Notifying {
     inner: DebuggingRecorder,
     samples: watch::Sender<BTreeMap<String, u64>>,
+    /// Of its own: a snapshot of the other one sets them to 0.
+    gauges: Mutex<BTreeMap<(String, Labels), Arc<Level>>>,
 }
+
+#[derive(Debug, Default)]
+struct Level(Mutex<f64>);
 
 struct NotifyingHistogram {
     inner: Histogram,
@@ -310,7 +316,8 @@ struct NotifyingHistogram {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let inner = DebuggingRecorder::new();
-        let recorder = Arc::new(Notifying { inner, samples: watch::Sender::default() });
+        let (samples, gauges) = (watch::Sender::default(), Mutex::default());
+        let recorder = Arc::new(Notifying { inner, samples, gauges });
         Self { recorder, seen: Mutex::default(), described: Mutex::default() }
     }
 
@@ -367,16 +374,9 @@ impl Metrics {
     }
 
     pub(crate) fn gauges(&self, name: &str) -> Vec<(Labels, f64)> {
-        self.look();
-        let mut sums = BTreeMap::<Labels, f64>::new();
-        for (found, labels, value) in self.seen.lock().unwrap().iter() {
-            if let DebugValue::Gauge(value) = value {
-                if found == name {
-                    *sums.entry(labels.clone()).or_default() += value.0;
-                }
-            }
-        }
-        sums.into_iter().collect()
+        let gauges = self.recorder.gauges.lock().unwrap();
+        let named = gauges.iter().filter(|((found, _), _)| found == name);
+        named.map(|((_, labels), level)| (labels.clone(), *level.0.lock().unwrap())).collect()
     }
 
     /// Unit and help of every metric that was registered.
@@ -429,7 +429,10 @@ impl Recorder for Notifying {
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        self.inner.register_gauge(key, metadata)
+        drop(self.inner.register_gauge(key, metadata));
+        let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned()));
+        let key = (key.name().to_owned(), labels.collect());
+        Gauge::from_arc(Arc::clone(self.gauges.lock().unwrap().entry(key).or_default()))
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
@@ -438,6 +441,20 @@ impl Recorder for Notifying {
             name: key.name().to_owned(),
             samples: self.samples.clone(),
         }))
+    }
+}
+
+impl GaugeFn for Level {
+    fn increment(&self, by: f64) {
+        *self.0.lock().unwrap() += by;
+    }
+
+    fn decrement(&self, by: f64) {
+        *self.0.lock().unwrap() -= by;
+    }
+
+    fn set(&self, value: f64) {
+        *self.0.lock().unwrap() = value;
     }
 }
 

@@ -7,12 +7,12 @@
 //! ```
 //!
 //! Calls, streams and trailers pass the layers unchanged. In `/metrics`, each method has its own
-//! value of the label `route`: a `Watch` lasts as long as its client likes, and must not count among
-//! the durations of `Check`.
+//! value of the label `route`. A `Watch` lasts as long as its client likes: it is declared to be a stream,
+//! so that its lifetime does not count among the durations.
 //!
 //! | layer | with gRPC |
 //! |---|---|
-//! | `latency` | the HTTP status is 200 for every call; the status of the call is in its trailers |
+//! | `latency` | the HTTP status is 200 for every call; the status of the call is the label `grpc_status` |
 //! | `pressure` | rejects with `UNAVAILABLE` |
 //! | `security_headers` | its headers are metadata of the response, which clients ignore |
 //! | `limit` | rejects with `RESOURCE_EXHAUSTED` |
@@ -66,11 +66,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .timeout(Duration::from_secs(10))
         .layer((
-            LatencyLayer::new().routes([
-                "/grpc.health.v1.Health/Check",
-                "/grpc.health.v1.Health/Watch",
-                "/metrics",
-            ]),
+            LatencyLayer::new()
+                .routes([
+                    "/grpc.health.v1.Health/Check",
+                    "/grpc.health.v1.Health/Watch",
+                    "/metrics",
+                ])
+                .stream("grpc", |route, _| route.ends_with("/Watch")),
             PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new()

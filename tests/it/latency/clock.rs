@@ -1,0 +1,233 @@
+//! The clock starts where the request arrives, whatever the inner service waits for.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body as AxumBody;
+use axum::routing::get as route;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tower::buffer::BufferLayer;
+use tower::limit::{ConcurrencyLimitLayer, GlobalConcurrencyLimitLayer};
+use tower::load_shed::LoadShedLayer;
+use tower_kit::latency::Latency;
+use tower_test::mock;
+
+use super::*;
+use crate::support::{Server, h1_client, h2_client, soon};
+
+const WORK: Duration = Duration::from_secs(1);
+
+/// A service that takes a second.
+async fn slow<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+    sleep(WORK).await;
+    Ok(Response::new(Full::from("done")))
+}
+
+/// Sends five requests at once, and returns the sum of what their clients waited for, in seconds.
+#[expect(clippy::disallowed_methods, reason = "a paused clock")]
+async fn five<S>(service: S) -> f64
+where
+    S: Service<Request<http_body_util::Empty<Bytes>>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+    S::Error: Send,
+{
+    let mut clients = JoinSet::new();
+    for _ in 0..5 {
+        let service = service.clone();
+        clients.spawn(async move {
+            let start = Instant::now();
+            let answered = service.oneshot(get()).await.is_ok();
+            assert!(answered);
+            start.elapsed().as_secs_f64()
+        });
+    }
+    clients.join_all().await.iter().sum()
+}
+
+/// The sum of what the layer measured. The clock of the layer is not tokio's, so that it is the
+/// gauge, as of each second, which tells how long requests were in flight.
+async fn in_flight_each_second(metrics: &Metrics) -> f64 {
+    let mut sum = 0.0;
+    sleep(WORK / 2).await;
+    while metrics.gauge(IN_FLIGHT) > 0.0 {
+        sum += metrics.gauge(IN_FLIGHT);
+        sleep(WORK).await;
+    }
+    sum
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_concurrency_limit_is_in_flight() {
+    let metrics = Metrics::new();
+    let service = ServiceBuilder::new()
+        .layer(layer(&metrics))
+        .layer(GlobalConcurrencyLimitLayer::new(1))
+        .service_fn(slow);
+    let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
+    assert_eq!((waited, in_flight), (15.0, 15.0));
+    assert_eq!(metrics.samples(DURATION).len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_buffer_is_in_flight() {
+    let metrics = Metrics::new();
+    let service = ServiceBuilder::new()
+        .layer(layer(&metrics))
+        .layer(BufferLayer::new(2))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service_fn(slow);
+    let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
+    assert_eq!((waited, in_flight), (15.0, 15.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_is_in_flight_in_both_ways_of_axum() {
+    let of = |request: Request<http_body_util::Empty<Bytes>>| request.map(AxumBody::new);
+    let limit = || GlobalConcurrencyLimitLayer::new(1);
+    for tuple in [true, false] {
+        let metrics = Metrics::new();
+        let app = Router::new().route("/items/{id}", route(|| async { sleep(WORK).await }));
+        let app = if tuple {
+            app.layer((layer(&metrics), limit()))
+        } else {
+            app.layer(limit()).layer(layer(&metrics))
+        };
+        let service = ServiceBuilder::new().map_request(of).service(app);
+        let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
+        assert_eq!((waited, in_flight), (15.0, 15.0), "tuple: {tuple}");
+    }
+}
+
+type Mock = mock::Mock<Request<Full<Bytes>>, Response<Full<Bytes>>>;
+type Handle = mock::Handle<Request<Full<Bytes>>, Response<Full<Bytes>>>;
+
+/// A service that is not ready yet, behind the layer.
+fn unready(metrics: &Metrics) -> (Latency<Mock>, Handle) {
+    let (inner, mut handle) = mock::pair();
+    handle.allow(0);
+    (layer(metrics).layer(inner), handle)
+}
+
+#[tokio::test]
+async fn a_call_on_a_service_that_is_not_ready_waits() {
+    let metrics = Metrics::new();
+    let (mut service, mut handle) = unready(&metrics);
+    assert!(now(service.ready()).is_ok(), "the layer is always ready");
+    let mut call = Box::pin(service.call(Request::new(Full::default())));
+    assert!(poll_once(call.as_mut()).is_pending());
+    assert_in_flight(&metrics);
+    let serve = async {
+        tokio::task::yield_now().await;
+        handle.allow(1);
+        let (_, respond) = handle.next_request().await.unwrap();
+        assert_in_flight(&metrics);
+        respond.send_response(Response::new(Full::default()));
+    };
+    let (response, ()) = soon(async { tokio::join!(call, serve) }).await;
+    assert_eq!(response.unwrap().status(), status(200));
+    assert_ended(&metrics, Some("200"), "ok");
+}
+
+#[tokio::test]
+async fn an_error_of_readiness_is_a_service_error() {
+    for waits in [true, false] {
+        let metrics = Metrics::new();
+        let (mut service, mut handle) = unready(&metrics);
+        if !waits {
+            handle.send_error("gone");
+        }
+        let mut call = Box::pin(service.call(Request::new(Full::default())));
+        if waits {
+            assert!(poll_once(call.as_mut()).is_pending());
+            handle.send_error("gone");
+        }
+        let error = soon(call).await.unwrap_err();
+        assert_eq!(error.to_string(), "gone");
+        assert_ended(&metrics, None, "service_error");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_waiting_is_cancelled() {
+    for polled in [true, false] {
+        let metrics = Metrics::new();
+        let (mut service, _handle) = unready(&metrics);
+        let mut call = Box::pin(service.call(Request::new(Full::default())));
+        assert!(!polled || poll_once(call.as_mut()).is_pending());
+        assert_in_flight(&metrics);
+        drop(call);
+        assert_ended(&metrics, None, "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_service_gives_each_call_its_permit() {
+    let metrics = Metrics::new();
+    let mut service = ServiceBuilder::new()
+        .layer(layer(&metrics))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service_fn(|_| async { Ok::<_, Infallible>(Response::new(full(""))) });
+    // All calls on one service, without asking it for readiness again.
+    let calls: Vec<_> = (0..3).map(|_| service.call(get())).collect();
+    assert_eq!(metrics.gauge(IN_FLIGHT), 3.0);
+    for call in calls {
+        assert_eq!(soon(call).await.unwrap().status(), status(200));
+    }
+    assert_eq!(metrics.samples(DURATION).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_load_shed_inside_is_recorded() {
+    let metrics = Metrics::new();
+    let service = ServiceBuilder::new()
+        .layer(layer(&metrics))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(1))
+        .service_fn(slow);
+    let (first, second) =
+        tokio::join!(service.clone().oneshot(get()), service.clone().oneshot(get()));
+    drop(first.unwrap());
+    assert!(second.unwrap_err().is::<tower::load_shed::error::Overloaded>());
+    let outcomes = metrics.samples(DURATION).into_iter();
+    let mut outcomes: Vec<_> = outcomes.map(|(labels, _)| labels["outcome"].clone()).collect();
+    outcomes.sort();
+    // The body of the first response is not read.
+    assert_eq!(outcomes, ["disconnect", "service_error"]);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "real sockets run by the real clock")]
+async fn the_sum_over_sockets_is_that_of_the_clients() {
+    for client in [h1_client(), h2_client()] {
+        let metrics = Metrics::new();
+        let service = ServiceBuilder::new()
+            .layer(layer(&metrics))
+            .layer(GlobalConcurrencyLimitLayer::new(1))
+            .service_fn(|_: Request<hyper::body::Incoming>| async {
+                sleep(Duration::from_millis(100)).await;
+                Ok::<_, Infallible>(Response::new(full("done")))
+            });
+        let server = Server::start(service).await;
+        let mut clients = JoinSet::new();
+        for _ in 0..5 {
+            let (client, url) = (client.clone(), server.url("/items/1"));
+            clients.spawn(async move {
+                let start = Instant::now();
+                let response =
+                    client.request(Request::get(url).body(full("")).unwrap()).await.unwrap();
+                response.into_body().collect().await.unwrap();
+                start.elapsed().as_secs_f64()
+            });
+        }
+        let waited: f64 = clients.join_all().await.iter().sum();
+        metrics.wait_for(DURATION, 5).await;
+        let measured: f64 = metrics.samples(DURATION).iter().map(|(_, value)| value).sum();
+        assert!(measured >= 1.4, "five that wait for one another: {measured}");
+        assert!((measured - waited).abs() <= 0.05 * waited, "{measured} of {waited}");
+    }
+}
