@@ -80,6 +80,8 @@ pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
+#[cfg(any(feature = "cache", feature = "latency", feature = "limit"))]
+mod axum_extensions;
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod cache_marks;
 #[cfg(any(feature = "limit", feature = "pressure"))]

@@ -130,8 +130,13 @@
 //! as axum's are.
 //!
 //! On HTTP/1, hyper itself refuses differing `content-length` lines (400) and more than 100 fields
-//! (431) before any layer sees the request; its responses are bare. axum's extractors have a limit of
-//! 2 MiB of their own: turn it off with `DefaultBodyLimit::disable()` where this layer lets more through.
+//! (431) before any layer sees the request; its responses are bare.
+//!
+//! axum's extractors have a limit of 2 MiB of their own, and answer 413 above it. With the feature
+//! `axum`, this layer raises or lowers it to the limit of the request, as if by `DefaultBodyLimit`, so
+//! that `json(5 * MIB)` lets 5 MiB of JSON through. A `DefaultBodyLimit` that the application sets
+//! itself, inside or outside of this layer, still counts. Without the feature, turn theirs off with
+//! `DefaultBodyLimit::disable()` where this layer lets more through.
 //!
 //! # What it does not do
 //!

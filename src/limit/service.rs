@@ -11,6 +11,7 @@ use super::failure::OnFailure;
 use super::layer::Shared;
 use super::policy::{self, Admission, Decision, Head};
 use super::refusal::Refusal;
+use crate::axum_extensions;
 use crate::drain::Permit;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
@@ -105,6 +106,9 @@ impl<S> Limit<S> {
         }
         let checks = Checks::new(codings, self.shared.limits.min_rate, max);
         let on_failure = pending.as_ref().map(|pending| Arc::clone(&pending.on_failure));
+        if !request.body().is_end_stream() {
+            axum_extensions::set_body_limit(&mut request, max.get());
+        }
         let request = request.map(|body| RequestBody::new(body, max, checks, on_failure));
         (request, Settle(pending))
     }

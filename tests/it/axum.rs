@@ -1,5 +1,7 @@
 //! axum as the host.
 
+mod extensions;
+
 use std::io;
 
 use axum::body::Body;
