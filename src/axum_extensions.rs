@@ -11,7 +11,10 @@ pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
 }
 
 /// Returns the URI of a request as it reached axum's outermost router.
-#[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "one layer uses it"))]
+#[cfg_attr(
+    not(any(feature = "cache", feature = "limit")),
+    expect(dead_code, reason = "two layers use it")
+)]
 #[inline]
 pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     on::original_uri(extensions)

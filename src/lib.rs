@@ -105,6 +105,8 @@ mod media_type;
     feature = "security-headers"
 ))]
 mod meter;
+#[cfg(any(feature = "latency", feature = "limit"))]
+mod path_template;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod reply;
 #[cfg(any(

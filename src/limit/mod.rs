@@ -44,6 +44,19 @@
 //! # }
 //! ```
 //!
+//! Other limits for some paths, or for the requests that a closure tells:
+//!
+//! ```
+//! use tower_kit::{LimitLayer, MIB};
+//!
+//! let uploads = LimitLayer::new().multipart(50 * MIB);
+//! let layer = LimitLayer::new().for_paths(["/upload", "/items/{id}/photo"], &uploads);
+//! # drop(layer);
+//! ```
+//!
+//! A second `LimitLayer` around the route alone cannot raise the limits of the outer one, which has
+//! refused the request by then.
+//!
 //! # Defaults
 //!
 //! | what | limit | why |

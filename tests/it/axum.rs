@@ -1,6 +1,7 @@
 //! axum as the host.
 
 mod extensions;
+mod uploads;
 
 use std::io;
 

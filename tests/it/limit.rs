@@ -18,6 +18,7 @@ mod cookies;
 mod decompress;
 mod drain;
 mod pace;
+mod requests;
 
 use crate::support::{
     BoxError, Metrics, Scripted, Step, data, empty, full, now, poll_frame, poll_once, status, text,
