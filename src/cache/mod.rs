@@ -244,6 +244,9 @@
 //! waits for the inner service only where it needs that: a layer outside of it that sheds load by
 //! readiness sees none of the service's.
 //!
+//! The inner service has to be `Clone`, since each miss drives a clone of it. What is not, such as
+//! tower's `rate_limit`, goes outside of the cache, or behind a `buffer`.
+//!
 //! # Numbers
 //!
 //! | name | labels | |

@@ -4,8 +4,8 @@
 //! A body whose declared length is over the limit is refused with 413 before the service is
 //! called and before a byte of it is read, so that a client which waits for `100 Continue` never
 //! sends it. A body of unknown length (chunked, or HTTP/2 without `content-length`) is counted as
-//! it streams, and the read that crosses the limit fails with
-//! [`LengthLimitError`](http_body_util::LengthLimitError).
+//! it streams, and the read that crosses the limit fails with a [`RequestBodyError`], which in a box
+//! is [`LengthLimitError`](http_body_util::LengthLimitError).
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -175,7 +175,7 @@ mod service;
 mod zstd;
 
 pub use body::RequestBody;
-pub use error::BodyError;
+pub use error::{BodyError, RequestBodyError};
 pub use layer::LimitLayer;
 pub use policy::Size;
 pub use refusal::{Reason, Refusal};
