@@ -180,6 +180,31 @@ async fn nonce_is_an_extractor() {
     assert_eq!(text(response).await, "false");
 }
 
+#[tokio::test]
+async fn inner_layer_sets_the_policy_of_one_route() {
+    const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'nonce'");
+    let page = |nonce: Nonce| async move { nonce.to_string() };
+    let inner = SecurityHeadersLayer::none().set(POLICY).unwrap();
+    let app = Router::new()
+        .route("/page", get(page).layer(inner))
+        .route("/", get(|| async { "other" }))
+        .layer((SecurityHeadersLayer::new(), cache()));
+    let mut nonces = Vec::new();
+    for _ in 0..2 {
+        let response = app.clone().oneshot(get_request("http://h/page")).await.unwrap();
+        let policies: Vec<_> =
+            response.headers().get_all("content-security-policy").iter().cloned().collect();
+        assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN");
+        let nonce = text(response).await;
+        assert_eq!(policies, [format!("default-src 'self';script-src 'nonce-{nonce}'")]);
+        nonces.push(nonce);
+    }
+    assert_ne!(nonces[0], nonces[1]);
+    let other = app.oneshot(get_request("http://h/")).await.unwrap();
+    let policy = other.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self'"), "{policy}");
+}
+
 /// Extractors of bodies; each answers with the number of bytes that it has read.
 fn reads() -> Router {
     Router::new()
@@ -247,4 +272,16 @@ async fn inner_of_two_limit_layers_sets_the_limit_of_extractors() {
         .layer(map_request(grow))
         .layer(LimitLayer::new().json(MIB));
     assert_eq!(status(&app, json("/json", KIB, true)).await, 200);
+}
+
+#[tokio::test]
+async fn paths_of_other_limits_are_whole_in_nested_routers() {
+    let uploads = LimitLayer::new().json(MIB);
+    let layer = LimitLayer::new().for_paths(["/shop/bytes"], &uploads);
+    let nested = || reads().layer(layer.clone());
+    let app = Router::new().nest("/shop", nested()).nest("/blog", nested());
+    assert_eq!(status(&app, json("/shop/bytes", MIB, true)).await, 200);
+    for path in ["/shop/json", "/blog/bytes"] {
+        assert_eq!(status(&app, json(path, MIB, true)).await, 413, "{path}");
+    }
 }
