@@ -389,10 +389,10 @@ mod tests {
             ("/p", Some("[::A]:80"), "/p", Some("[::a]")),
             ("/p", Some("x%2Eorg"), "/p", Some("x%2eorg")),
             ("/p", Some(" x.org"), "/p", Some("x.org")),
-            ("http://X.org/p", None, "http://x.org/p", None),
+            ("http://X.org/p", None, "http://x.org/p", Some("x.org")),
             ("http://X.org:80/p", Some("x.org:80"), "http://x.org/p", Some("x.org")),
             ("https://x.org:443/p", Some("X.org:443"), "https://x.org/p", Some("x.org")),
-            ("http://x.org:?utm_id=1", None, "http://x.org/", None),
+            ("http://x.org:?utm_id=1", None, "http://x.org/", Some("x.org")),
         ] {
             let fields: Vec<_> = host.into_iter().map(|host| ("host", host)).collect();
             let mut head = head(uri, &fields);

@@ -26,6 +26,9 @@ mod cache_redis_outage;
 mod cache_store;
 #[cfg(feature = "cache-service")]
 mod cache_values;
+#[cfg(feature = "security-headers")]
+#[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
+mod chromium;
 #[cfg(feature = "full")]
 mod compress;
 #[cfg(feature = "security-headers")]
@@ -55,6 +58,9 @@ mod pressure_example;
 mod program;
 #[cfg(feature = "full")]
 mod quickstart;
+#[cfg(feature = "full")]
+mod quickstart_page;
+mod readme;
 #[cfg(feature = "cache-redis")]
 mod redis_server;
 #[cfg(feature = "cache")]

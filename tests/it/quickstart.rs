@@ -19,11 +19,11 @@ async fn the_quickstart_serves_every_layer_to_real_clients() {
 
     // Over HTTP/1, several requests on one connection.
     let mut raw = server.connect().await;
-    for path in ["/", "/page.js", "/items?n=3", "/healthz"] {
+    for path in ["/", "/page.css", "/page.js", "/items?n=3", "/healthz"] {
         raw.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         let (head, body) = raw.response().await;
         assert!(head.starts_with("http/1.1 200 "), "{path}: {head}");
-        assert!(head.contains("\r\ncontent-security-policy: default-src 'self';"), "{head}");
+        assert!(head.contains("\r\ncontent-security-policy: default-src 'none';"), "{head}");
         assert!(!body.is_empty());
     }
     for (path, status) in [("/items?n=x", "400"), ("/items?n=10001", "400"), ("/nowhere", "404")] {

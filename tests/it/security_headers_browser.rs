@@ -1,96 +1,21 @@
-//! Chromium, which does what the fields say. It talks to the loopback only.
-//!
-//! Where there is none these tests do nothing, and say so; with `TOWER_KIT_CHROMIUM=required` they
-//! fail instead.
+//! Chromium, which does what the headers say.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
-use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::process::Command;
 use tokio::sync::Notify;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{Csp, Nonce};
 
+use super::chromium::Chromium;
 use super::security_headers_example::{Site, between};
 use super::support::{Server, text};
-
-/// How long Chromium may take for a page. It needs a second.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A browser with a profile of its own.
-struct Chromium {
-    program: &'static str,
-    profile: PathBuf,
-}
-
-impl Chromium {
-    async fn find(test: &str) -> Option<Self> {
-        for program in ["chromium", "chromium-browser", "google-chrome"] {
-            let mut version = Command::new(program);
-            let version = version.arg("--version").kill_on_drop(true).output();
-            let version = tokio::time::timeout(PATIENCE, version).await;
-            if version.is_ok_and(|ran| ran.is_ok_and(|output| output.status.success())) {
-                return Some(Self::new(program));
-            }
-        }
-        let required = std::env::var("TOWER_KIT_CHROMIUM").is_ok_and(|value| value == "required");
-        assert!(!required, "there is no Chromium");
-        // Not by a macro, whose output the test harness keeps to itself.
-        let line = format!("SKIPPED: {test}: there is no Chromium\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
-        None
-    }
-
-    fn new(program: &'static str) -> Self {
-        static PROFILES: AtomicU32 = AtomicU32::new(0);
-        let number = PROFILES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tower-kit-chromium-{}-{number}", std::process::id());
-        let profile = std::env::temp_dir().join(name);
-        // Left by one that was killed and had this id.
-        drop(fs::remove_dir_all(&profile));
-        fs::create_dir(&profile).unwrap();
-        Self { program, profile }
-    }
-
-    /// The document when all of it is loaded: its frames and images, too.
-    async fn dom(&self, url: &str) -> String {
-        let mut command = Command::new(self.program);
-        command
-            .args(["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"])
-            // It has no sandbox as root, and needs none for these pages.
-            .arg("--no-sandbox")
-            .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
-            .args(["--disable-component-update", "--disable-extensions", "--no-proxy-server"])
-            .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-            .arg(format!("--user-data-dir={}", self.profile.display()))
-            .args(["--dump-dom", url])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.expect("Chromium ends").unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !output.stdout.is_empty(), "{url}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Chromium {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.profile));
-    }
-}
 
 fn html(page: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let response = Response::builder().header("content-type", "text/html; charset=utf-8");

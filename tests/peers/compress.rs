@@ -2177,7 +2177,7 @@ const DIFFERENCES: [Difference; 18] = [
         // They have no content (RFC 9110 §15.3.5, §15.3.6), and 206 has a part of other bytes.
         name: "204, 205 and 206 are left",
         explains: |case, ours, theirs| {
-            let left = matches!(case.status, 204 | 205 | 206);
+            let left = matches!(case.status, 204..=206);
             left && only_they_would(case, ours, theirs) && !ours.varies
         },
     },

@@ -120,9 +120,11 @@ async fn a_client_that_leaves_at_any_byte_of_a_request_or_a_response_leaves_noth
                 transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
     let mut lengths = Vec::new();
     for (path, fields) in RESPONSES {
-        let answer = connect(addr).await.exchange(last(path, fields)).await;
-        assert!(answer.len() > 1_000, "{answer}");
-        lengths.push(answer.len());
+        let mut client = connect(addr).await;
+        client.send(last(path, fields)).await;
+        let length = client.read(64 << 10).await.len();
+        assert!(length > 800, "{path}: {length}");
+        lengths.push(length);
     }
     // Each byte of them is in one of the rounds, and in some of them twice.
     let attack = async |round: usize| {
@@ -159,7 +161,7 @@ async fn a_client_that_leaves_at_any_byte_of_a_request_or_a_response_leaves_noth
 const RESPONSES: [(&str, &str); 3] = [
     ("/items?n=3", "accept-encoding: gzip\r\n"),
     ("/items?n=3&at=AT", ""),
-    ("/page.js", "accept-encoding: gzip\r\n"),
+    ("/page.css", "accept-encoding: gzip\r\n"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
