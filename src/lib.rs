@@ -2,9 +2,9 @@
 //! reverse proxy) into a production one.
 //!
 //! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
-//! alone, and it stacks with the others. No feature is on by default; `full` turns all of them on,
-//! with the codings br and zstd, libdeflate, and Redis with TLS (parts of which are C, so that a C
-//! compiler is needed).
+//! alone, and it stacks with the others. The feature `axum` lets layers recognize axum's extensions
+//! of requests. No feature is on by default; `full` turns all of them on, with the codings br and
+//! zstd, libdeflate, and Redis with TLS (parts of which are C, so that a C compiler is needed).
 //!
 //! | module | what it does | answers of its own |
 //! |---|---|---|
@@ -32,7 +32,7 @@
 //!
 #![cfg_attr(feature = "full", doc = "```")]
 #![cfg_attr(not(feature = "full"), doc = "```ignore")]
-//! use axum::{Router, extract::MatchedPath, routing::get};
+//! use axum::{Router, routing::get};
 //! use tower_kit::cache::MemoryStore;
 //! use tower_kit::{
 //!     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, PressureLayer,
@@ -40,7 +40,7 @@
 //! };
 //!
 //! let app: Router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer((
-//!     LatencyLayer::new().route(|request| request.extensions.get().map(MatchedPath::as_str)),
+//!     LatencyLayer::new(),
 //!     PressureLayer::new(),
 //!     SecurityHeadersLayer::new(),
 //!     LimitLayer::new().json(64 * KIB),
@@ -51,7 +51,7 @@
 //!
 #![cfg_attr(
     feature = "full",
-    doc = "What each middleware of Express has here: [`from_express`].\n"
+    doc = "What a service of axum needs to know: [`with_axum`]. What each middleware of Express has here:\n[`from_express`].\n"
 )]
 //! # What holds for every layer
 //!
@@ -80,6 +80,8 @@ pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
 
+#[cfg(any(feature = "cache", feature = "latency", feature = "limit"))]
+mod axum_extensions;
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod cache_marks;
 #[cfg(any(feature = "limit", feature = "pressure"))]
@@ -103,6 +105,8 @@ mod media_type;
     feature = "security-headers"
 ))]
 mod meter;
+#[cfg(any(feature = "latency", feature = "limit"))]
+mod path_template;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod reply;
 #[cfg(any(
@@ -122,6 +126,14 @@ mod weight;
 #[cfg(all(doc, feature = "full"))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod from_express {}
+
+/// A page for services of axum: where a tuple of layers ends, overrides for one route, metrics, and
+/// the errors of the compiler that a wrong order gives.
+///
+#[doc = include_str!("with_axum.md")]
+#[cfg(all(doc, feature = "full"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+pub mod with_axum {}
 
 #[cfg(feature = "batch")]
 #[doc(inline)]

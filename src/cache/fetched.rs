@@ -272,7 +272,7 @@ where
     // What was purged since it was asked may be what it is made of.
     let undisturbed = shared.state.purges.watermark() == before;
     let purge = |key: &Key| {
-        let removed = shared.key.is_url();
+        let removed = shared.key.is_url() && own.as_ref().is_none_or(Key::is_url);
         let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
         shared.state.purges.purge(purge, received)
     };

@@ -4,6 +4,8 @@ use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
+use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
+
 /// A request's key: its URL, and behind it whatever else counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
@@ -46,6 +48,11 @@ impl Key {
         &self.text[..self.url]
     }
 
+    /// Returns `true` if there is nothing behind the URL.
+    pub(super) fn is_url(&self) -> bool {
+        self.url == self.text.len()
+    }
+
     /// Returns `true` if the response may be stored: the service can be made to see this spelling.
     pub(super) fn may_fill(&self) -> bool {
         self.spelling != Spelling::Other
@@ -78,22 +85,34 @@ impl Key {
     }
 
     fn respell(&self, request: &mut request::Parts) -> Option<()> {
-        let mut parts = request.uri.clone().into_parts();
-        if parts.path_and_query.is_some() {
-            parts.path_and_query = Some(self.text[self.path..self.url].parse().ok()?);
+        let original = original_uri(&request.extensions);
+        if let Some(original) = original.filter(|original| is_nested(original, &request.uri)) {
+            let respelled = self.respelled(original)?;
+            *original_uri_mut(&mut request.extensions)? = respelled;
         }
+        request.uri = self.respelled(&request.uri)?;
         // It is 0 where hosts do not count.
         if self.host > 0 {
-            let host = &self.text[self.host..self.path];
-            if parts.authority.is_some() {
-                parts.authority = Some(host.parse().ok()?);
-            }
             if let Some(line) = request.headers.get_mut(HOST) {
-                *line = host.parse().ok()?;
+                *line = self.text[self.host..self.path].parse().ok()?;
             }
         }
-        request.uri = Uri::from_parts(parts).ok()?;
         Some(())
+    }
+
+    /// Returns a URI with the host and the query of the key. Its path is already that of the key, or
+    /// the end of it.
+    fn respelled(&self, uri: &Uri) -> Option<Uri> {
+        let mut parts = uri.clone().into_parts();
+        if let Some(target) = &mut parts.path_and_query {
+            let path_and_query = &self.text[self.path..self.url];
+            let query = path_and_query.find('?').map_or("", |at| &path_and_query[at..]);
+            *target = format!("{}{query}", uri.path()).parse().ok()?;
+        }
+        if self.host > 0 && parts.authority.is_some() {
+            parts.authority = Some(self.text[self.host..self.path].parse().ok()?);
+        }
+        Uri::from_parts(parts).ok()
     }
 
     /// The key of one of the URL's variants.

@@ -6,6 +6,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request};
 
 use super::key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
+use crate::axum_extensions::{is_nested, original_uri};
 
 /// What makes two requests the same: scheme, host, path and query, byte for byte, if nothing else
 /// is said. The host is taken in lower case and without its default port.
@@ -13,10 +14,14 @@ use super::key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
 /// A request that may fill the cache reaches the service as its key spells it: with that host
 /// (`example.org` for `Example.org:80`), and with only the query parameters that count, in the key's
 /// order. So nobody can fill the cache with the response to another spelling. What the service takes
-/// from the request's extensions, such as axum's `OriginalUri`, stays as it was; let it be part of
-/// the key, by [`with`](Self::with), where the response depends on its spelling. A request whose
-/// URL comes from an extension by [`uri`](Self::uri), and is spelled otherwise there, is answered
-/// with what is stored and fills nothing.
+/// from the request's extensions stays as it was; let it be part of the key, by
+/// [`with`](Self::with), where the response depends on its spelling. A request whose URL comes from
+/// an extension by [`uri`](Self::uri), and is spelled otherwise there, is answered with what is
+/// stored and fills nothing.
+///
+/// With the feature `axum`, the URI of requests in a nested router is axum's `OriginalUri`, which is
+/// spelled as the key too. Where a middleware inside of the router has rewritten the URI, both the
+/// rewritten URI and the original one count.
 #[derive(Clone)]
 #[must_use]
 pub struct KeyBy {
@@ -105,8 +110,9 @@ impl KeyBy {
         self
     }
 
-    /// Takes the URI from elsewhere, where `uri` finds it: axum's nested routers cut off what led
-    /// to them, and keep the original in the extensions.
+    /// Takes the URI from elsewhere, where `uri` finds it, in place of axum's `OriginalUri` too:
+    /// from an extension that a middleware of yours has set, say. Without the feature `axum`, this is
+    /// for axum's nested routers, which cut off what led to them:
     ///
     /// ```
     /// use axum::extract::OriginalUri;
@@ -157,11 +163,15 @@ impl KeyBy {
 
     /// The key of a request.
     pub(super) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
-        let uri = self.uri_of(request)?;
+        let (uri, rewritten) = self.target(request)?;
         let mut key = self.url(uri, &request.headers)?;
-        if key.spelling == Spelling::Respelled && !std::ptr::eq(uri, &request.uri) {
+        if key.spelling == Spelling::Respelled && !can_respell(uri, request) {
             // The service may take it from the same place.
             key.spelling = Spelling::Other;
+        }
+        // No header has this name.
+        if let Some(rewritten) = rewritten {
+            key.push("@uri", rewritten.as_bytes());
         }
         for name in &self.headers {
             for value in request.headers.get_all(name) {
@@ -179,10 +189,28 @@ impl KeyBy {
         if key.text.len() > LONGEST { Err(NoKey::TooLong) } else { Ok(key) }
     }
 
-    /// The URI that the client asked for.
+    /// Returns the URI that the client asked for.
     pub(super) fn uri_of<'a>(&self, request: &'a request::Parts) -> Result<&'a Uri, NoKey> {
-        let given = self.uri.as_ref().map(|uri| guard(|| uri(request)));
-        Ok(given.transpose()?.flatten().unwrap_or(&request.uri))
+        self.target(request).map(|(uri, _)| uri)
+    }
+
+    /// Returns the URI that the client asked for. Behind it stands what else tells the request from
+    /// others to the same URI: axum's original URI is another one, and what the service sees does not
+    /// follow from that alone.
+    fn target<'a>(&self, request: &'a request::Parts) -> Result<(&'a Uri, Option<String>), NoKey> {
+        if let Some(uri) = &self.uri {
+            let given = guard(|| uri(request))?;
+            return Ok((given.unwrap_or(&request.uri), None));
+        }
+        let uri = &request.uri;
+        Ok(match original_uri(&request.extensions) {
+            None => (uri, None),
+            Some(original) if original == uri => (uri, None),
+            Some(original) if !is_nested(original, uri) => (uri, Some(original.to_string())),
+            Some(original) if original.path().ends_with(uri.path()) => (original, None),
+            // The root of a nested router, which any path could have been rewritten to.
+            Some(original) => (original, Some(uri.path().to_owned())),
+        })
     }
 
     /// The key's first part, which it shares with all others of the same URL.
@@ -287,6 +315,13 @@ fn is_plain(parameter: &str) -> bool {
     let name = parameter.split('=').next().unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     name.bytes().all(plain) && !parameter.contains(';')
+}
+
+/// Returns `true` if the service sees the spelling that [`Key::spell`] gives to the request.
+fn can_respell(uri: &Uri, request: &request::Parts) -> bool {
+    std::ptr::eq(uri, &request.uri)
+        || original_uri(&request.extensions)
+            .is_some_and(|original| std::ptr::eq(uri, original) && is_nested(uri, &request.uri))
 }
 
 fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {

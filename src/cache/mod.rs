@@ -138,9 +138,10 @@
 //!
 //! Scheme, host, path and query, byte for byte. [`KeyBy`] tells what else counts, or does not.
 //! Requests of HTTP/1 do not say their scheme: it is `http`, or what [`KeyBy::scheme`] says. Inside
-//! of axum's `nest`, where a part of the path has been cut off, take the URI from its extensions:
-//! [`KeyBy::uri`]. A request with a host that is malformed, or that is another one in its target,
-//! passes by, as one does whose key is over 8 KiB.
+//! of axum's `nest`, where a part of the path has been cut off, the key has the whole path with the
+//! feature `axum`; without it, take the URI from the extensions by [`KeyBy::uri`]. A request with a
+//! host that is malformed, or that is another one in its target, passes by, as one does whose key is
+//! over 8 KiB.
 //!
 //! The service gets a request that may fill the cache as its key spells it: the host in lower case
 //! and without its default port, and only the query parameters that count, in the key's order. So a
@@ -249,6 +250,9 @@
 //! authentication, rate limits, CORS and traces: a hit must not skip them. It is always ready, and
 //! waits for the inner service only where it needs that: a layer outside of it that sheds load by
 //! readiness sees none of the service's.
+//!
+//! The inner service has to be `Clone`, since each miss drives a clone of it. What is not, such as
+//! tower's `rate_limit`, goes outside of the cache, or behind a `buffer`.
 //!
 //! # Numbers
 //!

@@ -18,9 +18,6 @@ use crate::media_type::InvalidMediaType;
 use crate::meter::Meter;
 
 /// Compresses responses; see the [module](crate::compress).
-///
-/// The service's body must be [`Unpin`], as those of hyper, axum and http-body-util are. Box another
-/// one with `BodyExt::boxed_unsync`.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct CompressLayer {

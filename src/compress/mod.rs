@@ -136,9 +136,6 @@
 //! coding's own end. The server then aborts the connection or resets the stream, so that neither a
 //! client nor a cache takes the response for a complete one. The service's own errors pass untouched.
 //!
-//! The body must be [`Unpin`], as those of hyper, axum and http-body-util are; box another one with
-//! `BodyExt::boxed_unsync`.
-//!
 //! # Secrets
 //!
 //! Where a page has both a secret and text from the request, its compressed size tells how alike

@@ -10,7 +10,7 @@ pin_project! {
     /// A body of which some is read already, and which stays at its end once it is there.
     pub(super) struct PeekableBody<B: Body> {
         #[pin]
-        inner: B,
+        inner: Inner<B>,
         read: VecDeque<Result<Frame<B::Data>, B::Error>>,
         ended: bool,
         // The size that the inner body promised before some of it was read, less what was given.
@@ -18,24 +18,40 @@ pin_project! {
     }
 }
 
+pin_project! {
+    #[project = InnerProjection]
+    enum Inner<B> {
+        Plain { #[pin] body: B },
+        // One that is not `Unpin` can be moved after it has been polled.
+        Boxed { body: Pin<Box<B>> },
+    }
+}
+
 impl<B: Body> PeekableBody<B> {
-    pub(super) fn new(inner: B) -> Self {
+    /// A body that is passed on, and not read ahead.
+    pub(super) fn plain(body: B) -> Self {
+        Self::new(Inner::Plain { body })
+    }
+
+    /// A body that may be read ahead.
+    pub(super) fn boxed(body: B) -> Self {
+        Self::new(Inner::Boxed { body: Box::pin(body) })
+    }
+
+    fn new(inner: Inner<B>) -> Self {
         Self { inner, read: VecDeque::new(), ended: false, promised: None }
     }
 
     /// Reads all of the body, if it is ready now and has exactly `size` bytes of data in a few
     /// frames, each in one piece, and nothing else. What it read is given again in any case.
-    pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool
-    where
-        B: Unpin,
-    {
-        self.promised = Some(self.inner.size_hint());
+    pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool {
+        self.promised = Some(self.inner.get().size_hint());
         let mut left = size;
-        while !(self.ended || self.inner.is_end_stream()) {
+        while !(self.ended || self.inner.get().is_end_stream()) {
             if self.read.len() == MAX_FRAMES {
                 return false;
             }
-            let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            let frame = match self.inner.poll_ahead(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => break,
                 Poll::Ready(Some(frame)) => frame,
@@ -58,17 +74,16 @@ impl<B: Body> PeekableBody<B> {
     /// it ended below the limit. What it read is given again.
     pub(super) fn read_below(&mut self, limit: usize, cx: &mut Context<'_>) -> bool
     where
-        B: Unpin,
         B::Data: From<Bytes>,
     {
-        self.promised = Some(self.inner.size_hint());
+        self.promised = Some(self.inner.get().size_hint());
         let mut size = 0;
         for _ in 0..MAX_POLLS {
-            if self.inner.is_end_stream() {
+            if self.inner.get().is_end_stream() {
                 self.ended = true;
                 return true;
             }
-            let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            let frame = match self.inner.poll_ahead(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => {
                     self.ended = true;
@@ -121,6 +136,32 @@ impl<B: Body> PeekableBody<B> {
     }
 }
 
+impl<B: Body> Inner<B> {
+    fn get(&self) -> &B {
+        match self {
+            Self::Plain { body } => body,
+            Self::Boxed { body } => body,
+        }
+    }
+
+    /// Polls a body before it has its place in memory: a boxed one. Any other is pending.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Polled<B> {
+        match self {
+            Self::Plain { .. } => Poll::Pending,
+            Self::Boxed { body } => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B> {
+        match self.project() {
+            InnerProjection::Plain { body } => body.poll_frame(cx),
+            InnerProjection::Boxed { body } => body.as_mut().poll_frame(cx),
+        }
+    }
+}
+
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 impl<B: Body> Body for PeekableBody<B> {
     type Data = B::Data;
     type Error = B::Error;
@@ -150,7 +191,7 @@ impl<B: Body> Body for PeekableBody<B> {
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && (self.ended || self.inner.is_end_stream())
+        self.read.is_empty() && (self.ended || self.inner.get().is_end_stream())
     }
 
     /// Returns what the inner body promises, also where it is known by now that it does not keep
@@ -159,7 +200,7 @@ impl<B: Body> Body for PeekableBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.promised {
             Some(promised) => less(promised, 0),
-            None => self.inner.size_hint(),
+            None => self.inner.get().size_hint(),
         }
     }
 }

@@ -44,7 +44,7 @@ impl<S> Compress<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Compress<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body + Unpin,
+    ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
     type Response = Response<ResponseBody<ResBody>>;
@@ -73,7 +73,7 @@ where
 
 impl<B, E> HandOver<B, E> for Squeeze
 where
-    B: Body + Unpin,
+    B: Body,
     B::Data: From<Bytes>,
 {
     type Body = ResponseBody<B>;
@@ -91,19 +91,20 @@ where
             wanted: self.wants(&head),
         };
         let decision = self.shared.rules.decide(&self.asked, &response, &mut head.headers);
-        let body = PeekableBody::new(body);
         let body = match decision {
-            Decision::Leave => ResponseBody::inner(body),
+            Decision::Leave => ResponseBody::inner(PeekableBody::plain(body)),
             Decision::OptedOut => {
                 head.extensions.insert(SingleUse);
-                ResponseBody::inner(body)
+                ResponseBody::inner(PeekableBody::plain(body))
             }
             Decision::Confirmed => {
                 self.mark_opt_out(&mut head);
-                ResponseBody::inner(body)
+                ResponseBody::inner(PeekableBody::plain(body))
             }
-            Decision::Bodiless => ResponseBody::bodiless(body),
-            Decision::Compress(plan) => self.compress(&plan, &mut head, body, cx),
+            Decision::Bodiless => ResponseBody::bodiless(PeekableBody::plain(body)),
+            Decision::Compress(plan) => {
+                self.compress(&plan, &mut head, PeekableBody::boxed(body), cx)
+            }
         };
         Ok(Response::from_parts(head, body))
     }
@@ -133,7 +134,7 @@ impl Squeeze {
         cx: &mut Context<'_>,
     ) -> ResponseBody<B>
     where
-        B: Body + Unpin,
+        B: Body,
         B::Data: From<Bytes>,
     {
         if plan.look_ahead.is_some_and(|limit| body.read_below(limit, cx)) {

@@ -100,7 +100,8 @@
 //! 1. a [`Route`] among the extensions of the response,
 //! 2. what [`route`](LatencyLayer::route) finds,
 //! 3. a [`Route`] among the extensions of the request,
-//! 4. the template of [`routes`](LatencyLayer::routes) that matches the path.
+//! 4. the template of [`routes`](LatencyLayer::routes) that matches the path,
+//! 5. with the feature `axum`, axum's `MatchedPath` among the extensions of the request.
 //!
 //! After [`max_series`](LatencyLayer::max_series) sets of labels, the route of new ones is
 //! `_overflow`, and each value of your labels is `other`; status, outcome and method stay what they
@@ -175,7 +176,7 @@
 //!
 //! Outermost, so that what the other layers answer and take counts too. With axum, `MatchedPath` is
 //! there for layers that are added with `Router::layer`, not for one around the whole `Router`: use
-//! [`routes`](LatencyLayer::routes) there.
+//! [`routes`](LatencyLayer::routes) there. The feature `axum` takes it from the extensions.
 //!
 //! The service is always ready. A request exists from the call on, so the clock starts there, and
 //! the inner service is waited for by the response's future, with a clone in its place: its time

@@ -240,32 +240,6 @@ fn strip_prefix<'a>(value: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// The first template that matches the path: `{name}` is one segment that is not empty, and
-/// `{*name}` at the end is the rest, which is not empty either.
-pub(super) fn find_template<'a>(templates: &'a [Cow<'static, str>], path: &str) -> Option<&'a str> {
-    templates.iter().map(AsRef::as_ref).find(|template| matches(template, path))
-}
-
-fn matches(template: &str, path: &str) -> bool {
-    let mut path = Some(path);
-    for expected in template.split('/') {
-        let Some(left) = path else { return false };
-        if expected.starts_with("{*") && expected.ends_with('}') {
-            return !left.is_empty();
-        }
-        let (segment, rest) = match left.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (left, None),
-        };
-        let any = expected.starts_with('{') && expected.ends_with('}');
-        if if any { segment.is_empty() } else { segment != expected } {
-            return false;
-        }
-        path = rest;
-    }
-    path.is_none()
-}
-
 /// The declared length of a body that declares none.
 pub(super) const UNDECLARED: u64 = u64::MAX;
 
@@ -368,28 +342,5 @@ mod tests {
             assert_eq!(of(other).unwrap(), "other", "{other}");
         }
         assert_eq!(GrpcStatus::of(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn a_path_finds_the_first_template_that_it_matches() {
-        let templates = ["/", "/items", "/items/new", "/items/{id}", "/items/{id}/tags", "/f/{*p}"]
-            .map(Cow::from);
-        for (path, expected) in [
-            ("/", Some("/")),
-            ("/items", Some("/items")),
-            ("/items/", None),
-            ("/items/new", Some("/items/new")),
-            ("/items/7", Some("/items/{id}")),
-            ("/items/7/", None),
-            ("/items/7/tags", Some("/items/{id}/tags")),
-            ("/f/", None),
-            ("/f/a", Some("/f/{*p}")),
-            ("/f/a/b/c", Some("/f/{*p}")),
-            ("/F/a", None),
-            ("*", None),
-            ("", None),
-        ] {
-            assert_eq!(find_template(&templates, path), expected, "{path}");
-        }
     }
 }

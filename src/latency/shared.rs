@@ -14,6 +14,7 @@ use super::register::Enabled;
 use super::series::{Registry, RouteLabel, Series};
 use super::watch::InFlight;
 use crate::meter::Meter;
+use crate::{axum_extensions, path_template};
 
 /// The settings and the numbers of a layer, which all of its services share.
 #[derive(Debug)]
@@ -111,7 +112,8 @@ impl Shared {
     ) -> InFlight {
         let template = template
             .or_else(|| info.extensions.get().map(Route::as_str))
-            .or_else(|| policy::find_template(&self.settings.templates, info.uri.path()));
+            .or_else(|| path_template::find_template(&self.settings.templates, info.uri.path()))
+            .or_else(|| axum_extensions::matched_path(info.extensions));
         let route =
             template.map_or(RouteLabel::Unmatched, |template| self.registry.route(template));
         let series = Series {

@@ -6,23 +6,25 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Full, Limited};
 
 use super::coding::Codings;
 use super::decode::{DecodeError, Decoder};
-use super::error::BodyError;
+use super::error::RequestBodyError;
 use super::failure::{Failure, OnFailure, Rest};
 use super::pace::Pace;
 use super::policy::{MinRate, Size};
 
 /// A request body that fails once it has given more bytes than it may.
 ///
-/// The frame that crosses the limit is not given; in its place comes an error, which is exactly
-/// [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. A body that is
-/// decompressed, or has a minimum data rate, can fail with [`BodyError`] too.
+/// The frame that crosses the limit is not given; in its place comes a [`RequestBodyError`], which
+/// in a box is [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. So does a
+/// body fail that cannot be decompressed, or arrives too slowly.
+///
+/// It is [`Unpin`] whether or not the inner body is.
 pub struct RequestBody<B> {
-    /// `None` once the body has ended or failed.
-    inner: Option<B>,
+    /// `None` once the body has ended or failed. Boxed, so that a body that is not `Unpin` can be
+    /// moved to the task that discards the rest of it.
+    inner: Option<Pin<Box<B>>>,
     max: u64,
     left: u64,
     checks: Option<Box<Checks>>,
@@ -33,7 +35,7 @@ pub struct RequestBody<B> {
 struct Observer<B> {
     on_failure: Arc<OnFailure>,
     /// Made where it is known that the body may be moved to a task, which `Drop` does not know.
-    rest: fn(B) -> Option<Rest>,
+    rest: fn(Pin<Box<B>>) -> Option<Rest>,
 }
 
 /// What only some layers ask of a body. Boxed, so that the others do not carry it.
@@ -51,8 +53,6 @@ struct Decoding {
     left: u64,
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
-
 impl<B> RequestBody<B>
 where
     B: Body + Send + 'static,
@@ -64,7 +64,10 @@ where
         on_failure: Option<Arc<OnFailure>>,
     ) -> Self {
         let observer = on_failure.map(|on_failure| Observer { on_failure, rest: Rest::new });
-        Self { inner: Some(inner), max: max.get(), left: max.get(), checks, observer }
+        // A body that is at its end needs no box.
+        let ended = checks.is_none() && inner.is_end_stream();
+        let inner = (!ended).then(|| Box::pin(inner));
+        Self { inner, max: max.get(), left: max.get(), checks, observer }
     }
 }
 
@@ -81,12 +84,12 @@ impl Checks {
 
 impl<B> Body for RequestBody<B>
 where
-    B: Body + Send + Unpin + 'static,
+    B: Body + Send + 'static,
     B::Data: From<Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = B::Data;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = RequestBodyError;
 
     #[inline]
     fn poll_frame(
@@ -99,19 +102,19 @@ where
             return this.poll_checked(cx);
         }
         // Looked at by reference and returned whole: a frame is a hundred bytes to move.
-        let polled = Pin::new(inner).poll_frame(cx);
+        let polled = inner.as_mut().poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(0, Buf::remaining) as u64;
                 if data > this.left {
-                    return Poll::Ready(Some(Err(this.fail(Failure::TooLarge, cx))));
+                    return Poll::Ready(Some(Err(this.fail(Failure::TooLarge))));
                 }
                 this.left -= data;
             }
             Poll::Ready(None) => this.inner = None,
             _ => {}
         }
-        polled.map_err(Into::into)
+        polled.map_err(RequestBodyError::inner)
     }
 
     #[inline]
@@ -159,16 +162,13 @@ impl<B> RequestBody<B> {
 
 impl<B> RequestBody<B>
 where
-    B: Body + Send + Unpin + 'static,
+    B: Body + Send + 'static,
     B::Data: From<Bytes>,
-    B::Error: Into<BoxError>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Polls a body that is decompressed or has a minimum data rate.
     #[inline(never)]
-    fn poll_checked(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+    fn poll_checked(&mut self, cx: &mut Context<'_>) -> Polled<B::Data, RequestBodyError> {
         loop {
             let (Some(inner), Some(checks)) = (&mut self.inner, &mut self.checks) else {
                 return Poll::Ready(None);
@@ -179,58 +179,56 @@ where
                     self.left = self.left.saturating_sub(bytes.len() as u64);
                     return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
                 }
-                Err(error) => return Poll::Ready(Some(Err(self.fail(error.into(), cx)))),
+                Err(error) => return Poll::Ready(Some(Err(self.fail(error.into())))),
             }
-            let polled = Pin::new(inner).poll_frame(cx);
+            let polled = inner.as_mut().poll_frame(cx);
             let data = data_len(&polled);
             if let Some(pace) = &mut checks.pace {
                 match polled {
                     Poll::Ready(_) => pace.arrived(data),
                     Poll::Pending if pace.poll_slow(cx).is_pending() => {}
                     Poll::Pending => {
-                        return Poll::Ready(Some(Err(self.fail(Failure::TooSlow, cx))));
+                        return Poll::Ready(Some(Err(self.fail(Failure::TooSlow))));
                     }
                 }
             }
             let left = checks.decoding.as_mut().map_or(&mut self.left, |it| &mut it.left);
             if data > *left {
-                return Poll::Ready(Some(Err(self.fail(Failure::TooLarge, cx))));
+                return Poll::Ready(Some(Err(self.fail(Failure::TooLarge))));
             }
             *left -= data;
-            let Some(decoding) = &mut checks.decoding else { return polled.map_err(Into::into) };
+            let Some(decoding) = &mut checks.decoding else {
+                return polled.map_err(RequestBodyError::inner);
+            };
             match polled {
                 // An empty frame is given on, so that each turn of the loop has decoded something.
                 Poll::Ready(Some(Ok(frame))) if data > 0 => decoding.feed(frame),
                 Poll::Ready(None) if !decoding.decoder.is_complete() => {
-                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed))));
                 }
                 Poll::Ready(Some(Ok(ref frame)))
                     if frame.is_trailers() && !decoding.decoder.is_complete() =>
                 {
-                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed, cx))));
+                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed))));
                 }
                 Poll::Ready(None | Some(Err(_))) => {
                     // After an error there is no end that the decoder could miss.
                     self.inner = None;
-                    return polled.map_err(Into::into);
+                    return polled.map_err(RequestBodyError::inner);
                 }
-                other => return other.map_err(Into::into),
+                other => return other.map_err(RequestBodyError::inner),
             }
         }
     }
 
     /// Ends the body, and returns the error for its reader.
     #[cold]
-    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> BoxError {
+    fn fail(&mut self, failure: Failure) -> RequestBodyError {
         self.checks = None;
         if let (Some(inner), Some(observer)) = (self.inner.take(), &self.observer) {
             observer.on_failure.failed(failure, (observer.rest)(inner));
         }
-        match failure {
-            Failure::TooLarge => length_limit_error(cx),
-            Failure::Malformed => BodyError::malformed().into(),
-            Failure::TooSlow => BodyError::too_slow().into(),
-        }
+        RequestBodyError::own(failure)
     }
 }
 
@@ -261,21 +259,12 @@ impl<B> fmt::Debug for RequestBody<B> {
     }
 }
 
+type Polled<D, E> = Poll<Option<Result<Frame<D>, E>>>;
+
 #[inline]
-fn data_len<D: Buf, E>(polled: &Poll<Option<Result<Frame<D>, E>>>) -> u64 {
+fn data_len<D: Buf, E>(polled: &Polled<D, E>) -> u64 {
     match polled {
         Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, Buf::remaining) as u64,
         _ => 0,
-    }
-}
-
-/// `LengthLimitError` has no constructor outside of its crate, and axum answers 413 to that type
-/// alone: so its own body makes one.
-#[cold]
-fn length_limit_error(cx: &mut Context<'_>) -> BoxError {
-    let mut over = Limited::new(Full::new(Bytes::from_static(b"1")), 0);
-    match Pin::new(&mut over).poll_frame(cx) {
-        Poll::Ready(Some(Err(error))) => error,
-        _ => "length limit exceeded".into(),
     }
 }

@@ -1,19 +1,22 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response, request};
 use metrics::Recorder;
 use tower::Layer;
 
 use super::policy::{Limits, MinRate, Size};
 use super::refusal::{Reason, Refusal};
 use super::service::Limit;
+use crate::axum_extensions::original_uri;
 use crate::drain::Drains;
 use crate::form::Format;
 use crate::media_type::InvalidMediaType;
 use crate::meter::Meter;
+use crate::path_template::find_template;
 
 /// Bounds the size of request bodies, targets and header sections; see the
 /// [module](crate::limit).
@@ -25,7 +28,9 @@ pub struct LimitLayer {
 
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) limits: Limits,
+    limits: Limits,
+    /// Of those that apply to a request, the first one takes the place of `limits`.
+    overrides: Vec<(Arc<Applies>, Limits)>,
     pub(super) drains: Arc<Drains>,
     format: Format,
     respond: Option<Arc<Respond>>,
@@ -33,6 +38,7 @@ pub(super) struct Shared {
     registered: Arc<Once>,
 }
 
+type Applies = dyn Fn(&request::Parts) -> bool + Send + Sync;
 type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
 
 impl LimitLayer {
@@ -42,6 +48,7 @@ impl LimitLayer {
         let meter = Meter::default();
         let shared = Shared {
             limits: Limits::default(),
+            overrides: Vec::new(),
             drains: Drains::new("limit", meter.clone()),
             format: Format::default(),
             respond: None,
@@ -62,6 +69,13 @@ impl LimitLayer {
     pub fn form(self, size: impl Into<Size>) -> Self {
         let size = size.into();
         self.edit(|shared| shared.limits.form(size))
+    }
+
+    /// Sets the maximum bytes of a `multipart/form-data` body, such as the upload of files by a form:
+    /// of all its parts together. As [`other`](Self::other) by default.
+    pub fn multipart(self, size: impl Into<Size>) -> Self {
+        let size = size.into();
+        self.edit(|shared| shared.limits.multipart(size))
     }
 
     /// The most bytes of a body of `media_type`: one of `type/subtype`, `type/*` or `+suffix`, in
@@ -109,6 +123,61 @@ impl LimitLayer {
     pub fn header_count(self, count: impl Into<Size>) -> Self {
         let count = count.into();
         self.edit(|shared| shared.limits.header_count = count)
+    }
+
+    /// Sets other limits for requests to some paths: `{name}` in a template stands for one segment
+    /// that is not empty, `{*name}` at its end for all that follow. Paths are compared byte for byte,
+    /// as a client has sent them; within axum's nested routers, where the beginning of the path has
+    /// been cut off, only the feature `axum` knows it.
+    ///
+    /// Otherwise as [`for_requests`](Self::for_requests).
+    ///
+    /// ```
+    /// use tower_kit::{KIB, LimitLayer, MIB};
+    ///
+    /// let layer = LimitLayer::new()
+    ///     .json(64 * KIB)
+    ///     .for_paths(["/upload", "/files/{*path}"], &LimitLayer::new().multipart(50 * MIB));
+    /// # drop(layer);
+    /// ```
+    pub fn for_paths<T>(self, templates: impl IntoIterator<Item = T>, limits: &Self) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let templates: Vec<_> = templates.into_iter().map(Into::into).collect();
+        let applies = move |request: &request::Parts| {
+            let uri = original_uri(&request.extensions).unwrap_or(&request.uri);
+            find_template(&templates, uri.path()).is_some()
+        };
+        self.for_requests(applies, limits)
+    }
+
+    /// Sets other limits for the requests for which `applies` returns `true`. `limits` takes the place
+    /// of this layer's limits, of all of them: what it does not set itself is at its default. Where
+    /// several apply, those count that were added first.
+    ///
+    /// Only the limits, [`drain`](Self::drain), [`min_data_rate`](Self::min_data_rate) and whether
+    /// bodies are decompressed come from `limits`: this layer makes the responses, and counts them.
+    ///
+    /// ```
+    /// use axum::extract::MatchedPath;
+    /// use tower_kit::{LimitLayer, MIB};
+    ///
+    /// let layer = LimitLayer::new().for_requests(
+    ///     |request| {
+    ///         let route = request.extensions.get().map(MatchedPath::as_str);
+    ///         route == Some("/items/{id}/photo")
+    ///     },
+    ///     &LimitLayer::new().other(50 * MIB),
+    /// );
+    /// # drop(layer);
+    /// ```
+    pub fn for_requests<F>(self, applies: F, limits: &Self) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        let limits = limits.shared.limits.clone();
+        self.edit(|shared| shared.overrides.push((Arc::new(applies), limits)))
     }
 
     /// Sets the maximum bytes that are read and discarded of the body of a refused request, so that
@@ -211,6 +280,16 @@ impl LimitLayer {
 }
 
 impl Shared {
+    /// Returns the limits of a request.
+    pub(super) fn limits<B>(&self, request: Request<B>) -> (Request<B>, &Limits) {
+        if self.overrides.is_empty() {
+            return (request, &self.limits);
+        }
+        let (head, body) = request.into_parts();
+        let found = self.overrides.iter().find(|(applies, _)| applies(&head));
+        (Request::from_parts(head, body), found.map_or(&self.limits, |(_, limits)| limits))
+    }
+
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         refusal.form.or(self.format);

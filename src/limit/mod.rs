@@ -4,8 +4,8 @@
 //! A body whose declared length is over the limit is refused with 413 before the service is
 //! called and before a byte of it is read, so that a client which waits for `100 Continue` never
 //! sends it. A body of unknown length (chunked, or HTTP/2 without `content-length`) is counted as
-//! it streams, and the read that crosses the limit fails with
-//! [`LengthLimitError`](http_body_util::LengthLimitError).
+//! it streams, and the read that crosses the limit fails with a [`RequestBodyError`], which in a box
+//! is [`LengthLimitError`](http_body_util::LengthLimitError).
 //!
 //! ```
 //! use tower::ServiceBuilder;
@@ -43,6 +43,19 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Other limits for some paths, or for the requests that a closure tells:
+//!
+//! ```
+//! use tower_kit::{LimitLayer, MIB};
+//!
+//! let uploads = LimitLayer::new().multipart(50 * MIB);
+//! let layer = LimitLayer::new().for_paths(["/upload", "/items/{id}/photo"], &uploads);
+//! # drop(layer);
+//! ```
+//!
+//! A second `LimitLayer` around the route alone cannot raise the limits of the outer one, which has
+//! refused the request by then.
 //!
 //! # Defaults
 //!
@@ -130,8 +143,13 @@
 //! as axum's are.
 //!
 //! On HTTP/1, hyper itself refuses differing `content-length` lines (400) and more than 100 fields
-//! (431) before any layer sees the request; its responses are bare. axum's extractors have a limit of
-//! 2 MiB of their own: turn it off with `DefaultBodyLimit::disable()` where this layer lets more through.
+//! (431) before any layer sees the request; its responses are bare.
+//!
+//! axum's extractors have a limit of 2 MiB of their own, and answer 413 above it. With the feature
+//! `axum`, this layer raises or lowers it to the limit of the request, as if by `DefaultBodyLimit`, so
+//! that `json(5 * MIB)` lets 5 MiB of JSON through. A `DefaultBodyLimit` that the application sets
+//! itself, inside or outside of this layer, still counts. Without the feature, turn theirs off with
+//! `DefaultBodyLimit::disable()` where this layer lets more through.
 //!
 //! # What it does not do
 //!
@@ -157,7 +175,7 @@ mod service;
 mod zstd;
 
 pub use body::RequestBody;
-pub use error::BodyError;
+pub use error::{BodyError, RequestBodyError};
 pub use layer::LimitLayer;
 pub use policy::Size;
 pub use refusal::{Reason, Refusal};

@@ -102,6 +102,10 @@ impl Limits {
         self.media_type(MediaType::Exact("application/x-www-form-urlencoded".into()), size);
     }
 
+    pub(super) fn multipart(&mut self, size: Size) {
+        self.media_type(MediaType::Exact("multipart/form-data".into()), size);
+    }
+
     pub(super) fn media_type(&mut self, media_type: MediaType, size: Size) {
         match self.media_types.binary_search_by(|(at, _)| at.cmp(&media_type)) {
             Ok(at) => self.media_types[at].1 = size,

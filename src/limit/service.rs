@@ -9,8 +9,9 @@ use tower::Service;
 use super::body::{Checks, RequestBody};
 use super::failure::OnFailure;
 use super::layer::Shared;
-use super::policy::{self, Admission, Decision, Head};
+use super::policy::{self, Admission, Decision, Head, MinRate};
 use super::refusal::Refusal;
+use crate::axum_extensions;
 use crate::drain::Permit;
 use crate::reply::Reply;
 use crate::respond::{HandOver, Respond};
@@ -57,7 +58,8 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         self.shared.register();
-        let decision = self.shared.limits.decide(&Head {
+        let (request, limits) = self.shared.limits(request);
+        let decision = limits.decide(&Head {
             method: request.method(),
             version: request.version(),
             uri: request.uri(),
@@ -67,7 +69,7 @@ where
         });
         match decision {
             Decision::Pass(admission) => {
-                let (request, settle) = self.admit(request, admission);
+                let (request, settle) = admit(&self.shared, request, admission, limits.min_rate);
                 Respond::later(self.inner.call(request), settle)
             }
             Decision::Refuse { mut refusal, unread } => {
@@ -82,31 +84,6 @@ where
                 Respond::now(response.map(Reply::own))
             }
         }
-    }
-}
-
-impl<S> Limit<S> {
-    fn admit<B>(
-        &self,
-        mut request: Request<B>,
-        admission: Admission,
-    ) -> (Request<RequestBody<B>>, Settle)
-    where
-        B: Body + Send + 'static,
-    {
-        let Admission { max, codings, on_failure, unread } = admission;
-        let pending = on_failure.map(|refusal| {
-            let drains = Arc::clone(&self.shared.drains);
-            let on_failure = Arc::new(OnFailure::new(drains, unread));
-            PendingRefusal { on_failure, refusal, shared: Arc::clone(&self.shared) }
-        });
-        if !codings.is_empty() {
-            policy::strip_codings(request.headers_mut());
-        }
-        let checks = Checks::new(codings, self.shared.limits.min_rate, max);
-        let on_failure = pending.as_ref().map(|pending| Arc::clone(&pending.on_failure));
-        let request = request.map(|body| RequestBody::new(body, max, checks, on_failure));
-        (request, Settle(pending))
     }
 }
 
@@ -139,4 +116,31 @@ impl<B, E> HandOver<B, E> for Settle {
         }
         answer.map(|response| response.map(Reply::inner))
     }
+}
+
+fn admit<B>(
+    shared: &Arc<Shared>,
+    mut request: Request<B>,
+    admission: Admission,
+    min_rate: Option<MinRate>,
+) -> (Request<RequestBody<B>>, Settle)
+where
+    B: Body + Send + 'static,
+{
+    let Admission { max, codings, on_failure, unread } = admission;
+    let pending = on_failure.map(|refusal| {
+        let drains = Arc::clone(&shared.drains);
+        let on_failure = Arc::new(OnFailure::new(drains, unread));
+        PendingRefusal { on_failure, refusal, shared: Arc::clone(shared) }
+    });
+    if !codings.is_empty() {
+        policy::strip_codings(request.headers_mut());
+    }
+    let checks = Checks::new(codings, min_rate, max);
+    let on_failure = pending.as_ref().map(|pending| Arc::clone(&pending.on_failure));
+    if !request.body().is_end_stream() {
+        axum_extensions::set_body_limit(&mut request, max.get());
+    }
+    let request = request.map(|body| RequestBody::new(body, max, checks, on_failure));
+    (request, Settle(pending))
 }

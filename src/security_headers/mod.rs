@@ -141,7 +141,8 @@
 //! ```
 //!
 //! - Where no policy of the layer has [`Source::NONCE`], requests have no [`Nonce`], and axum's
-//!   `Extension<Nonce>` answers 500.
+//!   `Extension<Nonce>` answers 500. With the feature `axum`, [`Nonce`] is an extractor by itself,
+//!   as is `Option<Nonce>`.
 //! - Without the nonce, `'unsafe-inline'` beside it is not sent either: it is for browsers that
 //!   know no nonces, and would begin to count for the others.
 //! - The value is marked sensitive, so that HPACK does not index it; so is a policy that the
@@ -198,6 +199,8 @@ mod conditions;
 mod cross_origin;
 mod csp;
 mod error;
+#[cfg(feature = "axum")]
+mod extract;
 mod feature;
 mod field;
 mod hsts;

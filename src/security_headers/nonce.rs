@@ -25,6 +25,8 @@ use crate::meter::{Meter, Name};
 /// }
 /// ```
 ///
+/// With the feature `axum` it is an extractor: `async fn page(nonce: Nonce)`.
+///
 /// It is to be asked for before the response is returned: the field is sent before the body, so
 /// that a nonce which is first asked for while the body is sent stays empty, and the script does
 /// not run. It stays empty also where the operating system has no random bits. Both are counted on

@@ -1,5 +1,8 @@
 //! axum as the host.
 
+mod extensions;
+mod uploads;
+
 use std::io;
 
 use axum::body::Body;

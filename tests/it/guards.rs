@@ -93,6 +93,7 @@ const EXTRAS: [(&str, &[&str]); 7] = [
             "cross_origin",
             "csp",
             "error",
+            "extract",
             "feature",
             "field",
             "hsts",

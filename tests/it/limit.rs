@@ -18,6 +18,8 @@ mod cookies;
 mod decompress;
 mod drain;
 mod pace;
+mod proxies;
+mod requests;
 
 use crate::support::{
     BoxError, Metrics, Scripted, Step, data, empty, full, now, poll_frame, poll_once, status, text,
@@ -341,7 +343,7 @@ async fn the_read_that_crosses_fails_with_exactly_the_length_limit_error_and_the
     let Poll::Ready(Some(Ok(frame))) = poll_frame(&mut body) else { panic!("no first frame") };
     assert_eq!(frame.into_data().unwrap().len(), 6);
     let Poll::Ready(Some(Err(error))) = poll_frame(&mut body) else { panic!("no error") };
-    let error: BoxError = error;
+    let error: BoxError = error.into();
     assert!(error.downcast::<LengthLimitError>().is_ok());
     assert!(body.is_end_stream());
     let polls = log.polls();
@@ -400,7 +402,7 @@ fn an_error_of_the_body_passes_as_it_is() {
     let mut body = passed(&LimitLayer::new(), post().body(body).unwrap());
     assert!(poll_frame(&mut body).is_ready());
     let Poll::Ready(Some(Err(error))) = poll_frame(&mut body) else { panic!("no error") };
-    assert!(error.downcast::<Own>().is_ok());
+    assert!(BoxError::from(error).downcast::<Own>().is_ok());
 }
 
 #[test]

@@ -48,6 +48,8 @@ mod latency;
 mod laws;
 #[cfg(feature = "limit")]
 mod limit;
+#[cfg(feature = "limit")]
+mod pinned;
 #[cfg(feature = "pressure")]
 mod pressure;
 #[cfg(feature = "full")]

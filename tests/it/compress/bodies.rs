@@ -123,3 +123,39 @@ async fn bodies_that_keep_their_word_pass() {
         }
     }
 }
+
+#[tokio::test]
+async fn body_that_is_not_unpin_is_compressed() {
+    use std::convert::Infallible;
+
+    use http::Request;
+    use http_body_util::{BodyExt, Empty};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    use crate::pinned::pinned;
+    use crate::support::gunzip;
+
+    let text = prose(50_000, 1);
+    let (start, end) = (text.slice(..20_000), text.slice(20_000..));
+    for (steps, length) in [
+        (vec![Step::Data(text.clone())], Some(50_000)),
+        (vec![Step::Data(start.clone()), Step::Pending, Step::Data(end.clone())], None),
+        (vec![Step::Pending, Step::Data(start), Step::Data(end)], Some(50_000)),
+    ] {
+        let mut response = Response::builder().header("content-type", "text/plain");
+        if let Some(length) = length {
+            response = response.header("content-length", length);
+        }
+        let body = pinned(Scripted::<BoxError>::new(steps));
+        let mut response = Some(response.body(body).unwrap());
+        let inner = service_fn(move |_: Request<Empty<Bytes>>| {
+            let response = response.take().unwrap();
+            async { Ok::<_, Infallible>(response) }
+        });
+        let request = Request::get("/").header("accept-encoding", "gzip").body(Empty::new());
+        let response = CompressLayer::new().layer(inner).oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.headers()["content-encoding"], "gzip");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(gunzip(&bytes), text);
+    }
+}

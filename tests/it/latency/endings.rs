@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as AxumBody;
-use axum::routing::get as route;
 use http::{Request, Response};
 use tower_http::timeout::TimeoutBody;
 
@@ -150,7 +149,7 @@ async fn in_axum(error: impl Fn() -> BoxError + Clone + Send + Sync + 'static) -
     let handler = move || async move {
         AxumBody::new(Scripted::<BoxError>::new([data(1), Step::Error(error())]))
     };
-    let app = Router::new().route("/", route(handler)).layer(layer(&metrics));
+    let app = Router::new().fallback(handler).layer(layer(&metrics));
     let request = Request::get("/").body(AxumBody::empty()).unwrap();
     let response = app.oneshot(request).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
@@ -174,7 +173,7 @@ async fn the_timeout_body_of_tower_http_is_a_timeout() {
         let inner = Scripted::<Infallible>::new([data(1), Step::PendingForever]);
         AxumBody::new(TimeoutBody::new(Duration::from_secs(5), inner))
     };
-    let app = Router::new().route("/", route(handler)).layer(layer(&metrics));
+    let app = Router::new().fallback(handler).layer(layer(&metrics));
     let request = Request::get("/").body(AxumBody::empty()).unwrap();
     let response = app.oneshot(request).await.unwrap();
     assert!(response.into_body().collect().await.is_err());

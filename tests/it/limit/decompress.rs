@@ -111,7 +111,7 @@ where
                     match frame.map(http_body::Frame::into_data) {
                         Ok(Ok(data)) => now.bytes.extend_from_slice(&data),
                         Ok(Err(frame)) => now.trailers = frame.into_trailers().ok(),
-                        Err(error) => now.error = Some(error),
+                        Err(error) => now.error = Some(error.into()),
                     }
                 }
                 *seen.lock().unwrap() = now;

@@ -494,11 +494,12 @@ async fn hyper_clients_see_the_refusal_every_time() {
     }
 }
 
-/// axum's extractors have a limit of their own, which the layer's may be above.
+/// axum's extractors have a limit of their own, which the application may have set below the layer's.
 #[tokio::test]
 async fn a_413_of_an_extractor_is_seen() {
     let app = axum::Router::new()
         .route("/", axum::routing::post(|body: Bytes| async move { body.len().to_string() }))
+        .layer(axum::extract::DefaultBodyLimit::max(2 << 20))
         .layer(LimitLayer::new().other(100 * MIB));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
