@@ -5,6 +5,7 @@
 
 mod adversary;
 mod limit;
+mod pressure;
 mod recordings;
 mod store;
 
