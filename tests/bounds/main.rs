@@ -9,6 +9,7 @@ mod latency;
 mod limit;
 mod pressure;
 mod recordings;
+mod security_headers;
 mod store;
 
 use std::alloc::System;
