@@ -5,6 +5,7 @@
 
 mod adversary;
 mod batch;
+mod compress;
 mod latency;
 mod limit;
 mod pressure;
