@@ -10,7 +10,7 @@ use super::sync::{Arc, AtomicUsize, thread_local};
 
 /// A codec that goes back to its thread's pool when it is dropped.
 ///
-/// A deflate state is a quarter of a megabyte: making one costs more than compressing a small
+/// A deflate state takes 380 KB: making one costs more than compressing a small
 /// body. A pool per thread needs no lock, and a codec that moves to another thread joins the pool
 /// there.
 pub(super) struct Pooled {

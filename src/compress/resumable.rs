@@ -9,7 +9,7 @@ use super::pool::Pooled;
 /// A gzip or zlib stream that can give its codec back whenever it is flushed, and goes on with
 /// another one.
 ///
-/// A deflate state is a quarter of a megabyte, too much for a stream that waits for its next event.
+/// A deflate state takes 380 KB, too much for a stream that waits for its next event.
 /// After a flush the output ends at a byte, and deflated data may be followed by that of any other
 /// state as long as it refers to nothing that the decoder has not seen (RFC 1951 §3.2). So only the
 /// last few KiB of the input are kept, as the dictionary of the next state, and the checksum. For the

@@ -5,15 +5,16 @@ use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 use super::codec::{Codec, Step};
 use super::decode::DecodeError;
 
-/// RFC 7932. The decoder takes no window over 16 MiB.
+/// RFC 7932, whose windows are of at most 16 MiB.
 pub(super) struct Brotli {
     decoder: BrotliDecoder,
+    started: bool,
     ended: bool,
 }
 
 impl Brotli {
     pub(super) fn new() -> Self {
-        Self { decoder: BrotliDecoder::new(), ended: false }
+        Self { decoder: BrotliDecoder::new(), started: false, ended: false }
     }
 }
 
@@ -22,6 +23,14 @@ impl Codec for Brotli {
         if self.ended {
             // Input after the end is refused where nothing comes of it.
             return Ok(Step::default());
+        }
+        if let Some(first) = input.first().filter(|_| !self.started) {
+            self.started = true;
+            // The decoder would take it for the start of "large window brotli", with a window of up
+            // to 1 GiB. For RFC 7932 §9.1 these bits are invalid.
+            if first & WINDOW_MASK == LARGE_WINDOW {
+                return Err(DecodeError::Malformed);
+            }
         }
         let mut taken = PartialBuffer::new(input);
         let mut written = WriteBuffer::new_initialized(output);
@@ -34,3 +43,7 @@ impl Codec for Brotli {
         self.ended
     }
 }
+
+/// The bits of the first byte that can state the size of the window.
+const WINDOW_MASK: u8 = 0x7f;
+const LARGE_WINDOW: u8 = 0x11;

@@ -57,6 +57,54 @@ impl Body for Frames {
     }
 }
 
+/// A body whose frames of noise are there at once, after which nothing comes, not even its end.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    left: usize,
+    size: usize,
+    /// What the body takes for itself, as a server's read buffer does.
+    _own: Vec<u8>,
+}
+
+impl Unfinished {
+    pub(crate) fn new(count: usize, size: usize) -> Self {
+        Self { left: count, size, _own: Vec::new() }
+    }
+
+    pub(crate) fn with_buffer(self, size: usize) -> Self {
+        Self { _own: vec![0; size], ..self }
+    }
+}
+
+impl Body for Unfinished {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Pending;
+        }
+        self.left -= 1;
+        let frame = noise(self.size, self.left as u64);
+        Poll::Ready(Some(Ok(Frame::data(frame.into()))))
+    }
+}
+
+/// So many bytes that no coding makes smaller.
+pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..size).map(|_| next()).collect()
+}
+
 /// A response that is stored.
 pub(crate) fn fresh<B>(body: B) -> Response<B> {
     Response::builder().header("cache-control", "max-age=600").body(body).unwrap()

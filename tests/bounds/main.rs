@@ -4,7 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod adversary;
+mod batch;
+mod compress;
+mod latency;
+mod limit;
+mod pressure;
 mod recordings;
+mod security_headers;
 mod store;
 
 use std::alloc::System;
@@ -23,6 +29,12 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn held() -> u64 {
     let stats = COUNTED.stats();
     (stats.bytes_allocated - stats.bytes_deallocated) as u64
+}
+
+/// Returns how many allocations there have been.
+fn allocations() -> usize {
+    let stats = COUNTED.stats();
+    stats.allocations + stats.reallocations
 }
 
 /// Runs a test while no other one does. The clock stands still: it goes on when nothing is to be done.
