@@ -15,7 +15,7 @@ use hyper::body::Body;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_kit::pressure::{PressureLayer, Priority, Reading};
+use tower_kit::pressure::{PressureLayer, Reading};
 
 use support::{Bench, bar, call, read, versioned};
 
@@ -28,12 +28,9 @@ fn main() {
     let mut group = bench.group("GET that is let in");
     group.case("bare", || requests(service_fn(answer)));
     group.case(&kit, || requests(PressureLayer::new().layer(service_fn(answer))));
-    let by_priority = format!("{kit}, all that is of normal priority shed");
-    group.case(&by_priority, || {
-        let layer = full().priority(|request| match request.uri.path() {
-            "/items" => Priority::Exempt,
-            _ => Priority::Normal,
-        });
+    let by_skip_if = format!("{kit}, all that is of normal priority shed");
+    group.case(&by_skip_if, || {
+        let layer = full().skip_if(|request| request.uri.path() == "/items");
         requests(layer.layer(service_fn(answer)))
     });
     group.case("tower's load_shed", || requests(LoadShedLayer::new().layer(service_fn(answer))));

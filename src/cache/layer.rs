@@ -38,7 +38,7 @@ impl CacheLayer {
     /// unless the layer allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
     /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
     /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
-    /// outside of the layer, or is [skipped](Self::skip).
+    /// outside of the layer, or is [skipped](Self::skip_if).
     pub fn aside(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
         Self { shared: Arc::new(Shared::new(rules, store)) }
@@ -191,8 +191,10 @@ impl CacheLayer {
         })
     }
 
-    /// Passes the requests that `skip` says by the cache. One for which it panics passes too.
-    pub fn skip<F>(self, skip: F) -> Self
+    /// Passes the requests for which `skip` returns `true` by the cache, and those for which it
+    /// panics. None by default.
+    #[doc(alias = "skip")]
+    pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {

@@ -23,7 +23,7 @@
 //!
 //! let layer = CacheLayer::aside(MemoryStore::new(64 * MIB), Duration::from_secs(300))
 //!     .key(KeyBy::new().without_tracking().sorted_query())
-//!     .skip(|request| request.uri.path().starts_with("/admin/"))
+//!     .skip_if(|request| request.uri.path().starts_with("/admin/"))
 //!     .jitter(0.1);
 //! let handle = layer.handle();
 //! let items = || async { (Extension(Hint::new().tag("items")), "the list") };

@@ -177,7 +177,8 @@ impl LatencyLayer {
 
     /// Leaves out the requests for which `skip` returns `true`, such as health checks. None by
     /// default.
-    pub fn skip<F>(self, skip: F) -> Self
+    #[doc(alias = "skip")]
+    pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
