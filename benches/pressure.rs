@@ -70,7 +70,7 @@ fn main() {
     let of = |name: &str| let_in.net(name);
     bar("allocations for a request that is let in", of(&kit).map(|net| net.allocations), 0.0);
     bar("instructions for a request that is let in", of(&kit).map(|net| net.instructions), 300.0);
-    let allocations = of(&by_priority).map(|net| net.allocations);
+    let allocations = of(&by_skip_if).map(|net| net.allocations);
     bar("allocations for one that is let in while others are shed", allocations, 0.0);
     // What it takes less than the bare case is what that one allocates.
     let allocations = reading.net(&kit).map(|net| net.allocations.max(0.0));

@@ -71,7 +71,8 @@ impl CompressLayer {
     ///
     /// # Errors
     ///
-    /// If the coding has no such level.
+    /// If the coding has no such level: gzip and deflate have 1 to 9, br has 0 to 11 and zstd has 1 to
+    /// 22.
     pub fn level(self, coding: Coding, level: u32) -> Result<Self, InvalidLevel> {
         let level = coding.check(level)?;
         Ok(self.edit(|shared| shared.rules.levels[coding.index()] = level))

@@ -146,7 +146,7 @@ impl LatencyLayer {
     }
 
     /// Sets how many values each label of yours may have before others are reported as `other`.
-    /// 100 by default, and at most 250.
+    /// 100 by default; more than 250 is taken as 250.
     pub fn max_label_values(self, max: usize) -> Self {
         self.edit(|settings| settings.max_label_values = max)
     }

@@ -79,7 +79,7 @@ impl PressureLayer {
         Ok(Self::of(settings, requests))
     }
 
-    /// How often memory is read; at least every 10 ms. Every second by default.
+    /// How often memory is read. Every second by default; less than 10 ms is taken as 10 ms.
     pub fn interval(self, interval: Duration) -> Self {
         self.edit(|settings| settings.interval = interval.max(SHORTEST_INTERVAL))
     }
@@ -374,3 +374,21 @@ impl Shared {
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let ms = Duration::from_millis;
+        for (given, taken) in [(ms(0), ms(10)), (ms(9), ms(10)), (ms(10), ms(10)), (ms(11), ms(11))]
+        {
+            let layer = PressureLayer::new().interval(given);
+            assert_eq!(layer.shared.monitor.settings.interval, taken);
+        }
+        for (given, taken) in [(0, None), (1, Some(1)), (u64::MAX, Some(u64::MAX))] {
+            assert_eq!(PressureLayer::new().limit(given).shared.monitor.settings.limit, taken);
+        }
+    }
+}
