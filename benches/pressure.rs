@@ -15,7 +15,7 @@ use hyper::body::Body;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_kit::pressure::{PressureLayer, Priority, Reading};
+use tower_kit::pressure::{PressureLayer, Reading};
 
 use support::{Bench, bar, call, read, versioned};
 
@@ -28,12 +28,9 @@ fn main() {
     let mut group = bench.group("GET that is let in");
     group.case("bare", || requests(service_fn(answer)));
     group.case(&kit, || requests(PressureLayer::new().layer(service_fn(answer))));
-    let by_priority = format!("{kit}, all that is of normal priority shed");
-    group.case(&by_priority, || {
-        let layer = full().priority(|request| match request.uri.path() {
-            "/items" => Priority::Exempt,
-            _ => Priority::Normal,
-        });
+    let by_skip_if = format!("{kit}, all that is of normal priority shed");
+    group.case(&by_skip_if, || {
+        let layer = full().skip_if(|request| request.uri.path() == "/items");
         requests(layer.layer(service_fn(answer)))
     });
     group.case("tower's load_shed", || requests(LoadShedLayer::new().layer(service_fn(answer))));
@@ -73,7 +70,7 @@ fn main() {
     let of = |name: &str| let_in.net(name);
     bar("allocations for a request that is let in", of(&kit).map(|net| net.allocations), 0.0);
     bar("instructions for a request that is let in", of(&kit).map(|net| net.instructions), 300.0);
-    let allocations = of(&by_priority).map(|net| net.allocations);
+    let allocations = of(&by_skip_if).map(|net| net.allocations);
     bar("allocations for one that is let in while others are shed", allocations, 0.0);
     // What it takes less than the bare case is what that one allocates.
     let allocations = reading.net(&kit).map(|net| net.allocations.max(0.0));

@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let latency = LatencyLayer::new()
         .route(|request| request.extensions.get().map(MatchedPath::as_str))
-        .skip(|request| request.uri.path() == "/metrics");
+        .skip_if(|request| request.uri.path() == "/metrics");
     let app = Router::new()
         .route("/items/{id}", get(item))
         .route("/metrics", get(metrics))

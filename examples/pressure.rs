@@ -41,10 +41,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pressure = PressureLayer::new()
         .limit(limit_mib()? * MIB)
         .on_pressure(move |event| make_room(event, &store))
-        .priority(|request| match (&request.method, request.uri.path()) {
-            // It gives memory back.
-            (&Method::DELETE, _) => Priority::Exempt,
-            (_, "/reports") => Priority::Low,
+        // These give memory back.
+        .skip_if(|request| request.method == Method::DELETE)
+        .priority(|request| match request.uri.path() {
+            "/reports" => Priority::Low,
             _ => Priority::Normal,
         });
 

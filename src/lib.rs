@@ -58,6 +58,8 @@
 //! - The inner service's errors pass through untouched: `type Error = S::Error`. Only `cache` may
 //!   answer in the place of one, with what it still has, and `limit`, if a body has crossed its limit.
 //! - Refusals are complete HTTP responses.
+//! - A count, size or time that is out of range is taken as the nearest that is in range, as its setter
+//!   says. Fractions, levels of codings and texts that are out of range are errors of their setter.
 //! - Nothing is global but each thread's pool of codecs. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
 //!   recorder, or to the one that a layer is given.
 //! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.

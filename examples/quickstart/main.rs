@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let stack = ServiceBuilder::new()
         // Outermost, so that it measures what clients wait for, and counts every response.
-        .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip(is_health_check))
+        .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip_if(is_health_check))
         // Responds with 503 while memory is nearly full, before the kernel kills the process. Never
         // to /healthz, so that nobody restarts the process for that.
         .layer(demo::pressure().on_pressure(move |event| make_room(event, &kept)))

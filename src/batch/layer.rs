@@ -52,7 +52,7 @@ impl<T, M> BatchLayer<T, M> {
     /// Bounds the sum of the weights of a batch's items, such as their bytes. A batch is sent once
     /// its items weigh `max`, and has as many as weigh no more. An item that is heavier by itself is
     /// sent alone. `weight_of` is called once for each item, when it is queued. By default items
-    /// weigh nothing.
+    /// weigh nothing. A `max` of 0 is taken as 1.
     ///
     /// ```
     /// use tower_kit::batch::BatchLayer;
@@ -122,9 +122,9 @@ impl<T, M> BatchLayer<T, M> {
         BatchLayer { settings, weight_of, key_of: Some(key_of), mode: PhantomData }
     }
 
-    /// The most items that wait. 1,000 by default; never less than the
-    /// [`size`](Self::size), without which no batch would be full. Items of a batch that is under
-    /// way wait no more.
+    /// The most items that wait. 1,000 by default; less than the [`size`](Self::size) is taken as
+    /// the size, without which no batch would be full. Items of a batch that is under way wait no
+    /// more.
     pub const fn queue(mut self, items: usize) -> Self {
         self.settings.queue = at_least_one(items);
         self
@@ -196,4 +196,23 @@ impl<T, M> fmt::Debug for BatchLayer<T, M> {
 
 const fn at_least_one(number: usize) -> usize {
     if number == 0 { 1 } else { number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let layer = BatchLayer::<u8>::new;
+        for (given, taken) in [(0, 1), (1, 1), (7, 7), (usize::MAX, usize::MAX)] {
+            assert_eq!(layer().size(given).settings.size, taken);
+            assert_eq!(layer().weight(given, |_| 1).settings.weight, taken);
+            assert_eq!(layer().concurrency(given).settings.concurrency, taken);
+        }
+        for (given, taken) in [(0, 7), (6, 7), (7, 7), (8, 8)] {
+            assert_eq!(layer().size(7).queue(given).settings.places(), taken);
+            assert_eq!(layer().queue(given).size(7).settings.places(), taken);
+        }
+    }
 }

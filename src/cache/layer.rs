@@ -7,7 +7,7 @@ use tower::Layer;
 
 use super::handle::CacheHandle;
 use super::key_by::KeyBy;
-use super::policy::{Exception, Rules};
+use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;
 use super::shared::{Clock, Shared};
 use super::store::Store;
@@ -38,7 +38,7 @@ impl CacheLayer {
     /// unless the layer allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
     /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
     /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
-    /// outside of the layer, or is [skipped](Self::skip).
+    /// outside of the layer, or is [skipped](Self::skip_if).
     pub fn aside(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
         Self { shared: Arc::new(Shared::new(rules, store)) }
@@ -78,16 +78,26 @@ impl CacheLayer {
     }
 
     /// Shortens each lifetime by a random part of up to `fraction` of it, so that what was kept
-    /// together does not end together. From 0 to 1, and 0 by default.
-    pub fn jitter(self, fraction: f64) -> Self {
-        self.rules(|rules| rules.jitter = clamp(fraction, 1.0))
+    /// together does not end together. 0 by default.
+    ///
+    /// # Errors
+    ///
+    /// Unless `0 <= fraction <= 1`.
+    pub fn jitter(self, fraction: f64) -> Result<Self, InvalidNumber> {
+        let fraction = InvalidNumber::check(fraction, 1.0)?;
+        Ok(self.rules(|rules| rules.jitter = fraction))
     }
 
     /// Refreshes an entry in the background before its lifetime ends, at random, the likelier the
     /// nearer the end is and the longer the service took (XFetch). `beta` is 1 for the optimum, more
     /// to refresh earlier; 0, the default, never does.
-    pub fn early_refresh(self, beta: f64) -> Self {
-        self.rules(|rules| rules.early_refresh = clamp(beta, 1000.0))
+    ///
+    /// # Errors
+    ///
+    /// Unless `0 <= beta <= 1000`.
+    pub fn early_refresh(self, beta: f64) -> Result<Self, InvalidNumber> {
+        let beta = InvalidNumber::check(beta, 1000.0)?;
+        Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
     /// How long after its lifetime an entry may stand in for a service that fails or answers 5xx,
@@ -191,8 +201,10 @@ impl CacheLayer {
         })
     }
 
-    /// Passes the requests that `skip` says by the cache. One for which it panics passes too.
-    pub fn skip<F>(self, skip: F) -> Self
+    /// Passes the requests for which `skip` returns `true` by the cache, and those for which it
+    /// panics. None by default.
+    #[doc(alias = "skip")]
+    pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
@@ -214,7 +226,7 @@ impl CacheLayer {
     }
 
     /// The most variants (RFC 9111 §4.1) that are kept of one URL; a further one takes the place of
-    /// the oldest. 16 by default.
+    /// the oldest. 16 by default; 0 is taken as 1.
     pub fn variants(self, most: usize) -> Self {
         self.rules(|rules| rules.variants = most.max(1))
     }
@@ -241,12 +253,13 @@ impl CacheLayer {
     }
 
     /// Sets how long one operation of the store may take, before it counts as failed: what is to be
-    /// read is a miss then, and what is to be put is not stored. 1 s by default.
+    /// read is a miss then, and what is to be put is not stored. 1 s by default; less than 1 ms is
+    /// taken as 1 ms.
     ///
     /// This is for stores that hang. One that answers late each time makes each miss late; for
     /// Redis, `RedisConfig::budget` is the shorter bound.
     pub fn store_timeout(self, time: Duration) -> Self {
-        self.edit(|shared| shared.limits.store = time)
+        self.edit(|shared| shared.limits.store = time.max(SHORTEST_TIMEOUT))
     }
 
     /// The most refreshes in the background at a time. 64 by default.
@@ -315,7 +328,44 @@ impl<S> Layer<S> for CacheLayer {
     }
 }
 
-/// Not a number is 0.
-pub(super) fn clamp(value: f64, most: f64) -> f64 {
-    if value > 0.0 { value.min(most) } else { 0.0 }
+/// The least time that an operation of a store has: with none, only what needs no waiting succeeds.
+pub(super) const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::MemoryStore;
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let layer = || CacheLayer::new(MemoryStore::new(1));
+        for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
+            assert_eq!(layer().variants(given).shared.rules.variants, taken);
+        }
+        let ms = Duration::from_millis;
+        for (given, taken) in [(ms(0), ms(1)), (ms(1), ms(1)), (Duration::MAX, Duration::MAX)] {
+            assert_eq!(layer().store_timeout(given).shared.limits.store, taken);
+        }
+    }
+
+    #[test]
+    fn fractions_out_of_range_are_errors() {
+        let layer = || CacheLayer::new(MemoryStore::new(1));
+        for (number, jitter, beta) in [
+            (0.0, true, true),
+            (-0.0, true, true),
+            (1.0, true, true),
+            (1.001, false, true),
+            (1000.0, false, true),
+            (1000.5, false, false),
+            (-0.1, false, false),
+            (f64::NAN, false, false),
+            (f64::INFINITY, false, false),
+        ] {
+            assert_eq!(layer().jitter(number).is_ok(), jitter, "{number}");
+            assert_eq!(layer().early_refresh(number).is_ok(), beta, "{number}");
+        }
+        let error = layer().jitter(10.0).map(drop).unwrap_err();
+        assert_eq!(error.to_string(), "10 is not from 0 to 1");
+    }
 }

@@ -21,15 +21,18 @@
 //! use tower_kit::cache::{CacheLayer, Hint, KeyBy, MemoryStore};
 //! use tower_kit::MIB;
 //!
+//! # fn main() -> Result<(), tower_kit::cache::InvalidNumber> {
 //! let layer = CacheLayer::aside(MemoryStore::new(64 * MIB), Duration::from_secs(300))
 //!     .key(KeyBy::new().without_tracking().sorted_query())
-//!     .skip(|request| request.uri.path().starts_with("/admin/"))
-//!     .jitter(0.1);
+//!     .skip_if(|request| request.uri.path().starts_with("/admin/"))
+//!     .jitter(0.1)?;
 //! let handle = layer.handle();
 //! let items = || async { (Extension(Hint::new().tag("items")), "the list") };
 //! let app: Router = Router::new().route("/items", get(items)).layer(layer);
 //!
 //! handle.purge_tag("items");
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Needs a Tokio runtime, with its timer.
@@ -329,7 +332,7 @@ pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::Hint;
 pub use key_by::KeyBy;
 pub use layer::CacheLayer;
-pub use policy::Exception;
+pub use policy::{Exception, InvalidNumber};
 pub use purge::{Purging, SharedPurges};
 pub use service::Cache;
 #[cfg(feature = "test-util")]

@@ -108,8 +108,19 @@ mod tests {
 
     #[test]
     fn a_level_is_one_that_the_coding_has() {
-        assert!(Coding::Gzip.check(1).is_ok() && Coding::Gzip.check(9).is_ok());
-        assert!(Coding::Deflate.check(0).is_err());
+        for (coding, least, most) in [
+            (Coding::Gzip, 1_u32, 9),
+            (Coding::Deflate, 1, 9),
+            #[cfg(feature = "compress-br")]
+            (Coding::Brotli, 0, 11),
+            #[cfg(feature = "compress-zstd")]
+            (Coding::Zstd, 1, 22),
+        ] {
+            for level in [least, most, least.wrapping_sub(1), most + 1, u32::MAX] {
+                let expected = (least..=most).contains(&level);
+                assert_eq!(coding.check(level).is_ok(), expected, "{coding:?} {level}");
+            }
+        }
         let error = Coding::Gzip.check(10).unwrap_err();
         assert_eq!(error.to_string(), "gzip has no level 10");
     }

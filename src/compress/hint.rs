@@ -15,7 +15,7 @@ pub struct Hint {
 
 impl Hint {
     /// Compresses this response whatever its media type and its size, and whatever
-    /// [`when`](super::CompressLayer::when) says, if the client takes a coding and HTTP allows it.
+    /// [`only_if`](super::CompressLayer::only_if) says, if the client takes a coding and HTTP allows it.
     #[must_use]
     pub const fn force() -> Self {
         Self { preference: Some(true), padding: 0 }

@@ -28,7 +28,7 @@ pub struct CompressLayer {
 pub(super) struct Shared {
     pub(super) rules: Rules,
     pub(super) library: Library,
-    pub(super) when: Option<Arc<When>>,
+    pub(super) only_if: Option<Arc<OnlyIf>>,
     pub(super) streams: Semaphore,
     /// Of event streams, which are open for long: they take none of the other streams' permits.
     pub(super) events: Semaphore,
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
 }
 
-pub(super) type When = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
+pub(super) type OnlyIf = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
 
 impl CompressLayer {
     /// Creates a layer of all codings whose feature is on: where a client likes several equally, zstd
@@ -71,7 +71,8 @@ impl CompressLayer {
     ///
     /// # Errors
     ///
-    /// If the coding has no such level.
+    /// If the coding has no such level: gzip and deflate have 1 to 9, br has 0 to 11 and zstd has 1 to
+    /// 22.
     pub fn level(self, coding: Coding, level: u32) -> Result<Self, InvalidLevel> {
         let level = coding.check(level)?;
         Ok(self.edit(|shared| shared.rules.levels[coding.index()] = level))
@@ -206,13 +207,16 @@ impl CompressLayer {
         self.edit(|shared| shared.rules.opt_out = opt_out)
     }
 
-    /// Compresses only where `when` says so, given the heads of request and response. A handler's
-    /// [`Hint`](super::Hint) wins over it. For this the head of each request is cloned.
-    pub fn when<F>(self, when: F) -> Self
+    /// Compresses only responses for which `compresses` returns `true`, given the heads of request and
+    /// response. All by default. A handler's [`Hint`](super::Hint) wins over it. For this the head of
+    /// each request is cloned.
+    #[doc(alias = "when")]
+    #[doc(alias = "skip_if")]
+    pub fn only_if<F>(self, compresses: F) -> Self
     where
         F: Fn(&request::Parts, &response::Parts) -> bool + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.when = Some(Arc::new(when)))
+        self.edit(|shared| shared.only_if = Some(Arc::new(compresses)))
     }
 
     /// Counts bytes on `recorder` instead of the process's.
@@ -231,7 +235,7 @@ impl Default for Shared {
         Self {
             rules: Rules::default(),
             library: Library::default(),
-            when: None,
+            only_if: None,
             streams: Semaphore::default(),
             events: Semaphore::default(),
             flush_after: DEFAULT_FLUSH_AFTER,

@@ -20,7 +20,7 @@
 //!     .level(Coding::Gzip, 4)?
 //!     .threshold(512)
 //!     .media_type("application/vnd.sqlite3")?
-//!     .when(|request, _response| !request.uri.path().starts_with("/raw/"));
+//!     .only_if(|request, _response| !request.uri.path().starts_with("/raw/"));
 //! let token = || async { (Extension(Hint::forbid()), "a secret beside what the client sent") };
 //! let app: Router = Router::new().route("/token", get(token)).layer(layer);
 //! # Ok(())

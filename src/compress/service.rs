@@ -59,7 +59,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let method = request.method().clone();
         let asked = self.shared.rules.read(&method, request.headers_mut());
-        let (request, head) = match &self.shared.when {
+        let (request, head) = match &self.shared.only_if {
             None => (request, None),
             Some(_) => {
                 let (head, body) = request.into_parts();
@@ -112,8 +112,8 @@ where
 
 impl Squeeze {
     fn wants(&self, response: &response::Parts) -> bool {
-        match (&self.shared.when, &self.request) {
-            (Some(when), Some(request)) => when(request, response),
+        match (&self.shared.only_if, &self.request) {
+            (Some(compresses), Some(request)) => compresses(request, response),
             _ => true,
         }
     }

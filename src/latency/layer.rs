@@ -146,7 +146,7 @@ impl LatencyLayer {
     }
 
     /// Sets how many values each label of yours may have before others are reported as `other`.
-    /// 100 by default, and at most 250.
+    /// 100 by default; more than 250 is taken as 250.
     pub fn max_label_values(self, max: usize) -> Self {
         self.edit(|settings| settings.max_label_values = max)
     }
@@ -177,7 +177,8 @@ impl LatencyLayer {
 
     /// Leaves out the requests for which `skip` returns `true`, such as health checks. None by
     /// default.
-    pub fn skip<F>(self, skip: F) -> Self
+    #[doc(alias = "skip")]
+    pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {

@@ -9,7 +9,7 @@
 //! let app: Router = Router::new().route("/items/{id}", get(|| async { "an item" })).layer(
 //!     LatencyLayer::new()
 //!         .route(|request| request.extensions.get().map(MatchedPath::as_str))
-//!         .skip(|request| request.uri.path() == "/healthz"),
+//!         .skip_if(|request| request.uri.path() == "/healthz"),
 //! );
 //! ```
 //!

@@ -216,8 +216,8 @@ impl LimitLayer {
     /// Only the time counts in which the service waits for more of the body. `grace` is a supply of
     /// such time: waiting uses it up, and each byte gives back what it takes at this rate. A body that
     /// has used it up fails with [`BodyError`](super::BodyError), and with 408 if the service has not
-    /// answered by then. This takes a tokio runtime with its timer on; without a runtime, no rate is
-    /// enforced.
+    /// answered by then. A rate of 0 is none. This takes a tokio runtime with its timer on; without a
+    /// runtime, no rate is enforced.
     ///
     /// ```
     /// use std::time::Duration;

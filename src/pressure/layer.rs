@@ -38,11 +38,13 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub(super) struct Requests {
     pub(super) exempt: Vec<ExemptPath>,
+    pub(super) skip: Option<Arc<Skip>>,
     pub(super) priority: Option<Arc<PriorityOf>>,
     pub(super) format: Format,
     pub(super) respond: Option<Arc<Respond>>,
 }
 
+type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
 type PriorityOf = dyn Fn(&request::Parts) -> Priority + Send + Sync;
 type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
 
@@ -59,7 +61,8 @@ impl PressureLayer {
             meter: Meter::default(),
         };
         let exempt = ExemptPath::defaults();
-        let requests = Requests { exempt, priority: None, format: Format::Text, respond: None };
+        let requests =
+            Requests { exempt, skip: None, priority: None, format: Format::Text, respond: None };
         Self::of(settings, requests)
     }
 
@@ -76,7 +79,7 @@ impl PressureLayer {
         Ok(Self::of(settings, requests))
     }
 
-    /// How often memory is read; at least every 10 ms. Every second by default.
+    /// How often memory is read. Every second by default; less than 10 ms is taken as 10 ms.
     pub fn interval(self, interval: Duration) -> Self {
         self.edit(|settings| settings.interval = interval.max(SHORTEST_INTERVAL))
     }
@@ -150,10 +153,11 @@ impl PressureLayer {
     /// ```
     /// use tower_kit::PressureLayer;
     ///
-    /// let layer = PressureLayer::new().exempt(["/checkout", "/internal/status/**"]);
+    /// let layer = PressureLayer::new().skip_paths(["/checkout", "/internal/status/**"]);
     /// # drop(layer);
     /// ```
-    pub fn exempt<T>(self, paths: impl IntoIterator<Item = T>) -> Self
+    #[doc(alias = "exempt")]
+    pub fn skip_paths<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
@@ -163,8 +167,10 @@ impl PressureLayer {
     }
 
     /// Sets the paths that are never shed, in place of the default ones and of those that
-    /// [`exempt`](Self::exempt) added: for a service that has other pages at `/live` or `/up`.
-    pub fn exempt_only<T>(self, paths: impl IntoIterator<Item = T>) -> Self
+    /// [`skip_paths`](Self::skip_paths) added: for a service that has other pages at `/live` or
+    /// `/up`.
+    #[doc(alias = "exempt_only")]
+    pub fn skip_only_paths<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
@@ -172,20 +178,38 @@ impl PressureLayer {
         self.edit_requests(|requests| requests.exempt = paths)
     }
 
-    /// Sets how soon a request is shed, where its path is not [exempt](Self::exempt).
-    /// [`Priority::Normal`] by default. `priority` is only called while something is shed.
-    ///
-    /// A request with `sec-purpose: prefetch` that is of normal priority is shed as one of
-    /// [`Priority::Low`]. [`Priority::Exempt`] holds for it too.
+    /// Never sheds the requests for which `skip` returns `true`, beside those of the exempt
+    /// [paths](Self::skip_paths). None by default. `skip` is only called while something is shed.
     ///
     /// ```
     /// use http::Method;
+    /// use tower_kit::PressureLayer;
+    ///
+    /// // A request that deletes gives memory back.
+    /// let layer = PressureLayer::new().skip_if(|request| request.method == Method::DELETE);
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "exempt")]
+    #[doc(alias = "skip")]
+    pub fn skip_if<F>(self, skip: F) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.edit_requests(|requests| requests.skip = Some(Arc::new(skip)))
+    }
+
+    /// Sets how soon a request is shed that is not exempt by its [path](Self::skip_paths) or by
+    /// [`skip_if`](Self::skip_if). [`Priority::Normal`] by default. `priority` is only called while
+    /// something is shed.
+    ///
+    /// A request with `sec-purpose: prefetch` that is of normal priority is shed as one of
+    /// [`Priority::Low`].
+    ///
+    /// ```
     /// use tower_kit::pressure::{PressureLayer, Priority};
     ///
-    /// let layer = PressureLayer::new().priority(|request| match request.method {
-    ///     // What is under way is finished first.
-    ///     Method::DELETE => Priority::Exempt,
-    ///     Method::POST if request.uri.path() == "/reports" => Priority::Low,
+    /// let layer = PressureLayer::new().priority(|request| match request.uri.path() {
+    ///     "/reports" => Priority::Low,
     ///     _ => Priority::Normal,
     /// });
     /// # drop(layer);
@@ -350,3 +374,21 @@ impl Shared {
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let ms = Duration::from_millis;
+        for (given, taken) in [(ms(0), ms(10)), (ms(9), ms(10)), (ms(10), ms(10)), (ms(11), ms(11))]
+        {
+            let layer = PressureLayer::new().interval(given);
+            assert_eq!(layer.shared.monitor.settings.interval, taken);
+        }
+        for (given, taken) in [(0, None), (1, Some(1)), (u64::MAX, Some(u64::MAX))] {
+            assert_eq!(PressureLayer::new().limit(given).shared.monitor.settings.limit, taken);
+        }
+    }
+}

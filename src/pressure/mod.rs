@@ -33,9 +33,9 @@
 //!         Level::High => store.shrink_to(64 * MIB),
 //!         _ => store.shrink_to(0),
 //!     })
+//!     .skip_paths(["/checkout"])
 //!     .priority(|request| match request.uri.path() {
 //!         "/reports" => Priority::Low,
-//!         "/checkout" => Priority::Exempt,
 //!         _ => Priority::Normal,
 //!     });
 //! # drop((cache, pressure));
@@ -94,7 +94,7 @@
 //! | from | level | handlers | requests that are shed |
 //! |---|---|---|---|
 //! | 80% | [`Level::High`] | told once | of [`Priority::Low`]: by default those with `sec-purpose: prefetch` |
-//! | 90% | [`Level::Critical`] | told, and told again after each period of shedding | all but [`Priority::Exempt`] |
+//! | 90% | [`Level::Critical`] | told, and told again after each period of shedding | all but those of [exempt paths](#exempt-paths) and of [`skip_if`](PressureLayer::skip_if) |
 //!
 //! A level is left 5 points below its threshold, so that it does not come and go with memory that is
 //! near it. Handlers are told of that too: [`Level::Normal`] says that there is room again.
@@ -162,8 +162,9 @@
 //! # Exempt paths
 //!
 //! Requests for these paths are never shed, with or without a `/` at the end.
-//! [`exempt`](PressureLayer::exempt) adds to them, [`exempt_only`](PressureLayer::exempt_only) replaces
-//! them.
+//! [`skip_paths`](PressureLayer::skip_paths) adds to them, and
+//! [`skip_only_paths`](PressureLayer::skip_only_paths) replaces them.
+//! [`skip_if`](PressureLayer::skip_if) decides by the whole head of a request.
 //!
 //! | who asks | paths |
 //! |---|---|

@@ -17,7 +17,9 @@ pub enum Level {
     Critical,
 }
 
-/// How soon a request is shed.
+/// How soon a request is shed that is not left out by
+/// [`skip_if`](super::PressureLayer::skip_if) or
+/// [`skip_paths`](super::PressureLayer::skip_paths).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Priority {
@@ -26,8 +28,6 @@ pub enum Priority {
     /// From [`Level::Critical`] on.
     #[default]
     Normal,
-    /// Never.
-    Exempt,
 }
 
 /// Thresholds that are not `0 < high <= critical <= 1`.
@@ -201,7 +201,6 @@ impl Level {
         match priority {
             Priority::Low => self >= Self::High,
             Priority::Normal => self >= Self::Critical,
-            Priority::Exempt => false,
         }
     }
 }
@@ -463,9 +462,8 @@ mod tests {
         for (level, low, normal) in
             [(Normal, false, false), (High, true, false), (Critical, true, true)]
         {
-            let sheds =
-                [Priority::Low, Priority::Normal, Priority::Exempt].map(|it| level.sheds(it));
-            assert_eq!(sheds, [low, normal, false], "{level:?}");
+            let sheds = [Priority::Low, Priority::Normal].map(|it| level.sheds(it));
+            assert_eq!(sheds, [low, normal], "{level:?}");
         }
     }
 
@@ -500,11 +498,7 @@ mod tests {
             }
             assert_eq!(is_speculative(&headers), *expected, "{lines:?}");
             let normal = if *expected { Priority::Low } else { Priority::Normal };
-            for (own, effective) in [
-                (Priority::Normal, normal),
-                (Priority::Low, Priority::Low),
-                (Priority::Exempt, Priority::Exempt),
-            ] {
+            for (own, effective) in [(Priority::Normal, normal), (Priority::Low, Priority::Low)] {
                 assert_eq!(own.of_speculative(&headers), effective, "{own:?} {lines:?}");
             }
         }

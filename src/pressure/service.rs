@@ -76,8 +76,10 @@ impl Shared {
     /// Whether a request is shed at this level.
     #[cold]
     fn sheds(&self, level: Level, request: &request::Parts) -> bool {
-        let Requests { exempt, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path.matches(request.uri.path())) {
+        let Requests { exempt, skip, priority, .. } = &self.requests;
+        if exempt.iter().any(|path| path.matches(request.uri.path()))
+            || skip.as_ref().is_some_and(|skip| skip(request))
+        {
             return false;
         }
         let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));

@@ -210,7 +210,7 @@ async fn what_is_set_is_there_until_its_ttl_is_over() {
 
 #[tokio::test]
 async fn values_that_were_kept_together_do_not_end_together_with_jitter() {
-    let rig = Rig::with(MemoryStore::new(16 * MIB), |cache| cache.jitter(1.0));
+    let rig = Rig::with(MemoryStore::new(16 * MIB), |cache| cache.jitter(1.0).unwrap());
     let keys: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     for key in &keys {
         rig.cache.set(key, &1, 100 * SECOND).await.unwrap();

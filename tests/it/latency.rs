@@ -595,7 +595,7 @@ fn a_cap_counts_statuses_and_outcomes_too() {
 fn a_skipped_request_leaves_no_trace_and_passes() {
     let metrics = Metrics::new();
     let layer =
-        layer(&metrics).first_byte().sizes().skip(|request| request.uri.path() == "/healthz");
+        layer(&metrics).first_byte().sizes().skip_if(|request| request.uri.path() == "/healthz");
     let request = Request::get("/healthz").body(empty()).unwrap();
     let response = Response::builder().header("content-type", "text/event-stream");
     let response = response.body(Scripted::<Infallible>::new([data(2)])).unwrap();

@@ -442,7 +442,7 @@ async fn health_checks_and_metrics_are_not_shed_unless_the_user_says_so() {
     for path in ["/", "/healthy", "/health/records", "/upload", "/metrics/x"] {
         assert_eq!(get(&layer, path).await, 503, "{path}");
     }
-    let none = layer.exempt_only([""; 0]);
+    let none = layer.skip_only_paths([""; 0]);
     assert_eq!(get(&none, "/healthz").await, 503);
 }
 
@@ -450,15 +450,17 @@ async fn health_checks_and_metrics_are_not_shed_unless_the_user_says_so() {
 async fn priorities_are_shed_by_level() {
     let memory = Memory::new(850);
     let asked = Arc::new(AtomicUsize::new(0));
-    let asks = Arc::clone(&asked);
+    let (asks, skips) = (Arc::clone(&asked), Arc::clone(&asked));
     let metrics = Metrics::new();
-    let layer = memory.layer().recorder(metrics.recorder()).priority(move |request| {
+    let layer = memory.layer().recorder(metrics.recorder());
+    let layer = layer.skip_if(move |request| {
+        skips.fetch_add(1, Ordering::SeqCst);
+        request.method == Method::DELETE
+    });
+    let layer = layer.priority(move |request| {
         asks.fetch_add(1, Ordering::SeqCst);
-        match (&request.method, request.uri.path()) {
-            (&Method::DELETE, _) => Priority::Exempt,
-            (_, "/reports") => Priority::Low,
-            _ => Priority::Normal,
-        }
+        assert_ne!(request.method, Method::DELETE, "what is skipped has no priority");
+        if request.uri.path() == "/reports" { Priority::Low } else { Priority::Normal }
     });
     let delete = async || {
         let request = Request::delete("/reports").body(empty()).unwrap();

@@ -1838,7 +1838,7 @@ fn grpc_is_not_touched_where_a_closure_wants_every_media_type() {
 
 #[test]
 fn a_closure_over_both_heads_decides() {
-    let layer = CompressLayer::new().when(|request, response| {
+    let layer = CompressLayer::new().only_if(|request, response| {
         request.uri.path() != "/raw" && !response.headers.contains_key("x-raw")
     });
     for (path, own, expected) in
@@ -1866,7 +1866,7 @@ fn a_closure_over_both_heads_decides() {
 
 #[test]
 fn a_closure_cannot_make_the_layer_touch_what_may_not_be_touched() {
-    let layer = CompressLayer::new().when(|_, _| true);
+    let layer = CompressLayer::new().only_if(|_, _| true);
     let response = html().header("cache-control", "no-transform").body(full(prose(5_000, 36)));
     assert_eq!(coding_of(&answer(&layer, get(), response.unwrap())), None);
     let response = Response::builder().header("content-type", "image/png");
@@ -2664,7 +2664,7 @@ async fn an_error_of_the_service_passes_untouched() {
     #[derive(Debug, PartialEq)]
     struct Own(u8);
     let inner = service_fn(|_: Plain| async { Err::<Response<Full<Bytes>>, _>(Own(7)) });
-    let service = CompressLayer::new().when(|_, _| true).layer(inner);
+    let service = CompressLayer::new().only_if(|_, _| true).layer(inner);
     let error: Own = service.oneshot(get().body(empty()).unwrap()).await.unwrap_err();
     assert_eq!(error, Own(7));
 }

@@ -46,7 +46,8 @@ pub(crate) async fn day(seed: u64) {
     let store = MemoryStore::new(CAPACITY);
     let layer = CacheLayer::new(store.clone())
         .clock(move || UNIX_EPOCH + Duration::from_secs(1_800_000_000) + start.elapsed())
-        .early_refresh(1.0);
+        .early_refresh(1.0)
+        .unwrap();
     let handle = layer.handle();
     let cache = layer.layer(service_fn(move |request| answer(Arc::clone(&of), request)));
     let mut pasts = vec![Past::default(); URLS as usize];

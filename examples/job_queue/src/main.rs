@@ -204,7 +204,7 @@ fn router(app: App) -> Router {
     let layers = (
         LatencyLayer::new()
             .route(|request| request.extensions.get().map(MatchedPath::as_str))
-            .skip(|request| matches!(request.uri.path(), "/healthz" | "/metrics")),
+            .skip_if(|request| matches!(request.uri.path(), "/healthz" | "/metrics")),
         SecurityHeadersLayer::api(),
         LimitLayer::new().json(64 * KIB),
         // The states of finished jobs do not change: polling clients do not reach Redis.

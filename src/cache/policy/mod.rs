@@ -16,6 +16,6 @@ pub(super) use before::{Ask, Before, Bypass, before};
 pub(super) use conditional::{Form, condition, form, has_validator, outdated, validators};
 pub(super) use found::{Found, found, may_stand_in};
 pub(super) use invalidate::{invalidated, resolve};
-pub use rules::Exception;
 pub(super) use rules::Rules;
+pub use rules::{Exception, InvalidNumber};
 pub(super) use storable::is_sound;

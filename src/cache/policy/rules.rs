@@ -1,3 +1,5 @@
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
@@ -52,6 +54,28 @@ pub enum Exception {
     /// parts of a request that the key lacks, one client's error is every client's.
     AnyStatus,
 }
+
+/// A number that is not in the range of a setter, such as a fraction above 1.
+#[derive(Clone, Copy, Debug)]
+pub struct InvalidNumber {
+    number: f64,
+    most: f64,
+}
+
+impl InvalidNumber {
+    /// Returns `number` if it is from 0 to `most`.
+    pub(in super::super) fn check(number: f64, most: f64) -> Result<f64, Self> {
+        if (0.0..=most).contains(&number) { Ok(number) } else { Err(Self { number, most }) }
+    }
+}
+
+impl fmt::Display for InvalidNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not from 0 to {}", self.number, self.most)
+    }
+}
+
+impl Error for InvalidNumber {}
 
 impl Rules {
     pub(super) fn allows(&self, exception: Exception) -> bool {

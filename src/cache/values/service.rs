@@ -7,7 +7,8 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::layer::clamp;
+use super::super::layer::SHORTEST_TIMEOUT;
+use super::super::policy::InvalidNumber;
 use super::super::purge::Purge;
 use super::super::shared::Clock;
 use super::super::store::Store;
@@ -120,9 +121,14 @@ impl CacheService {
     }
 
     /// Shortens each ttl by a random part of up to `fraction` of it, so that what was kept together
-    /// does not end together. From 0 to 1, and 0 by default.
-    pub fn jitter(self, fraction: f64) -> Self {
-        self.edit(|shared| shared.rules.jitter = clamp(fraction, 1.0))
+    /// does not end together. 0 by default.
+    ///
+    /// # Errors
+    ///
+    /// Unless `0 <= fraction <= 1`.
+    pub fn jitter(self, fraction: f64) -> Result<Self, InvalidNumber> {
+        let fraction = InvalidNumber::check(fraction, 1.0)?;
+        Ok(self.edit(|shared| shared.rules.jitter = fraction))
     }
 
     /// Sets how long after its ttl a value is given all the same, while it is fetched anew: by one of
@@ -139,15 +145,15 @@ impl CacheService {
     }
 
     /// How often an operation of the store is tried, one right after the other, before it has
-    /// failed. 3 by default, and 1 at least.
+    /// failed. 3 by default; 0 is taken as 1.
     pub fn attempts(self, attempts: usize) -> Self {
-        self.edit(|shared| shared.attempts = attempts)
+        self.edit(|shared| shared.attempts = attempts.max(1))
     }
 
     /// Sets how long an operation of the store may take, with all of its [`attempts`](Self::attempts),
-    /// before it has failed. 1 s by default.
+    /// before it has failed. 1 s by default; less than 1 ms is taken as 1 ms.
     pub fn store_timeout(self, time: Duration) -> Self {
-        self.edit(|shared| shared.store_timeout = time)
+        self.edit(|shared| shared.store_timeout = time.max(SHORTEST_TIMEOUT))
     }
 
     /// Keys are in a space of this name: others may have the same ones, and
@@ -313,5 +319,33 @@ impl CacheService {
 impl fmt::Debug for CacheService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheService").field("rules", &self.shared.rules).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::store::MemoryStore;
+    use super::*;
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let cache = || CacheService::new(MemoryStore::new(1));
+        for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
+            assert_eq!(cache().attempts(given).shared.attempts, taken);
+        }
+        let ms = Duration::from_millis;
+        for (given, taken) in [(ms(0), ms(1)), (ms(1), ms(1)), (Duration::MAX, Duration::MAX)] {
+            assert_eq!(cache().store_timeout(given).shared.store_timeout, taken);
+        }
+    }
+
+    #[test]
+    fn fractions_out_of_range_are_errors() {
+        let fits = |fraction| CacheService::new(MemoryStore::new(1)).jitter(fraction).is_ok();
+        for (fraction, expected) in
+            [(0.0, true), (0.5, true), (1.0, true), (1.5, false), (-0.5, false), (f64::NAN, false)]
+        {
+            assert_eq!(fits(fraction), expected, "{fraction}");
+        }
     }
 }

@@ -179,7 +179,13 @@ async fn times_and_numbers_of_any_size_are_no_panic() {
     let asks = format!("max-age={most}, min-fresh={most}, max-stale={most}");
     for fields in answers {
         let rig = Rig::with(fields, |layer| {
-            layer.jitter(1.0).early_refresh(f64::MAX).grace(Duration::MAX).entry_limit(u64::MAX)
+            layer
+                .jitter(1.0)
+                .unwrap()
+                .early_refresh(1000.0)
+                .unwrap()
+                .grace(Duration::MAX)
+                .entry_limit(u64::MAX)
         });
         for _ in 0..3 {
             rig.get("/", &[]).await;

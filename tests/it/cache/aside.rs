@@ -135,14 +135,12 @@ async fn a_request_may_ask_an_aside_layer_for_a_newer_one() {
 async fn jitter_shortens_and_never_lengthens() {
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..50 {
-        let got = ttl(|layer| layer.jitter(0.5), 200, &[]).await.unwrap();
+        let got = ttl(|layer| layer.jitter(0.5).unwrap(), 200, &[]).await.unwrap();
         assert!((30..=60).contains(&got), "{got}");
         seen.insert(got);
     }
     assert!(seen.len() > 1, "always {seen:?}");
-    for odd in [f64::NAN, -1.0, 0.0] {
-        assert_eq!(ttl(|layer| layer.jitter(odd), 200, &[]).await, Some(60), "{odd}");
-    }
+    assert_eq!(ttl(|layer| layer.jitter(0.0).unwrap(), 200, &[]).await, Some(60));
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn a_change_drops_a_url_under_all_that_else_counts() {
 
 #[tokio::test]
 async fn a_change_that_is_skipped_still_drops() {
-    let rig = Rig::with(&[], |layer| layer.skip(|head| head.method == "PUT"));
+    let rig = Rig::with(&[], |layer| layer.skip_if(|head| head.method == "PUT"));
     over(&rig, MINUTE, 204, &[]);
     rig.get("/", &[]).await;
     rig.send("PUT", "/", &[]).await;

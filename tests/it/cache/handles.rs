@@ -42,7 +42,7 @@ async fn an_early_handle_purges_by_the_later_key() {
     let url = |handle: &CacheHandle| drop(handle.purge_url(URL).unwrap());
     is_purged(|layer| layer.key(key()), url).await;
     // Settings before, after and in between do not matter.
-    is_purged(|layer| layer.jitter(0.0).key(key()).grace(Duration::ZERO), url).await;
+    is_purged(|layer| layer.jitter(0.0).unwrap().key(key()).grace(Duration::ZERO), url).await;
     is_purged(|layer| layer.key(KeyBy::new()).key(key()), url).await;
     is_purged(|layer| layer.key(key()).recorder(Arc::new(NoopRecorder)), url).await;
     let twice = |layer: CacheLayer| {

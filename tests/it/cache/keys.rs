@@ -184,7 +184,7 @@ async fn a_function_that_panics_makes_its_request_pass_by_and_is_counted() {
     let all: [(With, &str); 3] = [
         (|layer| layer.key(KeyBy::new().with(|_| panic!("as a test has it"))), "key"),
         (|layer| layer.key(KeyBy::new().uri(|_| panic!("as a test has it"))), "key"),
-        (|layer| layer.skip(|_| panic!("as a test has it")), "skipped"),
+        (|layer| layer.skip_if(|_| panic!("as a test has it")), "skipped"),
     ];
     for (with, detail) in all {
         let metrics = Metrics::new();
@@ -217,7 +217,8 @@ async fn a_key_over_8_kib_passes_by() {
 
 #[tokio::test]
 async fn what_is_skipped_passes_by() {
-    let rig = Rig::with(MINUTE, |layer| layer.skip(|head| head.uri.path().starts_with("/admin")));
+    let rig =
+        Rig::with(MINUTE, |layer| layer.skip_if(|head| head.uri.path().starts_with("/admin")));
     for _ in 0..2 {
         assert_eq!(rig.get("/admin/a", &[]).await.cache(), "fwd=bypass; detail=skipped");
     }

@@ -64,7 +64,7 @@ async fn each_reason_to_pass_by_is_counted() {
     for (method, path, fields, reason) in table {
         let metrics = Metrics::new();
         let rig = Rig::with(MINUTE, |layer| {
-            layer.skip(|head| head.uri.path() == "/skipped").recorder(metrics.recorder())
+            layer.skip_if(|head| head.uri.path() == "/skipped").recorder(metrics.recorder())
         });
         rig.send(method, path, fields).await;
         assert_eq!(counted(&metrics, "bypass", reason), 1, "{method} {fields:?} {reason}");

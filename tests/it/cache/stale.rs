@@ -445,7 +445,7 @@ async fn what_has_no_validator_is_asked_for_anew() {
 #[tokio::test]
 async fn an_early_refresh_is_off_unless_it_is_chosen() {
     for (beta, calls) in [(0.0, 1), (1000.0, 2)] {
-        let rig = Rig::with(MINUTE, |layer| layer.early_refresh(beta));
+        let rig = Rig::with(MINUTE, |layer| layer.early_refresh(beta).unwrap());
         let clock = rig.clock.clone();
         let mut number = 0;
         rig.answers(move |_| {

@@ -90,7 +90,7 @@ fn closed_sets_of_labels_are_born_at_zero() {
 fn a_skipped_first_request_announces_the_rest() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
-    let layer = LatencyLayer::new().skip(|_| true);
+    let layer = LatencyLayer::new().skip_if(|_| true);
     // Built before there is a recorder; the scrape itself is skipped.
     let mut service =
         layer.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(full(""))))));

@@ -48,6 +48,24 @@ fn values_and_series_of_labels_are_bounded() {
 }
 
 #[test]
+fn numbers_out_of_range_are_the_nearest() {
+    for (given, taken) in [(0, 0), (250, 250), (251, 250), (usize::MAX, 250)] {
+        let metrics = Metrics::new();
+        let layer = layer(&metrics)
+            .max_label_values(given)
+            .request_label("tenant", |head| head.uri.query())
+            .unwrap();
+        for n in 0..300 {
+            let request = Request::get(format!("/?{n}")).body(empty()).unwrap();
+            drop(answer::<_, _, Infallible>(&layer, request, Ok(Response::new(full("")))));
+        }
+        let samples = metrics.samples(DURATION);
+        let own = samples.into_iter().filter(|(labels, _)| labels["tenant"] != "other").count();
+        assert_eq!(own, taken, "{given}");
+    }
+}
+
+#[test]
 fn overflow_keeps_the_other_labels() {
     let metrics = Metrics::new();
     let layer = layer(&metrics)

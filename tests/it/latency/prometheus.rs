@@ -119,7 +119,7 @@ impl Target {
                     .sizes()
                     .max_series(6)
                     .route(|head| Some(head.uri.path()))
-                    .skip(|head| head.uri.path() == "/metrics")
+                    .skip_if(|head| head.uri.path() == "/metrics")
                     .recorder(of()),
             )
             .layer(PressureLayer::new().recorder(of()))

@@ -28,16 +28,16 @@ async fn usual_probes_are_not_shed() {
 
 #[tokio::test(start_paused = true)]
 async fn own_exempt_paths_add_to_the_default_ones() {
-    let layer = Memory::new(950).layer().exempt(["/checkout"]).exempt(["/status/**"]);
+    let layer = Memory::new(950).layer().skip_paths(["/checkout"]).skip_paths(["/status/**"]);
     for path in ["/checkout", "/status", "/status/db", "/healthz", "/metrics"] {
         assert_eq!(get(&layer, path).await, 200, "{path}");
     }
     for path in ["/checkout/2", "/statuses", "/"] {
         assert_eq!(get(&layer, path).await, 503, "{path}");
     }
-    let none = layer.clone().exempt([""; 0]);
+    let none = layer.clone().skip_paths([""; 0]);
     assert_eq!(get(&none, "/healthz").await, 200);
-    let only = layer.exempt_only(["/checkout"]).exempt(["/live"]);
+    let only = layer.skip_only_paths(["/checkout"]).skip_paths(["/live"]);
     assert_eq!((get(&only, "/checkout").await, get(&only, "/live").await), (200, 200));
     assert_eq!((get(&only, "/status").await, get(&only, "/healthz").await), (503, 503));
 }

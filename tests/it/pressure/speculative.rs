@@ -45,12 +45,12 @@ async fn a_prefetch_is_shed_at_high() {
 #[tokio::test(start_paused = true)]
 async fn a_prefetch_keeps_the_users_priority_unless_normal() {
     let memory = Memory::new(850);
-    let layer = memory.layer().priority(|request| match request.uri.path() {
-        "/exempt" => Priority::Exempt,
+    let layer = memory.layer().skip_if(|request| request.uri.path() == "/skipped");
+    let layer = layer.priority(|request| match request.uri.path() {
         "/low" => Priority::Low,
         _ => Priority::Normal,
     });
-    for (path, status) in [("/exempt", 200), ("/low", 503), ("/", 503)] {
+    for (path, status) in [("/skipped", 200), ("/low", 503), ("/", 503)] {
         assert_eq!(asked(&layer, path, "prefetch").await, status, "{path}");
     }
 }

@@ -104,14 +104,14 @@ impl RedisConfig {
     }
 
     /// How long a request waits for a reply of Redis: once, twice where a URL has variants, and once
-    /// more where it needs a [`lease`](Self::lease). At least 1 ms.
+    /// more where it needs a [`lease`](Self::lease). Less than 1 ms is taken as 1 ms.
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget: budget.max(Duration::from_millis(1)), ..self }
     }
 
     /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
-    /// read. At most 512 MiB, which is all that Redis has room for under a key. At most 256 entries
-    /// are being read at a time, and 32 MiB of them written.
+    /// read. More than 512 MiB is taken as 512 MiB, which is all that Redis has room for under a key.
+    /// At most 256 entries are being read at a time, and 32 MiB of them written.
     pub fn largest(self, bytes: u64) -> Self {
         Self { largest: bytes.min(512 * crate::MIB), ..self }
     }
@@ -130,7 +130,7 @@ impl RedisConfig {
 
     /// On a miss in all processes, one fetches; the others wait for it, for up to half a second, and
     /// then fetch too. Without a lease, one of each process fetches. If the one that fetches dies, its
-    /// lease ends after `time`: 1 or 2 s is good, and 100 ms the least.
+    /// lease ends after `time`: 1 or 2 s is good. Less than 100 ms is taken as 100 ms.
     pub fn lease(self, time: Duration) -> Self {
         Self { lease: Some(time.max(Duration::from_millis(100))), ..self }
     }
@@ -259,6 +259,22 @@ mod tests {
             ("REDIS_HOST", "a b"),
         ] {
             assert!(config(&[wrong]).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_the_nearest() {
+        let config = || RedisConfig::new("redis://localhost").unwrap();
+        let ms = Duration::from_millis;
+        for (given, budget, lease) in
+            [(ms(0), ms(1), ms(100)), (ms(1), ms(1), ms(100)), (ms(101), ms(101), ms(101))]
+        {
+            assert_eq!(config().budget(given).budget, budget);
+            assert_eq!(config().lease(given).lease, Some(lease));
+        }
+        let most = 512 * crate::MIB;
+        for (given, taken) in [(0, 0), (most, most), (most + 1, most), (u64::MAX, most)] {
+            assert_eq!(config().largest(given).largest, taken);
         }
     }
 
