@@ -35,6 +35,8 @@ mod compress;
 mod directives;
 #[cfg(feature = "full")]
 mod documents;
+#[cfg(feature = "full")]
+mod from_express;
 mod guards;
 #[cfg(feature = "full")]
 mod hostile;
