@@ -137,7 +137,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What hyper bounds, since no layer sees it.
+/// The bounds that hyper sets, since no layer sees these.
 fn server(patience: Duration) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server

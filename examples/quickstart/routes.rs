@@ -23,7 +23,7 @@ use tower_kit::security_headers::Nonce;
 
 use crate::demo;
 
-/// What the routes share.
+/// The state that the routes share.
 #[derive(Clone)]
 pub(crate) struct App {
     prometheus: PrometheusHandle,

@@ -16,7 +16,7 @@ pub(super) struct Settings {
     pub(super) keep_abandoned: bool,
 }
 
-/// How much is queued.
+/// The load of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) items: usize,
@@ -32,7 +32,7 @@ pub(super) struct QueueState {
     pub(super) load: Load,
     /// Since when the first item waits.
     pub(super) since: Option<Instant>,
-    /// Whether the first item waits for no others.
+    /// `true` if the first item waits for no others.
     pub(super) flushed: bool,
     /// No more can come.
     pub(super) closed: bool,
@@ -64,7 +64,7 @@ impl Settings {
         keep_abandoned: false,
     };
 
-    /// How many callers may wait.
+    /// Returns the number of callers that may wait.
     pub(super) fn places(&self) -> usize {
         self.queue.max(self.size).min(MOST_PLACES)
     }
@@ -101,7 +101,7 @@ impl Settings {
             || load.callers >= self.places()
     }
 
-    /// Whether the worker has to look again, now that more is queued than before.
+    /// Returns `true` if the worker has to look again, now that more is queued than before.
     pub(super) fn wakes(&self, before: Load, now: Load) -> bool {
         before.items == 0 || !self.is_full(before) && self.is_full(now)
     }

@@ -28,7 +28,7 @@ pub(super) struct Queue<T, R> {
     ended: watch::Receiver<()>,
 }
 
-/// What the user says of items and results.
+/// The functions that the user gives for items and results.
 pub(super) struct Functions<T, R> {
     pub(super) weight_of: Option<WeightOf<T>>,
     pub(super) key_of: Option<KeyOf<T>>,
@@ -58,7 +58,7 @@ struct Waiting<T, R> {
     weight: usize,
     key: Option<Key>,
     since: Instant,
-    /// Of one caller, or of several with an equal key.
+    /// The reply to one caller, or those to several with an equal key.
     replies: Vec<Reply<R>>,
 }
 

@@ -13,11 +13,11 @@ use super::shared::{Alarm, alarm};
 use super::tally::Fallback;
 use super::tape::LONGEST_FILL;
 
-/// What was read of a body before its client asked for it, and then the body itself. While it is
-/// recorded, its client is the one who reads.
+/// The part of a body that was read before its client asked for it, and then the body itself. While
+/// the body is recorded, its client is the one who reads.
 pub(super) struct Attached<B: Body> {
     ahead: Option<Gathered>,
-    /// What follows that, if it is not data, or has no place there.
+    /// The frame after that, if it is not data, or has no place there.
     next: Option<Result<Frame<Bytes>, B::Error>>,
     /// None if it was read to its end.
     body: Option<Pin<Box<B>>>,

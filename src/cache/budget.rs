@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many bytes the recordings of a layer hold together.
+/// The bytes that the recordings of a layer hold together.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     used: AtomicU64,

@@ -28,7 +28,7 @@ use crate::queue::{JobState, Memory, QUEUE, random_id};
 const ATTEMPTS: u32 = 3;
 /// The maximum number of jobs that a process runs at a time, including their waits between attempts.
 const CONCURRENCY: usize = 10;
-/// How often an idle worker polls Redis, and the wait before a failed command is repeated.
+/// The interval at which an idle worker polls Redis, and the wait before a failed command is repeated.
 const POLL: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize, Serialize)]

@@ -129,7 +129,7 @@ async fn set_freshness(request: Request, next: Next) -> Response {
             ("no-cache", Hint::new().tag("pages").ttl(DAY))
         }
         StatusCode::NOT_FOUND => ("no-cache", Hint::new().tag("pages").ttl(TEN_SECONDS)),
-        // A redirect to a directory's `/` repeats the query, which is not part of the key.
+        // A redirect to a directory's `/`, and errors: cheap to make, and not worth a place.
         _ => return response,
     };
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(browsers));

@@ -14,14 +14,14 @@ use hyper_util::rt::TokioExecutor;
 use redis::{Connection, FromRedisValue};
 use tokio::time::timeout;
 
-/// How long a test waits for what has to come.
+/// The time that a test waits for an event that has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The example as a process, which is killed when this is dropped.
 pub struct Program {
     process: Child,
     addr: SocketAddr,
-    /// What the first line says behind where the program listens.
+    /// The rest of the first line, behind the address.
     pub said: String,
     lines: Lines<BufReader<ChildStdout>>,
 }
