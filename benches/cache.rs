@@ -72,8 +72,8 @@ fn compare(bench: &Bench, case: Case) -> Costs {
     group.case("bare", || Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, Identity::new()));
     group.case(kit(), || Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, layer()));
     if case.title == PLAIN.title {
-        group.case(format!("{}, cache_status(false)", kit()), || {
-            let layer = layer().cache_status(false);
+        group.case(format!("{}, hide_cache_status()", kit()), || {
+            let layer = layer().hide_cache_status();
             Requests::<_, Full<Bytes>>::new::<_, Full<Bytes>>(case, layer)
         });
     }

@@ -19,14 +19,14 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
-use tower_kit::cache::{CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheHandle, CacheHint, CacheKey, CacheLayer, MemoryStore};
 use tower_kit::{KIB, MIB};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let cache = CacheLayer::aside(MemoryStore::new(64 * MIB), Duration::from_secs(300))
-        .key(KeyBy::new().without_tracking().sorted_query())
-        .entry_limit(256 * KIB)
+    let cache = CacheLayer::with_ttl(MemoryStore::new(64 * MIB), Duration::from_secs(300))
+        .key(CacheKey::new().without_tracking().sorted_query())
+        .max_entry_size(256 * KIB)
         .etag();
     let handle = cache.handle();
     let app = Router::new()
@@ -41,14 +41,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, app).await?)
 }
 
-async fn users() -> (Extension<Hint>, &'static str) {
+async fn users() -> (Extension<CacheHint>, &'static str) {
     sleep(QUERY).await;
-    (Extension(Hint::new().tag("user-1").tag("user-2")), "user 1\nuser 2\n")
+    (Extension(CacheHint::new().tag("user-1").tag("user-2")), "user 1\nuser 2\n")
 }
 
-async fn user(Path(id): Path<u32>) -> (Extension<Hint>, String) {
+async fn user(Path(id): Path<u32>) -> (Extension<CacheHint>, String) {
     sleep(QUERY).await;
-    (Extension(Hint::new().tag(format!("user-{id}"))), format!("user {id}\n"))
+    (Extension(CacheHint::new().tag(format!("user-{id}"))), format!("user {id}\n"))
 }
 
 async fn change(State(handle): State<CacheHandle>, Path(id): Path<u32>) -> &'static str {

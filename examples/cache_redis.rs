@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tower_kit::MIB;
 use tower_kit::cache::{
-    BoxStore, CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore, RedisConfig, RedisStore,
+    BoxStore, CacheHandle, CacheHint, CacheKey, CacheLayer, MemoryStore, RedisConfig, RedisStore,
     TieredStore,
 };
 
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => (BoxStore::new(memory), "memory alone"),
     };
     // Here processes differ in their ports, and what they answer does not.
-    let cache = CacheLayer::aside(store, kept).key(KeyBy::new().any_host());
+    let cache = CacheLayer::with_ttl(store, kept).key(CacheKey::new().any_host());
     let app = App { cache: cache.handle(), addr: addr.as_str().into(), queries: Arc::default() };
     let router = Router::new()
         .route("/items", get(items))
@@ -73,14 +73,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(axum::serve(listener, router).await?)
 }
 
-async fn items(State(app): State<App>) -> (Extension<Hint>, String) {
+async fn items(State(app): State<App>) -> (Extension<CacheHint>, String) {
     let query = app.query().await;
-    (Extension(Hint::new().tag("item-1").tag("item-2")), format!("items 1 and 2{query}"))
+    (Extension(CacheHint::new().tag("item-1").tag("item-2")), format!("items 1 and 2{query}"))
 }
 
-async fn item(State(app): State<App>, Path(id): Path<u32>) -> (Extension<Hint>, String) {
+async fn item(State(app): State<App>, Path(id): Path<u32>) -> (Extension<CacheHint>, String) {
     let query = app.query().await;
-    (Extension(Hint::new().tag(format!("item-{id}"))), format!("item {id}{query}"))
+    (Extension(CacheHint::new().tag(format!("item-{id}"))), format!("item {id}{query}"))
 }
 
 async fn change(State(app): State<App>, Path(id): Path<u32>) -> (StatusCode, &'static str) {

@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, signal::unix, sync::Mutex};
 use tower::{Layer, service_fn};
+use tower_kit::ValueCache;
 use tower_kit::batch::{Batch, BatchLayer};
-use tower_kit::cache::{BoxStore, CacheService, MemoryStore, RedisConfig, RedisStore};
+use tower_kit::cache::{BoxStore, MemoryStore, RedisConfig, RedisStore};
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB};
 use tower_kit::{PressureLayer, SecurityHeadersLayer, latency::DURATION_BUCKETS};
 
@@ -38,7 +39,7 @@ struct Item {
 #[derive(Clone)]
 struct App {
     database: Database,
-    cache: CacheService,
+    cache: ValueCache,
     inserts: Batch<Item, ()>,
 }
 
@@ -54,12 +55,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let table = database.clone();
     // new BatchProcessor({ batchSize: 100, flushInterval: 5000 })
     let inserts = BatchLayer::new().layer(service_fn(move |items| insert(table.clone(), items)));
-    let app = App { database, cache: CacheService::new(store.clone()), inserts: inserts.clone() };
+    let app = App { database, cache: ValueCache::new(store.clone()), inserts: inserts.clone() };
     // setInterval(() => { if (memoryIsHigh()) console.warn(..) }, 60000)
     let pressure = PressureLayer::new().watch_only().on_pressure(|event| eprintln!("{event:?}"));
     tokio::spawn(pressure.watch());
     // cacheResponse(60), which stores what is compressed already: a hit costs no codec
-    let cached = (CacheLayer::aside(store, Duration::from_secs(60)), CompressLayer::new());
+    let cached = (CacheLayer::with_ttl(store, Duration::from_secs(60)), CompressLayer::new());
     let router = Router::new()
         .route("/items", get(list).layer(cached).post(create))
         .route("/items/{id}", get(show).delete(remove))
@@ -104,7 +105,7 @@ async fn create(State(app): State<App>, item: Body) -> Result<StatusCode, Proble
 async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let row = app.database.lock().await.remove(&id);
     row.ok_or_else(|| problem(StatusCode::NOT_FOUND, &"no such item"))?;
-    let removed = app.cache.del(&format!("item:{id}")).await.map(|()| StatusCode::NO_CONTENT);
+    let removed = app.cache.remove(&format!("item:{id}")).await.map(|()| StatusCode::NO_CONTENT);
     removed.map_err(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, &error))
 }
 

@@ -25,7 +25,7 @@ use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
-use tower_kit::cache::{KeyBy, MemoryStore, Store};
+use tower_kit::cache::{CacheKey, MemoryStore, Store};
 use tower_kit::pressure::{Event, Level, PressureLayer, Priority, Reading};
 use tower_kit::{CacheLayer, MIB};
 
@@ -36,7 +36,7 @@ type Held = Arc<Mutex<Vec<Vec<u8>>>>;
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new().install_recorder()?;
     let store = MemoryStore::new(64 * MIB);
-    let cache = CacheLayer::new(store.clone()).key(KeyBy::new().any_host());
+    let cache = CacheLayer::new(store.clone()).key(CacheKey::new().any_host());
 
     let pressure = PressureLayer::new()
         .limit(limit_mib()? * MIB)

@@ -21,13 +21,13 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::MIB;
-use crate::meter::{Meter, Name};
+use crate::metrics::{Metrics, Name};
 
 /// The drains of one layer, of which only so many run at a time.
 #[derive(Debug)]
 pub(crate) struct Drains {
     layer: &'static str,
-    meter: Meter,
+    metrics: Metrics,
     running: AtomicUsize,
     registered: Once,
 }
@@ -64,8 +64,8 @@ enum Outcome {
 }
 
 impl Drains {
-    pub(crate) fn new(layer: &'static str, meter: Meter) -> Arc<Self> {
-        Arc::new(Self { layer, meter, running: AtomicUsize::new(0), registered: Once::new() })
+    pub(crate) fn new(layer: &'static str, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { layer, metrics, running: AtomicUsize::new(0), registered: Once::new() })
     }
 
     /// Returns `None` where [`MAX_DRAINS`] run already, which is counted, and outside of a tokio
@@ -87,7 +87,7 @@ impl Drains {
     fn add(&self, outcome: Outcome, count: u64) {
         let labels = [("layer", self.layer), ("outcome", outcome.as_str())];
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-        self.meter.counter(DRAINS, labels.to_vec()).increment(count);
+        self.metrics.counter(DRAINS, labels.to_vec()).increment(count);
     }
 }
 

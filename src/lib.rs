@@ -81,23 +81,39 @@ pub mod limit;
 pub mod pressure;
 #[cfg(feature = "security-headers")]
 pub mod security_headers;
+#[cfg(feature = "values")]
+pub mod values;
 
 #[cfg(any(feature = "cache", feature = "latency", feature = "limit"))]
 mod axum_extensions;
+#[cfg(any(feature = "limit", feature = "pressure"))]
+mod body;
 #[cfg(any(feature = "cache", feature = "compress"))]
 mod cache_marks;
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "latency",
+    feature = "limit",
+    feature = "pressure"
+))]
+mod clock;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod drain;
-#[cfg(all(test, any(feature = "cache", feature = "compress")))]
-mod fields;
+#[cfg(any(feature = "limit", feature = "pressure"))]
+mod error_response;
 #[cfg(feature = "cache")]
 mod for_one;
-#[cfg(any(feature = "limit", feature = "pressure"))]
-mod form;
-#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
-mod fresh;
-#[cfg(any(feature = "compress", feature = "limit"))]
-mod media_type;
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "limit",
+    feature = "pressure",
+    feature = "security-headers"
+))]
+mod future;
+#[cfg(any(feature = "cache", feature = "compress", feature = "limit"))]
+mod headers;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
@@ -106,21 +122,9 @@ mod media_type;
     feature = "pressure",
     feature = "security-headers"
 ))]
-mod meter;
+mod metrics;
 #[cfg(any(feature = "latency", feature = "limit"))]
 mod path_template;
-#[cfg(any(feature = "limit", feature = "pressure"))]
-mod reply;
-#[cfg(any(
-    feature = "cache",
-    feature = "compress",
-    feature = "limit",
-    feature = "pressure",
-    feature = "security-headers"
-))]
-mod respond;
-#[cfg(any(feature = "cache", feature = "compress"))]
-mod weight;
 
 /// A page for those who come from Express: its middlewares, and what takes their place here.
 ///
@@ -146,21 +150,7 @@ pub use cache::CacheLayer;
 #[cfg(feature = "compress")]
 #[doc(inline)]
 pub use compress::CompressLayer;
-#[cfg(feature = "latency")]
-#[doc(inline)]
-pub use latency::LatencyLayer;
-#[cfg(feature = "limit")]
-#[doc(inline)]
-pub use limit::LimitLayer;
-#[cfg(any(feature = "compress", feature = "limit"))]
-pub use media_type::InvalidMediaType;
-#[cfg(feature = "pressure")]
-#[doc(inline)]
-pub use pressure::PressureLayer;
-#[cfg(any(feature = "limit", feature = "pressure"))]
-pub use reply::Reply;
-#[cfg(feature = "cache")]
-pub use respond::AsIs;
+#[doc(hidden)]
 #[cfg(any(
     feature = "cache",
     feature = "compress",
@@ -168,10 +158,24 @@ pub use respond::AsIs;
     feature = "pressure",
     feature = "security-headers"
 ))]
-pub use respond::Respond;
+pub use future::*;
+#[cfg(any(feature = "compress", feature = "limit"))]
+pub use headers::media_type::InvalidMediaType;
+#[cfg(feature = "latency")]
+#[doc(inline)]
+pub use latency::LatencyLayer;
+#[cfg(feature = "limit")]
+#[doc(inline)]
+pub use limit::LimitLayer;
+#[cfg(feature = "pressure")]
+#[doc(inline)]
+pub use pressure::PressureLayer;
 #[cfg(feature = "security-headers")]
 #[doc(inline)]
 pub use security_headers::SecurityHeadersLayer;
+#[cfg(feature = "values")]
+#[doc(inline)]
+pub use values::ValueCache;
 
 /// 1,024 bytes.
 pub const KIB: u64 = 1024;

@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep, timeout};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::timeout::RequestBodyDeadlineLayer;
-use tower_kit::cache::{KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore};
+use tower_kit::cache::{CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::compress::Coding;
 use tower_kit::latency::SIZE_BUCKETS;
 use tower_kit::pressure::{Event, Level};
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(_) => (CacheLayer::new(memory), "memory alone"),
     };
     // No route looks at the host, and none at the parameter `client`.
-    let cache = cache.key(KeyBy::new().any_host().without_query(["client"]));
+    let cache = cache.key(CacheKey::new().any_host().without_query(["client"]));
     let app = App::new(prometheus, cache.handle(), stopping.clone());
     let views = app.views.clone();
 

@@ -151,7 +151,7 @@ pub(crate) fn check(input: &Input) {
 async fn run(input: &Input) {
     let store = MemoryStore::new(1 << 20);
     let layer = if input.aside {
-        CacheLayer::aside(store, Duration::from_secs(60))
+        CacheLayer::with_ttl(store, Duration::from_secs(60))
     } else {
         CacheLayer::new(store)
     };

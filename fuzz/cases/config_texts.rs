@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tower::{Layer, Service, service_fn};
-use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore, RedisConfig};
+use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore, RedisConfig};
 use tower_kit::security_headers::{
     Allow, Coep, Coop, Corp, CrossDomainPolicies, Csp, Directive, Endpoint, Feature, FrameOptions,
     PermissionsPolicy, ReferrerPolicy, Source,
@@ -55,7 +55,7 @@ fn addresses(text: &str) {
     }
     // Not clones of one: a handle purges under the keys of all layers that were made from its layer.
     let cache = CacheLayer::new(MemoryStore::new(1_000));
-    let any_host = CacheLayer::new(MemoryStore::new(1_000)).key(KeyBy::new().any_host());
+    let any_host = CacheLayer::new(MemoryStore::new(1_000)).key(CacheKey::new().any_host());
     if cache.handle().purge_url(text).is_ok() {
         assert!(any_host.handle().purge_url(text).is_ok());
         assert!(text.contains("://"), "it has a host");

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::status::{Report, write_age};
 
 /// The response to a request with these fields from what is kept.
-pub(super) fn from_store<B: Body>(
+pub(crate) fn from_store<B: Body>(
     shared: &Shared,
     stored: &Stored,
     ask: &Ask,
@@ -48,7 +48,7 @@ pub(super) fn from_store<B: Body>(
 }
 
 /// 304 in place of a response, which its client has.
-pub(super) fn not_modified<B: Body>(
+pub(crate) fn not_modified<B: Body>(
     mut response: Response<ResponseBody<B>>,
 ) -> Response<ResponseBody<B>> {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -57,7 +57,7 @@ pub(super) fn not_modified<B: Body>(
 }
 
 /// 504, for a client that wants nothing but what is kept (RFC 9111 §5.2.1.7).
-pub(super) fn not_kept<B: Body>(shared: &Shared, report: &Report) -> Response<ResponseBody<B>> {
+pub(crate) fn not_kept<B: Body>(shared: &Shared, report: &Report) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::kept(Bytes::new()));
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     if shared.status {
@@ -112,7 +112,7 @@ fn state_range(headers: &mut HeaderMap, range: String) {
 
 impl Shared {
     /// A response of the service's, as it is.
-    pub(super) fn pass_on<B: Body>(
+    pub(crate) fn pass_on<B: Body>(
         &self,
         response: Response<B>,
         report: &Report,
@@ -120,7 +120,7 @@ impl Shared {
         self.mark_up(response.map(ResponseBody::passed), report)
     }
 
-    pub(super) fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
+    pub(crate) fn mark_up<B>(&self, mut response: Response<B>, report: &Report) -> Response<B> {
         let headers = response.headers_mut();
         strip_tags(&self.rules, headers);
         if self.status {

@@ -15,7 +15,7 @@ use super::tape::LONGEST_FILL;
 
 /// The part of a body that was read before its client asked for it, and then the body itself. While
 /// the body is recorded, its client is the one who reads.
-pub(super) struct Attached<B: Body> {
+pub(crate) struct Attached<B: Body> {
     ahead: Option<Gathered>,
     /// The frame after that, if it is not data, or has no place there.
     next: Option<Result<Frame<Bytes>, B::Error>>,
@@ -36,7 +36,7 @@ struct Held(Mutex<Option<(Recording, Gathered)>>);
 
 impl<B: Body> Attached<B> {
     /// A body that is not recorded any more.
-    pub(super) fn unrecorded(
+    pub(crate) fn unrecorded(
         mut ahead: Gathered,
         next: Option<Result<Frame<Bytes>, B::Error>>,
         body: Option<Pin<Box<B>>>,
@@ -46,7 +46,7 @@ impl<B: Body> Attached<B> {
     }
 
     /// A body that is recorded from here on as its client reads. Nobody else waits for that.
-    pub(super) fn recorded(
+    pub(crate) fn recorded(
         mut gathered: Gathered,
         body: Pin<Box<B>>,
         mut recording: Recording,
@@ -70,11 +70,11 @@ impl<B: Body> Attached<B> {
         Self { ahead: Some(ahead), next: None, body: Some(body), recording }
     }
 
-    pub(super) fn is_recording(&self) -> bool {
+    pub(crate) fn is_recording(&self) -> bool {
         self.recording.as_ref().is_some_and(|recording| recording.held.lock().is_some())
     }
 
-    pub(super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
@@ -97,7 +97,7 @@ impl<B: Body> Attached<B> {
         Poll::Ready(frame)
     }
 
-    pub(super) fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         self.ahead.as_ref().is_none_or(Gathered::is_all_given)
             && self.next.is_none()
             && self.body.as_ref().is_none_or(|body| body.is_end_stream() && !self.is_recording())

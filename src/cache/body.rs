@@ -39,16 +39,16 @@ pin_project! {
 }
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn kept(bytes: Bytes) -> Self {
+    pub(crate) fn kept(bytes: Bytes) -> Self {
         Self { kind: Kind::Kept { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }
     }
 
-    pub(super) fn passed(body: B) -> Self {
+    pub(crate) fn passed(body: B) -> Self {
         Self { kind: Kind::Passed { body } }
     }
 
     /// Returns `true` if the response is kept only if its body is read.
-    pub(super) fn must_be_read(&self) -> bool {
+    pub(crate) fn must_be_read(&self) -> bool {
         match &self.kind {
             Kind::Attached { attached, .. } => attached.is_recording(),
             _ => false,
@@ -63,7 +63,7 @@ where
 {
     /// Records a body: what is ready at once, and then the rest, in a task if there is a slot for
     /// one, or else as the client reads.
-    pub(super) fn recorded(
+    pub(crate) fn recorded(
         cx: &mut Context<'_>,
         body: B,
         mut recording: Recording,
@@ -127,7 +127,7 @@ where
     }
 
     /// Reads it to its end, or until it is not to be kept any more.
-    pub(super) async fn read_if_kept(self) {
+    pub(crate) async fn read_if_kept(self) {
         let mut body = std::pin::pin!(self);
         let mut frames = 0;
         while body.must_be_read() {

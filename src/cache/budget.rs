@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bytes that the recordings of a layer hold together.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     used: AtomicU64,
     /// The part of it that waits for clients to read, and cannot be dropped before they have.
     unread: AtomicU64,
@@ -13,7 +13,7 @@ pub(super) struct Budget {
 
 /// A part of the budget. The last clone gives it back when it is dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Charge(Arc<Part>);
+pub(crate) struct Charge(Arc<Part>);
 
 #[derive(Debug)]
 struct Part {
@@ -26,7 +26,7 @@ struct Part {
 
 impl Budget {
     /// Takes `bytes` of a budget of `limit` bytes, or nothing if fewer are left.
-    pub(super) fn charge(self: &Arc<Self>, limit: u64, bytes: u64) -> Option<Charge> {
+    pub(crate) fn charge(self: &Arc<Self>, limit: u64, bytes: u64) -> Option<Charge> {
         let (used, unread) = (AtomicU64::new(0), AtomicU64::new(0));
         let charge = Charge(Arc::new(Part { budget: Arc::clone(self), limit, used, unread }));
         charge.resize(bytes).then_some(charge)
@@ -35,13 +35,13 @@ impl Budget {
 
 impl Charge {
     /// Takes another part of the same budget, or nothing if fewer bytes are left.
-    pub(super) fn another(&self, bytes: u64) -> Option<Self> {
+    pub(crate) fn another(&self, bytes: u64) -> Option<Self> {
         self.0.budget.charge(self.0.limit, bytes)
     }
 
     /// Changes the size of this part, in bytes. Returns `false`, and changes nothing, if the budget
     /// has not so many left.
-    pub(super) fn resize(&self, bytes: u64) -> bool {
+    pub(crate) fn resize(&self, bytes: u64) -> bool {
         let Part { budget, limit, used, .. } = &*self.0;
         let before = used.load(Ordering::Relaxed);
         let change = |all: u64| {
@@ -56,7 +56,7 @@ impl Charge {
     }
 
     /// Sets how many bytes of this part a client has yet to read.
-    pub(super) fn set_unread(&self, bytes: u64) {
+    pub(crate) fn set_unread(&self, bytes: u64) {
         let before = self.0.unread.swap(bytes, Ordering::Relaxed);
         let all = &self.0.budget.unread;
         if bytes >= before {
@@ -69,7 +69,7 @@ impl Charge {
     /// Returns `true` if a body may be read further than its client has. A little always may. More
     /// may only while the clients that do not read hold less than half of the budget, so that the
     /// other half is left for those that do.
-    pub(super) fn may_read_ahead(&self) -> bool {
+    pub(crate) fn may_read_ahead(&self) -> bool {
         let own = self.0.unread.load(Ordering::Relaxed);
         own < AHEAD || self.0.budget.unread.load(Ordering::Relaxed) < self.0.limit / 2
     }

@@ -9,56 +9,56 @@ use super::directive::{Argument, Directive, LARGEST, delta, directives, letters,
 
 /// A response's directives (RFC 9111 §5.2.2, RFC 5861). Of two lifetimes the shorter one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ResponseControl {
-    pub(super) no_store: bool,
-    pub(super) public: bool,
-    pub(super) must_revalidate: bool,
-    pub(super) proxy_revalidate: bool,
-    pub(super) must_understand: bool,
-    pub(super) no_cache: Option<Scope>,
-    pub(super) private: Option<Scope>,
+pub(crate) struct ResponseControl {
+    pub(crate) no_store: bool,
+    pub(crate) public: bool,
+    pub(crate) must_revalidate: bool,
+    pub(crate) proxy_revalidate: bool,
+    pub(crate) must_understand: bool,
+    pub(crate) no_cache: Option<Scope>,
+    pub(crate) private: Option<Scope>,
     /// In seconds, as all that follow.
-    pub(super) max_age: Option<u64>,
-    pub(super) s_maxage: Option<u64>,
-    pub(super) stale_while_revalidate: Option<u64>,
-    pub(super) stale_if_error: Option<u64>,
+    pub(crate) max_age: Option<u64>,
+    pub(crate) s_maxage: Option<u64>,
+    pub(crate) stale_while_revalidate: Option<u64>,
+    pub(crate) stale_if_error: Option<u64>,
     /// Something in it cannot be read, or forbids storing in another spelling than its own:
     /// `must-understand` does not excuse that.
-    pub(super) malformed: bool,
+    pub(crate) malformed: bool,
 }
 
 /// What `no-cache` and `private` speak of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     Response,
     Fields(Vec<HeaderName>),
 }
 
 /// A request's directives (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RequestControl {
-    pub(super) no_cache: bool,
-    pub(super) no_store: bool,
-    pub(super) only_if_cached: bool,
+pub(crate) struct RequestControl {
+    pub(crate) no_cache: bool,
+    pub(crate) no_store: bool,
+    pub(crate) only_if_cached: bool,
     /// In seconds, as all that follow.
-    pub(super) max_age: Option<u64>,
-    pub(super) min_fresh: Option<u64>,
+    pub(crate) max_age: Option<u64>,
+    pub(crate) min_fresh: Option<u64>,
     /// [`LARGEST`] if it names no bound.
-    pub(super) max_stale: Option<u64>,
+    pub(crate) max_stale: Option<u64>,
 }
 
 /// A field that is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl ResponseControl {
     /// Reads `cache-control`.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         Self::read(headers, &CACHE_CONTROL)
     }
 
     /// Reads a header that has the form of `cache-control`, or is meant to.
-    pub(super) fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
+    pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut control = Self::default();
         for directive in directives(headers, name) {
             match directive {
@@ -72,7 +72,7 @@ impl ResponseControl {
         control
     }
 
-    pub(super) fn set(&mut self, name: &[u8], argument: Argument<'_>) {
+    pub(crate) fn set(&mut self, name: &[u8], argument: Argument<'_>) {
         // RFC 9111 §4.2.1: an invalid lifetime is over, and of two the response may be given the
         // shorter one.
         let shortest = |seconds: &mut Option<u64>| {
@@ -107,7 +107,7 @@ impl ResponseControl {
 
     /// Adds what another header says against storing. `other` was read though it is malformed, or
     /// is not meant for this cache.
-    pub(super) fn tighten(&mut self, other: &Self) {
+    pub(crate) fn tighten(&mut self, other: &Self) {
         if other.no_store {
             self.forbid();
         }
@@ -121,7 +121,7 @@ impl ResponseControl {
     }
 
     /// Forbids storing, as nothing in `cache-control` itself can excuse.
-    pub(super) fn forbid(&mut self) {
+    pub(crate) fn forbid(&mut self) {
         self.no_store = true;
         self.malformed = true;
     }
@@ -166,7 +166,7 @@ impl Scope {
 
 impl RequestControl {
     /// `pragma: no-cache` counts where there is no `cache-control` (RFC 9111 §5.4).
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
         if !headers.contains_key(CACHE_CONTROL) {
             let mut lines = headers.get_all(PRAGMA).iter();
@@ -215,23 +215,23 @@ fn words(text: &[u8]) -> [bool; 3] {
 
 /// Returns `true` if `pragma` says `no-cache`, or forbids storing, in any spelling. RFC 9111 §5.4
 /// gives it no meaning in a response, but services that send nothing else mean one.
-pub(super) fn pragma_forbids(headers: &HeaderMap) -> bool {
+pub(crate) fn pragma_forbids(headers: &HeaderMap) -> bool {
     headers.get_all(PRAGMA).iter().any(|line| words(line.as_bytes()).contains(&true))
 }
 
 /// A tag without what makes it weak: two that are the same match weakly (RFC 9110 §8.8.3.2).
-pub(super) fn opaque_tag(tag: &[u8]) -> &[u8] {
+pub(crate) fn opaque_tag(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 /// In seconds: the first member of `age` (RFC 9111 §5.1), 0 if it is no number.
-pub(super) fn age(headers: &HeaderMap) -> u64 {
+pub(crate) fn age(headers: &HeaderMap) -> u64 {
     let first = headers.get(AGE).and_then(|line| members(line.as_bytes()).next());
     first.and_then(delta).unwrap_or(0)
 }
 
 /// A date in one of HTTP's three formats (RFC 9110 §5.6.7), alone in its field.
-pub(super) fn date(
+pub(crate) fn date(
     headers: &HeaderMap,
     name: &HeaderName,
 ) -> Option<Result<SystemTime, Malformed>> {
@@ -243,7 +243,7 @@ pub(super) fn date(
     Some(parse_date(line))
 }
 
-pub(super) fn parse_date(value: &HeaderValue) -> Result<SystemTime, Malformed> {
+pub(crate) fn parse_date(value: &HeaderValue) -> Result<SystemTime, Malformed> {
     let text = value.to_str().map_err(|_| Malformed)?;
     // RFC 9111 §4.2: a cache reads it in any case.
     exact_date(text).or_else(|| exact_date(&in_case(text))).ok_or(Malformed)
@@ -268,13 +268,13 @@ fn in_case(text: &str) -> String {
 }
 
 /// Milliseconds since 1970; before it is 0.
-pub(super) fn millis(time: SystemTime) -> u64 {
+pub(crate) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// In milliseconds, of [`LARGEST`] at most.
-pub(super) fn in_millis(time: Duration) -> u64 {
+pub(crate) fn in_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LARGEST * 1000)
 }
 
@@ -283,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::map;
+    use crate::headers::test_headers::map;
 
     fn response(lines: &[&str]) -> ResponseControl {
         let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName};
 
 /// A member of a list of directives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Directive<'a> {
+pub(crate) enum Directive<'a> {
     /// A name as it is spelled, and its argument.
     Named(&'a [u8], Argument<'a>),
     /// A member that does not have the form `token [ "=" ( token / quoted-string ) ]`.
@@ -13,7 +13,7 @@ pub(super) enum Directive<'a> {
 
 /// What stands behind a directive's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Argument<'a> {
+pub(crate) enum Argument<'a> {
     None,
     Token(&'a [u8]),
     /// The text between the quotes. Escapes are left in it: no argument that is read has any.
@@ -44,7 +44,7 @@ impl<'a> Argument<'a> {
     }
 
     /// Returns a number of seconds (RFC 9111 §1.2.2), whether or not it is quoted.
-    pub(super) fn seconds(self) -> Option<u64> {
+    pub(crate) fn seconds(self) -> Option<u64> {
         match self {
             Self::None => None,
             Self::Token(text) | Self::Quoted(text) => delta(text),
@@ -53,7 +53,7 @@ impl<'a> Argument<'a> {
 }
 
 /// Returns the directives of all lines of a header.
-pub(super) fn directives<'a>(
+pub(crate) fn directives<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Directive<'a>> {
@@ -63,7 +63,7 @@ pub(super) fn directives<'a>(
 
 /// Splits a line at its commas, except for those within quotes. A quote that is never closed lasts
 /// to the end of the line.
-pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
     let parts = line.split(move |&byte| {
@@ -80,7 +80,7 @@ pub(super) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Reads a number of seconds (RFC 9111 §1.2.2): digits only, and [`LARGEST`] if it is larger.
-pub(super) fn delta(argument: &[u8]) -> Option<u64> {
+pub(crate) fn delta(argument: &[u8]) -> Option<u64> {
     if argument.is_empty() || !argument.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -90,12 +90,12 @@ pub(super) fn delta(argument: &[u8]) -> Option<u64> {
 
 /// Returns the letters of a text in lower case, without what stands between them: `no_store`,
 /// `no store` and `no-store` with a typographic hyphen have the same.
-pub(super) fn letters(text: &[u8]) -> Vec<u8> {
+pub(crate) fn letters(text: &[u8]) -> Vec<u8> {
     text.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase).collect()
 }
 
 /// Returns `true` if `text` contains `part`, in time that grows with the length of `text` alone.
-pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
@@ -123,7 +123,7 @@ fn is_quotable(text: &[u8]) -> bool {
 }
 
 /// The largest number of seconds: 2^31, about 68 years.
-pub(super) const LARGEST: u64 = 1 << 31;
+pub(crate) const LARGEST: u64 = 1 << 31;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ struct Held {
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are responses")]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Response(Stored),
     /// The variants of a URL, the newest last. Each is kept under a key of its own.
     Variants(Vec<Variant>),
@@ -30,58 +30,58 @@ pub(super) enum Kept {
 
 /// A response that is complete.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-    pub(super) freshness: Freshness,
-    pub(super) variant: Variant,
-    pub(super) tags: Vec<String>,
+pub(crate) struct Stored {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) freshness: Freshness,
+    pub(crate) variant: Variant,
+    pub(crate) tags: Vec<String>,
     /// The last purge that was known before the service was asked, or that has spared it since.
-    pub(super) watermark: Watermark,
+    pub(crate) watermark: Watermark,
 }
 
 /// Grows as the entry is found to be right still.
 #[derive(Debug, Default)]
-pub(super) struct Watermark(AtomicU64);
+pub(crate) struct Watermark(AtomicU64);
 
 /// How long a response may be used, and how. All times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Freshness {
+pub(crate) struct Freshness {
     /// When it came, since 1970.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// How old it was then (RFC 9111 §4.2.3, `corrected_initial_age`).
-    pub(super) age: u64,
-    pub(super) lifetime: u64,
+    pub(crate) age: u64,
+    pub(crate) lifetime: u64,
     /// How long after that it may be used while it is refreshed (RFC 5861 §3).
-    pub(super) while_revalidate: u64,
+    pub(crate) while_revalidate: u64,
     /// How long after that it may be used where the service fails (RFC 5861 §4).
-    pub(super) if_error: u64,
+    pub(crate) if_error: u64,
     /// How long the service took.
-    pub(super) took: u64,
+    pub(crate) took: u64,
     /// Never without asking the service (RFC 9111 §5.2.2.4).
-    pub(super) validate: bool,
+    pub(crate) validate: bool,
     /// Never when it is stale, whatever the client says (§5.2.2.2, §5.2.2.8, §5.2.2.10).
-    pub(super) strict: bool,
+    pub(crate) strict: bool,
     /// Also for requests with `authorization` (§3.5).
-    pub(super) shared: bool,
+    pub(crate) shared: bool,
     /// Also for requests with `cookie`: the lifetime comes from the response or its handler, and not
     /// from the layer's configuration.
-    pub(super) stated: bool,
+    pub(crate) stated: bool,
 }
 
 impl Entry {
-    pub(super) fn new(kept: Kept) -> Self {
+    pub(crate) fn new(kept: Kept) -> Self {
         Self(Arc::new(Held { kept, checked: AtomicBool::new(true) }))
     }
 
     /// Makes an entry of what was read from outside of the process.
-    pub(super) fn read(kept: Kept) -> Self {
+    pub(crate) fn read(kept: Kept) -> Self {
         Self(Arc::new(Held { kept, checked: AtomicBool::new(false) }))
     }
 
     /// Returns `true` if it may be served: `is_sound` is asked once, and only for what was read.
-    pub(super) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
         if self.0.checked.load(Ordering::Relaxed) {
             return true;
         }
@@ -90,17 +90,17 @@ impl Entry {
         sound
     }
 
-    pub(super) fn kept(&self) -> &Kept {
+    pub(crate) fn kept(&self) -> &Kept {
         &self.0.kept
     }
 
     /// Whether both are the same one.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The response, if it is one.
-    pub(super) fn stored(&self) -> Option<&Stored> {
+    pub(crate) fn stored(&self) -> Option<&Stored> {
         match self.kept() {
             Kept::Response(stored) => Some(stored),
             Kept::Variants(_) => None,
@@ -109,7 +109,7 @@ impl Entry {
 
     /// The same in memory of its own: what was read from another store may be slices of its buffers.
     /// An entry that was not checked yet stays so.
-    pub(super) fn to_owned_memory(&self) -> Self {
+    pub(crate) fn to_owned_memory(&self) -> Self {
         match self.kept() {
             Kept::Variants(_) => self.clone(),
             Kept::Response(stored) => {
@@ -140,7 +140,7 @@ impl Entry {
 impl Stored {
     /// The same in little memory: a value or a body that came over a connection is a part of its
     /// buffer, and keeps all of that. A body of over 64 KiB is in memory of its own already.
-    pub(super) fn compact(mut self) -> Self {
+    pub(crate) fn compact(mut self) -> Self {
         let body = if self.body.len() <= COPIED { &*self.body } else { &[] };
         let own = own_values(&mut self.headers, body);
         if self.body.len() <= COPIED {
@@ -164,7 +164,7 @@ impl Stored {
 
 /// Copies the values of `headers`, and `body` behind them, into one buffer of its own. Returns the
 /// body in it.
-pub(super) fn own_values(headers: &mut HeaderMap, body: &[u8]) -> Bytes {
+pub(crate) fn own_values(headers: &mut HeaderMap, body: &[u8]) -> Bytes {
     let values: usize = headers.values().map(HeaderValue::len).sum();
     let mut own = BytesMut::with_capacity(values + body.len());
     headers.values().for_each(|value| own.extend_from_slice(value.as_bytes()));
@@ -181,7 +181,7 @@ pub(super) fn own_values(headers: &mut HeaderMap, body: &[u8]) -> Bytes {
 }
 
 /// About how many bytes of memory the head of a stored response takes.
-pub(super) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
+pub(crate) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
     let line =
         |(name, value): (&HeaderName, &HeaderValue)| LINE + name.as_str().len() + value.len();
     let lines: usize = headers.iter().map(line).sum();
@@ -199,15 +199,15 @@ fn variant_size(variant: &Variant) -> usize {
 }
 
 impl Watermark {
-    pub(super) fn at(stamp: Stamp) -> Self {
+    pub(crate) fn at(stamp: Stamp) -> Self {
         Self(AtomicU64::new(stamp))
     }
 
-    pub(super) fn get(&self) -> Stamp {
+    pub(crate) fn get(&self) -> Stamp {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn raise(&self, stamp: Stamp) {
+    pub(crate) fn raise(&self, stamp: Stamp) {
         // Nearly always it is there already, and nobody need wait for the write.
         if self.get() < stamp {
             self.0.fetch_max(stamp, Ordering::Relaxed);
@@ -218,7 +218,7 @@ impl Watermark {
 #[cfg(feature = "cache-redis")]
 impl Entry {
     /// With this watermark at most.
-    pub(super) fn known_at(self, stamp: Stamp) -> Self {
+    pub(crate) fn known_at(self, stamp: Stamp) -> Self {
         if let Some(stored) = self.stored() {
             stored.watermark.0.fetch_min(stamp, Ordering::Relaxed);
         }
@@ -240,12 +240,12 @@ impl PartialEq for Watermark {
 
 impl Freshness {
     /// In milliseconds (RFC 9111 §4.2.3, `current_age`).
-    pub(super) fn age(&self, now: u64) -> u64 {
+    pub(crate) fn age(&self, now: u64) -> u64 {
         self.age.saturating_add(now.saturating_sub(self.received))
     }
 
     /// For how many milliseconds it is fresh still; negative if it is stale.
-    pub(super) fn left(&self, now: u64) -> i64 {
+    pub(crate) fn left(&self, now: u64) -> i64 {
         let millis = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         millis(self.lifetime).saturating_sub(millis(self.age(now)))
     }
@@ -257,12 +257,12 @@ impl Freshness {
         clippy::cast_sign_loss,
         reason = "a part of a time, not below 0"
     )]
-    pub(super) fn shortened(lifetime: u64, part: f64) -> u64 {
+    pub(crate) fn shortened(lifetime: u64, part: f64) -> u64 {
         lifetime.saturating_sub((lifetime as f64 * part) as u64)
     }
 
     /// For how long it may be of use, from when it came.
-    pub(super) fn keep(&self, validates: bool) -> Duration {
+    pub(crate) fn keep(&self, validates: bool) -> Duration {
         let stale = self.while_revalidate.max(self.if_error);
         let stale = stale.max(if validates { VALIDATED } else { 0 });
         Duration::from_millis(self.lifetime.saturating_sub(self.age).saturating_add(stale))
@@ -283,7 +283,7 @@ const LINE: usize = 144;
 const VALUE: usize = 48;
 
 /// Bodies up to this are copied next to the values of the head, in bytes.
-pub(super) const COPIED: usize = 64 * 1024;
+pub(crate) const COPIED: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -19,12 +19,12 @@ use super::shared::{Lead, Mark, Verdict};
 use super::status::{Fwd, Report};
 use super::tally::Outcome;
 use crate::for_one::ForOne;
-use crate::respond::{HandOver, POLLED_AGAIN};
+use crate::future::{MapResponse, POLLED_AGAIN};
 
 pin_project! {
     /// Waits until the service is ready, and asks it.
     #[project = AskingProj]
-    pub(super) enum Asking<S: Service<Q>, Q> {
+    pub(crate) enum Asking<S: Service<Q>, Q> {
         First { service: S, request: Option<Q> },
         Then { #[pin] answer: S::Future },
         /// What the answer's future held, such as a permit, is free before its body is read.
@@ -33,7 +33,7 @@ pin_project! {
 }
 
 /// What is to become of the service's answer.
-pub(super) struct Fetching {
+pub(crate) struct Fetching {
     fetched: Fetched,
     /// What the answer may confirm, or what may stand in for it.
     old: Option<Entry>,
@@ -41,7 +41,7 @@ pub(super) struct Fetching {
 }
 
 impl<S: Service<Q>, Q> Asking<S, Q> {
-    pub(super) fn new(service: S, request: Q) -> Self {
+    pub(crate) fn new(service: S, request: Q) -> Self {
         Self::First { service, request: Some(request) }
     }
 }
@@ -74,7 +74,7 @@ where
     S: Service<Request<ReqBody>>,
 {
     /// What asks the service, and what becomes of its answer. `sent` is when it is asked.
-    pub(super) fn fetch(
+    pub(crate) fn fetch(
         self,
         old: Option<Entry>,
         mark: Mark,
@@ -112,7 +112,7 @@ where
 }
 
 impl Fetching {
-    pub(super) fn done<B, E>(
+    pub(crate) fn done<B, E>(
         self,
         answered: Result<Response<B>, E>,
         cx: &mut Context<'_>,
@@ -165,14 +165,14 @@ impl Fetching {
 }
 
 /// To a client, whose request is counted; a refresh is not.
-impl<B, E> HandOver<B, E> for Fetching
+impl<B, E> MapResponse<B, E> for Fetching
 where
     B: Body + Send + 'static,
     B::Error: Send,
 {
     type Body = ResponseBody<B>;
 
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         cx: &mut Context<'_>,
@@ -185,7 +185,7 @@ where
 }
 
 /// What `work` does with the context of the task.
-pub(super) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|cx| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(cx)))).await
 }

@@ -17,7 +17,7 @@ use super::fetch::{Asking, with_context};
 use super::flow::Group;
 use super::key::Key;
 use super::policy::{self, After, Answer, Ask, Before, Bypass, Form, Plan, Refusal};
-use super::purge::{Purge, Purging, Stamp};
+use super::purge::{Purge, PurgeFuture, Stamp};
 use super::record::{Recording, keep};
 use super::shared::{Lead, Mark, Shared, Verdict, random, settle};
 use super::status::Report;
@@ -27,23 +27,23 @@ use crate::cache_marks::VariesBy;
 use crate::for_one::{ForOne, is_single_use};
 
 /// What is known of a request that the service is asked.
-pub(super) struct Fetched {
-    pub(super) shared: Arc<Shared>,
-    pub(super) key: Key,
-    pub(super) ask: Ask,
-    pub(super) mark: Mark,
-    pub(super) lead: Option<Lead>,
-    pub(super) watermark: Stamp,
+pub(crate) struct Fetched {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Key,
+    pub(crate) ask: Ask,
+    pub(crate) mark: Mark,
+    pub(crate) lead: Option<Lead>,
+    pub(crate) watermark: Stamp,
     /// The fields of the client's request.
-    pub(super) asked: HeaderMap,
-    pub(super) for_one: ForOne,
+    pub(crate) asked: HeaderMap,
+    pub(crate) for_one: ForOne,
     /// In milliseconds since 1970.
-    pub(super) sent: u64,
+    pub(crate) sent: u64,
 }
 
 impl Fetched {
     /// The service said that what is kept is right still.
-    pub(super) fn confirmed<B, R>(
+    pub(crate) fn confirmed<B, R>(
         self,
         response: &Response<R>,
         stored: &Stored,
@@ -89,7 +89,7 @@ impl Fetched {
     }
 
     /// The service gave a response, which may be kept.
-    pub(super) fn replaced<B>(
+    pub(crate) fn replaced<B>(
         self,
         cx: &mut Context<'_>,
         response: Response<B>,
@@ -150,7 +150,7 @@ impl Fetched {
 
     /// Removes an entry from the store, and not the other variants of its URL; nobody need wait for
     /// it.
-    pub(super) fn forget(&self, old: &Stored) {
+    pub(crate) fn forget(&self, old: &Stored) {
         let shared = Arc::clone(&self.shared);
         let key = match old.variant.class() {
             0 => self.key.clone(),
@@ -228,7 +228,7 @@ impl Fetched {
 type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Passes a request by the cache.
-pub(super) async fn pass<S, ReqBody, ResBody>(
+pub(crate) async fn pass<S, ReqBody, ResBody>(
     shared: Arc<Shared>,
     inner: S,
     request: Request<ReqBody>,
@@ -244,7 +244,7 @@ where
 }
 
 /// Passes a request that changes something, and drops what it changed (RFC 9111 §4.4).
-pub(super) async fn change<S, ReqBody, ResBody>(
+pub(crate) async fn change<S, ReqBody, ResBody>(
     shared: Arc<Shared>,
     inner: S,
     head: request::Parts,
@@ -338,7 +338,7 @@ impl Shared {
         }
     }
 
-    pub(super) async fn written_down(&self, purging: Purging) -> Result<(), StoreError> {
+    pub(crate) async fn written_down(&self, purging: PurgeFuture) -> Result<(), StoreError> {
         purging.await.inspect_err(|_| self.state.tally.store_failed("purge"))
     }
 }

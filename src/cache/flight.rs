@@ -11,7 +11,7 @@ use super::sync::{Arc, Mutex, MutexGuard};
 
 /// The flights that are under way. `V` is what a leader finds.
 #[derive(Debug)]
-pub(super) struct Flights<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
+pub(crate) struct Flights<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
 
 #[derive(Debug)]
 struct Flight<V>(Mutex<State<V>>);
@@ -36,7 +36,7 @@ enum Phase<V> {
 
 /// What a request that joins a flight becomes.
 #[derive(Debug)]
-pub(super) enum Role<K: Hash + Eq, V> {
+pub(crate) enum Role<K: Hash + Eq, V> {
     Leader(Leader<K, V>),
     Follower(Follower<K, V>),
 }
@@ -44,18 +44,18 @@ pub(super) enum Role<K: Hash + Eq, V> {
 /// Whoever holds it fetches. If it is dropped before it has landed, exactly one follower takes
 /// over.
 #[derive(Debug)]
-pub(super) struct Leader<K: Hash + Eq, V>(Seat<K, V>);
+pub(crate) struct Leader<K: Hash + Eq, V>(Seat<K, V>);
 
 /// Waits for what the leader finds, or to become the leader.
 #[derive(Debug)]
-pub(super) struct Follower<K: Hash + Eq, V> {
+pub(crate) struct Follower<K: Hash + Eq, V> {
     seat: Option<Seat<K, V>>,
     id: u64,
 }
 
 /// How a wait ends.
 #[derive(Debug)]
-pub(super) enum Ended<K: Hash + Eq, V> {
+pub(crate) enum Ended<K: Hash + Eq, V> {
     Landed(V),
     Lead(Leader<K, V>),
 }
@@ -70,7 +70,7 @@ struct Seat<K: Hash + Eq, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
     /// The first one leads, all others follow.
-    pub(super) fn join(&self, key: K) -> Role<K, V> {
+    pub(crate) fn join(&self, key: K) -> Role<K, V> {
         let mut flights = lock(&self.0);
         if let Some(flight) = flights.get(&key) {
             let flight = Arc::clone(flight);
@@ -88,7 +88,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
 }
 
 impl<K, V> Flights<K, V> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
     }
 }
@@ -118,7 +118,7 @@ impl<V> State<V> {
 
 impl<K: Hash + Eq, V: Clone> Leader<K, V> {
     /// Tells all who wait, and those who join until the leader is dropped.
-    pub(super) fn land(&self, found: V) {
+    pub(crate) fn land(&self, found: V) {
         let mut state = lock(&self.0.flight.0);
         state.phase = Phase::Landed(found);
         let waiting = mem::take(&mut state.waiting);

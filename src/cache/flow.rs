@@ -16,21 +16,21 @@ use super::policy::{self, Ask, Found};
 use super::shared::{Lead, Mark, Shared, Verdict, random};
 use super::status::{Fwd, Report};
 use super::tally::{Fallback, Outcome};
-use crate::respond::Respond;
+use crate::future::ResponseFuture;
 
 /// A request that is looked up.
-pub(super) struct Job<S, B> {
-    pub(super) shared: Arc<Shared>,
-    pub(super) inner: S,
-    pub(super) head: request::Parts,
-    pub(super) body: B,
-    pub(super) key: Key,
-    pub(super) ask: Ask,
+pub(crate) struct Job<S, B> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inner: S,
+    pub(crate) head: request::Parts,
+    pub(crate) body: B,
+    pub(crate) key: Key,
+    pub(crate) ask: Ask,
 }
 
 /// Which requests of one key would get the same.
 #[derive(Clone, Copy, Debug, Default, Hash)]
-pub(super) struct Group {
+pub(crate) struct Group {
     class: u64,
     /// What is kept for one with credentials may not be kept for all, and the other way round.
     authorized: bool,
@@ -39,7 +39,7 @@ pub(super) struct Group {
 }
 
 /// What follows from what was looked up.
-pub(super) enum Next {
+pub(crate) enum Next {
     Answer {
         entry: Entry,
         outcome: Outcome,
@@ -54,7 +54,7 @@ pub(super) enum Next {
 }
 
 impl Shared {
-    pub(super) fn judge(&self, ask: &Ask, looked: &Looked, now: u64) -> Next {
+    pub(crate) fn judge(&self, ask: &Ask, looked: &Looked, now: u64) -> Next {
         let miss = |fwd| Next::Fetch { report: Report::forwarded(fwd), old: None, alone: false };
         let entry = match looked {
             Looked::Nothing => return miss(Fwd::UriMiss),
@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn answer<B: Body>(
+    pub(crate) fn answer<B: Body>(
         &self,
         entry: &Entry,
         ask: &Ask,
@@ -94,7 +94,7 @@ impl Shared {
         self.answer_as(entry, ask, request, now, &Report::hit(left))
     }
 
-    pub(super) fn answer_as<B: Body>(
+    pub(crate) fn answer_as<B: Body>(
         &self,
         entry: &Entry,
         ask: &Ask,
@@ -119,7 +119,7 @@ where
     ResBody::Error: Send,
 {
     /// Looks up, waits for whoever fetches the same, or fetches.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self: Box<Self>,
         looked: Option<Looked>,
     ) -> Result<Response<ResponseBody<ResBody>>, S::Error> {
@@ -206,11 +206,11 @@ where
             }
         };
         let (asking, fetching) = self.fetch(old, mark, lead, report, shared.clock.now());
-        Respond::later(asking, fetching).await
+        ResponseFuture::later(asking, fetching).await
     }
 
     /// The mark of a request that waits for nothing but the service.
-    pub(super) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Mark> {
+    pub(crate) fn direct(&self, looked: &Looked, alone: bool, now: u64) -> Option<Mark> {
         if self.is_looked_up_once() {
             return None;
         }
@@ -264,7 +264,7 @@ where
         })
     }
 
-    pub(super) fn group(&self, looked: &Looked) -> Group {
+    pub(crate) fn group(&self, looked: &Looked) -> Group {
         let class = match looked {
             Looked::Others(class) => *class,
             Looked::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
@@ -274,7 +274,7 @@ where
     }
 
     /// The name of what those of a group would wait for.
-    pub(super) fn flight(&self, Group { class, authorized, cookie }: Group) -> Arc<str> {
+    pub(crate) fn flight(&self, Group { class, authorized, cookie }: Group) -> Arc<str> {
         let credentials = u8::from(authorized) + 2 * u8::from(cookie);
         format!("{}\n{class:x}{credentials}", self.key.as_str()).into()
     }

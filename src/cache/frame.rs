@@ -25,7 +25,7 @@ use super::head::{Head, Reader, SHORT, length32};
 pub struct InvalidEntry(Fault);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Version,
     Key,
     /// What was not as it should be.

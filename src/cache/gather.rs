@@ -9,7 +9,7 @@ use super::budget::Charge;
 /// The bytes of a body as far as it was read, in a buffer of their own: a frame is often a slice of
 /// a much larger buffer, which it would keep alive, and a `Bytes` for each small frame would take
 /// many times its size.
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     data: Data,
     /// How many bytes the client has been given.
     given: usize,
@@ -35,11 +35,11 @@ enum Data {
 
 /// The budget has no more bytes left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OverBudget;
+pub(crate) struct OverBudget;
 
 impl Gathered {
     /// Nothing yet. `charge` is of `fixed` bytes, for what a recording takes beside the body.
-    pub(super) fn new(charge: Charge, fixed: u64, declared: Option<u64>) -> Self {
+    pub(crate) fn new(charge: Charge, fixed: u64, declared: Option<u64>) -> Self {
         let data = Data::Frame(Bytes::new());
         let cuts = VecDeque::new();
         Self { data, given: 0, is_for_client: true, cuts, charge, fixed, declared }
@@ -47,7 +47,7 @@ impl Gathered {
 
     /// Returns the same bytes for a client, with a charge of their own, for those that are recorded
     /// to be dropped without it. None if the budget has no place for them.
-    pub(super) fn copy_for_client(&self) -> Option<Self> {
+    pub(crate) fn copy_for_client(&self) -> Option<Self> {
         let (data, bytes) = match &self.data {
             Data::Frame(frame) => (Data::Frame(frame.clone()), 0),
             Data::Buffer(buffer) => {
@@ -62,7 +62,7 @@ impl Gathered {
     }
 
     /// Returns how many bytes were read.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match &self.data {
             Data::Frame(frame) => frame.len(),
             Data::Buffer(buffer) => buffer.len(),
@@ -70,7 +70,7 @@ impl Gathered {
         }
     }
 
-    pub(super) fn charge(&self) -> &Charge {
+    pub(crate) fn charge(&self) -> &Charge {
         &self.charge
     }
 
@@ -79,7 +79,7 @@ impl Gathered {
     /// # Errors
     ///
     /// If the budget has no place for it. Then nothing has changed.
-    pub(super) fn push(&mut self, data: &Bytes) -> Result<(), OverBudget> {
+    pub(crate) fn push(&mut self, data: &Bytes) -> Result<(), OverBudget> {
         if data.is_empty() {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Gathered {
     /// # Errors
     ///
     /// If the budget has no place for it.
-    pub(super) fn own(&mut self) -> Result<(), OverBudget> {
+    pub(crate) fn own(&mut self) -> Result<(), OverBudget> {
         if self.len() == 0 {
             self.data = Data::Buffer(Vec::new());
         }
@@ -113,14 +113,14 @@ impl Gathered {
     }
 
     /// Notes that no client is to be given these bytes.
-    pub(super) fn forget_client(&mut self) {
+    pub(crate) fn forget_client(&mut self) {
         self.is_for_client = false;
         self.cuts = VecDeque::new();
         self.charge.set_unread(0);
     }
 
     /// Returns the only frame, as it came, if no other one was read.
-    pub(super) fn only_frame(&self) -> Option<Bytes> {
+    pub(crate) fn only_frame(&self) -> Option<Bytes> {
         match &self.data {
             Data::Frame(frame) => Some(frame.clone()),
             _ => None,
@@ -128,7 +128,7 @@ impl Gathered {
     }
 
     /// Returns what was read in memory of its own, of exactly its size, and goes on with that.
-    pub(super) fn freeze(&mut self) -> Bytes {
+    pub(crate) fn freeze(&mut self) -> Bytes {
         let whole = match std::mem::replace(&mut self.data, Data::Frame(Bytes::new())) {
             Data::Frame(frame) => Bytes::from(Box::from(&*frame)),
             Data::Buffer(buffer) => Bytes::from(buffer.into_boxed_slice()),
@@ -141,7 +141,7 @@ impl Gathered {
     }
 
     /// Keeps only what the client was not given yet: nothing is recorded any more.
-    pub(super) fn keep_unread(&mut self) {
+    pub(crate) fn keep_unread(&mut self) {
         if !self.is_for_client {
             self.given = self.len();
         }
@@ -155,13 +155,13 @@ impl Gathered {
     }
 
     /// Returns `true` if the client was given all.
-    pub(super) fn is_all_given(&self) -> bool {
+    pub(crate) fn is_all_given(&self) -> bool {
         self.given == self.len()
     }
 
     /// Returns the next bytes that the client was not given yet, in memory of their own: a server
     /// may hold them for as long as a client does not read, and shall not hold the others with them.
-    pub(super) fn give(&mut self) -> Option<Bytes> {
+    pub(crate) fn give(&mut self) -> Option<Bytes> {
         let (given, len) = (self.given, self.len());
         while self.cuts.front().is_some_and(|cut| *cut <= given) {
             self.cuts.pop_front();

@@ -9,7 +9,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::fetch::Asking;
-use super::purge::{Purge, Purging};
+use super::purge::{Purge, PurgeFuture};
 use super::shared::Shared;
 use super::store::StoreError;
 use super::tally::Statistics;
@@ -25,7 +25,7 @@ use super::timeout::within;
 ///
 /// A purge holds in this process as soon as the method returns, before any await: it also hits what is
 /// being fetched meanwhile. Purged entries are not given out any more; their memory is free when
-/// others take their place. Where processes share a store, await the [`Purging`] to know that the
+/// others take their place. Where processes share a store, await the [`PurgeFuture`] to know that the
 /// purge has been written down for all: they read of it within milliseconds.
 #[derive(Clone, Debug)]
 pub struct CacheHandle {
@@ -40,17 +40,17 @@ pub struct InvalidUrl {
 
 /// In a request's extensions: what is kept is not to be used.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Warm;
+pub(crate) struct Warm;
 
 impl CacheHandle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 
     /// Purges a URL in all its variants: `https://host/path?query`, or `/path?query` where hosts do
-    /// not count. What of the query does not count for the layer's [`KeyBy`](super::KeyBy) does not
+    /// not count. What of the query does not count for the layer's [`CacheKey`](super::CacheKey) does not
     /// here. The scheme does: it is `http` for requests of HTTP/1, also behind a proxy that speaks
-    /// TLS, unless [`KeyBy::scheme`](super::KeyBy::scheme) says otherwise.
+    /// TLS, unless [`CacheKey::scheme`](super::CacheKey::scheme) says otherwise.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -66,7 +66,7 @@ impl CacheHandle {
     /// # Errors
     ///
     /// If it is no URL, as a host without its scheme is none, or has no host where hosts count.
-    pub fn purge_url(&self, url: &str) -> Result<Purging, InvalidUrl> {
+    pub fn purge_url(&self, url: &str) -> Result<PurgeFuture, InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         // A word alone is a URI too, that of CONNECT: a host without a path.
@@ -86,14 +86,14 @@ impl CacheHandle {
     /// `http://host/path`. It is compared byte for byte with URLs as keys have them: the scheme as
     /// for [`purge_url`](Self::purge_url), the host in lower case and without its default port.
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
-    pub fn purge_prefix(&self, prefix: &str) -> Purging {
+    pub fn purge_prefix(&self, prefix: &str) -> PurgeFuture {
         self.purge(Purge::Prefix(prefix))
     }
 
-    /// Purges all responses that have this tag, from a [`Hint`](super::Hint), `surrogate-key` or
+    /// Purges all responses that have this tag, from a [`CacheHint`](super::CacheHint), `surrogate-key` or
     /// `cache-tag`.
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
-    pub fn purge_tag(&self, tag: &str) -> Purging {
+    pub fn purge_tag(&self, tag: &str) -> PurgeFuture {
         self.purge(Purge::Tag(tag))
     }
 
@@ -162,23 +162,23 @@ impl CacheHandle {
         Ok(())
     }
 
-    fn purge(&self, what: Purge<'_>) -> Purging {
+    fn purge(&self, what: Purge<'_>) -> PurgeFuture {
         let purging = self.shared.state.purges.purge(what, self.shared.clock.now());
         if !self.shared.state.purges.is_shared() {
             return purging;
         }
         let shared = Arc::clone(&self.shared);
-        Purging(Box::pin(async move { shared.written_down(purging).await }))
+        PurgeFuture(Box::pin(async move { shared.written_down(purging).await }))
     }
 }
 
 /// Waits for all of them, or fails as one of them does. None if there are none.
-fn all(mut purgings: Vec<Purging>) -> Option<Purging> {
+fn all(mut purgings: Vec<PurgeFuture>) -> Option<PurgeFuture> {
     let last = purgings.pop()?;
     if purgings.is_empty() {
         return Some(last);
     }
-    Some(Purging(Box::pin(async move {
+    Some(PurgeFuture(Box::pin(async move {
         let mut written = last.await;
         for purging in purgings {
             written = purging.await.and(written);

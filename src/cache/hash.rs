@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher13Of128};
 
-pub(super) fn hash128(text: &str) -> u128 {
+pub(crate) fn hash128(text: &str) -> u128 {
     let mut hasher = SipHasher13Of128::new();
     hasher.write(text.as_bytes());
     hasher.finish128().as_u128()
@@ -14,15 +14,15 @@ pub(super) fn hash128(text: &str) -> u128 {
 
 /// Of parts that are told apart by where they end.
 #[derive(Debug, Default)]
-pub(super) struct Hash64(SipHasher13);
+pub(crate) struct Hash64(SipHasher13);
 
 impl Hash64 {
-    pub(super) fn part(&mut self, part: &[u8]) {
+    pub(crate) fn part(&mut self, part: &[u8]) {
         self.0.write(&(part.len() as u64).to_le_bytes());
         self.0.write(part);
     }
 
-    pub(super) fn finish(&self) -> u64 {
+    pub(crate) fn finish(&self) -> u64 {
         self.0.finish()
     }
 }

@@ -9,13 +9,13 @@ use super::vary::{Codings, Negotiated, Variant};
 
 /// A head that is written.
 #[derive(Default)]
-pub(super) struct Head(pub(super) Vec<u8>);
+pub(crate) struct Head(pub(crate) Vec<u8>);
 
 /// What is left of a head that is read, in the same order.
-pub(super) struct Reader(pub(super) Bytes);
+pub(crate) struct Reader(pub(crate) Bytes);
 
 impl Head {
-    pub(super) fn response(&mut self, stored: &Stored) {
+    pub(crate) fn response(&mut self, stored: &Stored) {
         let Freshness { received, age, lifetime, while_revalidate, if_error, took, .. } =
             stored.freshness;
         let Freshness { validate, strict, shared, stated, .. } = stored.freshness;
@@ -40,7 +40,7 @@ impl Head {
         }
     }
 
-    pub(super) fn variants(&mut self, variants: &[Variant]) {
+    pub(crate) fn variants(&mut self, variants: &[Variant]) {
         self.list(variants, Self::variant);
     }
 
@@ -74,7 +74,7 @@ impl Head {
 }
 
 impl Reader {
-    pub(super) fn response(&mut self, body: Bytes) -> Result<Stored, Fault> {
+    pub(crate) fn response(&mut self, body: Bytes) -> Result<Stored, Fault> {
         let status = self.array().map(u16::from_be_bytes)?;
         let status = StatusCode::from_u16(status).map_err(|_| Fault::Damaged("the status"))?;
         let mut freshness = Freshness {
@@ -132,7 +132,7 @@ impl Reader {
         Ok(line)
     }
 
-    pub(super) fn variants(&mut self) -> Result<Vec<Variant>, Fault> {
+    pub(crate) fn variants(&mut self) -> Result<Vec<Variant>, Fault> {
         self.list(LIST + FLAG, Self::variant)
     }
 
@@ -193,31 +193,31 @@ impl Reader {
         }
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Fault> {
         self.array().map(u8::from_be_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Fault> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Fault> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Fault> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Fault> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let array = *self.0.first_chunk().ok_or(SHORT)?;
         self.0.advance(N);
         Ok(array)
     }
 
-    pub(super) fn take(&mut self, length: usize) -> Result<Bytes, Fault> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<Bytes, Fault> {
         if length > self.0.len() { Err(SHORT) } else { Ok(self.0.split_to(length)) }
     }
 }
 
 /// What is longer than 4 GiB is beyond what a reader takes anyway.
-pub(super) fn length32(length: usize) -> u32 {
+pub(crate) fn length32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
@@ -229,6 +229,6 @@ const TEXT: usize = 4;
 /// The most of what a head has several of.
 const MOST: usize = 4096;
 
-pub(super) const SHORT: Fault = Fault::Damaged("a length");
+pub(crate) const SHORT: Fault = Fault::Damaged("a length");
 const FIELDS: Fault = Fault::Damaged("a field");
 const TAG: Fault = Fault::Damaged("a tag");

@@ -6,19 +6,19 @@ use std::time::Duration;
 /// use std::time::Duration;
 ///
 /// use http::Response;
-/// use tower_kit::cache::Hint;
+/// use tower_kit::cache::CacheHint;
 ///
 /// let mut response = Response::new("the list");
-/// response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(60)).tag("items"));
+/// response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(60)).tag("items"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
-    pub(super) no_store: bool,
-    pub(super) ttl: Option<Duration>,
-    pub(super) tags: Vec<String>,
+pub struct CacheHint {
+    pub(crate) no_store: bool,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) tags: Vec<String>,
 }
 
-impl Hint {
+impl CacheHint {
     /// Says nothing yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -33,7 +33,7 @@ impl Hint {
 
     /// Keep this response for `ttl` here, whatever freshness its fields state to others, and
     /// whatever final status it has. What may not be kept is not kept. It is for all clients then,
-    /// those with other cookies too; in a layer made by [`aside`](crate::CacheLayer::aside), a request
+    /// those with other cookies too; in a layer made by [`aside`](crate::CacheLayer::with_ttl), a request
     /// with `cookie` passes by all the same.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {

@@ -8,18 +8,18 @@ use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 
 /// A request's key: its URL, and behind it whatever else counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) text: String,
+pub(crate) struct Key {
+    pub(crate) text: String,
     /// Where the host and the path begin, and where the URL ends.
-    pub(super) host: usize,
-    pub(super) path: usize,
-    pub(super) url: usize,
-    pub(super) spelling: Spelling,
+    pub(crate) host: usize,
+    pub(crate) path: usize,
+    pub(crate) url: usize,
+    pub(crate) spelling: Spelling,
 }
 
 /// How the URL of a request is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spelling {
+pub(crate) enum Spelling {
     /// As its key has it.
     Same,
     /// Otherwise, but the service need not see that.
@@ -30,7 +30,7 @@ pub(super) enum Spelling {
 
 /// Why a request has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoKey {
+pub(crate) enum NoKey {
     TooLong,
     /// None that could be trusted: malformed, or several that differ.
     Host,
@@ -39,32 +39,32 @@ pub(super) enum NoKey {
 }
 
 impl Key {
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Returns scheme, host, path and query.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.text[..self.url]
     }
 
     /// Returns `true` if there is nothing behind the URL.
-    pub(super) fn is_url(&self) -> bool {
+    pub(crate) fn is_url(&self) -> bool {
         self.url == self.text.len()
     }
 
     /// Returns `true` if the response may be stored: the service can be made to see this spelling.
-    pub(super) fn may_fill(&self) -> bool {
+    pub(crate) fn may_fill(&self) -> bool {
         self.spelling != Spelling::Other
     }
 
     /// Returns `true` if the request is spelled as its key.
-    pub(super) fn is_spelled_so(&self) -> bool {
+    pub(crate) fn is_spelled_so(&self) -> bool {
         self.spelling == Spelling::Same
     }
 
     /// Spells a request as this key, which was made of it. Returns `false` if that cannot be.
-    pub(super) fn spell(&self, request: &mut request::Parts) -> bool {
+    pub(crate) fn spell(&self, request: &mut request::Parts) -> bool {
         let spelled = match self.spelling {
             Spelling::Same => true,
             Spelling::Respelled => self.respell(request).is_some(),
@@ -116,12 +116,12 @@ impl Key {
     }
 
     /// The key of one of the URL's variants.
-    pub(super) fn variant(&self, id: u64) -> Self {
+    pub(crate) fn variant(&self, id: u64) -> Self {
         Self { text: format!("{}\nvary={id:016x}", self.text), ..*self }
     }
 
     /// A line that no URL has: what is not printable is escaped.
-    pub(super) fn push(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
         self.text.push('\n');
         self.text.push_str(name);
         self.text.push('=');
@@ -139,7 +139,7 @@ impl Key {
 
 /// Returns the authority of the target, or else of `host` (RFC 9110 §7.2). Where both are there and
 /// differ, the service may take either one.
-pub(super) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
+pub(crate) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
     let mut lines = headers.get_all(HOST).iter();
     let line = lines.next().map(|value| value.as_bytes().trim_ascii());
     if lines.next().is_some() {
@@ -154,7 +154,7 @@ pub(super) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u
 }
 
 /// Writes a host in lower case, without its default port.
-pub(super) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
+pub(crate) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
     let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
     let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
     let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(is_of_host));
@@ -166,7 +166,7 @@ pub(super) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Resu
 
 /// Returns `true` if a request spells its host as the key has it, wherever it names one. A service
 /// may tell an empty `host` from none.
-pub(super) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+pub(crate) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool {
     let same = |line: &[u8]| !line.is_empty() && line == host.as_bytes();
     uri.authority().is_none_or(|authority| same(authority.as_str().as_bytes()))
         && headers.get_all(HOST).iter().all(|line| same(line.as_bytes()))

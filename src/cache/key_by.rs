@@ -24,7 +24,7 @@ use crate::axum_extensions::{is_nested, original_uri};
 /// rewritten URI and the original one count.
 #[derive(Clone)]
 #[must_use]
-pub struct KeyBy {
+pub struct CacheKey {
     scheme: Scheme,
     host: bool,
     query: Query,
@@ -47,7 +47,7 @@ enum Query {
     Except(Vec<String>),
 }
 
-impl KeyBy {
+impl CacheKey {
     /// Scheme, host, path and query.
     pub const fn new() -> Self {
         Self {
@@ -116,9 +116,9 @@ impl KeyBy {
     ///
     /// ```
     /// use axum::extract::OriginalUri;
-    /// use tower_kit::cache::KeyBy;
+    /// use tower_kit::cache::CacheKey;
     ///
-    /// let key = KeyBy::new()
+    /// let key = CacheKey::new()
     ///     .uri(|request| request.extensions.get::<OriginalUri>().map(|original| &original.0));
     /// # drop(key);
     /// ```
@@ -138,31 +138,31 @@ impl KeyBy {
         Self { with: Some(Arc::new(with)), ..self }
     }
 
-    pub(super) fn has_header(&self, name: &HeaderName) -> bool {
+    pub(crate) fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.contains(name)
             || self.forwarded && (*name == FORWARDED || X_FORWARDED.contains(name))
     }
 
-    pub(super) fn with_forwarded(self, forwarded: bool) -> Self {
+    pub(crate) fn with_forwarded(self, forwarded: bool) -> Self {
         Self { forwarded: forwarded || self.forwarded, ..self }
     }
 
-    pub(super) const fn is_forwarded(&self) -> bool {
+    pub(crate) const fn is_forwarded(&self) -> bool {
         self.forwarded
     }
 
     /// Whether there is one key only for each URL.
-    pub(super) fn is_url(&self) -> bool {
+    pub(crate) fn is_url(&self) -> bool {
         self.headers.is_empty() && self.with.is_none() && !self.forwarded
     }
 
     /// Whether a URI says all that counts of it.
-    pub(super) fn is_complete(&self, uri: &Uri) -> bool {
+    pub(crate) fn is_complete(&self, uri: &Uri) -> bool {
         !self.host || uri.authority().is_some()
     }
 
     /// The key of a request.
-    pub(super) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
+    pub(crate) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let (uri, rewritten) = self.target(request)?;
         let mut key = self.url(uri, &request.headers)?;
         if key.spelling == Spelling::Respelled && !can_respell(uri, request) {
@@ -190,7 +190,7 @@ impl KeyBy {
     }
 
     /// Returns the URI that the client asked for.
-    pub(super) fn uri_of<'a>(&self, request: &'a request::Parts) -> Result<&'a Uri, NoKey> {
+    pub(crate) fn uri_of<'a>(&self, request: &'a request::Parts) -> Result<&'a Uri, NoKey> {
         self.target(request).map(|(uri, _)| uri)
     }
 
@@ -214,7 +214,7 @@ impl KeyBy {
     }
 
     /// The key's first part, which it shares with all others of the same URL.
-    pub(super) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
+    pub(crate) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
         let path = uri.path();
         let query = uri.query();
         let mut text = String::with_capacity(96 + path.len() + query.map_or(0, str::len));
@@ -274,15 +274,15 @@ impl KeyBy {
     }
 }
 
-impl Default for KeyBy {
+impl Default for CacheKey {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for KeyBy {
+impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyBy")
+        f.debug_struct("CacheKey")
             .field("scheme", &self.scheme)
             .field("host", &self.host)
             .field("query", &self.query)
@@ -358,7 +358,7 @@ mod tests {
 
     use super::*;
 
-    fn key(by: &KeyBy, uri: &str, fields: &[(&str, &str)]) -> Result<String, NoKey> {
+    fn key(by: &CacheKey, uri: &str, fields: &[(&str, &str)]) -> Result<String, NoKey> {
         let mut request = Request::get(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -389,15 +389,15 @@ mod tests {
         ];
         for (uri, fields, expected) in table {
             let expected = expected.map(str::to_owned);
-            assert_eq!(key(&KeyBy::new(), uri, fields), expected, "{uri} {fields:?}");
+            assert_eq!(key(&CacheKey::new(), uri, fields), expected, "{uri} {fields:?}");
         }
         let long = format!("/{}", "a".repeat(LONGEST));
-        assert_eq!(key(&KeyBy::new(), &long, &[]), Err(NoKey::TooLong));
+        assert_eq!(key(&CacheKey::new(), &long, &[]), Err(NoKey::TooLong));
     }
 
     #[test]
     fn query_parameters_count_as_chosen() {
-        let by = || KeyBy::new().any_host();
+        let by = || CacheKey::new().any_host();
         let query = "/?b=2&utm_source=x&a=1&b=1&gclid";
         for (by, expected) in [
             (by(), query),
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_service_sees_the_spelling_of_the_key() {
-        let by = || KeyBy::new().without_tracking().sorted_query();
+        let by = || CacheKey::new().without_tracking().sorted_query();
         // The target and the host as sent, and as the service sees them.
         for (uri, host, seen_uri, seen_host) in [
             ("/p?a=1&b=2", Some("x.org"), "/p?a=1&b=2", Some("x.org")),
@@ -454,15 +454,15 @@ mod tests {
             assert!(by().of(&head).unwrap().is_spelled_so());
         }
         let odd = head("http://X.org:80/", &[("host", "y.org")]);
-        assert!(KeyBy::new().any_host().of(&odd).unwrap().is_spelled_so());
+        assert!(CacheKey::new().any_host().of(&odd).unwrap().is_spelled_so());
     }
 
     #[test]
     fn a_spelling_that_the_service_sees_fills_nothing() {
         let mut empty = head("/p", &[("host", "")]);
-        let key = KeyBy::new().of(&empty).unwrap();
+        let key = CacheKey::new().of(&empty).unwrap();
         assert!(!key.may_fill() && !key.spell(&mut empty));
-        let by = KeyBy::new().without_tracking().uri(|request| request.extensions.get::<Uri>());
+        let by = CacheKey::new().without_tracking().uri(|request| request.extensions.get::<Uri>());
         for (original, may) in [
             ("http://x.org/a/p?a=1", true),
             ("http://x.org/a/p?utm_id=1", false),
@@ -477,7 +477,7 @@ mod tests {
 
     #[test]
     fn what_else_counts_cannot_be_forged() {
-        let by = KeyBy::new().any_host().header(HeaderName::from_static("x-tenant"));
+        let by = CacheKey::new().any_host().header(HeaderName::from_static("x-tenant"));
         assert_eq!(key(&by, "/", &[("x-tenant", "a")]).as_deref(), Ok("/\nx-tenant=a"));
         assert_eq!(
             key(&by, "/", &[("x-tenant", "a\tb\\")]).as_deref(),
@@ -513,7 +513,7 @@ mod tests {
             values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
             with in any::<String>(),
         ) {
-            let by = KeyBy::new().header(HeaderName::from_static("x-tenant"));
+            let by = CacheKey::new().header(HeaderName::from_static("x-tenant"));
             let given = with.clone();
             let by = by.with(move |_| Some(given.clone()));
             let mut request = Request::get("http://x/a").body(()).unwrap();
@@ -540,10 +540,10 @@ mod tests {
             }
             let (head, ()) = request.into_parts();
             for by in [
-                KeyBy::new(),
-                KeyBy::new().no_query(),
-                KeyBy::new().only_query(["a", "b*"]).sorted_query(),
-                KeyBy::new().without_query(["a", "b*"]).any_host(),
+                CacheKey::new(),
+                CacheKey::new().no_query(),
+                CacheKey::new().only_query(["a", "b*"]).sorted_query(),
+                CacheKey::new().without_query(["a", "b*"]).any_host(),
             ] {
                 if let Ok(key) = by.of(&head) {
                     prop_assert!(!key.as_str().contains('\n'));

@@ -6,13 +6,13 @@ use metrics::Recorder;
 use tower::Layer;
 
 use super::handle::CacheHandle;
-use super::key_by::KeyBy;
+use super::key_by::CacheKey;
 use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;
 use super::shared::{Clock, Shared};
 use super::store::Store;
 use super::tally::Tally;
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// Answers GET and HEAD from a store; see the [module](crate::cache).
 ///
@@ -39,7 +39,7 @@ impl CacheLayer {
     /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
     /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
     /// outside of the layer, or is [skipped](Self::skip_if).
-    pub fn aside(store: impl Store, ttl: Duration) -> Self {
+    pub fn with_ttl(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
         Self { shared: Arc::new(Shared::new(rules, store)) }
     }
@@ -102,7 +102,7 @@ impl CacheLayer {
 
     /// How long after its lifetime an entry may stand in for a service that fails or answers 5xx,
     /// where the response states no `stale-if-error` and does not forbid it. 600 s by default.
-    pub fn grace(self, grace: Duration) -> Self {
+    pub fn stale_if_error(self, grace: Duration) -> Self {
         self.rules(|rules| rules.grace = grace)
     }
 
@@ -132,14 +132,14 @@ impl CacheLayer {
     /// Keeps what is not kept otherwise; [`Exception`] says what each of them risks.
     ///
     /// ```
-    /// use tower_kit::cache::{CacheLayer, Exception, KeyBy, MemoryStore};
+    /// use tower_kit::cache::{CacheLayer, Exception, CacheKey, MemoryStore};
     ///
     /// /// Whose request it is, from the layer outside that lets nobody in without.
     /// #[derive(Clone)]
     /// struct User(u64);
     ///
     /// // Each has entries of their own, so that answers to `authorization` may be kept.
-    /// let users = KeyBy::new()
+    /// let users = CacheKey::new()
     ///     .with(|request| request.extensions.get::<User>().map(|user| user.0.to_string()));
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
     ///     .key(users)
@@ -151,7 +151,7 @@ impl CacheLayer {
     }
 
     /// What makes two requests the same: scheme, host, path and query by default.
-    pub fn key(self, key: KeyBy) -> Self {
+    pub fn key(self, key: CacheKey) -> Self {
         self.edit(|shared| shared.set_key(key))
     }
 
@@ -161,12 +161,12 @@ impl CacheLayer {
     ///
     /// ```
     /// use http::HeaderName;
-    /// use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
+    /// use tower_kit::cache::{CacheLayer, CacheKey, MemoryStore};
     ///
     /// // The proxy in front sets both. The service looks at the first alone.
     /// let [proto, port] = ["x-forwarded-proto", "x-forwarded-port"].map(HeaderName::from_static);
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
-    ///     .key(KeyBy::new().header(proto))
+    ///     .key(CacheKey::new().header(proto))
     ///     .trust(port);
     /// # drop(layer);
     /// ```
@@ -196,7 +196,7 @@ impl CacheLayer {
     /// `detail=override:x-forwarded-host`.
     pub fn trust_forwarded(self) -> Self {
         self.edit(|shared| {
-            let key = KeyBy::clone(&shared.key).with_forwarded(true);
+            let key = CacheKey::clone(&shared.key).with_forwarded(true);
             shared.set_key(key);
         })
     }
@@ -220,21 +220,21 @@ impl CacheLayer {
 
     /// The most bytes of body that an entry may have. 1 MiB by default. For more, a
     /// [`MemoryStore`](super::MemoryStore) has to be made
-    /// [`with_largest`](super::MemoryStore::with_largest).
-    pub fn entry_limit(self, bytes: u64) -> Self {
+    /// [`with_max_entry_size`](super::MemoryStore::with_max_entry_size).
+    pub fn max_entry_size(self, bytes: u64) -> Self {
         self.rules(|rules| rules.entry_limit = bytes)
     }
 
     /// The most variants (RFC 9111 §4.1) that are kept of one URL; a further one takes the place of
     /// the oldest. 16 by default; 0 is taken as 1.
-    pub fn variants(self, most: usize) -> Self {
+    pub fn max_variants(self, most: usize) -> Self {
         self.rules(|rules| rules.variants = most.max(1))
     }
 
     /// The most bodies that are read to the end whether or not their client stays, for 60 s each.
     /// Beyond these, a body is kept only if its client reads all of it within that time. 256 by
     /// default.
-    pub fn fills(self, most: usize) -> Self {
+    pub fn max_fills(self, most: usize) -> Self {
         self.edit(|shared| shared.limits.fills = most)
     }
 
@@ -248,7 +248,7 @@ impl CacheLayer {
     /// body is then read only as fast as its client reads.
     ///
     /// A budget below a few times the [`entry_limit`](Self::entry_limit) stores no large bodies.
-    pub fn fill_budget(self, bytes: u64) -> Self {
+    pub fn max_fill_bytes(self, bytes: u64) -> Self {
         self.edit(|shared| shared.limits.recordings = bytes)
     }
 
@@ -257,19 +257,19 @@ impl CacheLayer {
     /// taken as 1 ms.
     ///
     /// This is for stores that hang. One that answers late each time makes each miss late; for
-    /// Redis, `RedisConfig::budget` is the shorter bound.
+    /// Redis, `RedisConfig::command_timeout` is the shorter bound.
     pub fn store_timeout(self, time: Duration) -> Self {
         self.edit(|shared| shared.limits.store = time.max(SHORTEST_TIMEOUT))
     }
 
     /// The most refreshes in the background at a time. 64 by default.
-    pub fn refreshes(self, most: usize) -> Self {
+    pub fn max_refreshes(self, most: usize) -> Self {
         self.edit(|shared| shared.limits.refreshes = most)
     }
 
     /// How long a request waits for another one that fetches the same, before it goes to the
     /// service itself. 10 s by default.
-    pub fn wait(self, most: Duration) -> Self {
+    pub fn coalesce_timeout(self, most: Duration) -> Self {
         self.edit(|shared| shared.limits.wait = most)
     }
 
@@ -280,8 +280,8 @@ impl CacheLayer {
     }
 
     /// Whether responses carry `cache-status` (RFC 9211). They do by default.
-    pub fn cache_status(self, on: bool) -> Self {
-        self.edit(|shared| shared.status = on)
+    pub fn hide_cache_status(self) -> Self {
+        self.edit(|shared| shared.status = false)
     }
 
     /// Removes `surrogate-key` and `cache-tag` from what clients get.
@@ -291,7 +291,7 @@ impl CacheLayer {
 
     /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.set_tally(Tally::new(Meter::to(recorder))))
+        self.edit(|shared| shared.set_tally(Tally::new(Metrics::to(recorder))))
     }
 
     /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
@@ -329,7 +329,7 @@ impl<S> Layer<S> for CacheLayer {
 }
 
 /// The least time that an operation of a store has: with none, only what needs no waiting succeeds.
-pub(super) const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+pub(crate) const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -340,7 +340,7 @@ mod tests {
     fn numbers_out_of_range_are_the_nearest() {
         let layer = || CacheLayer::new(MemoryStore::new(1));
         for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
-            assert_eq!(layer().variants(given).shared.rules.variants, taken);
+            assert_eq!(layer().max_variants(given).shared.rules.variants, taken);
         }
         let ms = Duration::from_millis;
         for (given, taken) in [(ms(0), ms(1)), (ms(1), ms(1)), (Duration::MAX, Duration::MAX)] {

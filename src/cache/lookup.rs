@@ -20,7 +20,7 @@ use super::vary::Variant;
 
 /// What is in the store for a request.
 #[derive(Clone, Debug)]
-pub(super) enum Looked {
+pub(crate) enum Looked {
     Found(Entry),
     Nothing,
     /// Other variants only. Requests with the same number would get the same one.
@@ -28,7 +28,7 @@ pub(super) enum Looked {
 }
 
 /// Whose turn it was to fetch.
-pub(super) enum Turn<T> {
+pub(crate) enum Turn<T> {
     Own(Lease),
     /// Another process's, which has put this into the store.
     Other(T),
@@ -45,7 +45,7 @@ enum First {
 
 impl Looked {
     /// Whether it is an entry that was not found before.
-    pub(super) fn is_news(&self, before: &Self) -> bool {
+    pub(crate) fn is_news(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Found(entry), Self::Found(before)) => !entry.is(before),
             (Self::Found(_), _) => true,
@@ -56,7 +56,7 @@ impl Looked {
 
 impl Shared {
     /// What is in the store, if it can tell that without waiting.
-    pub(super) fn peek(&self, key: &Key, request: &HeaderMap) -> Poll<Looked> {
+    pub(crate) fn get_now(&self, key: &Key, request: &HeaderMap) -> Poll<Looked> {
         let entry = std::task::ready!(self.peek_at(key));
         match self.first(key, request, entry) {
             First::Done(looked) => Poll::Ready(looked),
@@ -72,7 +72,7 @@ impl Shared {
     /// # Errors
     ///
     /// If the store fails, or takes too long. It was counted.
-    pub(super) async fn look_up(
+    pub(crate) async fn look_up(
         &self,
         key: &Key,
         request: &HeaderMap,
@@ -90,7 +90,7 @@ impl Shared {
     /// What has come since the look: another leader may have landed, or another process may have
     /// put something into a store that both share. `further` is whether the look was not further than
     /// into memory, or is not the last thing that was waited for.
-    pub(super) async fn look_again(
+    pub(crate) async fn look_again(
         &self,
         key: &Key,
         request: &HeaderMap,
@@ -98,7 +98,7 @@ impl Shared {
         further: bool,
         lead: &mut Lead,
     ) -> Option<Looked> {
-        if let Poll::Ready(again @ Looked::Found(_)) = self.peek(key, request) {
+        if let Poll::Ready(again @ Looked::Found(_)) = self.get_now(key, request) {
             if again.is_news(looked) {
                 return Some(again);
             }
@@ -125,19 +125,19 @@ impl Shared {
     }
 
     /// Looks where nothing that is of use was told without waiting. None if that tells nothing new.
-    pub(super) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
+    pub(crate) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
         if self.store.is_tiered() { self.look_up(key, request).await.ok() } else { None }
     }
 
     /// The entry of a key. A store that fails, or takes too long, is counted.
-    pub(super) async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
         let got = within(self.limits.store, async { self.store.get(key.as_str()).await }).await;
         got.inspect_err(|_| self.state.tally.store_failed("get"))
     }
 
     /// The entry of a key, if the store can tell it without waiting. A store that panics has none.
     fn peek_at(&self, key: &Key) -> Poll<Option<Entry>> {
-        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.peek(key.as_str())));
+        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.get_now(key.as_str())));
         peeked.unwrap_or_else(|_| {
             self.state.tally.store_failed("get");
             Poll::Ready(None)
@@ -201,7 +201,7 @@ impl Shared {
     }
 
     /// Whether it answers this request, and was not purged.
-    pub(super) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
+    pub(crate) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
         stored.variant.answers(request) && spares(&self.state.purges, key.url(), stored)
     }
 
@@ -213,7 +213,7 @@ impl Shared {
     }
 
     /// The same for requests that no known variant tells apart.
-    pub(super) fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
+    pub(crate) fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
         let mut hasher = self.state.hasher.build_hasher();
         for variant in variants {
             variant.like(request).id().hash(&mut hasher);
@@ -223,7 +223,7 @@ impl Shared {
 }
 
 /// Whether this process may fetch, or another one does and what `look` then finds is there.
-pub(super) async fn take_turn<T, F>(
+pub(crate) async fn take_turn<T, F>(
     store: &dyn Erased,
     key: &str,
     mut look: impl FnMut() -> F,
@@ -249,7 +249,7 @@ where
 }
 
 /// Whether nothing that it is part of was purged since it was fetched.
-pub(super) fn spares(purges: &Purges, url: &str, stored: &Stored) -> bool {
+pub(crate) fn spares(purges: &Purges, url: &str, stored: &Stored) -> bool {
     let Stored { tags, watermark, freshness, .. } = stored;
     let spared = purges.spares(url, tags, watermark.get(), freshness.received);
     if let Some(stamp) = spared {

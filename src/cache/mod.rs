@@ -11,23 +11,23 @@
 //! ```
 //!
 //! Here the service says for how long its responses may be kept. Where it says nothing,
-//! [`aside`](CacheLayer::aside) keeps any 200 to a GET for a time, and the layer can purge what has
+//! [`aside`](CacheLayer::with_ttl) keeps any 200 to a GET for a time, and the layer can purge what has
 //! changed:
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use axum::{Extension, Router, routing::get};
-//! use tower_kit::cache::{CacheLayer, Hint, KeyBy, MemoryStore};
+//! use tower_kit::cache::{CacheLayer, CacheHint, CacheKey, MemoryStore};
 //! use tower_kit::MIB;
 //!
 //! # fn main() -> Result<(), tower_kit::cache::InvalidNumber> {
-//! let layer = CacheLayer::aside(MemoryStore::new(64 * MIB), Duration::from_secs(300))
-//!     .key(KeyBy::new().without_tracking().sorted_query())
+//! let layer = CacheLayer::with_ttl(MemoryStore::new(64 * MIB), Duration::from_secs(300))
+//!     .key(CacheKey::new().without_tracking().sorted_query())
 //!     .skip_if(|request| request.uri.path().starts_with("/admin/"))
 //!     .jitter(0.1)?;
 //! let handle = layer.handle();
-//! let items = || async { (Extension(Hint::new().tag("items")), "the list") };
+//! let items = || async { (Extension(CacheHint::new().tag("items")), "the list") };
 //! let app: Router = Router::new().route("/items", get(items)).layer(layer);
 //!
 //! handle.purge_tag("items");
@@ -51,7 +51,7 @@
 //! Errors are often caused by parts of a request that no key has: stored, one client's 400 or 413
 //! would take a page from all others (cache-poisoned denial of service). A 5xx outlasts its cause,
 //! and RFC 6585 forbids to store 428, 429, 431 and 511. Any other final status than 206 and 304 is
-//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`Hint::ttl`], or allows all
+//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`CacheHint::ttl`], or allows all
 //! that state their lifetime with [`Exception::AnyStatus`]. Never stored are responses:
 //!
 //! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
@@ -62,7 +62,7 @@
 //!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
 //!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
 //!   `pragma: no-cache`;
-//! - to a request with `cookie`, where the lifetime is the layer's own ([`aside`](CacheLayer::aside),
+//! - to a request with `cookie`, where the lifetime is the layer's own ([`aside`](CacheLayer::with_ttl),
 //!   [`default_ttl`](CacheLayer::default_ttl), [`ttl`](CacheLayer::ttl)): what was made for one session
 //!   is nobody else's. Nor does such a request get what was stored so. [`Exception::Cookie`] allows
 //!   both, and a key with `cookie` has entries for each;
@@ -85,7 +85,7 @@
 //!
 //! # For how long
 //!
-//! Of these the first that there is: the handler's [`Hint`]; in an [`aside`](CacheLayer::aside)
+//! Of these the first that there is: the handler's [`CacheHint`]; in an [`aside`](CacheLayer::with_ttl)
 //! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
 //! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
 //! status; and, where the status (RFC 9110 §15.1) or `public` allows to guess, a tenth of the time
@@ -139,10 +139,10 @@
 //!
 //! # Keys
 //!
-//! Scheme, host, path and query, byte for byte. [`KeyBy`] tells what else counts, or does not.
-//! Requests of HTTP/1 do not say their scheme: it is `http`, or what [`KeyBy::scheme`] says. Inside
+//! Scheme, host, path and query, byte for byte. [`CacheKey`] tells what else counts, or does not.
+//! Requests of HTTP/1 do not say their scheme: it is `http`, or what [`CacheKey::scheme`] says. Inside
 //! of axum's `nest`, where a part of the path has been cut off, the key has the whole path with the
-//! feature `axum`; without it, take the URI from the extensions by [`KeyBy::uri`]. A request with a
+//! feature `axum`; without it, take the URI from the extensions by [`CacheKey::uri`]. A request with a
 //! host that is malformed, or that is another one in its target, passes by, as one does whose key is
 //! over 8 KiB.
 //!
@@ -167,7 +167,7 @@
 //! # Memory and time
 //!
 //! All responses on their way to the store share a budget of 64 MiB
-//! ([`fill_budget`](CacheLayer::fill_budget)). It is charged with what they hold: their heads, and
+//! ([`fill_budget`](CacheLayer::max_fill_bytes)). It is charged with what they hold: their heads, and
 //! the buffers into which their bodies are copied, until the store has them and their clients have
 //! read them. Clients that do not read hold half of it at most: the rest of their bodies is then read
 //! only as they read, and nobody waits for it. A response for which nothing is left passes as the
@@ -218,7 +218,7 @@
 //!
 //! # Values
 //!
-//! With the feature `cache-service`, [`CacheService`][values] keeps values of any type in a store, as JSON:
+//! With the feature `values`, [`ValueCache`][values] keeps values of any type in a store, as JSON:
 //! `get`, `set`, `del`, `flush`, and `get_or_insert_with`, which lets one caller of a herd fetch for
 //! all. It can share its store with a layer: their names differ, and a flush leaves what the layer
 //! keeps. [`CacheHandle::purge_all`] empties the store, of values too.
@@ -233,18 +233,18 @@
 //! |---|---|---|
 //! | lifetime | what the response states | RFC 9111; nothing is kept by accident |
 //! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the one that RFC 9213 registers |
-//! | [`grace`](CacheLayer::grace) | 600 s | a service that is down for minutes should not be seen |
+//! | [`grace`](CacheLayer::stale_if_error) | 600 s | a service that is down for minutes should not be seen |
 //! | stale, to be validated | kept for 1 h more | a 304 is cheaper than a body |
 //! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | what a response states is meant |
-//! | [`entry_limit`](CacheLayer::entry_limit) | 1 MiB of body | what is larger belongs to a file server |
-//! | [`variants`](CacheLayer::variants) of a URL | 16 | clients choose the fields; they must not fill the store |
+//! | [`entry_limit`](CacheLayer::max_entry_size) | 1 MiB of body | what is larger belongs to a file server |
+//! | [`variants`](CacheLayer::max_variants) of a URL | 16 | clients choose the fields; they must not fill the store |
 //! | length of a key | 8 KiB | what is longer is no resource that many ask for |
-//! | [`wait`](CacheLayer::wait) for another | 10 s | longer than a service should take, shorter than clients wait |
+//! | [`wait`](CacheLayer::coalesce_timeout) for another | 10 s | longer than a service should take, shorter than clients wait |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
-//! | [`fills`](CacheLayer::fills) | 256, of 60 s each | a service that has become slow is not read by more |
-//! | [`fill_budget`](CacheLayer::fill_budget) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
+//! | [`fills`](CacheLayer::max_fills) | 256, of 60 s each | a service that has become slow is not read by more |
+//! | [`fill_budget`](CacheLayer::max_fill_bytes) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a store takes that is worth asking, shorter than clients wait |
-//! | [`refreshes`](CacheLayer::refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
+//! | [`refreshes`](CacheLayer::max_refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
 //! | [`cache_status`](CacheLayer::cache_status) | on | one look tells why; it names nothing secret |
 //!
 //! # Where it goes
@@ -283,18 +283,18 @@
 //! [status]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html#method.status
 //! [budget]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.budget
 //! [unheard]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.unheard
-//! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheService.html
+//! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.ValueCache.html
 
 mod answer;
 mod attached;
 mod body;
 mod budget;
-mod control;
+pub(crate) mod control;
 mod directive;
-mod entry;
+pub(crate) mod entry;
 mod fetch;
 mod fetched;
-mod flight;
+pub(crate) mod flight;
 mod flow;
 mod frame;
 mod gather;
@@ -304,24 +304,22 @@ mod head;
 mod hint;
 mod key;
 mod key_by;
-mod layer;
-mod lookup;
-mod policy;
-mod purge;
+pub(crate) mod layer;
+pub(crate) mod lookup;
+pub(crate) mod policy;
+pub(crate) mod purge;
 mod record;
 mod refresh;
 mod service;
-mod shared;
+pub(crate) mod shared;
 mod status;
-mod store;
+pub(crate) mod store;
 mod sync;
-mod tally;
+pub(crate) mod tally;
 mod tape;
 mod targeted;
-mod timeout;
-#[cfg(feature = "cache-service")]
-mod values;
-mod vary;
+pub(crate) mod timeout;
+pub(crate) mod vary;
 
 pub use body::ResponseBody;
 pub use entry::Entry;
@@ -329,11 +327,11 @@ pub use frame::InvalidEntry;
 #[cfg(feature = "cache-redis-fred")]
 pub use fred;
 pub use handle::{CacheHandle, InvalidUrl};
-pub use hint::Hint;
-pub use key_by::KeyBy;
+pub use hint::CacheHint;
+pub use key_by::CacheKey;
 pub use layer::CacheLayer;
 pub use policy::{Exception, InvalidNumber};
-pub use purge::{Purging, SharedPurges};
+pub use purge::{PurgeFuture, SharedPurges};
 pub use service::Cache;
 #[cfg(feature = "test-util")]
 pub use store::contract;
@@ -341,5 +339,3 @@ pub use store::{BoxStore, Lease, MemoryStore, Store, StoreError, TieredStore, Us
 #[cfg(feature = "cache-redis")]
 pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use tally::Statistics;
-#[cfg(feature = "cache-service")]
-pub use values::{CacheService, CacheServiceError};

@@ -13,16 +13,16 @@ use super::hash::hash128;
 use super::store::StoreError;
 
 /// Stamps grow. They begin with the time in microseconds since 1970.
-pub(super) type Stamp = u64;
+pub(crate) type Stamp = u64;
 
 /// The purges that all users of a store share, as [`Store::purges`](super::Store::purges) gives them
 /// to a layer. Clones are the same. Only [`MemoryStore`](super::MemoryStore), for this process, and
 /// `RedisStore`, for all processes, make them.
 #[derive(Clone, Debug)]
-pub struct SharedPurges(pub(super) Arc<Purges>);
+pub struct SharedPurges(pub(crate) Arc<Purges>);
 
 #[derive(Default)]
-pub(super) struct Purges {
+pub(crate) struct Purges {
     last: AtomicU64,
     /// The last one that the log has told of.
     learned: AtomicU64,
@@ -36,18 +36,18 @@ pub(super) struct Purges {
 
 /// Where purges are written down for other processes. They are read from there too, in the
 /// background, and [`learn`](Purges::learn)t.
-pub(super) trait Log: Send + Sync {
+pub(crate) trait Log: Send + Sync {
     /// Begins to write it down.
-    fn write(&self, own: Own) -> Purging;
+    fn write(&self, own: Own) -> PurgeFuture;
 }
 
 /// A purge of this process, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Own {
+pub(crate) struct Own {
     /// None is for all.
-    pub(super) name: Option<Name>,
+    pub(crate) name: Option<Name>,
     /// How many there were before.
-    pub(super) number: u64,
+    pub(crate) number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ struct Changed {
 
 /// What is purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purge<'a> {
+pub(crate) enum Purge<'a> {
     All,
     /// One that has been removed from the store too.
     Removed(&'a str),
@@ -87,7 +87,7 @@ pub(super) enum Purge<'a> {
 
 /// What a purge hits, as processes tell it each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Name {
+pub(crate) enum Name {
     Url(u128),
     Prefix(String),
     Tag(String),
@@ -95,23 +95,23 @@ pub(super) enum Name {
 
 /// A purge, which holds in this process already. To drop it cancels nothing. Awaited, it tells of the
 /// other processes that share the store: it is `Ok` once the purge is written down for them, and an
-/// error if that is not so within `RedisConfig::budget`: then they will
-/// be told later ([`StoreError::is_later`]).
-pub struct Purging(pub(super) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
+/// error if that is not so within `RedisConfig::command_timeout`: then they will
+/// be told later ([`StoreError::is_deferred`]).
+pub struct PurgeFuture(pub(crate) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
 
 impl Purges {
     /// Whether other processes learn of purges.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.log.is_some()
     }
 
     /// The last purge. Taken before the service is asked.
-    pub(super) fn watermark(&self) -> Stamp {
+    pub(crate) fn watermark(&self) -> Stamp {
         self.last.load(Ordering::Acquire)
     }
 
     /// `now` is in milliseconds since 1970.
-    pub(super) fn purge(&self, what: Purge<'_>, now: u64) -> Purging {
+    pub(crate) fn purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
         let mut table = self.write();
         let next = self.last.load(Ordering::Relaxed) + 1;
         let removed = matches!(what, Purge::Removed(_));
@@ -120,7 +120,7 @@ impl Purges {
             let stamp = next.max(now.saturating_mul(1000));
             table.purge(name, stamp, removed);
             self.last.store(stamp, Ordering::Release);
-            return Purging(Box::pin(ready(Ok(()))));
+            return PurgeFuture(Box::pin(ready(Ok(()))));
         };
         // The log's stamp follows. Until then, and as long as there is room before that, this one
         // makes one up; without room, nothing of that name is kept before the log's is known.
@@ -140,7 +140,7 @@ impl Purges {
 
     /// Whether an entry of this URL, with these tags and this watermark, received then, is right
     /// still. If so, it is as of the stamp.
-    pub(super) fn spares(
+    pub(crate) fn spares(
         &self,
         url: &str,
         tags: &[String],
@@ -154,7 +154,7 @@ impl Purges {
     }
 
     /// Whether what was asked for at this watermark may be kept.
-    pub(super) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
+    pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
         let admitted = self.read().fill_floor <= watermark;
         admitted && self.spare(url, tags, watermark).is_some()
     }
@@ -187,13 +187,13 @@ impl Purges {
 
 #[cfg(feature = "cache-redis")]
 impl Purges {
-    pub(super) fn written_to(log: impl Log + 'static) -> Self {
+    pub(crate) fn written_to(log: impl Log + 'static) -> Self {
         Self { log: Some(Box::new(log)), ..Self::default() }
     }
 
     /// What the log says, now that it has what was `written`: what is older than `floor` is purged,
     /// and so are these names, of which those that are unknown are all there is.
-    pub(super) fn learn(&self, names: &[(Option<Name>, Stamp)], floor: Stamp, written: &[Own]) {
+    pub(crate) fn learn(&self, names: &[(Option<Name>, Stamp)], floor: Stamp, written: &[Own]) {
         let mut table = self.write();
         if table.floor < floor {
             table.raise(floor);
@@ -224,12 +224,12 @@ impl Purges {
     /// As of which purge an entry of another process can be right here, at most: a purge of this
     /// process's that the log has not told of yet has a stamp above this one, but below those of
     /// which another process may have learned already.
-    pub(super) fn learned(&self) -> Stamp {
+    pub(crate) fn learned(&self) -> Stamp {
         self.learned.load(Ordering::Acquire)
     }
 
     /// From when on, in milliseconds since 1970, entries are used at all.
-    pub(super) fn trust_from(&self, millis: u64) {
+    pub(crate) fn trust_from(&self, millis: u64) {
         self.trusted_from.store(millis, Ordering::Relaxed);
     }
 }
@@ -300,7 +300,7 @@ impl Purge<'_> {
     }
 }
 
-impl Future for Purging {
+impl Future for PurgeFuture {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -308,9 +308,9 @@ impl Future for Purging {
     }
 }
 
-impl fmt::Debug for Purging {
+impl fmt::Debug for PurgeFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Purging").finish_non_exhaustive()
+        f.debug_struct("PurgeFuture").finish_non_exhaustive()
     }
 }
 
@@ -421,8 +421,8 @@ mod tests {
 
     #[cfg(feature = "cache-redis")]
     impl Log for Silent {
-        fn write(&self, _: Own) -> Purging {
-            Purging(Box::pin(ready(Ok(()))))
+        fn write(&self, _: Own) -> PurgeFuture {
+            PurgeFuture(Box::pin(ready(Ok(()))))
         }
     }
 

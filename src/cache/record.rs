@@ -24,25 +24,25 @@ use super::vary::Variant;
 use crate::for_one::ForOne;
 
 /// A response that is to be stored when its body has come.
-pub(super) struct Recording {
-    pub(super) shared: Arc<Shared>,
-    pub(super) key: Key,
-    pub(super) mark: Mark,
-    pub(super) status: StatusCode,
-    pub(super) plan: Box<Plan>,
-    pub(super) watermark: Stamp,
-    pub(super) for_one: ForOne,
+pub(crate) struct Recording {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Key,
+    pub(crate) mark: Mark,
+    pub(crate) status: StatusCode,
+    pub(crate) plan: Box<Plan>,
+    pub(crate) watermark: Stamp,
+    pub(crate) for_one: ForOne,
     /// Those who wait. If it is dropped, one of them takes over.
-    pub(super) lead: Option<Lead>,
+    pub(crate) lead: Option<Lead>,
     /// The length that the head states, in bytes.
-    pub(super) declared: Option<u64>,
+    pub(crate) declared: Option<u64>,
     /// How many frames without data there were.
-    pub(super) empty_frames: u32,
+    pub(crate) empty_frames: u32,
 }
 
 /// Why a response is not stored though its head said that it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unkept {
+pub(crate) enum Unkept {
     /// Its body is not one that is stored.
     Refused,
     /// There was no place for it, or no time. That is nothing to remember the response for.
@@ -55,7 +55,7 @@ impl Recording {
     /// # Errors
     ///
     /// If the response is not to be stored any more; nothing of the frame was added then.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         frame: &Frame<Bytes>,
         gathered: &mut Gathered,
@@ -76,12 +76,12 @@ impl Recording {
 
     /// Takes what is kept of the head out of a connection's buffers, which it would hold for as long
     /// as the body takes.
-    pub(super) fn outlast_head(&mut self) {
+    pub(crate) fn outlast_head(&mut self) {
         own_values(&mut self.plan.headers, &[]);
     }
 
     /// Lets those who wait for the response go to the service, and counts why.
-    pub(super) fn leave_followers(&mut self, why: Fallback) {
+    pub(crate) fn leave_followers(&mut self, why: Fallback) {
         if let Some(lead) = self.lead.take() {
             self.shared.state.tally.fell_back(why);
             lead.land(Verdict::Alone);
@@ -89,7 +89,7 @@ impl Recording {
     }
 
     /// Stores nothing; nobody need wait for the response.
-    pub(super) fn give_up(self, why: Unkept) {
+    pub(crate) fn give_up(self, why: Unkept) {
         match why {
             Unkept::Refused => self.shared.mark(self.mark, self.shared.clock.now()),
             Unkept::Scarce(fallback) => self.shared.state.tally.fell_back(fallback),
@@ -101,7 +101,7 @@ impl Recording {
 
     /// Stores the response with its body, which is in memory of its own and `charge`d to the budget,
     /// unless it is not as long as the head states, has a nonce, or was purged meanwhile.
-    pub(super) fn finish(self, body: Bytes, charge: &Charge) {
+    pub(crate) fn finish(self, body: Bytes, charge: &Charge) {
         if self.declared.is_some_and(|declared| declared != body.len() as u64) {
             return;
         }
@@ -130,7 +130,7 @@ impl Recording {
 
 /// Tells those who wait, and puts a response into the store. Its body is `charge`d to the budget
 /// until the store has it; without a charge, one is taken.
-pub(super) fn keep(
+pub(crate) fn keep(
     shared: Arc<Shared>,
     key: Key,
     stored: Stored,
@@ -164,7 +164,7 @@ pub(super) fn keep(
 
 impl Shared {
     /// Begins to gather a body, unless there is no place for that, which is counted.
-    pub(super) fn gather(&self, key: &Key, plan: &Plan, declared: Option<u64>) -> Option<Gathered> {
+    pub(crate) fn gather(&self, key: &Key, plan: &Plan, declared: Option<u64>) -> Option<Gathered> {
         let head = key.as_str().len() + head_size(&plan.headers, &plan.variant, &plan.tags);
         let fixed = (RECORDING + head) as u64;
         let charge = self.charge(fixed);
@@ -214,7 +214,7 @@ impl Shared {
         variants
     }
 
-    pub(super) async fn remove(&self, key: &Key) {
+    pub(crate) async fn remove(&self, key: &Key) {
         let removing = async { self.store.remove(key.as_str()).await };
         if within(self.limits.store, removing).await.is_err() {
             self.state.tally.store_failed("remove");
@@ -222,17 +222,17 @@ impl Shared {
         self.tell_usage();
     }
 
-    pub(super) fn tell_usage(&self) {
+    pub(crate) fn tell_usage(&self) {
         self.usage().into_iter().for_each(|usage| self.state.tally.keeps(usage));
     }
 
     /// What the store says that it keeps. None if it panics.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         catch_unwind(AssertUnwindSafe(|| self.store.usage())).ok()
     }
 }
 
-pub(super) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
+pub(crate) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
     frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
 }
 

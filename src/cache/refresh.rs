@@ -27,7 +27,7 @@ where
     ResBody::Error: Send,
 {
     /// Asks the service in the background, unless that is being done.
-    pub(super) fn refresh(mut self: Box<Self>, old: Entry) {
+    pub(crate) fn refresh(mut self: Box<Self>, old: Entry) {
         let shared = Arc::clone(&self.shared);
         let poisonous = self
             .ask

@@ -13,7 +13,7 @@ use super::flow::{Job, Next};
 use super::key::{Key, NoKey};
 use super::policy::{Ask, Before, Bypass};
 use super::shared::Shared;
-use crate::respond::{AsIs, Respond};
+use crate::future::{Identity, ResponseFuture};
 
 /// The service of [`CacheLayer`](super::CacheLayer). It is always ready: a hit needs nothing of the
 /// inner service, and a miss waits for it then.
@@ -27,7 +27,7 @@ pub struct Cache<S> {
 type Slow<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
 
 impl<S> Cache<S> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared }
     }
 }
@@ -43,7 +43,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<Slow<ResBody, S::Error>, AsIs, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<Slow<ResBody, S::Error>, Identity, ResponseBody<ResBody>>;
 
     #[inline]
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -52,7 +52,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let slow = |future: Slow<ResBody, S::Error>| Respond::later(future, AsIs);
+        let slow = |future: Slow<ResBody, S::Error>| ResponseFuture::later(future, Identity);
         let asked = match self.shared.before(&head, !body.is_end_stream()) {
             Before::LookUp(ask) => {
                 self.shared.key_of(&head).map(|key| (ask.spelled(key.may_fill()), key))
@@ -71,7 +71,7 @@ where
                 return slow(Box::pin(pass(shared, inner, request, bypass)));
             }
         };
-        let looked = match self.shared.peek(&key, &head.headers) {
+        let looked = match self.shared.get_now(&key, &head.headers) {
             Poll::Ready(looked) => looked,
             Poll::Pending => {
                 let job = self.job(head, body, key, ask);
@@ -85,14 +85,14 @@ where
                 if refresh {
                     Box::new(self.job(head, body, key, ask)).refresh(entry);
                 }
-                Respond::now(response)
+                ResponseFuture::now(response)
             }
             Next::Fetch { report, old, alone } => {
                 let job = self.job(head, body, key, ask);
                 slow(match job.direct(&looked, alone, now) {
                     Some(mark) => {
                         let (asking, fetching) = job.fetch(old, mark, None, report, now);
-                        Box::pin(Respond::later(asking, fetching))
+                        Box::pin(ResponseFuture::later(asking, fetching))
                     }
                     None => Box::pin(Box::new(job).serve(Some(looked))),
                 })

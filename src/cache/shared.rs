@@ -21,7 +21,7 @@ use super::flight::{Flights, Leader};
 use super::flow::Group;
 use super::handle::Warm;
 use super::key::Key;
-use super::key_by::KeyBy;
+use super::key_by::CacheKey;
 use super::policy::{self, Before, Bypass, Rules};
 use super::purge::Purges;
 use super::store::{Erased, Lease, Store};
@@ -29,41 +29,41 @@ use super::tally::Tally;
 
 /// What all services of a layer share.
 #[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) rules: Rules,
-    pub(super) key: Arc<KeyBy>,
-    pub(super) skip: Option<Arc<Skip>>,
-    pub(super) limits: Limits,
+pub(crate) struct Shared {
+    pub(crate) rules: Rules,
+    pub(crate) key: Arc<CacheKey>,
+    pub(crate) skip: Option<Arc<Skip>>,
+    pub(crate) limits: Limits,
     /// Whether responses say what the cache did.
-    pub(super) status: bool,
-    pub(super) clock: Clock,
-    pub(super) store: Arc<dyn Erased>,
-    pub(super) state: Arc<State>,
+    pub(crate) status: bool,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn Erased>,
+    pub(crate) state: Arc<State>,
 }
 
-pub(super) type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
+pub(crate) type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) fills: usize,
+pub(crate) struct Limits {
+    pub(crate) fills: usize,
     /// How many bytes the bodies may take that are on their way to the store.
-    pub(super) recordings: u64,
+    pub(crate) recordings: u64,
     /// How long an operation of the store may take.
-    pub(super) store: Duration,
-    pub(super) refreshes: usize,
-    pub(super) wait: Duration,
-    pub(super) hit_for_miss: Duration,
+    pub(crate) store: Duration,
+    pub(crate) refreshes: usize,
+    pub(crate) wait: Duration,
+    pub(crate) hit_for_miss: Duration,
 }
 
 /// What changes.
-pub(super) struct State {
-    pub(super) flights: Flights<Arc<str>, Verdict>,
-    pub(super) purges: Arc<Purges>,
-    pub(super) family: Arc<Family>,
-    pub(super) tally: Tally,
+pub(crate) struct State {
+    pub(crate) flights: Flights<Arc<str>, Verdict>,
+    pub(crate) purges: Arc<Purges>,
+    pub(crate) family: Arc<Family>,
+    pub(crate) tally: Tally,
     /// Whose responses are not kept, and until when that is remembered.
     marks: Cache<Mark, u64>,
-    pub(super) hasher: DefaultHashBuilder,
+    pub(crate) hasher: DefaultHashBuilder,
     budget: Arc<Budget>,
     fills: Arc<AtomicUsize>,
     refreshes: Arc<AtomicUsize>,
@@ -74,14 +74,14 @@ pub(super) struct State {
 /// handle has it: a handle may be older than the key under which entries are stored, or than the
 /// recorder.
 #[derive(Default)]
-pub(super) struct Family {
-    keys: Mutex<Vec<Weak<KeyBy>>>,
+pub(crate) struct Family {
+    keys: Mutex<Vec<Weak<CacheKey>>>,
     states: Mutex<Vec<Weak<State>>>,
 }
 
 /// What a leader found.
 #[derive(Clone, Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Stored(Entry),
     /// The service failed, and this is stale.
     StandIn(Entry),
@@ -91,32 +91,32 @@ pub(super) enum Verdict {
 
 /// Held while it fetches, for those of this process who wait, and for other processes.
 #[derive(Debug)]
-pub(super) struct Lead {
-    pub(super) leader: Leader<Arc<str>, Verdict>,
-    pub(super) lease: Lease,
+pub(crate) struct Lead {
+    pub(crate) leader: Leader<Arc<str>, Verdict>,
+    pub(crate) lease: Lease,
 }
 
 /// A hash of what requests that get the same have in common. Clients choose what is hashed; those
 /// whose hashes are the same, by chance or on purpose, only do not wait for their like for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mark(u64);
+pub(crate) struct Mark(u64);
 
 /// One of a bounded number, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Slot(Arc<AtomicUsize>);
 
 /// A task that waits for its time, and ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Alarm(AbortHandle);
+pub(crate) struct Alarm(AbortHandle);
 
 /// Where the time comes from.
 #[derive(Clone, Default)]
-pub(super) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
+pub(crate) struct Clock(Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>);
 
 impl Shared {
-    pub(super) fn new(rules: Rules, store: impl Store) -> Self {
+    pub(crate) fn new(rules: Rules, store: impl Store) -> Self {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
-        let key = Arc::new(KeyBy::new());
+        let key = Arc::new(CacheKey::new());
         let family = Arc::new(Family::default());
         add(&family.keys, &key);
         Self {
@@ -132,20 +132,20 @@ impl Shared {
     }
 
     /// Sets the key, which older handles learn of.
-    pub(super) fn set_key(&mut self, key: KeyBy) {
+    pub(crate) fn set_key(&mut self, key: CacheKey) {
         let forwarded = self.key.is_forwarded();
         self.key = Arc::new(key.with_forwarded(forwarded));
         add(&self.state.family.keys, &self.key);
     }
 
     /// Counts by `tally` from now on, where older handles find it.
-    pub(super) fn set_tally(&mut self, tally: Tally) {
+    pub(crate) fn set_tally(&mut self, tally: Tally) {
         let State { purges, family, .. } = &*self.state;
         self.state = State::new(tally, Arc::clone(purges), Arc::clone(family));
     }
 
     /// What to do with a request; a user's function that panics makes it pass.
-    pub(super) fn before(&self, request: &request::Parts, has_body: bool) -> Before {
+    pub(crate) fn before(&self, request: &request::Parts, has_body: bool) -> Before {
         let skipped = self.skip.as_ref().map(|skip| {
             catch_unwind(AssertUnwindSafe(|| skip(request))).unwrap_or_else(|_| {
                 self.state.tally.panicked();
@@ -162,52 +162,52 @@ impl Shared {
         }
     }
 
-    pub(super) fn mark_of(&self, key: &Key, group: Group) -> Mark {
+    pub(crate) fn mark_of(&self, key: &Key, group: Group) -> Mark {
         Mark(self.state.hasher.hash_one((key.as_str(), group)))
     }
 
     /// Whether the response is not worth waiting for.
-    pub(super) fn is_marked(&self, mark: Mark, now: u64) -> bool {
+    pub(crate) fn is_marked(&self, mark: Mark, now: u64) -> bool {
         self.state.marks.get(&mark).is_some_and(|until| now < until)
     }
 
-    pub(super) fn mark(&self, mark: Mark, now: u64) {
+    pub(crate) fn mark(&self, mark: Mark, now: u64) {
         let time = u64::try_from(self.limits.hit_for_miss.as_millis()).unwrap_or(u64::MAX);
         self.state.marks.insert(mark, now.saturating_add(time));
     }
 
     /// It was kept after all: one client's odd request does not part the others for long.
-    pub(super) fn unmark(&self, mark: Mark) {
+    pub(crate) fn unmark(&self, mark: Mark) {
         self.state.marks.remove(&mark);
     }
 
     /// A place among the bodies that are read to the end whether or not their client stays.
-    pub(super) fn fill_slot(&self) -> Option<Slot> {
+    pub(crate) fn fill_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.fills, self.limits.fills)
     }
 
     /// A part of the bytes that bodies on their way to the store may take. None if so many are not
     /// left.
-    pub(super) fn charge(&self, bytes: u64) -> Option<Charge> {
+    pub(crate) fn charge(&self, bytes: u64) -> Option<Charge> {
         self.state.budget.charge(self.limits.recordings, bytes)
     }
 
     /// A place among what a store is putting: one that hangs does not fill the memory.
-    pub(super) fn put_slot(&self) -> Option<Slot> {
+    pub(crate) fn put_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.puts, MOST_PUTS)
     }
 
-    pub(super) fn refresh_slot(&self) -> Option<Slot> {
+    pub(crate) fn refresh_slot(&self) -> Option<Slot> {
         Slot::take(&self.state.refreshes, self.limits.refreshes)
     }
 }
 
 impl Lead {
-    pub(super) fn of(leader: Leader<Arc<str>, Verdict>) -> Self {
+    pub(crate) fn of(leader: Leader<Arc<str>, Verdict>) -> Self {
         Self { leader, lease: Lease::free() }
     }
 
-    pub(super) fn land(&self, verdict: Verdict) {
+    pub(crate) fn land(&self, verdict: Verdict) {
         self.leader.land(verdict);
     }
 }
@@ -232,11 +232,11 @@ impl State {
 }
 
 impl Family {
-    pub(super) fn keys(&self) -> Vec<Arc<KeyBy>> {
+    pub(crate) fn keys(&self) -> Vec<Arc<CacheKey>> {
         alive(&self.keys)
     }
 
-    pub(super) fn states(&self) -> Vec<Arc<State>> {
+    pub(crate) fn states(&self) -> Vec<Arc<State>> {
         alive(&self.states)
     }
 }
@@ -254,7 +254,7 @@ fn alive<T>(list: &Mutex<Vec<Weak<T>>>) -> Vec<Arc<T>> {
 }
 
 impl Slot {
-    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+    pub(crate) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |taken| (taken < most).then_some(taken + 1);
         let free = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         free.ok().map(|_| Self(Arc::clone(taken)))
@@ -274,7 +274,7 @@ impl Drop for Alarm {
 }
 
 impl Clock {
-    pub(super) fn of(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+    pub(crate) fn of(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(clock)))
     }
 
@@ -283,7 +283,7 @@ impl Clock {
         clippy::disallowed_methods,
         reason = "the edge of this room, where it reads the clock"
     )]
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         millis(self.0.as_ref().map_or_else(SystemTime::now, |clock| clock()))
     }
 }
@@ -318,20 +318,20 @@ impl fmt::Debug for State {
 }
 
 /// From 0 (excluded) to 1.
-pub(super) fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits, as many as there are")]
     let random = ((random_bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
     random
 }
 
 /// From the keys of the standard library's hash maps: new each time, and hard to guess.
-pub(super) fn random_bits() -> u64 {
+pub(crate) fn random_bits() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
 /// Runs what is done at once, and leaves what has to wait to a task of its own: nothing that a
 /// client waits for, and nothing that it can cancel by leaving.
-pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+pub(crate) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
     let done = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
     // A body may be dropped where there is no runtime any more: at the program's end.
     if !done && Handle::try_current().is_ok() {
@@ -340,7 +340,7 @@ pub(super) fn settle(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
 }
 
 /// Runs `work` after a time, unless what is returned is dropped before then.
-pub(super) fn alarm(after: Duration, work: impl FnOnce() + Send + 'static) -> Alarm {
+pub(crate) fn alarm(after: Duration, work: impl FnOnce() + Send + 'static) -> Alarm {
     let time = tokio::time::sleep(after);
     let task = detach(async move {
         time.await;
@@ -351,10 +351,10 @@ pub(super) fn alarm(after: Duration, work: impl FnOnce() + Send + 'static) -> Al
 
 /// Starts a task: a fill that its client may leave, a refresh, or a store that has to wait.
 #[expect(clippy::disallowed_methods, reason = "the module page says which tasks there are")]
-pub(super) fn detach(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+pub(crate) fn detach(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(work)
 }
 
 const MOST_MARKS: usize = 10_000;
 
-pub(super) const MOST_PUTS: usize = 256;
+pub(crate) const MOST_PUTS: usize = 256;

@@ -7,23 +7,23 @@ use super::policy::{Bypass, CACHE_STATUS, Refusal};
 
 /// What the cache did for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Why the request went to the service; `None` for a hit.
-    pub(super) fwd: Option<Fwd>,
+    pub(crate) fwd: Option<Fwd>,
     /// The status of the service's answer, where the client got another one.
-    pub(super) fwd_status: Option<u16>,
+    pub(crate) fwd_status: Option<u16>,
     /// In seconds, negative if it is stale.
-    pub(super) ttl: Option<i64>,
-    pub(super) stored: bool,
-    pub(super) collapsed: bool,
-    pub(super) detail: Option<&'static str>,
+    pub(crate) ttl: Option<i64>,
+    pub(crate) stored: bool,
+    pub(crate) collapsed: bool,
+    pub(crate) detail: Option<&'static str>,
     /// The request header that the detail is about.
-    pub(super) header: Option<&'static str>,
+    pub(crate) header: Option<&'static str>,
 }
 
 /// RFC 9211 §2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fwd {
+pub(crate) enum Fwd {
     Bypass,
     Method,
     UriMiss,
@@ -33,22 +33,22 @@ pub(super) enum Fwd {
 }
 
 impl Report {
-    pub(super) fn hit(left: i64) -> Self {
+    pub(crate) fn hit(left: i64) -> Self {
         Self { ttl: Some(left.div_euclid(1000)), ..Self::default() }
     }
 
-    pub(super) fn forwarded(fwd: Fwd) -> Self {
+    pub(crate) fn forwarded(fwd: Fwd) -> Self {
         Self { fwd: Some(fwd), ..Self::default() }
     }
 
-    pub(super) fn bypass(bypass: Bypass) -> Self {
+    pub(crate) fn bypass(bypass: Bypass) -> Self {
         let fwd = if bypass == Bypass::Method { Fwd::Method } else { Fwd::Bypass };
         let detail = Some(bypass.as_str()).filter(|_| fwd == Fwd::Bypass);
         Self { detail, ..Self::forwarded(fwd) }
     }
 
     /// As a member of the list that other caches may have begun.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let mut line = Line::new();
         line.push(NAME);
         match self.fwd {
@@ -135,9 +135,9 @@ impl Fwd {
 }
 
 impl Refusal {
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Hint => "hint",
+            Self::CacheHint => "hint",
             Self::ForOne => "for-one-request",
             Self::NoStore => "no-store",
             Self::Private => "private",
@@ -156,7 +156,7 @@ impl Refusal {
 }
 
 /// `millis` is rounded down.
-pub(super) fn write_age(headers: &mut HeaderMap, millis: u64) {
+pub(crate) fn write_age(headers: &mut HeaderMap, millis: u64) {
     // RFC 9111 §1.2.2.
     let mut line = Line::new();
     line.number((millis / 1000).min(super::directive::LARGEST));

@@ -1,4 +1,4 @@
 //! What [`flight`](super::flight) synchronises with, so that a test can put a model checker's in
 //! its place.
 
-pub(super) use std::sync::{Arc, Mutex, MutexGuard};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard};

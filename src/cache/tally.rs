@@ -1,20 +1,20 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use metrics::{Counter, Gauge, Label, Unit};
 
 use super::policy::Bypass;
 use super::store::Usage;
-use crate::fresh::Fresh;
-use crate::meter::{Meter, Name};
+use crate::clock;
+use crate::metrics::RefreshingHandle;
+use crate::metrics::{Metrics, Name};
 
 /// Counts what the cache did.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    meter: Meter,
+pub(crate) struct Tally {
+    metrics: Metrics,
     requests: [AtomicU64; OUTCOMES.len()],
-    handles: OnceLock<Fresh<Handles>>,
+    handles: OnceLock<RefreshingHandle<Handles>>,
 }
 
 /// All of them are registered together, so that each label is there, at 0, before it is counted.
@@ -32,7 +32,7 @@ struct Handles {
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Hit,
     Stale,
     Miss,
@@ -43,7 +43,7 @@ pub(super) enum Outcome {
 
 /// What was done worse for want of memory or time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fallback {
+pub(crate) enum Fallback {
     /// A response is not stored: what is on its way to the store takes all bytes that it may.
     Budget,
     /// A response is recorded as its client reads, and shared with nobody: too many tasks read.
@@ -83,38 +83,38 @@ pub struct Statistics {
 }
 
 impl Tally {
-    pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, ..Self::default() }
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics, ..Self::default() }
     }
 
-    pub(super) fn count(&self, outcome: Outcome) {
+    pub(crate) fn count(&self, outcome: Outcome) {
         let index = outcome.index();
         self.requests[index].fetch_add(1, Ordering::Relaxed);
         self.with(|handles| handles.requests[index].increment(1));
     }
 
     /// Counts what was done worse for want of memory or time.
-    pub(super) fn fell_back(&self, fallback: Fallback) {
+    pub(crate) fn fell_back(&self, fallback: Fallback) {
         self.with(|handles| handles.fallbacks[fallback as usize].increment(1));
     }
 
     /// Counts a store that failed, and what it failed at: one of [`OPERATIONS`].
-    pub(super) fn store_failed(&self, operation: &'static str) {
+    pub(crate) fn store_failed(&self, operation: &'static str) {
         self.with(|handles| count_named(&OPERATIONS, &handles.store_errors, operation));
     }
 
     /// Counts a function of the user's that panicked.
-    pub(super) fn panicked(&self) {
+    pub(crate) fn panicked(&self) {
         self.with(|handles| handles.panics.increment(1));
     }
 
     /// Counts a refresh in the background: one of [`REFRESHED`].
-    pub(super) fn refreshed(&self, outcome: &'static str) {
+    pub(crate) fn refreshed(&self, outcome: &'static str) {
         self.with(|handles| count_named(&REFRESHED, &handles.refreshes, outcome));
     }
 
     /// What the store keeps after something was put into it.
-    pub(super) fn keeps(&self, usage: Usage) {
+    pub(crate) fn keeps(&self, usage: Usage) {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         self.with(|handles| {
             handles.entries.set(usage.entries as f64);
@@ -124,7 +124,7 @@ impl Tally {
     }
 
     /// Adds its requests to what others have counted.
-    pub(super) fn add_to(&self, sum: Statistics) -> Statistics {
+    pub(crate) fn add_to(&self, sum: Statistics) -> Statistics {
         let of = |outcome: Outcome| self.requests[outcome.index()].load(Ordering::Relaxed);
         let bypasses = self.requests[FIRST_BYPASS..].iter();
         Statistics {
@@ -140,9 +140,10 @@ impl Tally {
     }
 
     fn with(&self, record: impl FnOnce(&Handles)) {
-        let now = clock();
+        let now = clock::now();
         let register = || self.register();
-        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        let handles =
+            self.handles.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
         record(&handles.handle);
     }
 
@@ -150,20 +151,20 @@ impl Tally {
         let requests = OUTCOMES.map(|(outcome, reason)| {
             let labels = [("outcome", outcome), ("reason", reason)];
             let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-            self.meter.counter(REQUESTS, labels.to_vec())
+            self.metrics.counter(REQUESTS, labels.to_vec())
         });
         let labeled = |name, label, value| {
-            self.meter.counter(name, vec![Label::from_static_parts(label, value)])
+            self.metrics.counter(name, vec![Label::from_static_parts(label, value)])
         };
         Handles {
             requests,
             fallbacks: Fallback::NAMES.map(|name| labeled(FALLBACKS, "reason", name)),
             store_errors: OPERATIONS.map(|name| labeled(STORE_ERRORS, "operation", name)),
             refreshes: REFRESHED.map(|name| labeled(REFRESHES, "outcome", name)),
-            panics: self.meter.counter(PANICS, Vec::new()),
-            entries: self.meter.gauge(ENTRIES, Vec::new()),
-            bytes: self.meter.gauge(BYTES, Vec::new()),
-            evictions: self.meter.counter(EVICTIONS, Vec::new()),
+            panics: self.metrics.counter(PANICS, Vec::new()),
+            entries: self.metrics.gauge(ENTRIES, Vec::new()),
+            bytes: self.metrics.gauge(BYTES, Vec::new()),
+            evictions: self.metrics.counter(EVICTIONS, Vec::new()),
         }
     }
 }
@@ -183,19 +184,14 @@ impl Outcome {
 
 impl Fallback {
     /// By the order of the variants.
-    pub(super) const NAMES: [&'static str; 8] =
+    pub(crate) const NAMES: [&'static str; 8] =
         ["budget", "fills", "slow-client", "fill-time", "wait", "lease", "puts", "refreshes"];
 }
 
 /// Counts on the counter that has the place of `name` among `names`.
-pub(super) fn count_named(names: &[&'static str], counters: &[Counter], name: &'static str) {
+pub(crate) fn count_named(names: &[&'static str], counters: &[Counter], name: &'static str) {
     let found = names.iter().position(|known| *known == name);
     found.and_then(|at| counters.get(at)).into_iter().for_each(|counter| counter.increment(1));
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
-pub(super) fn clock() -> Instant {
-    Instant::now()
 }
 
 const FIRST_BYPASS: usize = 5;

@@ -46,10 +46,10 @@ struct Fill<B> {
 }
 
 /// The client's end of it. It holds no slot: what it does not read is charged to the budget.
-pub(super) struct Reader<B: Body>(Arc<Tape<B>>);
+pub(crate) struct Reader<B: Body>(Arc<Tape<B>>);
 
 /// Starts the task that reads a body to its end for the store, and for its client if it stays.
-pub(super) fn start<B>(
+pub(crate) fn start<B>(
     gathered: Gathered,
     body: Pin<Box<B>>,
     recording: Recording,
@@ -171,7 +171,7 @@ impl<B: Body> Tape<B> {
 }
 
 impl<B: Body> Reader<B> {
-    pub(super) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
@@ -204,7 +204,7 @@ impl<B: Body> Reader<B> {
         }
     }
 
-    pub(super) fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         let track = self.0.lock();
         track.gathered.is_all_given()
             && track.next.is_none()
@@ -229,7 +229,7 @@ impl<B: Body> Drop for Reader<B> {
 }
 
 /// How many frames are read at a time.
-pub(super) const FRAMES_AT_ONCE: usize = 64;
+pub(crate) const FRAMES_AT_ONCE: usize = 64;
 
 /// After this a body is its client's alone, and is not kept.
-pub(super) const LONGEST_FILL: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_FILL: Duration = Duration::from_secs(60);

@@ -146,7 +146,7 @@ impl<'a> Rest<'a> {
 /// A targeted header that is malformed is passed over, as RFC 9213 §2.2 has it, but whatever it
 /// seems to say against storing counts. So does what `surrogate-control` and `pragma` say: they are
 /// meant for caches like this one, and their words are older than RFC 9213.
-pub(super) fn directives_for_us(
+pub(crate) fn directives_for_us(
     headers: &HeaderMap,
     names: &[HeaderName],
 ) -> (ResponseControl, bool) {
@@ -288,7 +288,7 @@ mod tests {
 
     use super::super::control::Scope;
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     const NAME: HeaderName = HeaderName::from_static("cdn-cache-control");
 
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn malformed_targeted_headers_only_tighten() {
-        let control = |fields: Fields<'_>| directives_for_us(&map(fields), &[NAME]).0;
+        let control = |fields: TestHeaders<'_>| directives_for_us(&map(fields), &[NAME]).0;
         const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
         // RFC 9213 §2.2: `cache-control` counts instead.
         for (targeted, forbids) in [
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn older_headers_forbid_storing() {
-        let table: &[(Fields<'_>, bool)] = &[
+        let table: &[(TestHeaders<'_>, bool)] = &[
             (&[("surrogate-control", "no-store")], true),
             (&[("surrogate-control", "max-age=60, No-Store;tower-kit")], true),
             (&[("surrogate-control", "no-store"), ("cdn-cache-control", "max-age=60")], true),

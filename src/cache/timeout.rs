@@ -16,7 +16,7 @@ use super::store::StoreError;
 /// # Errors
 ///
 /// If the operation fails, panics, or is not done in time.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     limit: Duration,
     operation: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

@@ -7,32 +7,32 @@ use http::{HeaderMap, HeaderName};
 
 use super::directive::members;
 use super::hash::Hash64;
-use crate::weight::{record, weighted, well_formed};
+use crate::headers::qvalue::{record, weighted, well_formed};
 
 /// What the request that a response answered had in the fields that its `vary` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Variant {
+pub(crate) struct Variant {
     /// Sorted by name, without `accept-encoding` where that is told apart by `coding`.
-    pub(super) fields: Vec<(HeaderName, Option<Vec<u8>>)>,
-    pub(super) coding: Option<Negotiated>,
+    pub(crate) fields: Vec<(HeaderName, Option<Vec<u8>>)>,
+    pub(crate) coding: Option<Negotiated>,
 }
 
 /// The outcome of a negotiation of codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Negotiated {
+pub(crate) struct Negotiated {
     /// What the request weighed the heaviest.
-    pub(super) heaviest: Codings,
+    pub(crate) heaviest: Codings,
     /// What it was answered with: one, or none for identity.
-    pub(super) answer: Codings,
+    pub(crate) answer: Codings,
 }
 
 /// A set of those codings that HTTP services use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Codings(pub(super) u8);
+pub(crate) struct Codings(pub(crate) u8);
 
 /// `vary: *`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct VariesByAll;
+pub(crate) struct VariesByAll;
 
 /// What a request says of codings (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Accepted {
 
 impl Variant {
     /// Of a response to a request with these fields. `by_all` is whether `*` is to be overlooked.
-    pub(super) fn of(
+    pub(crate) fn of(
         response: &HeaderMap,
         request: &HeaderMap,
         by_all: bool,
@@ -69,30 +69,30 @@ impl Variant {
     }
 
     /// Tells requests apart by this header, too.
-    pub(super) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
+    pub(crate) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
         if let Err(at) = self.fields.binary_search_by(|(of, _)| of.as_str().cmp(name.as_str())) {
             self.fields.insert(at, (name.clone(), normal(name, request)));
         }
     }
 
     /// Whether it answers every request.
-    pub(super) fn is_only(&self) -> bool {
+    pub(crate) fn is_only(&self) -> bool {
         self.fields.is_empty() && self.coding.is_none()
     }
 
     /// Its id, or 0 if it has no need of one.
-    pub(super) fn class(&self) -> u64 {
+    pub(crate) fn class(&self) -> u64 {
         if self.is_only() { 0 } else { self.id() }
     }
 
     /// Whether it answers a request with these fields.
-    pub(super) fn answers(&self, request: &HeaderMap) -> bool {
+    pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
         self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
             && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
     }
 
     /// Returns `true` if it tells requests apart by every header that the response's `vary` names.
-    pub(super) fn covers(&self, response: &HeaderMap, by_all: bool) -> bool {
+    pub(crate) fn covers(&self, response: &HeaderMap, by_all: bool) -> bool {
         varied_by(response, by_all).all(|name| {
             let name = name.as_ref();
             let known = |name| self.fields.iter().any(|(of, _)| of == name);
@@ -101,7 +101,7 @@ impl Variant {
     }
 
     /// Whether both tell requests apart by the same fields.
-    pub(super) fn varies_like(&self, other: &Self) -> bool {
+    pub(crate) fn varies_like(&self, other: &Self) -> bool {
         let names = |variant: &Self| -> Vec<HeaderName> {
             variant.fields.iter().map(|(name, _)| name.clone()).collect()
         };
@@ -109,7 +109,7 @@ impl Variant {
     }
 
     /// What a request has in the same fields.
-    pub(super) fn like(&self, request: &HeaderMap) -> Self {
+    pub(crate) fn like(&self, request: &HeaderMap) -> Self {
         let fields = self.fields.iter().map(|(name, _)| (name.clone(), normal(name, request)));
         let heaviest = || Accepted::of(request).heaviest;
         let coding = self.coding.map(|coding| Negotiated { heaviest: heaviest(), ..coding });
@@ -117,7 +117,7 @@ impl Variant {
     }
 
     /// The same for all requests that are alike, in every process.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         let mut hasher = Hash64::default();
         for (name, value) in &self.fields {
             hasher.part(name.as_str().as_bytes());
@@ -147,7 +147,7 @@ impl Codings {
     const NONE: Self = Self(0);
 
     /// From the number of a set, unless that has a coding that is not known.
-    pub(super) fn from_bits(bits: u8) -> Option<Self> {
+    pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         (bits < 16).then_some(Self(bits))
     }
 
@@ -278,18 +278,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
-    fn answers(response: Fields<'_>, first: Fields<'_>, second: Fields<'_>) -> bool {
+    fn answers(response: TestHeaders<'_>, first: TestHeaders<'_>, second: TestHeaders<'_>) -> bool {
         Variant::of(&map(response), &map(first), false).unwrap().answers(&map(second))
     }
 
     #[test]
     fn a_response_answers_requests_that_are_alike_in_what_it_varies_by() {
         // RFC 9111 §4.1. The response, the request that it answered, another, whether it fits.
-        let language: Fields<'_> = &[("vary", "Accept-Language")];
-        let two: Fields<'_> = &[("vary", "x-a"), ("vary", "X-B, x-a")];
-        let table: &[(Fields<'_>, Fields<'_>, Fields<'_>, bool)] = &[
+        let language: TestHeaders<'_> = &[("vary", "Accept-Language")];
+        let two: TestHeaders<'_> = &[("vary", "x-a"), ("vary", "X-B, x-a")];
+        let table: &[(TestHeaders<'_>, TestHeaders<'_>, TestHeaders<'_>, bool)] = &[
             (&[], &[("x-a", "1")], &[("x-a", "2")], true),
             (language, &[("accept-language", "de")], &[("accept-language", "de")], true),
             (language, &[("accept-language", "de")], &[("accept-language", "DE")], true),
@@ -315,11 +315,11 @@ mod tests {
 
     #[test]
     fn clients_that_take_the_same_coding_get_the_same_copy() {
-        let gzip: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
-        let plain: Fields<'_> = &[("vary", "accept-encoding")];
-        let rare: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "dcb")];
+        let gzip: TestHeaders<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
+        let plain: TestHeaders<'_> = &[("vary", "accept-encoding")];
+        let rare: TestHeaders<'_> = &[("vary", "accept-encoding"), ("content-encoding", "dcb")];
         // RFC 9110 §12.5.3 for what a client accepts.
-        let table: &[(Fields<'_>, &str, &str, bool)] = &[
+        let table: &[(TestHeaders<'_>, &str, &str, bool)] = &[
             (gzip, "gzip, deflate, br", "gzip;q=1.0, *;q=0", true),
             (gzip, "gzip;q=1.0, *;q=0", "gzip, deflate, br, zstd", true),
             (gzip, "gzip", "x-gzip", true),
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn an_odd_accept_encoding_answers_only_its_like() {
-        let gzip: Fields<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
+        let gzip: TestHeaders<'_> = &[("vary", "accept-encoding"), ("content-encoding", "gzip")];
         for odd in ["gzip, <script>", "gzip;q=2", "gzip;level=9", "gzip; q=0.1234", "gzip br"] {
             let (odd, plain) = ([("accept-encoding", odd)], [("accept-encoding", "gzip")]);
             assert!(!answers(gzip, &odd, &plain), "{odd:?}");

@@ -1,7 +1,7 @@
 use http::HeaderValue;
 
 use super::coding::Coding;
-use crate::weight::{Weight, record, weighted};
+use crate::headers::qvalue::{Weight, record, weighted};
 
 /// The weights of the codings that a client accepts, in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

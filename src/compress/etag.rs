@@ -199,7 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     const GZIP: Option<Coding> = Some(Coding::Gzip);
 
@@ -212,7 +212,7 @@ mod tests {
         made.map_or(tag.to_owned(), |made| made.to_str().unwrap().to_owned())
     }
 
-    fn restore(mode: EtagMode, request: Fields<'_>) -> HeaderMap {
+    fn restore(mode: EtagMode, request: TestHeaders<'_>) -> HeaderMap {
         let mut headers = map(request);
         mode.restore(&mut headers, || true);
         headers

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::coding::Coding;
 use super::etag::EtagMode;
-use crate::media_type::essence;
+use crate::headers::media_type::essence;
 
 /// The `content-length` of a response cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ const EVENT_STREAM: &[u8] = b"text/event-stream";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     #[test]
     fn a_declared_length_is_read_as_hyper_does() {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_head_describes_the_compressed_bytes() {
-        let fields: Fields<'_> = &[
+        let fields: TestHeaders<'_> = &[
             ("etag", "\"v1\""),
             ("content-length", "2000"),
             ("accept-ranges", "bytes"),
@@ -170,7 +170,7 @@ mod tests {
         ];
         let mut headers = map(fields);
         set_encoding_headers(&mut headers, EtagMode::Suffix, Coding::Gzip, Some(7));
-        let expected: Fields<'_> =
+        let expected: TestHeaders<'_> =
             &[("etag", "\"v1--gzip\""), ("content-length", "7"), ("content-encoding", "gzip")];
         assert_eq!(headers, map(expected));
         let mut headers = map(fields);

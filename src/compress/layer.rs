@@ -14,8 +14,8 @@ use super::policy::Rules;
 use super::pool::Semaphore;
 use super::service::Compress;
 use super::tally::Counters;
-use crate::media_type::InvalidMediaType;
-use crate::meter::Meter;
+use crate::headers::media_type::InvalidMediaType;
+use crate::metrics::Metrics;
 
 /// Compresses responses; see the [module](crate::compress).
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl CompressLayer {
 
     /// Counts bytes on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.counters = Arc::new(Counters::new(Meter::to(recorder))))
+        self.edit(|shared| shared.counters = Arc::new(Counters::new(Metrics::to(recorder))))
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {

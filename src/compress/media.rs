@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::media_type::{Essence, MediaType, essence};
+use crate::headers::media_type::{Essence, MediaType, essence};
 
 /// The media types that are worth compressing.
 #[derive(Clone)]

@@ -314,15 +314,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     /// Decides over a request of these fields and a response of this status and these fields,
     /// whose body is of 2,000 bytes.
     fn decide(
         method: &Method,
-        request: Fields<'_>,
+        request: TestHeaders<'_>,
         status: u16,
-        response: Fields<'_>,
+        response: TestHeaders<'_>,
     ) -> (Decision, HeaderMap) {
         decide_by(&Rules::default(), method, request, status, response)
     }
@@ -330,9 +330,9 @@ mod tests {
     fn decide_by(
         rules: &Rules,
         method: &Method,
-        request: Fields<'_>,
+        request: TestHeaders<'_>,
         status: u16,
-        response: Fields<'_>,
+        response: TestHeaders<'_>,
     ) -> (Decision, HeaderMap) {
         let mut headers = map(response);
         let asked = rules.read(method, &mut map(request));
@@ -354,14 +354,14 @@ mod tests {
         }
     }
 
-    const GZIP: Fields<'_> = &[("accept-encoding", "gzip")];
+    const GZIP: TestHeaders<'_> = &[("accept-encoding", "gzip")];
     const HTML: (&str, &str) = ("content-type", "text/html");
     const VARIES: (&str, &str) = ("vary", "accept-encoding");
 
     #[test]
     fn only_what_gains_is_compressed() {
         // Status, response headers, whether it is compressed, and whether it has a `vary`.
-        let table: &[(u16, Fields<'_>, bool, bool)] = &[
+        let table: &[(u16, TestHeaders<'_>, bool, bool)] = &[
             (200, &[HTML], true, true),
             (404, &[HTML], true, true),
             (412, &[HTML], true, true),
@@ -535,20 +535,20 @@ mod tests {
 
     #[test]
     fn a_head_says_what_a_get_would() {
-        let fields: Fields<'_> =
+        let fields: TestHeaders<'_> =
             &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
         assert_eq!(decision, Decision::Bodiless);
         let coding = ("content-encoding", "gzip");
         assert_eq!(headers, map(&[HTML, ("etag", "\"v1--gzip\""), VARIES, coding]));
-        let small: Fields<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
+        let small: TestHeaders<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
         let (decision, headers) = decide(&Method::HEAD, GZIP, 200, small);
         assert_eq!(
             (decision, &headers["content-length"]),
             (Decision::Leave, &"20".parse().unwrap())
         );
         assert_eq!(headers["etag"], "\"v1\"");
-        let empty: Fields<'_> = &[HTML, ("content-length", "0")];
+        let empty: TestHeaders<'_> = &[HTML, ("content-length", "0")];
         assert_eq!(decide(&Method::HEAD, GZIP, 200, empty).0, Decision::Leave);
     }
 

@@ -17,7 +17,7 @@ use super::pool::{self, Pooled};
 use super::stream::{Resources, Stream};
 use super::tally::Tally;
 use crate::cache_marks::{SingleUse, VariesBy};
-use crate::respond::{HandOver, Respond};
+use crate::future::{MapResponse, ResponseFuture};
 
 /// The service of [`CompressLayer`](super::CompressLayer).
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<S::Future, Squeeze, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<S::Future, Squeeze, ResponseBody<ResBody>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -67,18 +67,18 @@ where
             }
         };
         let shared = Arc::clone(&self.shared);
-        Respond::later(self.inner.call(request), Squeeze { asked, request: head, shared })
+        ResponseFuture::later(self.inner.call(request), Squeeze { asked, request: head, shared })
     }
 }
 
-impl<B, E> HandOver<B, E> for Squeeze
+impl<B, E> MapResponse<B, E> for Squeeze
 where
     B: Body,
     B::Data: From<Bytes>,
 {
     type Body = ResponseBody<B>;
 
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         cx: &mut Context<'_>,

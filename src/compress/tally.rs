@@ -1,17 +1,17 @@
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use metrics::{Counter, Label, Unit};
 
 use super::coding::Coding;
-use crate::fresh::Fresh;
-use crate::meter::{Meter, Name};
+use crate::clock;
+use crate::metrics::RefreshingHandle;
+use crate::metrics::{Metrics, Name};
 
 /// Counts what went into the codecs and what came out, and what did not.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    meter: Meter,
-    handles: OnceLock<Fresh<Vec<Handles>>>,
+    metrics: Metrics,
+    handles: OnceLock<RefreshingHandle<Vec<Handles>>>,
 }
 
 /// The counters of one coding.
@@ -33,15 +33,16 @@ pub(super) struct Tally {
 }
 
 impl Counters {
-    pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, ..Self::default() }
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics, ..Self::default() }
     }
 
     /// The first call registers all counters, so that each is there before it counts anything.
     fn with(&self, coding: Coding, record: impl FnOnce(&Handles)) {
-        let now = clock();
+        let now = clock::now();
         let register = || Coding::ALL.iter().map(|coding| self.register(*coding)).collect();
-        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        let handles =
+            self.handles.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
         let index = Coding::ALL.iter().position(|it| *it == coding);
         if let Some(handles) = index.and_then(|index| handles.handle.get(index)) {
             record(handles);
@@ -51,7 +52,7 @@ impl Counters {
     fn register(&self, coding: Coding) -> Handles {
         let counter = |name| {
             let labels = vec![Label::from_static_parts("encoding", coding.as_str())];
-            self.meter.counter(name, labels)
+            self.metrics.counter(name, labels)
         };
         Handles {
             input: counter(INPUT),
@@ -85,11 +86,6 @@ impl Drop for Tally {
             handles.output.increment(self.output);
         });
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 const INPUT: Name = Name::new(

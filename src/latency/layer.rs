@@ -12,7 +12,7 @@ use super::register::{self, Enabled, Registrar};
 use super::series::Registry;
 use super::service::Latency;
 use super::shared::{Settings, Shared};
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// Measures how long clients waited; see the [module](crate::latency).
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl LatencyLayer {
             labels: CustomLabels::default(),
             streams: Vec::new(),
             skip: None,
-            metrics: Meter::default(),
+            metrics: Metrics::default(),
             reads_requests: false,
             reads_responses: false,
         })
@@ -231,7 +231,7 @@ impl LatencyLayer {
     /// # drop((handle, layer));
     /// ```
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|settings| settings.metrics = Meter::to(recorder))
+        self.edit(|settings| settings.metrics = Metrics::to(recorder))
     }
 
     fn edit(self, edit: impl FnOnce(&mut Settings)) -> Self {

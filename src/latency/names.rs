@@ -1,6 +1,6 @@
 use metrics::Unit;
 
-use crate::meter::Name;
+use crate::metrics::Name;
 
 /// The names of metrics and labels; the [module](crate::latency) lists them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

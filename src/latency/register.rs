@@ -8,12 +8,12 @@ use super::names::{Names, OVERFLOW, UNMATCHED, VERSIONS};
 use super::policy::{Outcome, StreamKind};
 use super::series::{Common, Handles, RouteLabel, Series, version_index};
 use super::totals;
-use crate::meter::{METADATA, Meter, Name};
+use crate::metrics::{METADATA, Metrics, Name};
 
 /// Registers handles with the recorder, under the names and labels of a convention.
 #[derive(Debug)]
 pub(super) struct Registrar {
-    pub(super) metrics: Meter,
+    pub(super) metrics: Metrics,
     pub(super) names: Names,
     pub(super) enabled: Enabled,
     pub(super) methods: Methods,

@@ -12,18 +12,18 @@ use super::methods::MethodId;
 use super::names::{OVERFLOW, UNMATCHED};
 use super::policy::{GrpcStatus, Outcome, StreamKind};
 use super::register::Registrar;
-use crate::fresh::{Fresh, Stamped};
+use crate::metrics::{RefreshingHandle, Registered};
 
 /// The handles of every set of labels that was seen, found without a lock.
 #[derive(Debug)]
 pub(super) struct Registry {
     pub(super) registrar: Registrar,
     routes: GrowOnly<Arc<str>, ()>,
-    series: GrowOnly<SeriesKey, Fresh<Handles>>,
+    series: GrowOnly<SeriesKey, RefreshingHandle<Handles>>,
     /// The sets of labels whose route is `_overflow`. Clients choose none of their labels freely,
     /// so that there is no further bound.
-    folded: OnceLock<GrowOnly<SeriesKey, Fresh<Handles>>>,
-    common: OnceLock<Fresh<Common>>,
+    folded: OnceLock<GrowOnly<SeriesKey, RefreshingHandle<Handles>>>,
+    common: OnceLock<RefreshingHandle<Common>>,
     in_flight: Box<[Level]>,
     open_streams: Box<[AtomicI64]>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Registry {
 struct Level {
     count: AtomicI64,
     /// Empty where the gauge is among the [`Common`] ones.
-    gauge: OnceLock<Fresh<Gauge>>,
+    gauge: OnceLock<RefreshingHandle<Gauge>>,
 }
 
 /// The route of a request, as a label.
@@ -92,7 +92,7 @@ struct SeriesKey {
     custom: u64,
 }
 
-type HandlesGuard = Guard<Arc<Stamped<Handles>>>;
+type HandlesGuard = Guard<Arc<Registered<Handles>>>;
 
 impl Registry {
     pub(super) fn new(registrar: Registrar, max_series: usize) -> Self {
@@ -134,7 +134,7 @@ impl Registry {
             show(&level.count, &common.handle.in_flight);
         } else {
             let register = || self.registrar.in_flight(series);
-            let gauge = level.gauge.get_or_init(|| Fresh::new(register(), now));
+            let gauge = level.gauge.get_or_init(|| RefreshingHandle::new(register(), now));
             show(&level.count, &gauge.get(now, register).handle);
         }
     }
@@ -205,7 +205,7 @@ impl Registry {
         let found = self.series.find_or_insert(
             key.hash(),
             |at| *at == key,
-            || (key, Fresh::new(register(), now)),
+            || (key, RefreshingHandle::new(register(), now)),
         );
         match found {
             Some((_, handles)) => (handles.get(now, register), false),
@@ -222,19 +222,19 @@ impl Registry {
         let found = table.find_or_insert(
             key.hash(),
             |at| *at == key,
-            || (key, Fresh::new(register(), now)),
+            || (key, RefreshingHandle::new(register(), now)),
         );
         match found {
             Some((_, handles)) => handles.get(now, register),
             // It has no bound that could be reached.
-            None => Fresh::new(register(), now).get(now, register),
+            None => RefreshingHandle::new(register(), now).get(now, register),
         }
     }
 
     #[inline]
-    fn common(&self, now: Instant) -> Guard<Arc<Stamped<Common>>> {
+    fn common(&self, now: Instant) -> Guard<Arc<Registered<Common>>> {
         let register = || self.registrar.common();
-        self.common.get_or_init(|| Fresh::new(register(), now)).get(now, register)
+        self.common.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register)
     }
 }
 

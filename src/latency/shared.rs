@@ -13,7 +13,7 @@ use super::policy::{self, GrpcStatus, Outcome, Route, StreamKind};
 use super::register::Enabled;
 use super::series::{Registry, RouteLabel, Series};
 use super::watch::InFlight;
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 use crate::{axum_extensions, path_template};
 
 /// The settings and the numbers of a layer, which all of its services share.
@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) labels: CustomLabels,
     pub(super) streams: Vec<(&'static str, Arc<IsStream>)>,
     pub(super) skip: Option<Arc<Skip>>,
-    pub(super) metrics: Meter,
+    pub(super) metrics: Metrics,
     /// Functions of the user's need the head of a request in one piece: taking it off costs.
     pub(super) reads_requests: bool,
     /// The same for the head of a response.

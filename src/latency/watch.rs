@@ -14,6 +14,7 @@ use super::policy::{self, BodyKind, GrpcStatus, Outcome, Progress, Route, Stream
 use super::series::{RouteLabel, Series};
 use super::shared::Shared;
 use super::upgrade::{Cell, UpgradeGuard};
+use crate::clock;
 
 /// A request in flight. Dropping it records the request, wherever that happens.
 ///
@@ -62,7 +63,7 @@ impl InFlight {
         request_size: Option<u64>,
         polled_to_end: bool,
     ) -> Self {
-        let started = clock();
+        let started = clock::now();
         shared.registry.enter(&series, started);
         Self {
             shared,
@@ -105,7 +106,7 @@ impl InFlight {
         mut response: Response<B>,
     ) -> Response<ResponseBody<B>> {
         if self.shared.settings.times_first_byte() {
-            self.first_byte = Some(clock().saturating_duration_since(self.started));
+            self.first_byte = Some(clock::now().saturating_duration_since(self.started));
         }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
@@ -184,7 +185,7 @@ impl InFlight {
         self.series.kind = kind;
         let series = Series { outcome: Outcome::Ok, ..self.series };
         let first_byte = self.first_byte.take();
-        self.shared.registry.stream_begins(&self.route, &series, first_byte, clock());
+        self.shared.registry.stream_begins(&self.route, &series, first_byte, clock::now());
         after
     }
 
@@ -246,7 +247,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let now = clock();
+        let now = clock::now();
         if self.running {
             self.series.outcome = Outcome::Panic;
         }
@@ -286,9 +287,4 @@ impl Drop for InFlight {
 #[expect(clippy::cast_precision_loss, reason = "a size of 8 PiB may be off by one byte")]
 fn bytes_f64(size: u64) -> f64 {
     size as f64
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge of this layer, where it reads the clock")]
-fn clock() -> Instant {
-    Instant::now()
 }

@@ -13,9 +13,9 @@ use super::refusal::{Reason, Refusal};
 use super::service::Limit;
 use crate::axum_extensions::original_uri;
 use crate::drain::Drains;
-use crate::form::Format;
-use crate::media_type::InvalidMediaType;
-use crate::meter::Meter;
+use crate::error_response::Format;
+use crate::headers::media_type::InvalidMediaType;
+use crate::metrics::Metrics;
 use crate::path_template::find_template;
 
 /// Bounds the size of request bodies, targets and header sections; see the
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) drains: Arc<Drains>,
     format: Format,
     respond: Option<Arc<Respond>>,
-    meter: Meter,
+    metrics: Metrics,
     registered: Arc<Once>,
 }
 
@@ -45,14 +45,14 @@ impl LimitLayer {
     /// The defaults: 10 KiB of JSON or form, 2 MiB of anything else, 8 KiB of target, 16 KiB of
     /// header section in at most 100 fields.
     pub fn new() -> Self {
-        let meter = Meter::default();
+        let metrics = Metrics::default();
         let shared = Shared {
             limits: Limits::default(),
             overrides: Vec::new(),
-            drains: Drains::new("limit", meter.clone()),
+            drains: Drains::new("limit", metrics.clone()),
             format: Format::default(),
             respond: None,
-            meter,
+            metrics,
             registered: Arc::new(Once::new()),
         };
         Self { shared: Arc::new(shared) }
@@ -265,10 +265,10 @@ impl LimitLayer {
 
     /// Counts refusals on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        let meter = Meter::to(recorder);
+        let metrics = Metrics::to(recorder);
         self.edit(|shared| {
-            shared.drains = Drains::new("limit", meter.clone());
-            shared.meter = meter;
+            shared.drains = Drains::new("limit", metrics.clone());
+            shared.metrics = metrics;
             shared.registered = Arc::new(Once::new());
         })
     }
@@ -292,7 +292,7 @@ impl Shared {
 
     /// Counts the refusal and makes its response.
     pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        refusal.form.or(self.format);
+        refusal.format.or(self.format);
         self.count(&refusal);
         let response = match &self.respond {
             Some(respond) => respond(&refusal),
@@ -302,13 +302,13 @@ impl Shared {
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {
-        self.meter.rejected("limit", refusal.reason().as_str(), 1);
+        self.metrics.rejected("limit", refusal.reason().as_str(), 1);
     }
 
     /// Registers every series at 0, with the first request: by then the recorder is there.
     pub(super) fn register(&self) {
         self.registered.call_once(|| {
-            Reason::ALL.iter().for_each(|it| self.meter.rejected("limit", it.as_str(), 0));
+            Reason::ALL.iter().for_each(|it| self.metrics.rejected("limit", it.as_str(), 0));
         });
     }
 }

@@ -174,6 +174,7 @@ mod service;
 #[cfg(feature = "limit-decompress-zstd")]
 mod zstd;
 
+pub use crate::body::ResponseBody;
 pub use body::RequestBody;
 pub use error::{BodyError, RequestBodyError};
 pub use layer::LimitLayer;

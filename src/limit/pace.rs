@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::policy::MinRate;
+use crate::clock;
 
 /// Measures how long the service waits for a body.
 ///
@@ -30,14 +31,15 @@ impl Pace {
     /// Notes that bytes have arrived, or the end.
     pub(super) fn arrived(&mut self, bytes: u64) {
         if let Some(since) = self.waiting_since.take() {
-            self.budget = self.budget.saturating_sub(clock().saturating_duration_since(since));
+            self.budget =
+                self.budget.saturating_sub(clock::timer_now().saturating_duration_since(since));
         }
         self.budget = self.rate.refill(self.budget, bytes);
     }
 
     /// Notes that the body is pending. Is ready once that has been so for too long.
     pub(super) fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let since = *self.waiting_since.get_or_insert_with(clock);
+        let since = *self.waiting_since.get_or_insert_with(clock::timer_now);
         // A budget beyond the end of time never ends.
         let Some(deadline) = since.checked_add(self.budget) else { return Poll::Pending };
         let sleep = match &mut self.sleep {
@@ -57,9 +59,4 @@ impl Pace {
         }
         Poll::Ready(())
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge of this module, where it reads the clock")]
-fn clock() -> Instant {
-    Instant::now()
 }

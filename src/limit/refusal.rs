@@ -7,14 +7,14 @@ use http::{Response, StatusCode};
 use super::coding;
 use super::failure::Failure;
 use super::policy::Head;
-use crate::form::Form;
+use crate::error_response::ErrorFormat;
 
 /// A request that the layer refused, and why.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     reason: Reason,
     limit: Option<u64>,
-    pub(super) form: Form,
+    pub(super) format: ErrorFormat,
 }
 
 /// Why a request was refused.
@@ -45,7 +45,7 @@ impl Refusal {
         Self {
             reason,
             limit,
-            form: Form::of(head.method, head.version, head.headers, head.no_body),
+            format: ErrorFormat::of(head.method, head.version, head.headers, head.no_body),
         }
     }
 
@@ -103,7 +103,7 @@ impl Refusal {
             Reason::TooSlow => "Request Timeout",
         };
         let limit = self.limit.map_or_else(String::new, |limit| format!(r#","limit":{limit}"#));
-        let mut response = self.form.write(self.status(), title, self, &limit);
+        let mut response = self.format.write(self.status(), title, self, &limit);
         if self.reason == Reason::UnsupportedEncoding {
             response.headers_mut().insert(ACCEPT_ENCODING, coding::accept_encoding());
         }
@@ -112,12 +112,12 @@ impl Refusal {
 
     /// What any response of the layer's to the request must be, whoever made it.
     pub(super) fn finish(&self, response: Response<Bytes>) -> Response<Bytes> {
-        self.form.finish(response)
+        self.format.finish(response)
     }
 
     /// What any response at all must be.
     pub(super) fn close<B>(&self, response: Response<B>) -> Response<B> {
-        self.form.close(response)
+        self.format.close(response)
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_json() {
-        let refusal = |reason, limit| Refusal { reason, limit, form: Form::json() };
+        let refusal = |reason, limit| Refusal { reason, limit, format: ErrorFormat::json() };
         for (refusal, expected) in [
             (
                 refusal(Reason::BodyTooLarge, Some(7)),

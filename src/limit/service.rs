@@ -12,9 +12,9 @@ use super::layer::Shared;
 use super::policy::{self, Admission, Decision, Head, MinRate};
 use super::refusal::Refusal;
 use crate::axum_extensions;
+use crate::body::ResponseBody;
 use crate::drain::Permit;
-use crate::reply::Reply;
-use crate::respond::{HandOver, Respond};
+use crate::future::{MapResponse, ResponseFuture};
 
 /// The service of [`LimitLayer`](super::LimitLayer).
 #[derive(Clone, Debug)]
@@ -47,9 +47,9 @@ where
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
-    type Response = Response<Reply<ResBody>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<S::Future, Settle, Reply<ResBody>>;
+    type Future = ResponseFuture<S::Future, Settle, ResponseBody<ResBody>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -70,51 +70,51 @@ where
         match decision {
             Decision::Pass(admission) => {
                 let (request, settle) = admit(&self.shared, request, admission, limits.min_rate);
-                Respond::later(self.inner.call(request), settle)
+                ResponseFuture::later(self.inner.call(request), settle)
             }
             Decision::Refuse { mut refusal, unread } => {
                 let permit = unread.and_then(|unread| self.shared.drains.permit(unread));
                 if permit.as_ref().is_some_and(Permit::keeps_connection) {
-                    refusal.form.keep_alive();
+                    refusal.format.keep_alive();
                 }
                 let response = self.shared.refuse(refusal);
                 if let Some(permit) = permit {
                     permit.drain(request.into_body());
                 }
-                Respond::now(response.map(Reply::own))
+                ResponseFuture::now(response.map(ResponseBody::own))
             }
         }
     }
 }
 
-impl<B, E> HandOver<B, E> for Settle {
-    type Body = Reply<B>;
+impl<B, E> MapResponse<B, E> for Settle {
+    type Body = ResponseBody<B>;
 
     #[inline]
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         _: &mut Context<'_>,
-    ) -> Result<Response<Reply<B>>, E> {
+    ) -> Result<Response<ResponseBody<B>>, E> {
         if let Some(PendingRefusal { on_failure, mut refusal, shared }) = self.0 {
             if let Some((failure, keeps_connection)) = on_failure.get() {
                 refusal.failed(failure);
                 if keeps_connection {
-                    refusal.form.keep_alive();
+                    refusal.format.keep_alive();
                 }
                 let status = refusal.status();
                 if !answer.as_ref().is_ok_and(|response| response.status() == status) {
-                    return Ok(shared.refuse(refusal).map(Reply::own));
+                    return Ok(shared.refuse(refusal).map(ResponseBody::own));
                 }
                 shared.count(&refusal);
-                return answer.map(|response| refusal.close(response).map(Reply::inner));
+                return answer.map(|response| refusal.close(response).map(ResponseBody::inner));
             }
             let status = answer.as_ref().map(Response::status);
             if status.is_ok_and(|status| status == StatusCode::PAYLOAD_TOO_LARGE) {
                 on_failure.discard_dropped();
             }
         }
-        answer.map(|response| response.map(Reply::inner))
+        answer.map(|response| response.map(ResponseBody::inner))
     }
 }
 

@@ -17,8 +17,8 @@ use super::reading::{Event, Reading, Source};
 use super::refusal::Refusal;
 use super::service::Pressure;
 use crate::drain::Drains;
-use crate::form::Format;
-use crate::meter::Meter;
+use crate::error_response::Format;
+use crate::metrics::Metrics;
 
 /// Watches memory, tells handlers when it is short, and sheds requests; see the
 /// [module](crate::pressure).
@@ -58,7 +58,7 @@ impl PressureLayer {
             limit: None,
             source: Source::default(),
             handlers: Vec::new(),
-            meter: Meter::default(),
+            metrics: Metrics::default(),
         };
         let exempt = ExemptPath::defaults();
         let requests =
@@ -239,7 +239,7 @@ impl PressureLayer {
 
     /// Records on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|settings| settings.meter = Meter::to(recorder))
+        self.edit(|settings| settings.metrics = Metrics::to(recorder))
     }
 
     /// Reads memory now, apart from what the layer does by itself: to see at the start which limit
@@ -332,7 +332,7 @@ impl PressureLayer {
     }
 
     fn of(settings: Settings, requests: Requests) -> Self {
-        let drains = Drains::new("pressure", settings.meter.clone());
+        let drains = Drains::new("pressure", settings.metrics.clone());
         Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), drains, requests }) }
     }
 }

@@ -203,6 +203,7 @@ mod reading;
 mod refusal;
 mod service;
 
+pub use crate::body::ResponseBody;
 pub use layer::PressureLayer;
 pub use policy::{InvalidThresholds, Level, Priority};
 pub use reading::{Event, Reading};

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use super::policy::{Change, Level, Rules, State};
 use super::reading::{Event, Reading, Source};
 use super::refusal::REASONS;
-use crate::fresh::Fresh;
-use crate::meter::{Meter, Name};
+use crate::clock;
+use crate::metrics::RefreshingHandle;
+use crate::metrics::{Metrics, Name};
 
 /// Looks at memory when it is time, and knows what is to be shed until the next look.
 ///
@@ -39,7 +40,7 @@ pub(super) struct Settings {
     pub(super) limit: Option<u64>,
     pub(super) source: Source,
     pub(super) handlers: Vec<Handler>,
-    pub(super) meter: Meter,
+    pub(super) metrics: Metrics,
 }
 
 #[derive(Clone)]
@@ -52,14 +53,14 @@ struct Seen {
     failed: u64,
     /// The counters exist.
     announced: bool,
-    gauge: Option<Fresh<Gauge>>,
+    gauge: Option<RefreshingHandle<Gauge>>,
 }
 
 impl Monitor {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            start: clock(),
+            start: clock::timer_now(),
             due: AtomicU64::new(0),
             high_until: AtomicU64::new(0),
             critical_until: AtomicU64::new(0),
@@ -140,12 +141,12 @@ impl Monitor {
     }
 
     fn take_in(&self, seen: &mut Seen, reading: Reading, now: u64) -> Option<Event> {
-        let Settings { rules, meter, .. } = &self.settings;
+        let Settings { rules, metrics, .. } = &self.settings;
         let at = Duration::from_nanos(now);
         seen.last = Some(reading);
         let clock = (self.start + at).into_std();
-        let register = || meter.gauge(RATIO, Vec::new());
-        let gauge = seen.gauge.get_or_insert_with(|| Fresh::new(register(), clock));
+        let register = || metrics.gauge(RATIO, Vec::new());
+        let gauge = seen.gauge.get_or_insert_with(|| RefreshingHandle::new(register(), clock));
         gauge.get(clock, register).handle.set(reading.ratio());
         let Change { previous, level } = seen.state.read(rules, reading.ratio(), at)?;
         Some(Event { previous, level, reading })
@@ -173,18 +174,18 @@ impl Monitor {
     /// Makes all counters exist before anything is counted: the increase from nothing to 1 is one that
     /// Prometheus does not see.
     fn announce(&self) {
-        REASONS.iter().for_each(|reason| self.settings.meter.rejected("pressure", reason, 0));
+        REASONS.iter().for_each(|reason| self.settings.metrics.rejected("pressure", reason, 0));
         for operation in OPERATIONS {
-            self.settings.meter.counter(ERRORS, label(operation)).increment(0);
+            self.settings.metrics.counter(ERRORS, label(operation)).increment(0);
         }
     }
 
     fn failed(&self, operation: &'static str) {
-        self.settings.meter.count(ERRORS, label(operation));
+        self.settings.metrics.count(ERRORS, label(operation));
     }
 
     fn now(&self) -> u64 {
-        nanoseconds(clock().saturating_duration_since(self.start))
+        nanoseconds(clock::timer_now().saturating_duration_since(self.start))
     }
 
     pub(super) fn describe(&self, f: &mut fmt::DebugStruct<'_, '_>) {
@@ -198,12 +199,6 @@ impl fmt::Debug for Handler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handler")
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the edge of this room, where it reads the clock")]
-#[inline]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 fn label(operation: &'static str) -> Vec<Label> {

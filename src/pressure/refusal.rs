@@ -6,19 +6,19 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::policy::Level;
-use crate::form::{Form, Format};
+use crate::error_response::{ErrorFormat, Format};
 
 /// A request that is shed.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     level: Level,
     retry_after: Duration,
-    pub(super) form: Form,
+    pub(super) format: ErrorFormat,
 }
 
 impl Refusal {
-    pub(super) fn new(level: Level, retry_after: Duration, form: Form) -> Self {
-        Self { level, retry_after, form }
+    pub(super) fn new(level: Level, retry_after: Duration, format: ErrorFormat) -> Self {
+        Self { level, retry_after, format }
     }
 
     /// How full memory is: [`Level::Critical`], or [`Level::High`] for a request of low priority.
@@ -40,10 +40,10 @@ impl Refusal {
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        let mut response = self.form.write(status, "Service Unavailable", self, "");
+        let mut response = self.format.write(status, "Service Unavailable", self, "");
         let seconds = HeaderValue::from(self.retry_after.as_secs());
         response.headers_mut().insert(RETRY_AFTER, seconds);
-        if self.form.format == Format::Grpc {
+        if self.format.format == Format::Grpc {
             // Its clients heed this one (gRFC A6).
             let millis = HeaderValue::from(self.retry_after.as_secs().saturating_mul(1000));
             response.headers_mut().insert("grpc-retry-pushback-ms", millis);
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_json() {
-        let refusal = Refusal::new(Level::Critical, Duration::from_secs(7), Form::json());
+        let refusal = Refusal::new(Level::Critical, Duration::from_secs(7), ErrorFormat::json());
         let response = refusal.to_response();
         assert_eq!(
             serde_json::from_slice::<serde_json::Value>(response.body()).unwrap(),

@@ -9,10 +9,10 @@ use tower::Service;
 use super::layer::{Requests, Shared};
 use super::policy::{Level, Priority};
 use super::refusal::Refusal;
+use crate::body::ResponseBody;
 use crate::drain::{DEFAULT_MAX, Permit, Unread, expects_continue};
-use crate::form::Form;
-use crate::reply::Reply;
-use crate::respond::{HandOver, Respond};
+use crate::error_response::ErrorFormat;
+use crate::future::{MapResponse, ResponseFuture};
 
 /// The service of [`PressureLayer`](super::PressureLayer).
 #[derive(Clone, Debug)]
@@ -39,9 +39,9 @@ where
     ResBody: Body,
     ResBody::Data: From<Bytes>,
 {
-    type Response = Response<Reply<ResBody>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = Respond<S::Future, Admitted, Reply<ResBody>>;
+    type Future = ResponseFuture<S::Future, Admitted, ResponseBody<ResBody>>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -52,23 +52,27 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let level = self.shared.monitor.sheds();
         if level == Level::Normal {
-            return Respond::later(self.inner.call(request), Admitted);
+            return ResponseFuture::later(self.inner.call(request), Admitted);
         }
         let (head, body) = request.into_parts();
         if !self.shared.sheds(level, &head) {
-            return Respond::later(self.inner.call(Request::from_parts(head, body)), Admitted);
+            return ResponseFuture::later(
+                self.inner.call(Request::from_parts(head, body)),
+                Admitted,
+            );
         }
-        let mut form = Form::of(&head.method, head.version, &head.headers, body.is_end_stream());
+        let mut format =
+            ErrorFormat::of(&head.method, head.version, &head.headers, body.is_end_stream());
         let permit = self.shared.permit(&head, &body);
         if permit.as_ref().is_some_and(Permit::keeps_connection) {
-            form.keep_alive();
+            format.keep_alive();
         }
         let retry_after = self.shared.monitor.settings.rules.retry_after();
-        let response = self.shared.refuse(Refusal::new(level, retry_after, form));
+        let response = self.shared.refuse(Refusal::new(level, retry_after, format));
         if let Some(permit) = permit {
             permit.drain(body);
         }
-        Respond::now(response.map(Reply::own))
+        ResponseFuture::now(response.map(ResponseBody::own))
     }
 }
 
@@ -98,25 +102,25 @@ impl Shared {
     /// Counts the refusal and makes its response.
     fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         let Requests { format, respond, .. } = &self.requests;
-        refusal.form.or(*format);
-        self.monitor.settings.meter.rejected("pressure", refusal.reason(), 1);
+        refusal.format.or(*format);
+        self.monitor.settings.metrics.rejected("pressure", refusal.reason(), 1);
         let response = match respond {
             Some(respond) => respond(&refusal),
             None => refusal.to_response(),
         };
-        refusal.form.finish(response)
+        refusal.format.finish(response)
     }
 }
 
-impl<B, E> HandOver<B, E> for Admitted {
-    type Body = Reply<B>;
+impl<B, E> MapResponse<B, E> for Admitted {
+    type Body = ResponseBody<B>;
 
     #[inline]
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         _: &mut Context<'_>,
-    ) -> Result<Response<Reply<B>>, E> {
-        answer.map(|response| response.map(Reply::inner))
+    ) -> Result<Response<ResponseBody<B>>, E> {
+        answer.map(|response| response.map(ResponseBody::inner))
     }
 }

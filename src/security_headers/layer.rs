@@ -12,7 +12,7 @@ use super::nonce::Misses;
 use super::policy::Policy;
 use super::presets;
 use super::service::SecurityHeaders;
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// Sends security headers; see the [module](crate::security_headers).
 #[derive(Clone, Debug)]
@@ -232,7 +232,7 @@ impl SecurityHeadersLayer {
 
     /// Records on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.adjust(|shared| shared.misses = Arc::new(Misses::new(Meter::to(recorder))))
+        self.adjust(|shared| shared.misses = Arc::new(Misses::new(Metrics::to(recorder))))
     }
 
     /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
@@ -246,7 +246,7 @@ impl SecurityHeadersLayer {
     }
 
     fn of(policy: Policy) -> Self {
-        let misses = Arc::new(Misses::new(Meter::default()));
+        let misses = Arc::new(Misses::new(Metrics::default()));
         let shared = Shared { policy, is_https: None, http_hosts: Vec::new(), misses };
         Self { shared: Arc::new(shared) }
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Extensions;
 use metrics::{Label, Unit};
 
-use crate::meter::{Meter, Name};
+use crate::metrics::{Metrics, Name};
 
 /// The nonce of a response: in the extensions of a request whose layer has a policy with
 /// [`Source::NONCE`](super::Source::NONCE).
@@ -54,7 +54,7 @@ struct State {
 /// Counts nonces that were asked for and are not there.
 #[derive(Debug)]
 pub(super) struct Misses {
-    meter: Meter,
+    metrics: Metrics,
     announced: Once,
 }
 
@@ -126,21 +126,21 @@ impl NonceError {
 }
 
 impl Misses {
-    pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, announced: Once::new() }
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics, announced: Once::new() }
     }
 
     /// Makes both counters exist: a rate needs a value from before the first miss.
     fn announce(&self) {
         self.announced.call_once(|| {
             for missing in [Missing::Late, Missing::Random] {
-                self.meter.counter(MISSED, vec![missing.label()]).increment(0);
+                self.metrics.counter(MISSED, vec![missing.label()]).increment(0);
             }
         });
     }
 
     fn count(&self, missing: Missing) {
-        self.meter.counter(MISSED, vec![missing.label()]).increment(1);
+        self.metrics.counter(MISSED, vec![missing.label()]).increment(1);
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn misses() -> Arc<Misses> {
-        Arc::new(Misses::new(Meter::default()))
+        Arc::new(Misses::new(Metrics::default()))
     }
 
     #[test]

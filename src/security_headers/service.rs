@@ -9,7 +9,7 @@ use super::layer::Shared;
 use super::nonce::Nonce;
 use super::overrides::Overrides;
 use super::policy::Facts;
-use crate::respond::{HandOver, Respond};
+use crate::future::{MapResponse, ResponseFuture};
 
 /// The service of [`SecurityHeadersLayer`](super::SecurityHeadersLayer).
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Respond<S::Future, Stamp, ResBody>;
+    type Future = ResponseFuture<S::Future, Stamp, ResBody>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -57,15 +57,15 @@ where
         is_https &= !is_one_of(&shared.http_hosts, request.uri(), request.headers());
         let of = || Nonce::of(request.extensions_mut(), &shared.misses);
         let nonce = shared.policy.has_nonce().then(of);
-        Respond::later(self.inner.call(request), Stamp { shared, is_https, nonce })
+        ResponseFuture::later(self.inner.call(request), Stamp { shared, is_https, nonce })
     }
 }
 
-impl<B, E> HandOver<B, E> for Stamp {
+impl<B, E> MapResponse<B, E> for Stamp {
     type Body = B;
 
     #[inline]
-    fn hand_over(
+    fn map_response(
         self,
         mut answer: Result<Response<B>, E>,
         _: &mut Context<'_>,

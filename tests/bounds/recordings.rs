@@ -17,7 +17,7 @@ fn get(path: impl std::fmt::Display) -> Request<Empty<Bytes>> {
 }
 
 fn layer(budget: u64) -> CacheLayer {
-    CacheLayer::new(MemoryStore::new(4 * MIB)).fill_budget(budget)
+    CacheLayer::new(MemoryStore::new(4 * MIB)).max_fill_bytes(budget)
 }
 
 /// What a stream may hold beside the budget: a piece of 16 KiB that the server was handed, a key, and
@@ -39,7 +39,8 @@ fn streams_that_do_not_read_stay_in_the_budget() {
                 let without = settled().await.saturating_sub(before);
                 drop(opened);
                 let before = settled().await;
-                let cached = serve(layer(16 * MIB).fills(fills).layer(service_fn(service))).await;
+                let cached =
+                    serve(layer(16 * MIB).max_fills(fills).layer(service_fn(service))).await;
                 let opened = stall(cached, STREAMS).await;
                 let with = settled().await.saturating_sub(before);
                 let most = without + (4 + 16) * MIB + STREAMS as u64 * STREAM;
@@ -88,7 +89,7 @@ fn slices_do_not_keep_their_buffers() {
             // Ten frames of 1 KiB, each a slice of a buffer of 1 MiB.
             let body = Frames { buffer: 1024 * 1024, paused, ..Frames::new(10, 1024) };
             let service = move |_| async move { Ok::<_, Infallible>(fresh(body)) };
-            let cache = layer(16 * MIB).fills(fills).layer(service_fn(service));
+            let cache = layer(16 * MIB).max_fills(fills).layer(service_fn(service));
             let before = held();
             let mut opened = Vec::new();
             for number in 0..COUNT {

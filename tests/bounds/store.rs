@@ -112,7 +112,7 @@ fn maps_with_room_for_many_fields_stay_in_the_bound() {
             Ok::<_, Infallible>(response)
         };
         let before = held();
-        let layer = CacheLayer::aside(MemoryStore::new(CAPACITY), Duration::from_secs(60));
+        let layer = CacheLayer::with_ttl(MemoryStore::new(CAPACITY), Duration::from_secs(60));
         let cache = layer.layer(service_fn(service));
         for number in 0..2_000 {
             let request = Request::get(format!("http://x/{number}")).body(Empty::new()).unwrap();

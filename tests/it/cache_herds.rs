@@ -436,7 +436,7 @@ async fn a_leader_that_leaves_while_its_body_comes_is_one_call_for_all() {
 /// Of a herd, the first one could hold up all others by reading slowly, or not at all.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_client_to_read_an_attached_body() {
-    let mut mocked = Mocked::new(&layer().fills(0));
+    let mut mocked = Mocked::new(&layer().max_fills(0));
     let mut herd = mocked.herd(2);
     let (_, call) = mocked.call().await;
     let (_sender, body) = channel();
@@ -553,7 +553,7 @@ async fn variants_of_a_herd_are_one_call_each() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_another_longer_than_the_wait() {
-    let mut mocked = Mocked::new(&layer().wait(Duration::from_secs(3)));
+    let mut mocked = Mocked::new(&layer().coalesce_timeout(Duration::from_secs(3)));
     let mut herd = mocked.herd(3);
     let (_, first) = mocked.call().await;
     tokio::time::advance(Duration::from_millis(2_999)).await;
@@ -571,7 +571,7 @@ async fn nobody_waits_for_another_longer_than_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_takes_over_does_not_prolong_the_wait_of_the_others() {
-    let mut mocked = Mocked::new(&layer().wait(Duration::from_secs(3)));
+    let mut mocked = Mocked::new(&layer().coalesce_timeout(Duration::from_secs(3)));
     let mut herd = mocked.herd(3);
     let (_, _first) = mocked.call().await;
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -687,7 +687,7 @@ async fn over_a_concurrency_limit_a_client_that_holds_its_body_stops_nobody() {
             };
             Ok::<_, Infallible>(fresh(body))
         });
-        let layers = (layer().fills(fills), ConcurrencyLimitLayer::new(1));
+        let layers = (layer().max_fills(fills), ConcurrencyLimitLayer::new(1));
         let cache = layers.layer(inner);
         let stuck = soon(cache.clone().oneshot(get("/stuck"))).await.unwrap();
         let mut herd = JoinSet::new();
@@ -733,7 +733,7 @@ async fn a_client_that_leaves_does_not_cancel_the_fill() {
 #[tokio::test]
 async fn without_fills_an_entry_is_kept_only_if_its_client_reads_it_all() {
     for reads_all in [false, true] {
-        let mut mocked = Mocked::new(&layer().fills(0));
+        let mut mocked = Mocked::new(&layer().max_fills(0));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         call.send_response(fresh(streamed([data(5), Step::Pending, data(5), Step::Pending])));
@@ -753,7 +753,7 @@ async fn without_fills_an_entry_is_kept_only_if_its_client_reads_it_all() {
 
 #[tokio::test]
 async fn without_fills_a_reader_that_stops_at_the_declared_length_has_read_all() {
-    let mut mocked = Mocked::new(&layer().fills(0));
+    let mut mocked = Mocked::new(&layer().max_fills(0));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
     let mut response = fresh(streamed([Step::Pending, data(10), Step::PendingForever]));
@@ -769,7 +769,7 @@ async fn without_fills_a_reader_that_stops_at_the_declared_length_has_read_all()
 #[tokio::test]
 async fn bytes_come_as_they_are_produced() {
     for fills in [0, 256] {
-        let mut mocked = Mocked::new(&layer().fills(fills));
+        let mut mocked = Mocked::new(&layer().max_fills(fills));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         let (mut sender, body) = channel();
@@ -790,7 +790,7 @@ async fn bytes_come_as_they_are_produced() {
 #[tokio::test]
 async fn a_body_over_the_limit_passes_whole_and_is_not_kept() {
     for (fills, declares) in [(0, false), (0, true), (256, false), (256, true)] {
-        let mut mocked = Mocked::new(&layer().fills(fills).entry_limit(1_000));
+        let mut mocked = Mocked::new(&layer().max_fills(fills).max_entry_size(1_000));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         let steps = [data(600), Step::Pending, data(600), Step::Pending, data(600)];
@@ -812,7 +812,7 @@ async fn a_body_over_the_limit_passes_whole_and_is_not_kept() {
 
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_kept() {
-    let mut mocked = Mocked::new(&layer().entry_limit(1_000));
+    let mut mocked = Mocked::new(&layer().max_entry_size(1_000));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
     call.send_response(fresh(streamed([data(500), Step::Pending, data(500)])));
@@ -822,7 +822,7 @@ async fn a_body_of_exactly_the_limit_is_kept() {
 
 #[tokio::test]
 async fn a_body_that_is_not_kept_any_more_is_read_no_further_than_its_client_reads() {
-    let mut mocked = Mocked::new(&layer().entry_limit(100_000));
+    let mut mocked = Mocked::new(&layer().max_entry_size(100_000));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
     let steps = std::iter::once(Step::Pending).chain((0..1_000).map(|_| data(10_000)));
@@ -846,7 +846,7 @@ async fn a_body_that_is_not_kept_any_more_is_read_no_further_than_its_client_rea
 
 #[tokio::test]
 async fn a_body_that_nobody_reads_and_that_is_not_kept_is_dropped() {
-    let mut mocked = Mocked::new(&layer().entry_limit(1_000));
+    let mut mocked = Mocked::new(&layer().max_entry_size(1_000));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
     let steps = std::iter::once(Step::Pending).chain((0..100).map(|_| data(300)));
@@ -866,7 +866,7 @@ async fn an_endless_stream_passes_if_it_is_not_kept() {
         ("content-type", "application/grpc"),
     ] {
         let mut mocked =
-            Mocked::new(&CacheLayer::aside(MemoryStore::new(1 << 20), Duration::from_secs(60)));
+            Mocked::new(&CacheLayer::with_ttl(MemoryStore::new(1 << 20), Duration::from_secs(60)));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         let body = Scripted::<io::Error>::new([data(5), data(5), Step::PendingForever]);
@@ -888,7 +888,7 @@ async fn trailers_pass_and_mean_that_it_is_not_kept() {
     for (fills, declares, waits) in
         [(0, false, false), (256, false, false), (0, false, true), (256, false, true)]
     {
-        let mut mocked = Mocked::new(&layer().fills(fills));
+        let mut mocked = Mocked::new(&layer().max_fills(fills));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         let pause = waits.then_some(Step::Pending);
@@ -911,7 +911,7 @@ async fn trailers_pass_and_mean_that_it_is_not_kept() {
 #[tokio::test]
 async fn trailers_after_a_declared_length_mean_that_it_is_not_kept() {
     for (fills, waits) in [(0, false), (256, false), (0, true), (256, true)] {
-        let mut mocked = Mocked::new(&layer().fills(fills));
+        let mut mocked = Mocked::new(&layer().max_fills(fills));
         let asking = mocked.waits(get("/"));
         let (_, call) = mocked.call().await;
         let pause = waits.then_some(Step::Pending);
@@ -939,7 +939,7 @@ async fn a_body_that_is_not_as_long_as_declared_is_not_kept() {
     ];
     for (number, script) in scripts.into_iter().enumerate() {
         for fills in [0, 256] {
-            let mut mocked = Mocked::new(&layer().fills(fills));
+            let mut mocked = Mocked::new(&layer().max_fills(fills));
             let asking = mocked.waits(get("/"));
             let (_, call) = mocked.call().await;
             let mut response = fresh(streamed(script()));
@@ -959,7 +959,7 @@ async fn a_body_that_is_not_as_long_as_declared_is_not_kept() {
 async fn a_body_that_goes_on_after_its_declared_length_is_not_kept() {
     for fills in [0, 256] {
         for pause in [false, true] {
-            let mut mocked = Mocked::new(&layer().fills(fills));
+            let mut mocked = Mocked::new(&layer().max_fills(fills));
             let asking = mocked.waits(get("/"));
             let (_, call) = mocked.call().await;
             let pause = pause.then_some(Step::Pending);
@@ -1011,7 +1011,7 @@ async fn a_panic_of_a_body_in_a_detached_fill_is_its_readers_and_later_requests_
 
 #[tokio::test]
 async fn a_panic_of_a_body_in_an_attached_fill_is_its_clients_alone() {
-    let mut mocked = Mocked::new(&layer().fills(0));
+    let mut mocked = Mocked::new(&layer().max_fills(0));
     let mut herd = mocked.herd(2);
     let (_, call) = mocked.call().await;
     call.send_response(fresh(streamed([data(5), Step::Pending, Step::Panic])));
@@ -1026,7 +1026,7 @@ async fn a_panic_of_a_body_in_an_attached_fill_is_its_clients_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fill_that_takes_too_long_goes_back_to_its_client() {
-    let mut mocked = Mocked::new(&layer().wait(Duration::from_secs(600)));
+    let mut mocked = Mocked::new(&layer().coalesce_timeout(Duration::from_secs(600)));
     let mut herd = mocked.herd(2);
     let (_, call) = mocked.call().await;
     let (mut sender, body) = channel();
@@ -1069,7 +1069,7 @@ async fn a_fill_that_its_client_has_left_ends_after_a_while() {
 
 #[tokio::test]
 async fn beyond_the_most_fills_bodies_are_attached() {
-    let mut mocked = Mocked::new(&layer().fills(2));
+    let mut mocked = Mocked::new(&layer().max_fills(2));
     let mut logs = Vec::new();
     for path in ["/a", "/b", "/c"] {
         let asking = mocked.waits(get(path));
@@ -1091,7 +1091,7 @@ async fn beyond_the_most_fills_bodies_are_attached() {
 /// Bodies that a fill has read, and no client: clients that do not read must not fill the memory.
 #[tokio::test]
 async fn clients_that_do_not_read_hold_half_of_the_budget_at_most() {
-    let mut mocked = Mocked::new(&layer().fill_budget(2 << 20));
+    let mut mocked = Mocked::new(&layer().max_fill_bytes(2 << 20));
     let mut stuck = Vec::new();
     let mut logs = Vec::new();
     for number in 0..10 {
@@ -1137,7 +1137,7 @@ async fn is_stale_hit(mocked: &Mocked, path: &str) {
 
 #[tokio::test]
 async fn refreshes_are_one_for_each_key_and_bounded_in_number() {
-    let (mut mocked, _) = stale(layer().refreshes(2), &["/a", "/b", "/c"]).await;
+    let (mut mocked, _) = stale(layer().max_refreshes(2), &["/a", "/b", "/c"]).await;
     for path in ["/a", "/a", "/a", "/b", "/c", "/c", "/a"] {
         is_stale_hit(&mocked, path).await;
     }
@@ -1175,7 +1175,7 @@ async fn a_refresh_goes_on_though_its_client_leaves_and_one_that_misses_waits_fo
 
 #[tokio::test]
 async fn a_refresh_without_fills_reads_its_body_itself() {
-    let (mut mocked, _) = stale(layer().fills(0), &["/"]).await;
+    let (mut mocked, _) = stale(layer().max_fills(0), &["/"]).await;
     is_stale_hit(&mocked, "/").await;
     let (_, call) = mocked.call().await;
     call.send_response(swr(streamed([data(5), Step::Pending, data(5)])));
@@ -1195,7 +1195,7 @@ async fn a_refresh_that_panics_frees_its_place() {
             Ok::<_, Infallible>(swr(full("kept")))
         }
     });
-    let (layer, seconds) = clocked(layer().refreshes(1));
+    let (layer, seconds) = clocked(layer().max_refreshes(1));
     let handle = layer.handle();
     let mut cache = layer.layer(inner);
     drop(cache.ready().await.unwrap().call(get("/")).await.unwrap());
@@ -1211,7 +1211,7 @@ async fn a_refresh_that_panics_frees_its_place() {
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_never_ends_does_not_keep_its_place_for_ever() {
     for (fills, answers_head) in [(256, false), (0, true)] {
-        let (mut mocked, _) = stale(layer().fills(fills).refreshes(1), &["/"]).await;
+        let (mut mocked, _) = stale(layer().max_fills(fills).max_refreshes(1), &["/"]).await;
         is_stale_hit(&mocked, "/").await;
         let (_, call) = mocked.call().await;
         let mut call = Some(call);

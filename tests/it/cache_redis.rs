@@ -4,7 +4,7 @@
 mod examples;
 mod keys;
 mod leases;
-#[cfg(feature = "cache-service")]
+#[cfg(feature = "values")]
 mod lives;
 mod loss;
 mod outages;

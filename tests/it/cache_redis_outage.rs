@@ -238,7 +238,7 @@ impl<'a> Case<'a> {
     fn new(name: &'a str, url: &str, reason: &'a str) -> Self {
         Self {
             name,
-            config: RedisConfig::new(url).unwrap().budget(BUDGET),
+            config: RedisConfig::new(url).unwrap().command_timeout(BUDGET),
             from_start: false,
             lasts: Duration::from_millis(2500),
             opens: false,
@@ -303,7 +303,7 @@ impl<'a> Case<'a> {
         recoveries.sort();
         for rig in &rigs {
             rig.wait_for_status("it is well again", |status| {
-                status.in_step && !status.breaker_open && status.error.is_none()
+                status.synced && !status.breaker_open && status.error.is_none()
             });
             for number in (0..Load::PAGES).step_by(20) {
                 soon(until_hit(&rig.far, &format!("/page/{number}"))).await;
@@ -466,7 +466,7 @@ async fn nonsense(what: &str, change: &str, reason: &str) {
     let mut server = RedisServer::start();
     let name = format!("all entries: {what}");
     let case = Case::new(&name, &server.url(), reason);
-    let config = case.config.clone().largest(256 << 10);
+    let config = case.config.clone().max_entry_size(256 << 10);
     let case = Case { config, lasts: SECOND, tiers: &[false], ..case };
     let script = format!(
         "for _, key in ipairs(redis.call('KEYS', '*/page/*')) do
@@ -563,7 +563,7 @@ async fn an_entry_of_600_mib_is_not_read() {
         let key = server.command(&["KEYS", "*/page"]).array().remove(0).text();
         server.command(&["SETRANGE", &key, &(600 * MIB).to_string(), "x"]);
         // That took longer than the budget.
-        rig.wait_for_status("it is well", |status| status.in_step && !status.breaker_open);
+        rig.wait_for_status("it is well", |status| status.synced && !status.breaker_open);
         forget_most_memory();
         let before = memory("VmRSS");
 

@@ -24,7 +24,7 @@ fn put(store: &MemoryStore, key: &str, entry: Entry) {
 }
 
 fn has(store: &MemoryStore, key: &str) -> bool {
-    matches!(store.peek(key), Poll::Ready(Some(_)))
+    matches!(store.get_now(key), Poll::Ready(Some(_)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -66,7 +66,7 @@ impl Broken {
 }
 
 impl Store for Broken {
-    fn peek(&self, _: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, _: &str) -> Poll<Option<Entry>> {
         if self.rule == Rule::Peek { Poll::Ready(None) } else { Poll::Pending }
     }
 
@@ -113,7 +113,7 @@ async fn a_store_that_breaks_a_rule_is_told_which() {
         (Rule::Zero, "to put is no error, with a lifetime of 0ns"),
         (Rule::Forever, "a lifetime that is longer than any is one for ever"),
         (Rule::Large, "an entry with a body of 1 MiB is kept"),
-        (Rule::Peek, "peek agrees with get, or cannot tell"),
+        (Rule::Peek, "get_now agrees with get, or cannot tell"),
         (Rule::Count, "a store that was cleared counts no entries"),
     ] {
         let make = async move || Broken { inner: MemoryStore::new(64 * MIB), rule };
@@ -180,7 +180,7 @@ fn entries_of_the_default_limit_are_kept_even_in_small_stores() {
 
 #[test]
 fn entries_of_a_larger_limit_are_kept_in_a_store_that_is_made_for_them() {
-    let store = MemoryStore::with_largest(64 * MIB, 16 * MIB);
+    let store = MemoryStore::with_max_entry_size(64 * MIB, 16 * MIB);
     put(&store, "a", entry(16 * MIB));
     assert!(has(&store, "a"));
     put(&store, "a", entry(128 * MIB));

@@ -17,15 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::MIB;
-use tower_kit::cache::{
-    CacheLayer, CacheService, Entry, MemoryStore, Store, StoreError, TieredStore,
-};
+use tower_kit::ValueCache;
+use tower_kit::cache::{CacheLayer, Entry, MemoryStore, Store, StoreError, TieredStore};
 
 use crate::support::{Metrics, now, poll_once};
 
 const SECOND: Duration = Duration::from_secs(1);
-const REQUESTS: &str = "cache_service_requests_total";
-const ERRORS: &str = "cache_service_errors_total";
+const REQUESTS: &str = "value_cache_requests_total";
+const ERRORS: &str = "value_cache_errors_total";
 
 type Answer = Result<usize, Down>;
 type Asking<T = usize> = Pin<Box<dyn Future<Output = Result<T, Down>> + Send>>;
@@ -46,7 +45,7 @@ struct Queries {
 
 /// A service, its time, in seconds, and its numbers.
 struct Rig {
-    cache: CacheService,
+    cache: ValueCache,
     seconds: Arc<AtomicU64>,
     metrics: Metrics,
     database: Database,
@@ -96,10 +95,10 @@ impl Rig {
         Self::with(MemoryStore::new(16 * MIB), |cache| cache)
     }
 
-    fn with(store: impl Store, choose: impl FnOnce(CacheService) -> CacheService) -> Self {
+    fn with(store: impl Store, choose: impl FnOnce(ValueCache) -> ValueCache) -> Self {
         let (seconds, metrics) = (Arc::new(AtomicU64::new(1_000_000)), Metrics::new());
         let read = Arc::clone(&seconds);
-        let cache = choose(CacheService::new(store))
+        let cache = choose(ValueCache::new(store))
             .recorder(metrics.recorder())
             .clock(move || UNIX_EPOCH + Duration::from_secs(read.load(Ordering::SeqCst)));
         Self { cache, seconds, metrics, database: Database::new() }
@@ -193,9 +192,9 @@ async fn idle() {
 async fn what_is_set_is_there_until_its_ttl_is_over() {
     let rig = Rig::with(MemoryStore::new(16 * MIB), |cache| cache.ttl(20 * SECOND));
     let cache = &rig.cache;
-    cache.set("own", "a text", 10 * SECOND).await.unwrap();
-    cache.set("default", &[1, 2], None).await.unwrap();
-    cache.set("none", &1, Duration::ZERO).await.unwrap();
+    cache.insert("own", "a text", 10 * SECOND).await.unwrap();
+    cache.insert("default", &[1, 2], None).await.unwrap();
+    cache.insert("none", &1, Duration::ZERO).await.unwrap();
     assert_eq!(cache.get::<i32>("none").await, None);
     rig.pass(9);
     assert_eq!(cache.get("own").await, Some("a text".to_owned()));
@@ -213,7 +212,7 @@ async fn values_that_were_kept_together_do_not_end_together_with_jitter() {
     let rig = Rig::with(MemoryStore::new(16 * MIB), |cache| cache.jitter(1.0).unwrap());
     let keys: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     for key in &keys {
-        rig.cache.set(key, &1, 100 * SECOND).await.unwrap();
+        rig.cache.insert(key, &1, 100 * SECOND).await.unwrap();
     }
     rig.pass(50);
     for key in &keys {
@@ -315,7 +314,7 @@ async fn an_absence_is_kept_for_a_shorter_time_and_never_used_stale() {
     for (chosen, seconds) in [(None, 60), (Some(5 * SECOND), 5)] {
         let rig = Rig::with(MemoryStore::new(16 * MIB), |cache| {
             let cache = cache.stale_while_revalidate(1000 * SECOND);
-            chosen.into_iter().fold(cache, CacheService::negative_ttl)
+            chosen.into_iter().fold(cache, ValueCache::negative_ttl)
         });
         let asks = async |found: Option<i32>| {
             let fetch = move || ready(Ok::<_, Down>(found));
@@ -385,9 +384,9 @@ async fn what_is_forgotten_during_a_fetch_is_fetched_again() {
         let rig = Rig::new();
         let (leader, follower) = (rig.waits("key"), rig.waits("key"));
         if flush {
-            rig.cache.flush().await.unwrap();
+            rig.cache.clear().await.unwrap();
         } else {
-            rig.cache.del("key").await.unwrap();
+            rig.cache.remove("key").await.unwrap();
         }
         rig.database.answers(2);
         assert_eq!(leader.await, Ok(0), "its caller began before");
@@ -405,7 +404,7 @@ async fn what_is_forgotten_while_it_is_put_is_removed() {
     rig.database.answers(1);
     assert_eq!(rig.asks("key").await, Ok(0), "nobody waits for the store");
     assert_eq!(rig.asks("key").await, Ok(0), "until it is there, it is given as what was fetched");
-    rig.cache.del("key").await.unwrap();
+    rig.cache.remove("key").await.unwrap();
     store.puts.add_permits(1);
     idle().await;
     assert_eq!(store.inner.usage().entries, 0);
@@ -415,19 +414,19 @@ async fn what_is_forgotten_while_it_is_put_is_removed() {
 async fn what_is_set_during_a_fetch_stays() {
     let rig = Rig::new();
     let (leader, follower) = (rig.waits("key"), rig.waits("key"));
-    rig.cache.set("key", &100, None).await.unwrap();
+    rig.cache.insert("key", &100, None).await.unwrap();
     rig.database.answers(1);
     assert_eq!(leader.await, Ok(0));
     assert_eq!(follower.await, Ok(100));
     assert_eq!(rig.cache.get("key").await, Some(100));
-    rig.cache.set("key", &101, None).await.unwrap();
+    rig.cache.insert("key", &101, None).await.unwrap();
     assert_eq!(rig.cache.get("key").await, Some(101));
 }
 
 #[tokio::test]
 async fn a_value_of_another_type_is_a_miss_and_replaced() {
     let rig = Rig::new();
-    rig.cache.set("key", "a text", None).await.unwrap();
+    rig.cache.insert("key", "a text", None).await.unwrap();
     assert_eq!(rig.cache.get::<usize>("key").await, None);
     assert_eq!(rig.errors("decode"), 1);
     rig.database.answers(1);
@@ -439,7 +438,7 @@ async fn a_value_of_another_type_is_a_miss_and_replaced() {
 async fn a_store_that_is_down_is_no_error_of_who_fetches() {
     let store = Remote::new();
     let rig = Rig::with(store.clone(), |cache| cache);
-    rig.cache.set("key", &7, None).await.unwrap();
+    rig.cache.insert("key", &7, None).await.unwrap();
     store.fails(usize::MAX);
     rig.database.answers(2);
     for number in 0..2 {
@@ -447,8 +446,8 @@ async fn a_store_that_is_down_is_no_error_of_who_fetches() {
         idle().await;
     }
     assert_eq!(rig.cache.get::<usize>("key").await, None);
-    assert!(rig.cache.set("key", &1, None).await.unwrap_err().is_store());
-    assert!(rig.cache.del("key").await.unwrap_err().is_store());
+    assert!(rig.cache.insert("key", &1, None).await.unwrap_err().is_store());
+    assert!(rig.cache.remove("key").await.unwrap_err().is_store());
     assert_eq!(rig.errors("put"), 3);
     store.fails(0);
     assert_eq!(rig.cache.get::<usize>("key").await, None, "what was not removed is not given out");
@@ -461,17 +460,21 @@ async fn an_operation_of_the_store_is_tried_as_often_as_it_may() {
     {
         let store = Remote::new();
         let rig = Rig::with(store.clone(), |cache| {
-            attempts.into_iter().fold(cache, CacheService::attempts)
+            attempts.into_iter().fold(cache, ValueCache::max_attempts)
         });
         store.fails(failures);
-        assert_eq!(rig.cache.set("key", &1, None).await.is_ok(), works, "{attempts:?} {failures}");
+        assert_eq!(
+            rig.cache.insert("key", &1, None).await.is_ok(),
+            works,
+            "{attempts:?} {failures}"
+        );
         assert_eq!(rig.errors("put"), u64::from(!works));
         let tries = attempts.map_or(3, |attempts| attempts.max(1));
         assert_eq!(store.tries.load(Ordering::SeqCst), tries);
         store.fails(failures);
         assert_eq!(rig.cache.get::<i32>("key").await.is_some(), works);
         store.fails(failures);
-        assert_eq!(rig.cache.del("key").await.is_ok(), works);
+        assert_eq!(rig.cache.remove("key").await.is_ok(), works);
     }
 }
 
@@ -479,9 +482,9 @@ async fn an_operation_of_the_store_is_tried_as_often_as_it_may() {
 async fn a_value_that_is_too_large_is_given_to_all_who_wait_and_not_kept() {
     let rig = Rig::new();
     let large = "x".repeat(1024 * 1024);
-    assert!(rig.cache.set("key", &large, None).await.unwrap_err().is_too_large());
-    rig.cache.set("key", &large[2..], None).await.unwrap();
-    rig.cache.del("key").await.unwrap();
+    assert!(rig.cache.insert("key", &large, None).await.unwrap_err().is_too_large());
+    rig.cache.insert("key", &large[2..], None).await.unwrap();
+    rig.cache.remove("key").await.unwrap();
     let asks = || -> Asking<String> {
         let (cache, database, large) = (rig.cache.clone(), rig.database.clone(), large.clone());
         let fetch = async move || database.query().await.map(|_| large);
@@ -499,7 +502,7 @@ async fn a_value_that_is_too_large_is_given_to_all_who_wait_and_not_kept() {
 async fn a_value_that_is_no_json_is_given_and_not_kept() {
     let rig = Rig::new();
     let value = BTreeMap::from([(vec![1], 1)]);
-    assert!(rig.cache.set("key", &value, None).await.unwrap_err().is_json());
+    assert!(rig.cache.insert("key", &value, None).await.unwrap_err().is_json());
     let fetched = value.clone();
     let fetch = move || ready(Ok::<_, Down>(fetched));
     assert_eq!(rig.cache.get_or_insert_with("key", None, fetch).await, Ok(value));
@@ -510,9 +513,9 @@ async fn a_value_that_is_no_json_is_given_and_not_kept() {
 async fn a_key_that_is_too_long_is_not_kept() {
     let rig = Rig::new();
     let long: &'static str = "k".repeat(8 * 1024).leak();
-    assert!(rig.cache.set(long, &1, None).await.unwrap_err().is_too_large());
+    assert!(rig.cache.insert(long, &1, None).await.unwrap_err().is_too_large());
     assert_eq!(rig.cache.get::<i32>(long).await, None);
-    rig.cache.del(long).await.unwrap();
+    rig.cache.remove(long).await.unwrap();
     rig.database.answers(2);
     for number in 0..2 {
         assert_eq!(rig.asks(long).await, Ok(number));
@@ -525,30 +528,30 @@ async fn name_spaces_are_flushed_one_by_one() {
     let all = Rig::new().cache;
     let users = all.clone().namespace("users");
     let odd = all.clone().namespace("users:a");
-    all.set("users:a", &1, None).await.unwrap();
-    users.set("a", &2, None).await.unwrap();
-    odd.set("", &3, None).await.unwrap();
+    all.insert("users:a", &1, None).await.unwrap();
+    users.insert("a", &2, None).await.unwrap();
+    odd.insert("", &3, None).await.unwrap();
     let kept = async || {
         let odd = odd.get::<i32>("").await;
         (all.get::<i32>("users:a").await, users.get::<i32>("a").await, odd)
     };
     assert_eq!(kept().await, (Some(1), Some(2), Some(3)));
-    users.flush().await.unwrap();
+    users.clear().await.unwrap();
     assert_eq!(kept().await, (Some(1), None, Some(3)));
-    all.flush().await.unwrap();
+    all.clear().await.unwrap();
     assert_eq!(kept().await, (None, None, Some(3)));
-    users.set("a", &4, None).await.unwrap();
+    users.insert("a", &4, None).await.unwrap();
     assert_eq!(kept().await, (None, Some(4), Some(3)));
 }
 
 #[tokio::test]
 async fn a_flush_leaves_what_a_layer_keeps_in_the_same_store() {
     let store = MemoryStore::new(16 * MIB);
-    let cache = CacheService::new(store.clone());
+    let cache = ValueCache::new(store.clone());
     let service = service_fn(|_: Request<Empty<Bytes>>| {
         ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("a page")))))
     });
-    let service = CacheLayer::aside(store, 60 * SECOND).layer(service);
+    let service = CacheLayer::with_ttl(store, 60 * SECOND).layer(service);
     let status = async || {
         let request = Request::get("http://x.org/").body(Empty::new()).unwrap();
         let response = service.clone().oneshot(request).await.unwrap();
@@ -557,20 +560,20 @@ async fn a_flush_leaves_what_a_layer_keeps_in_the_same_store() {
     // The client reads nothing: a body of one piece is kept all the same.
     drop(status().await);
     idle().await;
-    cache.set("http://x.org/", "a value", None).await.unwrap();
-    cache.flush().await.unwrap();
+    cache.insert("http://x.org/", "a value", None).await.unwrap();
+    cache.clear().await.unwrap();
     assert!(status().await.starts_with("tower-kit; hit"));
     assert_eq!(cache.get::<String>("http://x.org/").await, None);
 }
 
 #[tokio::test]
 async fn all_that_it_does_can_be_done_by_a_task() {
-    let cache = CacheService::new(MemoryStore::new(16 * MIB));
+    let cache = ValueCache::new(MemoryStore::new(16 * MIB));
     let mut task = JoinSet::new();
     task.spawn(async move {
-        cache.set("key", "a text", None).await.unwrap();
-        cache.del("key").await.unwrap();
-        cache.flush().await.unwrap();
+        cache.insert("key", "a text", None).await.unwrap();
+        cache.remove("key").await.unwrap();
+        cache.clear().await.unwrap();
         cache.get::<String>("key").await
     });
     assert_eq!(task.join_all().await, [None]);
@@ -580,9 +583,9 @@ async fn all_that_it_does_can_be_done_by_a_task() {
 async fn clones_are_one_cache() {
     let rig = Rig::new();
     let clone = rig.cache.clone().ttl(SECOND);
-    clone.set("key", &1, None).await.unwrap();
+    clone.insert("key", &1, None).await.unwrap();
     assert_eq!(rig.cache.get("key").await, Some(1));
-    rig.cache.del("key").await.unwrap();
+    rig.cache.remove("key").await.unwrap();
     assert_eq!(clone.get::<i32>("key").await, None);
     let leader = rig.waits("key");
     let mut follower = Box::pin(clone.get_or_insert_with("key", None, || ready(Ok::<_, Down>(9))));
@@ -603,7 +606,7 @@ async fn what_another_process_has_put_behind_the_memory_is_found() {
     rig.pass(10);
     let other = Rig::with(tiered(), |cache| cache);
     other.pass(10);
-    other.cache.set("key", &100, None).await.unwrap();
+    other.cache.insert("key", &100, None).await.unwrap();
     assert_eq!(rig.asks("key").await, Ok(100));
     let tries = behind.tries.load(Ordering::SeqCst);
     assert_eq!(rig.asks("key").await, Ok(100));

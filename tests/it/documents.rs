@@ -14,7 +14,8 @@ use metrics::Recorder;
 use metrics_util::MetricKind;
 use metrics_util::debugging::DebuggingRecorder;
 use tower::{ServiceBuilder, ServiceExt};
-use tower_kit::cache::{CacheService, MemoryStore};
+use tower_kit::ValueCache;
+use tower_kit::cache::MemoryStore;
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer};
 
 use crate::support::full;
@@ -215,7 +216,7 @@ async fn recorded() -> Recorded {
         .sizes()
         .recorder(of());
     let store = MemoryStore::new(MIB);
-    let cache = CacheLayer::aside(store.clone(), Duration::from_secs(60)).recorder(of());
+    let cache = CacheLayer::with_ttl(store.clone(), Duration::from_secs(60)).recorder(of());
     let service = ServiceBuilder::new()
         .layer(latency)
         .layer(PressureLayer::new().recorder(of()))
@@ -234,7 +235,7 @@ async fn recorded() -> Recorded {
         assert_eq!(response.status(), status);
         response.into_body().collect().await.unwrap();
     }
-    CacheService::new(store).recorder(of()).get::<u8>("a").await;
+    ValueCache::new(store).recorder(of()).get::<u8>("a").await;
 
     let process = PROCESS.map(|name| (name.to_owned(), (MetricKind::Gauge, BTreeSet::new())));
     let mut recorded = Recorded::from(process);

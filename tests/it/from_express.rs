@@ -151,7 +151,7 @@ async fn a_removed_item_leaves_the_cache_service() {
         let found: Value = serde_json::from_str(&text(server.get("/items/7").await).await).unwrap();
         assert_eq!(found, json!({ "id": "7", "name": "item 7" }));
         let hit = [("outcome", "hit")];
-        assert_eq!(server.metric("cache_service_requests_total", &hit).await, hits);
+        assert_eq!(server.metric("value_cache_requests_total", &hit).await, hits);
     }
     for status in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
         let remove = Request::delete(server.url("/items/7")).body(boxed(empty())).unwrap();

@@ -3,112 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The files that any room may have.
-const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
-
-/// What single rooms have beside them. A new entry needs a reason in the commit message.
-const EXTRAS: [(&str, &[&str]); 7] = [
-    ("batch", &["answer", "error", "key", "queue", "submit", "worker"]),
-    (
-        "cache",
-        &[
-            "answer",
-            "attached",
-            "budget",
-            "control",
-            "directive",
-            "entry",
-            "fetch",
-            "fetched",
-            "flight",
-            "flow",
-            "frame",
-            "gather",
-            "handle",
-            "hash",
-            "head",
-            "hint",
-            "key",
-            "key_by",
-            "lookup",
-            "purge",
-            "record",
-            "refresh",
-            "shared",
-            "status",
-            "store",
-            "sync",
-            "tally",
-            "tape",
-            "targeted",
-            "timeout",
-            "values",
-            "vary",
-        ],
-    ),
-    (
-        "compress",
-        &[
-            "accept",
-            "brotli",
-            "codec",
-            "coding",
-            "deflate",
-            "error",
-            "etag",
-            "head",
-            "hint",
-            "libdeflate",
-            "media",
-            "peekable",
-            "pool",
-            "resumable",
-            "stream",
-            "sync",
-            "tally",
-            "zstd",
-        ],
-    ),
-    (
-        "latency",
-        &[
-            "errors", "future", "grow", "labels", "methods", "names", "register", "shared",
-            "series", "sync", "totals", "upgrade", "watch",
-        ],
-    ),
-    (
-        "limit",
-        &[
-            "brotli", "codec", "coding", "decode", "error", "failure", "inflate", "pace",
-            "refusal", "zstd",
-        ],
-    ),
-    ("pressure", &["cgroup", "exempt", "linux", "monitor", "portable", "reading", "refusal"]),
-    (
-        "security_headers",
-        &[
-            "caching",
-            "clear_site_data",
-            "conditions",
-            "cross_origin",
-            "csp",
-            "error",
-            "extract",
-            "feature",
-            "field",
-            "hsts",
-            "integrity",
-            "legacy",
-            "nonce",
-            "overrides",
-            "permissions",
-            "presets",
-            "referrer",
-            "reporting",
-        ],
-    ),
-];
-
 /// The files that only think: no waiting and no clock.
 const THINKING: [&str; 12] = [
     "policy.rs",
@@ -124,12 +18,6 @@ const THINKING: [&str; 12] = [
     "targeted.rs",
     "vary.rs",
 ];
-
-#[test]
-fn a_room_has_only_the_files_that_a_room_has() {
-    let all = room_files().into_iter().filter_map(|file| name_fault(&file.room, &file.name));
-    assert_none(&all.collect::<Vec<_>>());
-}
 
 #[test]
 fn a_file_that_thinks_does_not_wait_and_reads_no_clock() {
@@ -154,15 +42,6 @@ fn the_guards_have_found_the_rooms() {
             assert!(found, "src/{room}/{name}.rs was not looked at");
         }
     }
-}
-
-#[test]
-fn a_strange_file_in_a_room_is_named() {
-    let fault = name_fault("limit", "util").unwrap();
-    assert!(fault.starts_with("src/limit/util.rs: "), "{fault}");
-    assert!(name_fault("limit", "grow").is_some(), "an extra of one room is none of another");
-    assert_eq!(name_fault("latency", "grow"), None);
-    assert_eq!(name_fault("limit", "policy"), None);
 }
 
 #[test]
@@ -262,17 +141,6 @@ fn is_thinking(path: &str) -> bool {
     THINKING.iter().any(|name| path.ends_with(&format!("/{name}"))) || path.contains("/policy/")
 }
 
-fn name_fault(room: &str, name: &str) -> Option<String> {
-    let extras = EXTRAS.iter().find(|(of, _)| *of == room).map_or(&[][..], |(_, extras)| extras);
-    if COMMON.contains(&name) || extras.contains(&name) {
-        return None;
-    }
-    Some(format!(
-        "src/{room}/{name}.rs: a room has {COMMON:?}, and this one {extras:?} beside them; \
-         find the code its place in one of these"
-    ))
-}
-
 fn waiting_faults(path: &str, text: &str) -> Vec<String> {
     let lines = without_tests(text).map(without_comment).zip(1..);
     let faults = lines.filter_map(|(line, number)| {
@@ -301,10 +169,14 @@ fn code_faults(path: &str, text: &str) -> Vec<String> {
         let line = line.trim();
         let declares =
             (line.starts_with("mod ") || line.starts_with("pub mod ")) && line.ends_with(';');
-        let exports = in_use || line.starts_with("pub use ") || line.starts_with("pub(super) use ");
+        let exports = in_use
+            || line.starts_with("pub use ")
+            || line.starts_with("pub(super) use ")
+            || line.starts_with("pub(crate) use ");
         if exports {
             in_use = !line.ends_with(';');
         }
+        let declares = declares || line.starts_with("pub(crate) mod ");
         let silent = line.is_empty() || line.starts_with("//") || line.starts_with("#[");
         if !(declares || exports || silent) {
             faults.push(format!(

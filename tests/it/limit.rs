@@ -9,8 +9,9 @@ use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_kit::limit::ResponseBody;
 use tower_kit::limit::{LimitLayer, Reason, RequestBody, Size};
-use tower_kit::{KIB, MIB, Reply};
+use tower_kit::{KIB, MIB};
 use tower_test::mock;
 
 mod cookies;
@@ -26,7 +27,7 @@ use crate::support::{
     trailers,
 };
 
-type Answer = Response<Reply<Full<Bytes>>>;
+type Answer = Response<ResponseBody<Full<Bytes>>>;
 
 const REJECTED: &str = "http_requests_rejected_total";
 

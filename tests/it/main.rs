@@ -24,7 +24,7 @@ mod cache_redis;
 mod cache_redis_outage;
 #[cfg(all(feature = "cache", feature = "test-util"))]
 mod cache_store;
-#[cfg(feature = "cache-service")]
+#[cfg(feature = "values")]
 mod cache_values;
 #[cfg(feature = "security-headers")]
 #[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]

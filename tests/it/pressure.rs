@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::advance;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::Reply;
+use tower_kit::pressure::ResponseBody;
 use tower_kit::pressure::{Level, Pressure, PressureLayer, Priority, Reading};
 use tower_test::mock;
 
@@ -30,7 +30,7 @@ use crate::support::{
     poll_once, soon, text, trailers,
 };
 
-type Answer = Response<Reply<Full<Bytes>>>;
+type Answer = Response<ResponseBody<Full<Bytes>>>;
 
 const RATIO: &str = "process_memory_usage_ratio";
 const REJECTED: &str = "http_requests_rejected_total";

@@ -436,7 +436,7 @@ async fn a_refusal_is_never_kept_and_a_cache_outside_answers_while_requests_are_
         Ok::<_, Infallible>(response.body(Full::new(Bytes::from("a page"))).unwrap())
     };
     // As a service that is to be cached whatever it answers would be.
-    let cache = || CacheLayer::aside(MemoryStore::new(MIB), Duration::from_secs(600));
+    let cache = || CacheLayer::with_ttl(MemoryStore::new(MIB), Duration::from_secs(600));
     let outside = ServiceBuilder::new().layer(cache()).layer(pressure.clone()).service_fn(page);
     let inside = ServiceBuilder::new().layer(pressure).layer(cache()).service_fn(page);
     let ask = async || {

@@ -21,7 +21,7 @@ use tokio_stream::{Stream, StreamExt};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchLayer};
 use tower_kit::cache::{
-    CacheHandle, Hint, KeyBy, MemoryStore, RedisConfig, RedisStore, TieredStore,
+    CacheHandle, CacheHint, CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore,
 };
 use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
 use tower_kit::{
@@ -71,7 +71,7 @@ pub(crate) async fn serve() {
 async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Server {
     let redis = RedisStore::connect(RedisConfig::from_env().unwrap());
     let store = TieredStore::new(MemoryStore::new(8 * MIB), redis.clone());
-    let cache = CacheLayer::new(store).key(KeyBy::new().any_host());
+    let cache = CacheLayer::new(store).key(CacheKey::new().any_host());
     let rows = Arc::clone(&versions);
     let database = ServiceBuilder::new()
         .layer(BatchLayer::new().delay(Duration::from_millis(2)).concurrency(4))
@@ -126,7 +126,7 @@ async fn item(
     };
     let fields = [(CACHE_CONTROL, control), (CONTENT_TYPE, "text/plain")];
     let vary = (item % 3 == 0).then_some([(VARY, "accept-language")]);
-    let hint = Extension(Hint::new().tag(format!("item-{item}")));
+    let hint = Extension(CacheHint::new().tag(format!("item-{item}")));
     (fields, [(ETAG, format!("\"{version}\""))], vary, hint, text).into_response()
 }
 
@@ -194,5 +194,5 @@ async fn metrics(State(node): State<Node>) -> String {
 /// What has to come to nothing when nobody asks any more.
 async fn state(State(node): State<Node>) -> String {
     let status = node.redis.status();
-    format!("{} {} {}", node.cache.in_flight(), status.in_step, status.breaker_open)
+    format!("{} {} {}", node.cache.in_flight(), status.synced, status.breaker_open)
 }

@@ -86,7 +86,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 use tower::timeout::TimeoutLayer;
-use tower_kit::cache::{KeyBy, MemoryStore};
+use tower_kit::cache::{CacheKey, MemoryStore};
 use tower_kit::latency::DURATION_BUCKETS;
 use tower_kit::{
     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer,
@@ -208,7 +208,7 @@ fn router(app: App) -> Router {
         SecurityHeadersLayer::api(),
         LimitLayer::new().json(64 * KIB),
         // The states of finished jobs do not change: polling clients do not reach Redis.
-        CacheLayer::new(MemoryStore::new(4 * MIB)).key(KeyBy::new().any_host()),
+        CacheLayer::new(MemoryStore::new(4 * MIB)).key(CacheKey::new().any_host()),
         CompressLayer::new(),
         // A body that arrives too slowly, or a Redis that is down.
         HandleErrorLayer::new(|_: BoxError| async { StatusCode::SERVICE_UNAVAILABLE }),

@@ -70,7 +70,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::{Backend, TokioBackend, TokioFile};
-use tower_kit::cache::{CacheHandle, CacheLayer, Hint, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheHandle, CacheHint, CacheKey, CacheLayer, MemoryStore};
 use tower_kit::{CompressLayer, MIB};
 
 /// The files of a directory except the hidden ones.
@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let cache = CacheLayer::new(MemoryStore::new(256 * MIB))
         // The file does not depend on them, and clients must not fill the memory with copies.
-        .key(KeyBy::new().any_host().no_query())
+        .key(CacheKey::new().any_host().no_query())
         // A reload must not read the disk: a purge removes what has changed.
         .ignore_request_control();
     let purges = Router::new().route("/purge/{tag}", post(purge)).with_state(cache.handle());
@@ -123,12 +123,12 @@ async fn set_freshness(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let (browsers, here) = match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED if has_hash => {
-            ("public, max-age=31536000, immutable", Hint::new().tag("assets"))
+            ("public, max-age=31536000, immutable", CacheHint::new().tag("assets"))
         }
         StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
-            ("no-cache", Hint::new().tag("pages").ttl(DAY))
+            ("no-cache", CacheHint::new().tag("pages").ttl(DAY))
         }
-        StatusCode::NOT_FOUND => ("no-cache", Hint::new().tag("pages").ttl(TEN_SECONDS)),
+        StatusCode::NOT_FOUND => ("no-cache", CacheHint::new().tag("pages").ttl(TEN_SECONDS)),
         // A redirect to a directory's `/`, and errors: cheap to make, and not worth a place.
         _ => return response,
     };

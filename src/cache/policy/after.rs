@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::control::{self, ResponseControl, Scope, opaque_tag};
 use super::super::entry::{Freshness, Stored};
-use super::super::hint::Hint;
+use super::super::hint::CacheHint;
 use super::super::vary::Variant;
 use super::before::Ask;
 use super::freshness::{freshness, is_silent};
@@ -18,48 +18,48 @@ use super::storable::{self, hop_by_hop};
 
 /// The head of a response of the service, and what else bears on its being kept.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Answer<'a> {
-    pub(in super::super) status: StatusCode,
-    pub(in super::super) headers: &'a HeaderMap,
-    pub(in super::super) hint: Option<&'a Hint>,
+pub(crate) struct Answer<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) hint: Option<&'a CacheHint>,
     /// Something in it is for this request alone, such as a nonce.
-    pub(in super::super) for_one: bool,
+    pub(crate) for_one: bool,
     /// A request header that the response depends on, though `vary` does not name it.
-    pub(in super::super) varies_by: Option<&'a HeaderName>,
+    pub(crate) varies_by: Option<&'a HeaderName>,
     /// The fields of the request that it answers.
-    pub(in super::super) request: &'a HeaderMap,
+    pub(crate) request: &'a HeaderMap,
     /// In bytes, where it is known.
-    pub(in super::super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// In milliseconds since 1970, as the next one.
-    pub(in super::super) sent: u64,
-    pub(in super::super) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
     /// From 0 to 1, new each time.
-    pub(in super::super) random: f64,
+    pub(crate) random: f64,
     /// To a POST: then only a freshness that it states itself counts (RFC 9110 §9.3.3).
-    pub(in super::super) post: bool,
+    pub(crate) post: bool,
 }
 
 /// Whether a response is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) enum After {
+pub(crate) enum After {
     Keep(Box<Plan>),
     Refuse(Refusal),
 }
 
 /// What is kept beside the body.
 #[derive(Clone, Debug, PartialEq)]
-pub(in super::super) struct Plan {
-    pub(in super::super) headers: HeaderMap,
-    pub(in super::super) freshness: Freshness,
-    pub(in super::super) variant: Variant,
-    pub(in super::super) tags: Vec<String>,
+pub(crate) struct Plan {
+    pub(crate) headers: HeaderMap,
+    pub(crate) freshness: Freshness,
+    pub(crate) variant: Variant,
+    pub(crate) tags: Vec<String>,
 }
 
 /// Why a response is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Refusal {
-    /// The handler's [`Hint`] says so.
-    Hint,
+pub(crate) enum Refusal {
+    /// The handler's [`CacheHint`] says so.
+    CacheHint,
     /// Something in it is for one request alone.
     ForOne,
     NoStore,
@@ -82,7 +82,7 @@ pub(in super::super) enum Refusal {
 }
 
 /// Decides over a response (RFC 9111 §3).
-pub(in super::super) fn after(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> After {
+pub(crate) fn after(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> After {
     match plan(rules, ask, answer) {
         Ok(plan) => After::Keep(Box::new(plan)),
         Err(refusal) => After::Refuse(refusal),
@@ -91,7 +91,7 @@ pub(in super::super) fn after(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> 
 
 /// Applies a 304 to what is kept (RFC 9111 §3.2, §4.3.4): the fields of the answer now, and whether
 /// it is kept on.
-pub(in super::super) fn freshen(
+pub(crate) fn freshen(
     rules: &Rules,
     ask: &Ask,
     stored: &Stored,
@@ -142,7 +142,7 @@ pub(in super::super) fn freshen(
 }
 
 /// Takes off the fields that name tags, where the user wants that.
-pub(in super::super) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
+pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
     if rules.strip_tags {
         TAGS.iter().for_each(|name| drop(headers.remove(name)));
     }
@@ -159,13 +159,13 @@ fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
 }
 
 /// Whether those who waited for a response may use it too, and not only validate it.
-pub(in super::super) fn shareable(freshness: &Freshness) -> bool {
+pub(crate) fn shareable(freshness: &Freshness) -> bool {
     !freshness.validate && freshness.lifetime > freshness.age
 }
 
 /// Whether an entry stays though what was to take its place is not kept: what one client gets that
 /// asks past a fresh entry, or has credentials or cookies, does not take it from all others.
-pub(in super::super) fn outlives(stored: &Stored, refusal: Refusal, now: u64) -> bool {
+pub(crate) fn outlives(stored: &Stored, refusal: Refusal, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
     let fresh = !validate && stored.freshness.left(now) > 0;
     matches!(refusal, Refusal::Authorization | Refusal::Cookie)
@@ -178,7 +178,7 @@ fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> 
         if rules.allows(exception) { Ok(()) } else { Err(refusal) }
     };
     if answer.hint.is_some_and(|hint| hint.no_store) {
-        return Err(Refusal::Hint);
+        return Err(Refusal::CacheHint);
     }
     if answer.for_one {
         return Err(Refusal::ForOne);
@@ -295,7 +295,7 @@ fn date_of(millis: u64) -> HeaderValue {
 }
 
 /// RFC 9211.
-pub(in super::super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
@@ -306,7 +306,7 @@ const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
 mod tests {
     use super::super::super::entry::Watermark;
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     /// Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds.
     const NOW: u64 = 784_111_777_000;
@@ -332,11 +332,16 @@ mod tests {
         }
     }
 
-    fn decide(rules: &Rules, ask: &Ask, status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
+    fn decide(
+        rules: &Rules,
+        ask: &Ask,
+        status: u16,
+        fields: TestHeaders<'_>,
+    ) -> Result<Plan, Refusal> {
         plan(rules, ask, &answer(status, &map(fields), &HeaderMap::new()))
     }
 
-    fn plain(status: u16, fields: Fields<'_>) -> Result<Plan, Refusal> {
+    fn plain(status: u16, fields: TestHeaders<'_>) -> Result<Plan, Refusal> {
         decide(&Rules::default(), &Ask::default(), status, fields)
     }
 
@@ -351,7 +356,7 @@ mod tests {
     #[test]
     fn a_response_is_kept_unless_something_is_against_it() {
         let control = |control| [("cache-control", control)];
-        let table: &[(u16, Fields<'_>, Option<Refusal>)] = &[
+        let table: &[(u16, TestHeaders<'_>, Option<Refusal>)] = &[
             // RFC 9111 §3.
             (200, &[MINUTE], None),
             (200, &[], Some(Refusal::Freshness)),
@@ -450,7 +455,7 @@ mod tests {
 
     #[test]
     fn each_exception_excuses_one_thing() {
-        let table: [(Exception, Fields<'_>); 4] = [
+        let table: [(Exception, TestHeaders<'_>); 4] = [
             (Exception::SetCookie, &[MINUTE, ("set-cookie", "a=b")]),
             (Exception::Private, &[("cache-control", "max-age=60, private")]),
             (Exception::NoStore, &[("cache-control", "max-age=60, no-store")]),
@@ -475,7 +480,7 @@ mod tests {
             let code = StatusCode::from_u16(status).unwrap();
             let rules = Rules { ttls: vec![(code, second)], ..Rules::default() };
             assert_eq!(decide(&rules, &Ask::default(), status, &[MINUTE]).is_ok(), possible);
-            let hint = Hint::new().ttl(second);
+            let hint = CacheHint::new().ttl(second);
             let answer = Answer { hint: Some(&hint), ..answer(status, &headers, &none) };
             assert_eq!(plan(&Rules::default(), &Ask::default(), &answer).is_ok(), possible);
         }
@@ -484,13 +489,16 @@ mod tests {
     #[test]
     fn the_handler_and_the_size_count() {
         let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
-        let decide = |hint: Option<&Hint>, size| {
+        let decide = |hint: Option<&CacheHint>, size| {
             let answer = Answer { hint, size, ..answer(200, &headers, &none) };
             plan(&Rules::default(), &Ask::default(), &answer).err()
         };
-        assert_eq!(decide(Some(&Hint::no_store()), None), Some(Refusal::Hint));
-        assert_eq!(decide(Some(&Hint::no_store().ttl(Duration::MAX)), None), Some(Refusal::Hint));
-        assert_eq!(decide(Some(&Hint::new()), None), None);
+        assert_eq!(decide(Some(&CacheHint::no_store()), None), Some(Refusal::CacheHint));
+        assert_eq!(
+            decide(Some(&CacheHint::no_store().ttl(Duration::MAX)), None),
+            Some(Refusal::CacheHint)
+        );
+        assert_eq!(decide(Some(&CacheHint::new()), None), None);
         assert_eq!(decide(None, Some(1024 * 1024)), None);
         assert_eq!(decide(None, Some(1024 * 1024 + 1)), Some(Refusal::TooLarge));
     }
@@ -534,7 +542,7 @@ mod tests {
     fn what_is_kept_has_a_date() {
         // RFC 9110 §6.6.1.
         const OWN: &str = "Sun, 06 Nov 1994 08:49:30 GMT";
-        let table: &[(Fields<'_>, &str)] = &[
+        let table: &[(TestHeaders<'_>, &str)] = &[
             (&[MINUTE], "Sun, 06 Nov 1994 08:49:37 GMT"),
             (&[MINUTE, ("date", "junk")], "Sun, 06 Nov 1994 08:49:37 GMT"),
             (&[MINUTE, ("date", OWN), ("date", OWN)], "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -556,7 +564,7 @@ mod tests {
             ("cache-tag", "e,f g , ,"),
         ]);
         let none = HeaderMap::new();
-        let hint = Hint::new().tag("a");
+        let hint = CacheHint::new().tag("a");
         let answer = Answer { hint: Some(&hint), ..answer(200, &headers, &none) };
         for strip_tags in [false, true] {
             let rules = Rules { strip_tags, ..Rules::default() };
@@ -568,7 +576,7 @@ mod tests {
         }
     }
 
-    fn confirmed(stored: Fields<'_>, confirming: Fields<'_>) -> (HeaderMap, After) {
+    fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> (HeaderMap, After) {
         let rules = Rules::default();
         let first = plan(&rules, &Ask::default(), &answer(200, &map(stored), &HeaderMap::new()));
         let Plan { mut headers, freshness, variant, tags } = first.unwrap();
@@ -654,7 +662,7 @@ mod tests {
 
     #[test]
     fn a_304_keeps_the_tags_and_adds_its_own() {
-        let more: Fields<'_> = &[("surrogate-key", "c")];
+        let more: TestHeaders<'_> = &[("surrogate-key", "c")];
         for (confirming, tags) in [(&[][..], &["a", "b"][..]), (more, &["c", "a", "b"])] {
             let stored = [MINUTE, ("etag", "\"a\""), ("surrogate-key", "a b")];
             let (_, after) = confirmed(&stored, confirming);

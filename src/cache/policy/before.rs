@@ -5,12 +5,12 @@ use http::header::{
 use http::{HeaderName, Method, request};
 
 use super::super::control::RequestControl;
-use super::super::key_by::KeyBy;
+use super::super::key_by::CacheKey;
 use super::rules::{Exception, Rules};
 
 /// What to do with a request, before anything is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Before {
+pub(crate) enum Before {
     LookUp(Ask),
     Pass(Bypass),
     /// Passes, and what it changes is dropped (RFC 9111 §4.4).
@@ -19,24 +19,24 @@ pub(in super::super) enum Before {
 
 /// What a request asks of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Ask {
-    pub(in super::super) head_only: bool,
-    pub(in super::super) authorized: bool,
+pub(crate) struct Ask {
+    pub(crate) head_only: bool,
+    pub(crate) authorized: bool,
     /// It has a `cookie` that the key lacks, and the layer gives lifetimes to responses that state
     /// none: these are not for it, nor are its own for others.
-    pub(in super::super) cookie: bool,
+    pub(crate) cookie: bool,
     /// It may want something else than the whole: a 304, or a part.
-    pub(in super::super) conditional: bool,
-    pub(in super::super) control: RequestControl,
+    pub(crate) conditional: bool,
+    pub(crate) control: RequestControl,
     /// Why its response is not to be kept, if so.
-    pub(in super::super) no_fill: Option<Bypass>,
+    pub(crate) no_fill: Option<Bypass>,
     /// The header that [`Bypass::Override`] is for.
-    pub(in super::super) override_by: Option<&'static str>,
+    pub(crate) override_by: Option<&'static str>,
 }
 
 /// Why a request passes by the cache, or does not fill it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Bypass {
+pub(crate) enum Bypass {
     Method,
     Upgrade,
     Skipped,
@@ -57,9 +57,9 @@ pub(in super::super) enum Bypass {
 }
 
 /// `has_body` is whether the request's body has not ended yet.
-pub(in super::super) fn before(
+pub(crate) fn before(
     rules: &Rules,
-    key: &KeyBy,
+    key: &CacheKey,
     request: &request::Parts,
     has_body: bool,
 ) -> Before {
@@ -128,7 +128,7 @@ pub(in super::super) fn before(
 
 impl Ask {
     /// A request whose URL is spelled otherwise than its key fills nothing.
-    pub(in super::super) fn spelled(self, may_fill: bool) -> Self {
+    pub(crate) fn spelled(self, may_fill: bool) -> Self {
         let no_fill = if may_fill { self.no_fill } else { Some(Bypass::Spelling) };
         Self { no_fill, ..self }
     }
@@ -136,7 +136,7 @@ impl Ask {
 
 impl Bypass {
     /// As in labels and details, in the order above.
-    pub(in super::super) const NAMES: [&str; 11] = [
+    pub(crate) const NAMES: [&str; 11] = [
         "method",
         "upgrade",
         "skipped",
@@ -151,11 +151,11 @@ impl Bypass {
     ];
 
     /// Returns `true` if the service's response may be that to another request.
-    pub(in super::super) const fn is_of_another(self) -> bool {
+    pub(crate) const fn is_of_another(self) -> bool {
         matches!(self, Self::Override | Self::Spelling)
     }
 
-    pub(in super::super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 }
@@ -216,7 +216,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let key = KeyBy::new().header(HeaderName::from_static("x-forwarded-proto"));
+        let key = CacheKey::new().header(HeaderName::from_static("x-forwarded-proto"));
         before(rules, &key, &parts, has_body)
     }
 

@@ -12,7 +12,7 @@ use super::super::entry::Stored;
 
 /// What of a response a client gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum Form {
+pub(crate) enum Form {
     Whole,
     /// 304.
     NotModified,
@@ -24,7 +24,7 @@ pub(in super::super) enum Form {
 
 /// What a request asks of a response of this status, these fields, and a body of this many bytes
 /// (RFC 9110 §13.2.2). Of several ranges none is answered, which §14.2 allows.
-pub(in super::super) fn form(
+pub(crate) fn form(
     status: StatusCode,
     response: &HeaderMap,
     size: u64,
@@ -48,7 +48,7 @@ pub(in super::super) fn form(
 }
 
 /// Makes the request one that asks whether the entry is still right (RFC 9111 §4.3.1).
-pub(in super::super) fn condition(request: &mut HeaderMap, stored: &Stored) {
+pub(crate) fn condition(request: &mut HeaderMap, stored: &Stored) {
     for (from, to) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
         if let Some(validator) = stored.headers.get(from) {
             request.insert(to, validator.clone());
@@ -57,12 +57,12 @@ pub(in super::super) fn condition(request: &mut HeaderMap, stored: &Stored) {
 }
 
 /// Whether a response can be validated.
-pub(in super::super) fn has_validator(response: &HeaderMap) -> bool {
+pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED)
 }
 
 /// Takes what only the client's copy, or a part of it, is about from a request that fills.
-pub(in super::super) fn validators(request: &mut HeaderMap) {
+pub(crate) fn validators(request: &mut HeaderMap) {
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
         request.remove(name);
     }
@@ -70,7 +70,7 @@ pub(in super::super) fn validators(request: &mut HeaderMap) {
 
 /// Returns `true` if a 200 to HEAD shows that the entry is not what a GET would get any more (RFC
 /// 9111 §4.3.5). One that is for a single client says nothing of what is stored for all.
-pub(in super::super) fn outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
+pub(crate) fn outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
     let ResponseControl { no_store, private, .. } = ResponseControl::of(head);
     if status != StatusCode::OK || no_store || private.is_some() || head.contains_key(SET_COOKIE) {
         return false;
@@ -159,21 +159,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     const STRONG: (&str, &str) = ("etag", "\"a\"");
     const WEAK: (&str, &str) = ("etag", "W/\"a\"");
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:59:37 GMT");
 
-    fn form_of(response: Fields<'_>, request: Fields<'_>) -> Form {
+    fn form_of(response: TestHeaders<'_>, request: TestHeaders<'_>) -> Form {
         form(StatusCode::OK, &map(response), 10, &map(request), false)
     }
 
     #[test]
     fn a_client_that_has_the_response_is_told_so() {
         // RFC 9110 §13.1.2, §13.1.3, §13.2.2; RFC 9111 §4.3.2.
-        let table: &[(Fields<'_>, Fields<'_>, bool)] = &[
+        let table: &[(TestHeaders<'_>, TestHeaders<'_>, bool)] = &[
             (&[STRONG], &[("if-none-match", "\"a\"")], true),
             (&[STRONG], &[("if-none-match", "W/\"a\"")], true),
             (&[WEAK], &[("if-none-match", "\"a\"")], true),
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_range_of_another_response_is_not_answered() {
         // RFC 9110 §13.1.5.
-        let table: &[(Fields<'_>, &str, bool)] = &[
+        let table: &[(TestHeaders<'_>, &str, bool)] = &[
             (&[STRONG], "\"a\"", true),
             (&[STRONG], "\"b\"", false),
             (&[WEAK], "W/\"a\"", false),

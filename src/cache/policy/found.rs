@@ -5,7 +5,7 @@ use super::rules::Rules;
 
 /// What to do with an entry that was found for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Found {
+pub(crate) enum Found {
     /// Answer with it.
     Fresh,
     /// Answer with it, and ask the service for a newer one meanwhile.
@@ -19,7 +19,7 @@ pub(in super::super) enum Found {
 }
 
 /// `random` is from 0 (excluded) to 1, and new each time.
-pub(in super::super) fn found(
+pub(crate) fn found(
     rules: &Rules,
     ask: &Ask,
     stored: &Stored,
@@ -67,7 +67,7 @@ pub(in super::super) fn found(
 }
 
 /// Whether the entry may be the answer where the service failed (RFC 5861 §4, RFC 9111 §4.2.4).
-pub(in super::super) fn may_stand_in(ask: &Ask, stored: &Stored, now: u64) -> bool {
+pub(crate) fn may_stand_in(ask: &Ask, stored: &Stored, now: u64) -> bool {
     let freshness = &stored.freshness;
     if freshness.strict || freshness.validate || withheld(ask, freshness).is_some() {
         return false;

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    type Fields<'a> = &'a [(&'static str, &'a str)];
+    type TestHeaders<'a> = &'a [(&'static str, &'a str)];
 
     /// Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds.
     const NOW: u64 = 784_111_777_000;
@@ -132,7 +132,7 @@ mod tests {
     struct Case<'a> {
         rules: Rules,
         status: u16,
-        fields: Fields<'a>,
+        fields: TestHeaders<'a>,
         hint: Option<Duration>,
         is_targeted: bool,
         post: bool,
@@ -169,7 +169,7 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_str(value).unwrap());
             }
-            let hint = self.hint.map(|ttl| super::super::super::hint::Hint::new().ttl(ttl));
+            let hint = self.hint.map(|ttl| super::super::super::hint::CacheHint::new().ttl(ttl));
             ask(&Answer {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    fn lasting(fields: Fields<'_>) -> Case<'_> {
+    fn lasting(fields: TestHeaders<'_>) -> Case<'_> {
         Case { fields, ..Case::default() }
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let (s_maxage, max_age) =
             (("cache-control", "s-maxage=12"), ("cache-control", "max-age=22"));
         // RFC 9111 §4.2.1, in this order; 2 s of each are gone when it comes.
-        let table: &[(Fields<'_>, Result<u64, Refusal>)] = &[
+        let table: &[(TestHeaders<'_>, Result<u64, Refusal>)] = &[
             (&[max_age, s_maxage, IN_A_MINUTE, DATE, MODIFIED], Ok(10)),
             (&[max_age, IN_A_MINUTE, DATE, MODIFIED], Ok(20)),
             (&[IN_A_MINUTE, DATE, MODIFIED], Ok(58)),
@@ -279,8 +279,8 @@ mod tests {
             rules.aside = Some(secs(9));
             rules.ttls = vec![(StatusCode::OK, secs(7)), (StatusCode::IM_A_TEAPOT, secs(8))];
         };
-        let max_age: Fields<'_> = &[("cache-control", "max-age=22")];
-        type Row<'a> = (Edit, u16, Fields<'a>, Option<u64>, Result<u64, Refusal>);
+        let max_age: TestHeaders<'_> = &[("cache-control", "max-age=22")];
+        type Row<'a> = (Edit, u16, TestHeaders<'a>, Option<u64>, Result<u64, Refusal>);
         let table: &[Row<'_>] = &[
             // The defaults come last, and for statuses of RFC 9110 §15.1 or `public` ones only.
             (|_| {}, 200, &[], None, Ok(5)),
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_response_is_as_old_as_it_says_and_took() {
         // RFC 9111 §4.2.3.
-        let table: &[(Fields<'_>, u64)] = &[
+        let table: &[(TestHeaders<'_>, u64)] = &[
             (&[], 2),
             (&[("age", "10")], 12),
             (&[("age", "junk")], 2),

@@ -3,7 +3,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 /// The URIs beside the request's own that an unsafe request's response says have changed, if they
 /// are of the same host (RFC 9111 §4.4); `None` if nothing changed.
-pub(in super::super) fn invalidated(
+pub(crate) fn invalidated(
     target: &Uri,
     status: StatusCode,
     headers: &HeaderMap,
@@ -18,7 +18,7 @@ pub(in super::super) fn invalidated(
 }
 
 /// A reference as a URI with the target's authority (RFC 3986 §5.2); `None` if it has another one.
-pub(in super::super) fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
+pub(crate) fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next()?;
     let absolute = reference.split_once("://").filter(|(scheme, _)| {
         scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))

@@ -6,21 +6,21 @@ use http::{HeaderName, StatusCode};
 
 /// What the user chose.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Rules {
-    pub(in super::super) aside: Option<Duration>,
-    pub(in super::super) default_ttl: Option<Duration>,
-    pub(in super::super) ttls: Vec<(StatusCode, Duration)>,
-    pub(in super::super) jitter: f64,
-    pub(in super::super) early_refresh: f64,
-    pub(in super::super) grace: Duration,
-    pub(in super::super) heed_request: bool,
-    pub(in super::super) targeted: Vec<HeaderName>,
-    pub(in super::super) exceptions: Vec<Exception>,
-    pub(in super::super) trusted: Vec<HeaderName>,
-    pub(in super::super) etag: bool,
-    pub(in super::super) entry_limit: u64,
-    pub(in super::super) variants: usize,
-    pub(in super::super) strip_tags: bool,
+pub(crate) struct Rules {
+    pub(crate) aside: Option<Duration>,
+    pub(crate) default_ttl: Option<Duration>,
+    pub(crate) ttls: Vec<(StatusCode, Duration)>,
+    pub(crate) jitter: f64,
+    pub(crate) early_refresh: f64,
+    pub(crate) grace: Duration,
+    pub(crate) heed_request: bool,
+    pub(crate) targeted: Vec<HeaderName>,
+    pub(crate) exceptions: Vec<Exception>,
+    pub(crate) trusted: Vec<HeaderName>,
+    pub(crate) etag: bool,
+    pub(crate) entry_limit: u64,
+    pub(crate) variants: usize,
+    pub(crate) strip_tags: bool,
 }
 
 /// What is never kept unless a layer [allows](crate::CacheLayer::allow) it.
@@ -35,9 +35,9 @@ pub enum Exception {
     /// Requests with `cookie`, where the lifetime is the layer's own ([`aside`], [`default_ttl`],
     /// [`ttl`]): every client gets what was made for the first one's session. For a service whose
     /// responses depend on no cookie, or whose key has what they depend on
-    /// ([`KeyBy::with`](crate::cache::KeyBy::with)).
+    /// ([`CacheKey::with`](crate::cache::CacheKey::with)).
     ///
-    /// [`aside`]: crate::CacheLayer::aside
+    /// [`aside`]: crate::CacheLayer::with_ttl
     /// [`default_ttl`]: crate::CacheLayer::default_ttl
     /// [`ttl`]: crate::CacheLayer::ttl
     Cookie,
@@ -64,7 +64,7 @@ pub struct InvalidNumber {
 
 impl InvalidNumber {
     /// Returns `number` if it is from 0 to `most`.
-    pub(in super::super) fn check(number: f64, most: f64) -> Result<f64, Self> {
+    pub(crate) fn check(number: f64, most: f64) -> Result<f64, Self> {
         if (0.0..=most).contains(&number) { Ok(number) } else { Err(Self { number, most }) }
     }
 }

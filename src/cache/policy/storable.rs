@@ -61,7 +61,7 @@ pub(super) fn control(
 /// Returns `true` if this layer could have stored such an entry. What a store returns may have been
 /// changed there: it must not give a client what a response of the service would not, or another
 /// length than its body has.
-pub(in super::super) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
+pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
     let headers = &stored.headers;
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
     is_whole(stored.status)
@@ -137,7 +137,7 @@ mod tests {
     use super::super::super::entry::{Freshness, Watermark};
     use super::super::super::vary::Variant;
     use super::*;
-    use crate::fields::{Fields, map};
+    use crate::headers::test_headers::{TestHeaders, map};
 
     #[test]
     fn a_short_list_of_statuses_is_stored() {
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    fn stored(status: u16, fields: Fields<'_>, body: &'static str) -> Stored {
+    fn stored(status: u16, fields: TestHeaders<'_>, body: &'static str) -> Stored {
         Stored {
             status: StatusCode::from_u16(status).unwrap(),
             headers: map(fields),
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_changed_is_not_sound() {
-        let sound: [(u16, Fields<'_>, &str); 7] = [
+        let sound: [(u16, TestHeaders<'_>, &str); 7] = [
             (200, &[], "body"),
             (200, &[("content-length", "4"), ("cache-control", "max-age=60")], "body"),
             (204, &[], ""),
@@ -204,7 +204,7 @@ mod tests {
         for (status, fields, body) in sound {
             assert!(is_sound(&Rules::default(), &stored(status, fields, body)), "{fields:?}");
         }
-        let changed: &[(u16, Fields<'_>, &str)] = &[
+        let changed: &[(u16, TestHeaders<'_>, &str)] = &[
             (100, &[], ""),
             (101, &[], ""),
             (103, &[], ""),
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn an_exception_allows_its_entries() {
-        let table: [(Exception, Fields<'_>); 4] = [
+        let table: [(Exception, TestHeaders<'_>); 4] = [
             (Exception::SetCookie, &[("set-cookie", "a=b")]),
             (Exception::Private, &[("cache-control", "private")]),
             (Exception::NoStore, &[("cache-control", "no-store")]),

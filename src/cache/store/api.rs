@@ -64,7 +64,7 @@ use super::lease::Lease;
 pub trait Store: Send + Sync + 'static {
     /// The entry, if that can be told without waiting: it is called before anything is boxed. By
     /// default it cannot, and [`get`](Self::get) is called.
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
         let _ = key;
         Poll::Pending
     }
@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Whether [`get`](Self::get) may find what is newer than what [`peek`](Self::peek) found: where
+    /// Whether [`get`](Self::get) may find what is newer than what [`get_now`](Self::get_now) found: where
     /// it looks further than that. By default it does not.
     fn is_tiered(&self) -> bool {
         false
@@ -134,8 +134,8 @@ pub struct StoreError {
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Any store.
-pub(in super::super) trait Erased: Send + Sync {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>>;
+pub(crate) trait Erased: Send + Sync {
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>>;
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
     fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()>;
     fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
@@ -162,14 +162,14 @@ impl StoreError {
 
     /// That it will be done when that is possible, for this reason.
     #[cfg(feature = "cache-redis")]
-    pub(super) fn later(reason: &'static str) -> Self {
+    pub(crate) fn later(reason: &'static str) -> Self {
         Self { reason: reason.into(), later: true }
     }
 
     /// Whether it will be done as soon as that is possible: a purge that holds in this process, and
     /// that Redis could not be told of in time.
     #[must_use]
-    pub const fn is_later(&self) -> bool {
+    pub const fn is_deferred(&self) -> bool {
         self.later
     }
 }
@@ -187,8 +187,8 @@ impl Error for StoreError {
 }
 
 impl<T: Store> Erased for T {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
-        Store::peek(self, key)
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
+        Store::get_now(self, key)
     }
 
     fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {

@@ -50,8 +50,8 @@ impl BoxStore {
 }
 
 impl Store for BoxStore {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
-        self.0.peek(key)
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
+        self.0.get_now(key)
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
@@ -110,8 +110,8 @@ mod tests {
     }
 
     impl Store for Spy {
-        fn peek(&self, _: &str) -> Poll<Option<Entry>> {
-            self.note("peek");
+        fn get_now(&self, _: &str) -> Poll<Option<Entry>> {
+            self.note("get_now");
             Poll::Ready(None)
         }
 
@@ -165,7 +165,7 @@ mod tests {
         let inner = BoxStore::new(Spy(Arc::clone(&called), memory.clone()));
         let store = BoxStore::new(inner.clone());
         let entry = Entry::new(super::super::super::entry::Kept::Variants(Vec::new()));
-        assert!(matches!(Store::peek(&store, "a"), Poll::Ready(None)));
+        assert!(matches!(Store::get_now(&store, "a"), Poll::Ready(None)));
         let error = Store::get(&store, "a").await.unwrap_err();
         assert!(error.to_string().ends_with("of the store inside"));
         Store::put(&store, "a", entry, Duration::from_secs(7)).await.unwrap();
@@ -177,7 +177,7 @@ mod tests {
         assert!(!Store::lease(&store, "a").await.is_taken());
         assert_eq!(Store::usage(&store), Usage::new(1, 2, 3));
         let expected =
-            ["peek", "get", "put", "remove", "clear", "purges", "is_tiered", "lease", "usage"];
+            ["get_now", "get", "put", "remove", "clear", "purges", "is_tiered", "lease", "usage"];
         assert_eq!(*called.lock().unwrap(), expected);
     }
 }

@@ -233,11 +233,11 @@ async fn has<S: Store>(store: &S, key: &str, expected: Option<&Entry>, rule: &st
         brief(key),
         told(got.as_ref())
     );
-    if let Poll::Ready(peeked) = store.peek(key) {
+    if let Poll::Ready(peeked) = store.get_now(key) {
         let agrees = same(key, peeked.as_ref(), expected);
         assert!(
             agrees,
-            "peek agrees with get, or cannot tell: {}: got {}",
+            "get_now agrees with get, or cannot tell: {}: got {}",
             brief(key),
             told(peeked.as_ref())
         );

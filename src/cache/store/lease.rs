@@ -33,7 +33,7 @@ impl Lease {
         Self(Turn::Taken)
     }
 
-    pub(in super::super) const fn is_taken(&self) -> bool {
+    pub(crate) const fn is_taken(&self) -> bool {
         match self.0 {
             Turn::Free => false,
             #[cfg(feature = "cache-redis")]

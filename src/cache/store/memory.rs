@@ -36,11 +36,11 @@ impl MemoryStore {
     /// Keeps up to `bytes` of heads, bodies and bookkeeping, for entries of up to 1 MiB.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        Self::with_largest(bytes, 1024 * 1024)
+        Self::with_max_entry_size(bytes, 1024 * 1024)
     }
 
     /// For entries of up to `largest` bytes, where a layer's
-    /// [`entry_limit`](crate::CacheLayer::entry_limit) is not the default of 1 MiB. The store is in
+    /// [`entry_limit`](crate::CacheLayer::max_entry_size) is not the default of 1 MiB. The store is in
     /// parts of at least four times that, up to 64 of them; what does not fit into one is not kept.
     ///
     /// ```
@@ -48,7 +48,7 @@ impl MemoryStore {
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
     ///
     /// // Bodies of up to 8 MiB, with a little for their heads.
-    /// let layer = CacheLayer::new(MemoryStore::with_largest(256 * MIB, 9 * MIB)).entry_limit(8 * MIB);
+    /// let layer = CacheLayer::new(MemoryStore::with_max_entry_size(256 * MIB, 9 * MIB)).max_entry_size(8 * MIB);
     /// # drop(layer);
     /// ```
     #[must_use]
@@ -57,7 +57,7 @@ impl MemoryStore {
         clippy::missing_panics_doc,
         reason = "the options are complete, and no value is refused"
     )]
-    pub fn with_largest(bytes: u64, largest: u64) -> Self {
+    pub fn with_max_entry_size(bytes: u64, largest: u64) -> Self {
         // An entry that is heavier than nearly all of a shard would be refused in silence.
         let shards = (bytes / largest.max(1).saturating_mul(4)).clamp(1, 64);
         // Rounded up by `quick_cache`, and to be rounded down.
@@ -103,7 +103,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
         Poll::Ready(self.entries.get(key))
     }
 

@@ -10,7 +10,7 @@ mod memory;
 mod redis;
 mod tiered;
 
-pub(super) use api::Erased;
+pub(crate) use api::Erased;
 pub use api::{Store, StoreError, Usage};
 pub use boxed::BoxStore;
 pub use lease::Lease;

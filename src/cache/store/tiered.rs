@@ -11,12 +11,12 @@ use super::memory::MemoryStore;
 /// Looks into memory first, and into another store behind it, such as a
 /// `RedisStore`, which several processes share. What is found there is kept in
 /// memory too; what is put goes to both. Clones share both: a layer and a
-/// `CacheService` may have one each.
+/// `ValueCache` may have one each.
 ///
 /// An entry in memory answers for as long as it is fresh and was not purged, in any process; then
 /// the store behind is asked, where another process may have put a newer one. While it cannot be
 /// told what others have purged, memory answers for a short time only: see
-/// `RedisConfig::unheard`.
+/// `RedisConfig::offline_ttl`.
 #[derive(Clone, Debug)]
 pub struct TieredStore<S> {
     memory: MemoryStore,
@@ -31,10 +31,10 @@ impl<S: Store> TieredStore<S> {
 }
 
 impl<S: Store> Store for TieredStore<S> {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
-        match ready!(self.memory.peek(key)) {
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
+        match ready!(self.memory.get_now(key)) {
             Some(entry) => Poll::Ready(Some(entry)),
-            None => self.behind.peek(key),
+            None => self.behind.get_now(key),
         }
     }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_kit::cache::{CacheHandle, CacheLayer, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheHandle, CacheKey, CacheLayer, MemoryStore};
 use tower_kit::latency::Route;
 use tower_kit::limit::Size;
 use tower_kit::security_headers::{Csp, Nonce};
@@ -73,7 +73,7 @@ async fn nested_routers_have_pages_of_their_own() {
 
 #[tokio::test]
 async fn nested_page_is_stored_as_its_key_spells_it() {
-    let by = KeyBy::new().without_tracking().sorted_query();
+    let by = CacheKey::new().without_tracking().sorted_query();
     let (app, calls) = shop_and_blog(&cache().key(by));
     for uri in ["http://H.org:80/shop/list?b=2&utm_id=1&a=1", "http://h.org/shop/list?a=1&b=2"] {
         let response = app.clone().oneshot(get_request(uri)).await.unwrap();

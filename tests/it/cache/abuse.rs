@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
 
 use super::rig::{Fields, MINUTE, Rig, START, idle, reply, request};
 use crate::support::BoxBody;
@@ -48,16 +48,16 @@ async fn another_spelling_of_a_field_that_is_no_list_is_another_variant() {
 
 #[tokio::test]
 async fn a_parameter_that_the_service_may_read_as_one_that_counts_does_count() {
-    let only = || KeyBy::new().only_query(["page"]);
-    let without = || KeyBy::new().without_tracking();
-    type Row<'a> = (fn() -> KeyBy, &'a str);
+    let only = || CacheKey::new().only_query(["page"]);
+    let without = || CacheKey::new().without_tracking();
+    type Row<'a> = (fn() -> CacheKey, &'a str);
     let rows: [Row<'_>; 6] = [
         (only, "/?p%61ge=9"),
         (only, "/?+page=9"),
         (only, "/?page[]=9"),
         (only, "/?x=1;page=9"),
         (without, "/?utm_source=1;page=9"),
-        (|| KeyBy::new().without_tracking().sorted_query(), "/?utm_source=1;page=9"),
+        (|| CacheKey::new().without_tracking().sorted_query(), "/?utm_source=1;page=9"),
     ];
     for (key, attack) in rows {
         let rig = Rig::with(MINUTE, |layer| layer.key(key()));
@@ -158,7 +158,7 @@ async fn a_purge_while_a_post_is_under_way_wins_over_its_answer() {
 fn no_size_of_a_store_is_a_panic() {
     for bytes in [0, 1, 1 << 20, 1 << 62, u64::MAX] {
         for largest in [0, 1, 1 << 20, 1 << 62, u64::MAX] {
-            drop(MemoryStore::with_largest(bytes, largest));
+            drop(MemoryStore::with_max_entry_size(bytes, largest));
         }
     }
 }
@@ -184,8 +184,8 @@ async fn times_and_numbers_of_any_size_are_no_panic() {
                 .unwrap()
                 .early_refresh(1000.0)
                 .unwrap()
-                .grace(Duration::MAX)
-                .entry_limit(u64::MAX)
+                .stale_if_error(Duration::MAX)
+                .max_entry_size(u64::MAX)
         });
         for _ in 0..3 {
             rig.get("/", &[]).await;

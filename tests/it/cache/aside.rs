@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_kit::cache::{CacheLayer, Hint};
+use tower_kit::cache::{CacheHint, CacheLayer};
 
 use super::rig::{Fields, MINUTE, Rig, date, reply};
 use crate::support::status;
@@ -99,7 +99,7 @@ async fn a_hint_comes_before_the_time_of_the_layer() {
     let rig = Rig::aside(&[], |layer| layer);
     rig.answers(|_| {
         let mut response = reply(200, &[], "");
-        response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(3)));
+        response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(3)));
         Ok(response)
     });
     rig.get("/", &[]).await;
@@ -107,7 +107,7 @@ async fn a_hint_comes_before_the_time_of_the_layer() {
     rig.clock.pass(3);
     rig.answers(|_| {
         let mut response = reply(200, &[], "");
-        response.extensions_mut().insert(Hint::no_store());
+        response.extensions_mut().insert(CacheHint::no_store());
         Ok(response)
     });
     assert_eq!(rig.get("/", &[]).await.cache(), "fwd=stale; detail=hint");
@@ -169,7 +169,7 @@ async fn tags_are_stripped_from_all_that_clients_get() {
 
 #[tokio::test]
 async fn cache_status_can_be_left_out() {
-    let rig = Rig::with(MINUTE, |layer| layer.cache_status(false));
+    let rig = Rig::with(MINUTE, |layer| layer.hide_cache_status());
     for (method, fields) in [
         ("GET", &[][..]),
         ("GET", &[]),
@@ -195,6 +195,6 @@ async fn cache_status_comes_behind_those_of_caches_further_in() {
     assert_eq!(lines(&first), "inner; hit, tower-kit; fwd=uri-miss; stored");
     let second = rig.get("/", &[]).await;
     assert_eq!(lines(&second), "tower-kit; hit; ttl=60", "theirs was about another request");
-    let rig = Rig::with(&[("cache-status", "inner; hit")], |layer| layer.cache_status(false));
+    let rig = Rig::with(&[("cache-status", "inner; hit")], |layer| layer.hide_cache_status());
     assert_eq!(rig.get("/", &[]).await.field("cache-status"), Some("inner; hit"));
 }

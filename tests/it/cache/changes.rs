@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::channel::Channel;
-use tower_kit::cache::{Hint, KeyBy};
+use tower_kit::cache::{CacheHint, CacheKey};
 
 use super::rig::{Fields, MINUTE, Rig, got, idle, reply, request};
 use crate::support::{BoxError, boxed};
@@ -123,7 +123,7 @@ async fn a_change_drops_all_variants() {
 
 #[tokio::test]
 async fn a_change_drops_a_url_under_all_that_else_counts() {
-    let by = || KeyBy::new().header(http::HeaderName::from_static("x-tenant"));
+    let by = || CacheKey::new().header(http::HeaderName::from_static("x-tenant"));
     let rig = Rig::with(&[], |layer| layer.key(by()));
     over(&rig, MINUTE, 204, &[]);
     for tenant in ["a", "b"] {
@@ -147,7 +147,7 @@ async fn a_change_that_is_skipped_still_drops() {
 #[tokio::test]
 async fn a_change_in_a_nested_router_drops_what_it_names() {
     // The service sees `/items` of `/api/items`.
-    let by = KeyBy::new().uri(|head| head.extensions.get::<http::Uri>());
+    let by = CacheKey::new().uri(|head| head.extensions.get::<http::Uri>());
     let rig = Rig::with(&[], |layer| layer.key(by));
     let nested = |method: &str, url: &str| {
         let mut request = request(method, url.strip_prefix("/api").unwrap(), &[]);
@@ -234,7 +234,7 @@ async fn any_other_post_answers_no_get() {
 #[tokio::test]
 async fn a_post_in_a_nested_router_answers_no_get_of_another_url() {
     // The service sees `/items` of `/api/items`, and means `/items`, which is another resource.
-    let by = KeyBy::new().uri(|head| head.extensions.get::<http::Uri>());
+    let by = CacheKey::new().uri(|head| head.extensions.get::<http::Uri>());
     let rig = Rig::with(&[], |layer| layer.key(by));
     for (location, answers) in [("/items", false), ("/api/items", true)] {
         let fields = [("cache-control", "max-age=60"), ("content-location", location)];
@@ -267,12 +267,12 @@ async fn a_url_is_purged_in_all_its_variants() {
 async fn a_url_is_purged_as_the_key_forms_it() {
     for url in ["http://X.ORG:80/p?b=2&a=1", "http://x.org/p?a=1&utm_source=y&b=2"] {
         let rig =
-            Rig::with(MINUTE, |layer| layer.key(KeyBy::new().without_tracking().sorted_query()));
+            Rig::with(MINUTE, |layer| layer.key(CacheKey::new().without_tracking().sorted_query()));
         rig.get("/p?a=1&b=2&gclid=7", &[]).await;
         rig.handle.purge_url(url).unwrap();
         assert!(dropped(&rig, "/p?b=2&a=1").await, "{url}");
     }
-    let rig = Rig::with(MINUTE, |layer| layer.key(KeyBy::new().any_host()));
+    let rig = Rig::with(MINUTE, |layer| layer.key(CacheKey::new().any_host()));
     rig.get("/p", &[]).await;
     rig.handle.purge_url("/p").unwrap();
     assert!(dropped(&rig, "/p").await);
@@ -286,7 +286,7 @@ async fn what_is_no_url_is_not_purged() {
         let error = rig.handle.purge_url(url).unwrap_err();
         assert!(error.to_string().contains("no URL"), "{error}");
     }
-    let rig = Rig::with(MINUTE, |layer| layer.key(KeyBy::new().any_host()));
+    let rig = Rig::with(MINUTE, |layer| layer.key(CacheKey::new().any_host()));
     assert!(rig.handle.purge_url("x.org").is_err());
 }
 
@@ -310,7 +310,7 @@ async fn tags_of_all_kinds_are_purged() {
                 ("cache-tag", "cache-one, cache two"),
             ];
             let mut response = reply(200, &fields, "");
-            response.extensions_mut().insert(Hint::new().tag("from-hint").tag("second"));
+            response.extensions_mut().insert(CacheHint::new().tag("from-hint").tag("second"));
             Ok(response)
         });
         rig.get("/", &[]).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use http::header::COOKIE;
-use tower_kit::cache::{CacheLayer, Exception, Hint, KeyBy};
+use tower_kit::cache::{CacheHint, CacheKey, CacheLayer, Exception};
 
 use super::rig::{Fields, Rig, date, reply};
 use crate::support::status;
@@ -67,7 +67,7 @@ async fn a_session_does_not_get_the_page_for_all() {
 
 #[tokio::test]
 async fn a_session_gets_no_stale_page_for_all() {
-    for rig in rigs(|layer| layer.grace(Duration::from_secs(600))) {
+    for rig in rigs(|layer| layer.stale_if_error(Duration::from_secs(600))) {
         greets(&rig, &[]);
         rig.get("/", NO_COOKIE).await;
         rig.clock.pass(61);
@@ -95,7 +95,7 @@ async fn an_aside_layer_passes_by_all_methods_with_cookies() {
 async fn a_hint_does_not_share_what_an_aside_layer_passes_by() {
     let hinted = |_: &http::request::Parts| {
         let mut response = reply(200, &[], "");
-        response.extensions_mut().insert(Hint::new().ttl(MINUTE));
+        response.extensions_mut().insert(CacheHint::new().ttl(MINUTE));
         Ok(response)
     };
     let rig = Rig::aside(&[], |layer| layer);
@@ -151,7 +151,7 @@ async fn cookies_are_stored_where_they_are_allowed() {
 
 #[tokio::test]
 async fn a_key_with_the_cookie_has_entries_for_each() {
-    for rig in rigs(|layer| layer.key(KeyBy::new().header(COOKIE))) {
+    for rig in rigs(|layer| layer.key(CacheKey::new().header(COOKIE))) {
         greets(&rig, &[]);
         for who in [ANNA, BEN, NO_COOKIE] {
             assert!(!rig.get("/", who).await.is_hit());
@@ -164,7 +164,7 @@ async fn a_key_with_the_cookie_has_entries_for_each() {
     }
     // Another header of the key is not the cookie.
     let other = HeaderName::from_static("x-tenant");
-    let rig = Rig::aside(&[], |layer| layer.key(KeyBy::new().header(other)));
+    let rig = Rig::aside(&[], |layer| layer.key(CacheKey::new().header(other)));
     rig.get("/", ANNA).await;
     assert!(!rig.get("/", BEN).await.is_hit());
 }

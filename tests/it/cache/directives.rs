@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use tower_kit::cache::{CacheLayer, Exception, Hint};
+use tower_kit::cache::{CacheHint, CacheLayer, Exception};
 
 use super::rig::{Fields, Rig, date, reply};
 use crate::support::status;
@@ -114,7 +114,7 @@ async fn a_hint_does_not_excuse_a_misspelling() {
             let mut response = reply(200, &[], "of one user");
             let value = HeaderValue::from_bytes(value).unwrap();
             response.headers_mut().insert("cache-control", value);
-            response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(60)));
+            response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(60)));
             Ok(response)
         });
         rig.get("/", &[]).await;

@@ -44,7 +44,7 @@ impl Elsewhere {
 }
 
 impl Store for Elsewhere {
-    fn peek(&self, key: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
         if self.peeks { Poll::Ready(self.read(key).unwrap()) } else { Poll::Pending }
     }
 
@@ -299,7 +299,7 @@ async fn a_status_of_a_hint_is_a_hit_from_elsewhere() {
     let rig = Rig::over(CacheLayer::new(Elsewhere::new(|_| {})));
     rig.answers(|_| {
         let mut response = reply(418, &[], "");
-        let hint = tower_kit::cache::Hint::new().ttl(Duration::from_secs(60));
+        let hint = tower_kit::cache::CacheHint::new().ttl(Duration::from_secs(60));
         response.extensions_mut().insert(hint);
         Ok(response)
     });
@@ -336,20 +336,20 @@ async fn over_h1_a_changed_entry_splits_no_response() {
     }
 }
 
-#[cfg(feature = "cache-service")]
+#[cfg(feature = "values")]
 #[tokio::test]
 async fn a_response_under_the_name_of_a_value_is_no_value() {
-    use tower_kit::cache::CacheService;
+    use tower_kit::ValueCache;
     for (what, change) in [
         ("another status", (|forged| forged.status = 404) as Change),
         ("a header", |forged| set(forged, "x-a", &["1"])),
     ] {
-        let values = CacheService::new(Elsewhere::new(change));
-        values.set("key", &7, None).await.unwrap();
+        let values = ValueCache::new(Elsewhere::new(change));
+        values.insert("key", &7, None).await.unwrap();
         assert_eq!(values.get::<u32>("key").await, None, "{what}");
     }
-    let values = CacheService::new(Elsewhere::new(|_| {}));
-    values.set("key", &7, None).await.unwrap();
+    let values = ValueCache::new(Elsewhere::new(|_| {}));
+    values.insert("key", &7, None).await.unwrap();
     assert_eq!(values.get::<u32>("key").await, Some(7));
 }
 

@@ -1,7 +1,7 @@
 //! Behind a proxy that says which URL its client asked for.
 
 use http::HeaderName;
-use tower_kit::cache::{CacheLayer, KeyBy};
+use tower_kit::cache::{CacheKey, CacheLayer};
 
 use super::rig::{Fields, MINUTE, Rig, reply};
 
@@ -18,7 +18,7 @@ const NAMES: [&str; 9] = [
 ];
 
 fn trusting() -> [Rig; 3] {
-    let key = || KeyBy::new().sorted_query();
+    let key = || CacheKey::new().sorted_query();
     [
         Rig::with(MINUTE, CacheLayer::trust_forwarded),
         Rig::with(MINUTE, |layer| layer.key(key()).trust_forwarded()),

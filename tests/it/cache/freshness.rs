@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
-use tower_kit::cache::{CacheLayer, Hint};
+use tower_kit::cache::{CacheHint, CacheLayer};
 
 use super::rig::{Fields, MINUTE, Rig, date, reply, request};
 use crate::support::status;
@@ -49,7 +49,7 @@ async fn a_hint_comes_before_all() {
     rig.answers(|_| {
         let fields = [("cdn-cache-control", "max-age=10"), ("cache-control", "s-maxage=20")];
         let mut response = reply(200, &fields, "");
-        response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(5)));
+        response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(5)));
         Ok(response)
     });
     rig.get("/", &[]).await;
@@ -67,7 +67,7 @@ async fn a_hint_does_not_excuse_what_may_not_be_kept() {
         let rig = Rig::new(&[]);
         rig.answers(move |_| {
             let mut response = reply(200, fields, "");
-            response.extensions_mut().insert(Hint::new().ttl(Duration::from_secs(5)));
+            response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(5)));
             Ok(response)
         });
         rig.get("/", &[]).await;

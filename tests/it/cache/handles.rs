@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::NoopRecorder;
-use tower_kit::cache::{CacheHandle, CacheLayer, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheHandle, CacheKey, CacheLayer, MemoryStore};
 
 use super::rig::{MINUTE, Rig};
 
@@ -33,8 +33,8 @@ async fn is_purged(choose: impl FnOnce(CacheLayer) -> CacheLayer, purge: impl Fn
     assert_eq!(counted, rig.handle.statistics());
 }
 
-fn key() -> KeyBy {
-    KeyBy::new().without_tracking().sorted_query()
+fn key() -> CacheKey {
+    CacheKey::new().without_tracking().sorted_query()
 }
 
 #[tokio::test]
@@ -42,8 +42,9 @@ async fn an_early_handle_purges_by_the_later_key() {
     let url = |handle: &CacheHandle| drop(handle.purge_url(URL).unwrap());
     is_purged(|layer| layer.key(key()), url).await;
     // Settings before, after and in between do not matter.
-    is_purged(|layer| layer.jitter(0.0).unwrap().key(key()).grace(Duration::ZERO), url).await;
-    is_purged(|layer| layer.key(KeyBy::new()).key(key()), url).await;
+    is_purged(|layer| layer.jitter(0.0).unwrap().key(key()).stale_if_error(Duration::ZERO), url)
+        .await;
+    is_purged(|layer| layer.key(CacheKey::new()).key(key()), url).await;
     is_purged(|layer| layer.key(key()).recorder(Arc::new(NoopRecorder)), url).await;
     let twice = |layer: CacheLayer| {
         layer.recorder(Arc::new(NoopRecorder)).key(key()).recorder(Arc::new(NoopRecorder))
@@ -82,13 +83,13 @@ async fn a_handle_purges_for_all_layers_made_of_one() {
 async fn a_url_that_no_key_could_have_is_an_error() {
     let layer = layer();
     let handle = layer.handle();
-    let layer = layer.key(KeyBy::new().no_query());
+    let layer = layer.key(CacheKey::new().no_query());
     assert!(handle.purge_url("/items").is_err(), "hosts count in both keys");
-    let layer = layer.key(KeyBy::new().any_host());
+    let layer = layer.key(CacheKey::new().any_host());
     assert!(handle.purge_url("/items").is_ok());
     assert!(handle.purge_url("items").is_err());
     // A key that no layer has any more is no key.
-    drop(layer.key(KeyBy::new()));
+    drop(layer.key(CacheKey::new()));
     assert!(handle.purge_url("/items").is_err());
     assert!(handle.purge_url(URL).is_ok());
 }

@@ -56,7 +56,7 @@ impl Bad {
 }
 
 impl Store for Bad {
-    fn peek(&self, _: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, _: &str) -> Poll<Option<Entry>> {
         assert!(!self.is_bad(Operation::Peek), "as a test has it");
         Poll::Pending
     }
@@ -223,9 +223,9 @@ async fn memory_stands_in_while_the_store_behind_hangs() {
     assert_eq!(stale.body, "answer 0", "what the memory has stands in for the service");
 }
 
-#[cfg(feature = "cache-service")]
+#[cfg(feature = "values")]
 mod values {
-    use tower_kit::cache::CacheService;
+    use tower_kit::ValueCache;
 
     use super::*;
 
@@ -240,20 +240,19 @@ mod values {
             for panics in [false, true] {
                 let metrics = Metrics::new();
                 let store = Bad::new(operation, panics);
-                let cache = CacheService::new(store).recorder(metrics.recorder());
+                let cache = ValueCache::new(store).recorder(metrics.recorder());
                 let before = clock();
                 let fetch = || async { Ok::<_, StoreError>(7) };
                 assert_eq!(cache.get_or_insert_with("key", None, fetch).await.unwrap(), 7);
                 cache.get::<i32>("key").await;
-                let set = cache.set("key", &8, None).await;
+                let set = cache.insert("key", &8, None).await;
                 assert_eq!(set.is_err(), operation == Operation::Put);
-                let del = cache.del("key").await;
+                let del = cache.remove("key").await;
                 assert_eq!(del.is_err(), operation == Operation::Remove);
                 let took = before.elapsed();
                 assert!(took <= Duration::from_secs(6), "{operation:?} took {took:?}");
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                let errors =
-                    metrics.counted("cache_service_errors_total", &[("operation", counted)]);
+                let errors = metrics.counted("value_cache_errors_total", &[("operation", counted)]);
                 assert!(errors > 0, "{operation:?} is counted");
             }
         }

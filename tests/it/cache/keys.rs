@@ -7,13 +7,13 @@ use http::uri::Scheme;
 use http::{HeaderName, Request, Uri};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
 
 use super::rig::{Fields, MINUTE, Rig, idle, reply, request};
 use crate::support::{BoxBody, Metrics, empty};
 
 /// Whether the second request is answered with what was kept for the first.
-async fn same(by: KeyBy, first: (&str, Fields<'_>), second: (&str, Fields<'_>)) -> bool {
+async fn same(by: CacheKey, first: (&str, Fields<'_>), second: (&str, Fields<'_>)) -> bool {
     let rig = Rig::with(MINUTE, |layer| layer.key(by));
     rig.ask(of(first)).await.unwrap();
     let hit = rig.ask(of(second)).await.unwrap().is_hit();
@@ -53,7 +53,7 @@ async fn scheme_host_path_and_query_are_the_key() {
         ("http://x.org", "http://x.org/", true),
     ];
     for (first, second, expected) in table {
-        let hit = same(KeyBy::new(), (first, &[]), (second, &[])).await;
+        let hit = same(CacheKey::new(), (first, &[]), (second, &[])).await;
         assert_eq!(hit, *expected, "{first} {second}");
     }
 }
@@ -68,9 +68,9 @@ async fn the_host_comes_from_the_target_or_the_field() {
         (("/a", &[("host", "")]), ("/a", &[("host", "y.org")]), false),
     ];
     for (first, second, expected) in table {
-        assert_eq!(same(KeyBy::new(), *first, *second).await, *expected, "{first:?} {second:?}");
+        assert_eq!(same(CacheKey::new(), *first, *second).await, *expected, "{first:?} {second:?}");
     }
-    assert!(same(KeyBy::new(), ("/a", &[]), ("/a", &[])).await);
+    assert!(same(CacheKey::new(), ("/a", &[]), ("/a", &[])).await);
 }
 
 #[tokio::test]
@@ -104,17 +104,17 @@ async fn a_request_whose_host_cannot_be_trusted_passes_by() {
 
 #[tokio::test]
 async fn the_scheme_of_requests_that_do_not_say_theirs_is_chosen() {
-    let by = || KeyBy::new().scheme(Scheme::HTTPS);
+    let by = || CacheKey::new().scheme(Scheme::HTTPS);
     let plain: (&str, Fields<'_>) = ("/a", &[("host", "x.org:443")]);
     assert!(same(by(), plain, ("https://x.org/a", &[])).await);
     assert!(!same(by(), plain, ("http://x.org/a", &[])).await);
-    let by = KeyBy::new().any_host();
+    let by = CacheKey::new().any_host();
     assert!(same(by, plain, ("http://y.org/a", &[])).await);
 }
 
 #[tokio::test]
 async fn any_host_takes_requests_that_say_two() {
-    let by = KeyBy::new().any_host();
+    let by = CacheKey::new().any_host();
     let odd: (&str, Fields<'_>) = ("http://x.org/a", &[("host", "y.org"), ("host", "z.org")]);
     assert!(same(by, odd, ("/a", &[])).await);
 }
@@ -123,17 +123,17 @@ async fn any_host_takes_requests_that_say_two() {
 async fn query_parameters_count_as_chosen() {
     let all = "/?b=2&utm_source=x&a=1&b=1&gclid=7";
     for (by, other, expected) in [
-        (KeyBy::new().no_query(), "/", true),
-        (KeyBy::new().no_query(), "/x", false),
-        (KeyBy::new().only_query(["b"]), "/?b=2&b=1&c", true),
-        (KeyBy::new().only_query(["b"]), "/?b=1&b=2", false),
-        (KeyBy::new().only_query(["u*"]), "/?utm_source=x", true),
-        (KeyBy::new().without_query(["b", "g*"]), "/?utm_source=x&a=1", true),
-        (KeyBy::new().without_tracking(), "/?b=2&a=1&b=1&fbclid=3", true),
-        (KeyBy::new().without_tracking(), "/?b=1&a=1&b=2", false),
-        (KeyBy::new().without_tracking().sorted_query(), "/?a=1&b=2&b=1", true),
-        (KeyBy::new().without_tracking().sorted_query(), "/?a=1&b=1&b=2", false),
-        (KeyBy::new().sorted_query(), "/?utm_source=x&gclid=7&b=2&b=1&a=1", true),
+        (CacheKey::new().no_query(), "/", true),
+        (CacheKey::new().no_query(), "/x", false),
+        (CacheKey::new().only_query(["b"]), "/?b=2&b=1&c", true),
+        (CacheKey::new().only_query(["b"]), "/?b=1&b=2", false),
+        (CacheKey::new().only_query(["u*"]), "/?utm_source=x", true),
+        (CacheKey::new().without_query(["b", "g*"]), "/?utm_source=x&a=1", true),
+        (CacheKey::new().without_tracking(), "/?b=2&a=1&b=1&fbclid=3", true),
+        (CacheKey::new().without_tracking(), "/?b=1&a=1&b=2", false),
+        (CacheKey::new().without_tracking().sorted_query(), "/?a=1&b=2&b=1", true),
+        (CacheKey::new().without_tracking().sorted_query(), "/?a=1&b=1&b=2", false),
+        (CacheKey::new().sorted_query(), "/?utm_source=x&gclid=7&b=2&b=1&a=1", true),
     ] {
         assert_eq!(same(by.clone(), (all, &[]), (other, &[])).await, expected, "{by:?} {other}");
     }
@@ -141,7 +141,7 @@ async fn query_parameters_count_as_chosen() {
 
 #[tokio::test]
 async fn a_field_of_the_key_counts_in_all_its_lines() {
-    let by = || KeyBy::new().header(HeaderName::from_static("x-tenant"));
+    let by = || CacheKey::new().header(HeaderName::from_static("x-tenant"));
     let rows: [Fields<'_>; 5] = [
         &[],
         &[("x-tenant", "")],
@@ -159,7 +159,7 @@ async fn a_field_of_the_key_counts_in_all_its_lines() {
 #[tokio::test]
 async fn what_a_function_returns_counts() {
     let by = || {
-        KeyBy::new().with(|head| {
+        CacheKey::new().with(|head| {
             head.headers.get("x-tenant").map(|tenant| tenant.to_str().unwrap().to_owned())
         })
     };
@@ -173,8 +173,9 @@ async fn what_a_function_returns_counts() {
 
 #[tokio::test]
 async fn what_a_function_returns_cannot_be_forged_by_a_path_or_a_field() {
-    let by =
-        KeyBy::new().header(HeaderName::from_static("x-a")).with(|_| Some("b\nx-a=c".to_owned()));
+    let by = CacheKey::new()
+        .header(HeaderName::from_static("x-a"))
+        .with(|_| Some("b\nx-a=c".to_owned()));
     assert!(!same(by, ("/", &[("x-a", "c")]), ("/", &[])).await);
 }
 
@@ -182,8 +183,8 @@ async fn what_a_function_returns_cannot_be_forged_by_a_path_or_a_field() {
 async fn a_function_that_panics_makes_its_request_pass_by_and_is_counted() {
     type With = fn(CacheLayer) -> CacheLayer;
     let all: [(With, &str); 3] = [
-        (|layer| layer.key(KeyBy::new().with(|_| panic!("as a test has it"))), "key"),
-        (|layer| layer.key(KeyBy::new().uri(|_| panic!("as a test has it"))), "key"),
+        (|layer| layer.key(CacheKey::new().with(|_| panic!("as a test has it"))), "key"),
+        (|layer| layer.key(CacheKey::new().uri(|_| panic!("as a test has it"))), "key"),
         (|layer| layer.skip_if(|_| panic!("as a test has it")), "skipped"),
     ];
     for (with, detail) in all {
@@ -209,7 +210,7 @@ async fn a_key_over_8_kib_passes_by() {
         let got = rig.get(&format!("/{}", "a".repeat(length)), &[]).await;
         assert_eq!(got.cache(), expected, "{length}");
     }
-    let by = KeyBy::new().header(HeaderName::from_static("x-tenant"));
+    let by = CacheKey::new().header(HeaderName::from_static("x-tenant"));
     let rig = Rig::with(MINUTE, |layer| layer.key(by));
     let long = "a".repeat(8 * 1024);
     assert_eq!(rig.get("/", &[("x-tenant", &long)]).await.cache(), "fwd=bypass; detail=key");
@@ -228,7 +229,7 @@ async fn what_is_skipped_passes_by() {
 
 #[tokio::test]
 async fn nested_routers_of_axum_keep_their_urls_apart() {
-    let by = KeyBy::new()
+    let by = CacheKey::new()
         .uri(|request| request.extensions.get::<OriginalUri>().map(|original| &original.0));
     let layer = CacheLayer::new(MemoryStore::new(1 << 20)).key(by);
     let handle = layer.handle();
@@ -308,7 +309,7 @@ async fn a_field_that_is_trusted_or_in_the_key_may_fill() {
         let rig = Rig::with(MINUTE, |layer| layer.trust(header()));
         rig.get("/", &[(name, "a")]).await;
         assert!(rig.get("/", &[(name, "b")]).await.is_hit(), "{name}");
-        let rig = Rig::with(MINUTE, |layer| layer.key(KeyBy::new().header(header())));
+        let rig = Rig::with(MINUTE, |layer| layer.key(CacheKey::new().header(header())));
         rig.get("/", &[(name, "a")]).await;
         assert!(rig.get("/", &[(name, "a")]).await.is_hit(), "{name}");
         assert!(!rig.get("/", &[(name, "b")]).await.is_hit(), "{name}");

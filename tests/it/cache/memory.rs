@@ -53,7 +53,7 @@ async fn is_coalesced(mocked: &mut Mocked, path: &str) -> bool {
 #[tokio::test]
 async fn response_over_the_budget_passes_unrecorded() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fill_budget(0));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fill_bytes(0));
     for steps in [vec![data(5)], frames(2, 5)] {
         let opened = mocked.opens("/", fresh(streamed(steps))).await;
         assert_eq!(opened.said(), "tower-kit; fwd=uri-miss; detail=budget");
@@ -66,7 +66,7 @@ async fn response_over_the_budget_passes_unrecorded() {
 #[tokio::test]
 async fn herd_does_not_wait_for_an_unrecorded_response() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fill_budget(0));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fill_bytes(0));
     let herd: Vec<_> = (0..3).map(|_| mocked.waits("/")).collect();
     mocked.call().await.1.send_response(fresh(full("first")));
     let mut herd = herd.into_iter();
@@ -83,7 +83,7 @@ async fn herd_does_not_wait_for_an_unrecorded_response() {
 #[tokio::test]
 async fn nothing_outlives_a_spent_budget() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fill_budget(64 * KIB));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fill_bytes(64 * KIB));
     let holds = mocked.opens("/a", fresh(streamed(frames(1, 60_000)))).await;
     idle().await;
     let scarce = mocked.opens("/b", fresh(streamed(frames(1, 30_000)))).await;
@@ -102,7 +102,7 @@ async fn nothing_outlives_a_spent_budget() {
 #[tokio::test]
 async fn stalled_readers_hold_no_fill_slots() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fills(2));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fills(2));
     let mut stalled = Vec::new();
     for number in 0..10 {
         let body = streamed(frames(10, 10_000));
@@ -122,7 +122,7 @@ async fn stalled_readers_hold_no_fill_slots() {
 #[tokio::test]
 async fn stalled_readers_take_half_of_the_budget_at_most() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fill_budget(800 * KIB));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fill_bytes(800 * KIB));
     let (mut stalled, mut logs) = (Vec::new(), Vec::new());
     for number in 0..8 {
         let body = Scripted::<io::Error>::new(frames(50, 2_000)).exact();
@@ -146,7 +146,7 @@ async fn stalled_readers_take_half_of_the_budget_at_most() {
 #[tokio::test(start_paused = true)]
 async fn attached_recording_ends_with_its_time() {
     let metrics = Metrics::new();
-    let mut mocked = Mocked::new(&layer(&metrics).fills(0));
+    let mut mocked = Mocked::new(&layer(&metrics).max_fills(0));
     let (mut sender, body) = channel();
     let mut opened = mocked.opens("/", fresh(body)).await;
     assert_eq!(fell_back(&metrics, "fills"), 1);
@@ -207,7 +207,7 @@ async fn endless_frames_without_data_end_a_recording() {
         [|| Frame::data(Bytes::new()), || Frame::trailers(HeaderMap::new())];
     for (fills, frame) in [(0, kinds[0]), (256, kinds[0]), (0, kinds[1]), (256, kinds[1])] {
         let metrics = Metrics::new();
-        let mut mocked = Mocked::new(&layer(&metrics).fills(fills));
+        let mut mocked = Mocked::new(&layer(&metrics).max_fills(fills));
         let polls = Arc::new(AtomicU64::new(0));
         let body = boxed(Endless { frame, polls: Arc::clone(&polls) });
         let mut opened = mocked.opens("/", fresh(body)).await;
@@ -232,7 +232,7 @@ async fn refresh_of_an_endless_body_ends() {
     let seconds = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&seconds);
     let layer = layer(&metrics)
-        .fills(0)
+        .max_fills(0)
         .clock(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst)));
     let mut mocked = Mocked::new(&layer);
     let control = "max-age=1, stale-while-revalidate=100";
@@ -252,7 +252,7 @@ async fn refresh_of_an_endless_body_ends() {
 async fn small_frames_are_stored_and_given_whole() {
     for (fills, size) in [(0, 1), (256, 1), (256, 7), (256, 64), (256, 5_000)] {
         let metrics = Metrics::new();
-        let mut mocked = Mocked::new(&layer(&metrics).fills(fills));
+        let mut mocked = Mocked::new(&layer(&metrics).max_fills(fills));
         let opened = mocked.opens("/", fresh(streamed(frames(40_000 / size, size)))).await;
         let expected = 40_000 / size * size;
         assert_eq!(opened.text().await.len(), expected, "{fills} fills, frames of {size}");
@@ -267,7 +267,7 @@ async fn failed_body_fails_its_reader_after_what_came() {
     for fills in [0, 256] {
         for at_once in [false, true] {
             let metrics = Metrics::new();
-            let mut mocked = Mocked::new(&layer(&metrics).fills(fills));
+            let mut mocked = Mocked::new(&layer(&metrics).max_fills(fills));
             let pause = (!at_once).then_some(Step::Pending);
             let broken = Step::Error(io::Error::other("broken"));
             let steps = pause.into_iter().chain([data(3), data(3), broken]);
@@ -292,7 +292,7 @@ async fn failed_body_fails_its_reader_after_what_came() {
 async fn body_over_the_limit_is_given_in_order() {
     for (fills, size) in [(0, 300), (256, 300), (0, 7_000), (256, 7_000)] {
         let metrics = Metrics::new();
-        let mut mocked = Mocked::new(&layer(&metrics).fills(fills).entry_limit(20_000));
+        let mut mocked = Mocked::new(&layer(&metrics).max_fills(fills).max_entry_size(20_000));
         let expected: Vec<u8> = (0..50_000_u32).map(|at| (at % 251) as u8).collect();
         let steps = expected.chunks(size).map(|frame| Step::Data(Bytes::copy_from_slice(frame)));
         let steps = std::iter::once(Step::Pending).chain(steps);

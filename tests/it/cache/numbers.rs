@@ -181,8 +181,8 @@ impl Failing {
 }
 
 impl Store for Failing {
-    fn peek(&self, key: &str) -> std::task::Poll<Option<Entry>> {
-        if self.peeks { self.memory.peek(key) } else { std::task::Poll::Pending }
+    fn get_now(&self, key: &str) -> std::task::Poll<Option<Entry>> {
+        if self.peeks { self.memory.get_now(key) } else { std::task::Poll::Pending }
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
@@ -271,7 +271,7 @@ async fn a_store_that_cannot_be_emptied_says_so_and_gives_nothing_out() {
     idle().await;
     let error = rig.handle.purge_all().await.unwrap_err();
     assert!(error.to_string().len() > "the cache's store failed: ".len(), "{error}");
-    assert!(!error.is_later());
+    assert!(!error.is_deferred());
     assert!(!rig.get("/", &[]).await.is_hit());
 }
 

@@ -70,7 +70,7 @@ impl Rig {
 
     /// An aside layer that keeps for a minute.
     pub(super) fn aside(fields: Fields<'_>, choose: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
-        let layer = CacheLayer::aside(MemoryStore::new(1 << 24), Duration::from_secs(60));
+        let layer = CacheLayer::with_ttl(MemoryStore::new(1 << 24), Duration::from_secs(60));
         let rig = Self::over(choose(layer));
         rig.answers_with(200, fields);
         rig

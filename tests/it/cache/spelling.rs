@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use http::{HeaderName, Request, Response, Uri};
 use tower::{Layer, service_fn};
-use tower_kit::cache::{CacheLayer, KeyBy, MemoryStore};
+use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
 
 use super::rig::{Fields, MINUTE, Rig, reply, request};
 use crate::support::{BoxBody, Server, full};
@@ -92,17 +92,17 @@ async fn other_hosts_have_entries_of_their_own() {
 
 #[tokio::test]
 async fn no_query_that_does_not_count_takes_a_page_away() {
-    type By = fn(KeyBy) -> KeyBy;
+    type By = fn(CacheKey) -> CacheKey;
     let all: [(By, &[&str]); 5] = [
-        (KeyBy::without_tracking, &["/p?a=1&b=2&utm_source=x", "/p?gclid=%00&a=1&b=2"]),
-        (KeyBy::sorted_query, &["/p?b=2&a=1"]),
+        (CacheKey::without_tracking, &["/p?a=1&b=2&utm_source=x", "/p?gclid=%00&a=1&b=2"]),
+        (CacheKey::sorted_query, &["/p?b=2&a=1"]),
         (|by| by.without_tracking().sorted_query(), &["/p?b=2&fbclid=1&a=1"]),
         (|by| by.only_query(["a", "b"]), &["/p?a=1&x=9&b=2", "/p?x&a=1&b=2&y"]),
         (|by| by.without_query(["x*"]), &["/p?x1=9&a=1&x2=&b=2"]),
     ];
     for (by, targets) in all {
         for target in targets {
-            let rig = strict(|layer| layer.key(by(KeyBy::new())));
+            let rig = strict(|layer| layer.key(by(CacheKey::new())));
             rig.ask(asked("GET", target, &[("host", "shop.example")])).await.unwrap();
             let victim = asked("GET", "/p?a=1&b=2", &[("host", "shop.example")]);
             let got = rig.ask(victim).await.unwrap();
@@ -114,7 +114,7 @@ async fn no_query_that_does_not_count_takes_a_page_away() {
 
 #[tokio::test]
 async fn a_query_that_does_not_count_is_reflected_to_nobody() {
-    let rig = Rig::with(&[], |layer| layer.key(KeyBy::new().no_query()));
+    let rig = Rig::with(&[], |layer| layer.key(CacheKey::new().no_query()));
     rig.answers(|head| Ok(reply(200, MINUTE, head.uri.query().unwrap_or("none"))));
     assert_eq!(rig.get("/p?evil=%3Cscript%3E", &[]).await.body, "none");
     assert_eq!(rig.get("/p", &[]).await.body, "none");
@@ -127,7 +127,7 @@ async fn a_query_that_does_not_count_is_reflected_to_nobody() {
 #[tokio::test]
 async fn a_post_of_another_spelling_answers_no_get() {
     for target in ["http://X.org/", "http://x.org:80/", "http://x.org/?utm_id=1"] {
-        let rig = Rig::with(&[], |layer| layer.key(KeyBy::new().without_tracking()));
+        let rig = Rig::with(&[], |layer| layer.key(CacheKey::new().without_tracking()));
         rig.answers_with(200, &[("cache-control", "max-age=60"), ("content-location", "/")]);
         rig.ask(asked("POST", target, &[])).await.unwrap();
         assert!(!rig.get("/", &[]).await.is_hit(), "{target}");
@@ -136,7 +136,7 @@ async fn a_post_of_another_spelling_answers_no_get() {
 
 #[tokio::test]
 async fn a_url_from_an_extension_fills_as_it_is_spelled() {
-    let by = || KeyBy::new().without_tracking().uri(|head| head.extensions.get::<Uri>());
+    let by = || CacheKey::new().without_tracking().uri(|head| head.extensions.get::<Uri>());
     let asked = |original: &'static str| {
         let mut request = asked("GET", "/p", &[]);
         request.extensions_mut().insert(Uri::from_static(original));
@@ -192,7 +192,7 @@ async fn more_names_than_can_be_compared_are_not_stored() {
 
 #[tokio::test]
 async fn a_field_of_the_key_counts_byte_for_byte() {
-    let by = KeyBy::new().header(HeaderName::from_static("x-tenant"));
+    let by = CacheKey::new().header(HeaderName::from_static("x-tenant"));
     let rig = Rig::with(&[], |layer| layer.key(by));
     rig.answers(|head| {
         let tenant = head.headers.get("x-tenant").unwrap().to_str().unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
-use tower_kit::cache::{CacheLayer, Hint};
+use tower_kit::cache::{CacheHint, CacheLayer};
 
 use super::rig::{Fields, MINUTE, Rig, date, idle, reply, request, until};
 
@@ -148,7 +148,7 @@ async fn the_time_to_stand_in_is_stated_or_the_grace() {
     ] {
         for (after, stands) in [(last, true), (last + 1, false)] {
             let rig = Rig::with(&[("cache-control", control)], |layer: CacheLayer| match grace {
-                Some(grace) => layer.grace(Duration::from_secs(grace)),
+                Some(grace) => layer.stale_if_error(Duration::from_secs(grace)),
                 None => layer,
             });
             rig.get("/", &[]).await;
@@ -388,7 +388,7 @@ async fn a_304_keeps_the_tags() {
             [("cache-control", "max-age=60"), ("etag", "\"a\""), ("surrogate-key", "field")];
         rig.answers(move |_| {
             let mut response = reply(200, &fields, "x");
-            response.extensions_mut().insert(Hint::new().tag("hint"));
+            response.extensions_mut().insert(CacheHint::new().tag("hint"));
             Ok(response)
         });
         for tag in ["field", "hint"] {
@@ -400,7 +400,7 @@ async fn a_304_keeps_the_tags() {
             rig.handle.purge_tag(tag);
             rig.answers(move |_| {
                 let mut response = reply(200, &fields, "x");
-                response.extensions_mut().insert(Hint::new().tag("hint"));
+                response.extensions_mut().insert(CacheHint::new().tag("hint"));
                 Ok(response)
             });
             assert!(!rig.get("/", &[]).await.is_hit(), "{tag}, stripped: {strips}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use tower_kit::cache::{Exception, Hint};
+use tower_kit::cache::{CacheHint, Exception};
 
 use super::rig::{Fields, MINUTE, Rig, date, reply, request};
 use crate::support::status;
@@ -70,7 +70,7 @@ async fn a_status_with_a_ttl_of_its_own_is_stored() {
         let rig = Rig::new(&[]);
         rig.answers(move |_| {
             let mut response = reply(code, &[], "");
-            response.extensions_mut().insert(Hint::new().ttl(minute));
+            response.extensions_mut().insert(CacheHint::new().ttl(minute));
             Ok(response)
         });
         rig.get("/", &[]).await;

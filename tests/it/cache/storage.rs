@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use tower_kit::cache::{Exception, Hint};
+use tower_kit::cache::{CacheHint, Exception};
 
 use super::rig::{Fields, MINUTE, Rig, date, got, reply, request};
 use crate::support::{BoxError, Scripted, Step, boxed, data, full, trailers};
@@ -411,12 +411,12 @@ async fn a_body_in_pieces_is_kept_whole() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_passed_on_whole_and_not_kept() {
-    let rig = Rig::with(MINUTE, |layer| layer.entry_limit(7));
+    let rig = Rig::with(MINUTE, |layer| layer.max_entry_size(7));
     let first = rig.get("/", &[]).await;
     assert_eq!(first.cache(), "fwd=uri-miss; detail=too-large");
     assert_eq!(first.body, "answer 0");
     assert_eq!(rig.get("/", &[]).await.body, "answer 1");
-    let rig = Rig::with(MINUTE, |layer| layer.entry_limit(8));
+    let rig = Rig::with(MINUTE, |layer| layer.max_entry_size(8));
     rig.get("/", &[]).await;
     assert!(rig.get("/", &[]).await.is_hit());
 }
@@ -435,7 +435,7 @@ async fn a_handler_that_says_so_keeps_its_response_out() {
     let rig = Rig::new(&[]);
     rig.answers(|_| {
         let mut response = reply(200, MINUTE, "");
-        response.extensions_mut().insert(Hint::no_store());
+        response.extensions_mut().insert(CacheHint::no_store());
         Ok(response)
     });
     assert_eq!(rig.get("/", &[]).await.cache(), "fwd=uri-miss; detail=hint");

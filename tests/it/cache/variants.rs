@@ -169,7 +169,7 @@ async fn a_client_that_takes_a_coding_is_not_given_the_plain_copy_of_one_that_do
 
 #[tokio::test]
 async fn a_url_has_a_bounded_number_of_variants() {
-    let rig = by(&["x-one"], |layer| layer.variants(2));
+    let rig = by(&["x-one"], |layer| layer.max_variants(2));
     for value in ["a", "b", "c"] {
         rig.get("/", &[("x-one", value)]).await;
     }
@@ -194,7 +194,7 @@ async fn sixteen_variants_are_kept_by_default() {
 
 #[tokio::test]
 async fn there_is_room_for_one_variant_at_least() {
-    let rig = by(&["x-one"], |layer| layer.variants(0));
+    let rig = by(&["x-one"], |layer| layer.max_variants(0));
     rig.get("/", &[("x-one", "a")]).await;
     assert!(rig.get("/", &[("x-one", "a")]).await.is_hit());
 }

@@ -31,7 +31,7 @@ fn varying() -> Origin {
 async fn all_that_is_kept_has_an_end_but_the_log() {
     let server = RedisServer::start();
     let origin = varying();
-    let one = Process::start(config(&server).lease(Duration::from_secs(1)), &origin).await;
+    let one = Process::start(config(&server).lease_ttl(Duration::from_secs(1)), &origin).await;
     for value in ["1", "2", "3"] {
         one.send("GET", "/a", &[("x-a", value)]).await;
     }
@@ -153,7 +153,10 @@ async fn clients_do_not_choose_the_slot_of_a_cluster() {
     for prefix in ["tower-kit:", "{mine}:", "a{", ""] {
         let origin = Origin::counting();
         let config = || {
-            RedisConfig::new(&cluster.url()).unwrap().prefix(prefix).budget(Duration::from_secs(1))
+            RedisConfig::new(&cluster.url())
+                .unwrap()
+                .prefix(prefix)
+                .command_timeout(Duration::from_secs(1))
         };
         let store = tower_kit::cache::RedisStore::connect(config());
         let ready = tokio::time::timeout(Duration::from_secs(5), store.ready()).await;

@@ -39,9 +39,9 @@ async fn a_herd_over_all_processes_is_one_call_with_a_lease() {
         let origin = slow(20, TAGGED);
         let mut processes = Vec::new();
         for _ in 0..3 {
-            let config = config(&server).prefix(format!("{lease:?}")).budget(LEASE);
+            let config = config(&server).prefix(format!("{lease:?}")).command_timeout(LEASE);
             let config = match lease {
-                Some(time) => config.lease(time),
+                Some(time) => config.lease_ttl(time),
                 None => config,
             };
             processes.push(Process::start(config, &origin).await);
@@ -74,7 +74,7 @@ async fn a_miss_is_not_held_up_by_what_a_lease_says() {
         let origin = slow(millis, fields);
         let mut processes = Vec::new();
         for _ in 0..3 {
-            let config = config(&server).prefix(name).lease(LEASE).budget(LEASE);
+            let config = config(&server).prefix(name).lease_ttl(LEASE).command_timeout(LEASE);
             processes.push(Process::start(config, &origin).await);
         }
         let start = clock();
@@ -104,7 +104,7 @@ async fn a_process_that_dies_while_it_fetches_holds_nobody_up_for_long() {
             reply(200, TAGGED, &format!("answer {number}"))
         }
     });
-    let leased = || config(&server).lease(LEASE).budget(LEASE);
+    let leased = || config(&server).lease_ttl(LEASE).command_timeout(LEASE);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (mortal, config) = (origin.clone(), leased());
@@ -141,8 +141,8 @@ async fn a_lease_is_not_asked_for_where_something_stale_is_kept() {
         }
         reply(304, &fields, "")
     });
-    let one = Process::start(config(&server).lease(LEASE), &origin).await;
-    let other = Process::start(config(&server).lease(LEASE), &origin).await;
+    let one = Process::start(config(&server).lease_ttl(LEASE), &origin).await;
+    let other = Process::start(config(&server).lease_ttl(LEASE), &origin).await;
     assert_eq!(one.get("/a").await.body, "answer 0");
     until("the lease is given back", async || {
         server.command(&["KEYS", "*lease:*"]).array().is_empty()

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tower_kit::MIB;
-use tower_kit::cache::{
-    CacheLayer, CacheService, MemoryStore, RedisConfig, RedisStore, TieredStore,
-};
+use tower_kit::ValueCache;
+use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
 
 use super::rig::{Origin, Process, clock, config, impatient, settled, until};
 use crate::redis_server::RedisServer;
@@ -71,7 +70,7 @@ async fn a_store_whose_runtime_has_ended_trusts_nothing() {
     assert!(one.kept("/a").await.is_some());
     runtime.shutdown_background();
     until("it is not trusted", async || one.kept("/a").await.is_none()).await;
-    assert!(!one.redis.status().in_step);
+    assert!(!one.redis.status().synced);
     assert!(one.handle.purge_tag("tag").await.is_err(), "nobody is told");
     println!("after {:?}", started.elapsed());
 }
@@ -112,20 +111,20 @@ async fn a_value_that_is_set_deleted_or_flushed_is_so_in_all_processes() {
     let service = async |config: RedisConfig| {
         let redis = RedisStore::connect(config);
         redis.ready().await;
-        CacheService::new(TieredStore::new(MemoryStore::new(64 * MIB), redis))
+        ValueCache::new(TieredStore::new(MemoryStore::new(64 * MIB), redis))
     };
     let (one, other) = (service(config(&server)).await, service(config(&server)).await);
     let is = async |value: Option<u32>| {
         until("it is so", async || other.get::<u32>("key").await == value).await;
     };
     for round in 0..20 {
-        one.set("key", &round, None).await.unwrap();
+        one.insert("key", &round, None).await.unwrap();
         is(Some(round)).await;
-        one.set("key", &(round + 100), None).await.unwrap();
+        one.insert("key", &(round + 100), None).await.unwrap();
         is(Some(round + 100)).await;
         match round % 2 {
-            0 => one.del("key").await.unwrap(),
-            _ => one.flush().await.unwrap(),
+            0 => one.remove("key").await.unwrap(),
+            _ => one.clear().await.unwrap(),
         }
         assert_eq!(one.get::<u32>("key").await, None);
         is(None).await;
@@ -138,9 +137,9 @@ async fn a_herd_of_processes_fetches_a_value_once_with_a_lease() {
     let fetched = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..3 {
-        let redis = RedisStore::connect(impatient(&server).lease(Duration::from_secs(1)));
+        let redis = RedisStore::connect(impatient(&server).lease_ttl(Duration::from_secs(1)));
         redis.ready().await;
-        let service = CacheService::new(redis);
+        let service = ValueCache::new(redis);
         for _ in 0..50 {
             let (service, fetched) = (service.clone(), fetched.clone());
             callers.spawn(async move {

@@ -13,7 +13,7 @@ const STATE: &str = "tower-kit:{purges}:state";
 /// Everything works, and nothing that was purged is given out.
 async fn works_without(old: &[String], processes: &[&Process], server: &RedisServer) {
     for process in processes {
-        until("it is in step", async || process.redis.status().in_step).await;
+        until("it is in step", async || process.redis.status().synced).await;
     }
     settled(processes).await;
     for process in processes {
@@ -91,7 +91,7 @@ async fn what_was_purged_stays_so_after_a_restart_that_loses_all() {
     let (old, _) = purged(&one, &other, &server).await;
     server.restart();
     until("it is out of step", async || {
-        !one.redis.status().in_step || server.command(&["EXISTS", STATE]).int() == 1
+        !one.redis.status().synced || server.command(&["EXISTS", STATE]).int() == 1
     })
     .await;
     let later = Process::start(config(&server), &origin).await;
@@ -109,7 +109,7 @@ async fn what_was_purged_stays_so_after_a_restart_with_an_older_state() {
         let user = ["ACL", "SETUSER", "away", "on", ">secret", "~*", "&*", "+@all"];
         server.command(&user);
         let url = format!("redis://away:secret@127.0.0.1:{}", server.port());
-        let away = || RedisConfig::new(&url).unwrap().budget(Duration::from_secs(1));
+        let away = || RedisConfig::new(&url).unwrap().command_timeout(Duration::from_secs(1));
         let one = Process::start(away(), &origin).await;
         let other = Process::start(away(), &origin).await;
         settled(&[&one, &other]).await;
@@ -123,10 +123,10 @@ async fn what_was_purged_stays_so_after_a_restart_with_an_older_state() {
         if purge_first {
             early.handle.purge_tag("other").await.unwrap();
         }
-        until("the others are away", async || !one.redis.status().in_step).await;
+        until("the others are away", async || !one.redis.status().synced).await;
         server.command(&user);
         for process in [&one, &other] {
-            until("it is in step", async || process.redis.status().in_step).await;
+            until("it is in step", async || process.redis.status().synced).await;
         }
         let later = Process::bare(config(&server), &origin).await;
         settled(&[&one, &other, &later, &early]).await;
@@ -141,12 +141,12 @@ async fn what_was_purged_stays_so_after_a_restart_with_an_older_state() {
 async fn a_log_of_nonsense_is_no_error_of_requests() {
     let server = RedisServer::start();
     let origin = Origin::counting();
-    let one = Process::start(config(&server).unheard(Duration::from_secs(60)), &origin).await;
+    let one = Process::start(config(&server).offline_ttl(Duration::from_secs(60)), &origin).await;
     let body = one.get("/a").await.body;
     server.command(&["SET", STATE, "nonsense"]);
     let other = async || one.handle.purge_url("http://x.org/b").unwrap().await.is_ok();
     until("it works all the same", other).await;
-    assert!(one.redis.status().in_step);
+    assert!(one.redis.status().synced);
     assert_ne!(one.get("/a").await.body, body, "what was lost may have purged it");
     for strange in [["HSET", STATE, "last", "x"], ["ZADD", NAMES, "1e300", "tx"]] {
         let strange: &[&str] = &strange;

@@ -19,7 +19,7 @@ async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
     for how in ["killed", "frozen"] {
         let mut server = RedisServer::start();
         let origin = Origin::counting();
-        let patient = || impatient(&server).unheard(Duration::from_secs(600));
+        let patient = || impatient(&server).offline_ttl(Duration::from_secs(600));
         let one = Process::start(patient(), &origin).await;
         let other = Process::start(patient(), &origin).await;
         for kind in ["tag", "url", "prefix", "all", "PUT"] {
@@ -40,12 +40,12 @@ async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
                 )),
             };
             println!("{how}, {kind}: not told after {:?}", start.elapsed());
-            assert!(told.is_err_and(|error| kind == "PUT" || error.is_later()));
+            assert!(told.is_err_and(|error| kind == "PUT" || error.is_deferred()));
             let start = clock();
             assert_ne!(one.get("/a").await.body, body, "it holds at once");
             println!("{how}, {kind}: a miss takes {:?}", start.elapsed());
             until("it is known", async || {
-                !one.redis.status().in_step && !other.redis.status().in_step
+                !one.redis.status().synced && !other.redis.status().synced
             })
             .await;
             assert_ne!(one.kept("/a").await, Some(body.clone()));
@@ -55,7 +55,7 @@ async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
             until("it is seen", async || other.kept("/a").await != Some(body.clone())).await;
             println!("{how}, {kind}: seen {:?} after the end of the outage", start.elapsed());
             until("both are in step", async || {
-                one.redis.status().in_step && other.redis.status().in_step
+                one.redis.status().synced && other.redis.status().synced
             })
             .await;
             assert_ne!(one.kept("/a").await, Some(body));
@@ -68,12 +68,14 @@ async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
 async fn many_purges_of_an_outage_are_told_in_some_way() {
     let mut server = RedisServer::start();
     let origin = Origin::counting();
-    let one = Process::start(impatient(&server).unheard(Duration::from_secs(600)), &origin).await;
-    let other = Process::start(impatient(&server).unheard(Duration::from_secs(600)), &origin).await;
+    let one =
+        Process::start(impatient(&server).offline_ttl(Duration::from_secs(600)), &origin).await;
+    let other =
+        Process::start(impatient(&server).offline_ttl(Duration::from_secs(600)), &origin).await;
     let body = one.get("/a").await.body;
     until("both have it", async || other.kept("/a").await.as_ref() == Some(&body)).await;
     server.freeze();
-    until("it is known", async || !one.redis.status().in_step).await;
+    until("it is known", async || !one.redis.status().synced).await;
     drop(one.handle.purge_tag("tag"));
     for number in 0..2_000 {
         drop(one.handle.purge_tag(&format!("{number}")));
@@ -90,7 +92,7 @@ async fn entries_in_memory_are_used_for_so_long_as_purges_may_go_unheard() {
         for unheard in [Duration::from_secs(2), Duration::ZERO] {
             let mut server = RedisServer::start();
             let origin = Origin::counting();
-            let one = Process::start(impatient(&server).unheard(unheard), &origin).await;
+            let one = Process::start(impatient(&server).offline_ttl(unheard), &origin).await;
             let before = one.get("/a").await.body;
             assert!(one.get("/a").await.is_hit());
             let start = clock();
@@ -115,7 +117,7 @@ async fn entries_in_memory_are_used_for_so_long_as_purges_may_go_unheard() {
                 assert!(start.elapsed() >= unheard, "it lives from when it came");
             }
             bring_back(&mut server, how);
-            until("it is in step", async || one.redis.status().in_step).await;
+            until("it is in step", async || one.redis.status().synced).await;
             until("what was not purged is used again", async || one.get("/a").await.is_hit()).await;
         }
     }
@@ -134,7 +136,7 @@ async fn a_process_that_starts_while_redis_is_away_learns_all_when_it_is_back() 
     other.get("/a").await;
     server.restart();
     for process in [&one, &other] {
-        until("it is in step", async || process.redis.status().in_step).await;
+        until("it is in step", async || process.redis.status().synced).await;
     }
     // What each has fetched meanwhile is older than the log.
     assert_eq!((one.kept("/a").await, other.kept("/a").await), (None, None));
@@ -156,7 +158,7 @@ async fn the_first_requests_of_an_outage_wait_for_a_moment() {
             let mut server = RedisServer::start();
             let origin = Origin::new(async move |_, _| reply(200, fields, "a"));
             let redis = impatient(&server);
-            let redis = if lease { redis.lease(Duration::from_secs(1)) } else { redis };
+            let redis = if lease { redis.lease_ttl(Duration::from_secs(1)) } else { redis };
             let one = Process::start(redis, &origin).await;
             one.send("GET", "/a", &[("x-a", "0")]).await;
             server.freeze();
@@ -180,7 +182,7 @@ async fn entries_are_used_no_longer_because_requests_fail() {
     for unheard in [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)] {
         let mut server = RedisServer::start();
         let origin = Origin::counting();
-        let one = Process::start(impatient(&server).unheard(unheard), &origin).await;
+        let one = Process::start(impatient(&server).offline_ttl(unheard), &origin).await;
         let before = one.get("/a").await.body;
         let asleep = clock();
         until("it is nearly time to look into the log", async || {

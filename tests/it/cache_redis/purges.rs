@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tower_kit::cache::{Purging, RedisConfig, StoreError};
+use tower_kit::cache::{PurgeFuture, RedisConfig, StoreError};
 
 use super::rig::{Origin, Process, TAGGED, Times, clock, config, settled, until};
 use crate::cache::rig::reply;
@@ -15,7 +15,7 @@ const URL: &str = "http://x.org/list/a";
 
 async fn purge(process: &Process, kind: &str) -> Result<(), StoreError> {
     let handle = &process.handle;
-    let purging: Purging = match kind {
+    let purging: PurgeFuture = match kind {
         "url" => handle.purge_url(URL).unwrap(),
         "prefix" => handle.purge_prefix("http://x.org/list/"),
         "tag" => handle.purge_tag("tag"),
@@ -83,8 +83,8 @@ async fn known_as(name: &str, server: &RedisServer) -> RedisConfig {
     let user = ["ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all"];
     assert_eq!(server.command(&user).text(), "OK");
     let url = format!("redis://{name}:secret@127.0.0.1:{}", server.port());
-    let config = RedisConfig::new(&url).unwrap().budget(Duration::from_secs(1));
-    config.unheard(Duration::from_secs(600))
+    let config = RedisConfig::new(&url).unwrap().command_timeout(Duration::from_secs(1));
+    config.offline_ttl(Duration::from_secs(600))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +96,7 @@ async fn a_purge_holds_in_its_process_though_an_entry_is_of_one_that_knows_more_
     settled(&[&one, &behind]).await;
     // It reads entries still, and no purges.
     server.command(&["ACL", "SETUSER", "behind", "-eval"]);
-    until("it is out of step", async || !behind.redis.status().in_step).await;
+    until("it is out of step", async || !behind.redis.status().synced).await;
     for _ in 0..5 {
         one.handle.purge_tag("other").await.unwrap();
     }
@@ -108,7 +108,7 @@ async fn a_purge_holds_in_its_process_though_an_entry_is_of_one_that_knows_more_
     assert_ne!(behind.get("/list/a").await.body, body, "and for as long as nothing is told");
 
     server.command(&["ACL", "SETUSER", "behind", "+eval"]);
-    until("it is in step", async || behind.redis.status().in_step).await;
+    until("it is in step", async || behind.redis.status().synced).await;
     until("the first one sees it", async || one.kept("/list/a").await != Some(body.clone())).await;
 }
 
@@ -241,7 +241,7 @@ async fn a_log_that_forgets_names_purges_more_and_not_less() {
 async fn names_are_forgotten_when_no_entry_is_older_and_not_before() {
     let server = RedisServer::start();
     let origin = Origin::counting();
-    let short = || config(&server).longest(Duration::from_secs(1));
+    let short = || config(&server).max_ttl(Duration::from_secs(1));
     let one = Process::start(short(), &origin).await;
     let other = Process::start(short(), &origin).await;
     let body = one.get("/list/a").await.body;

@@ -170,7 +170,7 @@ impl fmt::Display for Times {
 
 /// With patience, for machines that do much else.
 pub(super) fn config(server: &RedisServer) -> RedisConfig {
-    impatient(server).budget(Duration::from_secs(1))
+    impatient(server).command_timeout(Duration::from_secs(1))
 }
 
 pub(super) fn impatient(server: &RedisServer) -> RedisConfig {

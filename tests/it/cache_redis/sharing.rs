@@ -21,7 +21,10 @@ async fn keep_the_contract(name: &str, connect: impl Fn() -> RedisConfig) {
     let made = AtomicUsize::new(0);
     let store = async || {
         let prefix = format!("{}:", made.fetch_add(1, Ordering::Relaxed));
-        let config = connect().prefix(prefix).largest(8 * MIB).budget(Duration::from_secs(5));
+        let config = connect()
+            .prefix(prefix)
+            .max_entry_size(8 * MIB)
+            .command_timeout(Duration::from_secs(5));
         let store = RedisStore::connect(config);
         store.ready().await;
         store
@@ -203,7 +206,7 @@ async fn what_one_process_fetched_another_answers() {
     until("the other finds that", async || other.get("/stale").await.body == refreshed).await;
     assert_eq!(origin.calls(), 8);
     let all = bare.redis.status();
-    assert_eq!((all.in_step, all.breaker_open, all.error), (true, false, None));
+    assert_eq!((all.synced, all.breaker_open, all.error), (true, false, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,8 +216,10 @@ async fn entries_of_all_sizes_are_shared() {
         let size = head.uri.path()[1..].parse().unwrap();
         reply(200, &[("cache-control", "max-age=60")], &"x".repeat(size))
     });
-    let one = Process::start(config(&server).budget(Duration::from_secs(1)), &origin).await;
-    let other = Process::bare(config(&server).budget(Duration::from_secs(1)), &origin).await;
+    let one =
+        Process::start(config(&server).command_timeout(Duration::from_secs(1)), &origin).await;
+    let other =
+        Process::bare(config(&server).command_timeout(Duration::from_secs(1)), &origin).await;
     for size in [0, 1, 100, 65_536, 65_537, 1_048_576] {
         let path = format!("/{size}");
         one.get(&path).await;

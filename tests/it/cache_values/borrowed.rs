@@ -3,7 +3,8 @@
 use std::future::{pending, ready};
 
 use tower_kit::MIB;
-use tower_kit::cache::{CacheService, MemoryStore};
+use tower_kit::ValueCache;
+use tower_kit::cache::MemoryStore;
 
 use super::{Down, Rig, SECOND};
 use crate::support::poll_once;
@@ -25,7 +26,7 @@ async fn a_fetch_may_borrow() {
 }
 
 fn stale() -> Rig {
-    Rig::with(MemoryStore::new(16 * MIB), |cache: CacheService| {
+    Rig::with(MemoryStore::new(16 * MIB), |cache: ValueCache| {
         cache.ttl(10 * SECOND).stale_while_revalidate(10 * SECOND)
     })
 }

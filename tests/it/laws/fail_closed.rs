@@ -82,7 +82,7 @@ impl Lifetime {
         parts.cache = match self {
             Self::Default => CacheLayer::new(store()).default_ttl(minute),
             Self::Status => CacheLayer::new(store()).ttl(http::StatusCode::OK, minute),
-            Self::Aside => CacheLayer::aside(store(), minute),
+            Self::Aside => CacheLayer::with_ttl(store(), minute),
             Self::Expires => CacheLayer::new(store()),
         };
         parts

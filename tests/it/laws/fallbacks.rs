@@ -57,7 +57,7 @@ fn not_stored_for_want_of_a_fill() {
         runtime.block_on(async {
             let parts = |fills| {
                 let mut parts = Parts::new();
-                parts.cache = parts.cache.fills(fills);
+                parts.cache = parts.cache.max_fills(fills);
                 parts
             };
             let (scarce, plenty) = Rig::pair(case, parts).await;

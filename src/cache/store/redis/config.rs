@@ -9,7 +9,7 @@ use fred::clients::Pool;
 use metrics::Recorder;
 
 use super::client::Server;
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// Where Redis is, and how it is used.
 ///
@@ -30,8 +30,8 @@ use crate::meter::Meter;
 /// # fn main() -> Result<(), InvalidRedisConfig> {
 /// let config = RedisConfig::new("redis://:secret@10.0.0.5:6379")?
 ///     .prefix("shop:")
-///     .budget(Duration::from_millis(20))
-///     .lease(Duration::from_secs(1));
+///     .command_timeout(Duration::from_millis(20))
+///     .lease_ttl(Duration::from_secs(1));
 /// # drop(config);
 /// # Ok(())
 /// # }
@@ -46,7 +46,7 @@ pub struct RedisConfig {
     pub(super) longest: Duration,
     pub(super) unheard: Duration,
     pub(super) lease: Option<Duration>,
-    pub(super) meter: Meter,
+    pub(super) metrics: Metrics,
 }
 
 /// A URL, or a variable, that tells of no Redis server.
@@ -105,39 +105,39 @@ impl RedisConfig {
 
     /// How long a request waits for a reply of Redis: once, twice where a URL has variants, and once
     /// more where it needs a [`lease`](Self::lease). Less than 1 ms is taken as 1 ms.
-    pub fn budget(self, budget: Duration) -> Self {
+    pub fn command_timeout(self, budget: Duration) -> Self {
         Self { budget: budget.max(Duration::from_millis(1)), ..self }
     }
 
     /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
     /// read. More than 512 MiB is taken as 512 MiB, which is all that Redis has room for under a key.
     /// At most 256 entries are being read at a time, and 32 MiB of them written.
-    pub fn largest(self, bytes: u64) -> Self {
+    pub fn max_entry_size(self, bytes: u64) -> Self {
         Self { largest: bytes.min(512 * crate::MIB), ..self }
     }
 
     /// The longest that an entry is kept, whatever its lifetime.
-    pub fn longest(self, time: Duration) -> Self {
+    pub fn max_ttl(self, time: Duration) -> Self {
         Self { longest: time, ..self }
     }
 
     /// While this process cannot learn of purges made elsewhere, an entry is used for so long after
     /// contact was lost, or after it was fetched if that is later. Zero: no entry is used. Contact is
     /// lost at once when Redis closes the connection, and after 1.5 s where it only falls silent.
-    pub fn unheard(self, time: Duration) -> Self {
+    pub fn offline_ttl(self, time: Duration) -> Self {
         Self { unheard: time, ..self }
     }
 
     /// On a miss in all processes, one fetches; the others wait for it, for up to half a second, and
     /// then fetch too. Without a lease, one of each process fetches. If the one that fetches dies, its
     /// lease ends after `time`: 1 or 2 s is good. Less than 100 ms is taken as 100 ms.
-    pub fn lease(self, time: Duration) -> Self {
+    pub fn lease_ttl(self, time: Duration) -> Self {
         Self { lease: Some(time.max(Duration::from_millis(100))), ..self }
     }
 
     /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        Self { meter: Meter::to(recorder), ..self }
+        Self { metrics: Metrics::to(recorder), ..self }
     }
 
     fn of(server: Server) -> Self {
@@ -149,7 +149,7 @@ impl RedisConfig {
             longest: Duration::from_secs(7 * 24 * 60 * 60),
             unheard: Duration::from_secs(5),
             lease: None,
-            meter: Meter::default(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -269,12 +269,12 @@ mod tests {
         for (given, budget, lease) in
             [(ms(0), ms(1), ms(100)), (ms(1), ms(1), ms(100)), (ms(101), ms(101), ms(101))]
         {
-            assert_eq!(config().budget(given).budget, budget);
-            assert_eq!(config().lease(given).lease, Some(lease));
+            assert_eq!(config().command_timeout(given).budget, budget);
+            assert_eq!(config().lease_ttl(given).lease, Some(lease));
         }
         let most = 512 * crate::MIB;
         for (given, taken) in [(0, 0), (most, most), (most + 1, most), (u64::MAX, most)] {
-            assert_eq!(config().largest(given).largest, taken);
+            assert_eq!(config().max_entry_size(given).largest, taken);
         }
     }
 

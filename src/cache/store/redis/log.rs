@@ -9,12 +9,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::super::control::in_millis;
-use super::super::super::purge::{Log, Own, Purges, Purging};
+use super::super::super::purge::{Log, Own, PurgeFuture, Purges};
 use super::super::super::shared::Clock;
 use super::super::api::StoreError;
 use super::client::{News, Novelty};
 use super::store::State;
 use super::sync::Sync;
+use crate::clock;
 
 /// Where purges go that are to be written down.
 #[derive(Clone)]
@@ -66,8 +67,8 @@ impl Outbox {
 }
 
 impl Log for Outbox {
-    fn write(&self, own: Own) -> Purging {
-        Purging(Box::pin(self.send(own)))
+    fn write(&self, own: Own) -> PurgeFuture {
+        PurgeFuture(Box::pin(self.send(own)))
     }
 }
 
@@ -108,28 +109,28 @@ impl Keeper {
                         // Whether it is of use still is told by a look.
                         Novelty::Trouble(failure) => {
                             self.state.trouble.of_connection(&failure);
-                            self.next = clock();
+                            self.next = clock::timer_now();
                         }
-                        Novelty::Connected | Novelty::Gap => self.next = clock(),
+                        Novelty::Connected | Novelty::Gap => self.next = clock::timer_now(),
                         Novelty::Deaf => {
                             self.deaf = true;
-                            self.next = clock();
+                            self.next = clock::timer_now();
                         }
                     }
                 }
                 () = self.state.opened.notified() => {
                     self.state.lose_step();
-                    self.next = clock() + PAUSE;
+                    self.next = clock::timer_now() + PAUSE;
                     continue;
                 }
                 () = sleep_until(wake) => {
-                    if clock() < self.next {
+                    if clock::timer_now() < self.next {
                         continue;
                     }
                 }
             }
             // While it is not heard of, one probe in a while is enough.
-            if self.state.breaker.is_open() && clock() < self.next {
+            if self.state.breaker.is_open() && clock::timer_now() < self.next {
                 continue;
             }
             let Some(purges) = self.purges.upgrade() else { return };
@@ -148,13 +149,13 @@ impl Keeper {
     }
 
     async fn exchange(&mut self, purges: &Purges, told: Vec<oneshot::Sender<bool>>) {
-        let began = clock();
+        let began = clock::timer_now();
         let exchanged = self.sync.exchange(&self.state.client, purges).await;
         let done = exchanged.is_ok();
         match exchanged {
             Ok(flushed) => {
                 self.heard = Some(began);
-                self.state.in_step(flushed);
+                self.state.synced(flushed);
             }
             Err(failure) => self.state.out_of_step(&failure),
         }
@@ -162,7 +163,7 @@ impl Keeper {
             // Whoever does not wait any more need not know.
             let _ = told.send(done);
         }
-        self.next = clock() + PAUSE;
+        self.next = clock::timer_now() + PAUSE;
     }
 
     /// What is trusted, as long as nothing is heard.
@@ -179,7 +180,11 @@ impl Keeper {
     }
 
     fn wake(&self) -> Instant {
-        if self.state.is_in_step() { self.next } else { self.next.min(clock() + PAUSE / 4) }
+        if self.state.is_in_step() {
+            self.next
+        } else {
+            self.next.min(clock::timer_now() + PAUSE / 4)
+        }
     }
 }
 
@@ -192,11 +197,6 @@ impl Drop for Keeper {
         self.state.lose_step();
         self.state.breaker.open();
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a task that waits reads the timer's clock")]
-pub(super) fn clock() -> Instant {
-    Instant::now()
 }
 
 /// Between two looks into the log, and between two probes of a Redis that is away: longer than it

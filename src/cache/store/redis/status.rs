@@ -8,7 +8,7 @@ use super::client::Failure;
 #[non_exhaustive]
 pub struct RedisStatus {
     /// True while this process hears what others purge.
-    pub in_step: bool,
+    pub synced: bool,
     /// True while Redis is not asked, since it stopped answering.
     pub breaker_open: bool,
     /// What went wrong last, if nothing has gone well since, as the client says it.

@@ -18,10 +18,11 @@ use super::breaker::Breaker;
 use super::client::{Client, Failure};
 use super::config::RedisConfig;
 use super::lease;
-use super::log::{Keeper, Outbox, clock};
+use super::log::{Keeper, Outbox};
 use super::status::{RedisStatus, Trouble};
 use super::sync::Sync;
 use super::tally::Tally;
+use crate::clock;
 
 /// Keeps entries in Redis or Valkey, for all processes that use the same one with the same prefix,
 /// and tells them of purges. Clones are the same.
@@ -65,7 +66,7 @@ pub(super) struct State {
     /// The breaker has opened.
     pub(super) opened: Notify,
     tally: Tally,
-    in_step: watch::Sender<bool>,
+    synced: watch::Sender<bool>,
     pub(super) trouble: Trouble,
     /// What keys begin with, since the last purge of all. None as long as that is not known.
     prefix: ArcSwapOption<String>,
@@ -94,7 +95,7 @@ impl RedisStore {
             unheard: state.config.unheard,
             heard: None,
             deaf: false,
-            next: clock(),
+            next: clock::timer_now(),
             state: Arc::clone(&state),
         };
         detach(keeper.run());
@@ -116,14 +117,14 @@ impl RedisStore {
     /// service needs to wait for that.
     pub async fn ready(&self) {
         // It fails only if there is no sender, and this is one.
-        drop(self.state.in_step.subscribe().wait_for(|in_step| *in_step).await);
+        drop(self.state.synced.subscribe().wait_for(|synced| *synced).await);
     }
 
     /// The state of the connection, to be shown. Keep a clone of the store for it.
     #[must_use]
     pub fn status(&self) -> RedisStatus {
         RedisStatus {
-            in_step: self.state.is_in_step(),
+            synced: self.state.is_in_step(),
             breaker_open: self.state.breaker.is_open(),
             error: self.state.trouble.get(),
         }
@@ -132,7 +133,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     /// Nothing, if Redis would not be asked.
-    fn peek(&self, _key: &str) -> Poll<Option<Entry>> {
+    fn get_now(&self, _key: &str) -> Poll<Option<Entry>> {
         if self.state.is_asked() {
             return Poll::Pending;
         }
@@ -222,8 +223,8 @@ impl State {
             client: Client::new(config.server.clone(), config.budget),
             breaker: Breaker::default(),
             opened: Notify::new(),
-            tally: Tally::new(config.meter.clone()),
-            in_step: watch::Sender::new(false),
+            tally: Tally::new(config.metrics.clone()),
+            synced: watch::Sender::new(false),
             trouble: Trouble::default(),
             prefix: ArcSwapOption::empty(),
             reads: Semaphore::new(MOST_READS),
@@ -231,7 +232,7 @@ impl State {
             config,
         };
         state.tally.open(false);
-        state.tally.in_step(false);
+        state.tally.synced(false);
         state
     }
 
@@ -254,11 +255,11 @@ impl State {
     }
 
     pub(super) fn is_in_step(&self) -> bool {
-        *self.in_step.borrow()
+        *self.synced.borrow()
     }
 
     /// `flushed` is the stamp of the last purge of all.
-    pub(super) fn in_step(&self, flushed: u64) {
+    pub(super) fn synced(&self, flushed: u64) {
         // Empty braces: clients choose what follows, and shall not choose the slot in a cluster.
         let prefix = format!("{}1:{flushed:x}{{}}:", self.config.prefix);
         if self.prefix.load().as_ref().is_none_or(|old| **old != prefix) {
@@ -269,8 +270,8 @@ impl State {
             self.tally.open(false);
         }
         self.breaker.close();
-        if !self.in_step.send_replace(true) {
-            self.tally.in_step(true);
+        if !self.synced.send_replace(true) {
+            self.tally.synced(true);
         }
     }
 
@@ -288,8 +289,8 @@ impl State {
     }
 
     pub(super) fn lose_step(&self) {
-        if self.in_step.send_replace(false) {
-            self.tally.in_step(false);
+        if self.synced.send_replace(false) {
+            self.tally.synced(false);
         }
     }
 

@@ -4,31 +4,33 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
 
-use super::super::super::tally::{clock, count_named};
-use crate::fresh::Fresh;
-use crate::meter::{Meter, Name};
+use super::super::super::tally::count_named;
+use crate::clock;
+use crate::metrics::RefreshingHandle;
+use crate::metrics::{Metrics, Name};
 
 #[derive(Debug)]
 pub(super) struct Tally {
-    meter: Meter,
-    errors: OnceLock<Fresh<[Counter; REASONS.len()]>>,
+    metrics: Metrics,
+    errors: OnceLock<RefreshingHandle<[Counter; REASONS.len()]>>,
 }
 
 impl Tally {
-    pub(super) const fn new(meter: Meter) -> Self {
-        Self { meter, errors: OnceLock::new() }
+    pub(super) const fn new(metrics: Metrics) -> Self {
+        Self { metrics, errors: OnceLock::new() }
     }
 
     /// Counts what Redis did not do: one of [`REASONS`].
     pub(super) fn failed(&self, reason: &'static str) {
-        let now = clock();
+        let now = clock::now();
         // All at once, so that each is there, at 0, before it is counted.
         let register = || {
             REASONS.map(|reason| {
-                self.meter.counter(ERRORS, vec![Label::from_static_parts("reason", reason)])
+                self.metrics.counter(ERRORS, vec![Label::from_static_parts("reason", reason)])
             })
         };
-        let errors = self.errors.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        let errors =
+            self.errors.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
         count_named(&REASONS, &errors.handle, reason);
     }
 
@@ -38,12 +40,12 @@ impl Tally {
     }
 
     /// Whether it is known what was purged.
-    pub(super) fn in_step(&self, is: bool) {
+    pub(super) fn synced(&self, is: bool) {
         self.set(IN_STEP, is);
     }
 
     fn set(&self, name: Name, is: bool) {
-        self.meter.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
+        self.metrics.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
     }
 }
 

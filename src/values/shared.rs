@@ -12,17 +12,17 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::entry::{Entry, Kept, Stored, Watermark};
-use super::super::flight::Flights;
-use super::super::lookup::spares;
-use super::super::purge::{Purge, Purges, Stamp};
-use super::super::shared::{Clock, MOST_PUTS, Slot, random};
-use super::super::store::{Erased, Store, StoreError};
-use super::super::timeout::within;
-use super::super::vary::Variant;
 use super::error::Fault;
 use super::policy::{self, Age, Rules};
 use super::tally::Tally;
+use crate::cache::entry::{Entry, Kept, Stored, Watermark};
+use crate::cache::flight::Flights;
+use crate::cache::lookup::spares;
+use crate::cache::purge::{Purge, Purges, Stamp};
+use crate::cache::shared::{Clock, MOST_PUTS, Slot, random};
+use crate::cache::store::{Erased, Store, StoreError};
+use crate::cache::timeout::within;
+use crate::cache::vary::Variant;
 
 /// What all clones of a service share, unless they were made to differ.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Shared {
     where
         T: DeserializeOwned,
     {
-        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.peek(name)));
+        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.get_now(name)));
         let peeked = peeked.unwrap_or_else(|_| {
             self.tally.failed("get");
             Poll::Ready(None)

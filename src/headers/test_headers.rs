@@ -5,9 +5,9 @@
 use http::{HeaderMap, HeaderValue};
 
 /// Names in lower case, and values.
-pub(crate) type Fields<'a> = &'a [(&'static str, &'a str)];
+pub(crate) type TestHeaders<'a> = &'a [(&'static str, &'a str)];
 
-pub(crate) fn map(fields: Fields<'_>) -> HeaderMap {
+pub(crate) fn map(fields: TestHeaders<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(*name, HeaderValue::from_str(value).unwrap());

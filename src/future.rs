@@ -9,13 +9,13 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 /// What a room does with the inner service's answer.
-pub(crate) trait HandOver<B, E> {
+pub(crate) trait MapResponse<B, E> {
     /// The body that the room answers with.
     type Body;
 
     /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then
     /// polled on by whoever gets it.
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         cx: &mut Context<'_>,
@@ -26,13 +26,13 @@ pub(crate) trait HandOver<B, E> {
 #[cfg(feature = "cache")]
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct AsIs;
+pub struct Identity;
 
 #[cfg(feature = "cache")]
-impl<B, E> HandOver<B, E> for AsIs {
+impl<B, E> MapResponse<B, E> for Identity {
     type Body = B;
 
-    fn hand_over(
+    fn map_response(
         self,
         answer: Result<Response<B>, E>,
         _cx: &mut Context<'_>,
@@ -47,7 +47,7 @@ pin_project! {
     ///
     /// `F` is the inner service's future, `H` what the layer does with its answer, and `B` the
     /// body that the layer answers with.
-    pub struct Respond<F, H, B> {
+    pub struct ResponseFuture<F, H, B> {
         #[pin]
         state: State<F, H, B>,
     }
@@ -57,27 +57,27 @@ pin_project! {
     #[project = StateProj]
     enum State<F, H, B> {
         Now { response: Option<Response<B>> },
-        Later { #[pin] inner: F, hand_over: Option<H> },
+        Later { #[pin] inner: F, map_response: Option<H> },
     }
 }
 
-impl<F, H, B> Respond<F, H, B> {
+impl<F, H, B> ResponseFuture<F, H, B> {
     /// Answers with `response`; the inner service is not called.
     #[cfg(any(feature = "cache", feature = "limit", feature = "pressure"))]
     pub(crate) fn now(response: Response<B>) -> Self {
         Self { state: State::Now { response: Some(response) } }
     }
 
-    /// Waits for `inner` and gives its answer to `hand_over`.
-    pub(crate) fn later(inner: F, hand_over: H) -> Self {
-        Self { state: State::Later { inner, hand_over: Some(hand_over) } }
+    /// Waits for `inner` and gives its answer to `map_response`.
+    pub(crate) fn later(inner: F, map_response: H) -> Self {
+        Self { state: State::Later { inner, map_response: Some(map_response) } }
     }
 }
 
-impl<F, H, B, InnerB, E> Future for Respond<F, H, B>
+impl<F, H, B, InnerB, E> Future for ResponseFuture<F, H, B>
 where
     F: Future<Output = Result<Response<InnerB>, E>>,
-    H: HandOver<InnerB, E, Body = B>,
+    H: MapResponse<InnerB, E, Body = B>,
 {
     type Output = Result<Response<B>, E>;
 
@@ -88,18 +88,18 @@ where
                 Some(response) => Poll::Ready(Ok(response)),
                 None => panic!("{POLLED_AGAIN}"),
             },
-            StateProj::Later { inner, hand_over } => {
+            StateProj::Later { inner, map_response } => {
                 let Poll::Ready(answer) = inner.poll(cx) else { return Poll::Pending };
-                let Some(hand_over) = hand_over.take() else { panic!("{POLLED_AGAIN}") };
-                Poll::Ready(hand_over.hand_over(answer, cx))
+                let Some(map_response) = map_response.take() else { panic!("{POLLED_AGAIN}") };
+                Poll::Ready(map_response.map_response(answer, cx))
             }
         }
     }
 }
 
-impl<F, H, B> fmt::Debug for Respond<F, H, B> {
+impl<F, H, B> fmt::Debug for ResponseFuture<F, H, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Respond").finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ pin_project! {
     /// The body of a layer that can refuse: the inner service's body, passed through unchanged,
     /// or the short body of the layer's own answer.
     #[derive(Debug)]
-    pub struct Reply<B> {
+    pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
     }
@@ -26,7 +26,7 @@ pin_project! {
     }
 }
 
-impl<B> Reply<B> {
+impl<B> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
     }
@@ -36,7 +36,7 @@ impl<B> Reply<B> {
     }
 }
 
-impl<B> Body for Reply<B>
+impl<B> Body for ResponseBody<B>
 where
     B: Body,
     B::Data: From<Bytes>,

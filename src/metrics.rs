@@ -1,13 +1,28 @@
-//! Where a room's numbers go.
+//! Handles of the [`metrics`](https://docs.rs/metrics) facade: the recorder of a layer, and handles
+//! that outlive a recorder.
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "latency",
+    feature = "pressure"
+))]
+use std::time::{Duration, Instant};
 
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "latency",
+    feature = "pressure"
+))]
+use arc_swap::{ArcSwap, Guard};
 use metrics::{Counter, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 
 /// The recorder that a layer was given, or else the process's.
 #[derive(Clone, Default)]
-pub(crate) struct Meter {
+pub(crate) struct Metrics {
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
 }
 
@@ -17,6 +32,23 @@ pub(crate) struct Name {
     pub(crate) name: &'static str,
     pub(crate) unit: Unit,
     help: &'static str,
+}
+
+/// A handle of a metric, or several, that is registered again once it is older than [`REFRESH`].
+///
+/// A handle is bound to the recorder that was installed when the handle was registered. A handle
+/// that was registered before the recorder is silent forever, and so is one that an exporter has
+/// expired as idle.
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
+#[derive(Debug)]
+pub(crate) struct RefreshingHandle<H>(ArcSwap<Registered<H>>);
+
+/// A handle and the time at which it expires.
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
+#[derive(Debug)]
+pub(crate) struct Registered<H> {
+    pub(crate) handle: H,
+    expires: Instant,
 }
 
 impl Name {
@@ -29,7 +61,7 @@ impl Name {
     }
 }
 
-impl Meter {
+impl Metrics {
     pub(crate) fn to(recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         Self { recorder: Some(recorder) }
     }
@@ -74,10 +106,33 @@ impl Meter {
     }
 }
 
-impl fmt::Debug for Meter {
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
+impl<H> RefreshingHandle<H> {
+    pub(crate) fn new(handle: H, now: Instant) -> Self {
+        Self(ArcSwap::from_pointee(Registered { handle, expires: now + REFRESH }))
+    }
+
+    /// Returns the handle, and registers it anew if it has expired. Takes no lock, and allocates
+    /// nothing before that.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        now: Instant,
+        register: impl FnOnce() -> H,
+    ) -> Guard<Arc<Registered<H>>> {
+        let current = self.0.load();
+        if now < current.expires {
+            return current;
+        }
+        self.0.store(Arc::new(Registered { handle: register(), expires: now + REFRESH }));
+        self.0.load()
+    }
+}
+
+impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let recorder = if self.recorder.is_some() { "given" } else { "the process's" };
-        f.debug_struct("Meter").field("recorder", &recorder).finish()
+        f.debug_struct("Metrics").field("recorder", &recorder).finish()
     }
 }
 
@@ -87,6 +142,11 @@ const REJECTED: Name = Name::new(
     Unit::Count,
     "Requests that a layer refused before the service answered them.",
 );
+
+/// The age at which a handle expires: shorter than any idle timeout that an exporter is likely to
+/// have.
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
+pub(crate) const REFRESH: Duration = Duration::from_secs(10);
 
 /// The metadata of every handle of this crate.
 pub(crate) const METADATA: Metadata<'static> =

@@ -7,5 +7,5 @@ mod service;
 mod shared;
 mod tally;
 
-pub use error::CacheServiceError;
-pub use service::CacheService;
+pub use error::ValueCacheError;
+pub use service::ValueCache;

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 
 /// What a request asks of any answer that is given before its body is read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Form {
+pub(crate) struct ErrorFormat {
     pub(crate) format: Format,
     /// A part of the body is unread, on a connection whose next request would begin with it.
     close: bool,
@@ -25,7 +25,7 @@ pub(crate) enum Format {
     Grpc,
 }
 
-impl Form {
+impl ErrorFormat {
     pub(crate) fn of(
         method: &Method,
         version: Version,
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_grpc_has_a_status_of_grpc_in_fields_and_no_body() {
-        let form = Form { format: Format::Grpc, close: false, bodiless: false };
+        let form = ErrorFormat { format: Format::Grpc, close: false, bodiless: false };
         for (status, code) in [
             (400, "13"),
             (408, "4"),

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::control::in_millis;
-use super::super::entry::Freshness;
+use crate::cache::control::in_millis;
+use crate::cache::entry::Freshness;
 
 /// What the user chose.
 #[derive(Clone, Debug)]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::flight::{Ended, Leader, Role};
-use super::super::lookup::{Turn, take_turn};
-use super::super::shared::{Slot, detach, settle};
-use super::super::store::Lease;
 use super::policy::{self, Age};
 use super::shared::{Found, Shared, Verdict};
 use super::tally::Outcome;
+use crate::cache::flight::{Ended, Leader, Role};
+use crate::cache::lookup::{Turn, take_turn};
+use crate::cache::shared::{Slot, detach, settle};
+use crate::cache::store::Lease;
 
 /// Held until the store has what was fetched.
 struct Lead {

@@ -1,11 +1,11 @@
 use std::error::Error;
 use std::fmt;
 
-use super::super::store::StoreError;
+use crate::cache::store::StoreError;
 
 /// A value that was not kept, or not dropped.
 #[derive(Debug)]
-pub struct CacheServiceError(Fault);
+pub struct ValueCacheError(Fault);
 
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -14,7 +14,7 @@ pub(super) enum Fault {
     Store(StoreError),
 }
 
-impl CacheServiceError {
+impl ValueCacheError {
     /// Whether the value cannot be written as JSON.
     #[must_use]
     pub const fn is_json(&self) -> bool {
@@ -34,16 +34,16 @@ impl CacheServiceError {
     }
 }
 
-impl CacheServiceError {
+impl ValueCacheError {
     /// Whether this process has done it, and others that share the store will be told later:
-    /// [`StoreError::is_later`](super::super::StoreError::is_later).
+    /// [`StoreError::is_deferred`](crate::cache::StoreError::is_deferred).
     #[must_use]
-    pub const fn is_later(&self) -> bool {
-        matches!(&self.0, Fault::Store(error) if error.is_later())
+    pub const fn is_deferred(&self) -> bool {
+        matches!(&self.0, Fault::Store(error) if error.is_deferred())
     }
 }
 
-impl From<Fault> for CacheServiceError {
+impl From<Fault> for ValueCacheError {
     fn from(fault: Fault) -> Self {
         Self(fault)
     }
@@ -55,7 +55,7 @@ impl From<StoreError> for Fault {
     }
 }
 
-impl fmt::Display for CacheServiceError {
+impl fmt::Display for ValueCacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Fault::Json(_) => f.write_str("a value for the cache cannot be written as JSON"),
@@ -65,7 +65,7 @@ impl fmt::Display for CacheServiceError {
     }
 }
 
-impl Error for CacheServiceError {
+impl Error for ValueCacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
             Fault::Json(error) => Some(error),

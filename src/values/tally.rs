@@ -2,15 +2,16 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
 
-use super::super::tally::{clock, count_named};
-use crate::fresh::Fresh;
-use crate::meter::{Meter, Name};
+use crate::cache::tally::count_named;
+use crate::clock;
+use crate::metrics::RefreshingHandle;
+use crate::metrics::{Metrics, Name};
 
 /// Counts what the service did.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    meter: Meter,
-    handles: OnceLock<Fresh<Handles>>,
+    metrics: Metrics,
+    handles: OnceLock<RefreshingHandle<Handles>>,
 }
 
 /// All of them are registered together, so that each label is there, at 0, before it is counted.
@@ -30,8 +31,8 @@ pub(super) enum Outcome {
 }
 
 impl Tally {
-    pub(super) fn new(meter: Meter) -> Self {
-        Self { meter, handles: OnceLock::new() }
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics, handles: OnceLock::new() }
     }
 
     pub(super) fn count(&self, outcome: Outcome) {
@@ -44,15 +45,16 @@ impl Tally {
     }
 
     fn with(&self, record: impl FnOnce(&Handles)) {
-        let now = clock();
+        let now = clock::now();
         let labeled = |name, label, value| {
-            self.meter.counter(name, vec![Label::from_static_parts(label, value)])
+            self.metrics.counter(name, vec![Label::from_static_parts(label, value)])
         };
         let register = || Handles {
             requests: OUTCOMES.map(|outcome| labeled(REQUESTS, "outcome", outcome)),
             errors: ERRORS_OF.map(|operation| labeled(ERRORS, "operation", operation)),
         };
-        let handles = self.handles.get_or_init(|| Fresh::new(register(), now)).get(now, register);
+        let handles =
+            self.handles.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
         record(&handles.handle);
     }
 }
@@ -77,12 +79,12 @@ const ERRORS_OF: [&str; 12] = [
 ];
 
 const REQUESTS: Name = Name::new(
-    "cache_service_requests_total",
+    "value_cache_requests_total",
     Unit::Count,
     "Values that the cache was asked for, by how they were come by.",
 );
 const ERRORS: Name = Name::new(
-    "cache_service_errors_total",
+    "value_cache_errors_total",
     Unit::Count,
     "What failed while values were looked up, kept or dropped.",
 );

@@ -7,16 +7,16 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::super::layer::SHORTEST_TIMEOUT;
-use super::super::policy::InvalidNumber;
-use super::super::purge::Purge;
-use super::super::shared::Clock;
-use super::super::store::Store;
-use super::error::{CacheServiceError, Fault};
+use super::error::{Fault, ValueCacheError};
 use super::policy;
 use super::shared::Shared;
 use super::tally::{Outcome, Tally};
-use crate::meter::Meter;
+use crate::cache::layer::SHORTEST_TIMEOUT;
+use crate::cache::policy::InvalidNumber;
+use crate::cache::purge::Purge;
+use crate::cache::shared::Clock;
+use crate::cache::store::Store;
+use crate::metrics::Metrics;
 
 /// Keeps values of any type in a [`Store`], as JSON: results of queries, or of calls to other
 /// services. It works without a [`CacheLayer`](crate::CacheLayer), or beside one over the same
@@ -27,7 +27,7 @@ use crate::meter::Meter;
 ///
 /// use serde::{Deserialize, Serialize};
 /// use tower_kit::MIB;
-/// use tower_kit::cache::{CacheService, MemoryStore};
+/// use tower_kit::cache::{ValueCache, MemoryStore};
 /// # #[derive(Clone)] struct Database;
 /// # impl Database {
 /// #     async fn user(&self, id: u64) -> Result<Option<User>, std::io::Error> {
@@ -45,7 +45,7 @@ use crate::meter::Meter;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = Database;
-/// let cache = CacheService::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
+/// let cache = ValueCache::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
 ///
 /// // To read: the cache is asked first, and the database once for all who miss.
 /// let load = || database.user(7);
@@ -54,15 +54,15 @@ use crate::meter::Meter;
 ///
 /// // To write: the database first, then the cache forgets.
 /// database.rename(7, "Grace").await?;
-/// cache.del("user:7").await?;
+/// cache.remove("user:7").await?;
 /// # assert!(cache.get::<User>("user:7").await.is_none());
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// Clones are the same cache, and setters on a clone change what that clone does. Two that were made
-/// separately over clones of a [`MemoryStore`](super::super::MemoryStore), or over Redis, see each
-/// other's [`del`](Self::del) and [`flush`](Self::flush).
+/// separately over clones of a [`MemoryStore`](crate::cache::MemoryStore), or over Redis, see each
+/// other's [`remove`](Self::remove) and [`flush`](Self::clear).
 ///
 /// # Herds
 ///
@@ -72,8 +72,8 @@ use crate::meter::Meter;
 ///
 /// # Changes
 ///
-/// A [`del`](Self::del) or a [`flush`](Self::flush) wins over a fetch that began before it, and a
-/// [`set`](Self::set) does in this process: what is fetched is given to its caller, and is not kept.
+/// A [`remove`](Self::remove) or a [`flush`](Self::clear) wins over a fetch that began before it, and a
+/// [`set`](Self::insert) does in this process: what is fetched is given to its caller, and is not kept.
 ///
 /// # Failures
 ///
@@ -87,7 +87,7 @@ use crate::meter::Meter;
 ///
 /// | what | default | why |
 /// |---|---|---|
-/// | [`ttl`](Self::ttl) | 3600 s | for what [`del`](Self::del) drops when it changes |
+/// | [`ttl`](Self::ttl) | 3600 s | for what [`remove`](Self::remove) drops when it changes |
 /// | [`negative_ttl`](Self::negative_ttl) | 60 s | what comes to be is seldom dropped first |
 /// | [`stale_while_revalidate`](Self::stale_while_revalidate), [`jitter`](Self::jitter) | 0 | what a call says is meant |
 /// | [`attempts`](Self::attempts) | 3 | a connection that broke is there again the next time |
@@ -101,15 +101,15 @@ use crate::meter::Meter;
 ///
 /// | name | labels |
 /// |---|---|
-/// | `cache_service_requests_total` | `outcome`: `hit`, `stale`, `miss`, `collapsed` (another caller has fetched it) |
-/// | `cache_service_errors_total` | `operation`: `get`, `put`, `remove`, `purge`, `lease` of the store, after its attempts; `encode`, `decode`, `too-large` of values and keys; `refresh` that failed; `wait` for another caller, `refreshes` and `puts` beyond their bounds |
+/// | `value_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `collapsed` (another caller has fetched it) |
+/// | `value_cache_errors_total` | `operation`: `get`, `put`, `remove`, `purge`, `lease` of the store, after its attempts; `encode`, `decode`, `too-large` of values and keys; `refresh` that failed; `wait` for another caller, `refreshes` and `puts` beyond their bounds |
 #[derive(Clone)]
 #[must_use = "a setter gives back the service that it changed"]
-pub struct CacheService {
+pub struct ValueCache {
     shared: Arc<Shared>,
 }
 
-impl CacheService {
+impl ValueCache {
     /// Keeps values in this store.
     pub fn new(store: impl Store) -> Self {
         Self { shared: Arc::new(Shared::new(store)) }
@@ -146,7 +146,7 @@ impl CacheService {
 
     /// How often an operation of the store is tried, one right after the other, before it has
     /// failed. 3 by default; 0 is taken as 1.
-    pub fn attempts(self, attempts: usize) -> Self {
+    pub fn max_attempts(self, attempts: usize) -> Self {
         self.edit(|shared| shared.attempts = attempts.max(1))
     }
 
@@ -157,14 +157,14 @@ impl CacheService {
     }
 
     /// Keys are in a space of this name: others may have the same ones, and
-    /// [`flush`](Self::flush) leaves theirs. It is empty by default.
+    /// [`flush`](Self::clear) leaves theirs. It is empty by default.
     pub fn namespace(self, name: &str) -> Self {
         self.edit(|shared| shared.rules.space = policy::space(name))
     }
 
     /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.tally = Arc::new(Tally::new(Meter::to(recorder))))
+        self.edit(|shared| shared.tally = Arc::new(Tally::new(Metrics::to(recorder))))
     }
 
     /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
@@ -192,12 +192,12 @@ impl CacheService {
     ///
     /// If the value is no JSON, it or the key is too large, or the store failed. What was kept before
     /// may be there still.
-    pub async fn set<T: Serialize + ?Sized>(
+    pub async fn insert<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
         ttl: impl Into<Option<Duration>>,
-    ) -> Result<(), CacheServiceError> {
+    ) -> Result<(), ValueCacheError> {
         let json = self.shared.encode(value)?;
         let name = self.shared.rules.name(key).filter(|_| self.shared.fits(&json));
         let name = name.ok_or(Fault::TooLarge)?;
@@ -210,20 +210,20 @@ impl CacheService {
     /// # Errors
     ///
     /// If the store failed. This process does not give the value out any more; others may.
-    pub async fn del(&self, key: &str) -> Result<(), CacheServiceError> {
+    pub async fn remove(&self, key: &str) -> Result<(), ValueCacheError> {
         // What has no name was never kept.
         let Some(name) = self.shared.rules.name(key) else { return Ok(()) };
         Ok(self.shared.del(&name).await.map_err(Fault::from)?)
     }
 
     /// Forgets all values of this [name space](Self::namespace), and nothing else that the store
-    /// keeps. It holds from the first poll on, as [`del`](Self::del) does. Their memory is free when
+    /// keeps. It holds from the first poll on, as [`remove`](Self::remove) does. Their memory is free when
     /// others take their place.
     ///
     /// # Errors
     ///
     /// If the store failed to tell other processes: they may give the values out still.
-    pub async fn flush(&self) -> Result<(), CacheServiceError> {
+    pub async fn clear(&self) -> Result<(), ValueCacheError> {
         let shared = &self.shared;
         Ok(shared.purge(Purge::Prefix(&shared.rules.space)).await.map_err(Fault::from)?)
     }
@@ -237,20 +237,20 @@ impl CacheService {
     /// borrow:
     ///
     /// ```
-    /// # use tower_kit::cache::{CacheService, MemoryStore};
+    /// # use tower_kit::cache::{ValueCache, MemoryStore};
     /// # struct Database;
     /// # impl Database {
     /// #     async fn name(&self, _: &str) -> Result<String, std::io::Error> { Ok("Ada".to_owned()) }
     /// # }
     /// async fn name(
-    ///     cache: &CacheService,
+    ///     cache: &ValueCache,
     ///     database: &Database,
     ///     user: &str,
     /// ) -> Result<String, std::io::Error> {
     ///     cache.get_or_insert_with(&format!("name:{user}"), None, || database.name(user)).await
     /// }
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// #     let cache = CacheService::new(MemoryStore::new(1 << 20));
+    /// #     let cache = ValueCache::new(MemoryStore::new(1 << 20));
     /// #     assert_eq!(name(&cache, &Database, "7").await.unwrap(), "Ada");
     /// # });
     /// ```
@@ -316,22 +316,22 @@ impl CacheService {
     }
 }
 
-impl fmt::Debug for CacheService {
+impl fmt::Debug for ValueCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheService").field("rules", &self.shared.rules).finish_non_exhaustive()
+        f.debug_struct("ValueCache").field("rules", &self.shared.rules).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::store::MemoryStore;
     use super::*;
+    use crate::cache::store::MemoryStore;
 
     #[test]
     fn numbers_out_of_range_are_the_nearest() {
-        let cache = || CacheService::new(MemoryStore::new(1));
+        let cache = || ValueCache::new(MemoryStore::new(1));
         for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
-            assert_eq!(cache().attempts(given).shared.attempts, taken);
+            assert_eq!(cache().max_attempts(given).shared.attempts, taken);
         }
         let ms = Duration::from_millis;
         for (given, taken) in [(ms(0), ms(1)), (ms(1), ms(1)), (Duration::MAX, Duration::MAX)] {
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn fractions_out_of_range_are_errors() {
-        let fits = |fraction| CacheService::new(MemoryStore::new(1)).jitter(fraction).is_ok();
+        let fits = |fraction| ValueCache::new(MemoryStore::new(1)).jitter(fraction).is_ok();
         for (fraction, expected) in
             [(0.0, true), (0.5, true), (1.0, true), (1.5, false), (-0.5, false), (f64::NAN, false)]
         {
