@@ -1,4 +1,4 @@
-//! A body that is either the inner one or a few bytes of ours.
+//! The response body of the layers that can reject a request.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,8 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a layer that can refuse: the inner service's body, passed through unchanged,
-    /// or the short body of the layer's own answer.
+    /// A response body: that of the inner service, unchanged, or the short body of a rejection.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

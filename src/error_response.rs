@@ -1,31 +1,41 @@
-//! How an answer is written that a layer gives in the service's place.
+//! Formats error responses that a layer sends in place of the inner service.
 
 use std::fmt;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use metrics::{Label, Unit};
 
-/// What a request asks of any answer that is given before its body is read.
+use crate::headers::list;
+use crate::headers::media_type::{content_type, essence};
+use crate::headers::qvalue::parse_qvalue;
+use crate::metrics::{Metrics, Name};
+
+/// The requirements of a request on any response that is sent before its body was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ErrorFormat {
     pub(crate) format: Format,
-    /// A part of the body is unread, on a connection whose next request would begin with it.
+    /// A part of the body is unread, and the next request on the connection would begin with it.
     close: bool,
-    /// The answer to HEAD has no body (RFC 9110 §9.3.2).
+    /// A response to HEAD has no body (RFC 9110 §9.3.2).
     bodiless: bool,
 }
 
+/// The formats of an error response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     #[default]
     Text,
+    /// Problem details (RFC 9457).
     ProblemJson,
-    /// The status of a call in fields, and no body: "Trailers-Only" of gRPC over HTTP/2.
+    /// The status of a call in headers, and no body: "Trailers-Only" of gRPC over HTTP/2.
     Grpc,
 }
 
 impl ErrorFormat {
+    /// Returns the format for a request. `no_body` is `true` if the request has no body, or if its
+    /// body was read.
     pub(crate) fn of(
         method: &Method,
         version: Version,
@@ -39,7 +49,7 @@ impl ErrorFormat {
         }
     }
 
-    /// Takes the layer's own format, where the request asks for none.
+    /// Uses the layer's own format, if the request asks for none.
     pub(crate) fn or(&mut self, format: Format) {
         if self.format == Format::Text {
             self.format = format;
@@ -51,8 +61,11 @@ impl ErrorFormat {
         self.close = false;
     }
 
-    /// A line of text, or RFC 9457, which `title` and `members` are for, or gRPC. None of it may
-    /// come from the request, so that nothing has to be escaped, and `detail` has no `%`.
+    /// Builds the response: a line of text, problem details with `title` and `members`, or the
+    /// headers of gRPC.
+    ///
+    /// No part of it may come from the request, so that nothing has to be escaped, and `detail` has
+    /// no `%`, which `grpc-message` would have to encode.
     pub(crate) fn write(
         self,
         status: StatusCode,
@@ -78,7 +91,7 @@ impl ErrorFormat {
         response
     }
 
-    /// What any response of a layer's to the request must be, whoever made it.
+    /// Makes a response of the layer valid for the request, whoever built the response.
     pub(crate) fn finish(self, response: Response<Bytes>) -> Response<Bytes> {
         let mut response = self.close(response);
         if self.bodiless {
@@ -87,7 +100,7 @@ impl ErrorFormat {
         response
     }
 
-    /// What any response at all must be.
+    /// Sends `connection: close` if the body was not read.
     pub(crate) fn close<B>(self, mut response: Response<B>) -> Response<B> {
         if self.close {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -101,11 +114,24 @@ impl ErrorFormat {
     }
 }
 
-/// Without these fields a client makes up a status: where there is a body, tonic's is `INTERNAL`,
-/// even of 503.
+/// Counts requests that a layer rejected. A `count` of 0 registers the series: Prometheus does not see
+/// an increase from nothing to 1.
+pub(crate) fn count_rejected(
+    metrics: &Metrics,
+    layer: &'static str,
+    reason: &'static str,
+    count: u64,
+) {
+    let labels = [("layer", layer), ("reason", reason)];
+    let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
+    metrics.counter(REJECTED, labels.to_vec()).increment(count);
+}
+
+/// Builds a response of gRPC. Without its headers a client makes up a status: for a response with a
+/// body, tonic reports `INTERNAL`, even for 503.
 fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Bytes> {
-    // By "Status codes and their use in gRPC": what is larger than a limit is RESOURCE_EXHAUSTED,
-    // and what breaks the protocol INTERNAL. INVALID_ARGUMENT comes of the application alone.
+    // By "Status codes and their use in gRPC": a message over a limit is RESOURCE_EXHAUSTED, and a
+    // violation of the protocol INTERNAL. Only the application sends INVALID_ARGUMENT.
     let code = match status {
         StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::URI_TOO_LONG
@@ -118,7 +144,7 @@ fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Byte
     };
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from_static(code));
     if let Ok(message) = HeaderValue::try_from(detail.to_string()) {
         headers.insert("grpc-message", message);
@@ -126,44 +152,35 @@ fn trailers_only(status: StatusCode, detail: impl fmt::Display) -> Response<Byte
     response
 }
 
-/// gRPC for a call of it, JSON for a client that names it in `accept`, text for every other.
+/// Returns gRPC for a call of gRPC, JSON for a client that names JSON in `accept`, and text for
+/// every other request.
 fn format_for(method: &Method, version: Version, headers: &HeaderMap) -> Format {
-    // Of any other method, a cache might keep that 200 as what the URL has; over HTTP/1, which is no
-    // gRPC, any client could hide a refusal in it.
+    // A cache might store the 200 of gRPC for any other method. Over HTTP/1, which has no gRPC, any
+    // client could hide a rejection in it.
     let may_call = *method == Method::POST && version > Version::HTTP_11;
-    if may_call && headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
+    if may_call && content_type(headers).is_some_and(|essence| essence.is_grpc()) {
         return Format::Grpc;
     }
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let names_json = lines.flat_map(|line| line.split(',')).any(|member| {
-        let mut parts = member.split(';').map(|part| part.trim_matches([' ', '\t']));
-        let json = parts.next().is_some_and(|media_type| {
-            media_type.eq_ignore_ascii_case("application/problem+json")
-                || media_type.eq_ignore_ascii_case("application/json")
-        });
-        json && !parts.any(is_zero_weight)
+    if list::members(headers, &ACCEPT).any(accepts_json) {
+        Format::ProblemJson
+    } else {
+        Format::Text
+    }
+}
+
+/// Returns `true` for a member of `accept` that names JSON with another weight than 0.
+fn accepts_json(member: &[u8]) -> bool {
+    let is_json = essence(member).is_some_and(|essence| {
+        essence.whole.eq_ignore_ascii_case(b"application/problem+json")
+            || essence.whole.eq_ignore_ascii_case(b"application/json")
     });
-    if names_json { Format::ProblemJson } else { Format::Text }
+    let mut parameters = member.split(|&byte| byte == b';').skip(1).map(<[u8]>::trim_ascii);
+    is_json
+        && !parameters.any(|parameter| match parameter {
+            [b'q' | b'Q', b'=', value @ ..] => parse_qvalue(value) == Some(0),
+            _ => false,
+        })
 }
-
-/// `application/grpc`, which may say how messages are written: `+proto`. gRPC-web is another
-/// protocol.
-fn is_grpc(content_type: &HeaderValue) -> bool {
-    let parts = content_type.as_bytes().split_at_checked(GRPC.len());
-    parts.is_some_and(|(start, rest)| {
-        start.eq_ignore_ascii_case(GRPC.as_bytes())
-            && matches!(rest, [] | [b'+' | b';' | b' ' | b'\t', ..])
-    })
-}
-
-/// `q=0`, with up to three zeros behind the point (RFC 9110 §12.4.2).
-fn is_zero_weight(parameter: &str) -> bool {
-    parameter.split_once('=').is_some_and(|(name, value)| {
-        name.eq_ignore_ascii_case("q") && matches!(value, "0" | "0." | "0.0" | "0.00" | "0.000")
-    })
-}
-
-const GRPC: &str = "application/grpc";
 
 const UNKNOWN: &str = "2";
 const DEADLINE_EXCEEDED: &str = "4";
@@ -172,12 +189,18 @@ const UNIMPLEMENTED: &str = "12";
 const INTERNAL: &str = "13";
 const UNAVAILABLE: &str = "14";
 
+const REJECTED: Name = Name::new(
+    "http_requests_rejected_total",
+    Unit::Count,
+    "Requests that a layer rejected before the inner service saw them, by layer and reason.",
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn json_is_sent_to_those_who_name_it() {
+    fn json_is_sent_to_clients_that_name_it() {
         let table: &[(&[&str], Format)] = &[
             (&[], Format::Text),
             (&["*/*"], Format::Text),
@@ -202,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_grpc_is_known_by_its_method_its_version_and_its_content_type() {
+    fn grpc_call_is_a_post_over_http2() {
         let table: &[(Method, &str, bool)] = &[
             (Method::POST, "application/grpc", true),
             (Method::POST, "application/grpc+proto", true),
@@ -230,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_grpc_has_a_status_of_grpc_in_fields_and_no_body() {
-        let form = ErrorFormat { format: Format::Grpc, close: false, bodiless: false };
+    fn grpc_response_has_headers_and_no_body() {
+        let format = ErrorFormat { format: Format::Grpc, close: false, bodiless: false };
         for (status, code) in [
             (400, "13"),
             (408, "4"),
@@ -243,7 +266,7 @@ mod tests {
             (418, "2"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let response = form.write(status, "Title", "It is over 7 bytes.", "");
+            let response = format.write(status, "Title", "It is over 7 bytes.", "");
             assert_eq!(response.status(), StatusCode::OK);
             let expected = [
                 ("content-type", "application/grpc"),

@@ -1,4 +1,4 @@
-//! The one response future of the thin rooms, and of the cache where only the service is waited for.
+//! The response future of the layers that do not box.
 
 use std::fmt;
 use std::future::Future;
@@ -8,76 +8,72 @@ use std::task::{Context, Poll};
 use http::Response;
 use pin_project_lite::pin_project;
 
-/// What a room does with the inner service's answer.
+/// The work of a layer once the inner service has responded.
 pub(crate) trait MapResponse<B, E> {
-    /// The body that the room answers with.
+    /// The response body of the layer.
     type Body;
 
-    /// Turns the inner answer into the room's. `cx` is for a look at the body, which is then
-    /// polled on by whoever gets it.
+    /// Turns the result of the inner service into that of the layer. `cx` allows one poll of the
+    /// body, which the caller of the layer goes on polling.
     fn map_response(
         self,
-        answer: Result<Response<B>, E>,
+        result: Result<Response<B>, E>,
         cx: &mut Context<'_>,
     ) -> Result<Response<Self::Body>, E>;
 }
 
-/// Hands the inner answer over as it is.
-#[cfg(feature = "cache")]
+/// Passes the result of the inner service on.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Identity;
 
-#[cfg(feature = "cache")]
 impl<B, E> MapResponse<B, E> for Identity {
     type Body = B;
 
     fn map_response(
         self,
-        answer: Result<Response<B>, E>,
-        _cx: &mut Context<'_>,
+        result: Result<Response<B>, E>,
+        _: &mut Context<'_>,
     ) -> Result<Response<B>, E> {
-        answer
+        result
     }
 }
 
 pin_project! {
-    /// The future of a layer that does not box: it answers at once, or waits for the inner
-    /// service's answer and hands it over.
+    /// A future that responds at once, or waits for the inner service and maps its result.
     ///
-    /// `F` is the inner service's future, `H` what the layer does with its answer, and `B` the
-    /// body that the layer answers with.
-    pub struct ResponseFuture<F, H, B> {
+    /// `F` is the future of the inner service, `M` the mapping, and `B` the response body of the
+    /// layer.
+    pub struct ResponseFuture<F, M, B> {
         #[pin]
-        state: State<F, H, B>,
+        state: State<F, M, B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, H, B> {
+    enum State<F, M, B> {
         Now { response: Option<Response<B>> },
-        Later { #[pin] inner: F, map_response: Option<H> },
+        Later { #[pin] inner: F, map_response: Option<M> },
     }
 }
 
-impl<F, H, B> ResponseFuture<F, H, B> {
-    /// Answers with `response`; the inner service is not called.
-    #[cfg(any(feature = "cache", feature = "limit", feature = "pressure"))]
+impl<F, M, B> ResponseFuture<F, M, B> {
+    /// Creates a future that responds with `response`.
     pub(crate) fn now(response: Response<B>) -> Self {
         Self { state: State::Now { response: Some(response) } }
     }
 
-    /// Waits for `inner` and gives its answer to `map_response`.
-    pub(crate) fn later(inner: F, map_response: H) -> Self {
+    /// Creates a future that waits for `inner` and maps its result.
+    pub(crate) fn later(inner: F, map_response: M) -> Self {
         Self { state: State::Later { inner, map_response: Some(map_response) } }
     }
 }
 
-impl<F, H, B, InnerB, E> Future for ResponseFuture<F, H, B>
+impl<F, M, B, InnerB, E> Future for ResponseFuture<F, M, B>
 where
     F: Future<Output = Result<Response<InnerB>, E>>,
-    H: MapResponse<InnerB, E, Body = B>,
+    M: MapResponse<InnerB, E, Body = B>,
 {
     type Output = Result<Response<B>, E>;
 
@@ -89,15 +85,15 @@ where
                 None => panic!("{POLLED_AGAIN}"),
             },
             StateProj::Later { inner, map_response } => {
-                let Poll::Ready(answer) = inner.poll(cx) else { return Poll::Pending };
-                let Some(map_response) = map_response.take() else { panic!("{POLLED_AGAIN}") };
-                Poll::Ready(map_response.map_response(answer, cx))
+                let Poll::Ready(result) = inner.poll(cx) else { return Poll::Pending };
+                let Some(map) = map_response.take() else { panic!("{POLLED_AGAIN}") };
+                Poll::Ready(map.map_response(result, cx))
             }
         }
     }
 }
 
-impl<F, H, B> fmt::Debug for ResponseFuture<F, H, B> {
+impl<F, M, B> fmt::Debug for ResponseFuture<F, M, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

@@ -111,9 +111,12 @@ mod for_one;
     feature = "pressure",
     feature = "security-headers"
 ))]
+#[cfg_attr(
+    not(feature = "full"),
+    expect(clippy::allow_attributes, reason = "some sets of features use all of the module"),
+    allow(dead_code, reason = "each layer uses a part of the module")
+)]
 mod future;
-#[cfg(any(feature = "cache", feature = "compress", feature = "limit"))]
-mod headers;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
@@ -122,9 +125,32 @@ mod headers;
     feature = "pressure",
     feature = "security-headers"
 ))]
+#[cfg_attr(
+    not(feature = "full"),
+    expect(clippy::allow_attributes, reason = "some sets of features use all of the module"),
+    allow(dead_code, reason = "each layer uses a part of the module")
+)]
+mod headers;
+#[cfg(any(feature = "compress", feature = "limit"))]
+mod media_type;
+#[cfg(any(
+    feature = "cache",
+    feature = "compress",
+    feature = "latency",
+    feature = "limit",
+    feature = "pressure",
+    feature = "security-headers"
+))]
+#[cfg_attr(
+    not(feature = "full"),
+    expect(clippy::allow_attributes, reason = "some sets of features use all of the module"),
+    allow(dead_code, reason = "each layer uses a part of the module")
+)]
 mod metrics;
 #[cfg(any(feature = "latency", feature = "limit"))]
 mod path_template;
+#[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
+mod refreshing_handle;
 
 /// A page for those who come from Express: its middlewares, and what takes their place here.
 ///
@@ -159,14 +185,14 @@ pub use compress::CompressLayer;
     feature = "security-headers"
 ))]
 pub use future::*;
-#[cfg(any(feature = "compress", feature = "limit"))]
-pub use headers::media_type::InvalidMediaType;
 #[cfg(feature = "latency")]
 #[doc(inline)]
 pub use latency::LatencyLayer;
 #[cfg(feature = "limit")]
 #[doc(inline)]
 pub use limit::LimitLayer;
+#[cfg(any(feature = "compress", feature = "limit"))]
+pub use media_type::InvalidMediaType;
 #[cfg(feature = "pressure")]
 #[doc(inline)]
 pub use pressure::PressureLayer;

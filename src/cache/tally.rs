@@ -6,8 +6,8 @@ use metrics::{Counter, Gauge, Label, Unit};
 use super::policy::Bypass;
 use super::store::Usage;
 use crate::clock;
-use crate::metrics::RefreshingHandle;
 use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 /// Counts what the cache did.
 #[derive(Debug, Default)]

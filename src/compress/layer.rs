@@ -14,7 +14,7 @@ use super::policy::Rules;
 use super::pool::Semaphore;
 use super::service::Compress;
 use super::tally::Counters;
-use crate::headers::media_type::InvalidMediaType;
+use crate::media_type::InvalidMediaType;
 use crate::metrics::Metrics;
 
 /// Compresses responses; see the [module](crate::compress).

@@ -1,7 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::headers::media_type::{Essence, MediaType, essence};
+use crate::headers::media_type::{Essence, essence};
+use crate::media_type::MediaType;
 
 /// The media types that are worth compressing.
 #[derive(Clone)]

@@ -4,8 +4,8 @@ use metrics::{Counter, Label, Unit};
 
 use super::coding::Coding;
 use crate::clock;
-use crate::metrics::RefreshingHandle;
 use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 /// Counts what went into the codecs and what came out, and what did not.
 #[derive(Debug, Default)]

@@ -1,8 +1,11 @@
 //! Headers that several layers parse, and the syntax that many headers share. Pure functions.
 
-#[cfg(any(feature = "compress", feature = "limit"))]
+pub(crate) mod accept_encoding;
+pub(crate) mod coding;
+pub(crate) mod content_length;
+pub(crate) mod list;
 pub(crate) mod media_type;
-#[cfg(any(feature = "cache", feature = "compress"))]
 pub(crate) mod qvalue;
-#[cfg(all(test, any(feature = "cache", feature = "compress")))]
+#[cfg(test)]
 pub(crate) mod test_headers;
+pub(crate) mod token;

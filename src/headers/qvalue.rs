@@ -1,40 +1,22 @@
-//! Members of a list of weighted choices, such as `gzip;q=0.5`.
+//! Weights of members of a list, such as `gzip;q=0.5` (RFC 9110 §12.4.2).
 
-/// A weight in thousandths.
-pub(crate) type Weight = u16;
+use super::token::split_token;
 
-/// Parses a member of a list: the name and its weight. Returns `None` if the member names nothing.
+/// A weight in thousandths, from 0 to 1,000.
+pub(crate) type QValue = u16;
+
+/// Parses a member of a list: its name, and its weight, which is `None` if it is malformed. Returns
+/// `None` if the member names nothing.
 ///
-/// A malformed member has the weight 0: `gzip;q=0.0000` was meant as a refusal, and a client that
-/// is sent a coding which it refused cannot read the response. Without a coding it can.
-pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], Weight)> {
-    parse(member).map(|(name, weight)| (name, weight.unwrap_or(0)))
+/// A malformed weight is to be taken for a refusal: `gzip;q=0.0000` was meant as one, and a client
+/// that gets a coding which it refused cannot read the response. It can read one without a coding.
+pub(crate) fn parse_member(member: &[u8]) -> Option<(&[u8], Option<QValue>)> {
+    let (name, parameters) = split_token(member.trim_ascii())?;
+    Some((name, parse_weight(parameters.trim_ascii_start())))
 }
 
-/// Returns the name of a well-formed member of a list.
-#[cfg(feature = "cache")]
-pub(crate) fn well_formed(member: &[u8]) -> Option<&[u8]> {
-    parse(member).and_then(|(name, weight)| weight.map(|_| name))
-}
-
-/// Parses a name and its weight, which is `None` if it is malformed.
-fn parse(member: &[u8]) -> Option<(&[u8], Option<Weight>)> {
-    let member = member.trim_ascii();
-    let end = member.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(member.len());
-    let (name, parameters) = member.split_at(end);
-    (!name.is_empty()).then(|| (name, weight_of(parameters.trim_ascii_start())))
-}
-
-/// Records the weight of a name. Of several weights of one name the first counts, unless another
-/// one refuses it.
-pub(crate) fn record(slot: &mut Option<Weight>, weight: Weight) {
-    if slot.is_none() || weight == 0 {
-        *slot = Some(weight);
-    }
-}
-
-/// Parses what follows the name: nothing, or `;q=` with a weight (RFC 9110 §12.4.2).
-fn weight_of(parameters: &[u8]) -> Option<Weight> {
+/// Parses what follows the name: nothing, or `;q=` and a weight.
+fn parse_weight(parameters: &[u8]) -> Option<QValue> {
     if parameters.is_empty() {
         return Some(1000);
     }
@@ -44,8 +26,8 @@ fn weight_of(parameters: &[u8]) -> Option<Weight> {
     }
 }
 
-/// Parses `0`, `1`, and up to three digits behind the point (RFC 9110 §12.4.2).
-fn parse_qvalue(value: &[u8]) -> Option<Weight> {
+/// Parses `0` or `1`, and up to three decimals.
+pub(crate) fn parse_qvalue(value: &[u8]) -> Option<QValue> {
     let (whole, digits) = match value {
         [whole] | [whole, b'.'] => (whole, &[][..]),
         [whole, b'.', digits @ ..] if digits.len() <= 3 => (whole, digits),
@@ -61,31 +43,25 @@ fn parse_qvalue(value: &[u8]) -> Option<Weight> {
         if !digit.is_ascii_digit() {
             return None;
         }
-        weight = weight * 10 + Weight::from(digit - b'0');
+        weight = weight * 10 + QValue::from(digit - b'0');
     }
     (weight <= 1000).then_some(weight)
 }
 
-/// RFC 9110 §5.6.2.
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+pub(crate) type Weight = QValue;
+
+pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], QValue)> {
+    parse_member(member).map(|(name, weight)| (name, weight.unwrap_or(0)))
+}
+
+pub(crate) fn well_formed(member: &[u8]) -> Option<&[u8]> {
+    parse_member(member).and_then(|(name, weight)| weight.map(|_| name))
+}
+
+pub(crate) fn record(slot: &mut Option<QValue>, weight: QValue) {
+    if slot.is_none() || weight == 0 {
+        *slot = Some(weight);
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn malformed_members_refuse_their_name() {
+    fn malformed_weights_are_known() {
         for member in [
             "gzip;q=0.0000",
             "gzip;q=-0",
@@ -122,25 +98,16 @@ mod tests {
             "gzip;q=0 0",
             "gzip;q=1;q=0",
         ] {
-            assert_eq!(weighted(member.as_bytes()), Some((&b"gzip"[..], 0)), "{member}");
+            assert_eq!(parse_member(member.as_bytes()), Some((&b"gzip"[..], None)), "{member}");
         }
         for member in ["", " ", ";q=0", "\"gzip\"", "(gzip)"] {
-            assert_eq!(weighted(member.as_bytes()), None, "{member}");
-        }
-    }
-
-    #[test]
-    fn refusals_win_over_other_weights() {
-        for (weights, expected) in [(&[500, 1000][..], 500), (&[500, 0], 0), (&[0, 500], 0)] {
-            let mut slot = None;
-            weights.iter().for_each(|weight| record(&mut slot, *weight));
-            assert_eq!(slot, Some(expected), "{weights:?}");
+            assert_eq!(parse_member(member.as_bytes()), None, "{member}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_weight_is_read_as_it_is_written(
+        fn weight_is_read_as_it_is_written(
             name in "[a-z*-]{1,8}",
             weight in 0..=1000_u16,
             space in "[ \t]{0,2}",
@@ -150,23 +117,23 @@ mod tests {
             let mut number = format!("{whole}.{thousandths:03}");
             loop {
                 let member = format!("{space}{name}{space};{space}{q}={number}{space}");
-                prop_assert_eq!(weighted(member.as_bytes()), Some((name.as_bytes(), weight)));
+                prop_assert_eq!(parse_member(member.as_bytes()), Some((name.as_bytes(), Some(weight))));
                 // Zeros at the end may be left out, and the point behind them.
                 if !number.contains('.') || !number.ends_with(['0', '.']) {
                     break;
                 }
                 number.pop();
             }
-            prop_assert_eq!(weighted(name.as_bytes()), Some((name.as_bytes(), 1000)));
+            prop_assert_eq!(parse_member(name.as_bytes()), Some((name.as_bytes(), Some(1000))));
         }
 
         #[test]
-        fn no_member_is_a_panic_or_weighs_more_than_one(
+        fn no_member_weighs_more_than_one(
             any in prop::collection::vec(any::<u8>(), 0..30),
             likely in "[a-z]{0,3};q=[0-9.;]{0,7}",
         ) {
             for member in [&any[..], likely.as_bytes()] {
-                prop_assert!(weighted(member).is_none_or(|(name, weight)| !name.is_empty() && weight <= 1000));
+                prop_assert!(parse_member(member).is_none_or(|(name, weight)| !name.is_empty() && weight <= Some(1000)));
             }
         }
     }

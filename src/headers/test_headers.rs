@@ -1,4 +1,4 @@
-//! Fields as tests write them down.
+//! Headers as tests write them down.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderValue};
 /// Names in lower case, and values.
 pub(crate) type TestHeaders<'a> = &'a [(&'static str, &'a str)];
 
-pub(crate) fn map(fields: TestHeaders<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(*name, HeaderValue::from_str(value).unwrap());
+pub(crate) fn map(headers: TestHeaders<'_>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, HeaderValue::from_str(value).unwrap());
     }
-    headers
+    map
 }

@@ -12,7 +12,7 @@ use super::methods::MethodId;
 use super::names::{OVERFLOW, UNMATCHED};
 use super::policy::{GrpcStatus, Outcome, StreamKind};
 use super::register::Registrar;
-use crate::metrics::{RefreshingHandle, Registered};
+use crate::refreshing_handle::{RefreshingHandle, Registered};
 
 /// The handles of every set of labels that was seen, found without a lock.
 #[derive(Debug)]

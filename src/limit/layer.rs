@@ -13,8 +13,8 @@ use super::refusal::{Reason, Refusal};
 use super::service::Limit;
 use crate::axum_extensions::original_uri;
 use crate::drain::Drains;
-use crate::error_response::Format;
-use crate::headers::media_type::InvalidMediaType;
+use crate::error_response::{Format, count_rejected};
+use crate::media_type::InvalidMediaType;
 use crate::metrics::Metrics;
 use crate::path_template::find_template;
 
@@ -302,13 +302,15 @@ impl Shared {
     }
 
     pub(super) fn count(&self, refusal: &Refusal) {
-        self.metrics.rejected("limit", refusal.reason().as_str(), 1);
+        count_rejected(&self.metrics, "limit", refusal.reason().as_str(), 1);
     }
 
     /// Registers every series at 0, with the first request: by then the recorder is there.
     pub(super) fn register(&self) {
         self.registered.call_once(|| {
-            Reason::ALL.iter().for_each(|it| self.metrics.rejected("limit", it.as_str(), 0));
+            Reason::ALL
+                .iter()
+                .for_each(|it| count_rejected(&self.metrics, "limit", it.as_str(), 0));
         });
     }
 }

@@ -7,7 +7,8 @@ use http_body::SizeHint;
 use super::coding::Codings;
 use super::refusal::{Reason, Refusal};
 use crate::drain::{DEFAULT_MAX, Unread, expects_continue};
-use crate::headers::media_type::{MediaType, essence};
+use crate::headers::media_type::essence;
+use crate::media_type::MediaType;
 use crate::{KIB, MIB};
 
 /// A bound: a number, or [`Size::UNLIMITED`].

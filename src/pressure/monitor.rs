@@ -11,8 +11,9 @@ use super::policy::{Change, Level, Rules, State};
 use super::reading::{Event, Reading, Source};
 use super::refusal::REASONS;
 use crate::clock;
-use crate::metrics::RefreshingHandle;
+use crate::error_response::count_rejected;
 use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 /// Looks at memory when it is time, and knows what is to be shed until the next look.
 ///
@@ -174,14 +175,16 @@ impl Monitor {
     /// Makes all counters exist before anything is counted: the increase from nothing to 1 is one that
     /// Prometheus does not see.
     fn announce(&self) {
-        REASONS.iter().for_each(|reason| self.settings.metrics.rejected("pressure", reason, 0));
+        REASONS
+            .iter()
+            .for_each(|reason| count_rejected(&self.settings.metrics, "pressure", reason, 0));
         for operation in OPERATIONS {
             self.settings.metrics.counter(ERRORS, label(operation)).increment(0);
         }
     }
 
     fn failed(&self, operation: &'static str) {
-        self.settings.metrics.count(ERRORS, label(operation));
+        self.settings.metrics.counter(ERRORS, label(operation)).increment(1);
     }
 
     fn now(&self) -> u64 {

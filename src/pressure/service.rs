@@ -11,7 +11,7 @@ use super::policy::{Level, Priority};
 use super::refusal::Refusal;
 use crate::body::ResponseBody;
 use crate::drain::{DEFAULT_MAX, Permit, Unread, expects_continue};
-use crate::error_response::ErrorFormat;
+use crate::error_response::{ErrorFormat, count_rejected};
 use crate::future::{MapResponse, ResponseFuture};
 
 /// The service of [`PressureLayer`](super::PressureLayer).
@@ -103,7 +103,7 @@ impl Shared {
     fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
         let Requests { format, respond, .. } = &self.requests;
         refusal.format.or(*format);
-        self.monitor.settings.metrics.rejected("pressure", refusal.reason(), 1);
+        count_rejected(&self.monitor.settings.metrics, "pressure", refusal.reason(), 1);
         let response = match respond {
             Some(respond) => respond(&refusal),
             None => refusal.to_response(),

@@ -4,8 +4,8 @@ use metrics::{Counter, Label, Unit};
 
 use crate::cache::tally::count_named;
 use crate::clock;
-use crate::metrics::RefreshingHandle;
 use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 /// Counts what the service did.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use metrics::{Counter, Label, Unit};
 
 use super::super::super::tally::count_named;
 use crate::clock;
-use crate::metrics::RefreshingHandle;
 use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 #[derive(Debug)]
 pub(super) struct Tally {

@@ -1,0 +1,77 @@
+//! `content-length` (RFC 9110 §8.6).
+
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+
+/// The reasons for which a `content-length` is not a number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidContentLength {
+    /// A line has something else than digits, or two lines or members differ.
+    Malformed,
+    /// The number is larger than a `u64`.
+    TooLarge,
+}
+
+/// Returns the length that a head declares. Several lines or members that agree are one, as RFC 9110
+/// §8.6 allows and hyper reads them.
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, InvalidContentLength> {
+    let mut found = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for member in line.as_bytes().split(|&byte| byte == b',') {
+            let length = parse_length(member.trim_ascii())?;
+            if *found.get_or_insert(length) != length {
+                return Err(InvalidContentLength::Malformed);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Parses the value of one line: digits alone.
+#[inline]
+pub(crate) fn parse_length(digits: &[u8]) -> Result<u64, InvalidContentLength> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(InvalidContentLength::Malformed);
+    }
+    let length = digits
+        .iter()
+        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    length.ok_or(InvalidContentLength::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn lines_and_members_have_to_agree() {
+        use InvalidContentLength::{Malformed, TooLarge};
+        let rows: [(&[&str], Result<Option<u64>, InvalidContentLength>); 16] = [
+            (&[], Ok(None)),
+            (&["0"], Ok(Some(0))),
+            (&["7"], Ok(Some(7))),
+            (&["007"], Ok(Some(7))),
+            (&["7", "7"], Ok(Some(7))),
+            (&["7, 7"], Ok(Some(7))),
+            (&["18446744073709551615"], Ok(Some(u64::MAX))),
+            (&["18446744073709551616"], Err(TooLarge)),
+            (&["99999999999999999999999"], Err(TooLarge)),
+            (&["7", "8"], Err(Malformed)),
+            (&["7, 8"], Err(Malformed)),
+            (&["7,"], Err(Malformed)),
+            (&[""], Err(Malformed)),
+            (&["+7"], Err(Malformed)),
+            (&["-7"], Err(Malformed)),
+            (&["0x7"], Err(Malformed)),
+        ];
+        for (lines, expected) in rows {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            assert_eq!(content_length(&headers), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Patterns of media types, as users of a layer write them.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::headers::media_type::Essence;
+use crate::headers::token::is_token;
+
+/// A pattern of media types, in lower case. The order is that of precedence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum MediaType {
+    Exact(String),
+    Suffix(String),
+    Type(String),
+}
+
+/// An error for a text that is not of the form `type/subtype`, `type/*` or `+suffix`.
+#[derive(Clone, Debug)]
+pub struct InvalidMediaType {
+    given: String,
+}
+
+impl MediaType {
+    pub(crate) fn matches(&self, essence: Essence<'_>) -> bool {
+        match self {
+            Self::Exact(exact) => essence.whole.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Suffix(suffix) => {
+                essence.suffix().is_some_and(|found| found.eq_ignore_ascii_case(suffix.as_bytes()))
+            }
+            Self::Type(class) => essence.class.eq_ignore_ascii_case(class.as_bytes()),
+        }
+    }
+}
+
+impl FromStr for MediaType {
+    type Err = InvalidMediaType;
+
+    fn from_str(given: &str) -> Result<Self, Self::Err> {
+        let lower = given.to_ascii_lowercase();
+        let is_plain = |text: &str| is_token(text.as_bytes()) && !text.contains('*');
+        // A suffix is what follows the last plus: one with a plus in it would match nothing.
+        let is_suffix = |text: &&str| is_plain(text) && !text.contains('+');
+        if let Some(suffix) = lower.strip_prefix('+').filter(is_suffix) {
+            return Ok(Self::Suffix(suffix.to_owned()));
+        }
+        match lower.split_once('/') {
+            Some((class, "*")) if is_plain(class) => Ok(Self::Type(class.to_owned())),
+            Some((class, subtype)) if is_plain(class) && is_plain(subtype) => {
+                Ok(Self::Exact(lower))
+            }
+            _ => Err(InvalidMediaType { given: given.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for InvalidMediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not of the form type/subtype, type/* or +suffix: {:?}", self.given)
+    }
+}
+
+impl Error for InvalidMediaType {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::headers::media_type::essence;
+
+    #[test]
+    fn only_three_forms_are_patterns() {
+        for good in ["a/b", "a/*", "+b", "TEXT/html", "application/vnd.x.y+json", "x-a/y.z"] {
+            assert!(good.parse::<MediaType>().is_ok(), "{good}");
+        }
+        for bad in [
+            "", "a", "a/", "/b", "*/*", "*/b", "a/b/c", "a/b;c=d", "+", "a/*b", "a b/c", "+b+c",
+            "+*", "a*/*",
+        ] {
+            assert!(bad.parse::<MediaType>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn type_matches_its_three_patterns_alone(
+            class in "[a-z]{1,4}",
+            subtype in "[a-z.-]{1,6}",
+            suffix in "[a-z]{1,4}",
+            parameters in "([ \t]{0,2};[ -~]{0,9})?",
+        ) {
+            let value = format!("{class}/{}+{suffix}{parameters}", subtype.to_uppercase());
+            let found = essence(value.as_bytes()).unwrap();
+            for (pattern, expected) in [
+                (format!("{class}/{subtype}+{suffix}"), true),
+                (format!("{class}/*"), true),
+                (format!("+{suffix}"), true),
+                (format!("{class}/{subtype}"), false),
+                (format!("x{class}/*"), false),
+                (format!("+x{suffix}"), false),
+            ] {
+                let matches = pattern.parse::<MediaType>().unwrap().matches(found);
+                prop_assert_eq!(matches, expected, "{}", pattern);
+            }
+        }
+
+        #[test]
+        fn exact_pattern_is_a_media_type(text in any::<String>()) {
+            if let Ok(MediaType::Exact(exact)) = text.parse() {
+                prop_assert!(essence(exact.as_bytes()).is_some_and(|found| found.whole == exact.as_bytes()));
+            }
+        }
+    }
+}
