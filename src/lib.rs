@@ -1,34 +1,23 @@
-//! Independent [`tower`] layers that turn any `hyper`-based service (hyper, axum, tonic, a
-//! reverse proxy) into a production one.
+//! Independent [`tower`] layers that make an HTTP service ready for production: response cache,
+//! compression, body limits, load shedding, security headers, latency histograms, and batching.
 //!
-//! Each layer is a module behind a cargo feature of the same name (with `-` for `_`). It works
-//! alone, and it stacks with the others. The feature `axum` lets layers recognize axum's extensions
-//! of requests. No feature is on by default; `full` turns all of them on, with the codings br and
-//! zstd, libdeflate, and Redis with TLS (parts of which are C, so that a C compiler is needed).
+//! The layers work over any `hyper`-based service: hyper, axum, tonic, warp, a reverse proxy. Each
+//! layer is a module behind a cargo feature of the same name (with `-` for `_`), works alone, and
+//! composes with the others. No feature is on by default. The feature `full` turns all of them on,
+//! with brotli, zstd, libdeflate, and Redis with TLS; it needs a C compiler.
 //!
-//! | module | what it does | answers of its own |
+//! | module | the layer | responses of its own |
 //! |---|---|---|
-//! | `latency` | histograms of how long clients waited, sizes, requests in flight | none |
-//! | `pressure` | watches memory, calls back when it is short, and sheds requests | 503 |
-//! | `security_headers` | the security headers of helmet, or others, checked; nonces | none |
-//! | `limit` | bounds the size of bodies, targets and header sections; decompresses requests | 400, 408, 413, 414, 415, 431 |
-//! | `cache` | keeps responses to GET, in memory or Redis, as a shared cache by RFC 9111 | 304, 206, 416, 504 |
-//! | `compress` | gzip and deflate, br and zstd where they are named, with an opt-out header | none |
-//! | `batch` | turns a service of many items into one of an item; for what handlers call | errors |
+//! | `latency` | Records histograms of response times and body sizes, and the number of requests in flight. | none |
+//! | `pressure` | Watches the memory of the process, calls handlers, and sheds requests. | 503 |
+//! | `security_headers` | Sends the security headers of helmet, or others, checked when they are set; CSP nonces. | none |
+//! | `limit` | Bounds bodies, URIs and header sections; decompresses request bodies. | 400, 408, 413, 414, 415, 431 |
+//! | `cache` | Stores responses in memory or Redis, as a shared cache by RFC 9111, and coalesces requests. | 206, 304, 416, 504 |
+//! | `compress` | Compresses responses with gzip, deflate, brotli or zstd. | none |
+//! | `batch` | Collects single items into batches, for a service that handles many at once. | none: errors |
+//! | `values` | Caches values of any type in the stores of `cache`; not a layer. | none |
 //!
-//! # Order
-//!
-//! From the outside in: `latency`, `pressure`, `security_headers`, `limit`, `cache`, `compress`, then
-//! the service. Latency stands outermost, so that it measures what clients wait for and counts the
-//! answers that the other layers give; pressure next, so that what it sheds costs next to nothing.
-//! The cache stands outside of compress, so that a hit is compressed already. Authentication, CORS
-//! and rate limits go between `security_headers` and `limit`, traces outside of all. Every layer keeps
-//! its promises in any other order too; but a cache outside of authentication answers before it.
-//!
-//! Stack the layers in one [`ServiceBuilder`] (or, for axum, one tuple): each separate call of
-//! axum's `Router::layer` boxes the service and its body once more.
-//!
-//! [`ServiceBuilder`]: https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html
+//! # The stack
 //!
 #![cfg_attr(feature = "full", doc = "```")]
 #![cfg_attr(not(feature = "full"), doc = "```ignore")]
@@ -49,20 +38,41 @@
 //! ));
 //! ```
 //!
+//! The first layer is the outermost. Each layer is correct in any order; this order has the best
+//! effect:
+//!
+//! 1. `latency` measures the time that clients wait, and counts the responses of all other layers.
+//! 2. `pressure` rejects requests before they cost anything.
+//! 3. `security_headers` also covers the responses of the layers inside it.
+//! 4. Authentication, rate limits and CORS come here: a cache hit must not skip them.
+//! 5. `limit` rejects requests that are too large before a handler sees them.
+//! 6. `cache` stands outside `compress`, so that it stores compressed responses and a hit costs no
+//!    codec.
+//! 7. `compress` stands next to the service.
+//!
+//! Add all layers with one [`ServiceBuilder`], or one tuple in axum: each separate call of axum's
+//! `Router::layer` boxes the service and its body once more.
+//!
+//! [`ServiceBuilder`]: https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html
+//!
 #![cfg_attr(
     feature = "full",
-    doc = "What a service of axum needs to know: [`with_axum`]. What each middleware of Express has here:\n[`from_express`].\n"
+    doc = "Users of axum find overrides for single routes, metrics and compiler errors in [`with_axum`]; users\nof Express find the equivalent of each middleware in [`from_express`].\n"
 )]
-//! # What holds for every layer
+//! # Common behavior
 //!
-//! - The inner service's errors pass through untouched: `type Error = S::Error`. Only `cache` may
-//!   answer in the place of one, with what it still has, and `limit`, if a body has crossed its limit.
-//! - Refusals are complete HTTP responses.
-//! - A count, size or time that is out of range is taken as the nearest that is in range, as its setter
-//!   says. Fractions, levels of codings and texts that are out of range are errors of their setter.
-//! - Nothing is global but each thread's pool of codecs. Numbers go to the process's [`metrics`](https://docs.rs/metrics)
-//!   recorder, or to the one that a layer is given.
-//! - `Layer::layer` and cloning a service are cheap: state lives in the layer, behind one `Arc`.
+//! - Errors of the inner service pass unchanged: `type Error = S::Error`. Two layers may send a
+//!   response in place of an error: `cache`, a stale response, and `limit`, a rejection if the request
+//!   body has exceeded its limit.
+//! - A layer rejects a request with a complete HTTP response, which a client can read even while the
+//!   client is still sending its body.
+//! - Setters of counts, sizes and times use the nearest valid value, as their docs say. Setters of
+//!   fractions, compression levels and texts return an error.
+//! - Metrics go to the recorder of the process (the [`metrics`](https://docs.rs/metrics) crate), or to
+//!   the recorder that a layer is given.
+//! - `Layer::layer` and cloning a service are cheap. Services that one layer creates share their state.
+//! - The crate has no global state, except for a pool of codecs in each thread.
+//! - The crate has no unsafe code and supports Rust 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::disallowed_methods)]
@@ -152,15 +162,15 @@ mod path_template;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
 mod refreshing_handle;
 
-/// A page for those who come from Express: its middlewares, and what takes their place here.
+/// A guide for users of Express: each middleware, and its equivalent in this crate.
 ///
 #[doc = include_str!("from_express.md")]
 #[cfg(all(doc, feature = "full"))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod from_express {}
 
-/// A page for services of axum: where a tuple of layers ends, overrides for one route, metrics, and
-/// the errors of the compiler that a wrong order gives.
+/// A guide for users of axum: the layers of a router, overrides for one route, metrics, and the errors
+/// that the compiler reports for a wrong order.
 ///
 #[doc = include_str!("with_axum.md")]
 #[cfg(all(doc, feature = "full"))]
@@ -203,13 +213,13 @@ pub use security_headers::SecurityHeadersLayer;
 #[doc(inline)]
 pub use values::ValueCache;
 
-/// 1,024 bytes.
+/// The number of bytes in a kibibyte: 1,024.
 pub const KIB: u64 = 1024;
 
-/// 1,048,576 bytes.
+/// The number of bytes in a mebibyte: 1,048,576.
 pub const MIB: u64 = 1024 * KIB;
 
-/// Compiles the README's code.
+/// The README, whose code is compiled as doctests.
 #[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -54,7 +54,7 @@ impl CacheLayer {
     }
 
     /// Sets how long to store responses of this status that state no freshness, or, in a layer made
-    /// by [`aside`](Self::aside), whatever they state. A status that is not stored by
+    /// by [`with_ttl`](Self::with_ttl), whatever they state. A status that is not stored by
     /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own. Requests
     /// with `cookie` are excepted as for [`default_ttl`](Self::default_ttl).
     ///
@@ -247,7 +247,7 @@ impl CacheLayer {
     /// `http_cache_fallbacks_total`. Clients that do not read hold half of the budget at most; a
     /// body is then read only as fast as its client reads.
     ///
-    /// A budget below a few times the [`entry_limit`](Self::entry_limit) stores no large bodies.
+    /// A budget below a few times the [`max_entry_size`](Self::max_entry_size) stores no large bodies.
     pub fn max_fill_bytes(self, bytes: u64) -> Self {
         self.edit(|shared| shared.limits.recordings = bytes)
     }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Here the service says for how long its responses may be kept. Where it says nothing,
-//! [`aside`](CacheLayer::with_ttl) keeps any 200 to a GET for a time, and the layer can purge what has
+//! [`with_ttl`](CacheLayer::with_ttl) keeps any 200 to a GET for a time, and the layer can purge what has
 //! changed:
 //!
 //! ```
@@ -62,7 +62,7 @@
 //!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
 //!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
 //!   `pragma: no-cache`;
-//! - to a request with `cookie`, where the lifetime is the layer's own ([`aside`](CacheLayer::with_ttl),
+//! - to a request with `cookie`, where the lifetime is the layer's own ([`with_ttl`](CacheLayer::with_ttl),
 //!   [`default_ttl`](CacheLayer::default_ttl), [`ttl`](CacheLayer::ttl)): what was made for one session
 //!   is nobody else's. Nor does such a request get what was stored so. [`Exception::Cookie`] allows
 //!   both, and a key with `cookie` has entries for each;
@@ -85,7 +85,7 @@
 //!
 //! # For how long
 //!
-//! Of these the first that there is: the handler's [`CacheHint`]; in an [`aside`](CacheLayer::with_ttl)
+//! Of these the first that there is: the handler's [`CacheHint`]; in an [`with_ttl`](CacheLayer::with_ttl)
 //! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
 //! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
 //! status; and, where the status (RFC 9110 §15.1) or `public` allows to guess, a tenth of the time
@@ -167,7 +167,7 @@
 //! # Memory and time
 //!
 //! All responses on their way to the store share a budget of 64 MiB
-//! ([`fill_budget`](CacheLayer::max_fill_bytes)). It is charged with what they hold: their heads, and
+//! ([`max_fill_bytes`](CacheLayer::max_fill_bytes)). It is charged with what they hold: their heads, and
 //! the buffers into which their bodies are copied, until the store has them and their clients have
 //! read them. Clients that do not read hold half of it at most: the rest of their bodies is then read
 //! only as they read, and nobody waits for it. A response for which nothing is left passes as the
@@ -233,19 +233,19 @@
 //! |---|---|---|
 //! | lifetime | what the response states | RFC 9111; nothing is kept by accident |
 //! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the one that RFC 9213 registers |
-//! | [`grace`](CacheLayer::stale_if_error) | 600 s | a service that is down for minutes should not be seen |
+//! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | a service that is down for minutes should not be seen |
 //! | stale, to be validated | kept for 1 h more | a 304 is cheaper than a body |
 //! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | what a response states is meant |
-//! | [`entry_limit`](CacheLayer::max_entry_size) | 1 MiB of body | what is larger belongs to a file server |
-//! | [`variants`](CacheLayer::max_variants) of a URL | 16 | clients choose the fields; they must not fill the store |
+//! | [`max_entry_size`](CacheLayer::max_entry_size) | 1 MiB of body | what is larger belongs to a file server |
+//! | [`max_variants`](CacheLayer::max_variants) of a URL | 16 | clients choose the fields; they must not fill the store |
 //! | length of a key | 8 KiB | what is longer is no resource that many ask for |
-//! | [`wait`](CacheLayer::coalesce_timeout) for another | 10 s | longer than a service should take, shorter than clients wait |
+//! | [`coalesce_timeout`](CacheLayer::coalesce_timeout) for another | 10 s | longer than a service should take, shorter than clients wait |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
-//! | [`fills`](CacheLayer::max_fills) | 256, of 60 s each | a service that has become slow is not read by more |
-//! | [`fill_budget`](CacheLayer::max_fill_bytes) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
+//! | [`max_fills`](CacheLayer::max_fills) | 256, of 60 s each | a service that has become slow is not read by more |
+//! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a store takes that is worth asking, shorter than clients wait |
-//! | [`refreshes`](CacheLayer::max_refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
-//! | [`cache_status`](CacheLayer::cache_status) | on | one look tells why; it names nothing secret |
+//! | [`max_refreshes`](CacheLayer::max_refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
+//! | [`hide_cache_status`](CacheLayer::hide_cache_status) | on | one look tells why; it names nothing secret |
 //!
 //! # Where it goes
 //!

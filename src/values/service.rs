@@ -90,7 +90,7 @@ use crate::metrics::Metrics;
 /// | [`ttl`](Self::ttl) | 3600 s | for what [`remove`](Self::remove) drops when it changes |
 /// | [`negative_ttl`](Self::negative_ttl) | 60 s | what comes to be is seldom dropped first |
 /// | [`stale_while_revalidate`](Self::stale_while_revalidate), [`jitter`](Self::jitter) | 0 | what a call says is meant |
-/// | [`attempts`](Self::attempts) | 3 | a connection that broke is there again the next time |
+/// | [`max_attempts`](Self::max_attempts) | 3 | a connection that broke is there again the next time |
 /// | [`store_timeout`](Self::store_timeout) | 1 s | longer than a store takes that is worth asking |
 /// | value | 1 MiB of JSON | what is larger is no result to parse at each hit |
 /// | key, with its name space | 8 KiB | the most that stores take |
@@ -150,7 +150,7 @@ impl ValueCache {
         self.edit(|shared| shared.attempts = attempts.max(1))
     }
 
-    /// Sets how long an operation of the store may take, with all of its [`attempts`](Self::attempts),
+    /// Sets how long an operation of the store may take, with all of its [`max_attempts`](Self::max_attempts),
     /// before it has failed. 1 s by default; less than 1 ms is taken as 1 ms.
     pub fn store_timeout(self, time: Duration) -> Self {
         self.edit(|shared| shared.store_timeout = time.max(SHORTEST_TIMEOUT))

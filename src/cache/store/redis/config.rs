@@ -16,11 +16,11 @@ use crate::metrics::Metrics;
 /// | what | default | why |
 /// |---|---|---|
 /// | [`prefix`](Self::prefix) | `tower-kit:` | keys of others stay apart |
-/// | [`budget`](Self::budget) | 50 ms | longer than Redis ever needs, shorter than anybody notices |
-/// | [`largest`](Self::largest) | 4 MiB | the largest response of a layer, with a head of any length |
-/// | [`longest`](Self::longest) | 7 days | so long purges are remembered |
-/// | [`unheard`](Self::unheard) | 5 s | a purge that was missed is not seen for longer |
-/// | [`lease`](Self::lease) | off | it costs each miss a round trip |
+/// | [`command_timeout`](Self::command_timeout) | 50 ms | longer than Redis ever needs, shorter than anybody notices |
+/// | [`max_entry_size`](Self::max_entry_size) | 4 MiB | the largest response of a layer, with a head of any length |
+/// | [`max_ttl`](Self::max_ttl) | 7 days | so long purges are remembered |
+/// | [`offline_ttl`](Self::offline_ttl) | 5 s | a purge that was missed is not seen for longer |
+/// | [`lease_ttl`](Self::lease_ttl) | off | it costs each miss a round trip |
 ///
 /// ```
 /// use std::time::Duration;
@@ -104,7 +104,7 @@ impl RedisConfig {
     }
 
     /// How long a request waits for a reply of Redis: once, twice where a URL has variants, and once
-    /// more where it needs a [`lease`](Self::lease). Less than 1 ms is taken as 1 ms.
+    /// more where it needs a [`lease_ttl`](Self::lease_ttl). Less than 1 ms is taken as 1 ms.
     pub fn command_timeout(self, budget: Duration) -> Self {
         Self { budget: budget.max(Duration::from_millis(1)), ..self }
     }
