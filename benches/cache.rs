@@ -181,7 +181,7 @@ fn threads() {
     println!("  {own:.0} on two that do not: {:.2} times as many\n", own / one);
 }
 
-/// How long 20 requests at once take for what is not kept, in percent of what they take without a
+/// Measures 20 requests at once for a response that is not stored, in percent of the time without a
 /// cache: the first time, and after it.
 fn herds() -> (f64, f64) {
     let slow = service_fn(|_: Request<Empty<Bytes>>| async {

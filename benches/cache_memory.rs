@@ -24,11 +24,11 @@ mod support;
 struct Case {
     name: &'static str,
     capacity: u64,
-    /// How many URLs are asked for, and how long their bodies are, one size after the other.
+    /// The numbers of URLs and the sizes of their bodies, one size after the other.
     loads: &'static [(u64, usize)],
-    /// Whether each URL has two variants.
+    /// Requests two variants of each URL.
     varies: bool,
-    /// How many more fields a response has, each with a value of its own.
+    /// The number of further headers of a response, each with a value of its own.
     fields: usize,
 }
 
@@ -102,7 +102,7 @@ fn run(measured: &Case) -> io::Result<()> {
 struct Most {
     stated: u64,
     taken: u64,
-    /// What is taken at the end.
+    /// The memory at the end.
     last: u64,
 }
 

@@ -112,7 +112,7 @@ async fn bare_client(port: u16) -> Result<Client, BoxError> {
 }
 
 impl Hits {
-    /// What one would write who has no cache: a GET, and a response of what it gives.
+    /// A service written by hand: a GET, and a response with its reply.
     fn by_hand(client: WithOptions<Client>, key: &'static str, size: usize) -> Self {
         let service = service_fn(move |_: Request<Empty<Bytes>>| {
             let client = client.clone();
@@ -176,7 +176,7 @@ where
     (on_processor() - before) / requests as f64
 }
 
-/// Of the main thread, in microseconds.
+/// Returns the CPU time of the main thread, in microseconds.
 #[expect(clippy::expect_used, reason = "without it there is nothing to measure")]
 fn on_processor() -> f64 {
     // The count is brought up to date when the thread leaves the processor.

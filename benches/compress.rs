@@ -100,7 +100,7 @@ fn compare(bench: &Bench, answer: Answer) -> Costs {
     group.run()
 }
 
-/// Whether the layer compresses it at once.
+/// The body is compressed at once.
 fn is_whole(answer: &Answer) -> bool {
     is_eligible(answer) && answer.size.is_some_and(|size| size <= WHOLE_MOST)
 }
@@ -132,7 +132,7 @@ fn sizes(answers: &[Answer]) -> Vec<(&'static str, u64, u64)> {
     sizes
 }
 
-/// What flate2 makes of it by itself.
+/// Compresses with flate2 alone.
 fn alone(answer: Answer) -> io::Result<u64> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     for frame in answer.frames {
@@ -168,7 +168,7 @@ const ON_ZLIB_RS: &str = "tower-http on zlib-rs";
 /// Up to this the layer compresses a body of known size at once.
 const WHOLE_MOST: u64 = 128 * 1024;
 
-/// At most so many percent of the peer's time, on its default codec.
+/// The bar in percent of the peer's time, on its default codec.
 const BARS_OF_TIME: &[(&str, f64)] = &[
     ("JSON of 1 KiB in one frame", 15.0),
     ("JSON of 10 KiB in one frame", 36.0),

@@ -119,7 +119,7 @@ fn answer<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> 
     ready(Ok(response))
 }
 
-/// What every request has in common: axum has routed it.
+/// The extensions of every request, as axum has routed it.
 fn head() -> Request<()> {
     let mut router = Router::new()
         .route("/items/{id}", get(|matched: MatchedPath| async { Extension(matched) }));

@@ -95,7 +95,7 @@ fn per_frame(short_and_long: &[Costs; 2], name: &str) -> Option<f64> {
     Some((long.net(name)?.instructions - short.net(name)?.instructions) / 1_000.0)
 }
 
-/// What every request has in common.
+/// Headers of every request.
 fn post() -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;

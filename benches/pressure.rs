@@ -133,5 +133,5 @@ impl Service<Request<Empty<Bytes>>> for Never {
     }
 }
 
-/// As long as no bench lasts.
+/// An interval that is longer than any bench.
 const FOR_EVER: Duration = Duration::from_secs(1 << 30);

@@ -152,5 +152,5 @@ static PEER: LazyLock<Package> =
 const BARE: &str = "bare hyper";
 const AXUM: &str = "bare axum";
 
-/// As the bars of benches/e2e are, which has the kernel in it.
+/// The bars of benches/e2e, which includes the kernel.
 const BARS: [(&str, f64); 3] = [("/hello", 55.0), ("/items", 60.0), ("/cached/items", 12.0)];

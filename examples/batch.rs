@@ -30,7 +30,7 @@ use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchError, BatchLayer};
 
-/// Where an event begins in the file, or why it is not there.
+/// The offset of an event in the file, or the error of writing it.
 type Kept = Result<u64, &'static str>;
 
 #[derive(Clone)]

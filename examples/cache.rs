@@ -57,5 +57,5 @@ async fn change(State(handle): State<CacheHandle>, Path(id): Path<u32>) -> &'sta
     "changed\n"
 }
 
-/// How long the database takes.
+/// The response time of the database.
 const QUERY: Duration = Duration::from_secs(1);

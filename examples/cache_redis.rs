@@ -37,7 +37,7 @@ use tower_kit::cache::{
     TieredStore,
 };
 
-/// What the routes share.
+/// The state of the routes.
 #[derive(Clone)]
 struct App {
     cache: CacheHandle,

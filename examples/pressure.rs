@@ -29,7 +29,7 @@ use tower_kit::cache::{CacheKey, MemoryStore, Store};
 use tower_kit::pressure::{Event, Level, PressureLayer, Priority, Reading};
 use tower_kit::{CacheLayer, MIB};
 
-/// What is held until it is asked to be let go.
+/// Memory that is held until a request releases it.
 type Held = Arc<Mutex<Vec<Vec<u8>>>>;
 
 #[tokio::main]

@@ -38,7 +38,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::cache::{CacheLayer, Exception, MemoryStore};
 use tower_kit::{KIB, MIB};
 
-/// Where requests go.
+/// The address of the upstream server.
 #[derive(Clone)]
 struct Upstream {
     client: Client<HttpConnector, UnsyncBoxBody<Bytes, hyper::Error>>,
@@ -46,7 +46,7 @@ struct Upstream {
     patience: Duration,
 }
 
-/// Why a request does not go on.
+/// The reason for which a request is not forwarded.
 type Refusal = (StatusCode, &'static str);
 
 #[tokio::main]
@@ -115,7 +115,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What hyper bounds: see the quickstart for the reasons.
+/// Sets the bounds of hyper: see the quickstart for the reasons.
 fn server(patience: Duration) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
@@ -320,7 +320,7 @@ fn add_via(headers: &mut HeaderMap, version: Version) {
     headers.extend(HeaderValue::try_from(via).ok().map(|via| (header::VIA, via)));
 }
 
-/// Of other transfer codings hyper leaves the bytes.
+/// Returns `true` for transfer codings that hyper does not decode.
 fn is_only_chunked(headers: &HeaderMap) -> bool {
     let codings: Vec<_> = list(headers, header::TRANSFER_ENCODING).collect();
     codings.is_empty() || matches!(codings[..], [only] if only.eq_ignore_ascii_case(b"chunked"))
@@ -356,7 +356,7 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// What each may take, times their number, is what all of them can take.
+/// The maximum number of connections: times the memory of each, it bounds the memory of all.
 const MOST_CONNECTIONS: u32 = 1_000;
 
 /// Long enough for what clients download.

@@ -23,7 +23,7 @@ pub(crate) struct Answer {
     media_type: &'static str,
     accepted: &'static str,
     pub(crate) frames: &'static [Bytes],
-    /// As of a body in memory; otherwise it is not known before it is there.
+    /// The length is known, as of a body in memory.
     pub(crate) size: Option<u64>,
     /// Not ready after each frame.
     pub(crate) pauses: bool,
@@ -283,12 +283,12 @@ where
     }
 }
 
-/// Whether it can be compressed by its media type.
+/// The media type can be compressed.
 pub(crate) fn is_eligible(answer: &Answer) -> bool {
     !answer.media_type.starts_with("image/")
 }
 
-/// How large the answer's body is under the layer.
+/// Returns the size of the response body under the layer.
 pub(crate) fn size<L, B>(answer: Answer, layer: L) -> u64
 where
     L: Layer<Answer, Service: Service<Request<()>, Response = Response<B>>>,

@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 
 use crate::support::Work;
 
-/// What is asked for, and how the service answers.
+/// A request, and the response of the service.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) title: &'static str,
@@ -53,7 +53,7 @@ pub(crate) struct Requests<S, B> {
     runtime: Runtime,
     service: S,
     head: Request<()>,
-    /// How many new URLs there have been.
+    /// The number of new URLs so far.
     asked: Option<u64>,
     body: fn() -> B,
 }
@@ -187,8 +187,8 @@ where
     (head.headers, head.status.as_u16(), size)
 }
 
-/// What a cache does where the answer to one client is not for another: for each of [`PROBES`],
-/// whether the service was asked again.
+/// Probes a cache with responses that are for one client only: for each of [`PROBES`], returns
+/// `true` if the service was called again.
 pub(crate) fn probe<L, S, B, R, A>(layer: impl Fn() -> L) -> [bool; PROBES.len()]
 where
     L: Layer<On<A>, Service = S>,

@@ -31,13 +31,13 @@ struct Only {
 }
 
 enum Calls {
-    /// Under valgrind: that often, after a warm-up.
+    /// Runs under valgrind: that many iterations, after a warm-up.
     Counted { times: u64, warm_up: u64 },
-    /// As often as each line on standard input says. Each answer is a line with the nanoseconds.
+    /// Runs as many iterations as each line on standard input says, and prints the nanoseconds.
     Served,
 }
 
-/// What a case does, and is timed.
+/// The code of a case, which is timed.
 pub(crate) trait Work {
     /// Does it that often, and says how long that takes.
     fn time(&mut self, times: u32) -> Duration;
@@ -60,10 +60,10 @@ struct Case {
     work: Box<dyn Work>,
 }
 
-/// What the cases of a group cost.
+/// The costs of the cases of a group.
 pub(crate) struct Costs(pub(crate) Vec<Cost>);
 
-/// What one iteration costs. Without valgrind only the time is known, and where one takes too long
+/// The cost of one iteration. Without valgrind only the time is known, and so if an iteration takes too long
 /// to be done again under it.
 pub(crate) struct Cost {
     pub(crate) name: String,
@@ -195,7 +195,7 @@ impl Calls {
 }
 
 impl Costs {
-    /// What is counted of a case, less what is counted of the bare one.
+    /// The counts of a case, less those of the bare one.
     pub(crate) fn net(&self, name: &str) -> Option<Counted> {
         let bare = self.0.first()?;
         let Some(cost) = self.0.iter().find(|cost| cost.name == name) else {
@@ -300,7 +300,7 @@ pub(crate) fn read<B: Body>(body: B, declared: Option<u64>) -> u64 {
     bytes
 }
 
-/// How many iterations are at least that much work, and how long they take.
+/// Returns a number of iterations that is at least that much work, and their time.
 #[expect(clippy::disallowed_methods, reason = "a bench is about time")]
 fn calibrate(case: &mut Case, at_least: Duration) -> (u32, Duration) {
     // A first one, since another program may have to start for it.
@@ -366,7 +366,7 @@ fn finish(child: Child, id: &str) -> String {
     }
 }
 
-/// In the line with `mark`, the word at this place behind it, as a number.
+/// Returns the word at this place after `mark`, as a number.
 fn number_after(report: &str, mark: &str, at: usize) -> f64 {
     let behind = report.lines().find_map(|line| line.split_once(mark)).map(|(_, behind)| behind);
     let word = behind.and_then(|behind| behind.split_whitespace().nth(at));
@@ -378,7 +378,7 @@ fn number_after(report: &str, mark: &str, at: usize) -> f64 {
 const WARM_UP: u64 = 256;
 /// A multiple of the block of samples that a recorder allocates now and then.
 const COUNTED: u64 = 1_024;
-/// Without valgrind, the iterations that are counted would take no longer than this, but there are
+/// The maximum time, without valgrind, of the iterations that are counted. There are
 /// four if one fits.
 const MOST_COUNTED: Duration = Duration::from_millis(40);
 /// Up to this all rounds of a group may take, but there are a few in any case.

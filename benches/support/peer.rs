@@ -14,7 +14,7 @@ pub(crate) struct Package {
     program: PathBuf,
 }
 
-/// It runs as long as it has its input.
+/// A process that runs as long as it has its input.
 pub(crate) struct Peer {
     package: Package,
     input: ChildStdin,
@@ -22,7 +22,7 @@ pub(crate) struct Peer {
 }
 
 impl Package {
-    /// Its program has its name.
+    /// Starts the program of this name.
     pub(crate) fn build(name: &str) -> Self {
         Self::build_program(name, name, &[])
     }
@@ -55,7 +55,7 @@ impl Package {
         Peer { package: self.clone(), input, output: BufReader::new(output) }
     }
 
-    /// What it prints when it is called with this argument.
+    /// Returns the output of the program with this argument.
     pub(crate) fn print(&self, argument: &str) -> String {
         match Command::new(&self.program).arg(argument).output() {
             Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into(),

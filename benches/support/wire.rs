@@ -36,7 +36,7 @@ type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>>>>;
 /// The client's end.
 struct Client {
     request: &'static str,
-    /// How much of the request the server has not read yet.
+    /// The bytes of the request that the server has not read yet.
     unread: Cell<usize>,
     /// The first bytes of the answer: its version and its status.
     start: Cell<[u8; 12]>,
@@ -46,7 +46,7 @@ struct Client {
 /// The server's end.
 struct Wire(Rc<Client>);
 
-/// Whether the connection wants to be polled again.
+/// The connection has asked to be polled again.
 struct Woken(AtomicBool);
 
 impl Exchanges {
@@ -205,7 +205,7 @@ pub(crate) const WORKLOADS: [Workload; 4] = [
 /// The name of the peer's cases.
 pub(crate) const USUAL: &str = "axum, the usual crates";
 
-/// What wrk sends in benches/e2e.
+/// The headers that wrk sends in benches/e2e.
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n")
 }

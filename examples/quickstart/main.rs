@@ -190,7 +190,7 @@ async fn hold(
     drop(timeout(patience, connection).await);
 }
 
-/// What the cache keeps is made again when it is asked for.
+/// Shrinks the cache: its entries can be fetched again.
 fn make_room(event: &Event, cache: &MemoryStore) {
     if event.level() > Level::Normal {
         cache.shrink_to(8 * MIB);
@@ -245,10 +245,10 @@ const POLICY: Csp = Csp::from_static(
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// At equal preference of the client, the first one is sent.
+/// Encodings by the preference of the server, which decides between equal weights.
 const CODINGS: [Coding; 4] = [Coding::Zstd, Coding::Brotli, Coding::Gzip, Coding::Deflate];
 
-/// In seconds. Finer than `latency::DURATION_BUCKETS`, which begin at 5 ms: over loopback, most of
+/// Buckets in seconds, finer than `latency::DURATION_BUCKETS`, which begin at 5 ms: over loopback, most of
 /// the responses take less.
 const BUCKETS: [f64; 20] = [
     0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5,

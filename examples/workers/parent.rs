@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::WORKER;
 
-/// What the parent knows.
+/// The state of the parent.
 struct Pool {
     listener: std::net::TcpListener,
     wanted: NonZeroUsize,
@@ -27,13 +27,13 @@ struct Pool {
     version: u64,
     /// The oldest first.
     workers: Vec<Worker>,
-    /// How many workers in a row ended soon.
+    /// The number of workers in a row that ended soon.
     failures: u32,
     /// None is started before.
     not_before: Instant,
     events: Events,
     targets: Option<PathBuf>,
-    /// What was written there.
+    /// The text that was written last.
     listed: String,
 }
 
@@ -41,9 +41,9 @@ struct Worker {
     id: u32,
     version: u64,
     since: Instant,
-    /// Where its numbers are, once it is ready.
+    /// The address of its metrics, once the worker is ready.
     numbers: Option<String>,
-    /// Until it is told to stop: what is sent says that others go on, and a drop that none does.
+    /// Stops the worker: a value that is sent says that others go on, a drop that none does.
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -200,7 +200,7 @@ impl Pool {
         }
     }
 
-    /// For Prometheus, which reads the file again when it changes.
+    /// Writes the targets of Prometheus, which reads the file again when it changes.
     fn list_targets(&mut self) {
         let Some(file) = &self.targets else { return };
         let targets = self.workers.iter().filter_map(|worker| worker.numbers.as_deref());
@@ -268,13 +268,13 @@ async fn attend(
     tell(Event::Ended(ended));
 }
 
-/// How long a worker may take until it is ready.
+/// The timeout for a worker to become ready.
 const START: Duration = Duration::from_secs(10);
 
-/// How long it may take to stop: more than it gives its requests.
+/// The timeout for a worker to stop: longer than the worker gives its requests.
 const STOP: Duration = Duration::from_secs(15);
 
-/// Who has lived for as long has not ended soon.
+/// The lifetime after which a worker has not ended soon.
 const STEADY: Duration = Duration::from_secs(10);
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);

@@ -167,8 +167,8 @@ async fn upkeep(prometheus: PrometheusHandle) {
     }
 }
 
-/// How long idle connections stay open in a worker that stops.
+/// The time for which a worker that stops keeps idle connections open.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// How long it waits for its open requests, those five seconds included.
+/// The time for which a worker that stops waits for its open requests, including those five seconds.
 const DRAIN: Duration = Duration::from_secs(10);

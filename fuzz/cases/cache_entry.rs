@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tower_kit::cache::Entry;
 
-/// Before the key, and all but key, head and body.
+/// The bytes before the key, and the bytes beside key, head and body.
 const FIXED: usize = 22;
 const FRAME: usize = FIXED + 4;
 

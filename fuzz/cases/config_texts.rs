@@ -62,7 +62,7 @@ fn addresses(text: &str) {
     }
 }
 
-/// What parses is sent as it was spelled, but for its case and spaces.
+/// Checks that a text that parses is sent as it was spelled, except for its case and spaces.
 fn words(text: &str) {
     let none = SecurityHeadersLayer::none;
     let layers = [
@@ -108,7 +108,7 @@ fn fields(layer: &SecurityHeadersLayer) -> HeaderMap {
     answer(layer.layer(inner).call(Request::new(()))).headers().clone()
 }
 
-/// That of the only field.
+/// Returns the value of the only header.
 fn value(fields: &HeaderMap) -> &str {
     assert_eq!(fields.len(), 1, "{fields:?}");
     let value = fields.values().next().expect("there is one");

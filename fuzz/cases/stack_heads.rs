@@ -34,9 +34,9 @@ pub(crate) struct Input<'a> {
     status: u16,
     request: Vec<(u8, &'a [u8])>,
     response: Vec<(u8, &'a [u8])>,
-    /// What the body has.
+    /// The frames of the body.
     frames: u8,
-    /// How often it is polled before it is dropped.
+    /// The number of polls before the body is dropped.
     polls: u8,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn check(input: &Input<'_>) {
     }
 }
 
-/// Whether a path has this template, told from its end on.
+/// Returns `true` if a path has this template, compared from its end.
 fn is_of(path: &str, template: &str) -> bool {
     let (path, template): (Vec<_>, Vec<_>) =
         (path.split('/').collect(), template.split('/').collect());

@@ -24,7 +24,7 @@ use tower::Service;
 pub(crate) struct Frames {
     pub(crate) left: usize,
     pub(crate) size: usize,
-    /// How large the buffer is that each frame is a slice of.
+    /// The size of the buffer that each frame is a slice of.
     pub(crate) buffer: usize,
     pub(crate) paused: bool,
 }
@@ -62,7 +62,7 @@ impl Body for Frames {
 pub(crate) struct Unfinished {
     left: usize,
     size: usize,
-    /// What the body takes for itself, as a server's read buffer does.
+    /// The memory of the body itself, such as a server's read buffer.
     _own: Vec<u8>,
 }
 

@@ -20,7 +20,7 @@ fn layer(budget: u64) -> CacheLayer {
     CacheLayer::new(MemoryStore::new(4 * MIB)).max_fill_bytes(budget)
 }
 
-/// What a stream may hold beside the budget: a piece of 16 KiB that the server was handed, a key, and
+/// The memory of a stream beside the budget: a piece of 16 KiB that the server was handed, a key, and
 /// futures and bodies in their boxes.
 const STREAM: u64 = 28 * KIB;
 

@@ -203,7 +203,7 @@ impl Page {
     }
 }
 
-/// How long Chromium may take for a step. It needs a second.
+/// The timeout of a step of Chromium, which needs a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const ARGUMENTS: [&str; 11] = [

@@ -202,7 +202,7 @@ fn declared() -> BTreeSet<String> {
 
 type Recorded = BTreeMap<String, (MetricKind, BTreeSet<String>)>;
 
-/// What a run of the layers records, with its labels.
+/// Metrics that a run of the layers records, with their labels.
 async fn recorded() -> Recorded {
     let debugging = DebuggingRecorder::new();
     let snapshotter = debugging.snapshotter();
@@ -262,7 +262,7 @@ fn base<'a>(name: &'a str, recorded: &Recorded) -> &'a str {
     stripped.filter(is_histogram).unwrap_or(name)
 }
 
-/// Of panels and variables.
+/// Queries of panels and variables.
 fn queries(value: &serde_json::Value) -> Vec<String> {
     match value {
         serde_json::Value::Array(values) => values.iter().flat_map(queries).collect(),

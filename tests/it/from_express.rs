@@ -38,7 +38,7 @@ fn item(length: usize) -> String {
     json!({ "id": "large", "name": "x".repeat(length - without) }).to_string()
 }
 
-/// What `CompressLayer` makes of `plain` at a level.
+/// Compresses `plain` with `CompressLayer` at a level.
 async fn gzip(plain: &Bytes, level: u32) -> Bytes {
     let plain = plain.clone();
     let service = ServiceBuilder::new()

@@ -86,10 +86,10 @@ pub use policy::{
 }
 
 struct Source {
-    /// From the package's root on.
+    /// The path from the root of the package.
     path: String,
     room: String,
-    /// Without its ending; that of a folder is the folder's.
+    /// The name without its ending, or the name of the folder.
     name: String,
     text: String,
 }

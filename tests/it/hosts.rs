@@ -28,7 +28,7 @@ async fn post(program: &Program, path: &str, body: BoxBody) -> Response<Incoming
     soon(h1_client().request(request.body(body).unwrap())).await.unwrap()
 }
 
-/// What a cached page has of every layer: `latency` is looked at by the numbers.
+/// Asserts that a cached page has the marks of every layer; `latency` is checked by its metrics.
 async fn every_layer_has_been_there(program: &Program, path: &str) {
     // Before there is anything to answer it with, and after.
     let head = async || {

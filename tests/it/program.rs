@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 pub(crate) struct Program {
     process: Child,
     pub(crate) addr: SocketAddr,
-    /// Of its first line, behind where it listens.
+    /// The rest of the first line, after the address.
     pub(crate) said: String,
     lines: Lines<BufReader<ChildStdout>>,
     errors: Arc<Mutex<String>>,
@@ -75,7 +75,7 @@ impl Program {
         tokio::task::block_in_place(next)
     }
 
-    /// What it has written to its standard error: all of it, once it has ended.
+    /// Returns the standard error of the program: all of it, once the program has ended.
     pub(crate) fn errors(&mut self) -> String {
         if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
             self.listening.take().map(JoinHandle::join);
@@ -154,7 +154,7 @@ pub(crate) fn signal(process: u32, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
-/// Where cargo puts an example, which it builds along with the tests, or else right now.
+/// Returns the path of an example, which cargo builds with the tests, or else now.
 pub(crate) fn built(example: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--locked", "--quiet", "--all-features", "--example", example]);

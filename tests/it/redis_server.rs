@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a command may take.
+/// The timeout of a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits for something in another process, of which no event tells.
@@ -30,7 +30,7 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 // Commands.
 
-/// What a server answers, in RESP2.
+/// A reply of a server, in RESP2.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
     Simple(String),
@@ -177,7 +177,7 @@ impl RedisServer {
         Self::start_with(&[])
     }
 
-    /// With more arguments than those for where it listens and that it saves nothing.
+    /// Starts a server that saves nothing, with more arguments.
     pub(crate) fn start_with(args: &[&str]) -> Self {
         started(|| {
             let mut server = Self::new(args);
@@ -267,7 +267,7 @@ impl RedisServer {
         self.come_up().unwrap_or_else(|log| panic!("it does not start again: {log}"));
     }
 
-    /// From here on it answers nothing, while the system still accepts connections for it.
+    /// Freezes the server. The system still accepts connections for it.
     pub(crate) fn freeze(&mut self) {
         let pid = self.pid();
         assert!(signal("-STOP", pid));
@@ -311,7 +311,7 @@ impl RedisServer {
         assert!(replicas > 0, "no replica follows");
     }
 
-    /// Its answer to `PING`, or why there is none.
+    /// Returns the reply to `PING`, or the reason for which there is none.
     pub(crate) fn ping(&self, within: Duration) -> io::Result<Reply> {
         ask(connect(self.port(), within)?, &["PING"])
     }
@@ -423,7 +423,7 @@ impl Cluster {
         cluster
     }
 
-    /// What a node would have saved that was in this cluster before: thus nobody has to meet.
+    /// The saved state of a node of this cluster, so that the nodes need not meet.
     fn known(nodes: &[RedisServer], myself: usize) -> String {
         let id = |at: usize| format!("{:040x}", nodes[at].port());
         let mut known = String::new();
@@ -533,7 +533,7 @@ impl Sentinels {
         this
     }
 
-    /// What a sentinel would have saved that was there before: thus nobody has to be found.
+    /// The saved state of a sentinel, so that the sentinels need not find each other.
     fn known(nodes: &[RedisServer], sentinels: &[RedisServer], myself: u16) -> String {
         let (primary, replica) = (nodes[0].port(), nodes[1].port());
         let mut known = format!(
@@ -554,7 +554,7 @@ impl Sentinels {
         format!("redis-sentinel://{addrs}&sentinelServiceName=mymaster")
     }
 
-    /// Where the primary is, as a sentinel sees it, be it up or not.
+    /// Returns the address of the primary as a sentinel sees it, up or not.
     pub(crate) fn primary_port(&self) -> u16 {
         primary_seen_by(up(&self.sentinels).next().expect("a sentinel that is up"))
     }

@@ -78,7 +78,7 @@ fn orders(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
     ]
 }
 
-/// Whether `outer` stands outside of `inner`.
+/// Returns `true` if `outer` stands outside of `inner`.
 fn is_outside(order: &str, outer: &str, inner: &str) -> bool {
     order.find(outer) < order.find(inner)
 }

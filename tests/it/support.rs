@@ -40,7 +40,7 @@ pub(crate) type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
 
 // Bodies.
 
-/// What a [`Scripted`] body does when it is polled. After the last step it ends.
+/// A step of a [`Scripted`] body. After the last step the body ends.
 #[derive(Debug)]
 pub(crate) enum Step<E = BoxError> {
     Data(Bytes),
@@ -300,7 +300,7 @@ pub(crate) struct Metrics {
 struct Notifying {
     inner: DebuggingRecorder,
     samples: watch::Sender<BTreeMap<String, u64>>,
-    /// Of its own: a snapshot of the other one sets them to 0.
+    /// Counters of the recorder's own: a snapshot of the other one sets them to 0.
     gauges: Mutex<BTreeMap<(String, Labels), Arc<Level>>>,
 }
 
@@ -565,7 +565,7 @@ impl Raw {
         (head, body)
     }
 
-    /// What is read up to this mark, and the mark.
+    /// Reads up to this mark, and the mark.
     pub(crate) async fn until(&mut self, mark: &str) -> String {
         let mark = mark.as_bytes();
         loop {

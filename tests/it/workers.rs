@@ -26,7 +26,7 @@ struct Pool {
 #[derive(Clone, Debug, PartialEq)]
 struct Worker {
     id: u32,
-    /// Where its numbers are.
+    /// The address of the worker's metrics.
     numbers: SocketAddr,
 }
 
@@ -84,7 +84,7 @@ impl Worker {
     }
 }
 
-/// Of the line that says that a worker is ready.
+/// Parses the line that says that a worker is ready.
 #[track_caller]
 fn ready(line: &str) -> Worker {
     let (id, numbers) = line.split_once(" is ready, its numbers are on http://").expect(line);
@@ -140,7 +140,7 @@ impl Client {
 /// Clients that ask until they are told to stop, each on a connection of its own.
 struct Load {
     clients: JoinSet<Result<u32, (u32, io::Error)>>,
-    /// How many answers each has got.
+    /// The number of responses that each client has read.
     answers: Vec<watch::Receiver<u64>>,
     enough: Arc<AtomicBool>,
 }
@@ -150,7 +150,7 @@ impl Load {
         Self { clients: JoinSet::new(), answers: Vec::new(), enough: Arc::default() }
     }
 
-    /// After a `connection: close` it connects anew. Ends with the worker that answered last, or with
+    /// Adds a client, which reconnects after `connection: close`. Ends with the worker that answered last, or with
     /// the first error and the worker that the connection was to.
     fn add(&mut self, addr: SocketAddr, mut client: Client, mut worker: u32) {
         let answers = watch::Sender::new(0);

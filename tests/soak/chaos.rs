@@ -15,7 +15,7 @@ pub(crate) struct Chaos {
     thread: JoinHandle<(RedisServer, Outages)>,
 }
 
-/// How often each of them was.
+/// The number of each of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Outages {
     pub(crate) killed: u64,

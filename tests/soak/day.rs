@@ -17,7 +17,7 @@ use crate::chance::Chance;
 use crate::run::memory;
 use crate::text;
 
-/// What is behind the cache.
+/// The service behind the cache.
 #[derive(Debug)]
 struct Origin {
     versions: Vec<AtomicU64>,
@@ -25,10 +25,10 @@ struct Origin {
     confirmed: AtomicU64,
 }
 
-/// What may still be answered for a URL.
+/// The versions that may still be served for a URL.
 #[derive(Clone, Debug, Default)]
 struct Past {
-    /// When each of its versions ended.
+    /// The time at which each version ended.
     ended: Vec<Duration>,
     /// The oldest one that no purge has removed.
     floor: u64,
@@ -122,7 +122,7 @@ async fn answer(
     Ok(response.status(status).body(Full::new(Bytes::from(body))).unwrap())
 }
 
-/// What a URL says of its answers, and for how many seconds these may be used.
+/// The `cache-control` of a URL, and the seconds for which its responses may be used.
 fn control(number: u64) -> (&'static str, u64) {
     match number % 4 {
         0 => ("max-age=60, stale-while-revalidate=30", 90),
@@ -132,7 +132,7 @@ fn control(number: u64) -> (&'static str, u64) {
     }
 }
 
-/// By the clock of the runtime.
+/// The time by the clock of the runtime.
 #[expect(clippy::disallowed_methods, reason = "the time of this simulation begins here")]
 fn started() -> Instant {
     Instant::now()

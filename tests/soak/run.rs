@@ -110,7 +110,7 @@ async fn settle(program: &Program, world: &World) -> Vec<String> {
     faults
 }
 
-/// By how much the last third is over the second one; in the first, caches and pools fill, which is
+/// Returns the growth of the last third over the second one. In the first, caches and pools fill, which is
 /// not over in it where a run is short.
 fn growth(levels: &[u64], minutes: u64) -> Option<String> {
     let third = levels.len() / 3;
@@ -141,7 +141,7 @@ fn report(world: &World, outages: Outages, levels: &[u64], minutes: u64, seed: u
     );
 }
 
-/// In bytes: what a process has written to.
+/// Returns the bytes of memory that a process has written to.
 pub(crate) fn memory(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();

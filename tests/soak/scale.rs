@@ -100,7 +100,7 @@ pub(crate) async fn connections() {
     assert!(last <= before + before / 20, "it grows: {levels:?}");
 }
 
-/// As many connections, on each of which something was asked for and begins to be answered.
+/// Opens connections, and waits on each for the start of a response.
 async fn open(program: &Program, count: usize, path: &str) -> Vec<TcpStream> {
     let mut open = Vec::new();
     while open.len() < count {

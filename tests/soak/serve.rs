@@ -31,13 +31,13 @@ use tower_kit::{
 use crate::support::Server;
 use crate::text::{ITEMS, PAGES, body, language_of};
 
-/// What the routes of a server share.
+/// The state that the routes of a server share.
 #[derive(Clone)]
 struct Node {
     cache: CacheHandle,
     redis: RedisStore,
     prometheus: PrometheusHandle,
-    /// What both servers would ask a database for, many at once.
+    /// The items of both servers, as a database would have them.
     database: Batch<u64, u64>,
     versions: Arc<[AtomicU64]>,
 }
@@ -191,7 +191,7 @@ async fn metrics(State(node): State<Node>) -> String {
     node.prometheus.render()
 }
 
-/// What has to come to nothing when nobody asks any more.
+/// Gauges that have to fall to 0 when the traffic ends.
 async fn state(State(node): State<Node>) -> String {
     let status = node.redis.status();
     format!("{} {} {}", node.cache.in_flight(), status.synced, status.breaker_open)

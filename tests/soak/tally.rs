@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// By what was asked for.
+    /// Counts by kind of request.
     kinds: Mutex<BTreeMap<&'static str, u64>>,
     pub(crate) hits: AtomicU64,
     /// Connections that a refusal has closed while its client was still sending.

@@ -18,7 +18,7 @@ pub(crate) fn body(url: &str, language: &str, version: u64) -> String {
     body
 }
 
-/// Which version a body is of, if it is right for this URL and this language.
+/// Returns the version of a body, if the body is right for this URL and this language.
 pub(crate) fn check(body: &[u8], url: &str, language: &str) -> Result<u64, String> {
     let text = std::str::from_utf8(body).map_err(|error| format!("{url}: {error}"))?;
     let version = text.split(' ').nth(1).and_then(|version| version.parse().ok());
@@ -36,12 +36,12 @@ fn sum(url: &str, language: &str, version: u64) -> u64 {
     hasher.finish()
 }
 
-/// How many items there are, each with a version that grows.
+/// The number of items, each with a version that grows.
 pub(crate) const ITEMS: u64 = 60;
-/// How many pages each of them has.
+/// The number of pages of an item.
 pub(crate) const PAGES: u64 = 4;
 
-/// Of an item, which of its pages depend on the language.
+/// The pages of an item that depend on the language.
 pub(crate) fn language_of(item: u64, wanted: &'static str) -> &'static str {
     if item % 3 == 0 { wanted } else { "any" }
 }

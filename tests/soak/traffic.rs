@@ -23,14 +23,14 @@ use crate::world::World;
 #[derive(Debug)]
 pub(crate) struct Visitor {
     world: Arc<World>,
-    /// Of what is done, one after the other.
+    /// The number of the action, in order.
     order: Chance,
-    /// Of the thing that is being done, which may ask more often where answers come in more pieces.
+    /// The random numbers of one action, which may draw more of them where responses come in more pieces.
     chance: Chance,
     clients: [Client<HttpConnector, BoxBody>; 2],
 }
 
-/// What was wrong.
+/// The faults that were found.
 type Wrong = String;
 
 impl Visitor {
@@ -311,7 +311,7 @@ impl Visitor {
     }
 }
 
-/// By the tag, weak or not.
+/// Returns `true` if the tags are equal, weak or not.
 fn version(headers: &HeaderMap) -> Result<u64, Wrong> {
     let tag = headers.get("etag").and_then(|tag| tag.to_str().ok());
     let version = tag.and_then(|tag| tag.trim_start_matches("W/").trim_matches('"').parse().ok());

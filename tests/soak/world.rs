@@ -8,7 +8,7 @@ use crate::text::ITEMS;
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) servers: [String; 2],
-    /// Of each server, which version of an item it must not fall behind any more.
+    /// The version of an item that each server must not fall behind.
     floors: [Vec<AtomicU64>; 2],
     pub(crate) tally: Tally,
     pub(crate) over: AtomicBool,

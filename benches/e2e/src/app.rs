@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// In memory, as of a database; 10 KiB of JSON, which is made for each request.
+/// The catalogue in memory: 10 KiB of JSON, which is built for each request.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Catalogue {
     total: u64,
@@ -35,7 +35,7 @@ pub(crate) fn catalogue() -> &'static Catalogue {
     &CATALOGUE
 }
 
-/// How often the catalogue was asked for: so it is seen what came from a cache.
+/// Returns how often the catalogue was built, which tells what came from a cache.
 pub(crate) fn built() -> String {
     BUILT.load(Ordering::Relaxed).to_string()
 }
@@ -47,10 +47,10 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         .unwrap_or_else(|error| panic!("items.json: {error}"))
 });
 
-/// Under 32 bytes, from where on tower-http compresses.
+/// A body under 32 bytes, from which on tower-http compresses.
 pub(crate) const HELLO: Hello = Hello { message: "Hello, world!" };
 
-/// How long `/cached/items` may be kept.
+/// The lifetime of `/cached/items`.
 pub(crate) const KEPT: &str = "public, max-age=3600";
 
 /// The limit of JSON.

@@ -95,7 +95,7 @@ async fn with_layers(
     serve(listener, service).await
 }
 
-/// What the layers add to the head of `/hello`.
+/// Headers that the layers add to `/hello`.
 async fn fields(cache: CacheLayer) -> Result<HeaderMap, Box<dyn Error>> {
     let service = layers(LatencyLayer::new(), cache).layer(service_fn(answer));
     let request = Request::get("/hello").header(HOST, "localhost").body(Full::<Bytes>::default())?;

@@ -62,7 +62,7 @@ pub(crate) async fn by_hand<B: Body>(
     }
 }
 
-/// What `/items` answers, before it is compressed.
+/// The response to `/items`, before it is compressed.
 pub(crate) fn items() -> Vec<u8> {
     to_vec(catalogue())
 }

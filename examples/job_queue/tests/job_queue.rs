@@ -64,7 +64,7 @@ impl Mailer {
         }
     }
 
-    /// As many calls, which wait.
+    /// Starts calls that wait.
     async fn hold(&mut self, calls: usize) -> Vec<Call> {
         let mut held = Vec::new();
         for _ in 0..calls {

@@ -60,7 +60,7 @@ impl Site {
     }
 }
 
-/// With the folders that lead there.
+/// Writes a file, and creates the folders that lead to it.
 fn write(file: &Path, bytes: &[u8]) {
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(file, bytes).unwrap();

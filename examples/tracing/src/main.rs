@@ -74,7 +74,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What the routes share.
+/// The state of the routes.
 #[derive(Clone)]
 struct App {
     client: Client<HttpConnector, Empty<Bytes>>,

@@ -144,7 +144,7 @@ fn status(span: &Span) -> SpanStatus {
     span.status.as_ref().map_or(SpanStatus::Unset, |status| status.code())
 }
 
-/// What a span says of its end: the status of the response, that of the span, and the error.
+/// The end of a span: the status of the response, the status of the span, and the error.
 fn end(span: &Span) -> (Option<i64>, SpanStatus, Option<String>) {
     (number(span, "http.response.status_code"), status(span), said(span, "error.type"))
 }

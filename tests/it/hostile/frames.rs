@@ -15,10 +15,10 @@ pub(super) const END_STREAM: u8 = 1;
 pub(super) const ACK: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
-/// What a client says first.
+/// The preface of a client.
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Of the settings, which is what `INITIAL_WINDOW_SIZE` has.
+/// The identifier of `INITIAL_WINDOW_SIZE`.
 pub(super) const WINDOW: u16 = 4;
 
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

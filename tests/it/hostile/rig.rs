@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use crate::program::Program;
 use crate::support::{soon, text};
 
-/// How often an attack is repeated. The allocator and the program's own buffers grow in the first
+/// The repetitions of an attack. The allocator and the program's own buffers grow in the first
 /// rounds; from then on only what leaks does.
 pub(super) const ROUNDS: usize = 6;
 const WARM: usize = 3;
 
-/// In bytes: by how much the least of the later rounds may be over the most of the first ones. A
+/// The bytes by which the least of the later rounds may exceed the most of the first ones. A
 /// round has a hundred requests or connections at least, so that what each of them leaves shows from
 /// three kilobytes on.
 const TOLERANCE: i64 = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// With these variables in its environment.
+    /// Starts the program with these variables in its environment.
     pub(super) fn start(env: &[(&str, &str)]) -> Self {
         let program = Program::start("quickstart", &[env, &ALLOCATOR].concat());
         Self { addr: program.addr, program }
@@ -58,7 +58,7 @@ impl Target {
         assert!(*late <= early + TOLERANCE, "it grows: {levels:?}");
     }
 
-    /// It answers right, and has nothing to do but this.
+    /// Asserts that the program responds correctly and has no other work.
     pub(super) async fn is_well(&self) {
         let health = self.program.get("/healthz").await;
         assert_eq!((health.status().as_u16(), text(health).await.as_str()), (200, "ok\n"));
@@ -69,7 +69,7 @@ impl Target {
         self.program.wait_for("http_requests_in_flight", &[], 1.0).await;
     }
 
-    /// In bytes: what it has written to, without its code.
+    /// Returns the bytes of memory that the program has written to, without its code.
     pub(super) fn memory(&self) -> i64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
@@ -98,18 +98,18 @@ impl Target {
 pub(super) struct Victim(pub(super) TcpStream);
 
 impl Victim {
-    /// Whether all of it was taken.
+    /// Returns `true` if the server took all of the bytes.
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         soon(self.0.write_all(bytes.as_ref())).await.is_ok()
     }
 
-    /// What of it is taken while nothing is read: then the server does not read either.
+    /// Returns the bytes that the server takes while the client reads nothing.
     pub(super) async fn push(&mut self, bytes: impl AsRef<[u8]>) {
         let sending = self.0.write_all(bytes.as_ref());
         drop(timeout(Duration::from_millis(100), sending).await);
     }
 
-    /// What comes up to this mark, and the mark.
+    /// Reads up to this mark, and the mark.
     pub(super) async fn text_until(&mut self, mark: &str) -> String {
         let mut read = Vec::new();
         while !read.ends_with(mark.as_bytes()) {
@@ -135,7 +135,7 @@ impl Victim {
         bytes
     }
 
-    /// What comes until the server ends the connection.
+    /// Reads until the server ends the connection.
     pub(super) async fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         // An error is a reset: what came before it counts.

@@ -46,7 +46,7 @@ async fn are_turned_out(target: &Target, victims: Vec<Victim>) -> Vec<usize> {
     answered
 }
 
-/// With event streams, of which the first event has come.
+/// Opens event streams, and waits for their first event.
 async fn take_all_seats(target: &Target) -> Vec<Victim> {
     let mut seated = Vec::new();
     for _ in 0..SEATS {

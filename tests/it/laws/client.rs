@@ -22,7 +22,7 @@ pub(super) struct Seen {
     pub(super) body: Vec<u8>,
     pub(super) trailers: HeaderMap,
     pub(super) end: End,
-    /// What the server sent on the connection behind the message.
+    /// Bytes that the server sent on the connection after the message.
     pub(super) surplus: usize,
 }
 
@@ -142,13 +142,13 @@ fn h1_upload(upload: Upload) -> (String, Vec<u8>) {
     (format!("{expect}{TRANSFER_ENCODING}: chunked\r\n"), chunks)
 }
 
-/// What was read of an HTTP/1 connection.
+/// Bytes that were read from an HTTP/1 connection.
 #[derive(Debug)]
 pub(super) struct Received {
     method: Method,
     keeps_chunks: bool,
     bytes: Vec<u8>,
-    /// Where the body begins, and how it ends.
+    /// The start of the body, and its framing.
     head: Option<(usize, StatusCode, HeaderMap, Framing)>,
 }
 

@@ -27,7 +27,7 @@ fn failed_bodies_stay_failed() {
     });
 }
 
-/// What is wrong with the response to a request whose body fails.
+/// Returns the fault of a response to a request whose body fails.
 fn fault(ask: &Ask, pair: &Pair) -> Option<String> {
     let Pair { plain, layered, calls } = pair;
     let bodiless = ask.method == Method::HEAD || [Some(204), Some(304)].contains(&plain.status);

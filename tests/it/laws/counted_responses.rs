@@ -53,7 +53,7 @@ fn totals_equal_the_log_of_the_client() {
     });
 }
 
-/// What the label `outcome` may say.
+/// Values of the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcomes {
     Ok,

@@ -65,7 +65,7 @@ struct Page {
     lifetime: Lifetime,
 }
 
-/// Where a response gets its lifetime from, if nothing forbids to keep it.
+/// The source of a response's lifetime, if nothing forbids storing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lifetime {
     Default,
@@ -226,7 +226,7 @@ const OTHERS: [&str; 12] = [
     "=",
 ];
 
-/// What stands before and behind a word.
+/// Text before and after a word.
 const AROUND: [(&[u8], &[u8]); 14] = [
     (b"", b""),
     (b"", b""),

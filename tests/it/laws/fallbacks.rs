@@ -107,7 +107,7 @@ struct Case {
     stack: Stack,
     protocol: Protocol,
     coding: &'static str,
-    /// In how many pieces the page comes.
+    /// The number of pieces of the page.
     pieces: usize,
     pauses: bool,
 }

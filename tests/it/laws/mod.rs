@@ -37,12 +37,12 @@ struct Servers {
     layered: Vec<Arc<Layered>>,
 }
 
-/// What two clients have seen of the same request.
+/// The responses that two clients saw to the same request.
 #[derive(Debug)]
 struct Pair {
     plain: Seen,
     layered: Seen,
-    /// How often the service of the layered server was called for the request.
+    /// The number of calls of the layered server's service for the request.
     calls: u64,
 }
 

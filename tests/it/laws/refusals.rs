@@ -198,5 +198,5 @@ const STACKS: [Stack; 7] = [
     &ALL,
 ];
 
-/// How much a client sends at once.
+/// The bytes that a client sends at once.
 const PIECE: usize = 1_024;

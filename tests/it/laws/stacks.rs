@@ -48,7 +48,7 @@ pub(super) struct Layered {
     pub(super) parts: Parts,
 }
 
-/// What the layers of one server are made of, and where they can be looked into.
+/// The layers of one server, with the handles to inspect them.
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,

@@ -286,7 +286,7 @@ impl Stories {
         number
     }
 
-    /// How often the service was called for a story.
+    /// Returns the number of calls of the service for a story.
     pub(super) fn calls(&self, number: u64) -> u64 {
         self.0.lock().unwrap().get(&number).map_or(0, |told| told.calls)
     }
@@ -311,5 +311,5 @@ impl Stories {
     }
 }
 
-/// How many bytes of the request's body the service has read.
+/// Returns the bytes of the request body that the service has read.
 pub(super) const UPLOAD: HeaderName = HeaderName::from_static("x-upload");

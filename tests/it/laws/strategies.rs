@@ -213,7 +213,7 @@ const CODINGS: [(u32, Option<(&str, &str)>); 4] = [
     (1, Some(("content-encoding", "identity"))),
 ];
 
-/// What concerns a connection, or the framing of a message.
+/// Headers of a connection, or of the framing of a message.
 const HOPS: [&[(&str, &str)]; 11] = [
     &[("connection", "close")],
     &[("connection", "keep-alive"), ("keep-alive", "timeout=5")],

@@ -16,7 +16,7 @@ fn sound_responses_pass() {
     pass(1_000, &(sound(), asks(), stack()));
 }
 
-/// As a proxy sends that copies the headers of another server.
+/// Headers of a proxy that copies those of another server.
 #[test]
 fn transfer_encoding_of_the_service_passes() {
     let strategy = (sound(), asks(), stack()).prop_map(|(mut story, mut asks, stack)| {
@@ -249,10 +249,10 @@ fn is_positive(weight: &str) -> bool {
     value.len() <= 5 && value.parse::<f32>().is_ok_and(|value| value > 0.0)
 }
 
-/// What a 304 has of the fields of its 200.
+/// Headers of a 200 that its 304 has too.
 const NOT_MODIFIED: [&str; 5] = ["cache-control", "content-location", "etag", "expires", "vary"];
 
-/// What [`SecurityHeadersLayer`](tower_kit::SecurityHeadersLayer) adds.
+/// Headers that [`SecurityHeadersLayer`](tower_kit::SecurityHeadersLayer) adds.
 const ADDED: [&str; 12] = [
     "content-security-policy",
     "cross-origin-opener-policy",
