@@ -102,7 +102,7 @@ fn odd_heads_stay_in_the_bound() {
 }
 
 #[test]
-fn maps_with_room_for_many_fields_stay_in_the_bound() {
+fn maps_with_spare_capacity_stay_in_the_bound() {
     alone(async {
         let service = |_: Request<Empty<Bytes>>| async {
             let mut response = fresh(Full::new(Bytes::from_static(b"body")));

@@ -52,7 +52,7 @@ async fn send(app: Router, path: &str, body: Body) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn the_extractors_answer_413_by_themselves_where_a_streamed_body_crosses_its_limit() {
+async fn extractors_send_413_for_a_streamed_body() {
     for path in ["/json", "/bytes", "/string"] {
         let metrics = Metrics::new();
         let app = extractors(LimitLayer::new().recorder(metrics.recorder()));
@@ -65,7 +65,7 @@ async fn the_extractors_answer_413_by_themselves_where_a_streamed_body_crosses_i
 }
 
 #[tokio::test]
-async fn a_streamed_body_of_exactly_the_limit_passes_the_extractors() {
+async fn extractors_read_a_body_of_exactly_the_limit() {
     for path in ["/json", "/bytes", "/string"] {
         let response = send(extractors(LimitLayer::new()), path, chunked(10_240)).await;
         assert_eq!(response.status(), 200, "{path}");
@@ -73,7 +73,7 @@ async fn a_streamed_body_of_exactly_the_limit_passes_the_extractors() {
 }
 
 #[tokio::test]
-async fn a_declared_body_is_refused_by_the_layer_before_the_extractors() {
+async fn layer_rejects_a_declared_body_first() {
     for path in ["/json", "/bytes", "/string", "/none"] {
         let response = send(extractors(LimitLayer::new()), path, Body::from(vec![b'1'; 10_241]));
         let response = response.await;
@@ -83,13 +83,13 @@ async fn a_declared_body_is_refused_by_the_layer_before_the_extractors() {
 }
 
 #[tokio::test]
-async fn a_handler_that_does_not_read_the_body_answers_a_streamed_one() {
+async fn handler_may_ignore_a_streamed_body() {
     let response = send(extractors(LimitLayer::new()), "/none", chunked(20_000)).await;
     assert_eq!(response.status(), 200);
 }
 
 #[tokio::test]
-async fn a_handler_that_hides_the_error_of_the_body_is_answered_for() {
+async fn layer_responds_if_a_handler_hides_the_error() {
     let hides = |body: Body| async move {
         match body.collect().await {
             Ok(_) => (http::StatusCode::OK, "fine"),
@@ -103,7 +103,7 @@ async fn a_handler_that_hides_the_error_of_the_body_is_answered_for() {
 }
 
 #[tokio::test]
-async fn a_routers_matched_path_becomes_the_route_and_one_layer_serves_all_routes() {
+async fn matched_path_is_the_route_for_one_layer() {
     let metrics = Metrics::new();
     let app = Router::new()
         .route("/items/{id}", get(|| async { "an item" }))
@@ -158,7 +158,7 @@ fn asks(method: &str, path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn handlers_are_compressed_and_decide_for_themselves() {
+async fn handlers_control_their_compression() {
     let json = serde_json::to_string(&vec!["an item"; 1_000]).unwrap();
     for (path, expected) in [
         ("/", Some(page())),
@@ -180,7 +180,7 @@ async fn handlers_are_compressed_and_decide_for_themselves() {
 }
 
 #[tokio::test]
-async fn a_head_request_to_a_get_route_gets_no_length_of_the_body_as_it_was() {
+async fn head_of_a_get_route_has_no_plain_length() {
     let response = pages().oneshot(asks("HEAD", "/")).await.unwrap();
     assert_eq!(response.headers()["vary"], "accept-encoding");
     assert_eq!(response.headers().get("content-length"), None);
@@ -203,7 +203,7 @@ async fn a_timeout_that_axum_wraps_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_through_axum_is_a_disconnect() {
+async fn body_dropped_by_axum_is_a_disconnect() {
     let metrics = Metrics::new();
     let handler =
         || async { Body::new(Scripted::<io::Error>::new([data(1), Step::PendingForever])) };
@@ -220,7 +220,7 @@ async fn a_body_that_is_dropped_through_axum_is_a_disconnect() {
 }
 
 #[tokio::test]
-async fn all_the_layers_in_one_tuple_serve_real_connections() {
+async fn all_layers_in_one_tuple_serve_connections() {
     let metrics = Metrics::new();
     let app = Router::new()
         .route("/items/{id}", get(|| async { "an item" }))

@@ -21,7 +21,7 @@ use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, Pressu
 use crate::support::full;
 
 #[test]
-fn an_example_has_an_entry_and_a_row_in_the_table_and_says_first_how_to_run_it() {
+fn examples_are_listed_and_say_how_to_run_them() {
     let manifest = read("Cargo.toml");
     let table = read("examples/README.md");
     let examples = examples();
@@ -63,7 +63,7 @@ fn what_an_example_lacks_is_named() {
 }
 
 #[tokio::test]
-async fn every_metric_and_label_of_the_dashboard_exists_and_every_metric_is_on_it() {
+async fn dashboard_has_every_metric_and_no_other() {
     let declared = declared();
     let recorded = recorded().await;
     let dashboard = serde_json::from_str(&read("examples/grafana.json")).unwrap();

@@ -124,7 +124,7 @@ async fn json_of_more_than_10_kib_gets_413() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn only_the_cached_route_hits_and_cookies_pass_by() {
+async fn only_the_cached_route_hits_without_cookies() {
     let server = start();
     let status = async |path, headers: &[(&str, &str)]| {
         let response = get(&server, path, headers).await;

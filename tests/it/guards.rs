@@ -20,7 +20,7 @@ const THINKING: [&str; 12] = [
 ];
 
 #[test]
-fn a_file_that_thinks_does_not_wait_and_reads_no_clock() {
+fn policies_neither_wait_nor_read_the_clock() {
     let thinking = room_files().into_iter().filter(|file| is_thinking(&file.path));
     let all = thinking.flat_map(|file| waiting_faults(&file.path, &file.text));
     assert_none(&all.collect::<Vec<_>>());

@@ -81,7 +81,7 @@ async fn it_stops_when_open_requests_are_answered(program: Program, path: &str, 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn axum_has_every_layer_by_route_with_time_outs_and_a_graceful_stop() {
+async fn axum_example_has_layers_and_timeouts() {
     let program = Program::start("axum", &[]);
     every_layer_has_been_there(&program, "/items/7").await;
     let made = post(&program, "/items", full("{\"name\":1}")).await;
@@ -108,7 +108,7 @@ async fn axum_has_every_layer_by_route_with_time_outs_and_a_graceful_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn hyper_has_every_layer_with_time_outs_and_a_graceful_stop() {
+async fn hyper_example_has_layers_and_timeouts() {
     let program = Program::start("hyper", &[]);
     every_layer_has_been_there(&program, "/").await;
     let echo = post(&program, "/", full("{}")).await;
@@ -129,7 +129,7 @@ async fn hyper_has_every_layer_with_time_outs_and_a_graceful_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_client_has_the_times_of_its_requests_and_a_hit_does_not_reach_the_server() {
+async fn client_example_measures_and_caches() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let server = Server::start(service_fn(move |request: Request<Incoming>| {

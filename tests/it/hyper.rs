@@ -47,7 +47,7 @@ async fn limited(metrics: &Metrics) -> Server {
 }
 
 #[tokio::test]
-async fn a_client_that_expects_100_continue_gets_413_instead_and_never_sends_the_body() {
+async fn expect_continue_gets_413_and_sends_no_body() {
     let metrics = Metrics::new();
     let server = limited(&metrics).await;
     let mut client = server.connect().await;
@@ -62,7 +62,7 @@ async fn a_client_that_expects_100_continue_gets_413_instead_and_never_sends_the
 }
 
 #[tokio::test]
-async fn a_client_that_expects_100_continue_within_the_limit_gets_it() {
+async fn expect_continue_within_the_limit_gets_100() {
     let server = limited(&Metrics::new()).await;
     let mut client = server.connect().await;
     client
@@ -76,7 +76,7 @@ async fn a_client_that_expects_100_continue_within_the_limit_gets_it() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_that_crosses_gets_413_and_the_connection_is_kept() {
+async fn chunked_413_keeps_the_connection() {
     let metrics = Metrics::new();
     let server = limited(&metrics).await;
     let mut client = server.connect().await;
@@ -95,7 +95,7 @@ async fn a_chunked_body_that_crosses_gets_413_and_the_connection_is_kept() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_a_body_leaves_the_connection_to_the_next_request() {
+async fn rejection_without_body_keeps_the_connection() {
     let metrics = Metrics::new();
     let server = limited(&metrics).await;
     let mut client = server.connect().await;
@@ -117,7 +117,7 @@ async fn a_refusal_without_a_body_leaves_the_connection_to_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_head_refusal_with_a_body_keeps_the_connection() {
+async fn head_rejection_keeps_the_connection() {
     let server = limited(&Metrics::new()).await;
     let mut client = server.connect().await;
     let target = "a".repeat(9_000);
@@ -133,7 +133,7 @@ async fn a_head_refusal_with_a_body_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn over_h2_declared_and_streamed_bodies_get_413_and_the_connection_lives_on() {
+async fn h2_bodies_get_413_and_keep_the_connection() {
     let metrics = Metrics::new();
     let server = limited(&metrics).await;
     let client = h2_client();
@@ -156,7 +156,7 @@ async fn over_h2_declared_and_streamed_bodies_get_413_and_the_connection_lives_o
 }
 
 #[tokio::test]
-async fn a_refused_head_request_gets_an_answer_without_content() {
+async fn rejected_head_request_has_no_content() {
     let server = limited(&Metrics::new()).await;
     for client in [h1_client(), h2_client()] {
         let target = format!("/{}", "a".repeat(9_000));
@@ -218,7 +218,7 @@ fn assert_all_ok(metrics: &Metrics, count: usize) {
 }
 
 #[tokio::test]
-async fn normal_responses_on_one_h1_connection_are_all_ok() {
+async fn h1_responses_on_one_connection_are_ok() {
     let metrics = Metrics::new();
     let server = Server::start(measured(&metrics, service_fn(daily))).await;
     let mut client = server.connect().await;
@@ -242,7 +242,7 @@ async fn normal_responses_on_one_h1_connection_are_all_ok() {
 }
 
 #[tokio::test]
-async fn a_response_with_a_declared_length_is_ok_although_hyper_never_asks_for_its_end() {
+async fn declared_length_is_ok_without_polling_the_end() {
     let metrics = Metrics::new();
     let body = Scripted::<BoxError>::new([data(3), data(4), Step::PendingForever]);
     let log = body.log();
@@ -263,7 +263,7 @@ async fn a_response_with_a_declared_length_is_ok_although_hyper_never_asks_for_i
 }
 
 #[tokio::test]
-async fn head_requests_over_h1_are_ok_and_have_no_response_bytes() {
+async fn h1_head_requests_are_ok_and_have_no_bytes() {
     let metrics = Metrics::new();
     let server = Server::start(measured(&metrics, service_fn(daily))).await;
     let mut client = server.connect().await;
@@ -307,7 +307,7 @@ async fn head_requests_over_h2_are_ok() {
 }
 
 #[tokio::test]
-async fn normal_responses_to_a_client_with_a_pool_are_all_ok() {
+async fn responses_to_a_pooled_client_are_ok() {
     let metrics = Metrics::new();
     let server = Server::start(measured(&metrics, service_fn(daily))).await;
     let client = h1_client();
@@ -331,7 +331,7 @@ async fn stuck(request: Request<Incoming>) -> Result<Response<BoxBody>, Infallib
 }
 
 #[tokio::test]
-async fn an_h1_client_that_leaves_within_the_body_is_a_disconnect() {
+async fn h1_client_leaving_in_the_body_disconnects() {
     for path in ["/declared", "/chunked"] {
         let metrics = Metrics::new();
         let server = Server::start(measured(&metrics, service_fn(stuck))).await;
@@ -349,7 +349,7 @@ async fn an_h1_client_that_leaves_within_the_body_is_a_disconnect() {
 }
 
 #[tokio::test]
-async fn an_h2_client_that_drops_the_body_is_a_disconnect() {
+async fn h2_client_dropping_the_body_disconnects() {
     for path in ["/declared", "/chunked"] {
         let metrics = Metrics::new();
         let server = Server::start(measured(&metrics, service_fn(stuck))).await;
@@ -367,7 +367,7 @@ async fn an_h2_client_that_drops_the_body_is_a_disconnect() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_head_is_cancelled() {
+async fn client_leaving_before_the_head_cancels() {
     let metrics = Metrics::new();
     let called = Arc::new(Notify::new());
     let inner = {
@@ -400,7 +400,7 @@ async fn a_client_that_leaves_before_the_head_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_service_or_a_body_that_fails_is_told_over_real_connections() {
+async fn failures_are_recorded_over_connections() {
     let metrics = Metrics::new();
     let inner = service_fn(|request: Request<Incoming>| async move {
         if request.uri().path() == "/service" {
@@ -423,7 +423,7 @@ async fn a_service_or_a_body_that_fails_is_told_over_real_connections() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_service_leaves_nothing_in_flight() {
+async fn panic_leaves_nothing_in_flight() {
     let metrics = Metrics::new();
     let inner = service_fn(|request: Request<Incoming>| async move {
         assert_ne!(request.uri().path(), "/service", "a panic that the test wants");
@@ -443,7 +443,7 @@ async fn a_panic_of_the_service_leaves_nothing_in_flight() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_is_counted_and_not_measured() {
+async fn upgraded_connection_is_counted_not_timed() {
     let metrics = Metrics::new();
     let inner = service_fn(|_: Request<Incoming>| async {
         Response::builder()
@@ -513,7 +513,7 @@ fn asking(server: &Server, path: &str) -> Request<BoxBody> {
 }
 
 #[tokio::test]
-async fn a_whole_body_has_its_exact_length_and_a_stream_has_none() {
+async fn whole_body_has_a_length_and_a_stream_none() {
     for layer in [CompressLayer::new(), CompressLayer::new().libdeflate()] {
         whole_bodies_and_streams(&squeezing_by(layer).await).await;
     }
@@ -552,7 +552,7 @@ async fn trailers_come_behind_a_compressed_stream() {
 }
 
 #[tokio::test]
-async fn a_head_request_gets_no_length_of_the_body_as_it_was() {
+async fn head_request_gets_no_plain_length() {
     let server = squeezing().await;
     for client in [h1_client(), h2_client()] {
         for path in ["/whole/3", "/stream/3"] {
@@ -570,7 +570,7 @@ async fn a_head_request_gets_no_length_of_the_body_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_body_that_fails_is_no_complete_gzip_for_a_client() {
+async fn failed_body_is_no_complete_gzip() {
     let server = squeezing().await;
     for client in [h1_client(), h2_client()] {
         // The server may close the connection before it has sent the head.
@@ -605,7 +605,7 @@ async fn curl_decodes_what_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_client_gets_its_own_text_while_others_leave_midway() {
+async fn clients_get_their_own_text_while_others_leave() {
     let server = Arc::new(squeezing().await);
     let mut clients = tokio::task::JoinSet::new();
     for client_number in 0..12_u64 {
@@ -633,7 +633,7 @@ async fn every_client_gets_its_own_text_while_others_leave_midway() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_midway_lets_the_inner_body_go() {
+async fn client_leaving_midway_drops_the_inner_body() {
     let body = Scripted::<BoxError>::new([Step::Data(prose(5_000, 6)), Step::PendingForever]);
     let log = body.log();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));

@@ -13,7 +13,7 @@ fn post(server: &Program, path: &str, content_type: &str, body: BoxBody) -> Requ
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_quickstart_serves_every_layer_to_real_clients() {
+async fn quickstart_serves_every_layer() {
     let server = Program::start("quickstart", &[]);
     let json = "application/json";
 

@@ -621,7 +621,7 @@ fn bulk(text: &str) -> Reply {
 }
 
 #[test]
-fn a_value_that_is_set_is_there_at_the_port_and_the_socket() {
+fn value_is_read_at_the_port_and_the_socket() {
     let server = RedisServer::start();
     assert_eq!(server.command(&[&b"SET"[..], b"key", b"\r\n\xff\0"]), ok());
     let value = Reply::Bulk(Some(b"\r\n\xff\0".to_vec()));
@@ -640,7 +640,7 @@ fn a_value_that_is_set_is_there_at_the_port_and_the_socket() {
 }
 
 #[test]
-fn a_killed_server_refuses_and_answers_again_when_it_is_started_again() {
+fn killed_server_responds_after_a_restart() {
     let mut server = RedisServer::start();
     let port = server.port();
     assert_eq!(server.command(&["SET", "key", "value"]), ok());
@@ -667,7 +667,7 @@ fn a_server_with_a_password_comes_up() {
 }
 
 #[test]
-fn a_server_that_is_down_at_first_comes_up_where_it_said() {
+fn server_that_starts_late_uses_its_address() {
     let mut server = RedisServer::down();
     let url = server.url();
     assert_eq!(server.ping(PATIENCE).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
@@ -683,7 +683,7 @@ fn a_server_that_cannot_start_says_why() {
 }
 
 #[test]
-fn a_frozen_server_keeps_clients_waiting_and_a_thawed_one_answers() {
+fn frozen_server_responds_once_thawed() {
     let mut server = RedisServer::start();
     server.freeze();
     let error = server.ping(Duration::from_millis(100)).unwrap_err();
@@ -701,7 +701,7 @@ fn two_servers_do_not_meet() {
 }
 
 #[test]
-fn a_dropped_server_leaves_no_process_and_no_folder() {
+fn dropped_server_leaves_nothing() {
     for frozen in [false, true] {
         let mut server = RedisServer::start();
         let (pid, folder, port) = (server.pid(), server.folder.clone(), server.port());

@@ -146,7 +146,7 @@ fn assert_status(head: &str, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_speaks_of_one_connection_is_not_passed_on() {
+async fn connection_headers_are_not_forwarded() {
     let hop = "connection: close, x-named | keep-alive: timeout=5 | proxy-connection: x | te: gzip | \
                upgrade: websocket | proxy-authorization: x | proxy-authenticate: x | x-named: 1 | x-kept: 1";
     let fields = format!("{hop} | via: 1.0 inner | cache-control: max-age=60");

@@ -104,7 +104,7 @@ async fn a_request_passes_the_layers_in_any_order() {
 }
 
 #[tokio::test]
-async fn a_declared_body_is_refused_in_any_order_and_what_stands_outside_sees_it() {
+async fn declared_body_is_rejected_in_any_order() {
     let metrics = Metrics::new();
     for ((order, stack), refused) in orders(&metrics).into_iter().zip(1..) {
         let before = metrics.samples(DURATION).len();
@@ -126,7 +126,7 @@ async fn a_declared_body_is_refused_in_any_order_and_what_stands_outside_sees_it
 }
 
 #[tokio::test]
-async fn a_streamed_body_is_refused_in_any_order_and_measured_as_what_was_answered_there() {
+async fn streamed_body_is_rejected_in_any_order() {
     let metrics = Metrics::new();
     for (order, stack) in orders(&metrics) {
         let before = metrics.samples(DURATION).len();
@@ -147,7 +147,7 @@ async fn a_streamed_body_is_refused_in_any_order_and_measured_as_what_was_answer
 }
 
 #[tokio::test]
-async fn a_body_of_the_service_that_fails_passes_all_the_layers() {
+async fn failing_response_body_passes_all_layers() {
     let metrics = Metrics::new();
     let inner = service_fn(|_| {
         let body = Scripted::new([data(1), Step::Error(BoxError::from("broken"))]);
@@ -166,7 +166,7 @@ async fn a_body_of_the_service_that_fails_passes_all_the_layers() {
 }
 
 #[tokio::test]
-async fn the_layers_work_as_a_tuple_and_over_a_concurrency_limit() {
+async fn layers_work_over_a_concurrency_limit() {
     let metrics = Metrics::new();
     let layers = (
         LatencyLayer::new().recorder(metrics.recorder()),
@@ -233,7 +233,7 @@ fn compressing(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
 }
 
 #[tokio::test]
-async fn an_answer_is_compressed_in_any_order_of_the_layers() {
+async fn response_is_compressed_in_any_order() {
     for path in ["/whole", "/stream"] {
         let metrics = Metrics::new();
         let mut input = 0;
@@ -285,7 +285,7 @@ async fn a_refusal_passes_compress_in_any_order() {
 }
 
 #[tokio::test]
-async fn a_compressed_stream_that_is_left_is_a_disconnect() {
+async fn dropped_compressed_stream_is_a_disconnect() {
     let metrics = Metrics::new();
     let inner = service_fn(|_| async {
         let body = Scripted::<BoxError>::new([Step::Data(prose(5_000, 1)), Step::PendingForever]);
@@ -305,7 +305,7 @@ async fn a_compressed_stream_that_is_left_is_a_disconnect() {
 }
 
 #[tokio::test]
-async fn a_cache_gives_a_client_that_opts_out_no_compressed_copy_and_others_no_plain_one() {
+async fn opt_out_and_compressed_copies_stay_apart() {
     for opted_out_first in [false, true] {
         let inner = service_fn(|_| async {
             let response = Response::builder().header("content-type", "text/html");
@@ -379,7 +379,7 @@ fn shedding(metrics: &Metrics, is_full: bool) -> Vec<(&'static str, Stack)> {
 }
 
 #[tokio::test]
-async fn a_request_is_shed_in_any_order_and_what_stands_outside_sees_it() {
+async fn request_is_shed_in_any_order() {
     let metrics = Metrics::new();
     for ((order, stack), refused) in shedding(&metrics, true).into_iter().zip(1..) {
         let before = metrics.samples(DURATION).len();
@@ -405,7 +405,7 @@ async fn a_request_is_shed_in_any_order_and_what_stands_outside_sees_it() {
 }
 
 #[tokio::test]
-async fn what_is_let_in_passes_in_any_order_and_one_layer_refuses_a_request_at_most() {
+async fn one_layer_at_most_rejects_a_request() {
     let metrics = Metrics::new();
     for (order, stack) in shedding(&metrics, false) {
         let body = Scripted::new([data(4), Step::Pending, data(6)]);
@@ -426,7 +426,7 @@ async fn what_is_let_in_passes_in_any_order_and_one_layer_refuses_a_request_at_m
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_never_kept_and_a_cache_outside_answers_while_requests_are_shed() {
+async fn rejections_are_not_stored_and_hits_go_on() {
     let used = Arc::new(AtomicU64::new(95));
     let read = Arc::clone(&used);
     let pressure =
@@ -536,7 +536,7 @@ impl Body for Late {
 }
 
 #[tokio::test]
-async fn a_response_whose_body_asks_for_the_nonce_is_never_kept() {
+async fn response_with_a_nonce_in_its_body_is_not_kept() {
     let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let cache = CacheLayer::new(MemoryStore::new(MIB));
@@ -558,7 +558,7 @@ async fn a_response_whose_body_asks_for_the_nonce_is_never_kept() {
 }
 
 #[tokio::test]
-async fn a_response_whose_nonce_was_used_is_not_kept_whatever_policy_comes_before_it() {
+async fn response_with_a_used_nonce_is_not_stored() {
     let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let before = |mut response: Response<Full<Bytes>>| {
@@ -579,7 +579,7 @@ async fn a_response_whose_nonce_was_used_is_not_kept_whatever_policy_comes_befor
 }
 
 #[tokio::test]
-async fn a_response_whose_nonce_nobody_asked_for_is_kept() {
+async fn response_with_an_unused_nonce_is_stored() {
     for (order, stack) in with_nonces() {
         for (response, body) in twice(&stack, "/").await {
             assert_eq!(body, "the same for all");
@@ -593,7 +593,7 @@ async fn a_response_whose_nonce_nobody_asked_for_is_kept() {
 }
 
 #[tokio::test]
-async fn fields_that_a_response_changes_are_so_each_time() {
+async fn changed_headers_are_changed_on_each_hit() {
     for (order, stack) in with_nonces() {
         let [_, (second, _)] = twice(stack, "/changed").await;
         assert!(!second.headers().contains_key("x-frame-options"), "{order}");

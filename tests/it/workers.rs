@@ -185,7 +185,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_worker_is_replaced_and_no_request_of_the_others_fails() {
+async fn killed_worker_is_replaced() {
     let dir = Dir::new();
     let targets = dir.path().join("targets.json");
     let mut pool = Pool::start(&[("TARGETS", targets.to_str().unwrap())]);
@@ -236,7 +236,7 @@ async fn a_killed_worker_is_replaced_and_no_request_of_the_others_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_loses_no_request_of_clients_that_heed_connection_close() {
+async fn restart_loses_no_request() {
     let mut pool = Pool::start(&[]);
     let old = [pool.workers[0].id, pool.workers[1].id];
     let mut load = Load::new();
@@ -276,7 +276,7 @@ async fn a_restart_loses_no_request_of_clients_that_heed_connection_close() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_version_that_does_not_start_leaves_the_old_one_in_place() {
+async fn version_that_fails_to_start_keeps_the_old_one() {
     let dir = Dir::new();
     let program = dir.path().join("workers");
     let release = |version: &Path| {
@@ -307,7 +307,7 @@ async fn a_version_that_does_not_start_leaves_the_old_one_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stop_refuses_connections_at_once_and_finishes_open_requests() {
+async fn stop_finishes_open_requests() {
     let mut pool = Pool::start(&[]);
     let (mut open, _) = pool.open_request().await;
     pool.parent.signal("TERM");
@@ -324,7 +324,7 @@ async fn a_stop_refuses_connections_at_once_and_finishes_open_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn workers_whose_parent_is_killed_finish_open_requests_and_end() {
+async fn orphaned_workers_finish_open_requests() {
     let pool = Pool::start(&[]);
     let (mut open, _) = pool.open_request().await;
     pool.parent.signal("KILL");
@@ -340,7 +340,7 @@ async fn workers_whose_parent_is_killed_finish_open_requests_and_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_panic_ends_its_connection_and_no_other_of_the_same_worker() {
+async fn panic_ends_its_connection_alone() {
     let mut pool = Pool::start(&[]);
     let (mut raw, worker) = pool.raw().await;
     let mut other = soon(pool.connect(worker.id)).await;

@@ -225,7 +225,7 @@ async fn a_job_is_taken_at_once_and_done_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_job_that_fails_twice_is_done_by_its_third_attempt_under_the_same_key() {
+async fn third_attempt_has_the_same_key() {
     let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
@@ -242,7 +242,7 @@ async fn a_job_that_fails_twice_is_done_by_its_third_attempt_under_the_same_key(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_job_that_fails_three_times_is_logged_and_not_tried_again() {
+async fn third_failure_is_logged_and_final() {
     let redis = Redis::start();
     for redis in [None, Some(&redis)] {
         let mut mailer = Mailer::start().await;
@@ -271,7 +271,7 @@ async fn a_job_that_fails_three_times_is_logged_and_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_mailer_that_is_not_there_is_a_failure_with_its_cause() {
+async fn missing_mailer_is_a_failure_with_its_cause() {
     let mailer = Mailer::start().await;
     let site = Site::start(&mailer, None, &[("MAILER_URL", "http://127.0.0.1:9/")]);
     let id = site.send("Hello").await;
@@ -418,7 +418,7 @@ async fn a_stop_sends_all_that_waits_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stop_that_is_too_short_says_how_many_jobs_are_lost() {
+async fn stop_that_is_too_short_counts_lost_jobs() {
     let mut mailer = Mailer::start().await;
     let mut site = Site::start(&mailer, None, &[("BACKOFF_MS", "600000")]);
     for _ in 0..2 {
@@ -435,7 +435,7 @@ async fn a_stop_that_is_too_short_says_how_many_jobs_are_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() {
+async fn stop_finishes_running_jobs_and_leaves_others() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let mut site = Site::start(&mailer, Some(&redis), &[]);
@@ -465,7 +465,7 @@ async fn a_stop_finishes_what_runs_and_leaves_what_waits_in_redis_to_the_next() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_job_of_a_killed_process_is_taken_up_by_another() {
+async fn job_of_a_killed_process_is_taken_over() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let killed = Site::start(&mailer, Some(&redis), &[]);
@@ -483,7 +483,7 @@ async fn the_job_of_a_killed_process_is_taken_up_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn jobs_of_a_process_that_lives_are_not_taken_over_however_long_they_take() {
+async fn long_jobs_of_live_processes_are_kept() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let sites = [(); 2].map(|()| Site::start(&mailer, Some(&redis), &[]));
@@ -601,7 +601,7 @@ async fn lost_connections_repeat_no_email() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stopped_process_is_taken_over_under_the_same_key() {
+async fn job_of_a_frozen_process_keeps_its_key() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let mut stopped = Site::start(&mailer, Some(&redis), &[]);
@@ -643,7 +643,7 @@ async fn a_job_of_another_version_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
+async fn only_ended_jobs_are_deleted_from_redis() {
     let redis = Redis::start();
     let mut mailer = Mailer::start().await;
     let site = Site::start(&mailer, Some(&redis), &[("KEEP_SECS", "0")]);
@@ -667,7 +667,7 @@ async fn jobs_that_have_ended_are_deleted_from_redis_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn of_jobs_that_have_ended_redis_keeps_no_more_than_so_many() {
+async fn redis_keeps_a_bounded_number_of_ended_jobs() {
     let redis = Redis::start();
     // In the year 2100.
     let fill = "for n = 1, 10600 do

@@ -126,7 +126,7 @@ async fn a_file_is_read_and_compressed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_the_build_has_compressed_is_sent_as_it_is() {
+async fn precompressed_files_are_sent_unchanged() {
     // Not what the layer would have made of it.
     let (script, packed) = (prose(5_000, 2), gzip(b"by the build"));
     let site = Site::start(&[
@@ -212,7 +212,7 @@ async fn who_has_the_file_gets_a_304() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn pages_change_with_the_purge_of_a_deploy_and_assets_do_not() {
+async fn deploy_purges_pages_and_not_assets() {
     let site = Site::start(&[("index.html", b"old"), ("app.3f9a1c.js", b"old")]);
     for path in ["/", "/app.3f9a1c.js"] {
         site.fill(path, &[]).await;
@@ -279,7 +279,7 @@ async fn only_what_has_a_hash_in_its_name_is_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn nothing_hidden_and_nothing_outside_is_given_out() {
+async fn hidden_and_outside_files_are_not_served() {
     let site = Site::start(&[
         ("index.html", b"page"),
         ("docs/index.html", b"page"),
@@ -333,7 +333,7 @@ async fn nothing_hidden_and_nothing_outside_is_given_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn without_a_directory_it_shows_one_of_its_own_and_takes_it_away() {
+async fn default_directory_is_temporary() {
     let mut program = Program::start(&[]);
     let line = program.line();
     let dir = PathBuf::from(line.strip_prefix("the files are in ").unwrap());

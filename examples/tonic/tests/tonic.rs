@@ -34,7 +34,7 @@ fn of(service: impl Into<String>) -> tonic::Request<HealthCheckRequest> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn tonic_has_every_layer_and_calls_streams_and_statuses_pass_them() {
+async fn grpc_calls_and_streams_pass_every_layer() {
     let program = Program::start();
     let channel = channel(program.url("")).await;
     let mut client = HealthClient::new(channel.clone());
@@ -113,7 +113,7 @@ impl Health for Breaks {
 }
 
 #[tokio::test]
-async fn statuses_of_grpc_pass_every_layer_and_a_limit_has_one_of_its_own() {
+async fn grpc_statuses_pass_every_layer() {
     for limit in [Size::UNLIMITED, Size::new(100)] {
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();

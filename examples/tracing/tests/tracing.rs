@@ -260,7 +260,7 @@ fn assert_all<T: Debug + PartialEq>(found: &[T], expected: &[T]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clients_trace_goes_through_the_example_and_on_to_the_next_service() {
+async fn trace_goes_on_to_the_next_service() {
     let (collector, downstream) = (Collector::start().await, Downstream::start().await);
     let example = Example::asking(&collector, &downstream, &[("OTEL_SERVICE_NAME", "shop")]);
     let fields = [
@@ -311,7 +311,7 @@ async fn a_clients_trace_goes_through_the_example_and_on_to_the_next_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trace_begins_where_there_is_none_and_a_hit_has_nothing_under_it() {
+async fn trace_begins_here_and_a_hit_has_no_children() {
     let collector = Collector::start().await;
     // It asks itself.
     let example = Example::start(collector.addr, &[]);
@@ -333,7 +333,7 @@ async fn a_trace_begins_where_there_is_none_and_a_hit_has_nothing_under_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_fails_is_an_error_and_what_a_client_got_wrong_is_not() {
+async fn only_server_failures_are_errors() {
     let (collector, downstream) = (Collector::start().await, Downstream::start().await);
     let example = Example::asking(&collector, &downstream, &[]);
     for (path, code) in [
@@ -374,7 +374,7 @@ async fn what_fails_is_an_error_and_what_a_client_got_wrong_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_is_not_there_is_an_error_of_the_one_that_asks() {
+async fn missing_service_is_an_error_of_the_caller() {
     let collector = Collector::start().await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{gone}");
@@ -429,7 +429,7 @@ async fn a_malformed_traceparent_begins_another_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_decides_what_is_kept_of_its_trace_and_the_ratio_of_others() {
+async fn sampling_follows_the_client_or_the_ratio() {
     for (ratio, kept) in [("1", 2), ("0", 1)] {
         let (collector, downstream) = (Collector::start().await, Downstream::start().await);
         let env = [("OTEL_TRACES_SAMPLER_ARG", ratio)];
@@ -453,7 +453,7 @@ async fn a_client_decides_what_is_kept_of_its_trace_and_the_ratio_of_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_public_service_links_to_the_traces_of_strangers_and_decides_for_itself() {
+async fn public_service_links_to_foreign_traces() {
     let (collector, downstream) = (Collector::start().await, Downstream::start().await);
     let example = Example::asking(&collector, &downstream, &[("PUBLIC", "1")]);
     example.ask("/items/200", &[("traceparent", &traceparent("00"))]).await;
@@ -470,7 +470,7 @@ async fn a_public_service_links_to_the_traces_of_strangers_and_decides_for_itsel
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_span_of_a_request_that_was_open_at_the_stop_is_not_lost() {
+async fn span_open_at_the_stop_is_not_lost() {
     let (collector, mut downstream) = (Collector::start().await, Downstream::start().await);
     let example = Example::asking(&collector, &downstream, &[]);
     let mut open = TcpStream::connect(example.program.addr).await.unwrap();
@@ -494,7 +494,7 @@ async fn the_span_of_a_request_that_was_open_at_the_stop_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_down_or_hangs_disturbs_nobody_and_is_written_down() {
+async fn missing_collector_disturbs_nobody() {
     let down = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     // Connections wait in its queue.
     let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -511,7 +511,7 @@ async fn a_collector_that_is_down_or_hangs_disturbs_nobody_and_is_written_down()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lines_of_the_log_have_the_ids_of_their_span_and_spans_do_not_go_by_the_log() {
+async fn log_lines_have_the_ids_of_their_span() {
     for (level, lines) in [("info", true), ("off", false)] {
         let collector = Collector::start().await;
         let example = Example::start(collector.addr, &[("RUST_LOG", level)]);
@@ -528,7 +528,7 @@ async fn lines_of_the_log_have_the_ids_of_their_span_and_spans_do_not_go_by_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_does_not_start_with_what_it_does_not_understand() {
+async fn invalid_configuration_prevents_the_start() {
     for (name, value) in [
         ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
         ("OTEL_TRACES_SAMPLER_ARG", "NaN"),

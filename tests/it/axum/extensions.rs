@@ -261,7 +261,7 @@ async fn body_limit_of_the_application_still_counts() {
 }
 
 #[tokio::test]
-async fn inner_of_two_limit_layers_sets_the_limit_of_extractors() {
+async fn inner_limit_sets_that_of_the_extractors() {
     let app = reads().layer((LimitLayer::new().json(MIB), LimitLayer::new().json(4 * MIB)));
     assert_eq!(status(&app, json("/json", MIB, true)).await, 200);
     assert_eq!(status(&app, json("/json", MIB + 1, true)).await, 413);
@@ -275,7 +275,7 @@ async fn inner_of_two_limit_layers_sets_the_limit_of_extractors() {
 }
 
 #[tokio::test]
-async fn paths_of_other_limits_are_whole_in_nested_routers() {
+async fn for_paths_sees_whole_paths_in_nested_routers() {
     let uploads = LimitLayer::new().json(MIB);
     let layer = LimitLayer::new().for_paths(["/shop/bytes"], &uploads);
     let nested = || reads().layer(layer.clone());

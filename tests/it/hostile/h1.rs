@@ -90,7 +90,7 @@ async fn broken_bodies_are_no_answer_and_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_body_in_pieces_of_a_byte_is_whole_and_is_let_go() {
+async fn body_in_single_bytes_is_whole_and_freed() {
     let target = Target::start(&[]);
     let body = "1\r\nx\r\n".repeat(20_000) + "0\r\n\r\n";
     let post = "POST /echo HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
@@ -113,7 +113,7 @@ async fn a_body_in_pieces_of_a_byte_is_whole_and_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_client_that_leaves_at_any_byte_of_a_request_or_a_response_leaves_nothing() {
+async fn disconnect_at_any_byte_leaves_nothing() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let post = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: text/plain\r\n\

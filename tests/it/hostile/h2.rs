@@ -10,7 +10,7 @@ use super::rig::{Target, connect, each};
 const CALM: [Option<u32>; 2] = [Some(11), None];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn streams_that_are_reset_at_once_cancel_what_they_began() {
+async fn rapid_resets_cancel_their_requests() {
     let target = Target::start(&[]);
     let flood = |path: &str| -> Vec<u8> {
         streams(200).flat_map(|stream| [get(stream, path), reset(stream)].concat()).collect()
@@ -36,7 +36,7 @@ async fn streams_that_are_reset_at_once_cancel_what_they_began() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn header_sections_without_an_end_end_the_connection() {
+async fn endless_header_sections_end_the_connection() {
     let target = Target::start(&[]);
     let field = literal("x-field", &"v".repeat(1_000));
     let attack = async |_| {
@@ -104,7 +104,7 @@ async fn header_sections_that_inflate_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn responses_that_find_no_room_go_with_their_connection() {
+async fn unread_responses_go_with_their_connection() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let attack = async |round: usize| {
@@ -181,7 +181,7 @@ async fn frames_that_ask_for_nothing_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_client_that_leaves_at_any_frame_of_a_response_leaves_nothing() {
+async fn disconnect_at_any_frame_leaves_nothing() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let attack = async |_| {

@@ -80,7 +80,7 @@ async fn drip(mut victim: Victim) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn who_says_nothing_or_only_begins_to_is_turned_out() {
+async fn idle_connections_are_closed() {
     let target = start("300");
     let whole = get("/healthz", "");
     let pieces: [&[u8]; 6] = [
@@ -105,7 +105,7 @@ async fn who_says_nothing_or_only_begins_to_is_turned_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_header_section_or_a_body_that_comes_byte_by_byte_is_cut_off() {
+async fn slow_headers_and_bodies_are_cut_off() {
     let target = start("300");
     let mut victim = target.connect().await;
     victim.send("GET /healthz HTTP/1.1\r\nx: ").await;
@@ -142,7 +142,7 @@ async fn who_does_not_read_is_turned_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn who_makes_no_room_but_answers_pings_is_turned_out() {
+async fn stalled_windows_are_closed_despite_pings() {
     let target = start("50");
     let mut answering = tokio::task::JoinSet::new();
     for number in 0..SEATS {

@@ -11,7 +11,7 @@ use super::rig::{Target, connect, each, get, last, pipeline, statuses};
 const CAPACITY: i64 = 64 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn any_number_of_urls_fills_the_store_and_no_more() {
+async fn any_number_of_urls_stays_in_the_store_bound() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let before = target.memory();
@@ -45,7 +45,7 @@ async fn any_number_of_urls_fills_the_store_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn variants_and_ranges_without_number_are_answered_right() {
+async fn endless_variants_and_ranges_are_served_right() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let whole = target.connect().await.exchange(last("/items?n=50", "")).await;
@@ -101,7 +101,7 @@ async fn variants_and_ranges_without_number_are_answered_right() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_bomb_stays_packed_and_what_is_too_large_is_refused() {
+async fn bombs_stay_compressed_or_are_rejected() {
     let target = Target::start(&[]);
     let addr = target.addr;
     let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
