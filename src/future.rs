@@ -1,4 +1,4 @@
-//! The one response future of the thin rooms, and of the cache where only the service is waited for.
+//! The one response future of the thin layers.
 
 use std::fmt;
 use std::future::Future;
@@ -20,25 +20,6 @@ pub(crate) trait MapResponse<B, E> {
         answer: Result<Response<B>, E>,
         cx: &mut Context<'_>,
     ) -> Result<Response<Self::Body>, E>;
-}
-
-/// Hands the inner answer over as it is.
-#[cfg(feature = "cache")]
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Identity;
-
-#[cfg(feature = "cache")]
-impl<B, E> MapResponse<B, E> for Identity {
-    type Body = B;
-
-    fn map_response(
-        self,
-        answer: Result<Response<B>, E>,
-        _cx: &mut Context<'_>,
-    ) -> Result<Response<B>, E> {
-        answer
-    }
 }
 
 pin_project! {
@@ -63,7 +44,7 @@ pin_project! {
 
 impl<F, H, B> ResponseFuture<F, H, B> {
     /// Answers with `response`; the inner service is not called.
-    #[cfg(any(feature = "cache", feature = "limit", feature = "pressure"))]
+    #[cfg(any(feature = "limit", feature = "pressure"))]
     pub(crate) fn now(response: Response<B>) -> Self {
         Self { state: State::Now { response: Some(response) } }
     }

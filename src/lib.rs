@@ -105,7 +105,6 @@ mod error_response;
 #[cfg(feature = "cache")]
 mod for_one;
 #[cfg(any(
-    feature = "cache",
     feature = "compress",
     feature = "limit",
     feature = "pressure",
@@ -152,7 +151,6 @@ pub use cache::CacheLayer;
 pub use compress::CompressLayer;
 #[doc(hidden)]
 #[cfg(any(
-    feature = "cache",
     feature = "compress",
     feature = "limit",
     feature = "pressure",
