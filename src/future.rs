@@ -22,23 +22,6 @@ pub(crate) trait MapResponse<B, E> {
     ) -> Result<Response<Self::Body>, E>;
 }
 
-/// Passes the result of the inner service on.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Identity;
-
-impl<B, E> MapResponse<B, E> for Identity {
-    type Body = B;
-
-    fn map_response(
-        self,
-        result: Result<Response<B>, E>,
-        _: &mut Context<'_>,
-    ) -> Result<Response<B>, E> {
-        result
-    }
-}
-
 pin_project! {
     /// A future that responds at once, or waits for the inner service and maps its result.
     ///

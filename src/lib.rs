@@ -115,7 +115,6 @@ mod error_response;
 #[cfg(feature = "cache")]
 mod for_one;
 #[cfg(any(
-    feature = "cache",
     feature = "compress",
     feature = "limit",
     feature = "pressure",
@@ -188,7 +187,6 @@ pub use cache::CacheLayer;
 pub use compress::CompressLayer;
 #[doc(hidden)]
 #[cfg(any(
-    feature = "cache",
     feature = "compress",
     feature = "limit",
     feature = "pressure",

@@ -1,102 +1,127 @@
-//! Asking the service.
+//! Fetches: the inner service is asked, and its response is stored, confirms an entry, or passes.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use http::{Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::body::ResponseBody;
-use super::entry::Entry;
-use super::fetched::Fetched;
-use super::flow::Job;
-use super::policy::{self, Bypass};
-use super::shared::{Lead, Mark, Verdict};
-use super::status::{Fwd, Report};
-use super::tally::Outcome;
-use crate::for_one::ForOne;
-use crate::future::{MapResponse, POLLED_AGAIN};
+use super::body::{Recording, ResponseBody};
+use super::cache_status::{CacheStatus, Fwd};
+use super::clock::random;
+use super::config::Config;
+use super::decide::Miss;
+use super::entry::{Entry, Kept, Stored, Watermark};
+use super::exchange::Exchange;
+use super::hit_for_miss::Marker;
+use super::key::Key;
+use super::lookup::Query;
+use super::metrics::{Fallback, Outcome};
+use super::policy::{self, After, Answer, Ask, Bypass, Form, Plan, Refusal};
+use super::purge::Stamp;
+use super::response;
+use super::state::{Lead, Verdict};
+use super::storage;
+use super::task::spawn_if_pending;
+use crate::cache_marks::VariesBy;
+use crate::for_one::{ForOne, is_single_use};
 
-pin_project! {
-    /// Waits until the service is ready, and asks it.
-    #[project = AskingProj]
-    pub(crate) enum Asking<S: Service<Q>, Q> {
-        First { service: S, request: Option<Q> },
-        Then { #[pin] answer: S::Future },
-        /// What the answer's future held, such as a permit, is free before its body is read.
-        Done,
-    }
+/// A request that the inner service is asked, as the cache has to know it when the response comes.
+pub(crate) struct Fetch {
+    pub(crate) config: Arc<Config>,
+    pub(crate) key: Key,
+    pub(crate) ask: Ask,
+    /// The headers of the request of the client, which has its preconditions.
+    pub(crate) headers: HeaderMap,
+    pub(crate) for_one: ForOne,
+    pub(crate) status: CacheStatus,
+    /// The entry that the response may confirm, or that is served if the inner service fails.
+    pub(crate) old: Option<Entry>,
+    pub(crate) marker: Marker,
+    pub(crate) lead: Option<Lead>,
+    /// The last purge before the inner service was asked.
+    pub(crate) watermark: Stamp,
+    /// The time of the request and of the response, in milliseconds since 1970.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
-/// What is to become of the service's answer.
-pub(crate) struct Fetching {
-    fetched: Fetched,
-    /// What the answer may confirm, or what may stand in for it.
-    old: Option<Entry>,
-    report: Report,
+/// What became of a response of the inner service.
+pub(crate) enum Fetched<B: Body> {
+    /// The inner service failed. The stale entry is served in its place.
+    Failed(Entry),
+    /// The inner service confirmed this entry.
+    Confirmed(Entry),
+    /// The response is recorded while its body is read.
+    Recorded(Response<ResponseBody<B>>),
+    /// The response is not stored.
+    Passed(Response<B>),
 }
 
-impl<S: Service<Q>, Q> Asking<S, Q> {
-    pub(crate) fn new(service: S, request: Q) -> Self {
-        Self::First { service, request: Some(request) }
-    }
-}
-
-impl<S: Service<Q>, Q> Future for Asking<S, Q> {
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match self.as_mut().project() {
-                AskingProj::First { service, request } => {
-                    ready!(service.poll_ready(cx))?;
-                    let Some(request) = request.take() else { panic!("{POLLED_AGAIN}") };
-                    let answer = service.call(request);
-                    self.set(Self::Then { answer });
-                }
-                AskingProj::Then { answer } => {
-                    let answered = ready!(answer.poll(cx));
-                    self.set(Self::Done);
-                    return Poll::Ready(answered);
-                }
-                AskingProj::Done => panic!("{POLLED_AGAIN}"),
-            }
-        }
-    }
-}
-
-impl<S, ReqBody> Job<S, ReqBody>
+/// Fetches for a client.
+pub(crate) async fn fetch<S, ReqBody, ResBody>(
+    mut fetch: Fetch,
+    inner: S,
+    request: Request<ReqBody>,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
-    S: Service<Request<ReqBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
 {
-    /// What asks the service, and what becomes of its answer. `sent` is when it is asked.
-    pub(crate) fn fetch(
-        self,
-        old: Option<Entry>,
-        mark: Mark,
+    let result = call(inner, request).await;
+    let fetched = with_context(|cx| fetch.conclude(result, cx)).await?;
+    Ok(fetch.respond(fetched))
+}
+
+/// Drives the inner service to readiness, and calls it.
+pub(crate) async fn call<S, Q>(mut inner: S, request: Q) -> Result<S::Response, S::Error>
+where
+    S: Service<Q>,
+{
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
+    let response = inner.call(request);
+    drop(inner);
+    // The future is dropped before the body is read, with what it holds, such as a permit.
+    response.await
+}
+
+/// Runs `work` with the context of the task.
+pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut work = Some(work);
+    poll_fn(|cx| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(cx)))).await
+}
+
+impl Fetch {
+    /// Makes the request for the inner service from that of the client. `sent` is the time in
+    /// milliseconds since 1970.
+    pub(crate) fn new<S, B>(
+        exchange: Exchange<S, B>,
+        miss: Miss,
+        marker: Marker,
         lead: Option<Lead>,
-        mut report: Report,
         sent: u64,
-    ) -> (Asking<S, Request<ReqBody>>, Fetching) {
-        let Self { shared, inner, mut head, body, key, mut ask } = self;
-        // In this order: a purge in between is seen by the look, and a later one by whoever stores
-        // what the service confirms. The old entry may have been purged since it was looked up.
-        let watermark = shared.state.purges.watermark();
+    ) -> (Self, S, Request<B>) {
+        let Exchange { config, inner, mut head, body, key, mut ask } = exchange;
+        let Miss { mut status, old, .. } = miss;
+        // In this order: the check below sees a purge that came before the watermark was read, and a
+        // later one is seen before what the inner service confirms is stored. The old entry may have
+        // been purged since the lookup.
+        let watermark = config.state.purges.watermark();
         let old = old.filter(|entry| {
-            let stored = entry.stored();
-            stored.is_some_and(|stored| shared.is_right(&key, &head.headers, stored))
+            let query = Query { config: &config, key: &key, headers: &head.headers };
+            entry.stored().is_some_and(|stored| query.is_valid(stored))
         });
-        if old.is_none() && report.fwd == Some(Fwd::Stale) {
-            report.fwd = Some(Fwd::UriMiss);
+        if old.is_none() && status.fwd == Some(Fwd::Stale) {
+            status.fwd = Some(Fwd::UriMiss);
         }
         if ask.no_fill.is_none() {
             ask = ask.spelled(key.spell(&mut head));
         }
-        let (asked, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
+        let (headers, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
         if ask.no_fill.is_none() {
             if ask.conditional {
                 policy::validators(&mut head.headers);
@@ -105,87 +130,282 @@ where
                 policy::condition(&mut head.headers, stored);
             }
         }
-        let fetched = Fetched { shared, key, ask, mark, lead, watermark, asked, for_one, sent };
-        let request = Request::from_parts(head, body);
-        (Asking::new(inner, request), Fetching { fetched, old, report })
+        let received = sent;
+        let fetch = Self {
+            config,
+            key,
+            ask,
+            headers,
+            for_one,
+            status,
+            old,
+            marker,
+            lead,
+            watermark,
+            sent,
+            received,
+        };
+        (fetch, inner, Request::from_parts(head, body))
     }
-}
 
-impl Fetching {
-    pub(crate) fn done<B, E>(
-        self,
-        answered: Result<Response<B>, E>,
+    /// Stores the response of the inner service, confirms the entry that it is about, or neither.
+    ///
+    /// # Errors
+    ///
+    /// The error of the inner service, if no stale entry may be served in its place.
+    pub(crate) fn conclude<B, E>(
+        &mut self,
+        result: Result<Response<B>, E>,
         cx: &mut Context<'_>,
-    ) -> Result<(Response<ResponseBody<B>>, Outcome), E>
+    ) -> Result<Fetched<B>, E>
     where
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let Self { fetched, old, mut report } = self;
-        let received = fetched.shared.clock.now();
-        let old_stored = old.as_ref().and_then(Entry::stored);
-        let failed = answered.as_ref().map_or(true, |response| response.status().is_server_error());
-        if let (true, Some(entry)) = (failed, &old) {
-            let Fetched { shared, key, ask, asked, lead, .. } = &fetched;
-            // It may have been purged since it was looked up.
-            let may = old_stored.is_some_and(|stored| {
-                policy::may_stand_in(ask, stored, received) && shared.is_right(key, asked, stored)
-            });
-            if may {
-                if let Some(lead) = lead {
-                    lead.land(Verdict::StandIn(entry.clone()));
-                }
-                report.fwd_status = answered.ok().map(|response| response.status().as_u16());
-                report.detail = Some("service-failed");
-                let response = shared.answer_as(entry, ask, asked, received, &report);
-                return Ok((response, Outcome::Stale));
-            }
+        self.received = self.config.clock.now();
+        let failed = result.as_ref().map_or(true, |response| response.status().is_server_error());
+        if let Some(entry) = self.stale_on_error().filter(|_| failed) {
+            self.complete(&Verdict::StaleOnError(entry.clone()));
+            self.status.fwd_status = result.ok().map(|response| response.status().as_u16());
+            self.status.detail = Some("service-failed");
+            return Ok(Fetched::Failed(entry));
         }
-        let response = answered?;
-        Ok(match (fetched.ask.no_fill, response.status(), old_stored) {
-            (Some(bypass), ..) => {
-                report.detail = Some(bypass.as_str());
-                report.header = fetched.ask.override_by.filter(|_| bypass == Bypass::Override);
-                if let Some(stored) = old_stored.filter(|stored| {
-                    fetched.ask.head_only
-                        && !bypass.is_of_another()
-                        && fetched.key.is_spelled_so()
-                        && policy::outdated(stored, response.status(), response.headers())
-                }) {
-                    fetched.forget(stored);
-                }
-                (fetched.shared.pass_on(response, &report), Outcome::Bypass(bypass))
+        let response = result?;
+        let old = self.old.take();
+        let stored = old.as_ref().and_then(Entry::stored);
+        Ok(match (self.ask.no_fill, stored) {
+            (Some(bypass), _) => {
+                self.bypass(bypass, &response, stored);
+                Fetched::Passed(response)
             }
-            (None, StatusCode::NOT_MODIFIED, Some(stored)) => {
-                (fetched.confirmed(&response, stored, received, &report), Outcome::Revalidated)
+            (None, Some(stored)) if response.status() == StatusCode::NOT_MODIFIED => {
+                Fetched::Confirmed(self.confirm(&response, stored))
             }
-            _ => (fetched.replaced(cx, response, received, old_stored, report), Outcome::Miss),
+            (None, _) => self.replace(cx, response, stored),
         })
     }
-}
 
-/// To a client, whose request is counted; a refresh is not.
-impl<B, E> MapResponse<B, E> for Fetching
-where
-    B: Body + Send + 'static,
-    B::Error: Send,
-{
-    type Body = ResponseBody<B>;
+    /// Returns the response for the client, and counts it.
+    pub(crate) fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
+        let Self { config, ask, headers, status, .. } = &self;
+        let query = Query { config, key: &self.key, headers };
+        let outcome = match (&fetched, ask.no_fill) {
+            (Fetched::Failed(_), _) => Outcome::Stale,
+            (Fetched::Confirmed(_), _) => Outcome::Revalidated,
+            (_, Some(bypass)) => Outcome::Bypass(bypass),
+            (_, None) => Outcome::Miss,
+        };
+        config.state.metrics.count(outcome);
+        match fetched {
+            Fetched::Failed(entry) | Fetched::Confirmed(entry) => {
+                response::from_entry(query, ask, &entry, self.received, status)
+            }
+            Fetched::Recorded(recorded) => {
+                let not_modified = self.is_not_modified(&recorded);
+                let recorded = response::mark(config, recorded, status);
+                // A body that is stored only if its client reads it has to go to the client.
+                if not_modified && !recorded.body().must_be_read() {
+                    return response::not_modified(recorded);
+                }
+                recorded
+            }
+            Fetched::Passed(passed) => {
+                let not_modified = self.is_not_modified(&passed);
+                let passed = response::pass_on(config, passed, status);
+                if not_modified { response::not_modified(passed) } else { passed }
+            }
+        }
+    }
 
-    fn map_response(
-        self,
-        answer: Result<Response<B>, E>,
+    /// Records a response on its way to the client. Gives it back if the budget has no place for it.
+    pub(crate) fn record<B>(
+        &mut self,
         cx: &mut Context<'_>,
-    ) -> Result<Response<ResponseBody<B>>, E> {
-        let shared = Arc::clone(&self.fetched.shared);
-        let (response, outcome) = self.done(answer, cx)?;
-        shared.state.tally.count(outcome);
-        Ok(response)
+        response: Response<B>,
+        plan: Box<Plan>,
+        declared: Option<u64>,
+    ) -> Result<Response<ResponseBody<B>>, Response<B>>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let status = response.status();
+        let recording = Recording {
+            config: Arc::clone(&self.config),
+            key: self.key.clone(),
+            marker: self.marker,
+            status,
+            plan,
+            watermark: self.watermark,
+            for_one: self.for_one.clone(),
+            lead: self.lead.take(),
+            declared,
+            empty_frames: 0,
+        };
+        let Some(buffer) = recording.buffer() else {
+            recording.abandon();
+            return Err(response);
+        };
+        let (head, body) = response.into_parts();
+        let body = ResponseBody::recorded(cx, body, recording, buffer);
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Describes a response for the policy. `post` is `true` for the response to a POST.
+    pub(crate) fn answer<'a, B>(
+        &'a self,
+        response: &'a Response<B>,
+        size: Option<u64>,
+        post: bool,
+    ) -> Answer<'a> {
+        Answer {
+            status: response.status(),
+            headers: response.headers(),
+            hint: response.extensions().get(),
+            for_one: self.for_one.covers(response),
+            varies_by: response.extensions().get().map(|VariesBy(name)| name),
+            request: &self.headers,
+            size,
+            sent: self.sent,
+            received: self.received,
+            random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
+            post,
+        }
+    }
+
+    /// Returns the entry to serve if the inner service fails.
+    fn stale_on_error(&self) -> Option<Entry> {
+        let entry = self.old.as_ref()?;
+        let stored = entry.stored()?;
+        let query = Query { config: &self.config, key: &self.key, headers: &self.headers };
+        // The entry may have been purged since the lookup.
+        let usable =
+            policy::may_stand_in(&self.ask, stored, self.received) && query.is_valid(stored);
+        usable.then(|| entry.clone())
+    }
+
+    /// A response that is not stored because of its request may still show that an entry is out of
+    /// date.
+    fn bypass<B>(&mut self, bypass: Bypass, response: &Response<B>, old: Option<&Stored>) {
+        self.status.detail = Some(bypass.as_str());
+        self.status.header = self.ask.override_by.filter(|_| bypass == Bypass::Override);
+        let outdated = |stored: &&Stored| {
+            self.ask.head_only
+                && !bypass.is_of_another()
+                && self.key.is_spelled_so()
+                && policy::outdated(stored, response.status(), response.headers())
+        };
+        if let Some(stored) = old.filter(outdated) {
+            self.remove(stored);
+        }
+    }
+
+    /// Returns the entry that a 304 confirms, with the headers of the 304.
+    fn confirm<R>(&mut self, response: &Response<R>, stored: &Stored) -> Entry {
+        self.status.fwd_status = Some(304);
+        let answer = self.answer(response, None, false);
+        let (headers, after) = policy::freshen(&self.config.rules, &self.ask, stored, &answer);
+        let watermark = Watermark::at(self.watermark);
+        let plan = match after {
+            After::Keep(plan) => plan,
+            After::Refuse(refusal) => {
+                self.refuse(response, refusal, Some(stored));
+                self.status.detail = Some(refusal.as_str());
+                return Entry::new(Kept::Response(Stored { headers, watermark, ..stored.clone() }));
+            }
+        };
+        let Plan { headers, freshness, tags, mut variant } = *plan;
+        // The inner service may have begun to vary by more. If not, the variant stays what it was.
+        if variant.varies_like(&stored.variant) {
+            variant.clone_from(&stored.variant);
+        }
+        let (status, body) = (stored.status, stored.body.clone());
+        let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
+        let config = &self.config;
+        // The entry may have been purged since the inner service was asked.
+        if !config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
+            return Entry::new(Kept::Response(fresh));
+        }
+        config.state.hit_for_miss.clear(self.marker);
+        self.status.stored = true;
+        let lead = self.lead.take();
+        storage::keep(Arc::clone(&self.config), self.key.clone(), fresh, lead, None)
+    }
+
+    /// Stores a response in place of the entry, if the response may be stored.
+    fn replace<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: Response<B>,
+        old: Option<&Stored>,
+    ) -> Fetched<B>
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let size = length(&response);
+        let answer = self.answer(&response, size, false);
+        match policy::after(&self.config.rules, &self.ask, &answer) {
+            After::Refuse(refusal) => {
+                self.status.detail = Some(refusal.as_str());
+                self.refuse(&response, refusal, old);
+                Fetched::Passed(response)
+            }
+            After::Keep(plan) => match self.record(cx, response, plan, size) {
+                Ok(recorded) => {
+                    self.status.stored = true;
+                    Fetched::Recorded(recorded)
+                }
+                Err(response) => {
+                    self.status.detail = Some(Fallback::Budget.as_str());
+                    Fetched::Passed(response)
+                }
+            },
+        }
+    }
+
+    /// Tells the waiting requests that they get no response, and requests of the next while not to
+    /// wait.
+    fn refuse<B>(&self, response: &Response<B>, refusal: Refusal, old: Option<&Stored>) {
+        self.complete(&Verdict::Alone);
+        let stays = old.is_some_and(|old| policy::outlives(old, refusal, self.received));
+        // A response for a single request says nothing about the next one.
+        if stays || response.status().is_server_error() || is_single_use(response) {
+            return;
+        }
+        let Self { config, marker, received, .. } = self;
+        config.state.hit_for_miss.mark(*marker, *received, config.limits.hit_for_miss);
+        if let Some(old) = old {
+            self.remove(old);
+        }
+    }
+
+    fn complete(&self, verdict: &Verdict) {
+        self.lead.iter().for_each(|lead| lead.complete(verdict.clone()));
+    }
+
+    /// Removes an entry from the store, but not the other variants of its URL. The client does not
+    /// wait for that.
+    fn remove(&self, old: &Stored) {
+        let config = Arc::clone(&self.config);
+        let key = match old.variant.class() {
+            0 => self.key.clone(),
+            id => self.key.variant(id),
+        };
+        spawn_if_pending(Box::pin(async move { storage::remove(&config, &key).await }));
+    }
+
+    /// Returns `true` if the client has the response already. The cache evaluates the preconditions
+    /// of a request that may fill it, since the inner service does not get them.
+    fn is_not_modified<B>(&self, response: &Response<B>) -> bool {
+        let Self { ask, headers, .. } = self;
+        let form = || policy::form(response.status(), response.headers(), 0, headers, true);
+        ask.no_fill.is_none() && ask.conditional && form() == Form::NotModified
     }
 }
 
-/// What `work` does with the context of the task.
-pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
-    let mut work = Some(work);
-    poll_fn(|cx| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(cx)))).await
+/// Returns the length in bytes that the head states, or that the body knows.
+pub(crate) fn length<B: Body>(response: &Response<B>) -> Option<u64> {
+    let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    stated.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
 }

@@ -8,13 +8,14 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body;
 use tower::Service;
 
-use super::fetch::Asking;
+use super::body::{FRAMES_AT_ONCE, LONGEST_FILL};
+use super::classify::Warm;
+use super::config::Config;
+use super::fetch::call;
+use super::metrics::Statistics;
 use super::purge::{Purge, PurgeFuture};
-use super::shared::Shared;
+use super::storage;
 use super::store::StoreError;
-use super::tally::Statistics;
-use super::tape::{FRAMES_AT_ONCE, LONGEST_FILL};
-use super::timeout::within;
 
 /// Purges the entries of a layer, warms them, and counts them. Clones are the same.
 ///
@@ -29,7 +30,7 @@ use super::timeout::within;
 /// purge has been written down for all: they read of it within milliseconds.
 #[derive(Clone, Debug)]
 pub struct CacheHandle {
-    shared: Arc<Shared>,
+    config: Arc<Config>,
 }
 
 /// A URL that no entry could have.
@@ -38,13 +39,9 @@ pub struct InvalidUrl {
     given: String,
 }
 
-/// In a request's extensions: what is kept is not to be used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Warm;
-
 impl CacheHandle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self { config }
     }
 
     /// Purges a URL in all its variants: `https://host/path?query`, or `/path?query` where hosts do
@@ -74,7 +71,7 @@ impl CacheHandle {
             return Err(invalid());
         }
         // Entries may be under a key that the layer got after this handle was taken.
-        let keys = self.shared.state.family.keys();
+        let keys = self.config.state.family.keys();
         let keys = keys.iter().filter(|key| key.is_complete(&uri));
         let keys = keys.filter_map(|key| key.url(&uri, &HeaderMap::new()).ok());
         let urls: BTreeSet<_> = keys.map(|key| key.url().to_owned()).collect();
@@ -106,25 +103,22 @@ impl CacheHandle {
     /// stays there.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         drop(self.purge(Purge::All));
-        let clearing = async { self.shared.store.clear().await };
-        let cleared = within(self.shared.limits.store, clearing).await;
-        self.shared.tell_usage();
-        cleared.inspect_err(|_| self.shared.state.tally.store_failed("clear"))
+        storage::clear(&self.config).await
     }
 
     /// How many requests were answered in which way, and how much is kept.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        let usage = self.shared.usage().unwrap_or_default();
-        let states = self.shared.state.family.states();
+        let usage = storage::usage(&self.config).unwrap_or_default();
+        let states = self.config.state.family.states();
         let none = Statistics { usage, ..Statistics::default() };
-        states.iter().fold(none, |sum, state| state.tally.add_to(sum))
+        states.iter().fold(none, |sum, state| state.metrics.add_to(sum))
     }
 
     /// How many requests are fetching, or validating, something that others may wait for.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.shared.state.family.states().iter().map(|state| state.flights.len()).sum()
+        self.config.state.family.states().iter().map(|state| state.coalescer.len()).sum()
     }
 
     /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
@@ -146,7 +140,7 @@ impl CacheHandle {
         ResBody: Body,
     {
         request.extensions_mut().insert(Warm);
-        let response = Asking::new(service, request).await?;
+        let response = call(service, request).await?;
         let mut body = std::pin::pin!(response.into_body());
         let reading = async {
             let mut frames = 0;
@@ -163,12 +157,12 @@ impl CacheHandle {
     }
 
     fn purge(&self, what: Purge<'_>) -> PurgeFuture {
-        let purging = self.shared.state.purges.purge(what, self.shared.clock.now());
-        if !self.shared.state.purges.is_shared() {
+        let purging = self.config.state.purges.purge(what, self.config.clock.now());
+        if !self.config.state.purges.is_shared() {
             return purging;
         }
-        let shared = Arc::clone(&self.shared);
-        PurgeFuture(Box::pin(async move { shared.written_down(purging).await }))
+        let config = Arc::clone(&self.config);
+        PurgeFuture(Box::pin(async move { storage::confirm_purge(&config, purging).await }))
     }
 }
 

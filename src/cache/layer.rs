@@ -5,13 +5,14 @@ use http::{HeaderName, StatusCode, request};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::clock::Clock;
+use super::config::Config;
 use super::handle::CacheHandle;
 use super::key_by::CacheKey;
+use super::metrics::CacheMetrics;
 use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;
-use super::shared::{Clock, Shared};
 use super::store::Store;
-use super::tally::Tally;
 use crate::metrics::Metrics;
 
 /// Answers GET and HEAD from a store; see the [module](crate::cache).
@@ -20,13 +21,13 @@ use crate::metrics::Metrics;
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct CacheLayer {
-    shared: Arc<Shared>,
+    config: Arc<Config>,
 }
 
 impl CacheLayer {
     /// Keeps what RFC 9111 lets a shared cache keep, for as long as the response says.
     pub fn new(store: impl Store) -> Self {
-        Self { shared: Arc::new(Shared::new(Rules::default(), store)) }
+        Self { config: Arc::new(Config::new(Rules::default(), store)) }
     }
 
     /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
@@ -41,7 +42,7 @@ impl CacheLayer {
     /// outside of the layer, or is [skipped](Self::skip_if).
     pub fn with_ttl(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
-        Self { shared: Arc::new(Shared::new(rules, store)) }
+        Self { config: Arc::new(Config::new(rules, store)) }
     }
 
     /// How long to keep responses that state no freshness and have no `last-modified` to guess it
@@ -152,7 +153,7 @@ impl CacheLayer {
 
     /// What makes two requests the same: scheme, host, path and query by default.
     pub fn key(self, key: CacheKey) -> Self {
-        self.edit(|shared| shared.set_key(key))
+        self.edit(|config| config.set_key(key))
     }
 
     /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
@@ -195,9 +196,9 @@ impl CacheLayer {
     /// Without it, `cache-status` names the header that kept a response out:
     /// `detail=override:x-forwarded-host`.
     pub fn trust_forwarded(self) -> Self {
-        self.edit(|shared| {
-            let key = CacheKey::clone(&shared.key).with_forwarded(true);
-            shared.set_key(key);
+        self.edit(|config| {
+            let key = CacheKey::clone(&config.key).with_forwarded(true);
+            config.set_key(key);
         })
     }
 
@@ -208,7 +209,7 @@ impl CacheLayer {
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.skip = Some(Arc::new(skip)))
+        self.edit(|config| config.skip = Some(Arc::new(skip)))
     }
 
     /// Gives kept responses that have neither `etag` nor `last-modified` a strong `etag` of their
@@ -235,7 +236,7 @@ impl CacheLayer {
     /// Beyond these, a body is kept only if its client reads all of it within that time. 256 by
     /// default.
     pub fn max_fills(self, most: usize) -> Self {
-        self.edit(|shared| shared.limits.fills = most)
+        self.edit(|config| config.limits.max_fills = most)
     }
 
     /// Sets the most bytes of memory that all responses on their way to the store take together:
@@ -249,7 +250,7 @@ impl CacheLayer {
     ///
     /// A budget below a few times the [`max_entry_size`](Self::max_entry_size) stores no large bodies.
     pub fn max_fill_bytes(self, bytes: u64) -> Self {
-        self.edit(|shared| shared.limits.recordings = bytes)
+        self.edit(|config| config.limits.max_fill_bytes = bytes)
     }
 
     /// Sets how long one operation of the store may take, before it counts as failed: what is to be
@@ -259,29 +260,29 @@ impl CacheLayer {
     /// This is for stores that hang. One that answers late each time makes each miss late; for
     /// Redis, `RedisConfig::command_timeout` is the shorter bound.
     pub fn store_timeout(self, time: Duration) -> Self {
-        self.edit(|shared| shared.limits.store = time.max(SHORTEST_TIMEOUT))
+        self.edit(|config| config.limits.store_timeout = time.max(SHORTEST_TIMEOUT))
     }
 
     /// The most refreshes in the background at a time. 64 by default.
     pub fn max_refreshes(self, most: usize) -> Self {
-        self.edit(|shared| shared.limits.refreshes = most)
+        self.edit(|config| config.limits.max_refreshes = most)
     }
 
     /// How long a request waits for another one that fetches the same, before it goes to the
     /// service itself. 10 s by default.
     pub fn coalesce_timeout(self, most: Duration) -> Self {
-        self.edit(|shared| shared.limits.wait = most)
+        self.edit(|config| config.limits.coalesce_timeout = most)
     }
 
     /// How long it is remembered that a URL's response may not be kept, so that requests for it do
     /// not wait for each other. 10 s by default.
     pub fn hit_for_miss(self, time: Duration) -> Self {
-        self.edit(|shared| shared.limits.hit_for_miss = time)
+        self.edit(|config| config.limits.hit_for_miss = time)
     }
 
     /// Whether responses carry `cache-status` (RFC 9211). They do by default.
     pub fn hide_cache_status(self) -> Self {
-        self.edit(|shared| shared.status = false)
+        self.edit(|config| config.cache_status = false)
     }
 
     /// Removes `surrogate-key` and `cache-tag` from what clients get.
@@ -291,7 +292,7 @@ impl CacheLayer {
 
     /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.set_tally(Tally::new(Metrics::to(recorder))))
+        self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))
     }
 
     /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
@@ -300,22 +301,22 @@ impl CacheLayer {
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.clock = Clock::of(clock))
+        self.edit(|config| config.clock = Clock::of(clock))
     }
 
     /// Returns a handle to purge entries, to warm them and to see how many there are. It is also that
     /// of the layers that setters make of this one later on.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
-        CacheHandle::new(Arc::clone(&self.shared))
+        CacheHandle::new(Arc::clone(&self.config))
     }
 
     fn rules(self, edit: impl FnOnce(&mut Rules)) -> Self {
-        self.edit(|shared| edit(&mut shared.rules))
+        self.edit(|config| edit(&mut config.rules))
     }
 
-    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
-        edit(Arc::make_mut(&mut self.shared));
+    fn edit(mut self, edit: impl FnOnce(&mut Config)) -> Self {
+        edit(Arc::make_mut(&mut self.config));
         self
     }
 }
@@ -324,7 +325,7 @@ impl<S> Layer<S> for CacheLayer {
     type Service = Cache<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Cache::new(inner, Arc::clone(&self.shared))
+        Cache::new(inner, Arc::clone(&self.config))
     }
 }
 
@@ -340,11 +341,11 @@ mod tests {
     fn numbers_out_of_range_are_the_nearest() {
         let layer = || CacheLayer::new(MemoryStore::new(1));
         for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
-            assert_eq!(layer().max_variants(given).shared.rules.variants, taken);
+            assert_eq!(layer().max_variants(given).config.rules.variants, taken);
         }
         let ms = Duration::from_millis;
         for (given, taken) in [(ms(0), ms(1)), (ms(1), ms(1)), (Duration::MAX, Duration::MAX)] {
-            assert_eq!(layer().store_timeout(given).shared.limits.store, taken);
+            assert_eq!(layer().store_timeout(given).config.limits.store_timeout, taken);
         }
     }
 

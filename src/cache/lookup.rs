@@ -1,51 +1,61 @@
-//! From a request to the entry that answers it.
+//! Lookups: from a request to its entry.
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::clock::random;
+use super::config::Config;
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
+use super::metrics::Fallback;
 use super::policy;
 use super::purge::Purges;
-use super::shared::{Lead, Shared, random};
+use super::state::Lead;
+use super::storage;
 use super::store::{Erased, Lease, StoreError};
-use super::tally::Fallback;
 use super::timeout::within;
 use super::vary::Variant;
 
-/// What is in the store for a request.
+/// The parts of a request that decide which entry it gets.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) key: &'a Key,
+    pub(crate) headers: &'a HeaderMap,
+}
+
+/// The result of a lookup.
 #[derive(Clone, Debug)]
-pub(crate) enum Looked {
+pub(crate) enum Lookup {
     Found(Entry),
     Nothing,
-    /// Other variants only. Requests with the same number would get the same one.
-    Others(u64),
+    /// Only other variants are stored. Requests with the same number would get the same variant.
+    OtherVariants(u64),
 }
 
-/// Whose turn it was to fetch.
+/// Whose turn it is, of the processes that share a store, to fetch.
 pub(crate) enum Turn<T> {
     Own(Lease),
-    /// Another process's, which has put this into the store.
+    /// Another process has fetched, and has put this into the store.
     Other(T),
-    /// It was not told in time. Whoever asked may fetch.
-    Late,
+    /// The store did not tell in time. The caller may fetch.
+    TimedOut,
 }
 
-/// What the entry under a URL's key tells.
+/// The result of the lookup under the key of a URL.
 enum First {
-    Done(Looked),
-    /// Under which key to look next, and which one of these variants that is.
+    Done(Lookup),
+    /// The entry is a list of variants: the key of the one to look up next, and its index.
     Variant(Key, Entry, usize),
 }
 
-impl Looked {
-    /// Whether it is an entry that was not found before.
-    pub(crate) fn is_news(&self, before: &Self) -> bool {
+impl Lookup {
+    /// Returns `true` if this lookup found an entry that the lookup `before` did not.
+    fn is_newer_than(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Found(entry), Self::Found(before)) => !entry.is(before),
             (Self::Found(_), _) => true,
@@ -54,202 +64,179 @@ impl Looked {
     }
 }
 
-impl Shared {
-    /// What is in the store, if it can tell that without waiting.
-    pub(crate) fn get_now(&self, key: &Key, request: &HeaderMap) -> Poll<Looked> {
-        let entry = std::task::ready!(self.peek_at(key));
-        match self.first(key, request, entry) {
-            First::Done(looked) => Poll::Ready(looked),
+impl Query<'_> {
+    /// Looks up what the store knows without waiting.
+    pub(crate) fn look_up_now(self) -> Poll<Lookup> {
+        let entry = ready!(storage::get_now(self.config, self.key));
+        match self.first(entry) {
+            First::Done(lookup) => Poll::Ready(lookup),
             First::Variant(variant, names, at) => {
-                let entry = std::task::ready!(self.peek_at(&variant));
-                Poll::Ready(self.second(key, request, entry, &names, at))
+                let entry = ready!(storage::get_now(self.config, &variant));
+                Poll::Ready(self.second(entry, &names, at))
             }
         }
     }
 
-    /// What is in the store, though it has to be waited for.
+    /// Looks up what is in the store.
     ///
     /// # Errors
     ///
-    /// If the store fails, or takes too long. It was counted.
-    pub(crate) async fn look_up(
-        &self,
-        key: &Key,
-        request: &HeaderMap,
-    ) -> Result<Looked, StoreError> {
-        let entry = self.get(key).await?;
-        Ok(match self.first(key, request, entry) {
-            First::Done(looked) => looked,
+    /// If the store fails or times out, which is counted.
+    pub(crate) async fn look_up(self) -> Result<Lookup, StoreError> {
+        let entry = storage::get(self.config, self.key).await?;
+        Ok(match self.first(entry) {
+            First::Done(lookup) => lookup,
             First::Variant(variant, names, at) => {
-                let entry = self.get(&variant).await?;
-                self.second(key, request, entry, &names, at)
+                let entry = storage::get(self.config, &variant).await?;
+                self.second(entry, &names, at)
             }
         })
     }
 
-    /// What has come since the look: another leader may have landed, or another process may have
-    /// put something into a store that both share. `further` is whether the look was not further than
-    /// into memory, or is not the last thing that was waited for.
-    pub(crate) async fn look_again(
-        &self,
-        key: &Key,
-        request: &HeaderMap,
-        looked: &Looked,
-        further: bool,
+    /// Looks up in the backend of a tiered store too, since [`look_up_now`](Self::look_up_now) sees
+    /// only its memory. Returns nothing if there is no backend, or it fails.
+    pub(crate) async fn look_up_backend(self) -> Option<Lookup> {
+        if self.config.store.is_tiered() { self.look_up().await.ok() } else { None }
+    }
+
+    /// Looks up what was stored since the lookup `before`: the leader before this one may have
+    /// completed, or another process may have put something into a store that both share.
+    ///
+    /// `query_backend`: also query the backend of the store, because the lookup before saw only
+    /// memory or is out of date.
+    pub(crate) async fn look_up_again(
+        self,
+        before: &Lookup,
+        query_backend: bool,
         lead: &mut Lead,
-    ) -> Option<Looked> {
-        if let Poll::Ready(again @ Looked::Found(_)) = self.get_now(key, request) {
-            if again.is_news(looked) {
+    ) -> Option<Lookup> {
+        if let Poll::Ready(again @ Lookup::Found(_)) = self.look_up_now() {
+            if again.is_newer_than(before) {
                 return Some(again);
             }
         }
-        let further = if further { self.look_further(key, request).await } else { None };
-        if matches!(further, Some(Looked::Found(_))) || matches!(looked, Looked::Found(_)) {
-            return further;
+        let backend = if query_backend { self.look_up_backend().await } else { None };
+        if matches!(backend, Some(Lookup::Found(_))) || matches!(before, Lookup::Found(_)) {
+            return backend;
         }
-        let look = || async {
-            let looked = self.look_up(key, request).await.ok();
-            looked.filter(|looked| matches!(looked, Looked::Found(_)))
+        let look_up = || async {
+            let lookup = self.look_up().await.ok();
+            lookup.filter(|lookup| matches!(lookup, Lookup::Found(_)))
         };
-        match take_turn(&*self.store, key.as_str(), look).await {
+        match take_turn(&*self.config.store, self.key.as_str(), look_up).await {
             Turn::Other(found) => Some(found),
             Turn::Own(lease) => {
                 lead.lease = lease;
-                further
+                backend
             }
-            Turn::Late => {
-                self.state.tally.fell_back(Fallback::Lease);
-                further
+            Turn::TimedOut => {
+                self.config.state.metrics.fell_back(Fallback::Lease);
+                backend
             }
         }
     }
 
-    /// Looks where nothing that is of use was told without waiting. None if that tells nothing new.
-    pub(crate) async fn look_further(&self, key: &Key, request: &HeaderMap) -> Option<Looked> {
-        if self.store.is_tiered() { self.look_up(key, request).await.ok() } else { None }
+    /// Returns `true` if an entry answers the request and was not purged.
+    pub(crate) fn is_valid(self, stored: &Stored) -> bool {
+        stored.variant.answers(self.headers)
+            && is_current(&self.config.state.purges, self.key.url(), stored)
     }
 
-    /// The entry of a key. A store that fails, or takes too long, is counted.
-    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        let got = within(self.limits.store, async { self.store.get(key.as_str()).await }).await;
-        got.inspect_err(|_| self.state.tally.store_failed("get"))
+    /// Returns the number that the request shares with those that none of the variants tells from
+    /// it.
+    pub(crate) fn class(self, variants: &[Variant]) -> u64 {
+        let mut hasher = self.config.state.hasher.build_hasher();
+        for variant in variants {
+            variant.like(self.headers).id().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
-    /// The entry of a key, if the store can tell it without waiting. A store that panics has none.
-    fn peek_at(&self, key: &Key) -> Poll<Option<Entry>> {
-        let peeked = catch_unwind(AssertUnwindSafe(|| self.store.get_now(key.as_str())));
-        peeked.unwrap_or_else(|_| {
-            self.state.tally.store_failed("get");
-            Poll::Ready(None)
-        })
-    }
-
-    fn first(&self, key: &Key, request: &HeaderMap, entry: Option<Entry>) -> First {
-        let Some(entry) = entry else { return First::Done(Looked::Nothing) };
+    fn first(self, entry: Option<Entry>) -> First {
+        let Some(entry) = entry else { return First::Done(Lookup::Nothing) };
         match entry.kept() {
             Kept::Response(stored) => {
-                let right = self.is_sound(&entry, stored) && self.is_right(key, request, stored);
-                First::Done(if right { Looked::Found(entry) } else { Looked::Nothing })
+                let valid = self.is_sound(&entry, stored) && self.is_valid(stored);
+                First::Done(if valid { Lookup::Found(entry) } else { Lookup::Nothing })
             }
-            // More than a URL may have come from elsewhere.
-            Kept::Variants(variants) if variants.len() > self.rules.variants => {
-                First::Done(Looked::Nothing)
+            // The entry of a shared store may name more variants than this layer stores.
+            Kept::Variants(variants) if variants.len() > self.config.rules.variants => {
+                First::Done(Lookup::Nothing)
             }
             Kept::Variants(variants) => {
-                match variants.iter().rposition(|variant| variant.answers(request)) {
-                    Some(at) => First::Variant(key.variant(variants[at].id()), entry, at),
-                    None => First::Done(self.others(&entry, request)),
+                match variants.iter().rposition(|variant| variant.answers(self.headers)) {
+                    Some(at) => First::Variant(self.key.variant(variants[at].id()), entry, at),
+                    None => First::Done(self.other_variants(&entry)),
                 }
             }
         }
     }
 
-    fn second(
-        &self,
-        key: &Key,
-        request: &HeaderMap,
-        entry: Option<Entry>,
-        names: &Entry,
-        at: usize,
-    ) -> Looked {
+    fn second(self, entry: Option<Entry>, names: &Entry, at: usize) -> Lookup {
         let is_named = |stored: &Stored| match names.kept() {
             Kept::Variants(variants) => variants.get(at) == Some(&stored.variant),
             Kept::Response(_) => false,
         };
         match entry {
             Some(entry)
-                if entry.stored().is_some_and(|it| {
-                    is_named(it)
-                        && self.is_sound(&entry, it)
-                        && spares(&self.state.purges, key.url(), it)
+                if entry.stored().is_some_and(|stored| {
+                    is_named(stored)
+                        && self.is_sound(&entry, stored)
+                        && is_current(&self.config.state.purges, self.key.url(), stored)
                 }) =>
             {
-                Looked::Found(entry)
+                Lookup::Found(entry)
             }
-            _ => self.others(names, request),
+            _ => self.other_variants(names),
         }
     }
 
-    /// Returns `true` for an entry that this layer could have stored, and counts any other one as an
+    /// Returns `true` for an entry that this layer could have stored. Any other entry counts as an
     /// error of the store.
-    fn is_sound(&self, entry: &Entry, stored: &Stored) -> bool {
-        let sound = entry.is_checked(|| policy::is_sound(&self.rules, stored));
+    fn is_sound(self, entry: &Entry, stored: &Stored) -> bool {
+        let sound = entry.is_checked(|| policy::is_sound(&self.config.rules, stored));
         if !sound {
-            self.state.tally.store_failed("get");
+            self.config.state.metrics.store_failed("get");
         }
         sound
     }
 
-    /// Whether it answers this request, and was not purged.
-    pub(crate) fn is_right(&self, key: &Key, request: &HeaderMap, stored: &Stored) -> bool {
-        stored.variant.answers(request) && spares(&self.state.purges, key.url(), stored)
-    }
-
-    fn others(&self, names: &Entry, request: &HeaderMap) -> Looked {
+    fn other_variants(self, names: &Entry) -> Lookup {
         match names.kept() {
-            Kept::Variants(variants) => Looked::Others(self.class(variants, request)),
-            Kept::Response(_) => Looked::Nothing,
+            Kept::Variants(variants) => Lookup::OtherVariants(self.class(variants)),
+            Kept::Response(_) => Lookup::Nothing,
         }
-    }
-
-    /// The same for requests that no known variant tells apart.
-    pub(crate) fn class(&self, variants: &[Variant], request: &HeaderMap) -> u64 {
-        let mut hasher = self.state.hasher.build_hasher();
-        for variant in variants {
-            variant.like(request).id().hash(&mut hasher);
-        }
-        hasher.finish()
     }
 }
 
-/// Whether this process may fetch, or another one does and what `look` then finds is there.
+/// Waits until this process may fetch, or until `look_up` finds what another process has fetched.
 pub(crate) async fn take_turn<T, F>(
     store: &dyn Erased,
     key: &str,
-    mut look: impl FnMut() -> F,
+    mut look_up: impl FnMut() -> F,
 ) -> Turn<T>
 where
     F: Future<Output = Option<T>>,
 {
     let taking = async {
-        let mut pause = FIRST_LOOK;
+        let mut pause = FIRST_PAUSE;
         let mut lease = store.lease(key).await;
         while lease.is_taken() {
             tokio::time::sleep(pause.mul_f64(0.5 + random() / 2.0)).await;
-            pause = (pause * 2).min(LAST_LOOK);
-            // In this order: whoever gives a lease back has put before.
+            pause = (pause * 2).min(MAX_PAUSE);
+            // In this order: a process puts an entry before it gives its lease back.
             lease = store.lease(key).await;
-            if let Some(found) = look().await {
+            if let Some(found) = look_up().await {
                 return Turn::Other(found);
             }
         }
         Turn::Own(lease)
     };
-    within(LONGEST_TURN, async { Ok(taking.await) }).await.unwrap_or(Turn::Late)
+    within(MAX_TURN, async { Ok(taking.await) }).await.unwrap_or(Turn::TimedOut)
 }
 
-/// Whether nothing that it is part of was purged since it was fetched.
-pub(crate) fn spares(purges: &Purges, url: &str, stored: &Stored) -> bool {
+/// Returns `true` if no purge hit an entry since its inner service was asked.
+pub(crate) fn is_current(purges: &Purges, url: &str, stored: &Stored) -> bool {
     let Stored { tags, watermark, freshness, .. } = stored;
     let spared = purges.spares(url, tags, watermark.get(), freshness.received);
     if let Some(stamp) = spared {
@@ -258,7 +245,7 @@ pub(crate) fn spares(purges: &Purges, url: &str, stored: &Stored) -> bool {
     spared.is_some()
 }
 
-/// How long another process is waited for: it looks so often in between, the longer the less.
-const LONGEST_TURN: Duration = Duration::from_millis(500);
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-const LAST_LOOK: Duration = Duration::from_millis(50);
+/// The longest wait for another process. The pauses between two lookups grow.
+const MAX_TURN: Duration = Duration::from_millis(500);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(50);

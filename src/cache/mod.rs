@@ -285,39 +285,43 @@
 //! [unheard]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.unheard
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.ValueCache.html
 
-mod answer;
-mod attached;
 mod body;
 mod budget;
+mod buffer;
+mod cache_status;
+mod classify;
+pub(crate) mod clock;
+pub(crate) mod coalesce;
+mod config;
 pub(crate) mod control;
+mod decide;
 mod directive;
 pub(crate) mod entry;
+mod exchange;
 mod fetch;
-mod fetched;
-pub(crate) mod flight;
-mod flow;
 mod frame;
-mod gather;
 mod handle;
 mod hash;
 mod head;
 mod hint;
+mod hit_for_miss;
+mod invalidate;
 mod key;
 mod key_by;
 pub(crate) mod layer;
 pub(crate) mod lookup;
+pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod purge;
-mod record;
 mod refresh;
+mod response;
 mod service;
-pub(crate) mod shared;
-mod status;
+pub(crate) mod state;
+mod storage;
 pub(crate) mod store;
 mod sync;
-pub(crate) mod tally;
-mod tape;
 mod targeted;
+pub(crate) mod task;
 pub(crate) mod timeout;
 pub(crate) mod vary;
 
@@ -330,12 +334,12 @@ pub use handle::{CacheHandle, InvalidUrl};
 pub use hint::CacheHint;
 pub use key_by::CacheKey;
 pub use layer::CacheLayer;
+pub use metrics::Statistics;
 pub use policy::{Exception, InvalidNumber};
 pub use purge::{PurgeFuture, SharedPurges};
-pub use service::Cache;
+pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;
 pub use store::{BoxStore, Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 #[cfg(feature = "cache-redis")]
 pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
-pub use tally::Statistics;

@@ -1,4 +1,4 @@
-//! Entries that are made fresh before anybody has to wait for it.
+//! Background refreshes of entries.
 
 use std::sync::Arc;
 
@@ -6,70 +6,72 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tower::Service;
 
+use super::body::LONGEST_FILL;
+use super::cache_status::{CacheStatus, Fwd};
+use super::coalesce::Role;
+use super::decide::{Action, Miss, decide};
 use super::entry::Entry;
-use super::fetch::with_context;
-use super::flight::Role;
-use super::flow::{Job, Next};
-use super::lookup::Looked;
+use super::exchange::Exchange;
+use super::fetch::{Fetch, Fetched, call, with_context};
+use super::lookup::Lookup;
+use super::metrics::{Fallback, Outcome};
 use super::policy::{Ask, Bypass};
-use super::shared::{Lead, detach};
-use super::status::{Fwd, Report};
-use super::tally::{Fallback, Outcome};
-use super::tape::LONGEST_FILL;
+use super::state::Lead;
+use super::task::spawn;
 
-impl<S, ReqBody, ResBody> Job<S, ReqBody>
+/// Refreshes an entry in the background, unless another request already fetches it.
+pub(crate) fn refresh<S, ReqBody, ResBody>(mut exchange: Exchange<S, ReqBody>, old: Entry)
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Body + Send + 'static,
+    ReqBody: Send + 'static,
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
-    /// Asks the service in the background, unless that is being done.
-    pub(crate) fn refresh(mut self: Box<Self>, old: Entry) {
-        let shared = Arc::clone(&self.shared);
-        let poisonous = self
-            .ask
-            .no_fill
-            .is_some_and(|bypass| bypass.is_of_another() || bypass == Bypass::NoStore);
-        if poisonous {
-            return;
-        }
-        let Some(slot) = shared.refresh_slot() else {
-            return shared.state.tally.fell_back(Fallback::Refreshes);
-        };
-        self.head.method = Method::GET;
-        let Ask { authorized, cookie, conditional, .. } = self.ask;
-        self.ask = Ask { authorized, cookie, conditional, ..Ask::default() };
-        let group = self.group(&Looked::Found(old.clone()));
-        let Role::Leader(leader) = shared.state.flights.join(self.flight(group)) else { return };
-        let mark = shared.mark_of(&self.key, group);
-        let lead = Lead::of(leader);
-        detach(async move {
-            let refreshing = async move {
-                // Another process may have done it.
-                let further = self.shared.look_further(&self.key, &self.head.headers).await;
-                let now = self.shared.clock.now();
-                let next = further.map(|looked| self.shared.judge(&self.ask, &looked, now));
-                if let Some(Next::Answer { outcome: Outcome::Hit, refresh: false, .. }) = next {
-                    return "done";
-                }
-                let report = Report::forwarded(Fwd::Stale);
-                let (asking, fetching) = self.fetch(Some(old), mark, Some(lead), report, now);
-                let answered = asking.await;
-                match with_context(|cx| fetching.done(answered, cx)).await {
-                    Err(_) | Ok((_, Outcome::Stale)) => "failed",
-                    Ok((response, _)) => {
-                        response.into_body().read_if_kept().await;
-                        "done"
-                    }
-                }
-            };
-            // Nobody else would end it: it has no client that leaves.
-            let refreshed = tokio::time::timeout(LONGEST_FILL, refreshing).await;
-            shared.state.tally.refreshed(refreshed.unwrap_or("timeout"));
-            drop(slot);
-        });
+    let config = Arc::clone(&exchange.config);
+    // The response to such a request is not one that others may get.
+    let poisonous = |bypass: Bypass| bypass.is_of_another() || bypass == Bypass::NoStore;
+    if exchange.ask.no_fill.is_some_and(poisonous) {
+        return;
     }
+    let Some(slot) = config.state.refresh_slot(config.limits.max_refreshes) else {
+        return config.state.metrics.fell_back(Fallback::Refreshes);
+    };
+    exchange.head.method = Method::GET;
+    let Ask { authorized, cookie, conditional, .. } = exchange.ask;
+    exchange.ask = Ask { authorized, cookie, conditional, ..Ask::default() };
+    let flight = exchange.flight_key(&Lookup::Found(old.clone()));
+    let Role::Leader(leader) = config.state.coalescer.join(flight.name(&exchange.key)) else {
+        return;
+    };
+    let miss = Miss { status: CacheStatus::forwarded(Fwd::Stale), old: Some(old), alone: false };
+    let marker = flight.marker(&config, &exchange.key);
+    let lead = Lead::new(leader);
+    spawn(async move {
+        let refresh = async move {
+            // Another process may have refreshed the entry.
+            let backend = exchange.query().look_up_backend().await;
+            let now = exchange.config.clock.now();
+            let action =
+                backend.map(|lookup| decide(&exchange.config, &exchange.ask, &lookup, now));
+            if let Some(Action::Serve { outcome: Outcome::Hit, refresh: false, .. }) = action {
+                return "done";
+            }
+            let (mut fetch, inner, request) = Fetch::new(exchange, miss, marker, Some(lead), now);
+            let result = call(inner, request).await;
+            match with_context(|cx| fetch.conclude(result, cx)).await {
+                Err(_) | Ok(Fetched::Failed(_)) => "failed",
+                Ok(Fetched::Recorded(response)) => {
+                    response.into_body().read_if_recorded().await;
+                    "done"
+                }
+                Ok(Fetched::Confirmed(_) | Fetched::Passed(_)) => "done",
+            }
+        };
+        // No client leaves, and so nothing else would end the task.
+        let refreshed = tokio::time::timeout(LONGEST_FILL, refresh).await;
+        config.state.metrics.refreshed(refreshed.unwrap_or("timeout"));
+        drop(slot);
+    });
 }

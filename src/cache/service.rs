@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -5,30 +6,54 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, request};
 use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::body::ResponseBody;
-use super::fetched::{change, pass};
-use super::flow::{Job, Next};
-use super::key::{Key, NoKey};
+use super::cache_status::CacheStatus;
+use super::classify::{classify, key_of};
+use super::coalesce::{Ended, Role};
+use super::config::Config;
+use super::decide::{Action, Miss, decide};
+use super::exchange::Exchange;
+use super::fetch::{Fetch, call, fetch};
+use super::invalidate::invalidate;
+use super::key::Key;
+use super::lookup::{Lookup, Query};
+use super::metrics::{Fallback, Outcome};
 use super::policy::{Ask, Before, Bypass};
-use super::shared::Shared;
-use crate::future::{Identity, ResponseFuture};
+use super::refresh::refresh;
+use super::response;
+use super::state::{Lead, Verdict};
 
-/// The service of [`CacheLayer`](super::CacheLayer). It is always ready: a hit needs nothing of the
-/// inner service, and a miss waits for it then.
+/// The service of [`CacheLayer`](super::CacheLayer).
+///
+/// The service is always ready, since a hit needs nothing of the inner service. A miss drives its
+/// clone of the inner service to readiness inside the response future.
 #[derive(Clone, Debug)]
 pub struct Cache<S> {
     inner: S,
-    shared: Arc<Shared>,
+    config: Arc<Config>,
 }
 
-/// The future of whatever does not come from memory.
-type Slow<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+pin_project! {
+    /// The response future of [`Cache`].
+    pub struct ResponseFuture<B: Body, E> {
+        state: State<B, E>,
+    }
+}
+
+enum State<B: Body, E> {
+    /// A hit, whose response is ready without a box.
+    Ready(Option<Response<ResponseBody<B>>>),
+    Boxed(BoxedFuture<B, E>),
+}
+
+type BoxedFuture<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
 
 impl<S> Cache<S> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
     }
 }
 
@@ -43,7 +68,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<Slow<ResBody, S::Error>, Identity, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<ResBody, S::Error>;
 
     #[inline]
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -51,70 +76,204 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let config = &self.config;
         let (head, body) = request.into_parts();
-        let slow = |future: Slow<ResBody, S::Error>| ResponseFuture::later(future, Identity);
-        let asked = match self.shared.before(&head, !body.is_end_stream()) {
+        let classified = match classify(config, &head, !body.is_end_stream()) {
             Before::LookUp(ask) => {
-                self.shared.key_of(&head).map(|key| (ask.spelled(key.may_fill()), key))
+                key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
             Before::Pass(bypass) => Err(bypass),
             Before::Invalidate => {
-                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
-                return slow(Box::pin(change(shared, inner, head, body)));
+                let (config, inner) = (Arc::clone(config), self.inner.clone());
+                return ResponseFuture::boxed(invalidate(config, inner, head, body));
             }
         };
-        let (ask, key) = match asked {
-            Ok(asked) => asked,
+        let (ask, key) = match classified {
+            Ok(classified) => classified,
             Err(bypass) => {
-                let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
+                let (config, inner) = (Arc::clone(config), self.inner.clone());
                 let request = Request::from_parts(head, body);
-                return slow(Box::pin(pass(shared, inner, request, bypass)));
+                return ResponseFuture::boxed(pass(config, inner, request, bypass));
             }
         };
-        let looked = match self.shared.get_now(&key, &head.headers) {
-            Poll::Ready(looked) => looked,
-            Poll::Pending => {
-                let job = self.job(head, body, key, ask);
-                return slow(Box::pin(Box::new(job).serve(None)));
-            }
+        let query = Query { config, key: &key, headers: &head.headers };
+        let Poll::Ready(lookup) = query.look_up_now() else {
+            let exchange = self.exchange(head, body, key, ask);
+            return ResponseFuture::boxed(serve(exchange, None));
         };
-        let now = self.shared.clock.now();
-        match self.shared.judge(&ask, &looked, now) {
-            Next::Answer { entry, outcome, refresh } => {
-                let response = self.shared.answer(&entry, &ask, &head.headers, outcome, now);
-                if refresh {
-                    Box::new(self.job(head, body, key, ask)).refresh(entry);
+        let now = config.clock.now();
+        match decide(config, &ask, &lookup, now) {
+            // A hit needs neither a box nor a clone of the inner service.
+            Action::Serve { entry, outcome, refresh: needs_refresh } => {
+                let response = response::hit(query, &ask, &entry, outcome, now);
+                if needs_refresh {
+                    refresh(self.exchange(head, body, key, ask), entry);
                 }
-                ResponseFuture::now(response)
+                ResponseFuture::ready(response)
             }
-            Next::Fetch { report, old, alone } => {
-                let job = self.job(head, body, key, ask);
-                slow(match job.direct(&looked, alone, now) {
-                    Some(mark) => {
-                        let (asking, fetching) = job.fetch(old, mark, None, report, now);
-                        Box::pin(ResponseFuture::later(asking, fetching))
+            Action::Fetch(miss) => {
+                let exchange = self.exchange(head, body, key, ask);
+                match exchange.direct(&lookup, &miss, now) {
+                    Some(marker) => {
+                        let (fetching, inner, request) =
+                            Fetch::new(exchange, miss, marker, None, now);
+                        ResponseFuture::boxed(fetch(fetching, inner, request))
                     }
-                    None => Box::pin(Box::new(job).serve(Some(looked))),
-                })
+                    None => ResponseFuture::boxed(serve(exchange, Some((lookup, miss)))),
+                }
             }
         }
     }
 }
 
 impl<S: Clone> Cache<S> {
-    fn job<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Job<S, B> {
-        let (shared, inner) = (Arc::clone(&self.shared), self.inner.clone());
-        Job { shared, inner, head, body, key, ask }
+    fn exchange<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Exchange<S, B> {
+        let (config, inner) = (Arc::clone(&self.config), self.inner.clone());
+        Exchange { config, inner, head, body, key, ask }
     }
 }
 
-impl Shared {
-    fn key_of(&self, head: &request::Parts) -> Result<Key, Bypass> {
-        self.key.of(head).map_err(|fault| {
-            if fault == NoKey::Panicked {
-                self.state.tally.panicked();
+/// Passes a request by the cache.
+async fn pass<S, ReqBody, ResBody>(
+    config: Arc<Config>,
+    inner: S,
+    request: Request<ReqBody>,
+    bypass: Bypass,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    let response = call(inner, request).await?;
+    config.state.metrics.count(Outcome::Bypass(bypass));
+    Ok(response::pass_on(&config, response, &CacheStatus::bypass(bypass)))
+}
+
+/// Serves a request that is no hit in memory: looks it up, waits for a request that fetches the same,
+/// or fetches. `missed` is a lookup without waiting that found nothing to serve.
+async fn serve<S, ReqBody, ResBody>(
+    exchange: Exchange<S, ReqBody>,
+    missed: Option<(Lookup, Miss)>,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Send,
+{
+    let config = Arc::clone(&exchange.config);
+    // No later step queries the backend for some requests, so that they have to do it now.
+    let missed = missed.filter(|_| !(exchange.is_looked_up_once() && config.store.is_tiered()));
+    // Whether the last thing that was waited for is a lookup in all tiers.
+    let mut is_recent = missed.is_none();
+    let (mut lookup, mut miss) = match missed {
+        Some((lookup, miss)) => (lookup, Some(miss)),
+        // A store that fails has nothing.
+        None => (exchange.query().look_up().await.unwrap_or(Lookup::Nothing), None),
+    };
+    let mut retried = false;
+    let (miss, marker, lead) = loop {
+        let now = config.clock.now();
+        let action = match miss.take() {
+            Some(miss) => Action::Fetch(miss),
+            None => decide(&config, &exchange.ask, &lookup, now),
+        };
+        let miss = match action {
+            Action::Fetch(miss) => miss,
+            Action::Serve { entry, outcome, refresh: needs_refresh } => {
+                let response = response::hit(exchange.query(), &exchange.ask, &entry, outcome, now);
+                if needs_refresh {
+                    refresh(exchange, entry);
+                }
+                return Ok(response);
             }
-            Bypass::Key
-        })
+        };
+        if exchange.ask.control.only_if_cached {
+            config.state.metrics.count(Outcome::Miss);
+            return Ok(response::gateway_timeout(&config, &miss.status));
+        }
+        let flight = exchange.flight_key(&lookup);
+        let marker = flight.marker(&config, &exchange.key);
+        if exchange.is_alone(&miss, marker, now) {
+            break (miss, marker, None);
+        }
+        let ended = match config.state.coalescer.join(flight.name(&exchange.key)) {
+            Role::Leader(leader) => Ended::Lead(leader),
+            Role::Follower(follower) => {
+                is_recent = false;
+                let ended = tokio::time::timeout(config.limits.coalesce_timeout, follower).await;
+                ended.unwrap_or_else(|_| {
+                    config.state.metrics.fell_back(Fallback::Wait);
+                    Ended::Completed(Verdict::Alone)
+                })
+            }
+        };
+        let verdict = match ended {
+            Ended::Completed(verdict) => verdict,
+            Ended::Lead(leader) => {
+                let mut lead = Lead::new(leader);
+                let again = exchange.query().look_up_again(&lookup, !is_recent, &mut lead).await;
+                let now = config.clock.now();
+                match again.map(|again| decide(&config, &exchange.ask, &again, now)) {
+                    None => break (miss, marker, Some(lead)),
+                    Some(Action::Fetch(again)) => break (again, marker, Some(lead)),
+                    Some(Action::Serve { entry, .. }) => {
+                        lead.complete(Verdict::Stored(entry.clone()));
+                        lookup = Lookup::Found(entry);
+                        continue;
+                    }
+                }
+            }
+        };
+        let collapsed = CacheStatus { collapsed: true, ..miss.status };
+        if let Some(response) = exchange.collapse(&verdict, &collapsed) {
+            return Ok(response);
+        }
+        match exchange.other_class(&verdict) {
+            // Once: what a response varies by may change each time.
+            Some(class) if !retried => {
+                retried = true;
+                lookup = Lookup::OtherVariants(class);
+            }
+            _ => break (miss, marker, None),
+        }
+    };
+    let sent = config.clock.now();
+    let (fetching, inner, request) = Fetch::new(exchange, miss, marker, lead, sent);
+    fetch(fetching, inner, request).await
+}
+
+impl<B: Body, E> ResponseFuture<B, E> {
+    fn ready(response: Response<ResponseBody<B>>) -> Self {
+        Self { state: State::Ready(Some(response)) }
+    }
+
+    fn boxed(
+        future: impl Future<Output = Result<Response<ResponseBody<B>>, E>> + Send + 'static,
+    ) -> Self {
+        Self { state: State::Boxed(Box::pin(future)) }
+    }
+}
+
+impl<B: Body, E> Future for ResponseFuture<B, E> {
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state {
+            State::Ready(response) => match response.take() {
+                Some(response) => Poll::Ready(Ok(response)),
+                None => panic!("the response future was polled after it was ready"),
+            },
+            State::Boxed(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<B: Body, E> fmt::Debug for ResponseFuture<B, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use super::policy::{self, Age};
 use super::shared::{Found, Shared, Verdict};
 use super::tally::Outcome;
-use crate::cache::flight::{Ended, Leader, Role};
+use crate::cache::coalesce::{Ended, Leader, Role};
 use crate::cache::lookup::{Turn, take_turn};
-use crate::cache::shared::{Slot, detach, settle};
 use crate::cache::store::Lease;
+use crate::cache::task::{Slot, spawn, spawn_if_pending};
 
 /// Held until the store has what was fetched.
 struct Lead {
@@ -99,12 +99,12 @@ impl Shared {
                 let ended = tokio::time::timeout(LONGEST_WAIT, follower).await;
                 ended.unwrap_or_else(|_| {
                     self.tally.failed("wait");
-                    Ended::Landed(Verdict::Alone)
+                    Ended::Completed(Verdict::Alone)
                 })
             }
         };
         let (found, lead) = match ended {
-            Ended::Landed(verdict) => (self.collapsed(&name, &verdict, asked), None),
+            Ended::Completed(verdict) => (self.collapsed(&name, &verdict, asked), None),
             Ended::Lead(leader) => match self.turn(&name, leader).await {
                 Ok(value) => (Some(value), None),
                 Err(lead) => (None, Some(lead)),
@@ -131,7 +131,7 @@ impl Shared {
         };
         let Role::Leader(leader) = self.state.flights.join(Arc::clone(&name)) else { return };
         let shared = Arc::clone(self);
-        detach(async move {
+        spawn(async move {
             let refreshing = async {
                 match shared.turn::<T>(&name, leader).await {
                     Ok(_) => true,
@@ -159,14 +159,14 @@ impl Shared {
         let (found, lease) = match take_turn(&*self.store, name, look).await {
             Turn::Other(found) => (Some(found), Lease::free()),
             Turn::Own(lease) => (look().await, lease),
-            Turn::Late => {
+            Turn::TimedOut => {
                 self.tally.failed("lease");
                 (look().await, Lease::free())
             }
         };
         match found {
             Some(Found { entry, value, .. }) => {
-                leader.land(Verdict::Found(entry));
+                leader.complete(Verdict::Found(entry));
                 Ok(value)
             }
             None => Err(Lead { leader, _lease: lease }),
@@ -188,7 +188,7 @@ impl Shared {
         let fetched = fetch().await;
         let land = |verdict| {
             if let Some(lead) = &lead {
-                lead.leader.land(verdict);
+                lead.leader.complete(verdict);
             }
         };
         let Some(json) = fetched.as_ref().ok().and_then(|value| self.encode(value).ok()) else {
@@ -202,7 +202,7 @@ impl Shared {
             land(Verdict::Found(entry.clone()));
             if let Some(slot) = slot {
                 let shared = Arc::clone(self);
-                settle(Box::pin(async move {
+                spawn_if_pending(Box::pin(async move {
                     // Counted there; to whoever fetched it is no error.
                     drop(shared.put(&name, entry, since).await);
                     drop((lead, slot));

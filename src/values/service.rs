@@ -11,10 +11,10 @@ use super::error::{Fault, ValueCacheError};
 use super::policy;
 use super::shared::Shared;
 use super::tally::{Outcome, Tally};
+use crate::cache::clock::Clock;
 use crate::cache::layer::SHORTEST_TIMEOUT;
 use crate::cache::policy::InvalidNumber;
 use crate::cache::purge::Purge;
-use crate::cache::shared::Clock;
 use crate::cache::store::Store;
 use crate::metrics::Metrics;
 

@@ -15,12 +15,14 @@ use serde::de::DeserializeOwned;
 use super::error::Fault;
 use super::policy::{self, Age, Rules};
 use super::tally::Tally;
+use crate::cache::clock::{Clock, random};
+use crate::cache::coalesce::Coalescer;
 use crate::cache::entry::{Entry, Kept, Stored, Watermark};
-use crate::cache::flight::Flights;
-use crate::cache::lookup::spares;
+use crate::cache::lookup::is_current;
 use crate::cache::purge::{Purge, Purges, Stamp};
-use crate::cache::shared::{Clock, MOST_PUTS, Slot, random};
+use crate::cache::state::MAX_PUTS;
 use crate::cache::store::{Erased, Store, StoreError};
+use crate::cache::task::Slot;
 use crate::cache::timeout::within;
 use crate::cache::vary::Variant;
 
@@ -38,7 +40,7 @@ pub(super) struct Shared {
 
 /// What changes.
 pub(super) struct State {
-    pub(super) flights: Flights<Arc<str>, Verdict>,
+    pub(super) flights: Coalescer<Arc<str>, Verdict>,
     pub(super) purges: Arc<Purges>,
     /// What was set. A fetch that began before then does not take its place.
     sets: Purges,
@@ -71,7 +73,7 @@ impl Shared {
     pub(super) fn new(store: impl Store) -> Self {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let state = State {
-            flights: Flights::default(),
+            flights: Coalescer::default(),
             purges,
             sets: Purges::default(),
             refreshes: Arc::default(),
@@ -170,7 +172,7 @@ impl Shared {
     /// A place among what is put while nobody waits for it: a store that hangs does not fill the
     /// memory.
     pub(super) fn put_slot(&self) -> Option<Slot> {
-        let slot = Slot::take(&self.state.puts, MOST_PUTS);
+        let slot = Slot::take(&self.state.puts, MAX_PUTS);
         if slot.is_none() {
             self.tally.failed("puts");
         }
@@ -226,7 +228,7 @@ impl Shared {
             self.tally.failed("decode");
             return None;
         }
-        if !spares(&self.state.purges, name, stored) {
+        if !is_current(&self.state.purges, name, stored) {
             return None;
         }
         let value = serde_json::from_slice(&stored.body);

@@ -3,12 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod coalesce;
 mod compress;
 mod compress_pool;
 mod corpora;
 #[path = "../it/directives.rs"]
 mod directives;
-mod flight;
 mod latency_series;
 mod limit;
 mod security_headers_csp;

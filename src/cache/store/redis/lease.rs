@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::super::shared::{detach, random_bits};
+use super::super::super::clock::random_bits;
+use super::super::super::task::spawn;
 use super::super::lease::Lease;
 use super::store::State;
 
@@ -19,7 +20,7 @@ pub(super) async fn take(state: &Arc<State>, name: String, time: Duration) -> Le
     let (answer, answered) = oneshot::channel();
     let state = Arc::clone(state);
     // Whoever stops waiting for the answer gives back what it may have got.
-    detach(async move {
+    spawn(async move {
         let taken = state.heard(state.client.set_if_free(&name, &token, millis).await);
         let is_taken = matches!(taken, Ok(false));
         let _ = answer.send(is_taken);

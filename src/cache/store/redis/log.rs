@@ -8,9 +8,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::super::super::clock::Clock;
 use super::super::super::control::in_millis;
 use super::super::super::purge::{Log, Own, PurgeFuture, Purges};
-use super::super::super::shared::Clock;
 use super::super::api::StoreError;
 use super::client::{News, Novelty};
 use super::store::State;

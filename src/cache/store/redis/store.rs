@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::super::super::entry::Entry;
 use super::super::super::purge::{Own, Purges, SharedPurges};
-use super::super::super::shared::detach;
+use super::super::super::task::spawn;
 use super::super::api::{Store, StoreError};
 use super::super::lease::Lease;
 use super::breaker::Breaker;
@@ -98,7 +98,7 @@ impl RedisStore {
             next: clock::timer_now(),
             state: Arc::clone(&state),
         };
-        detach(keeper.run());
+        spawn(keeper.run());
         Self { state, purges: SharedPurges(purges), outbox }
     }
 
@@ -169,7 +169,7 @@ impl Store for RedisStore {
             Some(Err(invalid)) if invalid.is_other_version() => Err(state.failed("version")),
             strange => {
                 let of_use = Arc::clone(state);
-                detach(async move { drop(of_use.heard(of_use.client.remove(&name).await)) });
+                spawn(async move { drop(of_use.heard(of_use.client.remove(&name).await)) });
                 let large = strange.is_none();
                 Err(state.failed(if large { "too-large" } else { "damaged" }))
             }

@@ -11,7 +11,7 @@ use crate::refreshing_handle::RefreshingHandle;
 
 /// Counts what the cache did.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct CacheMetrics {
     metrics: Metrics,
     requests: [AtomicU64; OUTCOMES.len()],
     handles: OnceLock<RefreshingHandle<Handles>>,
@@ -82,7 +82,7 @@ pub struct Statistics {
     pub usage: Usage,
 }
 
-impl Tally {
+impl CacheMetrics {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self { metrics, ..Self::default() }
     }
@@ -114,7 +114,7 @@ impl Tally {
     }
 
     /// What the store keeps after something was put into it.
-    pub(crate) fn keeps(&self, usage: Usage) {
+    pub(crate) fn record_usage(&self, usage: Usage) {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         self.with(|handles| {
             handles.entries.set(usage.entries as f64);
@@ -183,6 +183,10 @@ impl Outcome {
 }
 
 impl Fallback {
+    pub(crate) const fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     /// By the order of the variants.
     pub(crate) const NAMES: [&'static str; 8] =
         ["budget", "fills", "slow-client", "fill-time", "wait", "lease", "puts", "refreshes"];

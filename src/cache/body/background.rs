@@ -11,16 +11,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::gather::Gathered;
-use super::record::{Recording, Unkept, to_bytes};
-use super::shared::{Slot, detach};
-use super::tally::Fallback;
+use super::super::buffer::Buffer;
+use super::super::metrics::Fallback;
+use super::super::task::{Slot, spawn};
+use super::recorder::{Recording, Unkept, to_bytes};
 
 /// What a task has read of a body, and how far its client has.
-struct Tape<B: Body>(Mutex<Track<B>>);
+struct BackgroundRead<B: Body>(Mutex<Track<B>>);
 
 struct Track<B: Body> {
-    gathered: Gathered,
+    buffer: Buffer,
     /// What follows that, if it is not data, or has no place there.
     next: Option<Result<Frame<Bytes>, B::Error>>,
     state: TrackState<B>,
@@ -46,11 +46,11 @@ struct Fill<B> {
 }
 
 /// The client's end of it. It holds no slot: what it does not read is charged to the budget.
-pub(crate) struct Reader<B: Body>(Arc<Tape<B>>);
+pub(crate) struct Reader<B: Body>(Arc<BackgroundRead<B>>);
 
 /// Starts the task that reads a body to its end for the store, and for its client if it stays.
 pub(crate) fn start<B>(
-    gathered: Gathered,
+    buffer: Buffer,
     body: Pin<Box<B>>,
     recording: Recording,
     slot: Slot,
@@ -60,22 +60,22 @@ where
     B::Error: Send,
 {
     let state = TrackState::Reading;
-    let track = Track { gathered, next: None, state, reader: None, task: None };
-    let tape = Arc::new(Tape(Mutex::new(track)));
-    let reader = Reader(Arc::clone(&tape));
-    detach(async move {
+    let track = Track { buffer, next: None, state, reader: None, task: None };
+    let read = Arc::new(BackgroundRead(Mutex::new(track)));
+    let reader = Reader(Arc::clone(&read));
+    spawn(async move {
         let mut fill = Some(Fill { body, recording });
         let reading = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| tape.poll_read(&mut fill, cx)));
+            let polled = catch_unwind(AssertUnwindSafe(|| read.poll_read(&mut fill, cx)));
             polled.unwrap_or_else(|panic| {
                 fill = None;
-                tape.end(None, TrackState::Panicked(panic));
+                read.end(None, TrackState::Panicked(panic));
                 Poll::Ready(())
             })
         });
         if tokio::time::timeout(LONGEST_FILL, reading).await.is_err() {
             if let Some(fill) = fill.take() {
-                tape.give_back(fill, Unkept::Scarce(Fallback::FillTime), None);
+                read.give_back(fill, Unkept::Scarce(Fallback::FillTime), None);
             }
         }
         drop(slot);
@@ -83,7 +83,7 @@ where
     reader
 }
 
-impl<B: Body> Tape<B> {
+impl<B: Body> BackgroundRead<B> {
     fn lock(&self) -> MutexGuard<'_, Track<B>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +126,7 @@ impl<B: Body> Tape<B> {
     /// the client reads.
     fn may_read_on(&self, cx: &Context<'_>) -> bool {
         let mut track = self.lock();
-        let may = track.gathered.charge().may_read_ahead();
+        let may = track.buffer.charge().may_read_ahead();
         if !may {
             track.task = Some(cx.waker().clone());
         }
@@ -135,7 +135,7 @@ impl<B: Body> Tape<B> {
 
     fn push(&self, recording: &mut Recording, frame: &Frame<Bytes>) -> Result<(), Unkept> {
         let mut track = self.lock();
-        recording.push(frame, &mut track.gathered)?;
+        recording.push(frame, &mut track.buffer)?;
         let reader = track.reader.take();
         drop(track);
         reader.into_iter().for_each(Waker::wake);
@@ -144,7 +144,7 @@ impl<B: Body> Tape<B> {
 
     fn finish(&self, recording: Recording) {
         let mut track = self.lock();
-        let (body, charge) = (track.gathered.freeze(), track.gathered.charge().clone());
+        let (body, charge) = (track.buffer.freeze(), track.buffer.charge().clone());
         drop(track);
         recording.finish(body, &charge);
         drop(charge);
@@ -154,7 +154,7 @@ impl<B: Body> Tape<B> {
     /// Leaves the rest to the client.
     fn give_back(&self, fill: Fill<B>, why: Unkept, next: Option<Result<Frame<Bytes>, B::Error>>) {
         fill.recording.give_up(why);
-        self.lock().gathered.keep_unread();
+        self.lock().buffer.keep_unread();
         self.end(next, TrackState::Back(fill.body));
     }
 
@@ -176,7 +176,7 @@ impl<B: Body> Reader<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut track = self.0.lock();
-        if let Some(piece) = track.gathered.give() {
+        if let Some(piece) = track.buffer.give() {
             let task = track.task.take();
             drop(track);
             task.into_iter().for_each(Waker::wake);
@@ -206,7 +206,7 @@ impl<B: Body> Reader<B> {
 
     pub(crate) fn is_end_stream(&self) -> bool {
         let track = self.0.lock();
-        track.gathered.is_all_given()
+        track.buffer.is_all_given()
             && track.next.is_none()
             && match &track.state {
                 TrackState::Ended | TrackState::Left => true,
@@ -220,7 +220,7 @@ impl<B: Body> Drop for Reader<B> {
     fn drop(&mut self) {
         let mut track = self.0.lock();
         let state = std::mem::replace(&mut track.state, TrackState::Left);
-        track.gathered.forget_client();
+        track.buffer.forget_client();
         let (next, task) = (track.next.take(), track.task.take());
         drop(track);
         task.into_iter().for_each(Waker::wake);

@@ -11,7 +11,7 @@ use super::sync::{Arc, Mutex, MutexGuard};
 
 /// The flights that are under way. `V` is what a leader finds.
 #[derive(Debug)]
-pub(crate) struct Flights<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
+pub(crate) struct Coalescer<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
 
 #[derive(Debug)]
 struct Flight<V>(Mutex<State<V>>);
@@ -23,7 +23,7 @@ struct State<V> {
     next: u64,
     /// Those who lead or follow. A count of references would be lowered too late: when the table
     /// is not locked any more.
-    seats: usize,
+    participants: usize,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ enum Phase<V> {
     Led,
     /// The leader left; whoever waits may lead.
     Open,
-    Landed(V),
+    Completed(V),
 }
 
 /// What a request that joins a flight becomes.
@@ -44,31 +44,31 @@ pub(crate) enum Role<K: Hash + Eq, V> {
 /// Whoever holds it fetches. If it is dropped before it has landed, exactly one follower takes
 /// over.
 #[derive(Debug)]
-pub(crate) struct Leader<K: Hash + Eq, V>(Seat<K, V>);
+pub(crate) struct Leader<K: Hash + Eq, V>(Participant<K, V>);
 
 /// Waits for what the leader finds, or to become the leader.
 #[derive(Debug)]
 pub(crate) struct Follower<K: Hash + Eq, V> {
-    seat: Option<Seat<K, V>>,
+    participant: Option<Participant<K, V>>,
     id: u64,
 }
 
 /// How a wait ends.
 #[derive(Debug)]
 pub(crate) enum Ended<K: Hash + Eq, V> {
-    Landed(V),
+    Completed(V),
     Lead(Leader<K, V>),
 }
 
 /// Takes the flight from the table when the last one who has to do with it leaves.
 #[derive(Debug)]
-struct Seat<K: Hash + Eq, V> {
+struct Participant<K: Hash + Eq, V> {
     key: K,
     flight: Arc<Flight<V>>,
-    flights: Flights<K, V>,
+    flights: Coalescer<K, V>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
     /// The first one leads, all others follow.
     pub(crate) fn join(&self, key: K) -> Role<K, V> {
         let mut flights = lock(&self.0);
@@ -76,18 +76,18 @@ impl<K: Hash + Eq + Clone, V: Clone> Flights<K, V> {
             let flight = Arc::clone(flight);
             let id = flight.enter();
             drop(flights);
-            let seat = Seat { key, flight, flights: self.clone() };
-            return Role::Follower(Follower { seat: Some(seat), id });
+            let participant = Participant { key, flight, flights: self.clone() };
+            return Role::Follower(Follower { participant: Some(participant), id });
         }
-        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, seats: 1 };
+        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, participants: 1 };
         let flight = Arc::new(Flight(Mutex::new(state)));
         flights.insert(key.clone(), Arc::clone(&flight));
         drop(flights);
-        Role::Leader(Leader(Seat { key, flight, flights: self.clone() }))
+        Role::Leader(Leader(Participant { key, flight, flights: self.clone() }))
     }
 }
 
-impl<K, V> Flights<K, V> {
+impl<K, V> Coalescer<K, V> {
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
     }
@@ -99,7 +99,7 @@ impl<V> Flight<V> {
         let mut state = lock(&self.0);
         let id = state.next;
         state.next += 1;
-        state.seats += 1;
+        state.participants += 1;
         state.waiting.insert(id, None);
         id
     }
@@ -118,9 +118,9 @@ impl<V> State<V> {
 
 impl<K: Hash + Eq, V: Clone> Leader<K, V> {
     /// Tells all who wait, and those who join until the leader is dropped.
-    pub(crate) fn land(&self, found: V) {
+    pub(crate) fn complete(&self, found: V) {
         let mut state = lock(&self.0.flight.0);
-        state.phase = Phase::Landed(found);
+        state.phase = Phase::Completed(found);
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         waiting.into_values().flatten().for_each(Waker::wake);
@@ -134,24 +134,24 @@ impl<K: Hash + Eq, V: Clone> Future for Follower<K, V> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(seat) = &this.seat else { return Poll::Pending };
-        let mut state = lock(&seat.flight.0);
+        let Some(participant) = &this.participant else { return Poll::Pending };
+        let mut state = lock(&participant.flight.0);
         match &state.phase {
-            Phase::Landed(found) => {
+            Phase::Completed(found) => {
                 let found = found.clone();
                 let own = state.waiting.remove(&this.id);
                 drop(state);
                 drop(own);
-                this.seat = None;
-                Poll::Ready(Ended::Landed(found))
+                this.participant = None;
+                Poll::Ready(Ended::Completed(found))
             }
             Phase::Open => {
                 state.phase = Phase::Led;
                 let own = state.waiting.remove(&this.id);
                 drop(state);
                 drop(own);
-                match this.seat.take() {
-                    Some(seat) => Poll::Ready(Ended::Lead(Leader(seat))),
+                match this.participant.take() {
+                    Some(participant) => Poll::Ready(Ended::Lead(Leader(participant))),
                     None => Poll::Pending,
                 }
             }
@@ -169,7 +169,7 @@ impl<K: Hash + Eq, V: Clone> Future for Follower<K, V> {
 impl<K: Hash + Eq, V> Drop for Leader<K, V> {
     fn drop(&mut self) {
         let mut state = lock(&self.0.flight.0);
-        if matches!(state.phase, Phase::Landed(_)) {
+        if matches!(state.phase, Phase::Completed(_)) {
             drop(state);
             self.0.close();
             return;
@@ -184,8 +184,8 @@ impl<K: Hash + Eq, V> Drop for Leader<K, V> {
 impl<K: Hash + Eq, V> Drop for Follower<K, V> {
     /// It may be the one that was woken to lead.
     fn drop(&mut self) {
-        let Some(seat) = &self.seat else { return };
-        let mut state = lock(&seat.flight.0);
+        let Some(participant) = &self.participant else { return };
+        let mut state = lock(&participant.flight.0);
         let own = state.waiting.remove(&self.id);
         let next = state.wake_one();
         drop(state);
@@ -194,7 +194,7 @@ impl<K: Hash + Eq, V> Drop for Follower<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V> Seat<K, V> {
+impl<K: Hash + Eq, V> Participant<K, V> {
     /// Nobody joins any more.
     fn close(&self) {
         self.take_from(&mut lock(&self.flights.0));
@@ -208,12 +208,12 @@ impl<K: Hash + Eq, V> Seat<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V> Drop for Seat<K, V> {
+impl<K: Hash + Eq, V> Drop for Participant<K, V> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights.0);
         let mut state = lock(&self.flight.0);
-        state.seats -= 1;
-        let last = state.seats == 0;
+        state.participants -= 1;
+        let last = state.participants == 0;
         drop(state);
         if last {
             self.take_from(&mut flights);
@@ -221,13 +221,13 @@ impl<K: Hash + Eq, V> Drop for Seat<K, V> {
     }
 }
 
-impl<K, V> Clone for Flights<K, V> {
+impl<K, V> Clone for Coalescer<K, V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<K, V> Default for Flights<K, V> {
+impl<K, V> Default for Coalescer<K, V> {
     fn default() -> Self {
         Self(Arc::default())
     }

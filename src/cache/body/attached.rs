@@ -7,16 +7,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::gather::Gathered;
-use super::record::{Recording, Unkept, to_bytes};
-use super::shared::{Alarm, alarm};
-use super::tally::Fallback;
-use super::tape::LONGEST_FILL;
+use super::super::buffer::Buffer;
+use super::super::metrics::Fallback;
+use super::super::task::Alarm;
+use super::background::LONGEST_FILL;
+use super::recorder::{Recording, Unkept, to_bytes};
 
 /// The part of a body that was read before its client asked for it, and then the body itself. While
 /// the body is recorded, its client is the one who reads.
 pub(crate) struct Attached<B: Body> {
-    ahead: Option<Gathered>,
+    ahead: Option<Buffer>,
     /// The frame after that, if it is not data, or has no place there.
     next: Option<Result<Frame<Bytes>, B::Error>>,
     /// None if it was read to its end.
@@ -27,17 +27,17 @@ pub(crate) struct Attached<B: Body> {
 /// A recording that its client's reading and a timer share: memory is given back on time, though
 /// the client does not read.
 struct Timed {
-    held: Arc<Held>,
+    held: Arc<Shared>,
     _alarm: Alarm,
 }
 
 /// None once the recording is over.
-struct Held(Mutex<Option<(Recording, Gathered)>>);
+struct Shared(Mutex<Option<(Recording, Buffer)>>);
 
 impl<B: Body> Attached<B> {
     /// A body that is not recorded any more.
     pub(crate) fn unrecorded(
-        mut ahead: Gathered,
+        mut ahead: Buffer,
         next: Option<Result<Frame<Bytes>, B::Error>>,
         body: Option<Pin<Box<B>>>,
     ) -> Self {
@@ -47,21 +47,21 @@ impl<B: Body> Attached<B> {
 
     /// A body that is recorded from here on as its client reads. Nobody else waits for that.
     pub(crate) fn recorded(
-        mut gathered: Gathered,
+        mut buffer: Buffer,
         body: Pin<Box<B>>,
         mut recording: Recording,
     ) -> Self {
-        let ahead = gathered.copy_for_client();
-        let Some(ahead) = ahead.filter(|_| gathered.own().is_ok()) else {
+        let ahead = buffer.copy_for_client();
+        let Some(ahead) = ahead.filter(|_| buffer.own().is_ok()) else {
             recording.give_up(Unkept::Scarce(Fallback::Budget));
-            return Self::unrecorded(gathered, None, Some(body));
+            return Self::unrecorded(buffer, None, Some(body));
         };
-        gathered.forget_client();
+        buffer.forget_client();
         recording.outlast_head();
         recording.leave_followers(Fallback::Fills);
-        let held = Arc::new(Held(Mutex::new(Some((recording, gathered)))));
+        let held = Arc::new(Shared(Mutex::new(Some((recording, buffer)))));
         let timed = Arc::clone(&held);
-        let alarm = alarm(LONGEST_FILL, move || {
+        let alarm = Alarm::after(LONGEST_FILL, move || {
             if let Some((recording, _)) = timed.take() {
                 recording.give_up(Unkept::Scarce(Fallback::FillTime));
             }
@@ -78,7 +78,7 @@ impl<B: Body> Attached<B> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(piece) = self.ahead.as_mut().and_then(Gathered::give) {
+        if let Some(piece) = self.ahead.as_mut().and_then(Buffer::give) {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         self.ahead = None;
@@ -98,7 +98,7 @@ impl<B: Body> Attached<B> {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.ahead.as_ref().is_none_or(Gathered::is_all_given)
+        self.ahead.as_ref().is_none_or(Buffer::is_all_given)
             && self.next.is_none()
             && self.body.as_ref().is_none_or(|body| body.is_end_stream() && !self.is_recording())
     }
@@ -108,9 +108,10 @@ impl<B: Body> Drop for Attached<B> {
     /// A server that has sent the length which the head states reads no further.
     fn drop(&mut self) {
         if let Some(Timed { held, .. }) = &self.recording {
-            let whole = held.lock().as_ref().is_some_and(|(recording, gathered)| {
-                recording.declared == Some(gathered.len() as u64)
-            });
+            let whole = held
+                .lock()
+                .as_ref()
+                .is_some_and(|(recording, buffer)| recording.declared == Some(buffer.len() as u64));
             if whole {
                 held.finish();
             }
@@ -118,19 +119,19 @@ impl<B: Body> Drop for Attached<B> {
     }
 }
 
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, Option<(Recording, Gathered)>> {
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<(Recording, Buffer)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<(Recording, Gathered)> {
+    fn take(&self) -> Option<(Recording, Buffer)> {
         self.lock().take()
     }
 
     fn push(&self, frame: &Frame<Bytes>) {
         let mut held = self.lock();
-        let Some((recording, gathered)) = &mut *held else { return };
-        if let Err(why) = recording.push(frame, gathered) {
+        let Some((recording, buffer)) = &mut *held else { return };
+        if let Err(why) = recording.push(frame, buffer) {
             let over = held.take();
             drop(held);
             over.into_iter().for_each(|(recording, _)| recording.give_up(why));
@@ -138,8 +139,8 @@ impl Held {
     }
 
     fn finish(&self) {
-        if let Some((recording, mut gathered)) = self.take() {
-            recording.finish(gathered.freeze(), gathered.charge());
+        if let Some((recording, mut buffer)) = self.take() {
+            recording.finish(buffer.freeze(), buffer.charge());
         }
     }
 }

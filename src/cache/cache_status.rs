@@ -7,7 +7,7 @@ use super::policy::{Bypass, CACHE_STATUS, Refusal};
 
 /// What the cache did for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct CacheStatus {
     /// Why the request went to the service; `None` for a hit.
     pub(crate) fwd: Option<Fwd>,
     /// The status of the service's answer, where the client got another one.
@@ -32,7 +32,7 @@ pub(crate) enum Fwd {
     Stale,
 }
 
-impl Report {
+impl CacheStatus {
     pub(crate) fn hit(left: i64) -> Self {
         Self { ttl: Some(left.div_euclid(1000)), ..Self::default() }
     }
@@ -180,31 +180,31 @@ mod tests {
     fn a_report_is_a_member_of_a_structured_list() {
         // RFC 9211 §2 and §4.
         for (report, expected) in [
-            (Report::hit(5_999), "tower-kit; hit; ttl=5"),
-            (Report::hit(-1), "tower-kit; hit; ttl=-1"),
+            (CacheStatus::hit(5_999), "tower-kit; hit; ttl=5"),
+            (CacheStatus::hit(-1), "tower-kit; hit; ttl=-1"),
             (
-                Report { collapsed: true, ..Report::forwarded(Fwd::UriMiss) },
+                CacheStatus { collapsed: true, ..CacheStatus::forwarded(Fwd::UriMiss) },
                 "tower-kit; fwd=uri-miss; collapsed",
             ),
             (
-                Report { stored: true, ..Report::forwarded(Fwd::UriMiss) },
+                CacheStatus { stored: true, ..CacheStatus::forwarded(Fwd::UriMiss) },
                 "tower-kit; fwd=uri-miss; stored",
             ),
             (
-                Report { fwd_status: Some(304), ..Report::forwarded(Fwd::Stale) },
+                CacheStatus { fwd_status: Some(304), ..CacheStatus::forwarded(Fwd::Stale) },
                 "tower-kit; fwd=stale; fwd-status=304",
             ),
             (
-                Report {
+                CacheStatus {
                     detail: Some("override"),
                     header: Some("x-forwarded-host"),
-                    ..Report::forwarded(Fwd::UriMiss)
+                    ..CacheStatus::forwarded(Fwd::UriMiss)
                 },
                 // A token (RFC 9651 §3.3.4) may have a `:`.
                 "tower-kit; fwd=uri-miss; detail=override:x-forwarded-host",
             ),
-            (Report::bypass(Bypass::Method), "tower-kit; fwd=method"),
-            (Report::bypass(Bypass::Body), "tower-kit; fwd=bypass; detail=body"),
+            (CacheStatus::bypass(Bypass::Method), "tower-kit; fwd=method"),
+            (CacheStatus::bypass(Bypass::Body), "tower-kit; fwd=bypass; detail=body"),
         ] {
             let mut headers = HeaderMap::new();
             report.write(&mut headers);
@@ -224,7 +224,7 @@ mod tests {
         ) {
             let detail = refused.then_some(Refusal::ForOne.as_str());
             let mut headers = HeaderMap::new();
-            Report { fwd, fwd_status, ttl, stored, collapsed, detail, header: None }.write(&mut headers);
+            CacheStatus { fwd, fwd_status, ttl, stored, collapsed, detail, header: None }.write(&mut headers);
             let members = [
                 Some("tower-kit".to_owned()),
                 Some(fwd.map_or("hit".to_owned(), |_| "fwd=vary-miss".to_owned())),

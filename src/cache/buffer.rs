@@ -9,7 +9,7 @@ use super::budget::Charge;
 /// The bytes of a body as far as it was read, in a buffer of their own: a frame is often a slice of
 /// a much larger buffer, which it would keep alive, and a `Bytes` for each small frame would take
 /// many times its size.
-pub(crate) struct Gathered {
+pub(crate) struct Buffer {
     data: Data,
     /// How many bytes the client has been given.
     given: usize,
@@ -28,7 +28,7 @@ enum Data {
     /// Nothing but one frame, which is the service's memory: nothing is copied before a second one
     /// comes, or the rest has to be waited for.
     Frame(Bytes),
-    Buffer(Vec<u8>),
+    Growing(Vec<u8>),
     /// The end of a body without its first bytes, of which there are so many.
     Rest(Bytes, usize),
 }
@@ -37,7 +37,7 @@ enum Data {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OverBudget;
 
-impl Gathered {
+impl Buffer {
     /// Nothing yet. `charge` is of `fixed` bytes, for what a recording takes beside the body.
     pub(crate) fn new(charge: Charge, fixed: u64, declared: Option<u64>) -> Self {
         let data = Data::Frame(Bytes::new());
@@ -50,7 +50,7 @@ impl Gathered {
     pub(crate) fn copy_for_client(&self) -> Option<Self> {
         let (data, bytes) = match &self.data {
             Data::Frame(frame) => (Data::Frame(frame.clone()), 0),
-            Data::Buffer(buffer) => {
+            Data::Growing(buffer) => {
                 (Data::Rest(Bytes::copy_from_slice(buffer), 0), buffer.len() as u64)
             }
             Data::Rest(rest, before) => (Data::Rest(rest.clone(), *before), rest.len() as u64),
@@ -65,7 +65,7 @@ impl Gathered {
     pub(crate) fn len(&self) -> usize {
         match &self.data {
             Data::Frame(frame) => frame.len(),
-            Data::Buffer(buffer) => buffer.len(),
+            Data::Growing(buffer) => buffer.len(),
             Data::Rest(rest, before) => before + rest.len(),
         }
     }
@@ -107,7 +107,7 @@ impl Gathered {
     /// If the budget has no place for it.
     pub(crate) fn own(&mut self) -> Result<(), OverBudget> {
         if self.len() == 0 {
-            self.data = Data::Buffer(Vec::new());
+            self.data = Data::Growing(Vec::new());
         }
         self.reserve(0).map(drop)
     }
@@ -131,7 +131,7 @@ impl Gathered {
     pub(crate) fn freeze(&mut self) -> Bytes {
         let whole = match std::mem::replace(&mut self.data, Data::Frame(Bytes::new())) {
             Data::Frame(frame) => Bytes::from(Box::from(&*frame)),
-            Data::Buffer(buffer) => Bytes::from(buffer.into_boxed_slice()),
+            Data::Growing(buffer) => Bytes::from(buffer.into_boxed_slice()),
             Data::Rest(rest, _) => rest,
         };
         // It may be less than what was reserved, and is never more.
@@ -148,7 +148,7 @@ impl Gathered {
         let given = self.given;
         self.data = match std::mem::replace(&mut self.data, Data::Frame(Bytes::new())) {
             frame @ Data::Frame(_) => frame,
-            Data::Buffer(buffer) => Data::Rest(Bytes::copy_from_slice(&buffer[given..]), given),
+            Data::Growing(buffer) => Data::Rest(Bytes::copy_from_slice(&buffer[given..]), given),
             rest @ Data::Rest(..) => rest,
         };
         self.charge.resize(self.fixed + (self.len() - given) as u64);
@@ -168,7 +168,7 @@ impl Gathered {
         }
         let (piece, end) = match &self.data {
             Data::Frame(frame) => (frame.slice(given..), len),
-            Data::Buffer(_) | Data::Rest(..) => {
+            Data::Growing(_) | Data::Rest(..) => {
                 let cut = self.cuts.front().copied().unwrap_or(len).min(len);
                 let end = cut.min(given + PIECE);
                 (Bytes::copy_from_slice(self.bytes(given, end)), end)
@@ -191,7 +191,7 @@ impl Gathered {
     fn bytes(&self, from: usize, to: usize) -> &[u8] {
         match &self.data {
             Data::Frame(frame) => &frame[from..to],
-            Data::Buffer(buffer) => &buffer[from..to],
+            Data::Growing(buffer) => &buffer[from..to],
             Data::Rest(rest, before) => &rest[from - before..to - before],
         }
     }
@@ -199,7 +199,7 @@ impl Gathered {
     /// Returns the buffer, with room for so many bytes more.
     fn reserve(&mut self, more: usize) -> Result<&mut Vec<u8>, OverBudget> {
         let (len, capacity) = match &self.data {
-            Data::Buffer(buffer) => (buffer.len(), buffer.capacity()),
+            Data::Growing(buffer) => (buffer.len(), buffer.capacity()),
             Data::Frame(_) | Data::Rest(..) => (self.len(), 0),
         };
         let needed = len.saturating_add(more);
@@ -211,7 +211,7 @@ impl Gathered {
             let capacity = stated.map_or(grown, |stated| grown.min(stated.max(needed)));
             self.resize(capacity)?;
             let mut buffer = match std::mem::replace(&mut self.data, Data::Frame(Bytes::new())) {
-                Data::Buffer(buffer) => buffer,
+                Data::Growing(buffer) => buffer,
                 Data::Frame(frame) | Data::Rest(frame, _) => {
                     let mut buffer = Vec::with_capacity(capacity);
                     buffer.extend_from_slice(&frame);
@@ -219,10 +219,10 @@ impl Gathered {
                 }
             };
             buffer.reserve_exact(capacity - len);
-            self.data = Data::Buffer(buffer);
+            self.data = Data::Growing(buffer);
         }
         match &mut self.data {
-            Data::Buffer(buffer) => Ok(buffer),
+            Data::Growing(buffer) => Ok(buffer),
             Data::Frame(_) | Data::Rest(..) => Err(OverBudget),
         }
     }
@@ -236,7 +236,7 @@ impl Gathered {
 /// The fewest bytes of a frame that a client is given as it came; smaller ones are joined.
 const LARGE_FRAME: usize = 4 * 1024;
 
-/// The most bytes that a client is given at once of what was gathered.
+/// The most bytes that a client is given at once of what was buffered.
 const PIECE: usize = 16 * 1024;
 
 /// The smallest buffer, in bytes.

@@ -1,4 +1,4 @@
-//! `src/cache/flight.rs` under a model checker, which tries orders of its threads' steps. It finds a
+//! `src/cache/coalesce.rs` under a model checker, which tries orders of its threads' steps. It finds a
 //! deadlock, and so a wake-up that is lost, by itself.
 
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use shuttle::future::{block_on, spawn, yield_now};
 use shuttle::rand::{Rng, thread_rng};
 
-use self::model::{Ended, Flights, Follower, Leader, Role};
+use self::model::{Coalescer, Ended, Follower, Leader, Role};
 use self::sync::Arc;
 
-#[path = "../../src/cache/flight.rs"]
+#[path = "../../src/cache/coalesce.rs"]
 mod model;
 
 /// What is behind `src/cache/sync.rs`, but the model checker's. Its own locks let no other task
@@ -72,7 +72,7 @@ mod sync {
     }
 }
 
-type Table = Flights<u8, u32>;
+type Table = Coalescer<u8, u32>;
 
 const ORDERS: usize = 500;
 
@@ -115,7 +115,7 @@ async fn ask(table: Table, calls: Arc<[AtomicUsize; 2]>, answer: u32) -> u32 {
     let lead = match table.join(1) {
         Role::Leader(lead) => lead,
         Role::Follower(follower) => match follower.await {
-            Ended::Landed(found) => return found,
+            Ended::Completed(found) => return found,
             Ended::Lead(lead) => lead,
         },
     };
@@ -123,7 +123,7 @@ async fn ask(table: Table, calls: Arc<[AtomicUsize; 2]>, answer: u32) -> u32 {
     assert_eq!(calls[1].fetch_add(1, Ordering::SeqCst), 0, "two lead");
     yield_now().await;
     calls[1].fetch_sub(1, Ordering::SeqCst);
-    lead.land(answer);
+    lead.complete(answer);
     yield_now().await;
     answer
 }
@@ -137,7 +137,7 @@ fn all_who_follow_get_what_their_leader_lands() {
         let waiting = followers.into_iter().map(|follower| {
             spawn(async move {
                 match follower.await {
-                    Ended::Landed(found) => assert_eq!(found, 7),
+                    Ended::Completed(found) => assert_eq!(found, 7),
                     Ended::Lead(_) => panic!("the leader has landed"),
                 }
             })
@@ -145,7 +145,7 @@ fn all_who_follow_get_what_their_leader_lands() {
         let waiting: Vec<_> = waiting.collect();
         let late = table.clone();
         let late = spawn(ask(late, Arc::default(), 8));
-        lead.land(7);
+        lead.complete(7);
         drop(lead);
         block_on(async {
             for one in waiting {
@@ -187,11 +187,11 @@ fn exactly_one_takes_the_place_of_a_leader_that_left_and_the_others_wait_for_it(
             let took_over = Arc::clone(&took_over);
             spawn(async move {
                 match follower.await {
-                    Ended::Landed(found) => assert_eq!(found, 7),
+                    Ended::Completed(found) => assert_eq!(found, 7),
                     Ended::Lead(lead) => {
                         took_over.fetch_add(1, Ordering::SeqCst);
                         yield_now().await;
-                        lead.land(7);
+                        lead.complete(7);
                     }
                 }
             })
@@ -269,16 +269,16 @@ fn whoever_comes_when_a_leader_has_landed_and_left_leads_anew() {
         let table = Table::default();
         let first = lead(&table);
         let follower = follow(&table);
-        first.land(7);
+        first.complete(7);
         drop(first);
         let second = lead(&table);
         let waiting = spawn(async move {
-            assert!(matches!(follower.await, Ended::Landed(7)));
+            assert!(matches!(follower.await, Ended::Completed(7)));
         });
         let follower = follow(&table);
-        second.land(8);
+        second.complete(8);
         block_on(async {
-            assert!(matches!(follower.await, Ended::Landed(8)));
+            assert!(matches!(follower.await, Ended::Completed(8)));
             waiting.await.unwrap();
         });
         drop(second);
@@ -300,7 +300,7 @@ fn a_follower_that_is_woken_and_leaves_passes_it_on() {
         });
         let staying = spawn(async move {
             let Ended::Lead(lead) = stays.await else { panic!("nobody has landed") };
-            lead.land(7);
+            lead.complete(7);
         });
         drop(lead);
         block_on(async {
@@ -321,7 +321,7 @@ fn a_follower_that_is_aborted_at_any_step_strands_nobody() {
             spawn(async move {
                 if let Ended::Lead(lead) = follower.await {
                     yield_now().await;
-                    lead.land(7);
+                    lead.complete(7);
                 }
             })
         });
@@ -398,7 +398,7 @@ async fn wander(table: Table) {
         };
         yield_now().await;
         if chance() {
-            lead.land(7);
+            lead.complete(7);
         }
     }
 }

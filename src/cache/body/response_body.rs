@@ -7,12 +7,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::super::buffer::Buffer;
+use super::super::entry::COPIED;
 use super::attached::Attached;
-use super::entry::COPIED;
-use super::gather::Gathered;
-use super::record::{Recording, to_bytes};
-use super::shared::Slot;
-use super::tape::{FRAMES_AT_ONCE, Reader, start};
+use super::background::{FRAMES_AT_ONCE, Reader, start};
+use super::recorder::{Recording, to_bytes};
 
 pin_project! {
     /// The body of a response that came from a store, or from the service, in which case it may be
@@ -34,7 +33,7 @@ pin_project! {
         /// they are moved from layer to layer.
         Attached { attached: Box<Attached<B>>, left: Option<u64> },
         /// From the service, kept whether or not the client reads it.
-        Taped { tape: Reader<B>, left: Option<u64> },
+        Background { read: Reader<B>, left: Option<u64> },
     }
 }
 
@@ -67,44 +66,41 @@ where
         cx: &mut Context<'_>,
         body: B,
         mut recording: Recording,
-        mut gathered: Gathered,
-        slot: impl FnOnce() -> Option<Slot>,
+        mut buffer: Buffer,
     ) -> Self {
         // A body that ends short of what its head states must not pass for a whole one.
         let left = recording.declared;
         let mut body = Box::pin(body);
         let over =
-            |gathered, next, body| Self::attached(Attached::unrecorded(gathered, next, body), left);
+            |buffer, next, body| Self::attached(Attached::unrecorded(buffer, next, body), left);
         let mut frames = 0;
         // The first frame is the service's memory, which a server without a cache would hold too.
-        while gathered.len() == 0
-            || gathered.len() < READ_AT_ONCE && gathered.charge().may_read_ahead()
-        {
+        while buffer.len() == 0 || buffer.len() < READ_AT_ONCE && buffer.charge().may_read_ahead() {
             if frames == FRAMES_AT_ONCE {
                 break;
             }
             frames += 1;
             match body.as_mut().poll_frame(cx).map(|frame| frame.map(to_bytes)) {
                 Poll::Pending => break,
-                Poll::Ready(None) => return Self::whole(gathered, recording, left),
-                Poll::Ready(Some(Err(error))) => return over(gathered, Some(Err(error)), None),
+                Poll::Ready(None) => return Self::whole(buffer, recording, left),
+                Poll::Ready(Some(Err(error))) => return over(buffer, Some(Err(error)), None),
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Err(why) = recording.push(&frame, &mut gathered) {
+                    if let Err(why) = recording.push(&frame, &mut buffer) {
                         recording.give_up(why);
-                        return over(gathered, Some(Ok(frame)), Some(body));
+                        return over(buffer, Some(Ok(frame)), Some(body));
                     }
                 }
             }
         }
         if body.is_end_stream() {
-            return Self::whole(gathered, recording, left);
+            return Self::whole(buffer, recording, left);
         }
-        match slot() {
-            Some(slot) if gathered.own().is_ok() => {
+        match recording.slot() {
+            Some(slot) if buffer.own().is_ok() => {
                 recording.outlast_head();
-                Self { kind: Kind::Taped { tape: start(gathered, body, recording, slot), left } }
+                Self { kind: Kind::Background { read: start(buffer, body, recording, slot), left } }
             }
-            _ => Self::attached(Attached::recorded(gathered, body, recording), left),
+            _ => Self::attached(Attached::recorded(buffer, body, recording), left),
         }
     }
 
@@ -114,20 +110,20 @@ where
 
     /// A body that has been read to its end. One that is not as long as its head says keeps the
     /// size hint that it had.
-    fn whole(mut gathered: Gathered, recording: Recording, left: Option<u64>) -> Self {
-        let (frame, size) = (gathered.only_frame(), gathered.len() as u64);
+    fn whole(mut buffer: Buffer, recording: Recording, left: Option<u64>) -> Self {
+        let (frame, size) = (buffer.only_frame(), buffer.len() as u64);
         let is_whole = recording.declared.is_none_or(|declared| declared == size);
         // Short ones are copied to the head in any case.
         let short = frame.clone().filter(|frame| frame.len() <= COPIED);
-        recording.finish(short.unwrap_or_else(|| gathered.freeze()), gathered.charge());
+        recording.finish(short.unwrap_or_else(|| buffer.freeze()), buffer.charge());
         match frame {
             Some(frame) if is_whole => Self::kept(frame),
-            _ => Self::attached(Attached::unrecorded(gathered, None, None), left),
+            _ => Self::attached(Attached::unrecorded(buffer, None, None), left),
         }
     }
 
     /// Reads it to its end, or until it is not to be kept any more.
-    pub(crate) async fn read_if_kept(self) {
+    pub(crate) async fn read_if_recorded(self) {
         let mut body = std::pin::pin!(self);
         let mut frames = 0;
         while body.must_be_read() {
@@ -164,7 +160,7 @@ where
             KindProj::Passed { body } => {
                 return body.poll_frame(cx).map(|frame| frame.map(to_bytes));
             }
-            KindProj::Taped { tape, left } => (tape.poll_frame(cx), left),
+            KindProj::Background { read, left } => (read.poll_frame(cx), left),
             KindProj::Attached { attached, left } => (attached.poll_frame(cx), left),
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&frame, left) {
@@ -180,8 +176,10 @@ where
             Kind::Kept { bytes } => bytes.is_none(),
             Kind::Passed { body } => body.is_end_stream(),
             // A body that owes bytes has not ended: a server takes one that has for a whole message.
-            Kind::Taped { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => false,
-            Kind::Taped { tape, .. } => tape.is_end_stream(),
+            Kind::Background { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => {
+                false
+            }
+            Kind::Background { read, .. } => read.is_end_stream(),
             Kind::Attached { attached, .. } => attached.is_end_stream(),
         }
     }
@@ -193,7 +191,7 @@ where
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Passed { body } => body.size_hint(),
-            Kind::Taped { left, .. } | Kind::Attached { left, .. } => {
+            Kind::Background { left, .. } | Kind::Attached { left, .. } => {
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)
             }
         }
@@ -206,7 +204,7 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
             Kind::Kept { .. } => "Kept",
             Kind::Passed { .. } => "Passed",
             Kind::Attached { .. } => "Attached",
-            Kind::Taped { .. } => "Taped",
+            Kind::Background { .. } => "Background",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }

@@ -1,0 +1,96 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request;
+
+use super::clock::Clock;
+use super::key_by::CacheKey;
+use super::metrics::CacheMetrics;
+use super::policy::Rules;
+use super::state::{Family, State};
+use super::store::{Erased, Store};
+
+/// What the setters of a layer write, with the store and the state that its services share.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) rules: Rules,
+    pub(crate) key: Arc<CacheKey>,
+    pub(crate) skip: Option<Arc<Skip>>,
+    pub(crate) limits: Limits,
+    /// Adds `cache-status` to responses.
+    pub(crate) cache_status: bool,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn Erased>,
+    pub(crate) state: Arc<State>,
+}
+
+/// The callback of [`skip_if`](super::CacheLayer::skip_if).
+pub(crate) type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_fills: usize,
+    /// The bytes that bodies on their way to the store may take.
+    pub(crate) max_fill_bytes: u64,
+    /// The time that one operation of the store may take.
+    pub(crate) store_timeout: Duration,
+    pub(crate) max_refreshes: usize,
+    pub(crate) coalesce_timeout: Duration,
+    pub(crate) hit_for_miss: Duration,
+}
+
+impl Config {
+    pub(crate) fn new(rules: Rules, store: impl Store) -> Self {
+        let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
+        let key = Arc::new(CacheKey::new());
+        let family = Arc::new(Family::default());
+        family.add_key(&key);
+        Self {
+            rules,
+            key,
+            skip: None,
+            limits: Limits::default(),
+            cache_status: true,
+            clock: Clock::default(),
+            state: State::new(CacheMetrics::default(), purges, family),
+            store: Arc::new(store),
+        }
+    }
+
+    /// Sets the key. Older handles find it.
+    pub(crate) fn set_key(&mut self, key: CacheKey) {
+        let forwarded = self.key.is_forwarded();
+        self.key = Arc::new(key.with_forwarded(forwarded));
+        self.state.family.add_key(&self.key);
+    }
+
+    /// Sets the metrics. Older handles find what they count.
+    pub(crate) fn set_metrics(&mut self, metrics: CacheMetrics) {
+        let State { purges, family, .. } = &*self.state;
+        self.state = State::new(metrics, Arc::clone(purges), Arc::clone(family));
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_fills: 256,
+            max_fill_bytes: 64 * 1024 * 1024,
+            store_timeout: Duration::from_secs(1),
+            max_refreshes: 64,
+            coalesce_timeout: Duration::from_secs(10),
+            hit_for_miss: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("rules", &self.rules)
+            .field("key", &self.key)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

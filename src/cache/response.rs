@@ -1,0 +1,155 @@
+//! The responses that the cache makes or edits.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, EXPIRES,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body;
+
+use super::body::ResponseBody;
+use super::cache_status::{CacheStatus, write_age};
+use super::config::Config;
+use super::entry::Entry;
+use super::lookup::Query;
+use super::metrics::Outcome;
+use super::policy::{Ask, Form, form, strip_tags};
+
+/// Returns a hit, and counts it. `now` is in milliseconds since 1970.
+pub(crate) fn hit<B: Body>(
+    query: Query<'_>,
+    ask: &Ask,
+    entry: &Entry,
+    outcome: Outcome,
+    now: u64,
+) -> Response<ResponseBody<B>> {
+    query.config.state.metrics.count(outcome);
+    let left = entry.stored().map_or(0, |stored| stored.freshness.left(now));
+    from_entry(query, ask, entry, now, &CacheStatus::hit(left))
+}
+
+/// Returns the response to a request from an entry. `now` is in milliseconds since 1970.
+pub(crate) fn from_entry<B: Body>(
+    query: Query<'_>,
+    ask: &Ask,
+    entry: &Entry,
+    now: u64,
+    status: &CacheStatus,
+) -> Response<ResponseBody<B>> {
+    let config = query.config;
+    let Some(stored) = entry.stored() else { return gateway_timeout(config, status) };
+    let size = stored.body.len() as u64;
+    let form = if ask.conditional {
+        form(stored.status, &stored.headers, size, query.headers, ask.head_only)
+    } else {
+        Form::Whole
+    };
+    let mut headers = stored.headers.clone();
+    write_age(&mut headers, stored.freshness.age(now));
+    if config.cache_status {
+        status.write(&mut headers);
+    }
+    let body = shape(&mut headers, &form, &stored.body);
+    if form == Form::Unsatisfiable {
+        // A cache in front could store the 416 for the URL: it is final, and these headers give the
+        // lifetime of another response.
+        let lifetimes = [CACHE_CONTROL, EXPIRES];
+        let lifetimes = lifetimes.iter().chain(&config.rules.targeted);
+        lifetimes.for_each(|name| drop(headers.remove(name)));
+    }
+    let body = if ask.head_only { Bytes::new() } else { body };
+    let mut response = Response::new(ResponseBody::kept(body));
+    *response.status_mut() = status_of(&form, stored.status);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Returns 504, for a client that wants nothing but a stored response (RFC 9111 §5.2.1.7).
+pub(crate) fn gateway_timeout<B: Body>(
+    config: &Config,
+    status: &CacheStatus,
+) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::kept(Bytes::new()));
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    if config.cache_status {
+        status.write(response.headers_mut());
+    }
+    response
+}
+
+/// Returns 304 in place of a response that the client has.
+pub(crate) fn not_modified<B: Body>(
+    mut response: Response<ResponseBody<B>>,
+) -> Response<ResponseBody<B>> {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    shape(response.headers_mut(), &Form::NotModified, &Bytes::new());
+    response.map(|_| ResponseBody::kept(Bytes::new()))
+}
+
+/// Returns a response of the inner service with its body unchanged.
+pub(crate) fn pass_on<B: Body>(
+    config: &Config,
+    response: Response<B>,
+    status: &CacheStatus,
+) -> Response<ResponseBody<B>> {
+    mark(config, response.map(ResponseBody::passed), status)
+}
+
+/// Adds `cache-status` to a response of the inner service, and strips its tags if the layer does.
+pub(crate) fn mark<B>(
+    config: &Config,
+    mut response: Response<B>,
+    status: &CacheStatus,
+) -> Response<B> {
+    let headers = response.headers_mut();
+    strip_tags(&config.rules, headers);
+    if config.cache_status {
+        status.write(headers);
+    }
+    response
+}
+
+fn status_of(form: &Form, stored: StatusCode) -> StatusCode {
+    match form {
+        Form::Whole => stored,
+        Form::NotModified => StatusCode::NOT_MODIFIED,
+        Form::Part(_) => StatusCode::PARTIAL_CONTENT,
+        Form::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+    }
+}
+
+/// Edits the headers for the form of the response, and returns the part of the body that it has.
+fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
+    match form {
+        Form::Whole => body.clone(),
+        // RFC 9110 §15.4.5: no header that describes content that is not sent.
+        Form::NotModified => {
+            for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE] {
+                headers.remove(name);
+            }
+            Bytes::new()
+        }
+        Form::Part(range) => {
+            let last = range.end - 1;
+            set_range(headers, format!("bytes {}-{last}/{}", range.start, body.len()));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+            #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
+            body.slice(range.start as usize..range.end as usize)
+        }
+        Form::Unsatisfiable => {
+            for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, AGE, ACCEPT_RANGES] {
+                headers.remove(name);
+            }
+            set_range(headers, format!("bytes */{}", body.len()));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            Bytes::new()
+        }
+    }
+}
+
+/// Sets `content-range` in place of the range that the stored response states, if any.
+fn set_range(headers: &mut HeaderMap, range: String) {
+    headers.remove(CONTENT_RANGE);
+    headers.extend(HeaderValue::try_from(range).ok().map(|range| (CONTENT_RANGE, range)));
+}
