@@ -16,6 +16,7 @@ mod keys;
 mod memory;
 mod methods;
 mod mocked;
+mod model;
 mod numbers;
 mod purged;
 pub(crate) mod rig;

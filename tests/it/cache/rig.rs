@@ -119,6 +119,11 @@ impl Rig {
         self.origin.0.lock().unwrap().seen.last().unwrap().clone()
     }
 
+    /// The heads of the requests that the service got after its first `calls`.
+    pub(super) fn calls_since(&self, calls: usize) -> Vec<request::Parts> {
+        self.origin.0.lock().unwrap().seen[calls..].to_vec()
+    }
+
     /// What the service's last request had in a field.
     pub(super) fn asked(&self, name: &str) -> Option<String> {
         self.last().headers.get(name).map(|value| value.to_str().unwrap().to_owned())
@@ -152,6 +157,11 @@ impl Rig {
 impl Clock {
     pub(super) fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Returns the time in seconds since the tests began.
+    pub(super) fn seconds(&self) -> i64 {
+        (self.0.load(Ordering::SeqCst) / 1000).cast_signed() - START.cast_signed()
     }
 
     /// Lets so many seconds pass.

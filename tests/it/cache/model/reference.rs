@@ -1,0 +1,714 @@
+//! A plain reference of a shared cache by RFC 9111, with the defaults that the module page states.
+//! Times are in milliseconds since the story began.
+
+use std::collections::BTreeMap;
+
+use super::story::{Ask, Call, Directive, Expires, Head, Odd, Purge, Reply, Request, has_tag};
+
+/// The setters of the layer that a story runs under.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Setup {
+    /// What requests say of caching counts.
+    Rfc,
+    /// What requests say of caching does not count.
+    IgnoresRequests,
+    /// As [`Setup::Rfc`], and the layer has lifetimes of its own: 30 s, and 5 s for a 404.
+    OwnLifetimes,
+}
+
+pub(super) struct Reference {
+    setup: Setup,
+    /// The newest last.
+    stored: Vec<Stored>,
+}
+
+/// The service as the reference calls it.
+pub(super) struct Service<'a> {
+    pub(super) reply: &'a Reply,
+    pub(super) now: i64,
+    /// The number of the next response.
+    pub(super) number: u64,
+    pub(super) calls: Vec<Call>,
+}
+
+/// What a client gets.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Got {
+    pub(super) status: u16,
+    pub(super) body: String,
+    pub(super) fields: BTreeMap<&'static str, String>,
+    /// The member of `cache-status`, without its details.
+    pub(super) cache: String,
+}
+
+#[derive(Clone)]
+struct Stored {
+    url: &'static str,
+    /// The request headers that `vary` names, as the request had them.
+    variant: Vec<(&'static str, Option<String>)>,
+    head: Head,
+    body: String,
+    freshness: Freshness,
+    /// It was purged, or dropped. The list of variants names it until it is replaced.
+    gone: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Freshness {
+    received: i64,
+    /// `corrected_initial_age` (§4.2.3).
+    age: i64,
+    lifetime: i64,
+    while_revalidate: i64,
+    if_error: i64,
+    /// `no-cache`: never without validation.
+    validate: bool,
+    /// Never when stale.
+    strict: bool,
+    /// Also for requests with `authorization` (§3.5).
+    shared: bool,
+    /// The lifetime is not one of the layer's own.
+    stated: bool,
+}
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, PartialEq)]
+enum NotStored {
+    /// Because of who asked, which says nothing of what others get.
+    Client,
+    /// The 304 is not about the stored response.
+    Validator,
+    Other,
+}
+
+enum Use {
+    Fresh,
+    StaleAndRefresh,
+    Stale,
+    Validate { asked: bool },
+    /// It is not for this client.
+    Withheld,
+}
+
+/// A request whose method and headers allow a lookup.
+struct Lookup<'a> {
+    request: &'a Request,
+    asks: &'a [Ask],
+    /// The response may be stored.
+    fills: bool,
+}
+
+impl Service<'_> {
+    /// Returns the response, and when the request was sent.
+    fn ask(&mut self, call: Call) -> (Option<(Head, String)>, i64) {
+        let sent = self.now;
+        self.now += self.reply.takes() * SECOND;
+        let answer = self.reply.to(&call, self.number, self.now / SECOND);
+        self.number += 1;
+        self.calls.push(call);
+        (answer, sent)
+    }
+}
+
+impl Reference {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self { setup, stored: Vec::new() }
+    }
+
+    pub(super) fn purge(&mut self, purge: &Purge) {
+        for stored in &mut self.stored {
+            stored.gone |= match purge {
+                Purge::Url(url) => stored.url == *url,
+                Purge::Prefix(prefix) => stored.url.starts_with(prefix),
+                Purge::Tag(tag) => {
+                    stored.head.tag.is_some_and(|tags| tags.split(' ').any(|of| of == *tag))
+                }
+                Purge::All => true,
+            };
+        }
+    }
+
+    /// Returns what the client gets, or nothing if the service fails and nothing stands in.
+    pub(super) fn send(&mut self, request: &Request, service: &mut Service<'_>) -> Option<Got> {
+        match request.method {
+            "GET" | "HEAD" if request.if_match => {
+                let (answer, _) = service.ask(call(request));
+                answer.map(|answer| passed(answer, "bypass"))
+            }
+            "GET" | "HEAD" => {
+                let heeds = self.setup != Setup::IgnoresRequests;
+                let asks = if heeds { &request.control[..] } else { &[] };
+                let fills = request.method == "GET"
+                    && request.range.is_none()
+                    && !asks.contains(&Ask::NoStore);
+                self.look_up(&Lookup { request, asks, fills }, service)
+            }
+            "OPTIONS" => {
+                let (answer, _) = service.ask(call(request));
+                answer.map(|answer| passed(answer, "method"))
+            }
+            _ => self.change(request, service),
+        }
+    }
+
+    /// §4.
+    fn look_up(&mut self, lookup: &Lookup<'_>, service: &mut Service<'_>) -> Option<Got> {
+        let Lookup { request, asks, .. } = *lookup;
+        let found = self.find(request);
+        let usable = found.map(|at| self.usable(&self.stored[at], lookup, service.now));
+        let (old, fwd) = match usable {
+            None => (None, "miss"),
+            Some(Use::Withheld) => (None, "bypass"),
+            Some(Use::Validate { asked }) => (found, if asked { "request" } else { "stale" }),
+            Some(used) => {
+                let at = found?;
+                let stored = &self.stored[at];
+                let ttl = stored.freshness.left(service.now).div_euclid(SECOND);
+                let got = from_store(stored, request, service.now, format!("hit ttl={ttl}"));
+                if matches!(used, Use::StaleAndRefresh) && !asks.contains(&Ask::NoStore) {
+                    self.refresh(at, request, service);
+                }
+                return Some(got);
+            }
+        };
+        if asks.contains(&Ask::OnlyIfCached) {
+            let cache = format!("fwd={fwd}");
+            return Some(Got { status: 504, body: String::new(), fields: BTreeMap::new(), cache });
+        }
+        self.forward(lookup, old, fwd, service)
+    }
+
+    /// The newest stored response that the request selects (§4.1), if it is there still.
+    fn find(&self, request: &Request) -> Option<usize> {
+        let selected = |stored: &Stored| {
+            stored.url == request.url
+                && stored.variant.iter().all(|(name, value)| *value == header(request, name))
+        };
+        self.stored.iter().rposition(selected).filter(|at| !self.stored[*at].gone)
+    }
+
+    fn usable(&self, stored: &Stored, lookup: &Lookup<'_>, now: i64) -> Use {
+        let Lookup { request, asks, .. } = *lookup;
+        let freshness = &stored.freshness;
+        if self.is_withheld(stored, request) {
+            return Use::Withheld;
+        }
+        if asks.contains(&Ask::NoCache) {
+            return Use::Validate { asked: true };
+        }
+        if freshness.validate {
+            return Use::Validate { asked: false };
+        }
+        let (age, left) = (freshness.age(now), freshness.left(now));
+        let mut takes_stale = None;
+        let (mut wants_newer, mut wants_fresh) = (false, false);
+        for ask in asks {
+            match ask {
+                Ask::MaxAge(seconds) => {
+                    wants_newer |= age > seconds * SECOND;
+                    wants_fresh = true;
+                }
+                Ask::MinFresh(seconds) => wants_newer |= left < seconds * SECOND,
+                Ask::MaxStale(seconds) => takes_stale = Some(seconds.unwrap_or(i64::MAX / SECOND)),
+                _ => {}
+            }
+        }
+        if left > 0 {
+            return if wants_newer { Use::Validate { asked: true } } else { Use::Fresh };
+        }
+        // §5.2.1.1: with max-age, a client does not want what is stale unless it says max-stale.
+        let refuses_stale = wants_newer || wants_fresh && takes_stale.is_none();
+        if freshness.strict || refuses_stale {
+            return Use::Validate { asked: false };
+        }
+        // RFC 5861 §3.
+        if freshness.while_revalidate > 0 && -left <= freshness.while_revalidate {
+            return Use::StaleAndRefresh;
+        }
+        match takes_stale {
+            Some(seconds) if -left <= seconds * SECOND => Use::Stale,
+            _ => Use::Validate { asked: false },
+        }
+    }
+
+    /// §3.5, and the module page on cookies.
+    fn is_withheld(&self, stored: &Stored, request: &Request) -> bool {
+        let credentials = request.authorization && !stored.freshness.shared;
+        credentials || self.is_session(request) && !stored.freshness.stated
+    }
+
+    fn is_session(&self, request: &Request) -> bool {
+        request.cookie && self.setup == Setup::OwnLifetimes
+    }
+
+    fn forward(
+        &mut self,
+        lookup: &Lookup<'_>,
+        old: Option<usize>,
+        fwd: &str,
+        service: &mut Service<'_>,
+    ) -> Option<Got> {
+        let Lookup { request, fills, .. } = *lookup;
+        let mut call = call(request);
+        if fills {
+            call = self.condition(call, old);
+        }
+        let (answer, sent) = service.ask(call);
+        let now = service.now;
+        let status = answer.as_ref().map(|(head, _)| head.status);
+        if let Some(at) = old.filter(|_| status.is_none_or(|status| status >= 500)) {
+            // RFC 5861 §4.
+            let stored = &self.stored[at];
+            if !self.is_withheld(stored, request) && stored.may_stand_in(now) {
+                let status = status.map_or(String::new(), |status| format!(" fwd-status={status}"));
+                return Some(from_store(stored, request, now, format!("fwd={fwd}{status}")));
+            }
+        }
+        let (head, body) = answer?;
+        if !fills {
+            if let Some(at) = old.filter(|_| request.method == "HEAD") {
+                self.stored[at].gone |= self.stored[at].is_outdated(&head);
+            }
+            return Some(passed((head, body), fwd));
+        }
+        if let Some(at) = old.filter(|_| head.status == 304) {
+            let (stored, kept) = self.confirm(at, request, &head, (sent, now));
+            let is_kept = if kept { " stored" } else { "" };
+            return Some(from_store(&stored, request, now, format!("fwd={fwd} fwd-status=304{is_kept}")));
+        }
+        let kept = self.store(request, &head, &body, (sent, now));
+        if let Err(why) = kept {
+            self.drop_old(old, head.status, why, now);
+        }
+        let mut got = passed((head.clone(), body), fwd);
+        if kept.is_ok() {
+            got.cache.push_str(" stored");
+        }
+        if head.status == 200 && has_it(&head, request) {
+            (got.status, got.body) = (304, String::new());
+        }
+        Some(got)
+    }
+
+    /// §4.3.1: what the client has does not count where the response fills the cache.
+    fn condition(&self, mut call: Call, old: Option<usize>) -> Call {
+        let head = old.map(|at| &self.stored[at].head);
+        call.none_match = head.and_then(|head| head.etag).map(str::to_owned);
+        call.modified_since = head.and_then(|head| head.modified);
+        (call.range, call.if_range) = (None, None);
+        call
+    }
+
+    /// RFC 5861 §3.
+    fn refresh(&mut self, at: usize, request: &Request, service: &mut Service<'_>) {
+        let call = self.condition(Call { method: "GET", ..call(request) }, Some(at));
+        let (answer, sent) = service.ask(call);
+        let now = service.now;
+        let Some((head, body)) = answer else { return };
+        if head.status >= 500 && self.stored[at].may_stand_in(now) {
+            return;
+        }
+        if head.status == 304 {
+            self.confirm(at, request, &head, (sent, now));
+        } else if let Err(why) = self.store(request, &head, &body, (sent, now)) {
+            self.drop_old(Some(at), head.status, why, now);
+        }
+    }
+
+    /// A response that is not stored takes a stale one with it, unless it says nothing of what
+    /// others get.
+    fn drop_old(&mut self, old: Option<usize>, status: u16, why: NotStored, now: i64) {
+        let Some(old) = old.map(|at| &mut self.stored[at]) else { return };
+        let fresh = !old.freshness.validate && old.freshness.left(now) > 0;
+        let stays = match why {
+            NotStored::Client => true,
+            NotStored::Validator => false,
+            NotStored::Other => fresh || status >= 500,
+        };
+        old.gone |= !stays;
+    }
+
+    /// §4.3.4: what the client gets, and whether the entry is kept.
+    fn confirm(&mut self, at: usize, request: &Request, new: &Head, times: (i64, i64)) -> (Stored, bool) {
+        let old = self.stored[at].clone();
+        if !old.is_confirmed_by(new) {
+            self.drop_old(Some(at), 304, NotStored::Validator, times.1);
+            return (old, false);
+        }
+        let head = updated(&old.head, new, times.1);
+        let judged = self.judge(request, &head, times);
+        let age = initial_age(&head, times);
+        let client = Freshness { received: times.1, age, ..old.freshness };
+        // Fields that `private` or `no-cache` name are for the client that asked.
+        let got = Stored { head: head.clone(), freshness: client, ..old.clone() };
+        match judged {
+            Ok(freshness) => {
+                let variant = selecting(&head, request);
+                // The entry answers what it answered, if the response varies by the same headers.
+                let same = variant.iter().map(|of| of.0).eq(old.variant.iter().map(|of| of.0));
+                let variant = if same { old.variant.clone() } else { variant };
+                self.put(Stored { variant, head: kept(head), freshness, ..old });
+                (got, true)
+            }
+            Err(why) => {
+                self.drop_old(Some(at), 304, why, times.1);
+                (got, false)
+            }
+        }
+    }
+
+    fn store(&mut self, request: &Request, head: &Head, body: &str, times: (i64, i64)) -> Result<(), NotStored> {
+        let freshness = self.judge(request, head, times)?;
+        let mut head = head.clone();
+        head.date = head.date.or(Some(times.1 / SECOND));
+        let (url, variant) = (request.url, selecting(&head, request));
+        let (head, body) = (kept(head), body.to_owned());
+        self.put(Stored { url, variant, head, body, freshness, gone: false });
+        Ok(())
+    }
+
+    fn put(&mut self, stored: Stored) {
+        // A response that does not vary takes the place of all; one that varies that of those that
+        // do not, and of its own variant.
+        self.stored.retain(|other| {
+            let replaced = stored.variant.is_empty()
+                || other.variant.is_empty()
+                || other.variant == stored.variant;
+            other.url != stored.url || !replaced
+        });
+        self.stored.push(stored);
+    }
+
+    /// Returns for how long a response may be used, if it may be stored (§3).
+    fn judge(
+        &self,
+        request: &Request,
+        head: &Head,
+        (sent, received): (i64, i64),
+    ) -> Result<Freshness, NotStored> {
+        if head.status == 206 || head.status == 304 {
+            return Err(NotStored::Other);
+        }
+        let (says, targeted) = directives(head).ok_or(NotStored::Other)?;
+        let says = &says[..];
+        let has = |directive| says.contains(&directive);
+        let number = |of: fn(&Directive) -> Option<i64>| says.iter().filter_map(of).min();
+        let understood = has(Directive::MustUnderstand) && UNDERSTOOD.contains(&head.status);
+        if has(Directive::MustUnderstand) && !understood {
+            return Err(NotStored::Other);
+        }
+        if has(Directive::NoStore) && !understood || has(Directive::Private) {
+            return Err(NotStored::Other);
+        }
+        let s_maxage = number(|directive| match directive {
+            Directive::SMaxage(seconds) => Some(*seconds),
+            _ => None,
+        });
+        let shared = has(Directive::Public) || has(Directive::MustRevalidate) || s_maxage.is_some();
+        if request.authorization && !shared {
+            return Err(NotStored::Client);
+        }
+        let own = self.setup == Setup::OwnLifetimes;
+        let status_ttl = (own && head.status == 404).then_some(5 * SECOND);
+        if !STORED.contains(&head.status) {
+            return Err(NotStored::Other);
+        }
+        if head.set_cookie && !has(Directive::PrivateCookie) {
+            return Err(NotStored::Other);
+        }
+        let age = initial_age(head, (sent, received));
+        let date = head.date.map_or(received, |date| date * SECOND);
+        let max_age = number(|directive| match directive {
+            Directive::MaxAge(seconds) => Some(*seconds),
+            _ => None,
+        });
+        // §4.2.1, and RFC 9213 §2.1: a targeted header takes the place of `expires` too.
+        let stated = s_maxage.or(max_age).map(|seconds| seconds * SECOND);
+        let stated = stated.or(head.expires.filter(|_| !targeted).map(|expires| match expires {
+            Expires::At(seconds) => (seconds * SECOND - date).max(0),
+            Expires::Junk => 0,
+        }));
+        // §4.2.2: a tenth of the time since it was modified, a day at most.
+        let may_guess = HEURISTIC.contains(&head.status) || has(Directive::Public);
+        let guessed = head.modified.filter(|_| may_guess);
+        let guessed = guessed.map(|modified| ((date - modified * SECOND).max(0) / 10).min(DAY));
+        if request.method == "POST" && stated.is_none() {
+            return Err(NotStored::Other);
+        }
+        let default = (own && may_guess && head.status < 400).then_some(30 * SECOND);
+        let validate = has(Directive::NoCache);
+        let of_layer = status_ttl.or(if guessed.is_none() { default } else { None });
+        let lifetime = match stated {
+            Some(stated) => stated,
+            None => match status_ttl.map(|ttl| ttl + age).or(guessed) {
+                Some(lifetime) => lifetime,
+                None => match default {
+                    Some(ttl) => ttl + age,
+                    None if validate => 0,
+                    None => return Err(NotStored::Other),
+                },
+            },
+        };
+        let strict = has(Directive::MustRevalidate) || has(Directive::ProxyRevalidate) || s_maxage.is_some();
+        let stale = |seconds: Option<i64>, default| match seconds {
+            _ if strict => 0,
+            Some(seconds) => seconds * SECOND,
+            None => default,
+        };
+        let while_revalidate = number(|directive| match directive {
+            Directive::WhileRevalidate(seconds) => Some(*seconds),
+            _ => None,
+        });
+        let while_revalidate = stale(while_revalidate, 0);
+        let if_error = number(|directive| match directive {
+            Directive::IfError(seconds) => Some(*seconds),
+            _ => None,
+        });
+        let if_error = stale(if_error, GRACE);
+        // What could never be used again is not stored.
+        let has_validator = head.etag.is_some() || head.modified.is_some();
+        if (validate || lifetime <= age) && !has_validator && while_revalidate == 0 {
+            return Err(NotStored::Other);
+        }
+        let stated = stated.is_some() || validate || of_layer.is_none();
+        if self.is_session(request) && !stated {
+            return Err(NotStored::Client);
+        }
+        if head.vary.contains(&"*") {
+            return Err(NotStored::Other);
+        }
+        Ok(Freshness {
+            received,
+            age,
+            lifetime,
+            while_revalidate,
+            if_error,
+            validate,
+            strict,
+            shared,
+            stated,
+        })
+    }
+
+    /// §4.4: an unsafe method.
+    fn change(&mut self, request: &Request, service: &mut Service<'_>) -> Option<Got> {
+        let (answer, sent) = service.ask(call(request));
+        let (head, body) = answer?;
+        let mut got = passed((head.clone(), body.clone()), "method");
+        if !(200..400).contains(&head.status) {
+            return Some(got);
+        }
+        let host = |url: &str| url.split('/').nth(2).map(str::to_owned);
+        let named = [head.location, head.content_location].into_iter().flatten();
+        let changed = named.filter(|url| host(url) == host(request.url)).chain([request.url]);
+        changed.for_each(|url| self.purge(&Purge::Url(url)));
+        // RFC 9110 §9.3.3: the response to a POST that is what a GET would get.
+        let heeds = self.setup != Setup::IgnoresRequests;
+        let fills = !request.if_match
+            && request.range.is_none()
+            && !(heeds && request.control.contains(&Ask::NoStore));
+        let is_get = request.method == "POST"
+            && head.status == 200
+            && head.content_location == Some(request.url);
+        if is_get && fills && self.store(request, &head, &body, (sent, service.now)).is_ok() {
+            got.cache.push_str(" stored");
+        }
+        Some(got)
+    }
+}
+
+impl Freshness {
+    /// `current_age`. A clock that goes back makes nothing younger than it came.
+    fn age(&self, now: i64) -> i64 {
+        self.age + (now - self.received).max(0)
+    }
+
+    fn left(&self, now: i64) -> i64 {
+        self.lifetime - self.age(now)
+    }
+}
+
+impl Stored {
+    /// RFC 5861 §4. A stored error does not stand in for another one.
+    fn may_stand_in(&self, now: i64) -> bool {
+        let Freshness { strict, validate, if_error, .. } = self.freshness;
+        let stale_by = -self.freshness.left(now);
+        !strict && !validate && self.head.status < 400 && stale_by <= if_error
+    }
+
+    /// §4.3.4. A 304 without validators can only be about the one response that was asked about. A
+    /// stored tag may be the weak one that an inner layer made of the strong one in the 304.
+    fn is_confirmed_by(&self, new: &Head) -> bool {
+        match (new.etag, new.modified) {
+            (Some(tag), _) => self.head.etag.is_none() || has_tag(tag, self.head.etag),
+            (None, Some(modified)) => self.head.modified.is_none_or(|of| of == modified),
+            (None, None) => true,
+        }
+    }
+
+    /// §4.3.5, of the response to a HEAD.
+    fn is_outdated(&self, head: &Head) -> bool {
+        let personal = [Directive::NoStore, Directive::Private, Directive::PrivateOne]
+            .into_iter()
+            .chain([Directive::PrivateCookie, Directive::Odd(Odd::NoStore), Directive::Odd(Odd::Private)])
+            .any(|directive| head.control.contains(&directive));
+        let differs = head.etag.is_some_and(|etag| !has_tag(etag, self.head.etag))
+            || head.modified.is_some() && head.modified != self.head.modified;
+        head.status == 200 && !personal && !head.set_cookie && differs
+    }
+}
+
+/// A request that the service gets as its client sent it.
+fn call(request: &Request) -> Call {
+    Call {
+        method: request.method,
+        url: request.url,
+        if_match: request.if_match,
+        none_match: request.none_match.map(str::to_owned),
+        modified_since: request.modified_since,
+        range: request.range.map(str::to_owned),
+        if_range: request.if_range.map(str::to_owned),
+    }
+}
+
+fn passed((head, body): (Head, String), fwd: &str) -> Got {
+    let fields = head.fields().into_iter().collect();
+    Got { status: head.status, body, fields, cache: format!("fwd={fwd}") }
+}
+
+/// The response from the store (§4.3.2, RFC 9110 §13.2.2 and §14).
+fn from_store(stored: &Stored, request: &Request, now: i64, cache: String) -> Got {
+    let Stored { head, body, .. } = stored;
+    let mut fields: BTreeMap<_, _> = head.fields().into_iter().collect();
+    let age = stored.freshness.age(now) / SECOND;
+    fields.insert("age", age.to_string());
+    let got = |status, body: &str, mut fields: BTreeMap<_, _>, cache| {
+        if status != 304 && status != 204 {
+            fields.insert("content-length", body.len().to_string());
+        }
+        let body = if request.method == "HEAD" { String::new() } else { body.to_owned() };
+        Got { status, body, fields, cache }
+    };
+    if head.status != 200 {
+        return got(head.status, body, fields, cache);
+    }
+    if has_it(head, request) {
+        return got(304, "", fields, cache);
+    }
+    // §13.1.5: a strong tag alone makes a range one of the same response.
+    let same = request.if_range.is_none_or(|tag| !tag.starts_with("W/") && head.etag == Some(tag));
+    let range = request.range.filter(|_| request.method == "GET" && same);
+    let size = body.len();
+    let part = match range {
+        Some("bytes=0-2") => 0..3,
+        Some("bytes=5-") => 5..size,
+        Some("bytes=-2") => size - 2..size,
+        Some("bytes=50-") => {
+            for name in ["age", "cache-control", "cdn-cache-control", "expires"] {
+                fields.remove(name);
+            }
+            fields.insert("content-range", format!("bytes */{size}"));
+            return got(416, "", fields, cache);
+        }
+        _ => return got(200, body, fields, cache),
+    };
+    let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+    fields.insert("content-range", range);
+    got(206, &body[part], fields, cache)
+}
+
+/// Returns `true` if the condition of the request says that its client has the response.
+fn has_it(head: &Head, request: &Request) -> bool {
+    match (request.none_match, request.modified_since) {
+        (Some(tags), _) => has_tag(tags, head.etag),
+        (None, Some(since)) => head.modified.or(head.date).is_some_and(|of| of <= since),
+        (None, None) => false,
+    }
+}
+
+/// The directives for this cache, and whether a targeted header states them (RFC 9213 §2.2). `None`
+/// if what they say of storing cannot be read.
+fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
+    let malformed = head.targeted.contains(&Directive::Odd(Odd::Junk));
+    if !head.targeted.is_empty() && !malformed {
+        return Some((head.targeted.clone(), true));
+    }
+    if malformed && head.control.is_empty() && head.expires.is_none() {
+        return None;
+    }
+    let read = |directive: &Directive| {
+        Some(match directive {
+            Directive::Odd(Odd::Junk) => Directive::MaxAge(0),
+            Directive::Odd(Odd::Quoted) => Directive::MaxAge(20),
+            Directive::Odd(Odd::NoStore | Odd::Unreadable | Odd::Private) => return None,
+            other => *other,
+        })
+    };
+    Some((head.control.iter().map(read).collect::<Option<_>>()?, false))
+}
+
+fn initial_age(head: &Head, (sent, received): (i64, i64)) -> i64 {
+    let date = head.date.map_or(received, |date| date * SECOND);
+    let apparent = (received - date).max(0);
+    let corrected = head.age.unwrap_or(0) * SECOND + (received - sent).max(0);
+    apparent.max(corrected)
+}
+
+/// §3.2: the stored head with what the 304 says.
+fn updated(old: &Head, new: &Head, now: i64) -> Head {
+    let weak = old.etag.filter(|tag| tag.starts_with("W/"));
+    let mut vary = old.vary.clone();
+    vary.extend(new.vary.iter().filter(|name| !old.vary.contains(name)));
+    let list = |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
+    Head {
+        status: old.status,
+        control: list(&old.control, &new.control),
+        targeted: list(&old.targeted, &new.targeted),
+        expires: new.expires.or(old.expires),
+        date: new.date.or(Some(now / SECOND)),
+        age: new.age,
+        etag: weak.or(new.etag).or(old.etag),
+        modified: new.modified.or(old.modified),
+        vary,
+        set_cookie: new.set_cookie || old.set_cookie,
+        tag: new.tag.or(old.tag),
+        location: new.location.or(old.location),
+        content_location: new.content_location.or(old.content_location),
+        one: new.one.or(old.one),
+    }
+}
+
+/// §5.2.2.4 and §5.2.2.7: the head without the headers that `no-cache` and `private` name.
+fn kept(mut head: Head) -> Head {
+    let says = directives(&head).map_or_else(Vec::new, |(says, _)| says);
+    let has = |directive| says.contains(&directive);
+    // What is validated each time may be stored whole.
+    let validated = has(Directive::NoCache);
+    let names_one = has(Directive::PrivateOne) || has(Directive::NoCacheOne) && !validated;
+    head.one = head.one.filter(|_| !names_one);
+    head.set_cookie &= !has(Directive::PrivateCookie);
+    head
+}
+
+fn selecting(head: &Head, request: &Request) -> Vec<(&'static str, Option<String>)> {
+    let mut names = head.vary.clone();
+    names.sort_unstable();
+    names.into_iter().map(|name| (name, header(request, name))).collect()
+}
+
+fn header(request: &Request, name: &str) -> Option<String> {
+    request.fields().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value)
+}
+
+const SECOND: i64 = 1000;
+const DAY: i64 = 24 * 60 * 60 * SECOND;
+const GRACE: i64 = 600 * SECOND;
+
+/// The statuses that the module page names.
+const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];
+
+/// RFC 9110 §15.1, of those that are stored.
+const HEURISTIC: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
+
+/// Those that a story has and RFC 9110 defines.
+const UNDERSTOOD: [u16; 10] = [200, 203, 204, 301, 302, 400, 404, 410, 500, 503];
