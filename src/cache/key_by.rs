@@ -99,7 +99,9 @@ impl CacheKey {
         self.without_query(TRACKING)
     }
 
-    /// The order of query parameters does not count; that of several of one name does.
+    /// Ignores the order of query parameters, except among those that a service may read as several
+    /// values of one name: `a=1&%61=2&A=3&a[]=4` keeps its order. A query with a `;` keeps its order
+    /// too, since the service may split it there.
     pub fn sorted_query(self) -> Self {
         Self { sorted: true, ..self }
     }
@@ -264,8 +266,9 @@ impl CacheKey {
             return;
         }
         let mut parameters: Vec<_> = query.split('&').filter(counts).collect();
-        if self.sorted {
-            parameters.sort_by_key(|parameter| parameter.split('=').next());
+        // The sort is stable: parameters of one name keep their order.
+        if self.sorted && !query.contains(';') {
+            parameters.sort_by_cached_key(|parameter| loose_name(parameter));
         }
         for (at, parameter) in parameters.iter().enumerate() {
             text.push(if at == 0 { '?' } else { '&' });
@@ -315,6 +318,31 @@ fn is_plain(parameter: &str) -> bool {
     let name = parameter.split('=').next().unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     name.bytes().all(plain) && !parameter.contains(';')
+}
+
+/// Returns the name of a parameter in a form that is the same for all names that a service may take
+/// for one: services decode `%61` and `+`, some ignore case, and PHP reads `a.b` as `a_b` and `a[x]`
+/// as a part of `a`.
+fn loose_name(parameter: &str) -> Vec<u8> {
+    let name = parameter.split('=').next().unwrap_or_default().as_bytes();
+    let mut loose = Vec::with_capacity(name.len());
+    let mut at = 0;
+    while let Some(&byte) = name.get(at) {
+        let hex = |at: usize| name.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        let (byte, next) = match (byte, hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => ((high << 4 | low) as u8, at + 3),
+            _ => (byte, at + 1),
+        };
+        at = next;
+        match byte {
+            b'[' => break,
+            _ if byte.is_ascii_alphanumeric() => loose.push(byte.to_ascii_lowercase()),
+            // What PHP trims from the start of a name.
+            _ if loose.is_empty() => {}
+            _ => loose.push(b'_'),
+        }
+    }
+    loose
 }
 
 /// Returns `true` if the service sees the spelling that [`Key::spell`] gives to the request.
@@ -409,6 +437,31 @@ mod tests {
             (by().without_query(["utm_*", "a"]), "/?b=2&b=1&gclid"),
         ] {
             assert_eq!(key(&by, query, &[]).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn sorting_keeps_the_order_of_one_name() {
+        let by = CacheKey::new().any_host().sorted_query();
+        for (query, sorted) in [
+            ("/?b=1&a=2", "/?a=2&b=1"),
+            ("/?b=1&%61=2", "/?%61=2&b=1"),
+            ("/?a=2&a=1", "/?a=2&a=1"),
+            // A service may read all of these as values of `a`.
+            ("/?a=1&%61=2", "/?a=1&%61=2"),
+            ("/?%61=2&a=1", "/?%61=2&a=1"),
+            ("/?a=1&A=2", "/?a=1&A=2"),
+            ("/?A=2&a=1", "/?A=2&a=1"),
+            ("/?a[]=1&a=2", "/?a[]=1&a=2"),
+            ("/?a=2&a[]=1", "/?a=2&a[]=1"),
+            ("/?a%5Bx%5D=1&a=2", "/?a%5Bx%5D=1&a=2"),
+            ("/?a.b=1&a_b=2", "/?a.b=1&a_b=2"),
+            ("/?a_b=2&a+b=1&a%20b=3", "/?a_b=2&a+b=1&a%20b=3"),
+            ("/?%20a=1&a=2", "/?%20a=1&a=2"),
+            ("/?b=1;c=2&a=3", "/?b=1;c=2&a=3"),
+            ("/?%=1&%6=2&%zz=3", "/?%=1&%6=2&%zz=3"),
+        ] {
+            assert_eq!(key(&by, query, &[]).as_deref(), Ok(sorted), "{query}");
         }
     }
 

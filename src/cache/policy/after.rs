@@ -2,8 +2,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, SET_COOKIE,
-    VARY,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
+    SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -12,7 +12,8 @@ use super::super::entry::{Freshness, Stored};
 use super::super::hint::CacheHint;
 use super::super::vary::Variant;
 use super::before::Ask;
-use super::freshness::{freshness, is_silent};
+use super::conditional::has_validator;
+use super::freshness::{self, freshness, is_silent};
 use super::rules::{Exception, Rules};
 use super::storable::{self, hop_by_hop};
 
@@ -89,19 +90,50 @@ pub(crate) fn after(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> After {
     }
 }
 
-/// Applies a 304 to what is kept (RFC 9111 §3.2, §4.3.4): the fields of the answer now, and whether
-/// it is kept on.
-pub(crate) fn freshen(
-    rules: &Rules,
-    ask: &Ask,
-    stored: &Stored,
-    answer: &Answer<'_>,
-) -> (HeaderMap, After) {
-    let mut headers = stored.headers.clone();
-    // §4.3.4: it speaks of another response than the one that is kept.
-    if is_other(&headers, answer.headers) {
-        return (headers, After::Refuse(Refusal::Validator));
+/// The outcome of a validation with a 304.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// The response for the client that asked: the stored one with what the 304 says.
+    pub(crate) response: Stored,
+    /// The response to store in its place.
+    pub(crate) kept: Result<Box<Stored>, Refusal>,
+}
+
+/// Applies a 304 to a stored response (RFC 9111 §3.2, §4.3.4).
+pub(crate) fn confirm(rules: &Rules, ask: &Ask, stored: &Stored, answer: &Answer<'_>) -> Confirmed {
+    if is_other(&stored.headers, answer.headers) {
+        return Confirmed { response: stored.clone(), kept: Err(Refusal::Validator) };
     }
+    let mut headers = updated(&stored.headers, answer);
+    let answer = Answer { status: stored.status, headers: &headers, ..*answer };
+    let plan = plan(rules, ask, &answer);
+    let age = freshness::initial_age(&answer);
+    let kept = plan.map(|mut plan| {
+        // Which of them came from a hint is not known any more; to purge too much does no harm.
+        let new: HashSet<_> = plan.tags.iter().map(String::as_str).collect();
+        let old = stored.tags.iter().filter(|tag| !new.contains(tag.as_str()));
+        let old: Vec<_> = old.cloned().collect();
+        plan.tags.extend(old);
+        if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
+            plan.headers.insert(CONTENT_LENGTH, length.clone());
+        }
+        // The entry still answers what it answered, unless the service varies by more now.
+        if plan.variant.varies_like(&stored.variant) {
+            plan.variant.clone_from(&stored.variant);
+        }
+        let Plan { headers, freshness, variant, tags } = plan;
+        Box::new(Stored { headers, freshness, variant, tags, ..stored.clone() })
+    });
+    // The headers that `no-cache` and `private` name are for the client that asked, though they are
+    // not stored.
+    let freshness = Freshness { received: answer.received, age, ..stored.freshness };
+    strip_tags(rules, &mut headers);
+    Confirmed { response: Stored { headers, freshness, ..stored.clone() }, kept }
+}
+
+/// Returns the headers of a stored response with those of a 304 (§3.2).
+fn updated(stored: &HeaderMap, answer: &Answer<'_>) -> HeaderMap {
+    let mut headers = stored.clone();
     headers.remove(AGE);
     headers.insert(DATE, date_of(answer.received));
     let mut news = answer.headers.clone();
@@ -125,20 +157,7 @@ pub(crate) fn freshen(
             headers.append(name.clone(), value.clone());
         }
     }
-    let answer = Answer { status: stored.status, headers: &headers, ..*answer };
-    let mut after = after(rules, ask, &answer);
-    if let After::Keep(plan) = &mut after {
-        // Which of them came from a hint is not known any more; to purge too much does no harm.
-        let new: HashSet<_> = plan.tags.iter().map(String::as_str).collect();
-        let old = stored.tags.iter().filter(|tag| !new.contains(tag.as_str()));
-        let old: Vec<_> = old.cloned().collect();
-        plan.tags.extend(old);
-        if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
-            plan.headers.insert(CONTENT_LENGTH, length.clone());
-        }
-    }
-    strip_tags(rules, &mut headers);
-    (headers, after)
+    headers
 }
 
 /// Takes off the fields that name tags, where the user wants that.
@@ -148,14 +167,18 @@ pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a 304 has a strong tag, and it is not the one of what is kept.
+/// Returns `true` if a 304 is about another response than the stored one: it has validators, and
+/// they are not those of the stored one (§4.3.4). Tags are compared weakly: an inner layer that
+/// encodes bodies weakens the tag of a 200, and does not see the 304 as one of those. A 304 without
+/// validators can only be about the one response that the service was asked about.
 fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
-    match (stored.get(ETAG), confirming.get(ETAG)) {
-        (Some(stored), Some(tag)) if tag.as_bytes().starts_with(b"\"") => {
-            opaque_tag(stored.as_bytes()) != opaque_tag(tag.as_bytes())
-        }
-        _ => false,
-    }
+    let differs = |name, same: fn(&[u8]) -> &[u8]| {
+        let (old, new) = (stored.get(&name)?, confirming.get(&name)?);
+        Some(same(old.as_bytes()) != same(new.as_bytes()))
+    };
+    // The tag decides where both have one, as in a request.
+    let differs = differs(ETAG, opaque_tag).or_else(|| differs(LAST_MODIFIED, |date| date));
+    differs.unwrap_or_else(|| has_validator(confirming))
 }
 
 /// Whether those who waited for a response may use it too, and not only validate it.
@@ -576,7 +599,7 @@ mod tests {
         }
     }
 
-    fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> (HeaderMap, After) {
+    fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> Confirmed {
         let rules = Rules::default();
         let first = plan(&rules, &Ask::default(), &answer(200, &map(stored), &HeaderMap::new()));
         let Plan { mut headers, freshness, variant, tags } = first.unwrap();
@@ -593,14 +616,14 @@ mod tests {
         let (headers, none) = (map(confirming), HeaderMap::new());
         let later =
             Answer { sent: NOW + 90_000, received: NOW + 90_000, ..answer(304, &headers, &none) };
-        freshen(&rules, &Ask::default(), &stored, &later)
+        confirm(&rules, &Ask::default(), &stored, &later)
     }
 
     #[test]
     fn a_304_freshens_what_is_kept() {
         // RFC 9111 §3.2 and §4.3.4.
         let stored = [MINUTE, ("etag", "\"a\""), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")];
-        let (headers, after) = confirmed(
+        let Confirmed { response, kept } = confirmed(
             &stored,
             &[
                 ("cache-control", "max-age=30"),
@@ -614,7 +637,7 @@ mod tests {
                 ("age", "7"),
             ],
         );
-        let After::Keep(plan) = after else { panic!("it is kept on") };
+        let plan = kept.unwrap();
         assert_eq!((plan.freshness.lifetime, plan.freshness.age), (30_000, 7_000));
         assert_eq!(plan.freshness.received, NOW + 90_000);
         let expected = map(&[
@@ -626,10 +649,9 @@ mod tests {
             ("date", "Sun, 06 Nov 1994 08:51:07 GMT"),
         ]);
         assert_eq!(plan.headers, expected);
-        assert_eq!(headers.get("x-hop"), None);
+        assert_eq!(response.headers.get("x-hop"), None);
         // Without fields of its own it says that all are right still.
-        let (_, after) = confirmed(&stored, &[]);
-        let After::Keep(plan) = after else { panic!("it is kept on") };
+        let plan = confirmed(&stored, &[]).kept.unwrap();
         assert_eq!((plan.freshness.lifetime, plan.freshness.age), (60_000, 0));
     }
 
@@ -641,10 +663,62 @@ mod tests {
             (&[("set-cookie", "a=b")], Refusal::SetCookie),
             (&[("vary", "*")], Refusal::VaryAll),
         ] {
-            let (headers, after) = confirmed(&[MINUTE, ("etag", "\"a\"")], confirming);
-            assert_eq!(after, After::Refuse(refusal));
+            let old = [MINUTE, ("etag", "\"a\""), ("age", "7")];
+            let Confirmed { response, kept } = confirmed(&old, confirming);
+            assert_eq!(kept.err(), Some(refusal));
             let (name, value) = confirming[0];
-            assert_eq!(headers[name], value, "its client gets what it says");
+            assert_eq!(response.headers[name], value, "its client gets what it says");
+            let age = response.freshness.age(NOW + 90_000);
+            assert_eq!(age, 0, "it was validated just now");
+        }
+    }
+
+    #[test]
+    fn a_304_gives_its_client_what_is_not_stored() {
+        // RFC 9111 §5.2.2.4 and §5.2.2.7.
+        for control in ["max-age=60, private=\"x-one\"", "max-age=60, no-cache=\"x-one\""] {
+            let stored = [("cache-control", control), ("etag", "\"a\""), ("x-one", "1")];
+            let Confirmed { response, kept } = confirmed(&stored, &[("x-one", "2")]);
+            assert_eq!(response.headers["x-one"], "2");
+            assert_eq!(kept.unwrap().headers.get("x-one"), None);
+        }
+    }
+
+    #[test]
+    fn a_304_of_other_validators_confirms_nothing() {
+        // RFC 9111 §4.3.4.
+        const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const NEW: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+        let table: &[(TestHeaders<'_>, TestHeaders<'_>, bool)] = &[
+            (&[("etag", "\"a\"")], &[("etag", "\"a\"")], true),
+            (&[("etag", "\"a\"")], &[("etag", "\"b\"")], false),
+            (&[("etag", "\"a\"")], &[("etag", "W/\"b\"")], false),
+            (&[("etag", "W/\"a\"")], &[("etag", "W/\"b\"")], false),
+            // A layer inside has weakened the stored one.
+            (&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], true),
+            (&[("last-modified", OLD)], &[("last-modified", OLD)], true),
+            (&[("last-modified", OLD)], &[("last-modified", NEW)], false),
+            (
+                &[("etag", "\"a\""), ("last-modified", OLD)],
+                &[("etag", "\"a\""), ("last-modified", NEW)],
+                true,
+            ),
+            (
+                &[("etag", "\"a\""), ("last-modified", OLD)],
+                &[("etag", "\"b\""), ("last-modified", OLD)],
+                false,
+            ),
+            (&[("etag", "\"a\""), ("last-modified", OLD)], &[("last-modified", NEW)], false),
+            (&[("etag", "\"a\"")], &[("last-modified", NEW)], false),
+            (&[("last-modified", OLD)], &[("etag", "\"a\"")], false),
+            (&[("last-modified", OLD)], &[("etag", "\"a\""), ("last-modified", OLD)], true),
+            (&[("last-modified", OLD)], &[("etag", "\"a\""), ("last-modified", NEW)], false),
+            (&[("etag", "\"a\"")], &[], true),
+        ];
+        for (stored, confirming, same) in table {
+            let stored: Vec<_> = [MINUTE].iter().chain(*stored).copied().collect();
+            let refused = confirmed(&stored, confirming).kept.err();
+            assert_eq!(refused, (!same).then_some(Refusal::Validator), "{stored:?} {confirming:?}");
         }
     }
 
@@ -655,7 +729,7 @@ mod tests {
             ("origin", &["accept-encoding", "origin"][..]),
             ("accept-encoding", &["accept-encoding"]),
         ] {
-            let (headers, _) = confirmed(&stored, &[("vary", vary)]);
+            let headers = confirmed(&stored, &[("vary", vary)]).response.headers;
             assert!(headers.get_all("vary").iter().eq(expected), "{headers:?}");
         }
     }
@@ -665,9 +739,7 @@ mod tests {
         let more: TestHeaders<'_> = &[("surrogate-key", "c")];
         for (confirming, tags) in [(&[][..], &["a", "b"][..]), (more, &["c", "a", "b"])] {
             let stored = [MINUTE, ("etag", "\"a\""), ("surrogate-key", "a b")];
-            let (_, after) = confirmed(&stored, confirming);
-            let After::Keep(plan) = after else { panic!("it is kept on") };
-            assert_eq!(plan.tags, tags);
+            assert_eq!(confirmed(&stored, confirming).kept.unwrap().tags, tags);
         }
     }
 

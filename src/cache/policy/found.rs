@@ -53,7 +53,9 @@ pub(crate) fn found(
         };
     }
     let stale_by = left.unsigned_abs();
-    if freshness.strict || too_old || too_short {
+    // §5.2.1.1: a client that says max-age, and not max-stale, wants nothing stale.
+    let wants_fresh = ask.control.max_age.is_some() && ask.control.max_stale.is_none();
+    if freshness.strict || too_old || too_short || wants_fresh {
         return Found::Validate { asked: false };
     }
     if stale_by <= freshness.while_revalidate && freshness.while_revalidate > 0 {
@@ -69,7 +71,9 @@ pub(crate) fn found(
 /// Whether the entry may be the answer where the service failed (RFC 5861 §4, RFC 9111 §4.2.4).
 pub(crate) fn may_stand_in(ask: &Ask, stored: &Stored, now: u64) -> bool {
     let freshness = &stored.freshness;
-    if freshness.strict || freshness.validate || withheld(ask, freshness).is_some() {
+    // An error that was stored is no better than the one that it would hide.
+    let is_error = stored.status.is_client_error() || stored.status.is_server_error();
+    if is_error || freshness.strict || freshness.validate || withheld(ask, freshness).is_some() {
         return false;
     }
     let left = freshness.left(now);
@@ -174,6 +178,14 @@ mod tests {
             (none(), swr, 155_001, STALE),
             (none(), strict, 150_000, STALE),
             (RequestControl { max_age: Some(60), ..none() }, swr, 151_000, STALE),
+            // §5.2.1.1: nothing stale without max-stale, however young.
+            (RequestControl { max_age: Some(99), ..none() }, swr, 151_000, STALE),
+            (
+                RequestControl { max_age: Some(99), max_stale: Some(9), ..none() },
+                swr,
+                151_000,
+                Found::Refresh,
+            ),
         ];
         for (control, freshness, now, expected) in table {
             assert_eq!(decide(control, freshness, now), expected, "{control:?} at {now}");
@@ -201,6 +213,17 @@ mod tests {
         assert!(!at(Freshness { strict: true, ..grace }, 151_000));
         assert!(!at(Freshness { validate: true, ..grace }, 100_000));
         assert!(at(MINUTE, 149_999), "the client asked for a newer one, and there is none");
+    }
+
+    #[test]
+    fn a_stored_error_stands_in_for_nothing() {
+        let grace = Freshness { if_error: 600_000, ..MINUTE };
+        for (status, stands) in [(200, true), (301, true), (404, false), (410, false), (500, false)]
+        {
+            let status = StatusCode::from_u16(status).unwrap();
+            let stored = Stored { status, ..stored(grace) };
+            assert_eq!(may_stand_in(&Ask::default(), &stored, 160_000), stands, "{status}");
+        }
     }
 
     #[test]

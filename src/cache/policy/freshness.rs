@@ -15,14 +15,9 @@ pub(super) fn freshness(
     control: &ResponseControl,
     is_targeted: bool,
 ) -> Result<Freshness, Refusal> {
-    let date = match control::date(answer.headers, &DATE) {
-        Some(Ok(date)) => millis(date),
-        _ => answer.received,
-    };
+    let date = date_of(answer);
     let took = answer.received.saturating_sub(answer.sent);
-    // §4.2.3.
-    let apparent = answer.received.saturating_sub(date);
-    let age = apparent.max(control::age(answer.headers) * 1000 + took);
+    let age = initial_age(answer);
     let chosen = |ttl: Duration| age.saturating_add(in_millis(ttl));
     let by_status = rules.ttls.iter().find(|(status, _)| *status == answer.status);
     let by_status = by_status.map(|(_, ttl)| *ttl);
@@ -36,7 +31,9 @@ pub(super) fn freshness(
         }
         _ => None,
     };
-    let by_default = || rules.default_ttl.filter(|_| may_guess).map(chosen);
+    // An error that says nothing of its lifetime is gone as soon as its cause is.
+    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    let by_default = || rules.default_ttl.filter(|_| may_guess && !is_error).map(chosen);
     let validate = given.is_none() && control.no_cache == Some(Scope::Response);
     if answer.post && stated.is_none() {
         return Err(Refusal::Freshness);
@@ -75,6 +72,21 @@ pub(super) fn freshness(
         // To be validated each time is no lifetime of the layer's.
         stated: own || validate,
     })
+}
+
+/// Returns the age of a response as it comes, in milliseconds (§4.2.3, `corrected_initial_age`).
+pub(super) fn initial_age(answer: &Answer<'_>) -> u64 {
+    let apparent = answer.received.saturating_sub(date_of(answer));
+    let took = answer.received.saturating_sub(answer.sent);
+    apparent.max(control::age(answer.headers) * 1000 + took)
+}
+
+/// Returns the `date` of a response, or else when it came, in milliseconds since 1970.
+fn date_of(answer: &Answer<'_>) -> u64 {
+    match control::date(answer.headers, &DATE) {
+        Some(Ok(date)) => millis(date),
+        _ => answer.received,
+    }
 }
 
 /// Whether nothing is said of caching, here or there: so it is with most of what is not kept, and
@@ -287,14 +299,20 @@ mod tests {
             (|_| {}, 200, &[MODIFIED], None, Ok(98)),
             (|_| {}, 200, max_age, None, Ok(20)),
             (|_| {}, 418, &[], None, Err(Refusal::Freshness)),
-            (|_| {}, 418, &[("cache-control", "public")], None, Ok(5)),
+            (|_| {}, 418, &[("cache-control", "public")], None, Err(Refusal::Freshness)),
+            (|_| {}, 302, &[("cache-control", "public")], None, Ok(5)),
             (|_| {}, 418, &[("cache-control", "public"), MODIFIED], None, Ok(98)),
             (|_| {}, 418, &[MODIFIED], None, Err(Refusal::Freshness)),
             // By status: before a guess, behind what is stated.
             (ttl, 200, &[MODIFIED], None, Ok(7)),
             (ttl, 200, max_age, None, Ok(20)),
             (ttl, 418, &[], None, Ok(8)),
-            (ttl, 404, &[], None, Ok(5)),
+            (ttl, 203, &[], None, Ok(5)),
+            // Errors have no default.
+            (|_| {}, 404, &[], None, Err(Refusal::Freshness)),
+            (|_| {}, 410, &[], None, Err(Refusal::Freshness)),
+            (|_| {}, 404, &[MODIFIED], None, Ok(98)),
+            (|_| {}, 404, max_age, None, Ok(20)),
             // Aside: before what is stated, for 200 and the chosen statuses.
             (aside, 200, max_age, None, Ok(9)),
             (aside, 200, &[("expires", "0")], None, Ok(9)),

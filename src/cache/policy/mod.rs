@@ -10,7 +10,8 @@ mod rules;
 mod storable;
 
 pub(super) use after::{
-    After, Answer, CACHE_STATUS, Plan, Refusal, after, freshen, outlives, shareable, strip_tags,
+    After, Answer, CACHE_STATUS, Confirmed, Plan, Refusal, after, confirm, outlives, shareable,
+    strip_tags,
 };
 pub(super) use before::{Ask, Before, Bypass, before};
 pub(super) use conditional::{Form, condition, form, has_validator, outdated, validators};

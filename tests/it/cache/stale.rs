@@ -471,3 +471,41 @@ async fn stripped_tags_are_not_in_the_last_answer_of_a_dropped_entry() {
     assert_eq!(last.body, "answer 0");
     assert!(!last.headers.contains_key(HeaderName::from_static("surrogate-key")));
 }
+
+#[tokio::test]
+async fn a_stored_error_stands_in_for_nothing() {
+    for code in [404, 410, 500] {
+        let rig =
+            Rig::with(&[], |layer| layer.ttl(crate::support::status(code), Duration::from_secs(5)));
+        rig.answers_with(code, &[]);
+        assert_eq!(rig.get("/", &[]).await.status, code);
+        rig.clock.pass(500);
+        rig.answers_with(503, &[]);
+        assert_eq!(rig.get("/", &[]).await.status, 503, "{code}");
+        rig.fails();
+        assert!(rig.ask(request("GET", "/", &[])).await.is_err(), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_gives_its_client_what_is_not_stored() {
+    // RFC 9111 §5.2.2.4 and §5.2.2.7.
+    for control in ["max-age=60, private=\"set-cookie\"", "max-age=60, no-cache=\"set-cookie\""] {
+        let rig = Rig::new(&[("cache-control", control), ("etag", "\"a\"")]);
+        rig.get("/", &[]).await;
+        rig.clock.pass(61);
+        rig.answers_with(304, &[("set-cookie", "a=b")]);
+        assert_eq!(rig.get("/", &[]).await.field("set-cookie"), Some("a=b"), "{control}");
+        let hit = rig.get("/", &[]).await;
+        assert_eq!((hit.is_hit(), hit.field("set-cookie")), (true, None), "{control}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_that_ends_an_entry_has_its_own_age() {
+    let rig = Rig::new(TAGGED);
+    rig.get("/", &[]).await;
+    rig.clock.pass(70);
+    rig.answers_with(304, &[("cache-control", "no-store"), ("age", "3")]);
+    assert_eq!(rig.get("/", &[]).await.field("age"), Some("3"), "it was validated just now");
+}

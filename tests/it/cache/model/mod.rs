@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::HeaderMap;
+use http::request::Parts;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -37,6 +37,11 @@ fn stories_go_on_where_the_layer_has_lifetimes() {
     check(Setup::OwnLifetimes, 3);
 }
 
+#[test]
+fn stories_go_on_where_each_200_has_a_ttl() {
+    check(Setup::WithTtl, 4);
+}
+
 fn check(setup: Setup, seed: u8) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let stories = number("CACHE_MODEL_STORIES").unwrap_or(STORIES);
@@ -50,7 +55,8 @@ fn check(setup: Setup, seed: u8) {
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let told = TestRunner::new_with_rng(config, rng).run(&story(), |steps| tell(&runtime, setup, &steps));
+    let told =
+        TestRunner::new_with_rng(config, rng).run(&story(), |steps| tell(&runtime, setup, &steps));
     if let Err(error) = told {
         panic!("{setup:?}: {error}");
     }
@@ -94,13 +100,16 @@ fn told(who: &str, (calls, got): &(Vec<Call>, Option<Got>)) -> String {
 }
 
 fn layer(setup: Setup) -> CacheLayer {
-    let layer = CacheLayer::new(MemoryStore::new(1 << 24));
+    let store = MemoryStore::new(1 << 24);
+    let seconds = Duration::from_secs;
+    let layer = match setup {
+        Setup::WithTtl => CacheLayer::with_ttl(store, seconds(20)),
+        _ => CacheLayer::new(store),
+    };
     match setup {
-        Setup::Rfc => layer,
+        Setup::Rfc | Setup::WithTtl => layer,
         Setup::IgnoresRequests => layer.ignore_request_control(),
-        Setup::OwnLifetimes => layer
-            .default_ttl(Duration::from_secs(30))
-            .ttl(status(404), Duration::from_secs(5)),
+        Setup::OwnLifetimes => layer.default_ttl(seconds(30)).ttl(status(404), seconds(5)),
     }
 }
 
@@ -117,7 +126,12 @@ fn purge_both(runtime: &Runtime, rig: &Rig, reference: &mut Reference, purge: &P
 }
 
 /// Sends a request through the cache, and lets all that follows from it be done.
-async fn send(rig: &Rig, request: &Request, reply: &Reply, mut number: u64) -> (Vec<Call>, Option<Got>) {
+async fn send(
+    rig: &Rig,
+    request: &Request,
+    reply: &Reply,
+    mut number: u64,
+) -> (Vec<Call>, Option<Got>) {
     let before = rig.calls();
     let (clock, reply) = (rig.clock.clone(), reply.clone());
     rig.answers(move |head| {
@@ -152,7 +166,8 @@ async fn send(rig: &Rig, request: &Request, reply: &Reply, mut number: u64) -> (
 
 fn call(head: &Parts) -> Call {
     let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    let known = |all: &[&'static str], text: &str| all.iter().copied().find(|of| *of == text).unwrap();
+    let known =
+        |all: &[&'static str], text: &str| all.iter().copied().find(|of| *of == text).unwrap();
     Call {
         method: known(&["GET", "HEAD", "POST", "PUT", "OPTIONS"], head.method.as_str()),
         url: known(&URLS, &head.uri.to_string()),
@@ -167,11 +182,17 @@ fn call(head: &Parts) -> Call {
 /// The headers that the reference speaks of, each in one line.
 fn seen(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
     let line = |name: &&'static str| {
-        let lines: Vec<_> = headers.get_all(*name).iter().map(|line| line.to_str().unwrap()).collect();
+        let lines: Vec<_> =
+            headers.get_all(*name).iter().map(|line| line.to_str().unwrap()).collect();
         let mut members: Vec<_> = lines.iter().flat_map(|line| line.split(", ")).collect();
         if *name == "vary" {
             let mut known = Vec::new();
-            members.retain(|name| !known.contains(name) && { known.push(*name); true });
+            members.retain(|name| {
+                !known.contains(name) && {
+                    known.push(*name);
+                    true
+                }
+            });
         }
         (!lines.is_empty()).then(|| (*name, members.join(", ")))
     };
@@ -180,7 +201,8 @@ fn seen(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
 
 /// A member of `cache-status` without its details: a hit, or why the request was forwarded.
 fn class(member: &str) -> String {
-    let parts = member.split("; ").filter(|part| !part.starts_with("detail=") && *part != "collapsed");
+    let parts =
+        member.split("; ").filter(|part| !part.starts_with("detail=") && *part != "collapsed");
     let parts: Vec<_> = parts.collect();
     parts.join(" ").replace("fwd=uri-miss", "fwd=miss").replace("fwd=vary-miss", "fwd=miss")
 }
@@ -204,6 +226,6 @@ const SEEN: [&str; 15] = [
 ];
 
 /// How many stories each test tells.
-const STORIES: u64 = 1000;
+const STORIES: u64 = 700;
 
 const IDLE_AT_MOST: usize = 100;

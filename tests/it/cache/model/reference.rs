@@ -14,6 +14,8 @@ pub(super) enum Setup {
     IgnoresRequests,
     /// As [`Setup::Rfc`], and the layer has lifetimes of its own: 30 s, and 5 s for a 404.
     OwnLifetimes,
+    /// As [`Setup::Rfc`], and each 200 is stored for 20 s, whatever lifetime it states.
+    WithTtl,
 }
 
 pub(super) struct Reference {
@@ -48,6 +50,8 @@ struct Stored {
     variant: Vec<(&'static str, Option<String>)>,
     head: Head,
     body: String,
+    /// All tags that it ever had: to purge too much does no harm.
+    tags: Vec<&'static str>,
     freshness: Freshness,
     /// It was purged, or dropped. The list of variants names it until it is replaced.
     gone: bool,
@@ -85,7 +89,9 @@ enum Use {
     Fresh,
     StaleAndRefresh,
     Stale,
-    Validate { asked: bool },
+    Validate {
+        asked: bool,
+    },
     /// It is not for this client.
     Withheld,
 }
@@ -120,9 +126,7 @@ impl Reference {
             stored.gone |= match purge {
                 Purge::Url(url) => stored.url == *url,
                 Purge::Prefix(prefix) => stored.url.starts_with(prefix),
-                Purge::Tag(tag) => {
-                    stored.head.tag.is_some_and(|tags| tags.split(' ').any(|of| of == *tag))
-                }
+                Purge::Tag(tag) => stored.tags.contains(tag),
                 Purge::All => true,
             };
         }
@@ -132,6 +136,10 @@ impl Reference {
     pub(super) fn send(&mut self, request: &Request, service: &mut Service<'_>) -> Option<Got> {
         match request.method {
             "GET" | "HEAD" if request.if_match => {
+                let (answer, _) = service.ask(call(request));
+                answer.map(|answer| passed(answer, "bypass"))
+            }
+            "GET" | "HEAD" if request.cookie && self.setup == Setup::WithTtl => {
                 let (answer, _) = service.ask(call(request));
                 answer.map(|answer| passed(answer, "bypass"))
             }
@@ -274,7 +282,12 @@ impl Reference {
         if let Some(at) = old.filter(|_| head.status == 304) {
             let (stored, kept) = self.confirm(at, request, &head, (sent, now));
             let is_kept = if kept { " stored" } else { "" };
-            return Some(from_store(&stored, request, now, format!("fwd={fwd} fwd-status=304{is_kept}")));
+            return Some(from_store(
+                &stored,
+                request,
+                now,
+                format!("fwd={fwd} fwd-status=304{is_kept}"),
+            ));
         }
         let kept = self.store(request, &head, &body, (sent, now));
         if let Err(why) = kept {
@@ -329,7 +342,13 @@ impl Reference {
     }
 
     /// §4.3.4: what the client gets, and whether the entry is kept.
-    fn confirm(&mut self, at: usize, request: &Request, new: &Head, times: (i64, i64)) -> (Stored, bool) {
+    fn confirm(
+        &mut self,
+        at: usize,
+        request: &Request,
+        new: &Head,
+        times: (i64, i64),
+    ) -> (Stored, bool) {
         let old = self.stored[at].clone();
         if !old.is_confirmed_by(new) {
             self.drop_old(Some(at), 304, NotStored::Validator, times.1);
@@ -347,7 +366,8 @@ impl Reference {
                 // The entry answers what it answered, if the response varies by the same headers.
                 let same = variant.iter().map(|of| of.0).eq(old.variant.iter().map(|of| of.0));
                 let variant = if same { old.variant.clone() } else { variant };
-                self.put(Stored { variant, head: kept(head), freshness, ..old });
+                let tags = tags(&head).chain(old.tags.clone()).collect();
+                self.put(Stored { variant, head: kept(head), tags, freshness, ..old });
                 (got, true)
             }
             Err(why) => {
@@ -357,13 +377,19 @@ impl Reference {
         }
     }
 
-    fn store(&mut self, request: &Request, head: &Head, body: &str, times: (i64, i64)) -> Result<(), NotStored> {
+    fn store(
+        &mut self,
+        request: &Request,
+        head: &Head,
+        body: &str,
+        times: (i64, i64),
+    ) -> Result<(), NotStored> {
         let freshness = self.judge(request, head, times)?;
         let mut head = head.clone();
         head.date = head.date.or(Some(times.1 / SECOND));
         let (url, variant) = (request.url, selecting(&head, request));
-        let (head, body) = (kept(head), body.to_owned());
-        self.put(Stored { url, variant, head, body, freshness, gone: false });
+        let (tags, head, body) = (tags(&head).collect(), kept(head), body.to_owned());
+        self.put(Stored { url, variant, head, body, tags, freshness, gone: false });
         Ok(())
     }
 
@@ -436,7 +462,10 @@ impl Reference {
             return Err(NotStored::Other);
         }
         let default = (own && may_guess && head.status < 400).then_some(30 * SECOND);
-        let validate = has(Directive::NoCache);
+        let given = self.setup == Setup::WithTtl && head.status == 200;
+        let given = given.then_some(20 * SECOND + age);
+        let validate = has(Directive::NoCache) && given.is_none();
+        let stated = given.or(stated);
         let of_layer = status_ttl.or(if guessed.is_none() { default } else { None });
         let lifetime = match stated {
             Some(stated) => stated,
@@ -449,7 +478,8 @@ impl Reference {
                 },
             },
         };
-        let strict = has(Directive::MustRevalidate) || has(Directive::ProxyRevalidate) || s_maxage.is_some();
+        let strict =
+            has(Directive::MustRevalidate) || has(Directive::ProxyRevalidate) || s_maxage.is_some();
         let stale = |seconds: Option<i64>, default| match seconds {
             _ if strict => 0,
             Some(seconds) => seconds * SECOND,
@@ -506,7 +536,8 @@ impl Reference {
         let heeds = self.setup != Setup::IgnoresRequests;
         let fills = !request.if_match
             && request.range.is_none()
-            && !(heeds && request.control.contains(&Ask::NoStore));
+            && !(heeds && request.control.contains(&Ask::NoStore))
+            && !(request.cookie && self.setup == Setup::WithTtl);
         let is_get = request.method == "POST"
             && head.status == 200
             && head.content_location == Some(request.url);
@@ -539,10 +570,11 @@ impl Stored {
     /// §4.3.4. A 304 without validators can only be about the one response that was asked about. A
     /// stored tag may be the weak one that an inner layer made of the strong one in the 304.
     fn is_confirmed_by(&self, new: &Head) -> bool {
-        match (new.etag, new.modified) {
-            (Some(tag), _) => self.head.etag.is_none() || has_tag(tag, self.head.etag),
-            (None, Some(modified)) => self.head.modified.is_none_or(|of| of == modified),
-            (None, None) => true,
+        match (self.head.etag, self.head.modified) {
+            _ if new.etag.is_none() && new.modified.is_none() => true,
+            (Some(_), _) if new.etag.is_some() => has_tag(new.etag.unwrap_or("*"), self.head.etag),
+            (_, Some(modified)) => new.modified == Some(modified),
+            _ => false,
         }
     }
 
@@ -550,7 +582,11 @@ impl Stored {
     fn is_outdated(&self, head: &Head) -> bool {
         let personal = [Directive::NoStore, Directive::Private, Directive::PrivateOne]
             .into_iter()
-            .chain([Directive::PrivateCookie, Directive::Odd(Odd::NoStore), Directive::Odd(Odd::Private)])
+            .chain([
+                Directive::PrivateCookie,
+                Directive::Odd(Odd::NoStore),
+                Directive::Odd(Odd::Private),
+            ])
             .any(|directive| head.control.contains(&directive));
         let differs = head.etag.is_some_and(|etag| !has_tag(etag, self.head.etag))
             || head.modified.is_some() && head.modified != self.head.modified;
@@ -659,7 +695,8 @@ fn updated(old: &Head, new: &Head, now: i64) -> Head {
     let weak = old.etag.filter(|tag| tag.starts_with("W/"));
     let mut vary = old.vary.clone();
     vary.extend(new.vary.iter().filter(|name| !old.vary.contains(name)));
-    let list = |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
+    let list =
+        |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
     Head {
         status: old.status,
         control: list(&old.control, &new.control),
@@ -688,6 +725,10 @@ fn kept(mut head: Head) -> Head {
     head.one = head.one.filter(|_| !names_one);
     head.set_cookie &= !has(Directive::PrivateCookie);
     head
+}
+
+fn tags(head: &Head) -> impl Iterator<Item = &'static str> {
+    head.tag.into_iter().flat_map(|tags| tags.split(' '))
 }
 
 fn selecting(head: &Head, request: &Request) -> Vec<(&'static str, Option<String>)> {

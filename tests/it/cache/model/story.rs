@@ -152,7 +152,8 @@ pub(super) struct Call {
 impl Request {
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = vec![("accept-language", self.language.to_owned())];
-        let mut push = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
+        let mut push =
+            |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
         push("x-a", self.a.map(str::to_owned));
         push("authorization", self.authorization.then(|| "Basic x".to_owned()));
         push("cookie", self.cookie.then(|| "a=b".to_owned()));
@@ -218,7 +219,8 @@ pub(super) fn seconds_of(text: &str) -> i64 {
 impl Head {
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = Vec::new();
-        let mut push = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
+        let mut push =
+            |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
         let text = |text: Option<&str>| text.map(str::to_owned);
         push("cache-control", list(&self.control));
         push("cdn-cache-control", list(&self.targeted));
@@ -420,10 +422,13 @@ fn directives() -> impl Strategy<Value = Vec<Directive>> {
         Directive::Odd(Odd::Unreadable),
     ];
     let lifetimes = (
-        prop::option::weighted(0.75, select(vec![0, 5, 20, 20, 60])).prop_map(lifetime(Directive::MaxAge)),
+        prop::option::weighted(0.75, select(vec![0, 5, 20, 20, 60]))
+            .prop_map(lifetime(Directive::MaxAge)),
         prop::option::weighted(0.1, select(vec![0, 5, 60])).prop_map(lifetime(Directive::SMaxage)),
-        prop::option::weighted(0.2, select(vec![0, 20, 700])).prop_map(lifetime(Directive::WhileRevalidate)),
-        prop::option::weighted(0.2, select(vec![0, 20, 4000])).prop_map(lifetime(Directive::IfError)),
+        prop::option::weighted(0.2, select(vec![0, 20, 700]))
+            .prop_map(lifetime(Directive::WhileRevalidate)),
+        prop::option::weighted(0.2, select(vec![0, 20, 4000]))
+            .prop_map(lifetime(Directive::IfError)),
     );
     let rare = prop_oneof![2 => Just(Vec::new()), 1 => subsequence(rare, 1..3)];
     (lifetimes, rare).prop_map(|((max_age, s_maxage, swr, sie), rare)| {
@@ -437,15 +442,18 @@ fn lifetime(directive: fn(i64) -> Directive) -> impl Fn(Option<i64>) -> Option<D
 
 /// Directives of a structured field: what is malformed there is ignored as a whole.
 fn targeted() -> impl Strategy<Value = Vec<Directive>> {
-    let valid = (select(vec![5, 60]), subsequence(
-        vec![
-            Directive::NoStore,
-            Directive::NoCache,
-            Directive::MustRevalidate,
-            Directive::WhileRevalidate(20),
-        ],
-        0..2,
-    ))
+    let valid = (
+        select(vec![5, 60]),
+        subsequence(
+            vec![
+                Directive::NoStore,
+                Directive::NoCache,
+                Directive::MustRevalidate,
+                Directive::WhileRevalidate(20),
+            ],
+            0..2,
+        ),
+    )
         .prop_map(|(seconds, rest)| {
             [Directive::MaxAge(seconds)].into_iter().chain(rest).collect::<Vec<_>>()
         });
