@@ -4,14 +4,14 @@ use http::request;
 
 use super::config::Config;
 use super::key::{Key, NoKey};
-use super::policy::{self, Before, Bypass};
+use super::policy::{self, Bypass, RequestAction};
 
 /// A mark in the extensions of a request: the response must be a new one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Warm;
 
 /// Decides what to do with a request before anything is looked up.
-pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool) -> Before {
+pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool) -> RequestAction {
     // A callback that panics makes the request pass.
     let skipped = config.skip.as_ref().map(|skip| {
         catch_unwind(AssertUnwindSafe(|| skip(request))).unwrap_or_else(|_| {
@@ -19,11 +19,11 @@ pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool
             true
         })
     });
-    match policy::before(&config.rules, &config.key, request, has_body) {
-        Before::LookUp(_) if skipped == Some(true) => Before::Pass(Bypass::Skipped),
-        Before::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
+    match policy::classify(&config.rules, &config.key, request, has_body) {
+        RequestAction::LookUp(_) if skipped == Some(true) => RequestAction::Pass(Bypass::Skipped),
+        RequestAction::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
             ask.control.no_cache = true;
-            Before::LookUp(ask)
+            RequestAction::LookUp(ask)
         }
         before => before,
     }

@@ -2,7 +2,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::control::millis;
+use super::policy::date::millis;
 
 /// The clock of a layer: the system's, or the one that its user set.
 #[derive(Clone, Default)]

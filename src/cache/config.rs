@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::request;
 
 use super::clock::Clock;
-use super::key_by::CacheKey;
+use super::key::CacheKey;
 use super::metrics::CacheMetrics;
 use super::policy::Rules;
 use super::state::{Family, State};

@@ -4,7 +4,7 @@ use super::config::Config;
 use super::entry::Entry;
 use super::lookup::Lookup;
 use super::metrics::Outcome;
-use super::policy::{self, Ask, Found};
+use super::policy::{self, RequestPolicy, Reuse};
 
 /// The action that follows from a lookup.
 pub(crate) enum Action {
@@ -27,7 +27,7 @@ pub(crate) struct Miss {
 }
 
 /// Decides what follows from a lookup. `now` is in milliseconds since 1970.
-pub(crate) fn decide(config: &Config, ask: &Ask, lookup: &Lookup, now: u64) -> Action {
+pub(crate) fn decide(config: &Config, ask: &RequestPolicy, lookup: &Lookup, now: u64) -> Action {
     let entry = match lookup {
         Lookup::Nothing => return Action::Fetch(Miss::of(Fwd::UriMiss)),
         Lookup::OtherVariants(_) => return Action::Fetch(Miss::of(Fwd::VaryMiss)),
@@ -35,17 +35,17 @@ pub(crate) fn decide(config: &Config, ask: &Ask, lookup: &Lookup, now: u64) -> A
     };
     let Some(stored) = entry.stored() else { return Action::Fetch(Miss::of(Fwd::UriMiss)) };
     let serve = |outcome, refresh| Action::Serve { entry: entry.clone(), outcome, refresh };
-    match policy::found(&config.rules, ask, stored, now, random) {
-        Found::Fresh => serve(Outcome::Hit, false),
-        Found::Refresh if stored.freshness.left(now) > 0 => serve(Outcome::Hit, true),
-        Found::Refresh => serve(Outcome::Stale, true),
-        Found::Stale => serve(Outcome::Stale, false),
-        Found::Validate { asked } => Action::Fetch(Miss {
+    match policy::reuse(&config.rules, ask, stored, now, random) {
+        Reuse::Fresh => serve(Outcome::Hit, false),
+        Reuse::Refresh if stored.freshness.left(now) > 0 => serve(Outcome::Hit, true),
+        Reuse::Refresh => serve(Outcome::Stale, true),
+        Reuse::Stale => serve(Outcome::Stale, false),
+        Reuse::Validate { asked } => Action::Fetch(Miss {
             old: Some(entry.clone()),
-            alone: asked || !policy::shareable(&stored.freshness),
+            alone: asked || !policy::is_shareable(&stored.freshness),
             ..Miss::of(if asked { Fwd::Request } else { Fwd::Stale })
         }),
-        Found::Withheld(refusal) => {
+        Reuse::Withhold(refusal) => {
             let bypass = CacheStatus::forwarded(Fwd::Bypass);
             let status = CacheStatus { detail: Some(refusal.as_str()), ..bypass };
             Action::Fetch(Miss { status, old: None, alone: true })

@@ -12,7 +12,7 @@ use super::hit_for_miss::Marker;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
 use super::metrics::Outcome;
-use super::policy::{self, Ask, Found};
+use super::policy::{self, RequestPolicy, Reuse};
 use super::response;
 use super::state::Verdict;
 
@@ -23,7 +23,7 @@ pub(crate) struct Exchange<S, B> {
     pub(crate) head: request::Parts,
     pub(crate) body: B,
     pub(crate) key: Key,
-    pub(crate) ask: Ask,
+    pub(crate) ask: RequestPolicy,
 }
 
 /// What requests with one key have in common that would get the same response.
@@ -96,10 +96,10 @@ impl<S, B> Exchange<S, B> {
         };
         let stored = entry.stored()?;
         let usable = match verdict {
-            Verdict::StaleOnError(_) => policy::may_stand_in(&self.ask, stored, now),
+            Verdict::StaleOnError(_) => policy::is_usable_on_error(&self.ask, stored, now),
             _ => {
-                let found = policy::found(&self.config.rules, &self.ask, stored, now, random);
-                matches!(found, Found::Fresh | Found::Refresh | Found::Stale)
+                let found = policy::reuse(&self.config.rules, &self.ask, stored, now, random);
+                matches!(found, Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
             }
         };
         if !usable || !self.query().is_valid(stored) {

@@ -20,7 +20,9 @@ use super::hit_for_miss::Marker;
 use super::key::Key;
 use super::lookup::Query;
 use super::metrics::{Fallback, Outcome};
-use super::policy::{self, After, Answer, Ask, Bypass, Form, Plan, Refusal};
+use super::policy::{
+    self, Bypass, Conditional, Confirmed, NotStorable, RequestPolicy, ResponseInfo, Storable,
+};
 use super::purge::Stamp;
 use super::response;
 use super::state::{Lead, Verdict};
@@ -33,7 +35,9 @@ use crate::for_one::{ForOne, is_single_use};
 pub(crate) struct Fetch {
     pub(crate) config: Arc<Config>,
     pub(crate) key: Key,
-    pub(crate) ask: Ask,
+    pub(crate) ask: RequestPolicy,
+    /// The inner service did not get the conditions of the client: the cache evaluates them.
+    pub(crate) evaluates: bool,
     /// The headers of the request of the client, which has its preconditions.
     pub(crate) headers: HeaderMap,
     pub(crate) for_one: ForOne,
@@ -122,19 +126,15 @@ impl Fetch {
             ask = ask.spelled(key.spell(&mut head));
         }
         let (headers, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
-        if ask.no_fill.is_none() {
-            if ask.conditional {
-                policy::validators(&mut head.headers);
-            }
-            if let Some(stored) = old.as_ref().and_then(Entry::stored) {
-                policy::condition(&mut head.headers, stored);
-            }
-        }
+        let stored = old.as_ref().and_then(Entry::stored);
+        let uncacheable = config.state.hit_for_miss.is_marked(marker, sent);
+        let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, uncacheable);
         let received = sent;
         let fetch = Self {
             config,
             key,
             ask,
+            evaluates,
             headers,
             for_one,
             status,
@@ -222,7 +222,7 @@ impl Fetch {
         &mut self,
         cx: &mut Context<'_>,
         response: Response<B>,
-        plan: Box<Plan>,
+        plan: Box<Storable>,
         declared: Option<u64>,
     ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
@@ -257,8 +257,8 @@ impl Fetch {
         response: &'a Response<B>,
         size: Option<u64>,
         post: bool,
-    ) -> Answer<'a> {
-        Answer {
+    ) -> ResponseInfo<'a> {
+        ResponseInfo {
             status: response.status(),
             headers: response.headers(),
             hint: response.extensions().get(),
@@ -280,7 +280,7 @@ impl Fetch {
         let query = Query { config: &self.config, key: &self.key, headers: &self.headers };
         // The entry may have been purged since the lookup.
         let usable =
-            policy::may_stand_in(&self.ask, stored, self.received) && query.is_valid(stored);
+            policy::is_usable_on_error(&self.ask, stored, self.received) && query.is_valid(stored);
         usable.then(|| entry.clone())
     }
 
@@ -293,7 +293,7 @@ impl Fetch {
             self.ask.head_only
                 && !bypass.is_of_another()
                 && self.key.is_spelled_so()
-                && policy::outdated(stored, response.status(), response.headers())
+                && policy::is_outdated(stored, response.status(), response.headers())
         };
         if let Some(stored) = old.filter(outdated) {
             self.remove(stored);
@@ -304,32 +304,27 @@ impl Fetch {
     fn confirm<R>(&mut self, response: &Response<R>, stored: &Stored) -> Entry {
         self.status.fwd_status = Some(304);
         let answer = self.answer(response, None, false);
-        let (headers, after) = policy::freshen(&self.config.rules, &self.ask, stored, &answer);
-        let watermark = Watermark::at(self.watermark);
-        let plan = match after {
-            After::Keep(plan) => plan,
-            After::Refuse(refusal) => {
-                self.refuse(response, refusal, Some(stored));
-                self.status.detail = Some(refusal.as_str());
-                return Entry::new(Kept::Response(Stored { headers, watermark, ..stored.clone() }));
+        let Confirmed { response: last, kept } =
+            policy::confirm(&self.config.rules, &self.ask, stored, &answer);
+        match kept {
+            Ok(fresh) => self.keep(Stored { watermark: Watermark::at(self.watermark), ..*fresh }),
+            Err(reason) => {
+                self.refuse(response, reason, Some(stored));
+                self.status.detail = Some(reason.as_str());
             }
-        };
-        let Plan { headers, freshness, tags, mut variant } = *plan;
-        // The inner service may have begun to vary by more. If not, the variant stays what it was.
-        if variant.varies_like(&stored.variant) {
-            variant.clone_from(&stored.variant);
         }
-        let (status, body) = (stored.status, stored.body.clone());
-        let fresh = Stored { status, headers, body, freshness, variant, tags, watermark };
+        Entry::new(Kept::Response(last))
+    }
+
+    /// Stores a response that was confirmed, unless it was purged since the inner service was asked.
+    fn keep(&mut self, fresh: Stored) {
         let config = &self.config;
-        // The entry may have been purged since the inner service was asked.
-        if !config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
-            return Entry::new(Kept::Response(fresh));
+        if config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
+            config.state.hit_for_miss.clear(self.marker);
+            self.status.stored = true;
+            let lead = self.lead.take();
+            storage::keep(Arc::clone(config), self.key.clone(), fresh, lead, None);
         }
-        config.state.hit_for_miss.clear(self.marker);
-        self.status.stored = true;
-        let lead = self.lead.take();
-        storage::keep(Arc::clone(&self.config), self.key.clone(), fresh, lead, None)
     }
 
     /// Stores a response in place of the entry, if the response may be stored.
@@ -345,13 +340,13 @@ impl Fetch {
     {
         let size = length(&response);
         let answer = self.answer(&response, size, false);
-        match policy::after(&self.config.rules, &self.ask, &answer) {
-            After::Refuse(refusal) => {
-                self.status.detail = Some(refusal.as_str());
-                self.refuse(&response, refusal, old);
+        match policy::storable(&self.config.rules, &self.ask, &answer) {
+            Err(reason) => {
+                self.status.detail = Some(reason.as_str());
+                self.refuse(&response, reason, old);
                 Fetched::Passed(response)
             }
-            After::Keep(plan) => match self.record(cx, response, plan, size) {
+            Ok(plan) => match self.record(cx, response, plan, size) {
                 Ok(recorded) => {
                     self.status.stored = true;
                     Fetched::Recorded(recorded)
@@ -366,11 +361,13 @@ impl Fetch {
 
     /// Tells the waiting requests that they get no response, and requests of the next while not to
     /// wait.
-    fn refuse<B>(&self, response: &Response<B>, refusal: Refusal, old: Option<&Stored>) {
+    fn refuse<B>(&self, response: &Response<B>, reason: NotStorable, old: Option<&Stored>) {
         self.complete(&Verdict::Alone);
-        let stays = old.is_some_and(|old| policy::outlives(old, refusal, self.received));
-        // A response for a single request says nothing about the next one.
-        if stays || response.status().is_server_error() || is_single_use(response) {
+        let stays = old.is_some_and(|old| policy::survives(old, reason, self.received));
+        // A response for a single request says nothing about the next one, nor does a 304 of the
+        // client's own condition about a 200.
+        let own = old.is_none() && response.status() == StatusCode::NOT_MODIFIED;
+        if stays || own || response.status().is_server_error() || is_single_use(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;
@@ -395,12 +392,12 @@ impl Fetch {
         spawn_if_pending(Box::pin(async move { storage::remove(&config, &key).await }));
     }
 
-    /// Returns `true` if the client has the response already. The cache evaluates the preconditions
-    /// of a request that may fill it, since the inner service does not get them.
+    /// Returns `true` if the client has the response already, by a condition that the inner service did
+    /// not get.
     fn is_not_modified<B>(&self, response: &Response<B>) -> bool {
-        let Self { ask, headers, .. } = self;
-        let form = || policy::form(response.status(), response.headers(), 0, headers, true);
-        ask.no_fill.is_none() && ask.conditional && form() == Form::NotModified
+        let (status, headers) = (response.status(), response.headers());
+        let outcome = || policy::evaluate(status, headers, 0, &self.headers, true);
+        self.evaluates && outcome() == Conditional::NotModified
     }
 }
 

@@ -18,7 +18,7 @@ use super::exchange::FlightKey;
 use super::fetch::{Fetch, call, length, with_context};
 use super::key::Key;
 use super::metrics::Outcome;
-use super::policy::{self, After, Ask, Before, Bypass};
+use super::policy::{self, Bypass, RequestAction, RequestPolicy};
 use super::purge::{Purge, Stamp};
 use super::response;
 use super::storage;
@@ -69,6 +69,7 @@ where
         config,
         key,
         ask,
+        evaluates: false,
         headers: asked.headers,
         for_one,
         status,
@@ -80,7 +81,7 @@ where
     };
     let size = length(&response);
     let answer = fetch.answer(&response, size, true);
-    let After::Keep(plan) = policy::after(&fetch.config.rules, &fetch.ask, &answer) else {
+    let Ok(plan) = policy::storable(&fetch.config.rules, &fetch.ask, &answer) else {
         return Ok(response::pass_on(&fetch.config, response, &status));
     };
     Ok(match with_context(|cx| fetch.record(cx, response, plan, size)).await {
@@ -115,7 +116,11 @@ async fn purge(config: &Config, own: Option<&Key>, changed: &[Key], now: u64) ->
 }
 
 /// Returns the GET that a response to a POST says that it answers too (RFC 9110 §9.3.3).
-fn as_get<B>(config: &Config, request: &request::Parts, response: &Response<B>) -> Option<Ask> {
+fn as_get<B>(
+    config: &Config,
+    request: &request::Parts,
+    response: &Response<B>,
+) -> Option<RequestPolicy> {
     let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
     let target = config.key.uri_of(request).ok()?;
     let location = policy::resolve(target, location)?;
@@ -129,7 +134,7 @@ fn as_get<B>(config: &Config, request: &request::Parts, response: &Response<B>) 
     get.headers.remove(CONTENT_LENGTH);
     get.headers.remove(TRANSFER_ENCODING);
     match classify(config, &get, false) {
-        Before::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
+        RequestAction::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use tower::Layer;
 use super::clock::Clock;
 use super::config::Config;
 use super::handle::CacheHandle;
-use super::key_by::CacheKey;
+use super::key::CacheKey;
 use super::metrics::CacheMetrics;
 use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;

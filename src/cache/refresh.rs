@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::fetch::{Fetch, Fetched, call, with_context};
 use super::lookup::Lookup;
 use super::metrics::{Fallback, Outcome};
-use super::policy::{Ask, Bypass};
+use super::policy::{Bypass, RequestPolicy};
 use super::state::Lead;
 use super::task::spawn;
 
@@ -39,8 +39,8 @@ where
         return config.state.metrics.fell_back(Fallback::Refreshes);
     };
     exchange.head.method = Method::GET;
-    let Ask { authorized, cookie, conditional, .. } = exchange.ask;
-    exchange.ask = Ask { authorized, cookie, conditional, ..Ask::default() };
+    let RequestPolicy { authorized, cookie, conditional, .. } = exchange.ask;
+    exchange.ask = RequestPolicy { authorized, cookie, conditional, ..RequestPolicy::default() };
     let flight = exchange.flight_key(&Lookup::Found(old.clone()));
     let Role::Leader(leader) = config.state.coalescer.join(flight.name(&exchange.key)) else {
         return;

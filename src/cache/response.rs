@@ -14,12 +14,12 @@ use super::config::Config;
 use super::entry::Entry;
 use super::lookup::Query;
 use super::metrics::Outcome;
-use super::policy::{Ask, Form, form, strip_tags};
+use super::policy::{Conditional, RequestPolicy, evaluate, strip_tags};
 
 /// Returns a hit, and counts it. `now` is in milliseconds since 1970.
 pub(crate) fn hit<B: Body>(
     query: Query<'_>,
-    ask: &Ask,
+    ask: &RequestPolicy,
     entry: &Entry,
     outcome: Outcome,
     now: u64,
@@ -32,7 +32,7 @@ pub(crate) fn hit<B: Body>(
 /// Returns the response to a request from an entry. `now` is in milliseconds since 1970.
 pub(crate) fn from_entry<B: Body>(
     query: Query<'_>,
-    ask: &Ask,
+    ask: &RequestPolicy,
     entry: &Entry,
     now: u64,
     status: &CacheStatus,
@@ -40,18 +40,18 @@ pub(crate) fn from_entry<B: Body>(
     let config = query.config;
     let Some(stored) = entry.stored() else { return gateway_timeout(config, status) };
     let size = stored.body.len() as u64;
-    let form = if ask.conditional {
-        form(stored.status, &stored.headers, size, query.headers, ask.head_only)
+    let conditional = if ask.conditional {
+        evaluate(stored.status, &stored.headers, size, query.headers, ask.head_only)
     } else {
-        Form::Whole
+        Conditional::Full
     };
     let mut headers = stored.headers.clone();
     write_age(&mut headers, stored.freshness.age(now));
     if config.cache_status {
         status.write(&mut headers);
     }
-    let body = shape(&mut headers, &form, &stored.body);
-    if form == Form::Unsatisfiable {
+    let body = shape(&mut headers, &conditional, &stored.body);
+    if conditional == Conditional::Unsatisfiable {
         // A cache in front could store the 416 for the URL: it is final, and these headers give the
         // lifetime of another response.
         let lifetimes = [CACHE_CONTROL, EXPIRES];
@@ -60,7 +60,7 @@ pub(crate) fn from_entry<B: Body>(
     }
     let body = if ask.head_only { Bytes::new() } else { body };
     let mut response = Response::new(ResponseBody::kept(body));
-    *response.status_mut() = status_of(&form, stored.status);
+    *response.status_mut() = status_of(&conditional, stored.status);
     *response.headers_mut() = headers;
     response
 }
@@ -83,7 +83,7 @@ pub(crate) fn not_modified<B: Body>(
     mut response: Response<ResponseBody<B>>,
 ) -> Response<ResponseBody<B>> {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    shape(response.headers_mut(), &Form::NotModified, &Bytes::new());
+    shape(response.headers_mut(), &Conditional::NotModified, &Bytes::new());
     response.map(|_| ResponseBody::kept(Bytes::new()))
 }
 
@@ -110,34 +110,34 @@ pub(crate) fn mark<B>(
     response
 }
 
-fn status_of(form: &Form, stored: StatusCode) -> StatusCode {
-    match form {
-        Form::Whole => stored,
-        Form::NotModified => StatusCode::NOT_MODIFIED,
-        Form::Part(_) => StatusCode::PARTIAL_CONTENT,
-        Form::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+fn status_of(conditional: &Conditional, stored: StatusCode) -> StatusCode {
+    match conditional {
+        Conditional::Full => stored,
+        Conditional::NotModified => StatusCode::NOT_MODIFIED,
+        Conditional::Partial(_) => StatusCode::PARTIAL_CONTENT,
+        Conditional::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
     }
 }
 
-/// Edits the headers for the form of the response, and returns the part of the body that it has.
-fn shape(headers: &mut HeaderMap, form: &Form, body: &Bytes) -> Bytes {
-    match form {
-        Form::Whole => body.clone(),
+/// Edits the headers for the conditional of the response, and returns the part of the body that it has.
+fn shape(headers: &mut HeaderMap, conditional: &Conditional, body: &Bytes) -> Bytes {
+    match conditional {
+        Conditional::Full => body.clone(),
         // RFC 9110 §15.4.5: no header that describes content that is not sent.
-        Form::NotModified => {
+        Conditional::NotModified => {
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE] {
                 headers.remove(name);
             }
             Bytes::new()
         }
-        Form::Part(range) => {
+        Conditional::Partial(range) => {
             let last = range.end - 1;
             set_range(headers, format!("bytes {}-{last}/{}", range.start, body.len()));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
             #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
             body.slice(range.start as usize..range.end as usize)
         }
-        Form::Unsatisfiable => {
+        Conditional::Unsatisfiable => {
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, AGE, ACCEPT_RANGES] {
                 headers.remove(name);
             }

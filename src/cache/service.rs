@@ -21,7 +21,7 @@ use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
 use super::metrics::{Fallback, Outcome};
-use super::policy::{Ask, Before, Bypass};
+use super::policy::{Bypass, RequestAction, RequestPolicy};
 use super::refresh::refresh;
 use super::response;
 use super::state::{Lead, Verdict};
@@ -79,11 +79,11 @@ where
         let config = &self.config;
         let (head, body) = request.into_parts();
         let classified = match classify(config, &head, !body.is_end_stream()) {
-            Before::LookUp(ask) => {
+            RequestAction::LookUp(ask) => {
                 key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
-            Before::Pass(bypass) => Err(bypass),
-            Before::Invalidate => {
+            RequestAction::Pass(bypass) => Err(bypass),
+            RequestAction::Invalidate => {
                 let (config, inner) = (Arc::clone(config), self.inner.clone());
                 return ResponseFuture::boxed(invalidate(config, inner, head, body));
             }
@@ -127,7 +127,13 @@ where
 }
 
 impl<S: Clone> Cache<S> {
-    fn exchange<B>(&self, head: request::Parts, body: B, key: Key, ask: Ask) -> Exchange<S, B> {
+    fn exchange<B>(
+        &self,
+        head: request::Parts,
+        body: B,
+        key: Key,
+        ask: RequestPolicy,
+    ) -> Exchange<S, B> {
         let (config, inner) = (Arc::clone(&self.config), self.inner.clone());
         Exchange { config, inner, head, body, key, ask }
     }

@@ -8,7 +8,7 @@ use super::budget::{Budget, Charge};
 use super::coalesce::{Coalescer, Leader};
 use super::entry::Entry;
 use super::hit_for_miss::HitForMiss;
-use super::key_by::CacheKey;
+use super::key::CacheKey;
 use super::metrics::CacheMetrics;
 use super::purge::Purges;
 use super::store::Lease;

@@ -10,7 +10,7 @@ use super::config::Config;
 use super::entry::{Entry, Kept, Stored};
 use super::key::Key;
 use super::metrics::Fallback;
-use super::policy::{has_validator, shareable};
+use super::policy::{has_validator, is_shareable};
 use super::purge::PurgeFuture;
 use super::state::{Lead, Verdict};
 use super::store::{StoreError, Usage};
@@ -49,7 +49,7 @@ pub(crate) fn keep(
 ) -> Entry {
     let entry = Entry::new(Kept::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
-        lead.complete(if shareable(&stored.freshness) {
+        lead.complete(if is_shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
         } else {
             Verdict::Alone

@@ -1,40 +1,42 @@
-//! Which requests a response answers: `vary` (RFC 9111 §4.1).
+//! Variants of a response: `vary` (RFC 9111 §4.1).
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName};
 
-use super::directive::members;
 use super::hash::Hash64;
-use crate::headers::qvalue::{record, weighted, well_formed};
+use crate::headers::accept_encoding::AcceptEncoding;
+use crate::headers::coding::ContentCoding;
+use crate::headers::list;
+use crate::headers::qvalue::{QValue, parse_member};
 
-/// What the request that a response answered had in the fields that its `vary` names.
+/// The headers that the `vary` of a response names, as its request had them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variant {
-    /// Sorted by name, without `accept-encoding` where that is told apart by `coding`.
+    /// The headers by name, without `accept-encoding` if `coding` is present.
     pub(crate) fields: Vec<(HeaderName, Option<Vec<u8>>)>,
     pub(crate) coding: Option<Negotiated>,
 }
 
-/// The outcome of a negotiation of codings.
+/// The outcome of a negotiation of content codings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Negotiated {
-    /// What the request weighed the heaviest.
+    /// The codings with the highest weight in the request.
     pub(crate) heaviest: Codings,
-    /// What it was answered with: one, or none for identity.
+    /// The coding of the response, or none for identity.
     pub(crate) answer: Codings,
 }
 
-/// A set of those codings that HTTP services use.
+/// A set of [`ContentCoding`]s, as entries have it: one bit by [`ContentCoding::index`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Codings(pub(crate) u8);
 
-/// `vary: *`.
+/// The error of a response that varies by more than its request's headers, as `vary: *` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VariesByAll;
 
-/// What a request says of codings (RFC 9110 §12.5.3).
+/// The codings that a request accepts (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accepted {
     any: Codings,
@@ -42,7 +44,11 @@ struct Accepted {
 }
 
 impl Variant {
-    /// Of a response to a request with these fields. `by_all` is whether `*` is to be overlooked.
+    /// Returns the variant of a response to a request. `by_all` ignores `vary: *`.
+    ///
+    /// # Errors
+    ///
+    /// If `vary` has `*`, an invalid name, or more than 64 names.
     pub(crate) fn of(
         response: &HeaderMap,
         request: &HeaderMap,
@@ -68,30 +74,30 @@ impl Variant {
         Ok(variant)
     }
 
-    /// Tells requests apart by this header, too.
+    /// Adds a request header to those that select the variant.
     pub(crate) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
         if let Err(at) = self.fields.binary_search_by(|(of, _)| of.as_str().cmp(name.as_str())) {
             self.fields.insert(at, (name.clone(), normal(name, request)));
         }
     }
 
-    /// Whether it answers every request.
+    /// Returns `true` if the response does not vary: it answers every request.
     pub(crate) fn is_only(&self) -> bool {
         self.fields.is_empty() && self.coding.is_none()
     }
 
-    /// Its id, or 0 if it has no need of one.
+    /// Returns the id, or 0 if the response does not vary.
     pub(crate) fn class(&self) -> u64 {
         if self.is_only() { 0 } else { self.id() }
     }
 
-    /// Whether it answers a request with these fields.
+    /// Returns `true` if the response answers a request with these headers.
     pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
         self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
             && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
     }
 
-    /// Returns `true` if it tells requests apart by every header that the response's `vary` names.
+    /// Returns `true` if every header that the `vary` of the response names selects the variant.
     pub(crate) fn covers(&self, response: &HeaderMap, by_all: bool) -> bool {
         varied_by(response, by_all).all(|name| {
             let name = name.as_ref();
@@ -100,7 +106,7 @@ impl Variant {
         })
     }
 
-    /// Whether both tell requests apart by the same fields.
+    /// Returns `true` if the same headers select both variants.
     pub(crate) fn varies_like(&self, other: &Self) -> bool {
         let names = |variant: &Self| -> Vec<HeaderName> {
             variant.fields.iter().map(|(name, _)| name.clone()).collect()
@@ -108,7 +114,7 @@ impl Variant {
         self.coding.is_some() == other.coding.is_some() && names(self) == names(other)
     }
 
-    /// What a request has in the same fields.
+    /// Returns the variant that the same headers of a request select.
     pub(crate) fn like(&self, request: &HeaderMap) -> Self {
         let fields = self.fields.iter().map(|(name, _)| (name.clone(), normal(name, request)));
         let heaviest = || Accepted::of(request).heaviest;
@@ -116,7 +122,7 @@ impl Variant {
         Self { fields: fields.collect(), coding }
     }
 
-    /// The same for all requests that are alike, in every process.
+    /// Returns the same number for the same variant in every process.
     pub(crate) fn id(&self) -> u64 {
         let mut hasher = Hash64::default();
         for (name, value) in &self.fields {
@@ -132,8 +138,9 @@ impl Variant {
 }
 
 impl Negotiated {
-    /// A client that weighs other codings as heavily would get the same; one that weighs this one
-    /// less might get another. Identity is what one gets who takes no more than that request did.
+    /// Returns `true` if the service would choose the same coding for a request. A client that gives
+    /// the coding a lower weight than another one might get that. A client that accepts no more than
+    /// the first request would get identity, too.
     fn answers(self, accepted: Accepted) -> bool {
         let alike = self.heaviest == accepted.heaviest;
         if self.answer == Codings::NONE {
@@ -146,16 +153,13 @@ impl Negotiated {
 impl Codings {
     const NONE: Self = Self(0);
 
-    /// From the number of a set, unless that has a coding that is not known.
+    /// Returns the set with these bits, or `None` if a bit is of no known coding.
     pub(crate) fn from_bits(bits: u8) -> Option<Self> {
         (bits < 16).then_some(Self(bits))
     }
 
-    fn named(name: &[u8]) -> Self {
-        const NAMES: [(&str, u8); 5] =
-            [("gzip", 1), ("x-gzip", 1), ("deflate", 2), ("br", 4), ("zstd", 8)];
-        let found = NAMES.iter().find(|(of, _)| of.as_bytes().eq_ignore_ascii_case(name));
-        Self(found.map_or(0, |(_, bit)| *bit))
+    fn of(codings: impl Iterator<Item = ContentCoding>) -> Self {
+        Self(codings.fold(0, |set, coding| set | 1 << coding.index()))
     }
 
     fn has(self, others: Self) -> bool {
@@ -165,55 +169,40 @@ impl Codings {
 
 impl Accepted {
     fn of(request: &HeaderMap) -> Self {
-        let mut weights = [None; 4];
-        let (mut others, mut identity) = (None, None);
-        let lines = request.get_all(ACCEPT_ENCODING).iter();
-        for member in lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')) {
-            let Some((name, weight)) = weighted(member) else { continue };
-            if name == b"*" {
-                record(&mut others, weight);
-            } else if name.eq_ignore_ascii_case(b"identity") {
-                record(&mut identity, weight);
-            } else if let found @ 1.. = Codings::named(name).0 {
-                record(&mut weights[found.trailing_zeros() as usize], weight);
-            }
-        }
-        let weights = weights.map(|weight| weight.or(others).unwrap_or(0));
-        let most = weights.into_iter().max().unwrap_or(0);
-        let of = |fits: &dyn Fn(u16) -> bool| {
-            Codings((0..4).filter(|&at| fits(weights[at])).fold(0, |set, at| set | 1 << at))
+        let accepted = AcceptEncoding::parse(request.get_all(ACCEPT_ENCODING));
+        let weights = ContentCoding::ALL.map(|coding| (coding, accepted.weight(coding)));
+        let max = weights.into_iter().map(|(_, weight)| weight).max().unwrap_or(0);
+        let of = |fits: &dyn Fn(QValue) -> bool| {
+            Codings::of(weights.into_iter().filter(|(_, weight)| fits(*weight)).map(|(of, _)| of))
         };
-        let heavy = most > 0 && most >= identity.unwrap_or(0);
-        Self { any: of(&|weight| weight > 0), heaviest: of(&|weight| heavy && weight == most) }
+        let heavy = max > 0 && max >= accepted.identity();
+        Self { any: of(&|weight| weight > 0), heaviest: of(&|weight| heavy && weight == max) }
     }
 }
 
-/// Returns the names in `vary`, or an error for `*`, for what is no name, and for more of them than
-/// can be compared for every request.
+/// Returns the names in `vary`, and an error for `*`, for an invalid name, and for a name after the
+/// maximum, since each of them costs a comparison in every lookup.
 fn varied_by(
     response: &HeaderMap,
     by_all: bool,
 ) -> impl Iterator<Item = Result<HeaderName, VariesByAll>> {
-    let names = response.get_all(VARY).iter().flat_map(|line| members(line.as_bytes()));
+    let names = list::members(response, &VARY);
     let names = names.filter(move |name| !(by_all && *name == b"*"));
     let name = |(at, name): (usize, &[u8])| {
-        let name = HeaderName::from_bytes(name).ok().filter(|name| at < MOST_NAMES && name != "*");
+        let name = HeaderName::from_bytes(name).ok().filter(|name| at < MAX_NAMES && name != "*");
         name.ok_or(VariesByAll)
     };
-    names.take(MOST_NAMES + 1).enumerate().map(name)
+    names.take(MAX_NAMES + 1).enumerate().map(name)
 }
 
-/// Returns `true` if every service reads the request's `accept-encoding` as this cache does. Of a
-/// response to any other one it is not known what it was negotiated from: it answers only requests
-/// that have the same.
+/// Returns `true` if every service reads the `accept-encoding` of a request as this cache does. If not,
+/// the response may be negotiated from another reading: it answers only requests with the same value.
 fn is_plain(request: &HeaderMap) -> bool {
-    let lines = request.get_all(ACCEPT_ENCODING).iter();
-    let mut members = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
-    members.all(|member| {
-        member.trim_ascii().is_empty()
-            || well_formed(member).is_some_and(|name| {
-                name.eq_ignore_ascii_case(b"identity") || name == b"*" || is_registered(name)
-            })
+    list::members(request, &ACCEPT_ENCODING).all(|member| match parse_member(member) {
+        Some((name, Some(_))) => {
+            name.eq_ignore_ascii_case(b"identity") || name == b"*" || is_registered(name)
+        }
+        Some((_, None)) | None => false,
     })
 }
 
@@ -222,7 +211,8 @@ fn is_registered(name: &[u8]) -> bool {
     REGISTERED.iter().any(|of| of.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// The coding of a response, none for identity; `None` if it is several, or a rare one.
+/// Returns the coding of a response, none for identity. Returns `None` for several codings, and for one
+/// that is not a [`ContentCoding`].
 fn answered_with(response: &HeaderMap) -> Option<Codings> {
     let mut lines = response.get_all(CONTENT_ENCODING).iter();
     let Some(line) = lines.next() else { return Some(Codings::NONE) };
@@ -230,23 +220,24 @@ fn answered_with(response: &HeaderMap) -> Option<Codings> {
     if lines.next().is_some() {
         return None;
     }
-    let coding = Codings::named(name);
-    let identity = name.eq_ignore_ascii_case(b"identity");
-    (identity || coding != Codings::NONE).then_some(coding)
+    if name.eq_ignore_ascii_case(b"identity") {
+        return Some(Codings::NONE);
+    }
+    ContentCoding::parse(name).map(|coding| Codings::of([coding].into_iter()))
 }
 
-/// All lines of a field in one (RFC 9110 §5.3). Only of those that are known to be lists, and to
-/// have no case, another spelling is the same: a service may see others as another value.
+/// Returns all lines of a header as one (RFC 9110 §5.3). The spelling is normalized only in headers
+/// that are known to be lists, or to ignore case: a service may see another value in other headers.
 fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
     let lines = request.get_all(name);
     lines.iter().next()?;
     let has_no_case = [ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
     if !has_no_case && *name != ACCEPT {
-        // Cookies are no list; nothing in a line is a `\n`.
+        // Cookies are no list. A line cannot have a `\n`.
         let between = if *name == COOKIE { &b"\n"[..] } else { b", " };
         return Some(lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(between));
     }
-    let members: Vec<_> = lines.iter().flat_map(|line| members(line.as_bytes())).collect();
+    let members: Vec<_> = list::members(request, name).collect();
     let mut value = members.join(&b',');
     if has_no_case {
         value.make_ascii_lowercase();
@@ -254,8 +245,8 @@ fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// The most names that a response may vary by.
-const MOST_NAMES: usize = 64;
+/// The maximum number of names in `vary`.
+const MAX_NAMES: usize = 64;
 
 const REGISTERED: [&str; 12] = [
     "aes128gcm",
@@ -377,7 +368,7 @@ mod tests {
     #[test]
     fn what_varies_by_all_answers_nobody() {
         let many = |most: usize| (0..most).map(|at| format!("x-{at}")).collect::<Vec<_>>();
-        let most = map(&[("vary", &many(MOST_NAMES).join(","))]);
+        let most = map(&[("vary", &many(MAX_NAMES).join(","))]);
         assert!(Variant::of(&most, &HeaderMap::new(), false).is_ok());
         for vary in ["*", "accept, *", "a b", "accept;x", "\"accept\"", &many(20_000).join(", ")] {
             let response = map(&[("vary", vary)]);

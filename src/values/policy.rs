@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::control::in_millis;
 use crate::cache::entry::Freshness;
+use crate::cache::policy::date::in_millis;
 
 /// What the user chose.
 #[derive(Clone, Debug)]

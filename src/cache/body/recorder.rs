@@ -15,7 +15,7 @@ use super::super::entry::{Stored, Watermark, head_size, own_values};
 use super::super::hit_for_miss::Marker;
 use super::super::key::Key;
 use super::super::metrics::Fallback;
-use super::super::policy::{Plan, has_validator};
+use super::super::policy::{Storable, has_validator};
 use super::super::purge::Stamp;
 use super::super::state::{Lead, Verdict};
 use super::super::storage;
@@ -28,7 +28,7 @@ pub(crate) struct Recording {
     pub(crate) key: Key,
     pub(crate) marker: Marker,
     pub(crate) status: StatusCode,
-    pub(crate) plan: Box<Plan>,
+    pub(crate) plan: Box<Storable>,
     pub(crate) watermark: Stamp,
     pub(crate) for_one: ForOne,
     /// Those who wait. If it is dropped, one of them takes over.
@@ -51,7 +51,7 @@ pub(crate) enum Unkept {
 impl Recording {
     /// Begins to buffer the body, unless the budget has no place for it, which is counted.
     pub(crate) fn buffer(&self) -> Option<Buffer> {
-        let Plan { headers, variant, tags, .. } = &*self.plan;
+        let Storable { headers, variant, tags, .. } = &*self.plan;
         let head = self.key.as_str().len() + head_size(headers, variant, tags);
         let fixed = (RECORDING + head) as u64;
         let charge = self.config.state.charge(self.config.limits.max_fill_bytes, fixed);
@@ -138,7 +138,7 @@ impl Recording {
             return;
         }
         config.state.hit_for_miss.clear(marker);
-        let Plan { mut headers, freshness, variant, tags } = *plan;
+        let Storable { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }

@@ -1,3 +1,6 @@
+//! Conditions and ranges of requests (RFC 9110 §13 and §14), and those that the cache sends itself (RFC
+//! 9111 §4.3).
+
 use std::ops::Range;
 
 use http::header::{
@@ -6,127 +9,144 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 
-use super::super::control::{self, ResponseControl, millis, opaque_tag, parse_date};
-use super::super::directive::members;
 use super::super::entry::Stored;
+use super::cache_control::ResponseControl;
+use super::date::{date, millis, parse_date};
+use super::request::RequestPolicy;
+use crate::headers::list;
 
-/// What of a response a client gets.
+/// The outcome of the conditions and the range of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Whole,
-    /// 304.
+pub(crate) enum Conditional {
+    /// The whole response.
+    Full,
+    /// A 304.
     NotModified,
-    /// 206: these bytes of the body.
-    Part(Range<u64>),
-    /// 416.
+    /// A 206 with these bytes of the body.
+    Partial(Range<u64>),
+    /// A 416.
     Unsatisfiable,
 }
 
-/// What a request asks of a response of this status, these fields, and a body of this many bytes
-/// (RFC 9110 §13.2.2). Of several ranges none is answered, which §14.2 allows.
-pub(crate) fn form(
+/// Evaluates the conditions and the range of a request on a response with this status, these headers
+/// and a body of `size` bytes (RFC 9110 §13.2.2). A request for several ranges gets the whole
+/// response, which §14.2 allows.
+pub(crate) fn evaluate(
     status: StatusCode,
     response: &HeaderMap,
     size: u64,
     request: &HeaderMap,
     head_only: bool,
-) -> Form {
+) -> Conditional {
     if status != StatusCode::OK {
-        return Form::Whole;
+        return Conditional::Full;
     }
     if request.contains_key(IF_NONE_MATCH) {
         if matches_tag(request, response) {
-            return Form::NotModified;
+            return Conditional::NotModified;
         }
     } else if request.contains_key(IF_MODIFIED_SINCE) && is_unmodified(request, response) {
-        return Form::NotModified;
+        return Conditional::NotModified;
     }
     match range(request, size) {
-        Some(form) if !head_only && is_same(request, response) => form,
-        _ => Form::Whole,
+        Some(outcome) if !head_only && is_same(request, response) => outcome,
+        _ => Conditional::Full,
     }
 }
 
-/// Makes the request one that asks whether the entry is still right (RFC 9111 §4.3.1).
-pub(crate) fn condition(request: &mut HeaderMap, stored: &Stored) {
-    for (from, to) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
-        if let Some(validator) = stored.headers.get(from) {
-            request.insert(to, validator.clone());
+/// Replaces the conditions of a request that may fill the cache by those of the cache (RFC 9111
+/// §4.3.1): the client's copy, or a part, is no response to store. Returns `true` if the client's
+/// conditions were removed, so that the cache evaluates them on the response.
+///
+/// The conditions stay if the response is known to be uncacheable and nothing is stored: a 304 saves
+/// the service a body that nobody would store.
+pub(crate) fn set_conditions(
+    headers: &mut HeaderMap,
+    request: &RequestPolicy,
+    stored: Option<&Stored>,
+    is_uncacheable: bool,
+) -> bool {
+    if request.no_fill.is_some() || is_uncacheable && stored.is_none() {
+        return false;
+    }
+    if request.conditional {
+        for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+            headers.remove(name);
         }
     }
+    for (from, to) in [(ETAG, IF_NONE_MATCH), (LAST_MODIFIED, IF_MODIFIED_SINCE)] {
+        if let Some(validator) = stored.and_then(|stored| stored.headers.get(from)) {
+            headers.insert(to, validator.clone());
+        }
+    }
+    request.conditional
 }
 
-/// Whether a response can be validated.
+/// Returns `true` if a response can be validated.
 pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED)
 }
 
-/// Takes what only the client's copy, or a part of it, is about from a request that fills.
-pub(crate) fn validators(request: &mut HeaderMap) {
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
-        request.remove(name);
-    }
+/// Returns a tag without its mark of weakness. Tags that differ by nothing else match weakly (RFC 9110
+/// §8.8.3.2).
+pub(crate) fn opaque_tag(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// Returns `true` if a 200 to HEAD shows that the entry is not what a GET would get any more (RFC
-/// 9111 §4.3.5). One that is for a single client says nothing of what is stored for all.
-pub(crate) fn outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
-    let ResponseControl { no_store, private, .. } = ResponseControl::of(head);
+/// Returns `true` if a 200 to HEAD shows that a GET would get another response than the stored one
+/// (RFC 9111 §4.3.5). A response for a single client says nothing of the one that is stored for all.
+pub(crate) fn is_outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
+    let ResponseControl { no_store, private, .. } = ResponseControl::parse(head);
     if status != StatusCode::OK || no_store || private.is_some() || head.contains_key(SET_COOKIE) {
         return false;
     }
     let values = |name| Some((head.get(&name)?, stored.headers.get(&name)));
     let differs = |name| values(name).is_some_and(|(head, stored)| stored != Some(head));
-    // Tags are compared weakly: a layer weakens the tag of a response that has a body to encode.
+    // Tags are compared weakly: a layer weakens the tag of a response whose body it encodes.
     let tag_differs = values(ETAG).is_some_and(|(head, stored)| {
         stored.is_none_or(|stored| opaque_tag(stored.as_bytes()) != opaque_tag(head.as_bytes()))
     });
-    // A length says nothing of a body that is encoded otherwise.
+    // The length of a body in another coding says nothing.
     let same_coding = head.get(CONTENT_ENCODING) == stored.headers.get(CONTENT_ENCODING);
     tag_differs || differs(LAST_MODIFIED) || same_coding && differs(CONTENT_LENGTH)
 }
 
-/// `if-none-match`, compared weakly (RFC 9110 §13.1.2).
+/// Evaluates `if-none-match`, which compares weakly (RFC 9110 §13.1.2).
 fn matches_tag(request: &HeaderMap, response: &HeaderMap) -> bool {
     let etag = response.get(ETAG).map(|tag| opaque_tag(tag.as_bytes().trim_ascii()));
-    let mut lines = request.get_all(IF_NONE_MATCH).iter();
-    lines.any(|line| {
-        let mut tags = members(line.as_bytes());
-        tags.any(|tag| tag == b"*" || Some(opaque_tag(tag)) == etag)
-    })
+    let mut tags = list::members(request, &IF_NONE_MATCH);
+    tags.any(|tag| tag == b"*" || Some(opaque_tag(tag)) == etag)
 }
 
-/// `if-modified-since`; without a `last-modified` it is the `date` that counts (RFC 9111 §4.3.2).
+/// Evaluates `if-modified-since`. A response without `last-modified` is as old as its `date` (RFC 9111
+/// §4.3.2).
 fn is_unmodified(request: &HeaderMap, response: &HeaderMap) -> bool {
-    let modified =
-        control::date(response, &LAST_MODIFIED).or_else(|| control::date(response, &DATE));
-    match (control::date(request, &IF_MODIFIED_SINCE), modified) {
+    let modified = date(response, &LAST_MODIFIED).or_else(|| date(response, &DATE));
+    match (date(request, &IF_MODIFIED_SINCE), modified) {
         (Some(Ok(since)), Some(Ok(modified))) => modified <= since,
         _ => false,
     }
 }
 
-/// `if-range`: a strong tag, or the very date (RFC 9110 §13.1.5).
+/// Evaluates `if-range`: a strong tag, or the exact date (RFC 9110 §13.1.5).
 fn is_same(request: &HeaderMap, response: &HeaderMap) -> bool {
     let Some(validator) = request.get(IF_RANGE) else { return true };
     let bytes = validator.as_bytes().trim_ascii();
     if bytes.starts_with(b"\"") {
         return response.get(ETAG).is_some_and(|tag| tag.as_bytes().trim_ascii() == bytes);
     }
-    let (Ok(given), Some(Ok(modified)), Some(Ok(date))) = (
-        parse_date(validator),
-        control::date(response, &LAST_MODIFIED),
-        control::date(response, &DATE),
-    ) else {
+    let (Ok(given), Some(Ok(modified)), Some(Ok(made))) =
+        (parse_date(validator), date(response, &LAST_MODIFIED), date(response, &DATE))
+    else {
         return false;
     };
-    // §8.8.2.2: a date is strong if it was a while ago when the response was made.
-    given == modified && millis(date).saturating_sub(millis(modified)) >= 1000
+    // §8.8.2.2: a date is a strong validator if the response was made at least a second later.
+    given == modified && millis(made).saturating_sub(millis(modified)) >= 1000
 }
 
-/// `bytes=first-last`, `bytes=first-` and `bytes=-last` (RFC 9110 §14.1.2); `None` for what is not
-/// to be heeded.
-fn range(request: &HeaderMap, size: u64) -> Option<Form> {
+/// Parses `bytes=first-last`, `bytes=first-` and `bytes=-last` (RFC 9110 §14.1.2). Returns `None` for a
+/// range that is ignored.
+fn range(request: &HeaderMap, size: u64) -> Option<Conditional> {
     let mut lines = request.get_all(RANGE).iter();
     let line = lines.next().filter(|_| lines.next().is_none())?;
     let (unit, set) = line.to_str().ok()?.split_once('=')?;
@@ -150,7 +170,7 @@ fn range(request: &HeaderMap, size: u64) -> Option<Form> {
         }
         _ => return None,
     };
-    Some(if range.start < size { Form::Part(range) } else { Form::Unsatisfiable })
+    Some(if range.start < size { Conditional::Partial(range) } else { Conditional::Unsatisfiable })
 }
 
 #[cfg(test)]
@@ -158,6 +178,9 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
+    use super::super::super::entry::{Freshness, Watermark};
+    use super::super::super::vary::Variant;
+    use super::super::request::Bypass;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
@@ -166,8 +189,8 @@ mod tests {
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:59:37 GMT");
 
-    fn form_of(response: TestHeaders<'_>, request: TestHeaders<'_>) -> Form {
-        form(StatusCode::OK, &map(response), 10, &map(request), false)
+    fn form_of(response: TestHeaders<'_>, request: TestHeaders<'_>) -> Conditional {
+        evaluate(StatusCode::OK, &map(response), 10, &map(request), false)
     }
 
     #[test]
@@ -198,40 +221,43 @@ mod tests {
         ];
         for (response, request, expected) in table {
             let form = form_of(response, request);
-            assert_eq!(form == Form::NotModified, *expected, "{response:?} {request:?}");
+            assert_eq!(form == Conditional::NotModified, *expected, "{response:?} {request:?}");
         }
         let request = map(&[("if-none-match", "*")]);
-        let gone = form(StatusCode::NOT_FOUND, &HeaderMap::new(), 10, &request, false);
-        assert_eq!(gone, Form::Whole);
+        let gone = evaluate(StatusCode::NOT_FOUND, &HeaderMap::new(), 10, &request, false);
+        assert_eq!(gone, Conditional::Full);
     }
 
     #[test]
     fn a_range_of_ten_bytes_is_answered() {
         // RFC 9110 §14.1.2.
         for (range, expected) in [
-            ("bytes=0-4", Form::Part(0..5)),
-            ("Bytes = 0-4", Form::Part(0..5)),
-            ("bytes=9-9", Form::Part(9..10)),
-            ("bytes=5-", Form::Part(5..10)),
-            ("bytes=5-99999999999999999999999", Form::Part(5..10)),
-            ("bytes=-3", Form::Part(7..10)),
-            ("bytes=-99", Form::Part(0..10)),
-            ("bytes=10-", Form::Unsatisfiable),
-            ("bytes=-0", Form::Unsatisfiable),
-            ("bytes=4-3", Form::Whole),
-            ("bytes=0-1,3-4", Form::Whole),
-            ("bytes=-", Form::Whole),
-            ("bytes=+1-2", Form::Whole),
-            ("lines=0-4", Form::Whole),
-            ("bytes", Form::Whole),
+            ("bytes=0-4", Conditional::Partial(0..5)),
+            ("Bytes = 0-4", Conditional::Partial(0..5)),
+            ("bytes=9-9", Conditional::Partial(9..10)),
+            ("bytes=5-", Conditional::Partial(5..10)),
+            ("bytes=5-99999999999999999999999", Conditional::Partial(5..10)),
+            ("bytes=-3", Conditional::Partial(7..10)),
+            ("bytes=-99", Conditional::Partial(0..10)),
+            ("bytes=10-", Conditional::Unsatisfiable),
+            ("bytes=-0", Conditional::Unsatisfiable),
+            ("bytes=4-3", Conditional::Full),
+            ("bytes=0-1,3-4", Conditional::Full),
+            ("bytes=-", Conditional::Full),
+            ("bytes=+1-2", Conditional::Full),
+            ("lines=0-4", Conditional::Full),
+            ("bytes", Conditional::Full),
         ] {
             assert_eq!(form_of(&[], &[("range", range)]), expected, "{range}");
         }
         let request = map(&[("range", "bytes=0-4")]);
-        assert_eq!(form(StatusCode::OK, &HeaderMap::new(), 10, &request, true), Form::Whole);
         assert_eq!(
-            form(StatusCode::OK, &HeaderMap::new(), 0, &request, false),
-            Form::Unsatisfiable
+            evaluate(StatusCode::OK, &HeaderMap::new(), 10, &request, true),
+            Conditional::Full
+        );
+        assert_eq!(
+            evaluate(StatusCode::OK, &HeaderMap::new(), 0, &request, false),
+            Conditional::Unsatisfiable
         );
     }
 
@@ -250,7 +276,48 @@ mod tests {
         ];
         for (response, if_range, expected) in table {
             let form = form_of(response, &[("range", "bytes=0-4"), ("if-range", if_range)]);
-            assert_eq!(form == Form::Part(0..5), *expected, "{response:?} {if_range}");
+            assert_eq!(form == Conditional::Partial(0..5), *expected, "{response:?} {if_range}");
+        }
+    }
+
+    #[test]
+    fn conditions_of_the_client_are_for_the_cache() {
+        let stored = |headers| Stored {
+            status: StatusCode::OK,
+            headers: map(headers),
+            body: bytes::Bytes::new(),
+            freshness: Freshness::default(),
+            variant: Variant::default(),
+            tags: Vec::new(),
+            watermark: Watermark::default(),
+        };
+        let (none, tagged) = (None, Some(stored(&[STRONG, MODIFIED])));
+        let own = [("if-none-match", "\"mine\""), ("if-range", "\"mine\"")];
+        let conditional = RequestPolicy { conditional: true, ..RequestPolicy::default() };
+        let partial = RequestPolicy { no_fill: Some(Bypass::Partial), ..conditional };
+        let plain = RequestPolicy::default();
+        // The request, the entry, whether the key is known to be uncacheable; the tag that the
+        // service sees, and whether the cache evaluates the client's.
+        let table = [
+            (plain, &none, false, None, false),
+            (plain, &tagged, false, Some(STRONG.1), false),
+            (plain, &none, true, None, false),
+            (conditional, &none, false, None, true),
+            (conditional, &tagged, false, Some(STRONG.1), true),
+            (conditional, &tagged, true, Some(STRONG.1), true),
+            // Nothing is to be stored: a 304 of the service is worth more.
+            (conditional, &none, true, Some(own[0].1), false),
+            (partial, &none, false, Some(own[0].1), false),
+            (partial, &tagged, false, Some(own[0].1), false),
+        ];
+        for (request, stored, uncacheable, tag, evaluates) in table {
+            let mut headers = map(if request.conditional { &own } else { &[] });
+            let evaluated = set_conditions(&mut headers, &request, stored.as_ref(), uncacheable);
+            let sent = headers.get("if-none-match").map(|tag| tag.to_str().unwrap());
+            assert_eq!((sent, evaluated), (tag, evaluates), "{request:?} {uncacheable}");
+            let since = headers.get("if-modified-since").map(|date| date.to_str().unwrap());
+            let validates = tag == Some(STRONG.1);
+            assert_eq!(since, validates.then_some(MODIFIED.1), "{request:?}");
         }
     }
 
@@ -259,12 +326,12 @@ mod tests {
         fn a_range_is_the_part_that_its_numbers_name(size in 0_u64..50, first in 0_u64..60, last in 0_u64..60) {
             let of = |range: &str| {
                 let request = map(&[("range", range)]);
-                form(StatusCode::OK, &HeaderMap::new(), size, &request, false)
+                evaluate(StatusCode::OK, &HeaderMap::new(), size, &request, false)
             };
             let part = |first: u64, end: u64| {
-                if first < end { Form::Part(first..end) } else { Form::Unsatisfiable }
+                if first < end { Conditional::Partial(first..end) } else { Conditional::Unsatisfiable }
             };
-            let both = if first <= last { part(first, size.min(last + 1)) } else { Form::Whole };
+            let both = if first <= last { part(first, size.min(last + 1)) } else { Conditional::Full };
             prop_assert_eq!(of(&format!("bytes={first}-{last}")), both);
             prop_assert_eq!(of(&format!("bytes={first}-")), part(first, size));
             prop_assert_eq!(of(&format!("bytes=-{last}")), part(size.saturating_sub(last), size));
@@ -286,7 +353,7 @@ mod tests {
                     headers.append(&names[name], value);
                 }
             }
-            if let Form::Part(part) = form(StatusCode::OK, &headers, size, &headers, head_only) {
+            if let Conditional::Partial(part) = evaluate(StatusCode::OK, &headers, size, &headers, head_only) {
                 prop_assert!(!head_only && part.start < part.end && part.end <= size);
             }
         }

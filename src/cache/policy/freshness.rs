@@ -1,42 +1,49 @@
+//! The freshness of a response (RFC 9111 §4.2).
+
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderName, StatusCode};
 
-use super::super::control::{self, ResponseControl, Scope, in_millis, millis};
 use super::super::entry::Freshness;
-use super::after::{Answer, Refusal, is_kept};
+use super::cache_control::{ResponseControl, Scope};
+use super::date::{self, in_millis, millis};
+use super::response::{NotStorable, ResponseInfo, is_kept};
 use super::rules::Rules;
 
-/// RFC 9111 §4.2.
+/// Returns the freshness of a response (RFC 9111 §4.2).
+///
+/// # Errors
+///
+/// If the response has no lifetime, or nothing could ever use it.
 pub(super) fn freshness(
     rules: &Rules,
-    answer: &Answer<'_>,
+    response: &ResponseInfo<'_>,
     control: &ResponseControl,
     is_targeted: bool,
-) -> Result<Freshness, Refusal> {
-    let date = date_of(answer);
-    let took = answer.received.saturating_sub(answer.sent);
-    let age = initial_age(answer);
+) -> Result<Freshness, NotStorable> {
+    let date = date_of(response);
+    let took = response.received.saturating_sub(response.sent);
+    let age = initial_age(response);
     let chosen = |ttl: Duration| age.saturating_add(in_millis(ttl));
-    let by_status = rules.ttls.iter().find(|(status, _)| *status == answer.status);
+    let by_status = rules.ttls.iter().find(|(status, _)| *status == response.status);
     let by_status = by_status.map(|(_, ttl)| *ttl);
-    let aside = rules.aside.filter(|_| answer.status == StatusCode::OK);
-    let given = answer.hint.and_then(|hint| hint.ttl).or(rules.aside.and(by_status)).or(aside);
-    let stated = stated(answer, control, is_targeted, date);
-    let may_guess = control.public || HEURISTIC.contains(&answer.status.as_u16());
-    let guessed = || match control::date(answer.headers, &LAST_MODIFIED) {
+    let aside = rules.aside.filter(|_| response.status == StatusCode::OK);
+    let given = response.hint.and_then(|hint| hint.ttl).or(rules.aside.and(by_status)).or(aside);
+    let stated = stated(response, control, is_targeted, date);
+    let may_guess = control.public || HEURISTIC.contains(&response.status.as_u16());
+    let guessed = || match date::date(response.headers, &LAST_MODIFIED) {
         Some(Ok(modified)) if may_guess => {
             Some((date.saturating_sub(millis(modified)) / 10).min(DAY))
         }
         _ => None,
     };
-    // An error that says nothing of its lifetime is gone as soon as its cause is.
-    let is_error = answer.status.is_client_error() || answer.status.is_server_error();
+    // An error that states no lifetime may end with its cause: it has no default.
+    let is_error = response.status.is_client_error() || response.status.is_server_error();
     let by_default = || rules.default_ttl.filter(|_| may_guess && !is_error).map(chosen);
     let validate = given.is_none() && control.no_cache == Some(Scope::Response);
-    if answer.post && stated.is_none() {
-        return Err(Refusal::Freshness);
+    if response.post && stated.is_none() {
+        return Err(NotStorable::Freshness);
     }
     let stated = given.map(chosen).or(stated);
     let own = stated.is_some() || by_status.is_none() && guessed().is_some();
@@ -45,22 +52,22 @@ pub(super) fn freshness(
         .or_else(guessed)
         .or_else(by_default)
         .or(validate.then_some(0))
-        .ok_or(Refusal::Freshness)?;
-    let lifetime = Freshness::shortened(lifetime, rules.jitter * answer.random);
+        .ok_or(NotStorable::Freshness)?;
+    let lifetime = Freshness::shortened(lifetime, rules.jitter * response.random);
     // §5.2.2.2, §5.2.2.8, §5.2.2.10.
     let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
     let has_validator =
-        || [ETAG, LAST_MODIFIED].iter().any(|name| is_kept(answer.headers, control, name));
+        || [ETAG, LAST_MODIFIED].iter().any(|name| is_kept(response.headers, control, name));
     let stale = |seconds: Option<u64>| seconds.filter(|_| !strict).map(|seconds| seconds * 1000);
     let while_revalidate = stale(control.stale_while_revalidate).unwrap_or(0);
     let grace = if strict { 0 } else { in_millis(rules.grace) };
     let if_error = stale(control.stale_if_error).unwrap_or(grace);
-    // Nothing that it could ever be used for.
+    // No request could ever use it.
     if (validate || lifetime <= age) && !has_validator() && while_revalidate == 0 {
-        return Err(Refusal::Freshness);
+        return Err(NotStorable::Freshness);
     }
     Ok(Freshness {
-        received: answer.received,
+        received: response.received,
         age,
         lifetime,
         while_revalidate,
@@ -69,39 +76,39 @@ pub(super) fn freshness(
         validate,
         strict,
         shared: false,
-        // To be validated each time is no lifetime of the layer's.
+        // A response that is validated each time needs no lifetime from the layer.
         stated: own || validate,
     })
 }
 
 /// Returns the age of a response as it comes, in milliseconds (§4.2.3, `corrected_initial_age`).
-pub(super) fn initial_age(answer: &Answer<'_>) -> u64 {
-    let apparent = answer.received.saturating_sub(date_of(answer));
-    let took = answer.received.saturating_sub(answer.sent);
-    apparent.max(control::age(answer.headers) * 1000 + took)
+pub(super) fn initial_age(response: &ResponseInfo<'_>) -> u64 {
+    let apparent = response.received.saturating_sub(date_of(response));
+    let took = response.received.saturating_sub(response.sent);
+    apparent.max(date::age(response.headers) * 1000 + took)
 }
 
 /// Returns the `date` of a response, or else when it came, in milliseconds since 1970.
-fn date_of(answer: &Answer<'_>) -> u64 {
-    match control::date(answer.headers, &DATE) {
+fn date_of(response: &ResponseInfo<'_>) -> u64 {
+    match date::date(response.headers, &DATE) {
         Some(Ok(date)) => millis(date),
-        _ => answer.received,
+        _ => response.received,
     }
 }
 
-/// Whether nothing is said of caching, here or there: so it is with most of what is not kept, and
-/// nothing more need be looked at.
-pub(super) fn is_silent(rules: &Rules, answer: &Answer<'_>) -> bool {
+/// Returns `true` if neither the response nor the layer says anything of caching. Most responses that
+/// are not stored are such, and need no further check.
+pub(super) fn is_silent(rules: &Rules, response: &ResponseInfo<'_>) -> bool {
     let speaks = |name: &HeaderName| {
         [CACHE_CONTROL, EXPIRES, LAST_MODIFIED, SET_COOKIE].contains(name)
             || rules.targeted.contains(name)
     };
-    !rules.gives_lifetimes() && answer.hint.is_none() && !answer.headers.keys().any(speaks)
+    !rules.gives_lifetimes() && response.hint.is_none() && !response.headers.keys().any(speaks)
 }
 
-/// The lifetime that the response states (§4.2.1), in milliseconds.
+/// Returns the lifetime that the response states, in milliseconds (§4.2.1).
 fn stated(
-    answer: &Answer<'_>,
+    response: &ResponseInfo<'_>,
     control: &ResponseControl,
     is_targeted: bool,
     date: u64,
@@ -112,15 +119,16 @@ fn stated(
     if is_targeted {
         return None;
     }
-    // §5.3: what is no date is in the past.
-    let expires = control::date(answer.headers, &EXPIRES)?;
+    // §5.3: an invalid date is in the past.
+    let expires = date::date(response.headers, &EXPIRES)?;
     Some(expires.map_or(0, |expires| millis(expires).saturating_sub(date)))
 }
 
-/// RFC 9110 §15.1, without those that are not stored: 206, 405, 414 and 501.
+/// The statuses with a heuristic lifetime (RFC 9110 §15.1), of those that are stored: not 206, 405, 414
+/// and 501.
 const HEURISTIC: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
 
-/// The most that is guessed, in milliseconds.
+/// The maximum of a heuristic lifetime, in milliseconds.
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
 #[cfg(test)]
@@ -166,23 +174,23 @@ mod tests {
     }
 
     impl Case<'_> {
-        fn decide(&self) -> Result<Freshness, Refusal> {
+        fn decide(&self) -> Result<Freshness, NotStorable> {
             self.with_answer(|answer| {
-                let control = ResponseControl::of(answer.headers);
+                let control = ResponseControl::parse(answer.headers);
                 let decided = freshness(&self.rules, answer, &control, self.is_targeted);
-                assert!(decided == Err(Refusal::Freshness) || !is_silent(&self.rules, answer));
+                assert!(decided == Err(NotStorable::Freshness) || !is_silent(&self.rules, answer));
                 decided
             })
         }
 
-        fn with_answer<T>(&self, ask: impl FnOnce(&Answer<'_>) -> T) -> T {
+        fn with_answer<T>(&self, ask: impl FnOnce(&ResponseInfo<'_>) -> T) -> T {
             let fields = self.fields.iter();
             let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_str(value).unwrap());
             }
             let hint = self.hint.map(|ttl| super::super::super::hint::CacheHint::new().ttl(ttl));
-            ask(&Answer {
+            ask(&ResponseInfo {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
                 hint: hint.as_ref(),
@@ -198,7 +206,7 @@ mod tests {
         }
 
         /// For how many seconds it is fresh from when it came.
-        fn seconds(&self) -> Result<u64, Refusal> {
+        fn seconds(&self) -> Result<u64, NotStorable> {
             self.decide().map(|freshness| freshness.lifetime.saturating_sub(freshness.age) / 1000)
         }
     }
@@ -232,11 +240,11 @@ mod tests {
 
     #[test]
     fn the_first_lifetime_that_there_is_counts() {
-        const NONE: Result<u64, Refusal> = Err(Refusal::Freshness);
+        const NONE: Result<u64, NotStorable> = Err(NotStorable::Freshness);
         let (s_maxage, max_age) =
             (("cache-control", "s-maxage=12"), ("cache-control", "max-age=22"));
         // RFC 9111 §4.2.1, in this order; 2 s of each are gone when it comes.
-        let table: &[(TestHeaders<'_>, Result<u64, Refusal>)] = &[
+        let table: &[(TestHeaders<'_>, Result<u64, NotStorable>)] = &[
             (&[max_age, s_maxage, IN_A_MINUTE, DATE, MODIFIED], Ok(10)),
             (&[max_age, IN_A_MINUTE, DATE, MODIFIED], Ok(20)),
             (&[IN_A_MINUTE, DATE, MODIFIED], Ok(58)),
@@ -292,25 +300,25 @@ mod tests {
             rules.ttls = vec![(StatusCode::OK, secs(7)), (StatusCode::IM_A_TEAPOT, secs(8))];
         };
         let max_age: TestHeaders<'_> = &[("cache-control", "max-age=22")];
-        type Row<'a> = (Edit, u16, TestHeaders<'a>, Option<u64>, Result<u64, Refusal>);
+        type Row<'a> = (Edit, u16, TestHeaders<'a>, Option<u64>, Result<u64, NotStorable>);
         let table: &[Row<'_>] = &[
             // The defaults come last, and for statuses of RFC 9110 §15.1 or `public` ones only.
             (|_| {}, 200, &[], None, Ok(5)),
             (|_| {}, 200, &[MODIFIED], None, Ok(98)),
             (|_| {}, 200, max_age, None, Ok(20)),
-            (|_| {}, 418, &[], None, Err(Refusal::Freshness)),
-            (|_| {}, 418, &[("cache-control", "public")], None, Err(Refusal::Freshness)),
+            (|_| {}, 418, &[], None, Err(NotStorable::Freshness)),
+            (|_| {}, 418, &[("cache-control", "public")], None, Err(NotStorable::Freshness)),
             (|_| {}, 302, &[("cache-control", "public")], None, Ok(5)),
             (|_| {}, 418, &[("cache-control", "public"), MODIFIED], None, Ok(98)),
-            (|_| {}, 418, &[MODIFIED], None, Err(Refusal::Freshness)),
+            (|_| {}, 418, &[MODIFIED], None, Err(NotStorable::Freshness)),
             // By status: before a guess, behind what is stated.
             (ttl, 200, &[MODIFIED], None, Ok(7)),
             (ttl, 200, max_age, None, Ok(20)),
             (ttl, 418, &[], None, Ok(8)),
             (ttl, 203, &[], None, Ok(5)),
             // Errors have no default.
-            (|_| {}, 404, &[], None, Err(Refusal::Freshness)),
-            (|_| {}, 410, &[], None, Err(Refusal::Freshness)),
+            (|_| {}, 404, &[], None, Err(NotStorable::Freshness)),
+            (|_| {}, 410, &[], None, Err(NotStorable::Freshness)),
             (|_| {}, 404, &[MODIFIED], None, Ok(98)),
             (|_| {}, 404, max_age, None, Ok(20)),
             // Aside: before what is stated, for 200 and the chosen statuses.
@@ -323,7 +331,7 @@ mod tests {
             (both, 200, max_age, Some(3), Ok(3)),
             (|_| {}, 418, &[], Some(3), Ok(3)),
             (|_| {}, 200, &[("cache-control", "no-cache")], Some(3), Ok(3)),
-            (|_| {}, 200, max_age, Some(0), Err(Refusal::Freshness)),
+            (|_| {}, 200, max_age, Some(0), Err(NotStorable::Freshness)),
         ];
         for (edit, status, fields, hint, expected) in table {
             let case = Case {
@@ -345,7 +353,7 @@ mod tests {
             assert_eq!(case.seconds().is_ok(), guessed, "{status}");
         }
         let long_ago = [("last-modified", "Sun, 06 Nov 1984 08:49:37 GMT")];
-        assert_eq!(lasting(&long_ago).seconds(), Err(Refusal::Freshness), "it was a Tuesday");
+        assert_eq!(lasting(&long_ago).seconds(), Err(NotStorable::Freshness), "it was a Tuesday");
         let long_ago = [("last-modified", "Tue, 06 Nov 1984 08:49:37 GMT")];
         assert_eq!(lasting(&long_ago).seconds(), Ok(86_398), "a day at most");
     }
@@ -438,6 +446,6 @@ mod tests {
         let case = Case { hint, rules, ..lasting(&[("age", "99999999999999")]) };
         let freshness = case.decide().unwrap();
         assert!(freshness.lifetime > freshness.age);
-        assert_eq!(freshness.if_error, super::super::super::directive::LARGEST * 1000);
+        assert_eq!(freshness.if_error, super::super::directive::MAX_SECONDS * 1000);
     }
 }

@@ -1,22 +1,27 @@
-//! What the cache decides, with the time in milliseconds since 1970 as an argument.
+//! The decisions of the cache, as plain functions of heads and of the time, in milliseconds since 1970.
 
-mod after;
-mod before;
+mod cache_control;
+mod checks;
 mod conditional;
-mod found;
+pub(crate) mod date;
+mod directive;
 mod freshness;
-mod invalidate;
+mod invalidation;
+mod lookup;
+mod request;
+mod response;
 mod rules;
-mod storable;
+mod targeted;
 
-pub(super) use after::{
-    After, Answer, CACHE_STATUS, Confirmed, Plan, Refusal, after, confirm, outlives, shareable,
-    strip_tags,
+pub(crate) use checks::is_sound;
+pub(crate) use conditional::{Conditional, evaluate, has_validator, is_outdated, set_conditions};
+pub(crate) use directive::MAX_SECONDS;
+pub(crate) use invalidation::{invalidated, resolve};
+pub(crate) use lookup::{Reuse, is_usable_on_error, reuse};
+pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify};
+pub(crate) use response::{
+    CACHE_STATUS, Confirmed, NotStorable, ResponseInfo, Storable, confirm, is_shareable, storable,
+    strip_tags, survives,
 };
-pub(super) use before::{Ask, Before, Bypass, before};
-pub(super) use conditional::{Form, condition, form, has_validator, outdated, validators};
-pub(super) use found::{Found, found, may_stand_in};
-pub(super) use invalidate::{invalidated, resolve};
-pub(super) use rules::Rules;
+pub(crate) use rules::Rules;
 pub use rules::{Exception, InvalidNumber};
-pub(super) use storable::is_sound;

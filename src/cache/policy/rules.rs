@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-/// What the user chose.
+/// The choices of the user that decide over requests and responses.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) aside: Option<Duration>,
@@ -23,55 +23,55 @@ pub(crate) struct Rules {
     pub(crate) strip_tags: bool,
 }
 
-/// What is never kept unless a layer [allows](crate::CacheLayer::allow) it.
+/// A kind of response that is not stored unless the layer [allows](crate::CacheLayer::allow) it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exception {
-    /// Responses with `set-cookie`: every client gets the cookie of the first.
+    /// Responses with `set-cookie`. Every client gets the cookie of the first client.
     SetCookie,
-    /// Responses to requests with `authorization` that do not say that they are for all (RFC 9111
-    /// §3.5): every client gets what the first was allowed to see.
+    /// Responses to requests with `authorization` that do not say that they are for all clients (RFC
+    /// 9111 §3.5). Every client gets what the first client was allowed to see.
     Authorization,
-    /// Requests with `cookie`, where the lifetime is the layer's own ([`aside`], [`default_ttl`],
-    /// [`ttl`]): every client gets what was made for the first one's session. For a service whose
-    /// responses depend on no cookie, or whose key has what they depend on
+    /// Requests with `cookie`, if the lifetime is the layer's own ([`with_ttl`], [`default_ttl`],
+    /// [`ttl`]). Every client gets what was made for the session of the first client. This is for
+    /// services whose responses depend on no cookie, or whose key has what they depend on
     /// ([`CacheKey::with`](crate::cache::CacheKey::with)).
     ///
-    /// [`aside`]: crate::CacheLayer::with_ttl
+    /// [`with_ttl`]: crate::CacheLayer::with_ttl
     /// [`default_ttl`]: crate::CacheLayer::default_ttl
     /// [`ttl`]: crate::CacheLayer::ttl
     Cookie,
-    /// Responses with `cache-control: private`, in any spelling: every client gets what was meant
-    /// for one.
+    /// Responses with `cache-control: private`, in any spelling. Every client gets what was meant for
+    /// one client.
     Private,
     /// Responses with `cache-control: no-store`, in any spelling, or with a `cache-control` that
-    /// cannot be read.
+    /// cannot be parsed.
     NoStore,
-    /// Responses with `vary: *`, as if it were not there.
+    /// Responses with `vary: *`, as if that member were missing.
     VaryAll,
     /// Responses of any final status that state their lifetime, as RFC 9111 §3 permits, except those
-    /// that RFC 6585 and RFC 8470 forbid to store (425, 428, 429, 431, 511): where an error depends on
-    /// parts of a request that the key lacks, one client's error is every client's.
+    /// that RFC 6585 and RFC 8470 forbid to store (425, 428, 429, 431, 511). An error may depend on a
+    /// part of the request that is not in the key: the error of one client is then served to all.
     AnyStatus,
 }
 
-/// A number that is not in the range of a setter, such as a fraction above 1.
+/// The error of a number that is not in the range of a setter, such as a fraction above 1.
 #[derive(Clone, Copy, Debug)]
 pub struct InvalidNumber {
     number: f64,
-    most: f64,
+    max: f64,
 }
 
 impl InvalidNumber {
-    /// Returns `number` if it is from 0 to `most`.
-    pub(crate) fn check(number: f64, most: f64) -> Result<f64, Self> {
-        if (0.0..=most).contains(&number) { Ok(number) } else { Err(Self { number, most }) }
+    /// Returns `number` if it is from 0 to `max`.
+    pub(crate) fn check(number: f64, max: f64) -> Result<f64, Self> {
+        if (0.0..=max).contains(&number) { Ok(number) } else { Err(Self { number, max }) }
     }
 }
 
 impl fmt::Display for InvalidNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not from 0 to {}", self.number, self.most)
+        write!(f, "{} is not from 0 to {}", self.number, self.max)
     }
 }
 
@@ -82,7 +82,7 @@ impl Rules {
         self.exceptions.contains(&exception)
     }
 
-    /// Returns `true` if responses that state no lifetime may get one from the layer.
+    /// Returns `true` if the layer gives lifetimes to responses that state none.
     pub(super) fn gives_lifetimes(&self) -> bool {
         self.aside.or(self.default_ttl).is_some() || !self.ttls.is_empty()
     }

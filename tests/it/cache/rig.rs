@@ -161,7 +161,13 @@ impl Clock {
 
     /// Returns the time in seconds since the tests began.
     pub(super) fn seconds(&self) -> i64 {
-        (self.0.load(Ordering::SeqCst) / 1000).cast_signed() - START.cast_signed()
+        i64::try_from(self.0.load(Ordering::SeqCst) / 1000).unwrap() - i64::try_from(START).unwrap()
+    }
+
+    /// Moves the clock by so many seconds, back if negative.
+    pub(super) fn step(&self, seconds: i64) {
+        let now = i64::try_from(self.0.load(Ordering::SeqCst)).unwrap() + seconds * 1000;
+        self.0.store(u64::try_from(now).unwrap(), Ordering::SeqCst);
     }
 
     /// Lets so many seconds pass.

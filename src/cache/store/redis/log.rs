@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::super::clock::Clock;
-use super::super::super::control::in_millis;
+use super::super::super::policy::date::in_millis;
 use super::super::super::purge::{Log, Own, PurgeFuture, Purges};
 use super::super::api::StoreError;
 use super::client::{News, Novelty};

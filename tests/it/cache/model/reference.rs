@@ -18,10 +18,13 @@ pub(super) enum Setup {
     WithTtl,
 }
 
+#[derive(Clone)]
 pub(super) struct Reference {
     setup: Setup,
     /// The newest last.
     stored: Vec<Stored>,
+    /// The URLs whose responses were not stored, and when.
+    refused: Vec<(&'static str, i64)>,
 }
 
 /// The service as the reference calls it.
@@ -102,6 +105,7 @@ struct Lookup<'a> {
     asks: &'a [Ask],
     /// The response may be stored.
     fills: bool,
+    passes_conditions: bool,
 }
 
 impl Service<'_> {
@@ -118,7 +122,7 @@ impl Service<'_> {
 
 impl Reference {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, stored: Vec::new() }
+        Self { setup, stored: Vec::new(), refused: Vec::new() }
     }
 
     pub(super) fn purge(&mut self, purge: &Purge) {
@@ -132,8 +136,22 @@ impl Reference {
         }
     }
 
+    /// Returns `true` if the cache may know that a response will not be stored, and pass the
+    /// conditions of the client on: for 10 s after one was not. Which requests it takes for the same is
+    /// its own affair.
+    pub(super) fn may_pass_conditions(&self, request: &Request, now: i64) -> bool {
+        let mut refused = self.refused.iter();
+        refused.any(|(url, at)| *url == request.url && now < at + HIT_FOR_MISS)
+    }
+
     /// Returns what the client gets, or nothing if the service fails and nothing stands in.
-    pub(super) fn send(&mut self, request: &Request, service: &mut Service<'_>) -> Option<Got> {
+    /// `passes_conditions` takes the response for one that will not be stored.
+    pub(super) fn send(
+        &mut self,
+        request: &Request,
+        service: &mut Service<'_>,
+        passes_conditions: bool,
+    ) -> Option<Got> {
         match request.method {
             "GET" | "HEAD" if request.if_match => {
                 let (answer, _) = service.ask(call(request));
@@ -149,7 +167,7 @@ impl Reference {
                 let fills = request.method == "GET"
                     && request.range.is_none()
                     && !asks.contains(&Ask::NoStore);
-                self.look_up(&Lookup { request, asks, fills }, service)
+                self.look_up(&Lookup { request, asks, fills, passes_conditions }, service)
             }
             "OPTIONS" => {
                 let (answer, _) = service.ask(call(request));
@@ -256,9 +274,10 @@ impl Reference {
         fwd: &str,
         service: &mut Service<'_>,
     ) -> Option<Got> {
-        let Lookup { request, fills, .. } = *lookup;
+        let Lookup { request, fills, passes_conditions, .. } = *lookup;
         let mut call = call(request);
-        if fills {
+        let evaluates = fills && !(passes_conditions && old.is_none());
+        if evaluates {
             call = self.condition(call, old);
         }
         let (answer, sent) = service.ask(call);
@@ -291,13 +310,14 @@ impl Reference {
         }
         let kept = self.store(request, &head, &body, (sent, now));
         if let Err(why) = kept {
+            self.refused.push((request.url, now));
             self.drop_old(old, head.status, why, now);
         }
         let mut got = passed((head.clone(), body), fwd);
         if kept.is_ok() {
             got.cache.push_str(" stored");
         }
-        if head.status == 200 && has_it(&head, request) {
+        if evaluates && head.status == 200 && has_it(&head, request) {
             (got.status, got.body) = (304, String::new());
         }
         Some(got)
@@ -332,6 +352,7 @@ impl Reference {
     /// others get.
     fn drop_old(&mut self, old: Option<usize>, status: u16, why: NotStored, now: i64) {
         let Some(old) = old.map(|at| &mut self.stored[at]) else { return };
+        self.refused.push((old.url, now));
         let fresh = !old.freshness.validate && old.freshness.left(now) > 0;
         let stays = match why {
             NotStored::Client => true,
@@ -534,10 +555,9 @@ impl Reference {
         changed.for_each(|url| self.purge(&Purge::Url(url)));
         // RFC 9110 §9.3.3: the response to a POST that is what a GET would get.
         let heeds = self.setup != Setup::IgnoresRequests;
-        let fills = !request.if_match
-            && request.range.is_none()
-            && !(heeds && request.control.contains(&Ask::NoStore))
-            && !(request.cookie && self.setup == Setup::WithTtl);
+        let no_store = heeds && request.control.contains(&Ask::NoStore);
+        let bypass = request.if_match || request.cookie && self.setup == Setup::WithTtl;
+        let fills = !no_store && !bypass && request.range.is_none();
         let is_get = request.method == "POST"
             && head.status == 200
             && head.content_location == Some(request.url);
@@ -744,6 +764,7 @@ fn header(request: &Request, name: &str) -> Option<String> {
 const SECOND: i64 = 1000;
 const DAY: i64 = 24 * 60 * 60 * SECOND;
 const GRACE: i64 = 600 * SECOND;
+const HIT_FOR_MISS: i64 = 10 * SECOND;
 
 /// The statuses that the module page names.
 const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];

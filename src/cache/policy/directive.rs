@@ -1,6 +1,9 @@
-//! The syntax of `cache-control` and its like (RFC 9111 §5.2): lists of names with arguments.
+//! The syntax of `cache-control` (RFC 9111 §5.2): a list of names with arguments.
 
 use http::{HeaderMap, HeaderName};
+
+use crate::headers::list;
+use crate::headers::token::is_token;
 
 /// A member of a list of directives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,19 +14,19 @@ pub(crate) enum Directive<'a> {
     Malformed(&'a [u8]),
 }
 
-/// What stands behind a directive's name.
+/// The argument of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Argument<'a> {
     None,
     Token(&'a [u8]),
-    /// The text between the quotes. Escapes are left in it: no argument that is read has any.
+    /// The text between the quotes, with its escapes: no argument that the cache reads has any.
     Quoted(&'a [u8]),
 }
 
 impl<'a> Directive<'a> {
-    fn of(member: &'a [u8]) -> Self {
+    fn parse(member: &'a [u8]) -> Self {
         let (name, argument) = match member.iter().position(|&byte| byte == b'=') {
-            Some(at) => (member[..at].trim_ascii(), Argument::of(member[at + 1..].trim_ascii())),
+            Some(at) => (member[..at].trim_ascii(), Argument::parse(member[at + 1..].trim_ascii())),
             None => (member, Some(Argument::None)),
         };
         match argument {
@@ -34,7 +37,7 @@ impl<'a> Directive<'a> {
 }
 
 impl<'a> Argument<'a> {
-    fn of(text: &'a [u8]) -> Option<Self> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
         match text {
             [b'"', inner @ .., b'"'] => {
                 is_quotable(inner).then(|| Self::Quoted(inner.trim_ascii()))
@@ -43,11 +46,11 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Returns a number of seconds (RFC 9111 §1.2.2), whether or not it is quoted.
+    /// Returns the argument as a number of seconds, quoted or not (RFC 9111 §1.2.2).
     pub(crate) fn seconds(self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::Token(text) | Self::Quoted(text) => delta(text),
+            Self::Token(text) | Self::Quoted(text) => parse_seconds(text),
         }
     }
 }
@@ -57,34 +60,16 @@ pub(crate) fn directives<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Directive<'a>> {
-    let lines = headers.get_all(name).iter();
-    lines.flat_map(|line| members(line.as_bytes())).map(Directive::of)
+    list::members(headers, name).map(Directive::parse)
 }
 
-/// Splits a line at its commas, except for those within quotes. A quote that is never closed lasts
-/// to the end of the line.
-pub(crate) fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let parts = line.split(move |&byte| {
-        let separates = byte == b',' && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        separates
-    });
-    parts.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}
-
-/// Reads a number of seconds (RFC 9111 §1.2.2): digits only, and [`LARGEST`] if it is larger.
-pub(crate) fn delta(argument: &[u8]) -> Option<u64> {
+/// Parses a number of seconds (RFC 9111 §1.2.2): digits alone. A larger number than [`MAX_SECONDS`]
+/// is taken as that.
+pub(crate) fn parse_seconds(argument: &[u8]) -> Option<u64> {
     if argument.is_empty() || !argument.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |sum: u64, digit: &u8| (sum * 10 + u64::from(digit - b'0')).min(LARGEST);
+    let add = |sum: u64, digit: &u8| (sum * 10 + u64::from(digit - b'0')).min(MAX_SECONDS);
     Some(argument.iter().fold(0, add))
 }
 
@@ -99,14 +84,8 @@ pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token(text: &[u8]) -> bool {
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(fits)
-}
-
-/// Returns `true` if a text between two quotes is one string (RFC 9110 §5.6.4): no quote within it
-/// ends it, and the last one is not escaped.
+/// Returns `true` if the text between two quotes is one string (RFC 9110 §5.6.4): it has no quote
+/// that is not escaped, and its end does not escape the closing one.
 fn is_quotable(text: &[u8]) -> bool {
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {
@@ -122,8 +101,8 @@ fn is_quotable(text: &[u8]) -> bool {
     true
 }
 
-/// The largest number of seconds: 2^31, about 68 years.
-pub(crate) const LARGEST: u64 = 1 << 31;
+/// The maximum of a number of seconds: 2^31, about 68 years.
+pub(crate) const MAX_SECONDS: u64 = 1 << 31;
 
 #[cfg(test)]
 mod tests {
@@ -163,7 +142,7 @@ mod tests {
             ("a=b=c", Option::None),
         ] {
             let expected = expected.unwrap_or(Directive::Malformed(member.as_bytes()));
-            assert_eq!(Directive::of(member.as_bytes()), expected, "{member}");
+            assert_eq!(Directive::parse(member.as_bytes()), expected, "{member}");
         }
     }
 
@@ -173,10 +152,10 @@ mod tests {
             let quote = |text: &String| format!("a=\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
             let quoted: Vec<_> = texts.iter().map(quote).collect();
             let line = quoted.join(&between);
-            let read: Vec<_> = members(line.as_bytes()).collect();
+            let read: Vec<_> = list::split(line.as_bytes()).collect();
             prop_assert_eq!(&read, &quoted.iter().map(String::as_bytes).collect::<Vec<_>>());
             for member in read {
-                prop_assert!(matches!(Directive::of(member), Directive::Named(b"a", Argument::Quoted(_))));
+                prop_assert!(matches!(Directive::parse(member), Directive::Named(b"a", Argument::Quoted(_))));
             }
         }
     }

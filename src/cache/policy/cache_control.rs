@@ -1,13 +1,12 @@
-//! What `cache-control` and its like say: parsing only.
+//! The directives of `cache-control` and of headers with its syntax (RFC 9111 §5.2).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName};
 
-use http::header::{AGE, CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use super::directive::{Argument, Directive, MAX_SECONDS, directives, letters};
+use crate::headers::list;
 
-use super::directive::{Argument, Directive, LARGEST, delta, directives, letters, members};
-
-/// A response's directives (RFC 9111 §5.2.2, RFC 5861). Of two lifetimes the shorter one counts.
+/// The directives of a response (RFC 9111 §5.2.2, RFC 5861). The shorter of two lifetimes counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResponseControl {
     pub(crate) no_store: bool,
@@ -22,19 +21,19 @@ pub(crate) struct ResponseControl {
     pub(crate) s_maxage: Option<u64>,
     pub(crate) stale_while_revalidate: Option<u64>,
     pub(crate) stale_if_error: Option<u64>,
-    /// Something in it cannot be read, or forbids storing in another spelling than its own:
-    /// `must-understand` does not excuse that.
+    /// A directive is unreadable, or forbids storing in a spelling that is not its own. Unlike
+    /// `no_store`, this holds with `must-understand` too.
     pub(crate) malformed: bool,
 }
 
-/// What `no-cache` and `private` speak of.
+/// The part of a response that `no-cache` or `private` is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Response,
     Fields(Vec<HeaderName>),
 }
 
-/// A request's directives (RFC 9111 §5.2.1).
+/// The directives of a request (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestControl {
     pub(crate) no_cache: bool,
@@ -43,38 +42,35 @@ pub(crate) struct RequestControl {
     /// In seconds, as all that follow.
     pub(crate) max_age: Option<u64>,
     pub(crate) min_fresh: Option<u64>,
-    /// [`LARGEST`] if it names no bound.
+    /// [`MAX_SECONDS`] for a `max-stale` without a number.
     pub(crate) max_stale: Option<u64>,
 }
 
-/// A field that is not what it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
-
 impl ResponseControl {
-    /// Reads `cache-control`.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        Self::read(headers, &CACHE_CONTROL)
+    /// Parses `cache-control`.
+    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+        Self::parse_header(headers, &CACHE_CONTROL)
     }
 
-    /// Reads a header that has the form of `cache-control`, or is meant to.
-    pub(crate) fn read(headers: &HeaderMap, name: &HeaderName) -> Self {
+    /// Parses a header that has the syntax of `cache-control`, or was meant to have it.
+    pub(crate) fn parse_header(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut control = Self::default();
         for directive in directives(headers, name) {
             match directive {
                 Directive::Named(name, argument) => control.set(name, argument),
                 Directive::Malformed(text) => {
                     control.malformed = true;
-                    control.heed_words(text);
+                    control.apply_words(text);
                 }
             }
         }
         control
     }
 
+    /// Applies one directive.
     pub(crate) fn set(&mut self, name: &[u8], argument: Argument<'_>) {
-        // RFC 9111 §4.2.1: an invalid lifetime is over, and of two the response may be given the
-        // shorter one.
+        // RFC 9111 §4.2.1 encourages caches to take an invalid lifetime for one that is over, and the
+        // most restrictive of two directives that conflict.
         let shortest = |seconds: &mut Option<u64>| {
             let given = argument.seconds().unwrap_or(0);
             *seconds = Some(seconds.map_or(given, |before| before.min(given)));
@@ -94,19 +90,19 @@ impl ResponseControl {
             b"stale-if-error" => shortest(&mut self.stale_if_error),
             name => {
                 known = false;
-                self.heed_words(name);
+                self.apply_words(name);
             }
         }
         match argument {
-            Argument::Token(text) => self.heed_words(text),
-            // A quoted argument of an extension is the extension's own affair (§5.2.3).
-            Argument::Quoted(text) if known => self.heed_words(text),
+            Argument::Token(text) => self.apply_words(text),
+            // A quoted argument belongs to its extension (§5.2.3), whatever words it has.
+            Argument::Quoted(text) if known => self.apply_words(text),
             _ => {}
         }
     }
 
-    /// Adds what another header says against storing. `other` was read though it is malformed, or
-    /// is not meant for this cache.
+    /// Adds what another header says against storing: a header that is malformed, or that is meant
+    /// for other caches.
     pub(crate) fn tighten(&mut self, other: &Self) {
         if other.no_store {
             self.forbid();
@@ -120,15 +116,15 @@ impl ResponseControl {
         }
     }
 
-    /// Forbids storing, as nothing in `cache-control` itself can excuse.
+    /// Forbids storing, whatever `must-understand` says.
     pub(crate) fn forbid(&mut self) {
         self.no_store = true;
         self.malformed = true;
     }
 
-    /// Heeds the words that forbid storing wherever they stand and however they are joined, as
-    /// other caches do: a response that says `no-cache; no-store` means it.
-    fn heed_words(&mut self, text: &[u8]) {
+    /// Applies the words that forbid storing, wherever they stand in an unreadable text: a response
+    /// that says `no-cache; no-store` means it, and other caches take it so.
+    fn apply_words(&mut self, text: &[u8]) {
         let [no_store, private, no_cache] = words(text);
         if no_store {
             self.forbid();
@@ -143,8 +139,9 @@ impl ResponseControl {
 }
 
 impl Scope {
-    /// The argument names header fields only in the quoted form that RFC 9111 §5.2.2.7 prescribes.
-    /// Otherwise (`private=1`), or with a name that is none, the scope is the whole response.
+    /// Adds the scope of one more directive. Its argument names headers only in the quoted form that
+    /// RFC 9111 §5.2.2.7 prescribes. Any other argument (`private=1`) is about the whole response, as
+    /// is a quoted one with an invalid name.
     fn widen(scope: &mut Option<Self>, argument: Argument<'_>) {
         let names = match argument {
             Argument::Quoted(names) => {
@@ -165,14 +162,12 @@ impl Scope {
 }
 
 impl RequestControl {
-    /// `pragma: no-cache` counts where there is no `cache-control` (RFC 9111 §5.4).
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// Parses `cache-control`, or else `pragma` (RFC 9111 §5.4).
+    pub(crate) fn parse(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
         if !headers.contains_key(CACHE_CONTROL) {
-            let mut lines = headers.get_all(PRAGMA).iter();
-            control.no_cache = lines.any(|line| {
-                members(line.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
-            });
+            let mut members = list::members(headers, &PRAGMA);
+            control.no_cache = members.any(|member| member.eq_ignore_ascii_case(b"no-cache"));
             return control;
         }
         for directive in directives(headers, &CACHE_CONTROL) {
@@ -195,7 +190,7 @@ impl RequestControl {
                 }
                 b"min-fresh" => control.min_fresh = control.min_fresh.or(number),
                 b"max-stale" if argument == Argument::None => {
-                    control.max_stale.get_or_insert(LARGEST);
+                    control.max_stale.get_or_insert(MAX_SECONDS);
                 }
                 b"max-stale" => control.max_stale = control.max_stale.or(number),
                 _ => {}
@@ -205,81 +200,23 @@ impl RequestControl {
     }
 }
 
-/// Returns whether a text says `no-store`, `private` and `no-cache`, whatever stands between the
-/// letters.
+/// Returns the presence of `no-store`, `private` and `no-cache` in a text, whatever stands between
+/// their letters.
 fn words(text: &[u8]) -> [bool; 3] {
     let letters = letters(text);
     [&b"nostore"[..], b"private", b"nocache"]
         .map(|word| letters.windows(word.len()).any(|part| part == word))
 }
 
-/// Returns `true` if `pragma` says `no-cache`, or forbids storing, in any spelling. RFC 9111 §5.4
-/// gives it no meaning in a response, but services that send nothing else mean one.
+/// Returns `true` if `pragma` says `no-cache`, or forbids storing, in any spelling. It has no meaning
+/// in a response by RFC 9111 §5.4, but a service that sends it alone means not to be cached.
 pub(crate) fn pragma_forbids(headers: &HeaderMap) -> bool {
     headers.get_all(PRAGMA).iter().any(|line| words(line.as_bytes()).contains(&true))
 }
 
-/// A tag without what makes it weak: two that are the same match weakly (RFC 9110 §8.8.3.2).
-pub(crate) fn opaque_tag(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
-}
-
-/// In seconds: the first member of `age` (RFC 9111 §5.1), 0 if it is no number.
-pub(crate) fn age(headers: &HeaderMap) -> u64 {
-    let first = headers.get(AGE).and_then(|line| members(line.as_bytes()).next());
-    first.and_then(delta).unwrap_or(0)
-}
-
-/// A date in one of HTTP's three formats (RFC 9110 §5.6.7), alone in its field.
-pub(crate) fn date(
-    headers: &HeaderMap,
-    name: &HeaderName,
-) -> Option<Result<SystemTime, Malformed>> {
-    let mut lines = headers.get_all(name).iter();
-    let line = lines.next()?;
-    if lines.next().is_some() {
-        return Some(Err(Malformed));
-    }
-    Some(parse_date(line))
-}
-
-pub(crate) fn parse_date(value: &HeaderValue) -> Result<SystemTime, Malformed> {
-    let text = value.to_str().map_err(|_| Malformed)?;
-    // RFC 9111 §4.2: a cache reads it in any case.
-    exact_date(text).or_else(|| exact_date(&in_case(text))).ok_or(Malformed)
-}
-
-fn exact_date(text: &str) -> Option<SystemTime> {
-    // `httpdate` takes a day of one digit too.
-    let exact = |date: &SystemTime| {
-        !text.ends_with("GMT") || text.contains('-') || httpdate::fmt_http_date(*date) == text
-    };
-    httpdate::parse_http_date(text).ok().filter(exact)
-}
-
-/// The words of a date in their own case: `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn in_case(text: &str) -> String {
-    let mut within = false;
-    let letter = |of: char| {
-        let first = !std::mem::replace(&mut within, of.is_ascii_alphabetic());
-        if first { of.to_ascii_uppercase() } else { of.to_ascii_lowercase() }
-    };
-    text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
-}
-
-/// Milliseconds since 1970; before it is 0.
-pub(crate) fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// In milliseconds, of [`LARGEST`] at most.
-pub(crate) fn in_millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LARGEST * 1000)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -287,11 +224,11 @@ mod tests {
 
     fn response(lines: &[&str]) -> ResponseControl {
         let fields: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
-        ResponseControl::of(&map(&fields))
+        ResponseControl::parse(&map(&fields))
     }
 
     fn request(line: &str) -> RequestControl {
-        RequestControl::of(&map(&[("cache-control", line)]))
+        RequestControl::parse(&map(&[("cache-control", line)]))
     }
 
     #[test]
@@ -322,7 +259,7 @@ mod tests {
             // §1.2.2.
             (
                 &["s-maxage=99999999999999999999999"],
-                ResponseControl { s_maxage: Some(LARGEST), ..none() },
+                ResponseControl { s_maxage: Some(MAX_SECONDS), ..none() },
             ),
             // A comma within quotes separates nothing.
             (&["x=\"a, no-store\", public"], ResponseControl { public: true, ..none() }),
@@ -450,7 +387,7 @@ mod tests {
             ("max-age=0", RequestControl { max_age: Some(0), ..none() }),
             ("max-age=x", RequestControl { max_age: Some(0), ..none() }),
             ("min-fresh=5", RequestControl { min_fresh: Some(5), ..none() }),
-            ("max-stale", RequestControl { max_stale: Some(LARGEST), ..none() }),
+            ("max-stale", RequestControl { max_stale: Some(MAX_SECONDS), ..none() }),
             ("max-stale=5", RequestControl { max_stale: Some(5), ..none() }),
             ("max-stale=x", none()),
             ("only-if-cached", RequestControl { only_if_cached: true, ..none() }),
@@ -458,81 +395,23 @@ mod tests {
             assert_eq!(request(line), expected, "{line}");
         }
         // RFC 9111 §5.4.
-        assert!(RequestControl::of(&map(&[("pragma", "x, No-Cache")])).no_cache);
+        assert!(RequestControl::parse(&map(&[("pragma", "x, No-Cache")])).no_cache);
         assert!(
-            !RequestControl::of(&map(&[("pragma", "no-cache"), ("cache-control", "a")])).no_cache
+            !RequestControl::parse(&map(&[("pragma", "no-cache"), ("cache-control", "a")]))
+                .no_cache
         );
     }
 
-    #[test]
-    fn an_age_is_the_first_number_of_the_list() {
-        for (lines, expected) in [
-            (&[][..], 0),
-            (&["10"], 10),
-            (&["10, 20"], 10),
-            (&["10", "20"], 10),
-            (&["-1"], 0),
-            (&["x, 5"], 0),
-            (&["1.5"], 0),
-            (&["99999999999999999999"], LARGEST),
-        ] {
-            let fields: Vec<_> = lines.iter().map(|line| ("age", *line)).collect();
-            assert_eq!(age(&map(&fields)), expected, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn a_date_has_one_of_three_formats() {
-        // RFC 9110 §5.6.7.
-        let table = [
-            ("Sun, 06 Nov 1994 08:49:37 GMT", true),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", true),
-            ("Sun Nov  6 08:49:37 1994", true),
-            // RFC 9111 §4.2.
-            ("sUN, 06 nov 1994 08:49:37 gmt", true),
-            ("SUNDAY, 06-NOV-94 08:49:37 GMT", true),
-            ("sun nov  6 08:49:37 1994", true),
-            ("Sun, 06 Nov 1994 08:49:37 UTC", false),
-            ("Sun, 06 Nov 1994 08:49:37 +0000", false),
-            ("Sun, 06 Nov 94 08:49:37 GMT", false),
-            ("Sun, 6 Nov 1994 08:49:37 GMT", false),
-            ("Sun, 06 Nov 1994 8:49:37 GMT", false),
-            ("Sun, 06 Nov 1994 08:49:37", false),
-            ("0", false),
-            ("", false),
-        ];
-        for (text, good) in table {
-            let date = parse_date(&HeaderValue::from_str(text).unwrap()).map(millis);
-            assert_eq!(date, if good { Ok(784_111_777_000) } else { Err(Malformed) }, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
-        fn no_field_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn no_header_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let headers: HeaderMap =
-                    [CACHE_CONTROL, AGE, http::header::EXPIRES].map(|name| (name, value.clone())).into_iter().collect();
-                ResponseControl::of(&headers);
-                RequestControl::of(&headers);
-                prop_assert!(age(&headers) <= LARGEST);
-                prop_assert!(date(&headers, &http::header::EXPIRES).is_some());
+                    [CACHE_CONTROL, PRAGMA].map(|name| (name, value.clone())).into_iter().collect();
+                ResponseControl::parse(&headers);
+                RequestControl::parse(&headers);
+                pragma_forbids(&headers);
             }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn dates_and_numbers_are_read_as_they_are_written(
-            seconds in 0..253_402_300_800_u64,
-            number in any::<u64>(),
-        ) {
-            let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            let text = httpdate::fmt_http_date(time);
-            for text in [text.to_lowercase(), text.to_uppercase(), text] {
-                prop_assert_eq!(parse_date(&HeaderValue::try_from(text).unwrap()), Ok(time));
-            }
-            prop_assert_eq!(delta(number.to_string().as_bytes()), Some(number.min(LARGEST)));
         }
     }
 }

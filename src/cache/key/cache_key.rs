@@ -1,3 +1,5 @@
+//! The builder of keys.
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -5,25 +7,43 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request};
 
-use super::key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
+use super::query::{Query, TRACKING};
+use super::request_key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
 use crate::axum_extensions::{is_nested, original_uri};
 
-/// What makes two requests the same: scheme, host, path and query, byte for byte, if nothing else
-/// is said. The host is taken in lower case and without its default port.
+/// The parts of a request that make its cache key: by default the scheme, the host, the path and the
+/// query, byte for byte. The host counts in lower case and without its default port.
 ///
-/// A request that may fill the cache reaches the service as its key spells it: with that host
-/// (`example.org` for `Example.org:80`), and with only the query parameters that count, in the key's
-/// order. So nobody can fill the cache with the response to another spelling. What the service takes
-/// from the request's extensions stays as it was; let it be part of the key, by
-/// [`with`](Self::with), where the response depends on its spelling. A request whose URL comes from
-/// an extension by [`uri`](Self::uri), and is spelled otherwise there, is answered with what is
-/// stored and fills nothing.
+/// Requests with the same key get the same response, except for what `vary` names.
 ///
-/// With the feature `axum`, the URI of requests in a nested router is axum's `OriginalUri`, which is
-/// spelled as the key too. Where a middleware inside of the router has rewritten the URI, both the
-/// rewritten URI and the original one count.
+/// ```
+/// use http::header::HeaderName;
+/// use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
+///
+/// // `?b=2&utm_source=mail&a=1` is `?a=1&b=2`, and each tenant has entries of its own.
+/// let key = CacheKey::new()
+///     .without_tracking()
+///     .sorted_query()
+///     .header(HeaderName::from_static("x-tenant"));
+/// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).key(key);
+/// # drop(layer);
+/// ```
+///
+/// # Spelling
+///
+/// A request that may fill the cache reaches the service as its key spells it: with the host of the
+/// key (`example.org` for `Example.org:80`), and with the query parameters of the key, in its order.
+/// So a client cannot fill the cache with the response to another spelling. Extensions of the request
+/// stay as they are: if the response depends on the spelling in an extension, add it to the key by
+/// [`with`](Self::with). A request whose URL comes from an extension by [`uri`](Self::uri), and is
+/// spelled otherwise there, may be served from the cache, and fills nothing.
+///
+/// With the feature `axum`, the URL of a request in a nested router is axum's `OriginalUri`, which is
+/// respelled too. If a middleware inside of the router has rewritten the URI, both URIs count.
 #[derive(Clone)]
 #[must_use]
+#[doc(alias = "KeyBy")]
+#[doc(alias = "cache_key")]
 pub struct CacheKey {
     scheme: Scheme,
     host: bool,
@@ -32,28 +52,20 @@ pub struct CacheKey {
     headers: Vec<HeaderName>,
     uri: Option<Arc<UriOf>>,
     with: Option<Arc<With>>,
-    /// What a proxy says of the URL that its client asked for counts.
+    /// The headers of a proxy about the URL count.
     forwarded: bool,
 }
 
 type UriOf = dyn Fn(&request::Parts) -> Option<&Uri> + Send + Sync;
 type With = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 
-#[derive(Clone, Debug)]
-enum Query {
-    Whole,
-    None,
-    Only(Vec<String>),
-    Except(Vec<String>),
-}
-
 impl CacheKey {
-    /// Scheme, host, path and query.
+    /// Creates a key of the scheme, the host, the path and the query.
     pub const fn new() -> Self {
         Self {
             scheme: Scheme::HTTP,
             host: true,
-            query: Query::Whole,
+            query: Query::All,
             sorted: false,
             headers: Vec::new(),
             uri: None,
@@ -62,39 +74,43 @@ impl CacheKey {
         }
     }
 
-    /// The scheme of requests that do not say theirs, as those of HTTP/1 do not. `http` by
+    /// Sets the scheme of requests that do not state theirs, such as those of HTTP/1. `http` by
     /// default.
     pub fn scheme(self, scheme: Scheme) -> Self {
         Self { scheme, ..self }
     }
 
-    /// All hosts, and both schemes, are one. Only for a service that never looks at them.
+    /// Leaves the host and the scheme out of the key. Only for a service whose responses never depend
+    /// on them.
     pub fn any_host(self) -> Self {
         Self { host: false, ..self }
     }
 
-    /// No query parameter counts.
+    /// Leaves the query out of the key.
     pub fn no_query(self) -> Self {
         Self { query: Query::None, ..self }
     }
 
-    /// Only these query parameters count. A name that ends in `*` stands for all that begin so;
-    /// names are compared byte for byte, before any decoding. One that is not spelled in letters,
-    /// digits, `-` and `_` counts too: the service may read it as one of these.
+    /// Uses only the query parameters with these names. A name that ends in `*` is a prefix. Names are
+    /// compared byte for byte, before any decoding.
+    ///
+    /// A parameter whose name has other characters than letters, digits, `-` and `_` is always part of
+    /// the key: the service may read it as one of `names`.
     pub fn only_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { query: Query::Only(names), ..self }
     }
 
-    /// All query parameters but these count; names as for [`only_query`](Self::only_query). One with
-    /// a `;` in it counts too: the service may read it as two.
+    /// Uses all query parameters except those with these names, which are matched as in
+    /// [`only_query`](Self::only_query). A parameter with a `;` is always part of the key: the service
+    /// may read it as two.
     pub fn without_query(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
         Self { query: Query::Except(names), ..self }
     }
 
-    /// Query parameters that only tell where a visitor came from do not count: `utm_*`, `gclid`,
-    /// `fbclid` and their like.
+    /// Leaves out the query parameters of analytics and advertising: `utm_*`, `gclid`, `gclsrc`,
+    /// `gbraid`, `wbraid`, `dclid`, `fbclid`, `msclkid`, `twclid`, `yclid`, `mc_cid`, `mc_eid` and `_ga`.
     pub fn without_tracking(self) -> Self {
         self.without_query(TRACKING)
     }
@@ -106,15 +122,18 @@ impl CacheKey {
         Self { sorted: true, ..self }
     }
 
-    /// This request field counts, all lines of it.
+    /// Adds a request header, with all its lines.
     pub fn header(mut self, name: HeaderName) -> Self {
         self.headers.push(name);
         self
     }
 
-    /// Takes the URI from elsewhere, where `uri` finds it, in place of axum's `OriginalUri` too:
-    /// from an extension that a middleware of yours has set, say. Without the feature `axum`, this is
-    /// for axum's nested routers, which cut off what led to them:
+    /// Sets a callback that finds the URI elsewhere than in the request line, such as in an extension
+    /// that a middleware has set. It takes the place of axum's `OriginalUri`. If the callback returns
+    /// `None`, the URI of the request counts; if it panics, the request passes by the cache.
+    ///
+    /// Without the feature `axum`, this is for nested routers of axum, which cut off the path that led
+    /// to them:
     ///
     /// ```
     /// use axum::extract::OriginalUri;
@@ -131,8 +150,8 @@ impl CacheKey {
         Self { uri: Some(Arc::new(uri)), ..self }
     }
 
-    /// What `with` returns counts too: a tenant, a bucket of an experiment. A request for which it
-    /// panics passes by the cache.
+    /// Sets a callback whose result is added to the key, such as a tenant or the group of an
+    /// experiment. If the callback panics, the request passes by the cache.
     pub fn with<F>(self, with: F) -> Self
     where
         F: Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
@@ -140,11 +159,13 @@ impl CacheKey {
         Self { with: Some(Arc::new(with)), ..self }
     }
 
+    /// Returns `true` if a header is part of the key.
     pub(crate) fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.contains(name)
             || self.forwarded && (*name == FORWARDED || X_FORWARDED.contains(name))
     }
 
+    /// Adds the headers of a proxy about the URL that its client asked for, if `forwarded`.
     pub(crate) fn with_forwarded(self, forwarded: bool) -> Self {
         Self { forwarded: forwarded || self.forwarded, ..self }
     }
@@ -153,22 +174,26 @@ impl CacheKey {
         self.forwarded
     }
 
-    /// Whether there is one key only for each URL.
+    /// Returns `true` if each URL has one key only.
     pub(crate) fn is_url(&self) -> bool {
         self.headers.is_empty() && self.with.is_none() && !self.forwarded
     }
 
-    /// Whether a URI says all that counts of it.
+    /// Returns `true` if a URI has all that the key takes from it.
     pub(crate) fn is_complete(&self, uri: &Uri) -> bool {
         !self.host || uri.authority().is_some()
     }
 
-    /// The key of a request.
+    /// Returns the key of a request.
+    ///
+    /// # Errors
+    ///
+    /// If the host is malformed or ambiguous, the key is over 8 KiB, or a callback panics.
     pub(crate) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let (uri, rewritten) = self.target(request)?;
         let mut key = self.url(uri, &request.headers)?;
         if key.spelling == Spelling::Respelled && !can_respell(uri, request) {
-            // The service may take it from the same place.
+            // The service may take the URL from the same place as the callback.
             key.spelling = Spelling::Other;
         }
         // No header has this name.
@@ -188,7 +213,7 @@ impl CacheKey {
                 key.push("", text.as_bytes());
             }
         }
-        if key.text.len() > LONGEST { Err(NoKey::TooLong) } else { Ok(key) }
+        if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
     }
 
     /// Returns the URI that the client asked for.
@@ -196,9 +221,8 @@ impl CacheKey {
         self.target(request).map(|(uri, _)| uri)
     }
 
-    /// Returns the URI that the client asked for. Behind it stands what else tells the request from
-    /// others to the same URI: axum's original URI is another one, and what the service sees does not
-    /// follow from that alone.
+    /// Returns the URI that the client asked for. The second value tells requests to this URI apart,
+    /// if the URI that the service sees does not follow from it: axum's `OriginalUri` is another one.
     fn target<'a>(&self, request: &'a request::Parts) -> Result<(&'a Uri, Option<String>), NoKey> {
         if let Some(uri) = &self.uri {
             let given = guard(|| uri(request))?;
@@ -210,12 +234,12 @@ impl CacheKey {
             Some(original) if original == uri => (uri, None),
             Some(original) if !is_nested(original, uri) => (uri, Some(original.to_string())),
             Some(original) if original.path().ends_with(uri.path()) => (original, None),
-            // The root of a nested router, which any path could have been rewritten to.
+            // The path of the root of a nested router may be the result of a rewrite.
             Some(original) => (original, Some(uri.path().to_owned())),
         })
     }
 
-    /// The key's first part, which it shares with all others of the same URL.
+    /// Returns the first part of the key, which all requests of the URL share.
     pub(crate) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
         let path = uri.path();
         let query = uri.query();
@@ -231,12 +255,12 @@ impl CacheKey {
         let path_at = text.len();
         text.push_str(path);
         if let Some(query) = query {
-            self.push_query(&mut text, query);
+            self.query.push(&mut text, query, self.sorted);
         }
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let same_host = !self.host || is_spelled_so(&text[host..path_at], uri, headers);
         let spelling = if !same_host && host == path_at {
-            // A service may tell an empty host from none.
+            // A service may tell an empty `host` from a missing one.
             Spelling::Other
         } else if same_host && text[path_at..] == *target {
             Spelling::Same
@@ -244,36 +268,6 @@ impl CacheKey {
             Spelling::Respelled
         };
         Ok(Key { host, path: path_at, url: text.len(), text, spelling })
-    }
-
-    fn push_query(&self, text: &mut String, query: &str) {
-        let names_of = |names: &[String], parameter: &str| {
-            let name = parameter.split('=').next().unwrap_or_default();
-            names.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(start) => name.starts_with(start),
-                None => name == pattern,
-            })
-        };
-        let counts = |parameter: &&str| match &self.query {
-            Query::Whole => true,
-            Query::None => false,
-            Query::Only(names) => !is_plain(parameter) || names_of(names, parameter),
-            Query::Except(names) => parameter.contains(';') || !names_of(names, parameter),
-        };
-        if matches!(self.query, Query::Whole) && !self.sorted {
-            text.push('?');
-            text.push_str(query);
-            return;
-        }
-        let mut parameters: Vec<_> = query.split('&').filter(counts).collect();
-        // The sort is stable: parameters of one name keep their order.
-        if self.sorted && !query.contains(';') {
-            parameters.sort_by_cached_key(|parameter| loose_name(parameter));
-        }
-        for (at, parameter) in parameters.iter().enumerate() {
-            text.push(if at == 0 { '?' } else { '&' });
-            text.push_str(parameter);
-        }
     }
 }
 
@@ -295,7 +289,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Pushes what proxies say of the URL, and not what they say of clients and of themselves.
+/// Adds the headers of proxies about the URL, without what they say of clients and of themselves.
 fn push_forwarded(key: &mut Key, headers: &HeaderMap) {
     for name in &X_FORWARDED {
         for value in headers.get_all(name) {
@@ -303,7 +297,7 @@ fn push_forwarded(key: &mut Key, headers: &HeaderMap) {
         }
     }
     for line in headers.get_all(FORWARDED) {
-        // RFC 7239 §4. What is malformed counts too, so that it cannot make two requests the same.
+        // RFC 7239 §4. A malformed pair counts too: it could name a host that some services read.
         for pair in line.as_bytes().split(|byte| b",;".contains(byte)).map(<[u8]>::trim_ascii) {
             let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
             if ![&b"for"[..], b"by"].iter().any(|of| name.eq_ignore_ascii_case(of)) {
@@ -311,38 +305,6 @@ fn push_forwarded(key: &mut Key, headers: &HeaderMap) {
             }
         }
     }
-}
-
-/// Whether every service reads the parameter's name as it is spelled.
-fn is_plain(parameter: &str) -> bool {
-    let name = parameter.split('=').next().unwrap_or_default();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    name.bytes().all(plain) && !parameter.contains(';')
-}
-
-/// Returns the name of a parameter in a form that is the same for all names that a service may take
-/// for one: services decode `%61` and `+`, some ignore case, and PHP reads `a.b` as `a_b` and `a[x]`
-/// as a part of `a`.
-fn loose_name(parameter: &str) -> Vec<u8> {
-    let name = parameter.split('=').next().unwrap_or_default().as_bytes();
-    let mut loose = Vec::with_capacity(name.len());
-    let mut at = 0;
-    while let Some(&byte) = name.get(at) {
-        let hex = |at: usize| name.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        let (byte, next) = match (byte, hex(at + 1), hex(at + 2)) {
-            (b'%', Some(high), Some(low)) => ((high << 4 | low) as u8, at + 3),
-            _ => (byte, at + 1),
-        };
-        at = next;
-        match byte {
-            b'[' => break,
-            _ if byte.is_ascii_alphanumeric() => loose.push(byte.to_ascii_lowercase()),
-            // What PHP trims from the start of a name.
-            _ if loose.is_empty() => {}
-            _ => loose.push(b'_'),
-        }
-    }
-    loose
 }
 
 /// Returns `true` if the service sees the spelling that [`Key::spell`] gives to the request.
@@ -356,8 +318,8 @@ fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
     catch_unwind(AssertUnwindSafe(user)).map_err(|_| NoKey::Panicked)
 }
 
-/// In bytes; what is longer is no resource that many ask for.
-const LONGEST: usize = 8 * 1024;
+/// The maximum length of a key, in bytes. A longer URL is not one that many clients ask for.
+const MAX_LENGTH: usize = 8 * 1024;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
@@ -371,11 +333,6 @@ const X_FORWARDED: [HeaderName; 9] = [
     HeaderName::from_static("x-forwarded-server"),
     HeaderName::from_static("x-forwarded-ssl"),
     HeaderName::from_static("x-original-host"),
-];
-
-const TRACKING: [&str; 13] = [
-    "utm_*", "gclid", "gclsrc", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "twclid",
-    "yclid", "mc_cid", "mc_eid", "_ga",
 ];
 
 #[cfg(test)]
@@ -419,7 +376,7 @@ mod tests {
             let expected = expected.map(str::to_owned);
             assert_eq!(key(&CacheKey::new(), uri, fields), expected, "{uri} {fields:?}");
         }
-        let long = format!("/{}", "a".repeat(LONGEST));
+        let long = format!("/{}", "a".repeat(MAX_LENGTH));
         assert_eq!(key(&CacheKey::new(), &long, &[]), Err(NoKey::TooLong));
     }
 

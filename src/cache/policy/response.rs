@@ -1,153 +1,233 @@
+//! The decision over a response of the inner service: to store it, or not.
+
 use std::collections::HashSet;
-use std::time::Duration;
 
 use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED,
-    SET_COOKIE, VARY,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, SET_COOKIE,
+    VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::super::control::{self, ResponseControl, Scope, opaque_tag};
 use super::super::entry::{Freshness, Stored};
 use super::super::hint::CacheHint;
 use super::super::vary::Variant;
-use super::before::Ask;
-use super::conditional::has_validator;
-use super::freshness::{self, freshness, is_silent};
+use super::cache_control::{ResponseControl, Scope};
+use super::checks::{self, hop_by_hop};
+use super::conditional::{has_validator, opaque_tag};
+use super::date::{date, date_value};
+use super::freshness::{freshness, initial_age, is_silent};
+use super::request::RequestPolicy;
 use super::rules::{Exception, Rules};
-use super::storable::{self, hop_by_hop};
+use crate::headers::{list, media_type};
 
-/// The head of a response of the service, and what else bears on its being kept.
+/// The head of a response, and what else decides over its storage.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct ResponseInfo<'a> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) hint: Option<&'a CacheHint>,
-    /// Something in it is for this request alone, such as a nonce.
+    /// The response has a part for this request alone, such as a nonce.
     pub(crate) for_one: bool,
-    /// A request header that the response depends on, though `vary` does not name it.
+    /// A request header on which the response depends, though `vary` does not name it.
     pub(crate) varies_by: Option<&'a HeaderName>,
-    /// The fields of the request that it answers.
+    /// The headers of the request.
     pub(crate) request: &'a HeaderMap,
-    /// In bytes, where it is known.
+    /// The size of the body in bytes, if it is known.
     pub(crate) size: Option<u64>,
-    /// In milliseconds since 1970, as the next one.
+    /// The time of the request in milliseconds since 1970.
     pub(crate) sent: u64,
+    /// The time of the response in milliseconds since 1970.
     pub(crate) received: u64,
-    /// From 0 to 1, new each time.
+    /// A number from 0 to 1, new each time.
     pub(crate) random: f64,
-    /// To a POST: then only a freshness that it states itself counts (RFC 9110 §9.3.3).
+    /// The response to a POST, for which only a lifetime that it states counts (RFC 9110 §9.3.3).
     pub(crate) post: bool,
 }
 
-/// Whether a response is kept.
+/// The parts of an entry that are known before the body.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum After {
-    Keep(Box<Plan>),
-    Refuse(Refusal),
-}
-
-/// What is kept beside the body.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Plan {
+pub(crate) struct Storable {
     pub(crate) headers: HeaderMap,
     pub(crate) freshness: Freshness,
     pub(crate) variant: Variant,
     pub(crate) tags: Vec<String>,
 }
 
-/// Why a response is not kept.
+/// The outcome of a validation with a 304.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// The response for the client that asked: the stored one with the headers of the 304.
+    pub(crate) response: Stored,
+    /// The response to store in its place.
+    pub(crate) kept: Result<Box<Stored>, NotStorable>,
+}
+
+/// The reasons for which a response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The handler's [`CacheHint`] says so.
+pub(crate) enum NotStorable {
+    /// The [`CacheHint`] of the handler forbids it.
     CacheHint,
-    /// Something in it is for one request alone.
+    /// The response has a part for one request alone.
     ForOne,
     NoStore,
     Private,
-    /// What it says of storing cannot be read.
+    /// The directives cannot be parsed.
     Malformed,
     Authorization,
-    /// To a request with `cookie`, with no lifetime but the layer's.
+    /// The request has a `cookie`, and the lifetime is the layer's.
     Cookie,
     SetCookie,
     VaryAll,
     Status,
-    /// It has none, and no time that it is given here.
+    /// The response states no lifetime, and the layer gives it none.
     Freshness,
     TooLarge,
-    /// An event stream, or gRPC.
+    /// The response is an event stream, or gRPC.
     Stream,
-    /// A 304 of another response than what is kept.
+    /// The 304 is about another response than the stored one.
     Validator,
 }
 
 /// Decides over a response (RFC 9111 §3).
-pub(crate) fn after(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> After {
-    match plan(rules, ask, answer) {
-        Ok(plan) => After::Keep(Box::new(plan)),
-        Err(refusal) => After::Refuse(refusal),
+pub(crate) fn storable(
+    rules: &Rules,
+    request: &RequestPolicy,
+    response: &ResponseInfo<'_>,
+) -> Result<Box<Storable>, NotStorable> {
+    let headers = response.headers;
+    let refuse = |exception, reason| {
+        if rules.allows(exception) { Ok(()) } else { Err(reason) }
+    };
+    if response.hint.is_some_and(|hint| hint.no_store) {
+        return Err(NotStorable::CacheHint);
     }
-}
-
-/// The outcome of a validation with a 304.
-#[derive(Debug)]
-pub(crate) struct Confirmed {
-    /// The response for the client that asked: the stored one with what the 304 says.
-    pub(crate) response: Stored,
-    /// The response to store in its place.
-    pub(crate) kept: Result<Box<Stored>, Refusal>,
+    if response.for_one {
+        return Err(NotStorable::ForOne);
+    }
+    if !checks::is_whole(response.status) {
+        return Err(NotStorable::Status);
+    }
+    if is_stream(headers) {
+        return Err(NotStorable::Stream);
+    }
+    if response.size.is_some_and(|size| size > rules.entry_limit) {
+        return Err(NotStorable::TooLarge);
+    }
+    // The response to a request with credentials is refused for them, so that the entry survives.
+    if !request.authorized && is_silent(rules, response) {
+        return Err(NotStorable::Freshness);
+    }
+    let (control, is_targeted) = checks::control(rules, response.status, headers)?;
+    // §3.5.
+    let shared = control.public || control.must_revalidate || control.s_maxage.is_some();
+    if request.authorized && !shared {
+        refuse(Exception::Authorization, NotStorable::Authorization)?;
+    }
+    if !is_chosen(rules, response) {
+        return Err(NotStorable::Status);
+    }
+    if is_kept(headers, &control, &SET_COOKIE) {
+        refuse(Exception::SetCookie, NotStorable::SetCookie)?;
+    }
+    let freshness = freshness(rules, response, &control, is_targeted)?;
+    if request.cookie && !freshness.stated {
+        return Err(NotStorable::Cookie);
+    }
+    let mut variant = Variant::of(headers, response.request, rules.allows(Exception::VaryAll))
+        .map_err(|_| NotStorable::VaryAll)?;
+    if let Some(name) = response.varies_by {
+        variant.vary_by(name, response.request);
+    }
+    let shared = shared || rules.allows(Exception::Authorization);
+    Ok(Box::new(Storable {
+        freshness: Freshness { shared, ..freshness },
+        variant,
+        tags: tags(response),
+        // The headers are copied last: most responses that are not stored have been refused by now.
+        headers: kept_headers(rules, response, &control),
+    }))
 }
 
 /// Applies a 304 to a stored response (RFC 9111 §3.2, §4.3.4).
-pub(crate) fn confirm(rules: &Rules, ask: &Ask, stored: &Stored, answer: &Answer<'_>) -> Confirmed {
-    if is_other(&stored.headers, answer.headers) {
-        return Confirmed { response: stored.clone(), kept: Err(Refusal::Validator) };
+pub(crate) fn confirm(
+    rules: &Rules,
+    request: &RequestPolicy,
+    stored: &Stored,
+    response: &ResponseInfo<'_>,
+) -> Confirmed {
+    if is_other(&stored.headers, response.headers) {
+        return Confirmed { response: stored.clone(), kept: Err(NotStorable::Validator) };
     }
-    let mut headers = updated(&stored.headers, answer);
-    let answer = Answer { status: stored.status, headers: &headers, ..*answer };
-    let plan = plan(rules, ask, &answer);
-    let age = freshness::initial_age(&answer);
-    let kept = plan.map(|mut plan| {
-        // Which of them came from a hint is not known any more; to purge too much does no harm.
-        let new: HashSet<_> = plan.tags.iter().map(String::as_str).collect();
-        let old = stored.tags.iter().filter(|tag| !new.contains(tag.as_str()));
-        let old: Vec<_> = old.cloned().collect();
-        plan.tags.extend(old);
-        if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
-            plan.headers.insert(CONTENT_LENGTH, length.clone());
-        }
-        // The entry still answers what it answered, unless the service varies by more now.
-        if plan.variant.varies_like(&stored.variant) {
-            plan.variant.clone_from(&stored.variant);
-        }
-        let Plan { headers, freshness, variant, tags } = plan;
-        Box::new(Stored { headers, freshness, variant, tags, ..stored.clone() })
-    });
-    // The headers that `no-cache` and `private` name are for the client that asked, though they are
-    // not stored.
-    let freshness = Freshness { received: answer.received, age, ..stored.freshness };
+    let mut headers = updated(&stored.headers, response);
+    let response = ResponseInfo { status: stored.status, headers: &headers, ..*response };
+    let kept = storable(rules, request, &response).map(|new| Box::new(replacing(*new, stored)));
+    // Headers that `no-cache` and `private` name are for this client, though they are not stored.
+    let freshness =
+        Freshness { received: response.received, age: initial_age(&response), ..stored.freshness };
     strip_tags(rules, &mut headers);
     Confirmed { response: Stored { headers, freshness, ..stored.clone() }, kept }
 }
 
+/// Removes the headers with tags from a response, if the user chose that.
+pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
+    if rules.strip_tags {
+        TAGS.iter().for_each(|name| drop(headers.remove(name)));
+    }
+}
+
+/// Returns `true` if a response is of use to the requests that waited for it: they need not validate
+/// it.
+pub(crate) fn is_shareable(freshness: &Freshness) -> bool {
+    !freshness.validate && freshness.lifetime > freshness.age
+}
+
+/// Returns `true` if an entry survives though the response that would replace it is not stored. A
+/// client that asks past a fresh entry, or has credentials or cookies, does not take it from others.
+pub(crate) fn survives(stored: &Stored, reason: NotStorable, now: u64) -> bool {
+    let Freshness { validate, .. } = stored.freshness;
+    let fresh = !validate && stored.freshness.left(now) > 0;
+    matches!(reason, NotStorable::Authorization | NotStorable::Cookie)
+        || fresh && reason != NotStorable::Validator
+}
+
+/// Returns `true` if a header is present, and is one of those that are stored.
+pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &HeaderName) -> bool {
+    headers.contains_key(name) && !left_out(headers, control).contains(name)
+}
+
+/// Returns the response that a 304 makes of a stored one.
+fn replacing(new: Storable, stored: &Stored) -> Stored {
+    let Storable { mut headers, freshness, mut variant, mut tags } = new;
+    // The tags of a hint are not known from those of headers. Purging too much does no harm.
+    let old: Vec<_> = stored.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
+    tags.extend(old);
+    if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, length.clone());
+    }
+    // The entry still answers what it answered, unless the service varies by more now.
+    if variant.varies_like(&stored.variant) {
+        variant.clone_from(&stored.variant);
+    }
+    Stored { headers, freshness, variant, tags, ..stored.clone() }
+}
+
 /// Returns the headers of a stored response with those of a 304 (§3.2).
-fn updated(stored: &HeaderMap, answer: &Answer<'_>) -> HeaderMap {
+fn updated(stored: &HeaderMap, response: &ResponseInfo<'_>) -> HeaderMap {
     let mut headers = stored.clone();
     headers.remove(AGE);
-    headers.insert(DATE, date_of(answer.received));
-    let mut news = answer.headers.clone();
-    for name in hop_by_hop(answer.headers) {
+    headers.insert(DATE, date_value(response.received));
+    let mut news = response.headers.clone();
+    for name in hop_by_hop(response.headers) {
         news.remove(name);
     }
     for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE] {
         news.remove(name);
     }
-    // A tag that is weak stays so: what is kept may differ in its bytes from what the strong one names.
+    // A weak tag stays: the stored bytes may differ from those that the strong one names.
     if headers.get(ETAG).is_some_and(|tag| tag.as_bytes().starts_with(b"W/")) {
         news.remove(ETAG);
     }
-    // What a layer adds to a response with a body may not be added to a 304.
+    // `vary` is added to, not replaced: a layer may name a header in a 200, and not in a 304.
     let varies: HashSet<_> = headers.get_all(VARY).iter().cloned().collect();
     for name in news.keys().filter(|name| *name != VARY) {
         headers.remove(name);
@@ -160,17 +240,10 @@ fn updated(stored: &HeaderMap, answer: &Answer<'_>) -> HeaderMap {
     headers
 }
 
-/// Takes off the fields that name tags, where the user wants that.
-pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
-    if rules.strip_tags {
-        TAGS.iter().for_each(|name| drop(headers.remove(name)));
-    }
-}
-
-/// Returns `true` if a 304 is about another response than the stored one: it has validators, and
-/// they are not those of the stored one (§4.3.4). Tags are compared weakly: an inner layer that
-/// encodes bodies weakens the tag of a 200, and does not see the 304 as one of those. A 304 without
-/// validators can only be about the one response that the service was asked about.
+/// Returns `true` if a 304 is about another response than the stored one: it has validators, and they
+/// are not those of the stored one (§4.3.4). Tags are compared weakly: an inner layer that encodes
+/// bodies weakens the tag of a 200, and not that of a 304. A 304 without validators can only be about
+/// the one response that the service was asked about.
 fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
     let differs = |name, same: fn(&[u8]) -> &[u8]| {
         let (old, new) = (stored.get(&name)?, confirming.get(&name)?);
@@ -181,90 +254,16 @@ fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
     differs.unwrap_or_else(|| has_validator(confirming))
 }
 
-/// Whether those who waited for a response may use it too, and not only validate it.
-pub(crate) fn shareable(freshness: &Freshness) -> bool {
-    !freshness.validate && freshness.lifetime > freshness.age
-}
-
-/// Whether an entry stays though what was to take its place is not kept: what one client gets that
-/// asks past a fresh entry, or has credentials or cookies, does not take it from all others.
-pub(crate) fn outlives(stored: &Stored, refusal: Refusal, now: u64) -> bool {
-    let Freshness { validate, .. } = stored.freshness;
-    let fresh = !validate && stored.freshness.left(now) > 0;
-    matches!(refusal, Refusal::Authorization | Refusal::Cookie)
-        || fresh && refusal != Refusal::Validator
-}
-
-fn plan(rules: &Rules, ask: &Ask, answer: &Answer<'_>) -> Result<Plan, Refusal> {
-    let headers = answer.headers;
-    let refuse = |exception, refusal| {
-        if rules.allows(exception) { Ok(()) } else { Err(refusal) }
-    };
-    if answer.hint.is_some_and(|hint| hint.no_store) {
-        return Err(Refusal::CacheHint);
-    }
-    if answer.for_one {
-        return Err(Refusal::ForOne);
-    }
-    if !storable::is_whole(answer.status) {
-        return Err(Refusal::Status);
-    }
-    if is_stream(headers) {
-        return Err(Refusal::Stream);
-    }
-    if answer.size.is_some_and(|size| size > rules.entry_limit) {
-        return Err(Refusal::TooLarge);
-    }
-    // One with credentials is refused for them, which leaves what is kept.
-    if !ask.authorized && is_silent(rules, answer) {
-        return Err(Refusal::Freshness);
-    }
-    let (control, is_targeted) = storable::control(rules, answer.status, headers)?;
-    // §3.5.
-    let shared = control.public || control.must_revalidate || control.s_maxage.is_some();
-    if ask.authorized && !shared {
-        refuse(Exception::Authorization, Refusal::Authorization)?;
-    }
-    if !is_chosen(rules, answer) {
-        return Err(Refusal::Status);
-    }
-    if is_kept(headers, &control, &SET_COOKIE) {
-        refuse(Exception::SetCookie, Refusal::SetCookie)?;
-    }
-    let freshness = freshness(rules, answer, &control, is_targeted)?;
-    if ask.cookie && !freshness.stated {
-        return Err(Refusal::Cookie);
-    }
-    let mut variant = Variant::of(headers, answer.request, rules.allows(Exception::VaryAll))
-        .map_err(|_| Refusal::VaryAll)?;
-    if let Some(name) = answer.varies_by {
-        variant.vary_by(name, answer.request);
-    }
-    let shared = shared || rules.allows(Exception::Authorization);
-    Ok(Plan {
-        freshness: Freshness { shared, ..freshness },
-        variant,
-        tags: tags(answer),
-        // Last: most responses that are not kept are copied for nothing otherwise.
-        headers: kept_fields(rules, answer, &control),
-    })
-}
-
-/// Returns `true` if responses of this status are stored, by default or because the user or the
+/// Returns `true` if responses of this status are stored: by default, or because the user or the
 /// handler gives them a lifetime.
-fn is_chosen(rules: &Rules, answer: &Answer<'_>) -> bool {
-    storable::is_stored(answer.status, rules.allows(Exception::AnyStatus))
-        || rules.ttls.iter().any(|(status, _)| *status == answer.status)
-        || answer.hint.is_some_and(|hint| hint.ttl.is_some())
+fn is_chosen(rules: &Rules, response: &ResponseInfo<'_>) -> bool {
+    checks::is_stored(response.status, rules.allows(Exception::AnyStatus))
+        || rules.ttls.iter().any(|(status, _)| *status == response.status)
+        || response.hint.is_some_and(|hint| hint.ttl.is_some())
 }
 
-/// Whether there is such a field, and it is one of those that are kept.
-pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &HeaderName) -> bool {
-    headers.contains_key(name) && !left_out(headers, control).contains(name)
-}
-
-/// The fields that are not kept, by what the response says: those of the connection, and those that
-/// `no-cache` and `private` name (§5.2.2.4 and §5.2.2.7), without which the rest may be kept.
+/// Returns the names of the headers that are not stored: those of the connection, and those that
+/// `no-cache` and `private` name, without which the rest may be stored (§5.2.2.4, §5.2.2.7).
 fn left_out(headers: &HeaderMap, control: &ResponseControl) -> Vec<HeaderName> {
     let mut names = hop_by_hop(headers);
     for scope in [&control.no_cache, &control.private] {
@@ -275,46 +274,42 @@ fn left_out(headers: &HeaderMap, control: &ResponseControl) -> Vec<HeaderName> {
     names
 }
 
-/// What is kept of the fields, with a `date`.
-fn kept_fields(rules: &Rules, answer: &Answer<'_>, control: &ResponseControl) -> HeaderMap {
-    let mut kept = answer.headers.clone();
-    for name in left_out(answer.headers, control) {
+/// Returns the headers that are stored, with a `date`.
+fn kept_headers(
+    rules: &Rules,
+    response: &ResponseInfo<'_>,
+    control: &ResponseControl,
+) -> HeaderMap {
+    let mut kept = response.headers.clone();
+    for name in left_out(response.headers, control) {
         kept.remove(name);
     }
     for name in [AGE, CONTENT_LENGTH, CACHE_STATUS] {
         kept.remove(name);
     }
     strip_tags(rules, &mut kept);
-    if !matches!(control::date(&kept, &DATE), Some(Ok(_))) {
-        kept.insert(DATE, date_of(answer.received));
+    if !matches!(date(&kept, &DATE), Some(Ok(_))) {
+        kept.insert(DATE, date_value(response.received));
     }
     kept
 }
 
-/// An event stream, or gRPC.
+/// Returns `true` for an event stream and for gRPC, whose bodies have no end to wait for.
 fn is_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let starts =
-        |name: &[u8]| value.get(..name.len()).is_some_and(|of| of.eq_ignore_ascii_case(name));
-    starts(b"text/event-stream") || starts(b"application/grpc")
+    media_type::content_type(headers).is_some_and(|essence| {
+        essence.is_event_stream() || essence.is_grpc() || essence.is_grpc_web()
+    })
 }
 
-fn tags(answer: &Answer<'_>) -> Vec<String> {
-    let mut tags = answer.hint.map_or_else(Vec::new, |hint| hint.tags.clone());
-    for (name, separator) in [(SURROGATE_KEY, b' '), (CACHE_TAG, b',')] {
-        for line in answer.headers.get_all(name) {
-            let names = line.as_bytes().split(|&byte| byte == separator).map(<[u8]>::trim_ascii);
-            let names = names.filter(|name| !name.is_empty());
-            tags.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
-        }
-    }
+fn tags(response: &ResponseInfo<'_>) -> Vec<String> {
+    let mut tags = response.hint.map_or_else(Vec::new, |hint| hint.tags.clone());
+    let lines = response.headers.get_all(SURROGATE_KEY).iter();
+    let keys = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b' '));
+    let keys = keys.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
+    let lines = response.headers.get_all(CACHE_TAG).iter();
+    let names = lines.flat_map(|line| list::split(line.as_bytes()));
+    tags.extend(keys.chain(names).map(|name| String::from_utf8_lossy(name).into_owned()));
     tags
-}
-
-fn date_of(millis: u64) -> HeaderValue {
-    // `httpdate` has no dates after the year 9999.
-    let time = std::time::UNIX_EPOCH + Duration::from_millis(millis.min(253_402_300_799_000));
-    HeaderValue::try_from(httpdate::fmt_http_date(time)).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// RFC 9211.
@@ -322,11 +317,15 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
-/// Where tags come from.
+/// The headers that tags come from.
 const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use http::HeaderValue;
+
     use super::super::super::entry::Watermark;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
@@ -335,12 +334,12 @@ mod tests {
     const NOW: u64 = 784_111_777_000;
     const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
 
-    fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> Answer<'a> {
+    fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> ResponseInfo<'a> {
         let status = StatusCode::from_u16(status).unwrap();
         let (sent, received) = (NOW, NOW);
         let (hint, for_one, size, random, post) = (None, false, None, 0.0, false);
         let varies_by = None;
-        Answer {
+        ResponseInfo {
             status,
             headers,
             hint,
@@ -357,67 +356,67 @@ mod tests {
 
     fn decide(
         rules: &Rules,
-        ask: &Ask,
+        ask: &RequestPolicy,
         status: u16,
         fields: TestHeaders<'_>,
-    ) -> Result<Plan, Refusal> {
-        plan(rules, ask, &answer(status, &map(fields), &HeaderMap::new()))
+    ) -> Result<Box<Storable>, NotStorable> {
+        storable(rules, ask, &answer(status, &map(fields), &HeaderMap::new()))
     }
 
-    fn plain(status: u16, fields: TestHeaders<'_>) -> Result<Plan, Refusal> {
-        decide(&Rules::default(), &Ask::default(), status, fields)
+    fn plain(status: u16, fields: TestHeaders<'_>) -> Result<Box<Storable>, NotStorable> {
+        decide(&Rules::default(), &RequestPolicy::default(), status, fields)
     }
 
     #[test]
     fn what_is_for_one_request_alone_is_not_kept() {
         let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
-        let answer = Answer { for_one: true, ..answer(200, &headers, &none) };
-        let after = after(&Rules::default(), &Ask::default(), &answer);
-        assert_eq!(after, After::Refuse(Refusal::ForOne));
+        let answer = ResponseInfo { for_one: true, ..answer(200, &headers, &none) };
+        let decided = storable(&Rules::default(), &RequestPolicy::default(), &answer);
+        assert_eq!(decided, Err(NotStorable::ForOne));
     }
 
     #[test]
     fn a_response_is_kept_unless_something_is_against_it() {
         let control = |control| [("cache-control", control)];
-        let table: &[(u16, TestHeaders<'_>, Option<Refusal>)] = &[
+        let table: &[(u16, TestHeaders<'_>, Option<NotStorable>)] = &[
             // RFC 9111 §3.
             (200, &[MINUTE], None),
-            (200, &[], Some(Refusal::Freshness)),
+            (200, &[], Some(NotStorable::Freshness)),
             (302, &[MINUTE], None),
             (404, &[MINUTE], None),
             // Errors are often caused by parts of a request that no key has.
-            (299, &[MINUTE], Some(Refusal::Status)),
-            (400, &[MINUTE], Some(Refusal::Status)),
-            (418, &[MINUTE], Some(Refusal::Status)),
-            (429, &[MINUTE], Some(Refusal::Status)),
-            (503, &[MINUTE], Some(Refusal::Status)),
-            (599, &[MINUTE], Some(Refusal::Status)),
-            (103, &[MINUTE], Some(Refusal::Status)),
-            (600, &[MINUTE], Some(Refusal::Status)),
+            (299, &[MINUTE], Some(NotStorable::Status)),
+            (400, &[MINUTE], Some(NotStorable::Status)),
+            (418, &[MINUTE], Some(NotStorable::Status)),
+            (429, &[MINUTE], Some(NotStorable::Status)),
+            (503, &[MINUTE], Some(NotStorable::Status)),
+            (599, &[MINUTE], Some(NotStorable::Status)),
+            (103, &[MINUTE], Some(NotStorable::Status)),
+            (600, &[MINUTE], Some(NotStorable::Status)),
             // §3.3 and §3.4: parts are not combined here.
-            (206, &[MINUTE], Some(Refusal::Status)),
-            (304, &[MINUTE], Some(Refusal::Status)),
+            (206, &[MINUTE], Some(NotStorable::Status)),
+            (304, &[MINUTE], Some(NotStorable::Status)),
             // §5.2.2.5.
-            (200, &control("max-age=60, no-store"), Some(Refusal::NoStore)),
+            (200, &control("max-age=60, no-store"), Some(NotStorable::NoStore)),
             // §5.2.2.7.
-            (200, &control("max-age=60, private"), Some(Refusal::Private)),
-            (200, &control("max-age=60; private"), Some(Refusal::Private)),
-            (200, &control("max-age=60; no-store"), Some(Refusal::NoStore)),
-            (200, &control("max-age=60; public"), Some(Refusal::Malformed)),
+            (200, &control("max-age=60, private"), Some(NotStorable::Private)),
+            (200, &control("max-age=60; private"), Some(NotStorable::Private)),
+            (200, &control("max-age=60; no-store"), Some(NotStorable::NoStore)),
+            (200, &control("max-age=60; public"), Some(NotStorable::Malformed)),
             (200, &control("max-age=60, private=\"x-a\""), None),
-            (200, &control("max-age=60, private=\"x-a\", private"), Some(Refusal::Private)),
+            (200, &control("max-age=60, private=\"x-a\", private"), Some(NotStorable::Private)),
             // §5.2.2.3.
             (200, &control("max-age=60, must-understand, no-store"), None),
-            (200, &control("max-age=60, must-understand, private"), Some(Refusal::Private)),
-            (200, &control("max-age=60, must-understand, no_store"), Some(Refusal::NoStore)),
-            (418, &control("max-age=60, must-understand, no-store"), Some(Refusal::Status)),
-            (299, &control("max-age=60, must-understand"), Some(Refusal::Status)),
+            (200, &control("max-age=60, must-understand, private"), Some(NotStorable::Private)),
+            (200, &control("max-age=60, must-understand, no_store"), Some(NotStorable::NoStore)),
+            (418, &control("max-age=60, must-understand, no-store"), Some(NotStorable::Status)),
+            (299, &control("max-age=60, must-understand"), Some(NotStorable::Status)),
             // §4.1.
-            (200, &[MINUTE, ("vary", "accept, *")], Some(Refusal::VaryAll)),
-            (200, &[MINUTE, ("vary", "accept, a b")], Some(Refusal::VaryAll)),
+            (200, &[MINUTE, ("vary", "accept, *")], Some(NotStorable::VaryAll)),
+            (200, &[MINUTE, ("vary", "accept, a b")], Some(NotStorable::VaryAll)),
             (200, &[MINUTE, ("vary", "accept")], None),
             // §7.3.
-            (200, &[MINUTE, ("set-cookie", "a=b")], Some(Refusal::SetCookie)),
+            (200, &[MINUTE, ("set-cookie", "a=b")], Some(NotStorable::SetCookie)),
             (
                 200,
                 &[("cache-control", "max-age=60, no-cache=\"set-cookie\""), ("set-cookie", "a")],
@@ -429,19 +428,19 @@ mod tests {
                 None,
             ),
             // What has no end that can be waited for.
-            (200, &[MINUTE, ("content-type", "text/event-stream")], Some(Refusal::Stream)),
+            (200, &[MINUTE, ("content-type", "text/event-stream")], Some(NotStorable::Stream)),
             (
                 200,
                 &[MINUTE, ("content-type", "Text/Event-Stream; charset=x")],
-                Some(Refusal::Stream),
+                Some(NotStorable::Stream),
             ),
-            (200, &[MINUTE, ("content-type", "application/grpc-web")], Some(Refusal::Stream)),
+            (200, &[MINUTE, ("content-type", "application/grpc-web")], Some(NotStorable::Stream)),
             (200, &[MINUTE, ("content-type", "text/event")], None),
             // RFC 9213 §2.1: the targeted field alone counts.
             (200, &[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], None),
-            (200, &[("cdn-cache-control", "no-store"), MINUTE], Some(Refusal::NoStore)),
+            (200, &[("cdn-cache-control", "no-store"), MINUTE], Some(NotStorable::NoStore)),
             (200, &[("cdn-cache-control", "&"), MINUTE], None),
-            (200, &[("cdn-cache-control", "public"), MINUTE], Some(Refusal::Freshness)),
+            (200, &[("cdn-cache-control", "public"), MINUTE], Some(NotStorable::Freshness)),
         ];
         for (status, fields, expected) in table {
             assert_eq!(plain(*status, fields).err(), *expected, "{status} {fields:?}");
@@ -451,7 +450,7 @@ mod tests {
     #[test]
     fn a_response_to_credentials_has_to_be_for_all() {
         // RFC 9111 §3.5.
-        let authorized = Ask { authorized: true, ..Ask::default() };
+        let authorized = RequestPolicy { authorized: true, ..RequestPolicy::default() };
         let allowing = Rules { exceptions: vec![Exception::Authorization], ..Rules::default() };
         for (control, shared) in [
             ("max-age=60", false),
@@ -464,7 +463,7 @@ mod tests {
             let plan = decide(&Rules::default(), &authorized, 200, &fields);
             assert_eq!(
                 plan.as_ref().err(),
-                (!shared).then_some(&Refusal::Authorization),
+                (!shared).then_some(&NotStorable::Authorization),
                 "{control}"
             );
             // What was kept for one without is given to those with only if it is for all, too.
@@ -472,8 +471,8 @@ mod tests {
             assert!(decide(&allowing, &authorized, 200, &fields).unwrap().freshness.shared);
         }
         let silent = |rules: &Rules| decide(rules, &authorized, 200, &[]).err();
-        assert_eq!(silent(&Rules::default()), Some(Refusal::Authorization));
-        assert_eq!(silent(&allowing), Some(Refusal::Freshness));
+        assert_eq!(silent(&Rules::default()), Some(NotStorable::Authorization));
+        assert_eq!(silent(&allowing), Some(NotStorable::Freshness));
     }
 
     #[test]
@@ -487,7 +486,7 @@ mod tests {
         for (exception, _) in table {
             let rules = Rules { exceptions: vec![exception], ..Rules::default() };
             for (other, fields) in table {
-                let decided = decide(&rules, &Ask::default(), 200, fields);
+                let decided = decide(&rules, &RequestPolicy::default(), 200, fields);
                 assert_eq!(decided.is_ok(), exception == other, "{exception:?} {fields:?}");
             }
         }
@@ -502,10 +501,16 @@ mod tests {
         {
             let code = StatusCode::from_u16(status).unwrap();
             let rules = Rules { ttls: vec![(code, second)], ..Rules::default() };
-            assert_eq!(decide(&rules, &Ask::default(), status, &[MINUTE]).is_ok(), possible);
+            assert_eq!(
+                decide(&rules, &RequestPolicy::default(), status, &[MINUTE]).is_ok(),
+                possible
+            );
             let hint = CacheHint::new().ttl(second);
-            let answer = Answer { hint: Some(&hint), ..answer(status, &headers, &none) };
-            assert_eq!(plan(&Rules::default(), &Ask::default(), &answer).is_ok(), possible);
+            let answer = ResponseInfo { hint: Some(&hint), ..answer(status, &headers, &none) };
+            assert_eq!(
+                storable(&Rules::default(), &RequestPolicy::default(), &answer).is_ok(),
+                possible
+            );
         }
     }
 
@@ -513,17 +518,17 @@ mod tests {
     fn the_handler_and_the_size_count() {
         let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
         let decide = |hint: Option<&CacheHint>, size| {
-            let answer = Answer { hint, size, ..answer(200, &headers, &none) };
-            plan(&Rules::default(), &Ask::default(), &answer).err()
+            let answer = ResponseInfo { hint, size, ..answer(200, &headers, &none) };
+            storable(&Rules::default(), &RequestPolicy::default(), &answer).err()
         };
-        assert_eq!(decide(Some(&CacheHint::no_store()), None), Some(Refusal::CacheHint));
+        assert_eq!(decide(Some(&CacheHint::no_store()), None), Some(NotStorable::CacheHint));
         assert_eq!(
             decide(Some(&CacheHint::no_store().ttl(Duration::MAX)), None),
-            Some(Refusal::CacheHint)
+            Some(NotStorable::CacheHint)
         );
         assert_eq!(decide(Some(&CacheHint::new()), None), None);
         assert_eq!(decide(None, Some(1024 * 1024)), None);
-        assert_eq!(decide(None, Some(1024 * 1024 + 1)), Some(Refusal::TooLarge));
+        assert_eq!(decide(None, Some(1024 * 1024 + 1)), Some(NotStorable::TooLarge));
     }
 
     #[test]
@@ -575,7 +580,6 @@ mod tests {
             let headers = plain(200, fields).unwrap().headers;
             assert_eq!(headers.get_all(DATE).iter().collect::<Vec<_>>(), [date], "{fields:?}");
         }
-        assert_eq!(date_of(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
     }
 
     #[test]
@@ -588,10 +592,10 @@ mod tests {
         ]);
         let none = HeaderMap::new();
         let hint = CacheHint::new().tag("a");
-        let answer = Answer { hint: Some(&hint), ..answer(200, &headers, &none) };
+        let answer = ResponseInfo { hint: Some(&hint), ..answer(200, &headers, &none) };
         for strip_tags in [false, true] {
             let rules = Rules { strip_tags, ..Rules::default() };
-            let plan = plan(&rules, &Ask::default(), &answer).unwrap();
+            let plan = storable(&rules, &RequestPolicy::default(), &answer).unwrap();
             assert_eq!(plan.tags, ["a", "b", "c", "d", "e", "f g"]);
             for name in TAGS {
                 assert_eq!(plan.headers.contains_key(name), !strip_tags);
@@ -601,8 +605,12 @@ mod tests {
 
     fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> Confirmed {
         let rules = Rules::default();
-        let first = plan(&rules, &Ask::default(), &answer(200, &map(stored), &HeaderMap::new()));
-        let Plan { mut headers, freshness, variant, tags } = first.unwrap();
+        let first = storable(
+            &rules,
+            &RequestPolicy::default(),
+            &answer(200, &map(stored), &HeaderMap::new()),
+        );
+        let Storable { mut headers, freshness, variant, tags } = *first.unwrap();
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("8"));
         let stored = Stored {
             status: StatusCode::OK,
@@ -614,9 +622,12 @@ mod tests {
             watermark: Watermark::default(),
         };
         let (headers, none) = (map(confirming), HeaderMap::new());
-        let later =
-            Answer { sent: NOW + 90_000, received: NOW + 90_000, ..answer(304, &headers, &none) };
-        confirm(&rules, &Ask::default(), &stored, &later)
+        let later = ResponseInfo {
+            sent: NOW + 90_000,
+            received: NOW + 90_000,
+            ..answer(304, &headers, &none)
+        };
+        confirm(&rules, &RequestPolicy::default(), &stored, &later)
     }
 
     #[test]
@@ -658,10 +669,10 @@ mod tests {
     #[test]
     fn a_304_may_say_that_it_is_kept_no_more() {
         for (confirming, refusal) in [
-            (&[("cache-control", "no-store")][..], Refusal::NoStore),
-            (&[("cache-control", "private")], Refusal::Private),
-            (&[("set-cookie", "a=b")], Refusal::SetCookie),
-            (&[("vary", "*")], Refusal::VaryAll),
+            (&[("cache-control", "no-store")][..], NotStorable::NoStore),
+            (&[("cache-control", "private")], NotStorable::Private),
+            (&[("set-cookie", "a=b")], NotStorable::SetCookie),
+            (&[("vary", "*")], NotStorable::VaryAll),
         ] {
             let old = [MINUTE, ("etag", "\"a\""), ("age", "7")];
             let Confirmed { response, kept } = confirmed(&old, confirming);
@@ -718,7 +729,11 @@ mod tests {
         for (stored, confirming, same) in table {
             let stored: Vec<_> = [MINUTE].iter().chain(*stored).copied().collect();
             let refused = confirmed(&stored, confirming).kept.err();
-            assert_eq!(refused, (!same).then_some(Refusal::Validator), "{stored:?} {confirming:?}");
+            assert_eq!(
+                refused,
+                (!same).then_some(NotStorable::Validator),
+                "{stored:?} {confirming:?}"
+            );
         }
     }
 
@@ -746,8 +761,8 @@ mod tests {
     #[test]
     fn only_what_is_fresh_is_shared_with_those_who_waited() {
         let fresh = Freshness { age: 1, lifetime: 2, ..Freshness::default() };
-        assert!(shareable(&fresh));
-        assert!(!shareable(&Freshness { validate: true, ..fresh }));
-        assert!(!shareable(&Freshness { age: 2, ..fresh }));
+        assert!(is_shareable(&fresh));
+        assert!(!is_shareable(&Freshness { validate: true, ..fresh }));
+        assert!(!is_shareable(&Freshness { age: 2, ..fresh }));
     }
 }

@@ -1,5 +1,5 @@
-//! What a response's status and headers say against storing it, and against serving an entry that a
-//! store returned.
+//! Checks of a status and of headers that hold when a response is stored, and again when a store
+//! returns it.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
@@ -7,60 +7,60 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::super::control::{ResponseControl, Scope};
-use super::super::directive::{contains, members};
 use super::super::entry::Stored;
-use super::super::targeted::directives_for_us;
-use super::after::Refusal;
+use super::cache_control::{ResponseControl, Scope};
+use super::directive::contains;
+use super::response::NotStorable;
 use super::rules::{Exception, Rules};
+use super::targeted::directives_for_cache;
+use crate::headers::list;
 
-/// Returns `true` if a whole response can have this status: it is final, and neither a part of a
-/// response nor a confirmation of one (RFC 9111 §3, §3.3 and §4.3.4).
+/// Returns `true` if a whole response can have this status: it is final, and not one of a part or of a
+/// confirmation (RFC 9111 §3, §3.3 and §4.3.4).
 pub(super) fn is_whole(status: StatusCode) -> bool {
     let status = status.as_u16();
     (200..600).contains(&status) && status != 206 && status != 304
 }
 
-/// Returns `true` if responses of this status are stored without the user having named it: a short
-/// list, or with `any` every status that no RFC excludes.
+/// Returns `true` if responses of this status are stored by default, or with `any` if no RFC forbids
+/// it.
 pub(super) fn is_stored(status: StatusCode, any: bool) -> bool {
     if any { !FORBIDDEN.contains(&status.as_u16()) } else { STORED.contains(&status.as_u16()) }
 }
 
-/// Returns the directives of a response that may be stored, and whether a targeted header states
+/// Returns the directives of a response that may be stored, and `true` if a targeted header states
 /// them.
 pub(super) fn control(
     rules: &Rules,
     status: StatusCode,
     headers: &HeaderMap,
-) -> Result<(ResponseControl, bool), Refusal> {
-    let refuse = |exception, refusal| {
-        if rules.allows(exception) { Ok(()) } else { Err(refusal) }
+) -> Result<(ResponseControl, bool), NotStorable> {
+    let refuse = |exception, reason| {
+        if rules.allows(exception) { Ok(()) } else { Err(reason) }
     };
-    let (control, is_targeted) = directives_for_us(headers, &rules.targeted);
-    // RFC 9111 §5.2.2.3: it takes the place of no-store where the status is understood.
+    let (control, is_targeted) = directives_for_cache(headers, &rules.targeted);
+    // RFC 9111 §5.2.2.3: must-understand replaces no-store if the cache knows the status.
     let understood = control.must_understand && UNDERSTOOD.contains(&status.as_u16());
     if control.must_understand && !understood {
-        return Err(Refusal::Status);
+        return Err(NotStorable::Status);
     }
     if control.no_store && (!understood || control.malformed) {
-        refuse(Exception::NoStore, Refusal::NoStore)?;
+        refuse(Exception::NoStore, NotStorable::NoStore)?;
     }
     if control.private == Some(Scope::Response) {
-        refuse(Exception::Private, Refusal::Private)?;
+        refuse(Exception::Private, NotStorable::Private)?;
     }
     if control.malformed {
-        refuse(Exception::NoStore, Refusal::Malformed)?;
+        refuse(Exception::NoStore, NotStorable::Malformed)?;
     }
     if has_nonce(headers) {
-        return Err(Refusal::ForOne);
+        return Err(NotStorable::ForOne);
     }
     Ok((control, is_targeted))
 }
 
-/// Returns `true` if this layer could have stored such an entry. What a store returns may have been
-/// changed there: it must not give a client what a response of the service would not, or another
-/// length than its body has.
+/// Returns `true` if this layer could have stored such an entry. A store may return another one than
+/// it was given, which must not get past the checks of a response, or misstate its length.
 pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
     let headers = &stored.headers;
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
@@ -72,16 +72,15 @@ pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
 }
 
-/// Returns the names of the headers that speak of one connection only (RFC 9110 §7.6.1, RFC 9111
-/// §3.1).
+/// Returns the names of the headers of one connection (RFC 9110 §7.6.1, RFC 9111 §3.1).
 pub(super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter();
-    let named = lines.flat_map(|line| members(line.as_bytes()));
+    let named = list::members(headers, &CONNECTION);
     let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
     names.extend(HOP_BY_HOP);
     names
 }
 
+/// Returns `true` if `content-length` is that of the body, or missing.
 fn has_own_length(stored: &Stored) -> bool {
     let size = stored.body.len();
     let mut lines = stored.headers.get_all(CONTENT_LENGTH).iter();
@@ -95,23 +94,22 @@ fn has_own_length(stored: &Stored) -> bool {
     }
 }
 
-/// Returns `true` if a policy names a nonce, which is for one response alone.
+/// Returns `true` if a content security policy names a nonce, which is for one response alone.
 fn has_nonce(headers: &HeaderMap) -> bool {
     let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
     let mut lines = policies.iter().flat_map(|name| headers.get_all(name));
     lines.any(|line| contains(line.as_bytes(), b"'nonce-"))
 }
 
-/// Successful responses, redirects, and two errors that say the same to everybody. What an error
-/// page says is often caused by the request that it answers, and by parts of it that no key has:
-/// with a few bytes, one client could take a page from all others (cache-poisoned denial of
-/// service).
+/// The statuses that are stored by default: success, redirects, and two errors that are the same for
+/// all clients. Other errors are often caused by a part of the request that is not in the key: if they
+/// were stored, one client could take a page from all others (cache-poisoned denial of service).
 const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];
 
 /// The statuses that a cache must not store: RFC 8470 §5.2, and RFC 6585 §3 to §6.
 const FORBIDDEN: [u16; 5] = [425, 428, 429, 431, 511];
 
-/// The statuses whose requirements on caches are met (RFC 9110 §15).
+/// The statuses whose requirements on caches the layer meets (RFC 9110 §15).
 const UNDERSTOOD: [u16; 38] = [
     200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
     407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505,
@@ -174,7 +172,7 @@ mod tests {
             (&[("x-other", "'nonce-abc'")], false),
         ] {
             let decided = control(&Rules::default(), StatusCode::OK, &map(fields));
-            assert_eq!(decided.err(), refused.then_some(Refusal::ForOne), "{fields:?}");
+            assert_eq!(decided.err(), refused.then_some(NotStorable::ForOne), "{fields:?}");
         }
     }
 

@@ -1,14 +1,16 @@
+//! The URIs that an unsafe request changes (RFC 9111 §4.4).
+
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::{HeaderMap, StatusCode, Uri};
 
-/// The URIs beside the request's own that an unsafe request's response says have changed, if they
-/// are of the same host (RFC 9111 §4.4); `None` if nothing changed.
+/// Returns the URIs of the same host that the response to an unsafe request names as changed, beside
+/// the request's own. Returns `None` if the request changed nothing.
 pub(crate) fn invalidated(
     target: &Uri,
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Option<Vec<Uri>> {
-    // A call of gRPC that failed is 200, and says so in its fields.
+    // A failed call of gRPC has the status 200.
     let failed = headers.get("grpc-status").is_some_and(|status| status != "0");
     if failed || !status.is_success() && !status.is_redirection() {
         return None;
@@ -17,7 +19,8 @@ pub(crate) fn invalidated(
     Some(named.filter_map(|value| resolve(target, value.to_str().ok()?)).collect())
 }
 
-/// A reference as a URI with the target's authority (RFC 3986 §5.2); `None` if it has another one.
+/// Resolves a reference against the target of its request (RFC 3986 §5.2). Returns `None` for a URI of
+/// another authority.
 pub(crate) fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
     let reference = reference.split('#').next()?;
     let absolute = reference.split_once("://").filter(|(scheme, _)| {
@@ -29,7 +32,7 @@ pub(crate) fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
             None => reference.parse(),
         }
         .ok()?;
-        // Where the target does not say its authority, the key's rules compare it.
+        // The key compares the host of a target that has no authority.
         let same = target.authority().is_none_or(|authority| {
             uri.authority().is_some_and(|of| of.as_str().eq_ignore_ascii_case(authority.as_str()))
         });
@@ -53,7 +56,7 @@ pub(crate) fn resolve(target: &Uri, reference: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// RFC 3986 §5.2.4.
+/// Removes the dot segments of a path (RFC 3986 §5.2.4).
 fn without_dots(path: &str) -> String {
     let mut kept = Vec::new();
     let mut parts = path.split('/').skip(1).peekable();

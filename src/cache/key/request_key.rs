@@ -6,35 +6,37 @@ use http::{HeaderMap, Uri, request};
 
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 
-/// A request's key: its URL, and behind it whatever else counts.
+/// The key of a request: a line with the URL, and lines with the other parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) text: String,
-    /// Where the host and the path begin, and where the URL ends.
+    /// The offset of the host, or 0 if hosts are not part of the key.
     pub(crate) host: usize,
+    /// The offset of the path.
     pub(crate) path: usize,
+    /// The offset of the end of the URL.
     pub(crate) url: usize,
     pub(crate) spelling: Spelling,
 }
 
-/// How the URL of a request is spelled.
+/// The spelling of the URL of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
-    /// As its key has it.
+    /// The spelling of the key.
     Same,
-    /// Otherwise, but the service need not see that.
+    /// Another spelling, which the service does not see.
     Respelled,
-    /// Otherwise, and the service may act upon that.
+    /// Another spelling, which the service may see.
     Other,
 }
 
-/// Why a request has no key.
+/// The reasons for which a request has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoKey {
     TooLong,
-    /// None that could be trusted: malformed, or several that differ.
+    /// The host is malformed, or stated twice.
     Host,
-    /// The user's function panicked.
+    /// A callback panicked.
     Panicked,
 }
 
@@ -43,17 +45,17 @@ impl Key {
         &self.text
     }
 
-    /// Returns scheme, host, path and query.
+    /// Returns the scheme, the host, the path and the query.
     pub(crate) fn url(&self) -> &str {
         &self.text[..self.url]
     }
 
-    /// Returns `true` if there is nothing behind the URL.
+    /// Returns `true` if the URL is all of the key.
     pub(crate) fn is_url(&self) -> bool {
         self.url == self.text.len()
     }
 
-    /// Returns `true` if the response may be stored: the service can be made to see this spelling.
+    /// Returns `true` if the response may be stored: the service sees the spelling of the key.
     pub(crate) fn may_fill(&self) -> bool {
         self.spelling != Spelling::Other
     }
@@ -63,7 +65,7 @@ impl Key {
         self.spelling == Spelling::Same
     }
 
-    /// Spells a request as this key, which was made of it. Returns `false` if that cannot be.
+    /// Spells a request as this key, which was made from it. Returns `false` if that is impossible.
     pub(crate) fn spell(&self, request: &mut request::Parts) -> bool {
         let spelled = match self.spelling {
             Spelling::Same => true,
@@ -73,9 +75,8 @@ impl Key {
         spelled && self.name_host(request).is_some()
     }
 
-    /// Adds the `host` that a request with an authority leaves out, as those of HTTP/2 do: a service
-    /// that looks for the header alone must not fill the cache with another response for them (RFC
-    /// 9113 §8.3.1).
+    /// Adds the `host` that requests of HTTP/2 leave out (RFC 9113 §8.3.1): a service that looks at the
+    /// header alone must not fill the cache with another response for them.
     fn name_host(&self, request: &mut request::Parts) -> Option<()> {
         let host = &self.text[self.host..self.path];
         if self.host > 0 && !host.is_empty() && !request.headers.contains_key(HOST) {
@@ -91,7 +92,6 @@ impl Key {
             *original_uri_mut(&mut request.extensions)? = respelled;
         }
         request.uri = self.respelled(&request.uri)?;
-        // It is 0 where hosts do not count.
         if self.host > 0 {
             if let Some(line) = request.headers.get_mut(HOST) {
                 *line = self.text[self.host..self.path].parse().ok()?;
@@ -100,8 +100,8 @@ impl Key {
         Some(())
     }
 
-    /// Returns a URI with the host and the query of the key. Its path is already that of the key, or
-    /// the end of it.
+    /// Returns a URI with the host and the query of the key. Its path is that of the key already, or
+    /// the end of that.
     fn respelled(&self, uri: &Uri) -> Option<Uri> {
         let mut parts = uri.clone().into_parts();
         if let Some(target) = &mut parts.path_and_query {
@@ -115,12 +115,12 @@ impl Key {
         Uri::from_parts(parts).ok()
     }
 
-    /// The key of one of the URL's variants.
+    /// Returns the key of a variant.
     pub(crate) fn variant(&self, id: u64) -> Self {
         Self { text: format!("{}\nvary={id:016x}", self.text), ..*self }
     }
 
-    /// A line that no URL has: what is not printable is escaped.
+    /// Adds a line. A value cannot forge another line: bytes that are not printable are escaped.
     pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
         self.text.push('\n');
         self.text.push_str(name);
@@ -137,8 +137,8 @@ impl Key {
     }
 }
 
-/// Returns the authority of the target, or else of `host` (RFC 9110 §7.2). Where both are there and
-/// differ, the service may take either one.
+/// Returns the authority of the target, or else the `host` (RFC 9110 §7.2). If both are present and
+/// differ, the request has no key, since the service may take either.
 pub(crate) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
     let mut lines = headers.get_all(HOST).iter();
     let line = lines.next().map(|value| value.as_bytes().trim_ascii());
@@ -164,15 +164,15 @@ pub(crate) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Resu
     Ok(())
 }
 
-/// Returns `true` if a request spells its host as the key has it, wherever it names one. A service
-/// may tell an empty `host` from none.
+/// Returns `true` if a request spells its host as the key, in the target and in `host`. A service may
+/// tell an empty `host` from a missing one.
 pub(crate) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool {
     let same = |line: &[u8]| !line.is_empty() && line == host.as_bytes();
     uri.authority().is_none_or(|authority| same(authority.as_str().as_bytes()))
         && headers.get_all(HOST).iter().all(|line| same(line.as_bytes()))
 }
 
-/// RFC 3986 §3.2.2, with a port.
+/// Returns `true` for the characters of a host with a port (RFC 3986 §3.2.2).
 const fn is_of_host(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' | b'[' | b']'
         | b'~' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b'%')

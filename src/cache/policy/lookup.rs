@@ -1,95 +1,108 @@
+//! The decision over a stored response that a lookup found.
+
 use super::super::entry::{Freshness, Stored};
-use super::after::Refusal;
-use super::before::Ask;
+use super::request::RequestPolicy;
+use super::response::NotStorable;
 use super::rules::Rules;
 
-/// What to do with an entry that was found for a request.
+/// The use of a stored response for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// Answer with it.
+pub(crate) enum Reuse {
+    /// Serves the response, which is fresh.
     Fresh,
-    /// Answer with it, and ask the service for a newer one meanwhile.
+    /// Serves the response, and refreshes it in the background.
     Refresh,
-    /// Answer with it: the client takes it though it is stale.
+    /// Serves the response, which is stale: the client accepts that.
     Stale,
-    /// Ask the service whether it is still right; the client said so, or it is stale.
+    /// Validates the response first. `asked` is `true` if that is for the request alone, and the
+    /// response is fresh.
     Validate { asked: bool },
-    /// It is not for this client, for that reason.
-    Withheld(Refusal),
+    /// Does not use the response, which is not for this client.
+    Withhold(NotStorable),
 }
 
-/// `random` is from 0 (excluded) to 1, and new each time.
-pub(crate) fn found(
+/// Decides how a stored response is used for a request (RFC 9111 §4). `now` is in milliseconds since
+/// 1970. `random` returns a new number from 0 (excluded) to 1 each time.
+pub(crate) fn reuse(
     rules: &Rules,
-    ask: &Ask,
+    request: &RequestPolicy,
     stored: &Stored,
     now: u64,
     random: impl FnOnce() -> f64,
-) -> Found {
+) -> Reuse {
     let freshness = &stored.freshness;
-    if let Some(refusal) = withheld(ask, freshness) {
-        return Found::Withheld(refusal);
+    if let Some(reason) = withheld(request, freshness) {
+        return Reuse::Withhold(reason);
     }
-    if ask.control.no_cache {
-        return Found::Validate { asked: true };
+    let control = &request.control;
+    if control.no_cache {
+        return Reuse::Validate { asked: true };
     }
     if freshness.validate {
-        return Found::Validate { asked: false };
+        return Reuse::Validate { asked: false };
     }
     let left = freshness.left(now);
     let seconds =
         |value: Option<u64>| value.map(|value| i64::try_from(value * 1000).unwrap_or(i64::MAX));
     let age = i64::try_from(freshness.age(now)).unwrap_or(i64::MAX);
     // RFC 9111 §5.2.1.1 and §5.2.1.3.
-    let too_old = seconds(ask.control.max_age).is_some_and(|most| age > most);
-    let too_short = seconds(ask.control.min_fresh).is_some_and(|least| left < least);
+    let too_old = seconds(control.max_age).is_some_and(|max| age > max);
+    let too_short = seconds(control.min_fresh).is_some_and(|min| left < min);
     if left > 0 {
         return if too_old || too_short {
-            Found::Validate { asked: true }
-        } else if early(rules.early_refresh, freshness, left, random) {
-            Found::Refresh
+            Reuse::Validate { asked: true }
+        } else if refreshes_early(rules.early_refresh, freshness, left, random) {
+            Reuse::Refresh
         } else {
-            Found::Fresh
+            Reuse::Fresh
         };
     }
     let stale_by = left.unsigned_abs();
-    // §5.2.1.1: a client that says max-age, and not max-stale, wants nothing stale.
-    let wants_fresh = ask.control.max_age.is_some() && ask.control.max_stale.is_none();
+    // §5.2.1.1: a client that says max-age does not want a stale response unless it says max-stale.
+    let wants_fresh = control.max_age.is_some() && control.max_stale.is_none();
     if freshness.strict || too_old || too_short || wants_fresh {
-        return Found::Validate { asked: false };
+        return Reuse::Validate { asked: false };
     }
     if stale_by <= freshness.while_revalidate && freshness.while_revalidate > 0 {
-        return Found::Refresh;
+        return Reuse::Refresh;
     }
     // §5.2.1.2.
-    if ask.control.max_stale.is_some_and(|most| stale_by <= most * 1000) {
-        return Found::Stale;
+    if control.max_stale.is_some_and(|max| stale_by <= max * 1000) {
+        return Reuse::Stale;
     }
-    Found::Validate { asked: false }
+    Reuse::Validate { asked: false }
 }
 
-/// Whether the entry may be the answer where the service failed (RFC 5861 §4, RFC 9111 §4.2.4).
-pub(crate) fn may_stand_in(ask: &Ask, stored: &Stored, now: u64) -> bool {
+/// Returns `true` if a stored response may be served because the service failed (RFC 5861 §4, RFC 9111
+/// §4.2.4).
+pub(crate) fn is_usable_on_error(request: &RequestPolicy, stored: &Stored, now: u64) -> bool {
     let freshness = &stored.freshness;
-    // An error that was stored is no better than the one that it would hide.
+    // A stored error would hide the error of now behind an older one.
     let is_error = stored.status.is_client_error() || stored.status.is_server_error();
-    if is_error || freshness.strict || freshness.validate || withheld(ask, freshness).is_some() {
+    if is_error || freshness.strict || freshness.validate || withheld(request, freshness).is_some()
+    {
         return false;
     }
     let left = freshness.left(now);
     left > 0 || left.unsigned_abs() <= freshness.if_error
 }
 
-/// Returns why an entry is not for this client, if so.
-fn withheld(ask: &Ask, freshness: &Freshness) -> Option<Refusal> {
-    let authorization = ask.authorized && !freshness.shared;
-    let cookie = ask.cookie && !freshness.stated;
-    let refusal = if authorization { Refusal::Authorization } else { Refusal::Cookie };
-    (authorization || cookie).then_some(refusal)
+/// Returns the reason for which a stored response is not for this client.
+fn withheld(request: &RequestPolicy, freshness: &Freshness) -> Option<NotStorable> {
+    let authorization = request.authorized && !freshness.shared;
+    let cookie = request.cookie && !freshness.stated;
+    let reason = if authorization { NotStorable::Authorization } else { NotStorable::Cookie };
+    (authorization || cookie).then_some(reason)
 }
 
-/// XFetch (Vattani and others, 2015): the nearer the end and the slower the service, the likelier.
-fn early(beta: f64, freshness: &Freshness, left: i64, random: impl FnOnce() -> f64) -> bool {
+/// Returns `true` if an entry is refreshed before it is stale: the likelier, the nearer its end and
+/// the slower the service (XFetch, Vattani and others, 2015).
+fn refreshes_early(
+    beta: f64,
+    freshness: &Freshness,
+    left: i64,
+    random: impl FnOnce() -> f64,
+) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "times of 285,000 years")]
     let (took, left) = (freshness.took as f64, left as f64);
     beta > 0.0 && -random().ln() * took * beta >= left
@@ -100,10 +113,10 @@ mod tests {
     use http::{HeaderMap, StatusCode};
     use proptest::prelude::*;
 
-    use super::super::super::control::RequestControl;
-    use super::super::super::directive::LARGEST;
     use super::super::super::entry::Watermark;
     use super::super::super::vary::Variant;
+    use super::super::cache_control::RequestControl;
+    use super::super::directive::MAX_SECONDS;
     use super::*;
 
     fn stored(freshness: Freshness) -> Stored {
@@ -118,9 +131,9 @@ mod tests {
         }
     }
 
-    fn decide(control: RequestControl, freshness: Freshness, now: u64) -> Found {
-        let ask = Ask { control, ..Ask::default() };
-        found(&Rules::default(), &ask, &stored(freshness), now, || 1.0)
+    fn decide(control: RequestControl, freshness: Freshness, now: u64) -> Reuse {
+        let request = RequestPolicy { control, ..RequestPolicy::default() };
+        reuse(&Rules::default(), &request, &stored(freshness), now, || 1.0)
     }
 
     /// Received at 100 s at the age of 10 s, fresh for 60 s: until 150 s.
@@ -139,33 +152,38 @@ mod tests {
 
     #[test]
     fn an_entry_is_used_as_its_freshness_and_the_request_say() {
-        const STALE: Found = Found::Validate { asked: false };
-        const ASKED: Found = Found::Validate { asked: true };
+        const STALE: Reuse = Reuse::Validate { asked: false };
+        const ASKED: Reuse = Reuse::Validate { asked: true };
         let none = RequestControl::default;
         let swr = Freshness { while_revalidate: 5_000, ..MINUTE };
         let strict = Freshness { strict: true, ..swr };
         let table = [
             // RFC 9111 §4.2: fresh while the lifetime is greater than the age.
-            (none(), MINUTE, 149_999, Found::Fresh),
+            (none(), MINUTE, 149_999, Reuse::Fresh),
             (none(), MINUTE, 150_000, STALE),
             // A clock that went back makes nothing fresher than it came.
-            (none(), MINUTE, 0, Found::Fresh),
+            (none(), MINUTE, 0, Reuse::Fresh),
             // §5.2.2.4.
             (none(), Freshness { validate: true, ..MINUTE }, 100_000, STALE),
             // §5.2.1.4.
             (RequestControl { no_cache: true, ..none() }, MINUTE, 100_000, ASKED),
             // §5.2.1.1.
-            (RequestControl { max_age: Some(10), ..none() }, MINUTE, 100_000, Found::Fresh),
+            (RequestControl { max_age: Some(10), ..none() }, MINUTE, 100_000, Reuse::Fresh),
             (RequestControl { max_age: Some(10), ..none() }, MINUTE, 100_001, ASKED),
             (RequestControl { max_age: Some(0), ..none() }, MINUTE, 100_000, ASKED),
             // §5.2.1.3.
-            (RequestControl { min_fresh: Some(50), ..none() }, MINUTE, 100_000, Found::Fresh),
+            (RequestControl { min_fresh: Some(50), ..none() }, MINUTE, 100_000, Reuse::Fresh),
             (RequestControl { min_fresh: Some(50), ..none() }, MINUTE, 100_001, ASKED),
             // §5.2.1.2.
-            (RequestControl { max_stale: Some(5), ..none() }, MINUTE, 155_000, Found::Stale),
+            (RequestControl { max_stale: Some(5), ..none() }, MINUTE, 155_000, Reuse::Stale),
             (RequestControl { max_stale: Some(5), ..none() }, MINUTE, 155_001, STALE),
-            (RequestControl { max_stale: Some(LARGEST), ..none() }, MINUTE, 999_999, Found::Stale),
-            (RequestControl { max_stale: Some(LARGEST), ..none() }, strict, 160_000, STALE),
+            (
+                RequestControl { max_stale: Some(MAX_SECONDS), ..none() },
+                MINUTE,
+                999_999,
+                Reuse::Stale,
+            ),
+            (RequestControl { max_stale: Some(MAX_SECONDS), ..none() }, strict, 160_000, STALE),
             (
                 RequestControl { max_stale: Some(99), max_age: Some(60), ..none() },
                 MINUTE,
@@ -173,8 +191,8 @@ mod tests {
                 STALE,
             ),
             // RFC 5861 §3.
-            (none(), swr, 150_000, Found::Refresh),
-            (none(), swr, 155_000, Found::Refresh),
+            (none(), swr, 150_000, Reuse::Refresh),
+            (none(), swr, 155_000, Reuse::Refresh),
             (none(), swr, 155_001, STALE),
             (none(), strict, 150_000, STALE),
             (RequestControl { max_age: Some(60), ..none() }, swr, 151_000, STALE),
@@ -184,7 +202,7 @@ mod tests {
                 RequestControl { max_age: Some(99), max_stale: Some(9), ..none() },
                 swr,
                 151_000,
-                Found::Refresh,
+                Reuse::Refresh,
             ),
         ];
         for (control, freshness, now, expected) in table {
@@ -194,20 +212,20 @@ mod tests {
 
     #[test]
     fn what_is_not_for_all_is_withheld_from_the_authorized() {
-        let ask = Ask { authorized: true, ..Ask::default() };
+        let request = RequestPolicy { authorized: true, ..RequestPolicy::default() };
         let decide = |shared| {
             let stored = stored(Freshness { shared, ..MINUTE });
-            found(&Rules::default(), &ask, &stored, 100_000, || 1.0)
+            reuse(&Rules::default(), &request, &stored, 100_000, || 1.0)
         };
-        assert_eq!(decide(false), Found::Withheld(Refusal::Authorization));
-        assert_eq!(decide(true), Found::Fresh);
+        assert_eq!(decide(false), Reuse::Withhold(NotStorable::Authorization));
+        assert_eq!(decide(true), Reuse::Fresh);
     }
 
     #[test]
     fn an_entry_stands_in_for_a_service_that_fails_for_a_while() {
-        let ask = Ask::default();
+        let request = RequestPolicy::default();
         let grace = Freshness { if_error: 5_000, ..MINUTE };
-        let at = |freshness, now| may_stand_in(&ask, &stored(freshness), now);
+        let at = |freshness, now| is_usable_on_error(&request, &stored(freshness), now);
         assert!(at(grace, 155_000));
         assert!(!at(grace, 155_001));
         assert!(!at(Freshness { strict: true, ..grace }, 151_000));
@@ -222,7 +240,11 @@ mod tests {
         {
             let status = StatusCode::from_u16(status).unwrap();
             let stored = Stored { status, ..stored(grace) };
-            assert_eq!(may_stand_in(&Ask::default(), &stored, 160_000), stands, "{status}");
+            assert_eq!(
+                is_usable_on_error(&RequestPolicy::default(), &stored, 160_000),
+                stands,
+                "{status}"
+            );
         }
     }
 
@@ -230,12 +252,12 @@ mod tests {
     fn an_early_refresh_is_the_likelier_the_nearer_the_end() {
         let rules = Rules { early_refresh: 1.0, ..Rules::default() };
         let slow = stored(Freshness { took: 1_000, ..MINUTE });
-        let at = |now, random: f64| found(&rules, &Ask::default(), &slow, now, || random);
+        let at = |now, random: f64| reuse(&rules, &RequestPolicy::default(), &slow, now, || random);
         // -ln(0.5) is 0.69.
-        assert_eq!(at(149_400, 0.5), Found::Refresh);
-        assert_eq!(at(149_300, 0.5), Found::Fresh);
-        assert_eq!(at(145_000, 0.001), Found::Refresh);
-        assert_eq!(at(149_999, 1.0), Found::Fresh);
+        assert_eq!(at(149_400, 0.5), Reuse::Refresh);
+        assert_eq!(at(149_300, 0.5), Reuse::Fresh);
+        assert_eq!(at(145_000, 0.001), Reuse::Refresh);
+        assert_eq!(at(149_999, 1.0), Reuse::Fresh);
     }
 
     proptest! {
@@ -247,7 +269,7 @@ mod tests {
             let freshness = Freshness { received, age, lifetime, ..Freshness::default() };
             let later = now.saturating_add(later);
             prop_assert!(freshness.left(later) <= freshness.left(now));
-            let fresh = |now| decide(RequestControl::default(), freshness, now) == Found::Fresh;
+            let fresh = |now| decide(RequestControl::default(), freshness, now) == Reuse::Fresh;
             prop_assert!(fresh(now) || !fresh(later));
         }
     }

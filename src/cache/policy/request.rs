@@ -1,133 +1,142 @@
+//! The classification of requests, before the lookup.
+
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, Method, request};
 
-use super::super::control::RequestControl;
-use super::super::key_by::CacheKey;
+use super::super::key::CacheKey;
+use super::cache_control::RequestControl;
 use super::rules::{Exception, Rules};
 
-/// What to do with a request, before anything is looked up.
+/// The way of a request through the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
-    LookUp(Ask),
+pub(crate) enum RequestAction {
+    /// Looks for a stored response.
+    LookUp(RequestPolicy),
+    /// Passes the request to the inner service.
     Pass(Bypass),
-    /// Passes, and what it changes is dropped (RFC 9111 §4.4).
+    /// Passes the request, and invalidates what it changed (RFC 9111 §4.4).
     Invalidate,
 }
 
-/// What a request asks of the cache.
+/// The properties of a request that decide over its lookup and over its response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ask {
+pub(crate) struct RequestPolicy {
     pub(crate) head_only: bool,
+    /// The request has `authorization`.
     pub(crate) authorized: bool,
-    /// It has a `cookie` that the key lacks, and the layer gives lifetimes to responses that state
-    /// none: these are not for it, nor are its own for others.
+    /// The request has a `cookie` that is not part of the key, and the layer gives lifetimes to
+    /// responses. Such a response is not for this request, and the response to this request is not for
+    /// others.
     pub(crate) cookie: bool,
-    /// It may want something else than the whole: a 304, or a part.
+    /// The request has a condition or a range, so that its response may be a 304 or a part.
     pub(crate) conditional: bool,
     pub(crate) control: RequestControl,
-    /// Why its response is not to be kept, if so.
+    /// The reason for which the response is not stored, whatever it says.
     pub(crate) no_fill: Option<Bypass>,
-    /// The header that [`Bypass::Override`] is for.
+    /// The header of [`Bypass::Override`].
     pub(crate) override_by: Option<&'static str>,
 }
 
-/// Why a request passes by the cache, or does not fill it.
+/// The reasons for which a request passes by the cache, or its response is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bypass {
     Method,
     Upgrade,
     Skipped,
-    /// It has no key.
+    /// The request has no key.
     Key,
     Body,
     /// `if-match` and `if-unmodified-since` are for the origin (RFC 9111 §4.3.2).
     Precondition,
     NoStore,
-    /// A part of a response, or the head alone, is nothing to keep.
+    /// The response is a part, or a head alone.
     Partial,
-    /// It has a field that the service may act upon, and that is not part of the key.
+    /// The request has a header that services take the URL or the method from, and that is not part
+    /// of the key.
     Override,
-    /// Its URL is spelled otherwise than its key, and the service may act upon that.
+    /// The URL is spelled otherwise than the key, and the service may see the difference.
     Spelling,
-    /// The layer stores whatever the service sends, and this may be one user's.
+    /// The layer stores every 200, and this one may be made for one session.
     Cookie,
 }
 
-/// `has_body` is whether the request's body has not ended yet.
-pub(crate) fn before(
+/// Classifies a request. `has_body` is `true` unless its body has ended already.
+pub(crate) fn classify(
     rules: &Rules,
     key: &CacheKey,
     request: &request::Parts,
     has_body: bool,
-) -> Before {
+) -> RequestAction {
     let headers = &request.headers;
     let head_only = request.method == Method::HEAD;
     if !head_only && request.method != Method::GET {
         return if SAFE.contains(&request.method.as_str()) {
-            Before::Pass(Bypass::Method)
+            RequestAction::Pass(Bypass::Method)
         } else {
-            Before::Invalidate
+            RequestAction::Invalidate
         };
     }
-    // One look at each name, in one walk: most requests have none of these.
-    let mut ask = Ask { head_only, ..Ask::default() };
+    let mut policy = RequestPolicy { head_only, ..RequestPolicy::default() };
     let mut control = false;
     if head_only {
-        ask.no_fill = Some(Bypass::Partial);
+        policy.no_fill = Some(Bypass::Partial);
     }
+    // One walk over the names that are present costs less than a lookup of each known name: most
+    // requests have none of them.
     for name in headers.keys() {
         if *name == UPGRADE {
-            return Before::Pass(Bypass::Upgrade);
+            return RequestAction::Pass(Bypass::Upgrade);
         } else if *name == IF_MATCH || *name == IF_UNMODIFIED_SINCE {
-            return Before::Pass(Bypass::Precondition);
+            return RequestAction::Pass(Bypass::Precondition);
         } else if *name == TRANSFER_ENCODING {
-            return Before::Pass(Bypass::Body);
+            return RequestAction::Pass(Bypass::Body);
         } else if *name == CONTENT_LENGTH {
             if headers.get(name).is_none_or(|length| length.as_bytes() != b"0") {
-                return Before::Pass(Bypass::Body);
+                return RequestAction::Pass(Bypass::Body);
             }
         } else if *name == AUTHORIZATION {
-            ask.authorized = true;
+            policy.authorized = true;
         } else if *name == COOKIE {
             if rules.gives_lifetimes() && !key.has_header(name) && !rules.allows(Exception::Cookie)
             {
                 if rules.aside.is_some() {
-                    return Before::Pass(Bypass::Cookie);
+                    return RequestAction::Pass(Bypass::Cookie);
                 }
-                ask.cookie = true;
+                policy.cookie = true;
             }
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
         } else if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE].contains(name) {
-            ask.conditional = true;
+            policy.conditional = true;
         } else if *name == RANGE {
-            ask.conditional = true;
-            ask.no_fill.get_or_insert(Bypass::Partial);
+            policy.conditional = true;
+            policy.no_fill.get_or_insert(Bypass::Partial);
         } else if let Some(known) = overrides(name) {
             if !rules.trusted.contains(name) && !key.has_header(name) {
-                // Before all other reasons: not even a refresh may carry it.
-                ask.no_fill = Some(Bypass::Override);
-                ask.override_by.get_or_insert(known);
+                // This reason replaces all others: not even a refresh may carry the header.
+                policy.no_fill = Some(Bypass::Override);
+                policy.override_by.get_or_insert(known);
             }
         }
     }
     if has_body {
-        return Before::Pass(Bypass::Body);
+        return RequestAction::Pass(Bypass::Body);
     }
     if control {
-        ask.control = RequestControl::of(headers);
-        if ask.control.no_store && ask.no_fill != Some(Bypass::Override) {
-            ask.no_fill = Some(Bypass::NoStore);
+        policy.control = RequestControl::parse(headers);
+        if policy.control.no_store && policy.no_fill != Some(Bypass::Override) {
+            policy.no_fill = Some(Bypass::NoStore);
         }
     }
-    Before::LookUp(ask)
+    RequestAction::LookUp(policy)
 }
 
-impl Ask {
-    /// A request whose URL is spelled otherwise than its key fills nothing.
+impl RequestPolicy {
+    /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees
+    /// the URL as the key spells it.
     pub(crate) fn spelled(self, may_fill: bool) -> Self {
         let no_fill = if may_fill { self.no_fill } else { Some(Bypass::Spelling) };
         Self { no_fill, ..self }
@@ -135,7 +144,7 @@ impl Ask {
 }
 
 impl Bypass {
-    /// As in labels and details, in the order above.
+    /// The names in labels and in `cache-status`, in the order of the variants.
     pub(crate) const NAMES: [&str; 11] = [
         "method",
         "upgrade",
@@ -160,21 +169,20 @@ impl Bypass {
     }
 }
 
-/// Returns the known name of this header, if services are known to take the host, the URL or the
-/// method from it.
+/// Returns the known name of a header from which services take the host, the URL or the method.
 fn overrides(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
     if !name.starts_with("x-") && !name.starts_with("x_") {
         return (name == "forwarded").then_some("forwarded");
     }
-    // To CGI and what followed it, `_` and `-` are the same.
+    // CGI, and what followed it, does not tell `_` from `-`.
     let same = |(byte, of): (u8, u8)| byte == of || byte == b'_' && of == b'-';
     let is = |of: &str| name.len() == of.len() && name.bytes().zip(of.bytes()).all(same);
     OVERRIDES.iter().copied().find(|of| is(of))
 }
 
-/// The methods that IANA's HTTP Method Registry calls safe, but for GET and HEAD, and CONNECT, which
-/// has no resource. What is not registered may change anything (RFC 9111 §4.4).
+/// The methods that IANA's HTTP Method Registry calls safe, except GET and HEAD, with CONNECT, which
+/// has no resource. A method that is not registered may change anything (RFC 9111 §4.4).
 const SAFE: [&str; 8] =
     ["CONNECT", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
@@ -210,26 +218,43 @@ mod tests {
 
     use super::*;
 
-    fn decide(rules: &Rules, method: &str, fields: &[(&str, &str)], has_body: bool) -> Before {
+    fn decide(
+        rules: &Rules,
+        method: &str,
+        fields: &[(&str, &str)],
+        has_body: bool,
+    ) -> RequestAction {
         let mut request = Request::builder().method(method).uri("/");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let key = CacheKey::new().header(HeaderName::from_static("x-forwarded-proto"));
-        before(rules, &key, &parts, has_body)
+        classify(rules, &key, &parts, has_body)
     }
 
     #[test]
     fn only_what_can_be_answered_from_a_store_is_looked_up() {
-        let ask = |no_fill| Before::LookUp(Ask { no_fill, ..Ask::default() });
-        let part = |no_fill| Before::LookUp(Ask { no_fill, conditional: true, ..Ask::default() });
+        let ask =
+            |no_fill| RequestAction::LookUp(RequestPolicy { no_fill, ..RequestPolicy::default() });
+        let part = |no_fill| {
+            RequestAction::LookUp(RequestPolicy {
+                no_fill,
+                conditional: true,
+                ..RequestPolicy::default()
+            })
+        };
         let over = |name, conditional| {
             let (no_fill, override_by) = (Some(Bypass::Override), Some(name));
-            Before::LookUp(Ask { no_fill, override_by, conditional, ..Ask::default() })
+            RequestAction::LookUp(RequestPolicy {
+                no_fill,
+                override_by,
+                conditional,
+                ..RequestPolicy::default()
+            })
         };
         // RFC 9111 §3 and §4, RFC 9110 §9.2; none of the fields is part of what follows.
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Before);
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], RequestAction);
         let table: &[Row<'_>] = &[
             ("GET", &[], ask(None)),
             ("GET", &[("cookie", "a=b"), ("accept", "*/*")], ask(None)),
@@ -238,7 +263,7 @@ mod tests {
             ("GET", &[("if-modified-since", "yesterday")], part(None)),
             ("GET", &[("range", "bytes=0-1")], part(Some(Bypass::Partial))),
             ("GET", &[("x-forwarded-host", "evil")], over("x-forwarded-host", false)),
-            // It counts before the others: a refresh may carry what they have.
+            // The override replaces the other reason: a refresh may carry a range.
             ("GET", &[("range", "a"), ("x-host", "evil")], over("x-host", true)),
             ("GET", &[("x-host", "evil"), ("range", "a")], over("x-host", true)),
             ("GET", &[("X-Original-URL", "/admin")], over("x-original-url", false)),
@@ -246,47 +271,50 @@ mod tests {
             ("GET", &[("forwarded", "host=evil")], over("forwarded", false)),
             ("GET", &[("x-forwarded-proto", "https")], ask(None)),
             ("GET", &[("x-forwarded-for", "127.0.0.1")], ask(None)),
-            ("GET", &[("content-length", "5")], Before::Pass(Bypass::Body)),
-            ("GET", &[("transfer-encoding", "chunked")], Before::Pass(Bypass::Body)),
-            ("GET", &[("upgrade", "websocket")], Before::Pass(Bypass::Upgrade)),
-            ("GET", &[("if-match", "\"a\"")], Before::Pass(Bypass::Precondition)),
-            ("OPTIONS", &[], Before::Pass(Bypass::Method)),
-            ("TRACE", &[], Before::Pass(Bypass::Method)),
-            ("CONNECT", &[], Before::Pass(Bypass::Method)),
-            ("QUERY", &[], Before::Pass(Bypass::Method)),
-            ("PROPFIND", &[], Before::Pass(Bypass::Method)),
-            ("REPORT", &[], Before::Pass(Bypass::Method)),
-            ("SEARCH", &[], Before::Pass(Bypass::Method)),
-            ("PRI", &[], Before::Pass(Bypass::Method)),
-            ("query", &[], Before::Invalidate),
-            ("PROPPATCH", &[], Before::Invalidate),
-            ("POST", &[], Before::Invalidate),
-            ("DELETE", &[], Before::Invalidate),
-            ("FROBNICATE", &[], Before::Invalidate),
-            ("get", &[], Before::Invalidate),
+            ("GET", &[("content-length", "5")], RequestAction::Pass(Bypass::Body)),
+            ("GET", &[("transfer-encoding", "chunked")], RequestAction::Pass(Bypass::Body)),
+            ("GET", &[("upgrade", "websocket")], RequestAction::Pass(Bypass::Upgrade)),
+            ("GET", &[("if-match", "\"a\"")], RequestAction::Pass(Bypass::Precondition)),
+            ("OPTIONS", &[], RequestAction::Pass(Bypass::Method)),
+            ("TRACE", &[], RequestAction::Pass(Bypass::Method)),
+            ("CONNECT", &[], RequestAction::Pass(Bypass::Method)),
+            ("QUERY", &[], RequestAction::Pass(Bypass::Method)),
+            ("PROPFIND", &[], RequestAction::Pass(Bypass::Method)),
+            ("REPORT", &[], RequestAction::Pass(Bypass::Method)),
+            ("SEARCH", &[], RequestAction::Pass(Bypass::Method)),
+            ("PRI", &[], RequestAction::Pass(Bypass::Method)),
+            ("query", &[], RequestAction::Invalidate),
+            ("PROPPATCH", &[], RequestAction::Invalidate),
+            ("POST", &[], RequestAction::Invalidate),
+            ("DELETE", &[], RequestAction::Invalidate),
+            ("FROBNICATE", &[], RequestAction::Invalidate),
+            ("get", &[], RequestAction::Invalidate),
         ];
         for (method, fields, expected) in table {
             assert_eq!(decide(&Rules::default(), method, fields, false), *expected, "{fields:?}");
         }
-        let table = [("GET", Before::Pass(Bypass::Body)), ("POST", Before::Invalidate)];
+        let table =
+            [("GET", RequestAction::Pass(Bypass::Body)), ("POST", RequestAction::Invalidate)];
         for (method, expected) in table {
             assert_eq!(decide(&Rules::default(), method, &[], true), expected, "{method}");
         }
-        let Before::LookUp(head) = decide(&Rules::default(), "HEAD", &[], false) else { panic!() };
+        let RequestAction::LookUp(head) = decide(&Rules::default(), "HEAD", &[], false) else {
+            panic!()
+        };
         assert!(head.head_only && head.no_fill == Some(Bypass::Partial));
     }
 
     #[test]
     fn what_the_request_says_counts_unless_it_is_ignored() {
         let fields = [("cache-control", "no-store, no-cache"), ("authorization", "Basic x")];
-        let Before::LookUp(ask) = decide(&Rules::default(), "GET", &fields, false) else {
+        let RequestAction::LookUp(ask) = decide(&Rules::default(), "GET", &fields, false) else {
             panic!()
         };
         assert!(ask.control.no_cache && ask.authorized);
         assert_eq!(ask.no_fill, Some(Bypass::NoStore));
         let rules = Rules { heed_request: false, ..Rules::default() };
-        let Before::LookUp(ask) = decide(&rules, "GET", &fields, false) else { panic!() };
-        assert_eq!(ask, Ask { authorized: true, ..Ask::default() });
+        let RequestAction::LookUp(ask) = decide(&rules, "GET", &fields, false) else { panic!() };
+        assert_eq!(ask, RequestPolicy { authorized: true, ..RequestPolicy::default() });
     }
 
     #[test]
@@ -296,6 +324,6 @@ mod tests {
             ..Rules::default()
         };
         let decided = decide(&rules, "GET", &[("x-forwarded-host", "x.org")], false);
-        assert_eq!(decided, Before::LookUp(Ask::default()));
+        assert_eq!(decided, RequestAction::LookUp(RequestPolicy::default()));
     }
 }

@@ -1,13 +1,14 @@
-//! The directives that a response has for this cache: targeted headers (RFC 9213), which are strict
-//! dictionaries of structured fields (RFC 9651 §4.2.2), or else `cache-control`.
+//! The directives that a response has for this cache: those of a targeted header (RFC 9213), which is
+//! a strict dictionary of structured fields (RFC 9651 §4.2.2), or else those of `cache-control`.
 
 use std::ops::Range;
 
 use http::HeaderName;
 use http::header::{CACHE_CONTROL, EXPIRES, HeaderMap};
 
-use super::control::{Malformed, ResponseControl, pragma_forbids};
-use super::directive::{Argument, LARGEST};
+use super::cache_control::{ResponseControl, pragma_forbids};
+use super::date::Malformed;
+use super::directive::{Argument, MAX_SECONDS};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
@@ -18,7 +19,7 @@ enum Item {
     Other,
 }
 
-/// What is not parsed yet.
+/// The text that is not parsed yet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
@@ -140,45 +141,45 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Returns the directives that count for this cache, and whether a targeted header states them: the
-/// first of `names` that is there, not empty and well-formed takes the place of `cache-control`.
+/// Returns the directives for this cache, and `true` if a targeted header states them. The first of
+/// `names` that is present, not empty and well-formed takes the place of `cache-control`.
 ///
-/// A targeted header that is malformed is passed over, as RFC 9213 §2.2 has it, but whatever it
-/// seems to say against storing counts. So does what `surrogate-control` and `pragma` say: they are
-/// meant for caches like this one, and their words are older than RFC 9213.
-pub(crate) fn directives_for_us(
+/// A malformed targeted header is ignored (RFC 9213 §2.2), except for what it seems to say against
+/// storing. The same goes for `surrogate-control` and `pragma`, which services sent to caches like
+/// this one before RFC 9213.
+pub(crate) fn directives_for_cache(
     headers: &HeaderMap,
     names: &[HeaderName],
 ) -> (ResponseControl, bool) {
     let mut malformed = Vec::new();
     let strict = names.iter().find_map(|name| match strict(headers, name) {
         Some(Ok(control)) => {
-            // `max-age=60; no-store` is a parameter to RFC 9651, and not to who wrote it.
+            // `max-age=60; no-store` has a parameter by RFC 9651. Its author meant a directive.
             if headers.get_all(name).iter().any(|line| line.as_bytes().contains(&b';')) {
-                malformed.push(ResponseControl::read(headers, name));
+                malformed.push(ResponseControl::parse_header(headers, name));
             }
             Some(control)
         }
         Some(Err(Malformed)) => {
-            malformed.push(ResponseControl::read(headers, name));
+            malformed.push(ResponseControl::parse_header(headers, name));
             None
         }
         None => None,
     });
     let is_targeted = strict.is_some();
-    let mut control = strict.unwrap_or_else(|| ResponseControl::of(headers));
+    let mut control = strict.unwrap_or_else(|| ResponseControl::parse(headers));
     malformed.iter().for_each(|other| control.tighten(other));
     if !is_targeted && !headers.contains_key(CACHE_CONTROL) {
-        // Nothing else says for how long it may be kept.
+        // Nothing but the malformed header states a lifetime.
         let nothing_else = !malformed.is_empty() && !headers.contains_key(EXPIRES);
         if nothing_else || pragma_forbids(headers) {
             control.forbid();
         }
     }
     if !names.contains(&SURROGATE_CONTROL) && headers.contains_key(SURROGATE_CONTROL) {
-        // Its lifetimes have a form of their own, and are not for caches that do not know it.
+        // Its lifetimes have a syntax of their own, for caches that know the header.
         let ResponseControl { no_store, private, .. } =
-            ResponseControl::read(headers, &SURROGATE_CONTROL);
+            ResponseControl::parse_header(headers, &SURROGATE_CONTROL);
         control.tighten(&ResponseControl { no_store, private, ..ResponseControl::default() });
     }
     (control, is_targeted)
@@ -190,8 +191,8 @@ fn strict(headers: &HeaderMap, name: &HeaderName) -> Option<Result<ResponseContr
     let mut last = [const { None }; NAMES.len()];
     let members = dictionary(&lines.join(&b','), |key, item| {
         let Some(at) = NAMES.iter().position(|name| *name == key) else { return };
-        // The last one of a key counts (RFC 9651 §4.2.2), but does not take back that a response
-        // is not to be stored.
+        // The last member of a key counts (RFC 9651 §4.2.2), except that `no-store=?0` does not take
+        // back a `no-store`.
         let stays = FORBIDDING.contains(&at)
             && match &last[at] {
                 Some(Item::Boolean(true)) => true,
@@ -209,8 +210,8 @@ fn strict(headers: &HeaderMap, name: &HeaderName) -> Option<Result<ResponseContr
     }
 }
 
-/// Makes directives of the items that the [`NAMES`] have. An item of a type that its directive does
-/// not have is an error.
+/// Converts the items of [`NAMES`] to directives. An item of another type than its directive has is
+/// an error.
 fn control(items: &[Option<Item>; NAMES.len()]) -> Result<ResponseControl, Malformed> {
     let mut control = ResponseControl::default();
     for (name, item) in NAMES.iter().zip(items) {
@@ -219,7 +220,7 @@ fn control(items: &[Option<Item>; NAMES.len()]) -> Result<ResponseControl, Malfo
         let text;
         let argument = match item {
             Item::Integer(seconds) if is_lifetime => {
-                let seconds = u64::try_from(*seconds).map_err(|_| Malformed)?.min(LARGEST);
+                let seconds = u64::try_from(*seconds).map_err(|_| Malformed)?.min(MAX_SECONDS);
                 text = seconds.to_string();
                 Argument::Token(text.as_bytes())
             }
@@ -235,8 +236,8 @@ fn control(items: &[Option<Item>; NAMES.len()]) -> Result<ResponseControl, Malfo
     Ok(control)
 }
 
-/// Parses a dictionary and returns how many members it has. Each is handed to `member` once and
-/// dropped, so that the work grows with the length of the text alone.
+/// Parses a dictionary and returns the number of its members. Each is given to `member` and dropped,
+/// so that the work is linear in the length of the text, whatever its number of keys.
 fn dictionary<'a>(
     text: &'a [u8],
     mut member: impl FnMut(&'a [u8], Item),
@@ -260,8 +261,8 @@ fn dictionary<'a>(
     Ok(count)
 }
 
-/// The directives that are looked at: first those that have a number of seconds, then those that
-/// forbid.
+/// The directives that the cache knows: first those with a number of seconds, then those that forbid
+/// storing.
 const NAMES: [&[u8]; 11] = [
     b"max-age",
     b"s-maxage",
@@ -286,7 +287,7 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
-    use super::super::control::Scope;
+    use super::super::cache_control::Scope;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
@@ -312,7 +313,7 @@ mod tests {
             (&["x=(1 \"a\" t);p, max-age=60"], max_age(60)),
             (&["x=(), max-age=60"], max_age(60)),
             (&["max-age=1, max-age=60"], max_age(60)),
-            (&["max-age=999999999999999"], max_age(LARGEST)),
+            (&["max-age=999999999999999"], max_age(MAX_SECONDS)),
             (&["x=tok*en/1"], Some(none())),
             (&["no-store=?0"], Some(none())),
             (&["no-store, no-store=?0"], Some(ResponseControl { no_store: true, ..none() })),
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn malformed_targeted_headers_only_tighten() {
-        let control = |fields: TestHeaders<'_>| directives_for_us(&map(fields), &[NAME]).0;
+        let control = |fields: TestHeaders<'_>| directives_for_cache(&map(fields), &[NAME]).0;
         const MINUTE: (&str, &str) = ("cache-control", "max-age=60");
         // RFC 9213 §2.2: `cache-control` counts instead.
         for (targeted, forbids) in [
@@ -387,7 +388,7 @@ mod tests {
             (&[("pragma", "no-cache"), ("cdn-cache-control", "max-age=60")], false),
         ];
         for (fields, forbids) in table {
-            let (control, _) = directives_for_us(&map(fields), &[NAME]);
+            let (control, _) = directives_for_cache(&map(fields), &[NAME]);
             assert_eq!((control.no_store, control.malformed), (*forbids, *forbids), "{fields:?}");
         }
     }
@@ -406,7 +407,7 @@ mod tests {
         #[test]
         fn no_field_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                directives_for_us(&[(NAME, value)].into_iter().collect(), &[NAME]);
+                directives_for_cache(&[(NAME, value)].into_iter().collect(), &[NAME]);
             }
         }
     }
@@ -431,7 +432,7 @@ mod tests {
             let value = HeaderValue::try_from(members.join(&between)).unwrap();
             let read = strict(&[(NAME, value)].into_iter().collect(), &NAME).unwrap().unwrap();
             let ages = [read.max_age, read.s_maxage, read.stale_while_revalidate, read.stale_if_error];
-            prop_assert_eq!(ages.to_vec(), seconds.iter().map(|seconds| Some(LARGEST.min(*seconds))).collect::<Vec<_>>());
+            prop_assert_eq!(ages.to_vec(), seconds.iter().map(|seconds| Some(MAX_SECONDS.min(*seconds))).collect::<Vec<_>>());
             prop_assert_eq!([read.no_store, read.public, read.must_revalidate, read.must_understand], flags);
             let names: Vec<HeaderName> = names.iter().map(|name| name.parse().unwrap()).collect();
             let scope = if names.is_empty() { Scope::Response } else { Scope::Fields(names) };
