@@ -7,49 +7,48 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
-use super::coding::Codings;
-use super::decode::{DecodeError, Decoder};
+use super::body_status::{BodyFailure, BodyStatus, UnreadBody};
+use super::data_rate::RateTimer;
+use super::decompress::{Codings, Decoder};
 use super::error::RequestBodyError;
-use super::failure::{Failure, OnFailure, Rest};
-use super::pace::Pace;
-use super::policy::{MinRate, Size};
+use super::limits::MinDataRate;
+use super::size::Size;
 
-/// A request body that fails once it has given more bytes than it may.
+/// A request body that enforces the limits of a [`LimitLayer`](super::LimitLayer).
 ///
-/// The frame that crosses the limit is not given; in its place comes a [`RequestBodyError`], which
-/// in a box is [`LengthLimitError`](http_body_util::LengthLimitError), and after it the end. So does a
-/// body fail that cannot be decompressed, or arrives too slowly.
+/// The inner service gets every request with this body. The body fails with a [`RequestBodyError`]
+/// once it exceeds its limit, and the frame that exceeds the limit is not returned. A body that
+/// cannot be decompressed or arrives too slowly fails in the same way. A failed body is at its end.
 ///
-/// It is [`Unpin`] whether or not the inner body is.
+/// `RequestBody<B>` is [`Unpin`] even if `B` is not.
 pub struct RequestBody<B> {
-    /// `None` once the body has ended or failed. Boxed, so that a body that is not `Unpin` can be
-    /// moved to the task that discards the rest of it.
+    /// `None` once the body has ended or failed. Boxed, because a body that is not `Unpin` must be
+    /// movable to the task that drains it.
     inner: Option<Pin<Box<B>>>,
     max: u64,
     left: u64,
     checks: Option<Box<Checks>>,
-    observer: Option<Observer<B>>,
+    reporter: Option<Reporter<B>>,
 }
 
-/// Tells the response future what has become of the body.
-struct Observer<B> {
-    on_failure: Arc<OnFailure>,
-    /// Made where it is known that the body may be moved to a task, which `Drop` does not know.
-    rest: fn(Pin<Box<B>>) -> Option<Rest>,
+/// The body's handle on the status that it shares with the response future.
+struct Reporter<B> {
+    status: Arc<BodyStatus>,
+    /// [`UnreadBody::new`], as a pointer: `Drop` cannot require the bounds of that function.
+    unread: fn(Pin<Box<B>>) -> Option<UnreadBody>,
 }
 
-/// What only some layers ask of a body. Boxed, so that the others do not carry it.
+/// The optional checks of a body. Boxed, so that bodies without them stay small.
 #[derive(Debug)]
 pub(super) struct Checks {
     decoding: Option<Decoding>,
-    pace: Option<Pace>,
+    timer: Option<RateTimer>,
 }
 
-/// A body whose codings are taken off.
 #[derive(Debug)]
 struct Decoding {
     decoder: Decoder,
-    /// How many more encoded bytes may come.
+    /// The remaining number of encoded bytes that may arrive.
     left: u64,
 }
 
@@ -61,24 +60,24 @@ where
         inner: B,
         max: Size,
         checks: Option<Box<Checks>>,
-        on_failure: Option<Arc<OnFailure>>,
+        status: Option<Arc<BodyStatus>>,
     ) -> Self {
-        let observer = on_failure.map(|on_failure| Observer { on_failure, rest: Rest::new });
-        // A body that is at its end needs no box.
+        let reporter = status.map(|status| Reporter { status, unread: UnreadBody::new });
+        // A request without a body costs no allocation.
         let ended = checks.is_none() && inner.is_end_stream();
         let inner = (!ended).then(|| Box::pin(inner));
-        Self { inner, max: max.get(), left: max.get(), checks, observer }
+        Self { inner, max: max.get(), left: max.get(), checks, reporter }
     }
 }
 
 impl Checks {
-    /// Returns `None` where there is nothing to check but the limit.
-    pub(super) fn new(codings: Codings, rate: Option<MinRate>, max: Size) -> Option<Box<Self>> {
+    /// Creates the checks of a body, or returns `None` if only its size is limited.
+    pub(super) fn new(codings: Codings, rate: Option<MinDataRate>, max: Size) -> Option<Box<Self>> {
         if codings.is_empty() && rate.is_none() {
             return None;
         }
         let decoding = (!codings.is_empty()).then(|| Decoding::new(codings, max.get()));
-        Some(Box::new(Self { decoding, pace: rate.map(Pace::new) }))
+        Some(Box::new(Self { decoding, timer: rate.map(RateTimer::new) }))
     }
 }
 
@@ -101,13 +100,13 @@ where
         if this.checks.is_some() {
             return this.poll_checked(cx);
         }
-        // Looked at by reference and returned whole: a frame is a hundred bytes to move.
+        // Matched by reference, because a frame is a hundred bytes to move.
         let polled = inner.as_mut().poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(0, Buf::remaining) as u64;
                 if data > this.left {
-                    return Poll::Ready(Some(Err(this.fail(Failure::TooLarge))));
+                    return Poll::Ready(Some(Err(this.fail(BodyFailure::TooLarge))));
                 }
                 this.left -= data;
             }
@@ -121,7 +120,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             None => true,
-            // What the decoder still has comes after the last frame.
+            // The decoder may hold data after the last frame.
             Some(_) if self.is_decoding() => false,
             Some(inner) => inner.is_end_stream(),
         }
@@ -132,7 +131,7 @@ where
         let Some(inner) = &self.inner else { return SizeHint::with_exact(0) };
         let mut hint = if self.is_decoding() { SizeHint::new() } else { inner.size_hint() };
         match self.left {
-            // Counted down from no limit at all.
+            // Only `Size::UNLIMITED` leaves so much.
             left if left > u64::MAX / 2 => hint,
             left if hint.lower() >= left => SizeHint::with_exact(left),
             left => {
@@ -145,11 +144,11 @@ where
 
 impl<B> Drop for RequestBody<B> {
     fn drop(&mut self) {
-        // One of which nothing was read is not kept: over HTTP/2 it would hold the window of its
-        // connection, and after `expect: 100-continue` it is not sent.
+        // A body of which nothing was read is not kept. Over HTTP/2 it would hold part of the
+        // connection's flow-control window, and with `expect: 100-continue` it is never sent.
         let inner = self.inner.take().filter(|_| self.left < self.max);
-        if let (Some(inner), Some(observer)) = (inner, &self.observer) {
-            observer.on_failure.dropped((observer.rest)(inner));
+        if let (Some(inner), Some(reporter)) = (inner, &self.reporter) {
+            reporter.status.keep_dropped((reporter.unread)(inner));
         }
     }
 }
@@ -167,6 +166,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Polls a body that is decompressed or has a minimum data rate.
+    // Not inlined, so that `poll_frame` of a plain body stays small.
     #[inline(never)]
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Polled<B::Data, RequestBodyError> {
         loop {
@@ -183,36 +183,36 @@ where
             }
             let polled = inner.as_mut().poll_frame(cx);
             let data = data_len(&polled);
-            if let Some(pace) = &mut checks.pace {
+            if let Some(timer) = &mut checks.timer {
                 match polled {
-                    Poll::Ready(_) => pace.arrived(data),
-                    Poll::Pending if pace.poll_slow(cx).is_pending() => {}
+                    Poll::Ready(_) => timer.record(data),
+                    Poll::Pending if timer.poll_exhausted(cx).is_pending() => {}
                     Poll::Pending => {
-                        return Poll::Ready(Some(Err(self.fail(Failure::TooSlow))));
+                        return Poll::Ready(Some(Err(self.fail(BodyFailure::TooSlow))));
                     }
                 }
             }
             let left = checks.decoding.as_mut().map_or(&mut self.left, |it| &mut it.left);
             if data > *left {
-                return Poll::Ready(Some(Err(self.fail(Failure::TooLarge))));
+                return Poll::Ready(Some(Err(self.fail(BodyFailure::TooLarge))));
             }
             *left -= data;
             let Some(decoding) = &mut checks.decoding else {
                 return polled.map_err(RequestBodyError::inner);
             };
             match polled {
-                // An empty frame is given on, so that each turn of the loop has decoded something.
+                // An empty frame is returned below: each iteration of the loop must make progress.
                 Poll::Ready(Some(Ok(frame))) if data > 0 => decoding.feed(frame),
                 Poll::Ready(None) if !decoding.decoder.is_complete() => {
-                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed))));
+                    return Poll::Ready(Some(Err(self.fail(BodyFailure::Malformed))));
                 }
                 Poll::Ready(Some(Ok(ref frame)))
                     if frame.is_trailers() && !decoding.decoder.is_complete() =>
                 {
-                    return Poll::Ready(Some(Err(self.fail(Failure::Malformed))));
+                    return Poll::Ready(Some(Err(self.fail(BodyFailure::Malformed))));
                 }
                 Poll::Ready(None | Some(Err(_))) => {
-                    // After an error there is no end that the decoder could miss.
+                    // An error of the inner body takes precedence over a truncated encoding.
                     self.inner = None;
                     return polled.map_err(RequestBodyError::inner);
                 }
@@ -221,14 +221,14 @@ where
         }
     }
 
-    /// Ends the body, and returns the error for its reader.
+    /// Ends the body and returns the error for its reader.
     #[cold]
-    fn fail(&mut self, failure: Failure) -> RequestBodyError {
+    fn fail(&mut self, failure: BodyFailure) -> RequestBodyError {
         self.checks = None;
-        if let (Some(inner), Some(observer)) = (self.inner.take(), &self.observer) {
-            observer.on_failure.failed(failure, (observer.rest)(inner));
+        if let (Some(inner), Some(reporter)) = (self.inner.take(), &self.reporter) {
+            reporter.status.fail(failure, (reporter.unread)(inner));
         }
-        RequestBodyError::own(failure)
+        RequestBodyError::of_failure(failure)
     }
 }
 
@@ -240,15 +240,6 @@ impl Decoding {
     fn feed<D: Buf>(&mut self, frame: Frame<D>) {
         if let Ok(mut data) = frame.into_data() {
             self.decoder.feed(data.copy_to_bytes(data.remaining()));
-        }
-    }
-}
-
-impl From<DecodeError> for Failure {
-    fn from(error: DecodeError) -> Self {
-        match error {
-            DecodeError::Malformed => Self::Malformed,
-            DecodeError::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -6,57 +6,93 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::Body;
-use http_body_util::{Full, Limited};
+use http_body_util::{Full, LengthLimitError, Limited};
 
-use super::failure::Failure;
+use super::body_status::BodyFailure;
 
-/// The error of a [`RequestBody`](super::RequestBody): a box with the inner body's error as it was,
-/// or with the one by which the layer has ended the body, which is
-/// [`LengthLimitError`](http_body_util::LengthLimitError) or [`BodyError`].
+/// The error of a [`RequestBody`](super::RequestBody): an error of the layer, or the error of the
+/// wrapped body.
 ///
-/// It converts into the `Box<dyn Error + Send + Sync>` that it holds, as hyper and axum do with it:
-/// axum's extractors answer 413 to a `LengthLimitError`.
+/// The error derefs to the `dyn Error` that it holds, and converts into a
+/// `Box<dyn Error + Send + Sync>` of it, without a wrapper around it. An error that hyper or axum has
+/// boxed can be recognized by its type:
+///
+/// | question | type in the box |
+/// |---|---|
+/// | [`is_too_large`](Self::is_too_large) | [`http_body_util::LengthLimitError`], to which axum's extractors respond with 413 |
+/// | [`is_malformed`](Self::is_malformed) | [`MalformedBodyError`] |
+/// | [`is_too_slow`](Self::is_too_slow) | [`SlowBodyError`] |
+/// | none of them | the error of the wrapped body |
 ///
 /// ```
-/// use http_body_util::LengthLimitError;
+/// use http::StatusCode;
 /// use tower_kit::limit::RequestBodyError;
 ///
-/// fn is_too_large(error: &RequestBodyError) -> bool {
-///     error.is::<LengthLimitError>()
+/// fn status(error: &RequestBodyError) -> StatusCode {
+///     if error.is_too_large() {
+///         StatusCode::PAYLOAD_TOO_LARGE
+///     } else if error.is_too_slow() {
+///         StatusCode::REQUEST_TIMEOUT
+///     } else {
+///         StatusCode::BAD_REQUEST
+///     }
 /// }
+/// # let _ = status;
 /// ```
+// The type does not implement `Error`: `From` for the box would overlap with the standard library's,
+// and a box around the wrapper would hide the types that axum and hyper look for.
 pub struct RequestBodyError {
     error: BoxError,
 }
 
+/// The boxed error of a request body that is not valid in its `content-encoding`: the body is
+/// corrupt, truncated, or followed by further data.
+///
+/// See [`RequestBodyError::is_malformed`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MalformedBodyError;
+
+/// The boxed error of a request body that arrived below the minimum data rate.
+///
+/// See [`RequestBodyError::is_too_slow`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SlowBodyError;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The error of a [`RequestBody`](super::RequestBody) that cannot be decoded, or arrives too slowly.
-///
-/// A body over its limit fails with
-/// [`LengthLimitError`](http_body_util::LengthLimitError) instead.
-#[derive(Clone, Debug)]
-pub struct BodyError {
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Malformed,
-    TooSlow,
-}
-
 impl RequestBodyError {
+    /// Returns `true` if the body is larger than its limit.
+    ///
+    /// The limit is the layer's, or that of an [`http_body_util::Limited`] that the layer wraps.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.error.is::<LengthLimitError>()
+    }
+
+    /// Returns `true` if the body is not valid in its `content-encoding`.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        self.error.is::<MalformedBodyError>()
+    }
+
+    /// Returns `true` if the body arrived below the minimum data rate.
+    #[must_use]
+    pub fn is_too_slow(&self) -> bool {
+        self.error.is::<SlowBodyError>()
+    }
+
     pub(super) fn inner(error: impl Into<BoxError>) -> Self {
         Self { error: error.into() }
     }
 
     #[cold]
-    pub(super) fn own(failure: Failure) -> Self {
+    pub(super) fn of_failure(failure: BodyFailure) -> Self {
         let error = match failure {
-            Failure::TooLarge => length_limit_error(),
-            Failure::Malformed => BodyError { kind: Kind::Malformed }.into(),
-            Failure::TooSlow => BodyError { kind: Kind::TooSlow }.into(),
+            BodyFailure::TooLarge => length_limit_error(),
+            BodyFailure::Malformed => MalformedBodyError.into(),
+            BodyFailure::TooSlow => SlowBodyError.into(),
         };
         Self { error }
     }
@@ -70,8 +106,6 @@ impl Deref for RequestBodyError {
     }
 }
 
-// `RequestBodyError` itself is no `Error`, so that this can unwrap the box: who looks for a type of
-// error in it, as axum does for `LengthLimitError` and hyper for that of h2, finds it.
 impl From<RequestBodyError> for BoxError {
     fn from(error: RequestBodyError) -> Self {
         error.error
@@ -90,34 +124,24 @@ impl fmt::Display for RequestBodyError {
     }
 }
 
-impl BodyError {
-    /// Returns `true` if the body is not valid in the coding that `content-encoding` names: it is
-    /// corrupt, ends too early, or goes on after its end.
-    #[must_use]
-    pub fn is_malformed(&self) -> bool {
-        matches!(self.kind, Kind::Malformed)
-    }
-
-    /// Returns `true` if the body arrived at less than the minimum data rate.
-    #[must_use]
-    pub fn is_too_slow(&self) -> bool {
-        matches!(self.kind, Kind::TooSlow)
-    }
-}
-
-impl fmt::Display for BodyError {
+impl fmt::Display for MalformedBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            Kind::Malformed => "the request body is not valid in its content-encoding",
-            Kind::TooSlow => "the request body arrives at less than the minimum data rate",
-        })
+        f.write_str("the request body is not valid in its content-encoding")
     }
 }
 
-impl Error for BodyError {}
+impl Error for MalformedBodyError {}
 
-/// `LengthLimitError` has no constructor outside of its crate, and axum answers 413 to that type
-/// alone: so its own body makes one.
+impl fmt::Display for SlowBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request body arrives below the minimum data rate")
+    }
+}
+
+impl Error for SlowBodyError {}
+
+/// Creates a [`LengthLimitError`]. axum responds with 413 to this type only, and the type has no
+/// public constructor, so a [`Limited`] body produces the error.
 fn length_limit_error() -> BoxError {
     let mut over = Limited::new(Full::new(Bytes::from_static(b"1")), 0);
     match Pin::new(&mut over).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -130,21 +154,23 @@ fn length_limit_error() -> BoxError {
 mod tests {
     use std::io;
 
-    use http_body_util::LengthLimitError;
-
     use super::*;
 
     #[test]
-    fn boxed_errors_have_the_types_that_are_looked_for() {
+    fn boxed_errors_keep_their_types() {
         let boxed = |error: RequestBodyError| -> BoxError { error.into() };
-        assert!(boxed(RequestBodyError::own(Failure::TooLarge)).is::<LengthLimitError>());
-        let malformed = boxed(RequestBodyError::own(Failure::Malformed));
-        assert!(malformed.downcast_ref::<BodyError>().is_some_and(BodyError::is_malformed));
-        let slow = RequestBodyError::own(Failure::TooSlow);
-        assert!(slow.downcast_ref::<BodyError>().is_some_and(BodyError::is_too_slow));
+        let large = RequestBodyError::of_failure(BodyFailure::TooLarge);
+        assert!(large.is_too_large() && !large.is_malformed() && !large.is_too_slow());
+        assert!(boxed(large).is::<LengthLimitError>());
+        let malformed = RequestBodyError::of_failure(BodyFailure::Malformed);
+        assert!(malformed.is_malformed() && !malformed.is_too_large() && !malformed.is_too_slow());
+        assert!(boxed(malformed).is::<MalformedBodyError>());
+        let slow = RequestBodyError::of_failure(BodyFailure::TooSlow);
+        assert!(slow.is_too_slow() && !slow.is_too_large() && !slow.is_malformed());
+        assert!(boxed(slow).is::<SlowBodyError>());
         let inner = RequestBodyError::inner(io::Error::other("broken"));
         assert_eq!(inner.to_string(), "broken");
-        // Of two layers, one inside of the other.
+        // An inner layer wraps the error of an outer one.
         assert!(boxed(RequestBodyError::inner(inner)).is::<io::Error>());
     }
 }

@@ -1,90 +1,109 @@
 use std::borrow::Cow;
-use std::fmt;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Response, request};
 use metrics::Recorder;
 use tower::Layer;
 
-use super::policy::{Limits, MinRate, Size};
-use super::refusal::{Reason, Refusal};
+use super::limits::MinDataRate;
+use super::rejection::LimitRejection;
 use super::service::Limit;
+use super::size::Size;
+use super::state::{LimitState, Override};
 use crate::axum_extensions::original_uri;
-use crate::drain::Drains;
-use crate::error_response::{Format, count_rejected};
+use crate::error_response::Format;
 use crate::media_type::InvalidMediaType;
 use crate::metrics::Metrics;
 use crate::path_template::find_template;
 
-/// Bounds the size of request bodies, targets and header sections; see the
-/// [module](crate::limit).
+/// A layer that limits the size of request bodies, URIs and headers, by media type and path.
+///
+/// The layer rejects larger requests with 413, 414 or 431. It limits neither the number nor the rate
+/// of requests; tower's `ConcurrencyLimitLayer` and `RateLimitLayer` do. See the
+/// [module](crate::limit) for the behavior, the defaults, and the placement in a stack.
+///
+/// ```
+/// use tower_kit::{LimitLayer, MIB};
+///
+/// let layer = LimitLayer::new().json(MIB).default_body(10 * MIB);
+/// # drop(layer);
+/// ```
 #[derive(Clone, Debug)]
+#[doc(alias = "RequestBodyLimitLayer")]
+#[doc(alias = "DefaultBodyLimit")]
+#[doc(alias = "body limit")]
+#[doc(alias = "body-parser")]
+#[doc(alias = "413")]
+#[doc(alias = "414")]
+#[doc(alias = "431")]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct LimitLayer {
-    pub(super) shared: Arc<Shared>,
+    state: Arc<LimitState>,
 }
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    limits: Limits,
-    /// Of those that apply to a request, the first one takes the place of `limits`.
-    overrides: Vec<(Arc<Applies>, Limits)>,
-    pub(super) drains: Arc<Drains>,
-    format: Format,
-    respond: Option<Arc<Respond>>,
-    metrics: Metrics,
-    registered: Arc<Once>,
-}
-
-type Applies = dyn Fn(&request::Parts) -> bool + Send + Sync;
-type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
 
 impl LimitLayer {
-    /// The defaults: 10 KiB of JSON or form, 2 MiB of anything else, 8 KiB of target, 16 KiB of
-    /// header section in at most 100 fields.
+    /// Creates a layer with the default limits.
+    ///
+    /// The defaults are 10 KiB for JSON and form bodies, 2 MiB for other bodies, 8 KiB for the URI,
+    /// and 16 KiB for at most 100 headers.
     pub fn new() -> Self {
-        let metrics = Metrics::default();
-        let shared = Shared {
-            limits: Limits::default(),
-            overrides: Vec::new(),
-            drains: Drains::new("limit", metrics.clone()),
-            format: Format::default(),
-            respond: None,
-            metrics,
-            registered: Arc::new(Once::new()),
-        };
-        Self { shared: Arc::new(shared) }
+        Self { state: Arc::new(LimitState::new()) }
     }
 
-    /// The most bytes of a JSON body: `application/json`, and every media type that ends in
-    /// `+json`. 10 KiB by default.
+    /// Sets the maximum size of a JSON body, in bytes. The default is 10 KiB.
+    ///
+    /// The limit applies to `application/json` and to every media type with the suffix `+json`.
+    #[doc(alias = "express.json")]
     pub fn json(self, size: impl Into<Size>) -> Self {
         let size = size.into();
-        self.edit(|shared| shared.limits.json(size))
+        self.edit(|state| state.limits.json(size))
     }
 
-    /// The most bytes of an `application/x-www-form-urlencoded` body. 10 KiB by default.
+    /// Sets the maximum size of an `application/x-www-form-urlencoded` body, in bytes. The default is
+    /// 10 KiB.
+    #[doc(alias = "express.urlencoded")]
     pub fn form(self, size: impl Into<Size>) -> Self {
         let size = size.into();
-        self.edit(|shared| shared.limits.form(size))
+        self.edit(|state| state.limits.form(size))
     }
 
-    /// Sets the maximum bytes of a `multipart/form-data` body, such as the upload of files by a form:
-    /// of all its parts together. As [`other`](Self::other) by default.
+    /// Sets the maximum size of a `multipart/form-data` body, in bytes. The default is the limit of
+    /// [`default_body`](Self::default_body).
+    ///
+    /// The limit applies to the whole body, with all its files and boundaries.
+    #[doc(alias = "upload")]
+    #[doc(alias = "multer")]
     pub fn multipart(self, size: impl Into<Size>) -> Self {
         let size = size.into();
-        self.edit(|shared| shared.limits.multipart(size))
+        self.edit(|state| state.limits.multipart(size))
     }
 
-    /// The most bytes of a body of `media_type`: one of `type/subtype`, `type/*` or `+suffix`, in
-    /// any case and without parameters. The exact type wins over the suffix, and the suffix over
-    /// `type/*`; setting the same one again replaces it.
+    /// Sets the maximum size of a body of `media_type`, in bytes.
+    ///
+    /// The media type is `type/subtype`, `type/*` or `+suffix`, in any case and without parameters. An
+    /// exact type takes precedence over a suffix, and a suffix over `type/*`. A second call for the
+    /// same media type replaces the first.
+    ///
+    /// ```
+    /// use tower_kit::{InvalidMediaType, KIB, LimitLayer, MIB};
+    ///
+    /// # fn main() -> Result<(), InvalidMediaType> {
+    /// let layer = LimitLayer::new()
+    ///     .media_type("image/*", 5 * MIB)?
+    ///     .media_type("image/svg+xml", 64 * KIB)?;
+    /// # drop(layer);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// If `media_type` is of none of these forms. (`*/*` is what [`other`](Self::other) sets.)
+    /// If `media_type` has none of these forms. For `*/*`, use [`default_body`](Self::default_body).
+    #[doc(alias = "content-type")]
+    #[doc(alias = "express.raw")]
+    #[doc(alias = "express.text")]
     pub fn media_type(
         self,
         media_type: &str,
@@ -92,132 +111,59 @@ impl LimitLayer {
     ) -> Result<Self, InvalidMediaType> {
         let media_type = media_type.parse()?;
         let size = size.into();
-        Ok(self.edit(|shared| shared.limits.media_type(media_type, size)))
+        Ok(self.edit(|state| state.limits.media_type(media_type, size)))
     }
 
-    /// The most bytes of a body of any other media type, or of none. 2 MiB by default.
-    pub fn other(self, size: impl Into<Size>) -> Self {
-        let size = size.into();
-        self.edit(|shared| shared.limits.other = size)
-    }
-
-    /// The most bytes of the request's target: its path and query and, where the request carries
-    /// them there (absolute form, HTTP/2), its scheme and authority. 8 KiB by default.
-    pub fn target(self, size: impl Into<Size>) -> Self {
-        let size = size.into();
-        self.edit(|shared| shared.limits.target = size)
-    }
-
-    /// The most bytes of the header section: each field counts its name, its value and four more,
-    /// which is what a line of HTTP/1.1 takes. 16 KiB by default.
+    /// Sets the maximum size of a body without a limit of its own, in bytes. The default is 2 MiB.
     ///
-    /// The server has its own bound, which the request must pass first.
+    /// The limit applies to media types that no other setter names, and to requests with no
+    /// `content-type` or a malformed one.
+    pub fn default_body(self, size: impl Into<Size>) -> Self {
+        let size = size.into();
+        self.edit(|state| state.limits.default_body = size)
+    }
+
+    /// Sets the maximum length of the request URI, in bytes. The default is 8 KiB.
+    ///
+    /// The length includes the path and the query. Scheme and authority count if the request target
+    /// contains them, as it does over HTTP/2 and in requests to a proxy.
+    #[doc(alias = "url")]
+    #[doc(alias = "request target")]
+    pub fn uri(self, size: impl Into<Size>) -> Self {
+        let size = size.into();
+        self.edit(|state| state.limits.uri = size)
+    }
+
+    /// Sets the maximum size of all headers together, in bytes. The default is 16 KiB.
+    ///
+    /// Each header line counts its name, its value, and four bytes for the separator and the line
+    /// break of HTTP/1.1. The server enforces a limit of its own before the layer sees the request.
+    #[doc(alias = "max_header_size")]
     pub fn header_bytes(self, size: impl Into<Size>) -> Self {
         let size = size.into();
-        self.edit(|shared| shared.limits.header_bytes = size)
+        self.edit(|state| state.limits.header_bytes = size)
     }
 
-    /// The most header fields, each line counted. 100 by default.
+    /// Sets the maximum number of header lines. The default is 100.
     ///
-    /// The server has its own bound, which the request must pass first.
+    /// Over HTTP/2 and HTTP/3 all `cookie` lines count as one. The server enforces a limit of its own
+    /// before the layer sees the request.
+    #[doc(alias = "max_headers")]
     pub fn header_count(self, count: impl Into<Size>) -> Self {
         let count = count.into();
-        self.edit(|shared| shared.limits.header_count = count)
+        self.edit(|state| state.limits.header_count = count)
     }
 
-    /// Sets other limits for requests to some paths: `{name}` in a template stands for one segment
-    /// that is not empty, `{*name}` at its end for all that follow. Paths are compared byte for byte,
-    /// as a client has sent them; within axum's nested routers, where the beginning of the path has
-    /// been cut off, only the feature `axum` knows it.
+    /// Sets the minimum rate at which a request body must arrive, in bytes per second, and a grace
+    /// period. By default there is no minimum.
     ///
-    /// Otherwise as [`for_requests`](Self::for_requests).
+    /// Only the time counts during which the inner service waits for the body. The grace period is a
+    /// budget of waiting time: waiting uses it up, and each byte that arrives adds the time that the
+    /// byte takes at the minimum rate. Once the budget is used up, the body fails with
+    /// [`RequestBodyError::is_too_slow`](super::RequestBodyError::is_too_slow) and the client gets 408.
     ///
-    /// ```
-    /// use tower_kit::{KIB, LimitLayer, MIB};
-    ///
-    /// let layer = LimitLayer::new()
-    ///     .json(64 * KIB)
-    ///     .for_paths(["/upload", "/files/{*path}"], &LimitLayer::new().multipart(50 * MIB));
-    /// # drop(layer);
-    /// ```
-    pub fn for_paths<T>(self, templates: impl IntoIterator<Item = T>, limits: &Self) -> Self
-    where
-        T: Into<Cow<'static, str>>,
-    {
-        let templates: Vec<_> = templates.into_iter().map(Into::into).collect();
-        let applies = move |request: &request::Parts| {
-            let uri = original_uri(&request.extensions).unwrap_or(&request.uri);
-            find_template(&templates, uri.path()).is_some()
-        };
-        self.for_requests(applies, limits)
-    }
-
-    /// Sets other limits for the requests for which `applies` returns `true`. `limits` takes the place
-    /// of this layer's limits, of all of them: what it does not set itself is at its default. Where
-    /// several apply, those count that were added first.
-    ///
-    /// Only the limits, [`drain`](Self::drain), [`min_data_rate`](Self::min_data_rate) and whether
-    /// bodies are decompressed come from `limits`: this layer makes the responses, and counts them.
-    ///
-    /// ```
-    /// use axum::extract::MatchedPath;
-    /// use tower_kit::{LimitLayer, MIB};
-    ///
-    /// let layer = LimitLayer::new().for_requests(
-    ///     |request| {
-    ///         let route = request.extensions.get().map(MatchedPath::as_str);
-    ///         route == Some("/items/{id}/photo")
-    ///     },
-    ///     &LimitLayer::new().other(50 * MIB),
-    /// );
-    /// # drop(layer);
-    /// ```
-    pub fn for_requests<F>(self, applies: F, limits: &Self) -> Self
-    where
-        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
-    {
-        let limits = limits.shared.limits.clone();
-        self.edit(|shared| shared.overrides.push((Arc::new(applies), limits)))
-    }
-
-    /// Sets the maximum bytes that are read and discarded of the body of a refused request, so that
-    /// its client sees the response and the connection is kept. 0 discards nothing.
-    ///
-    /// By default as much as the limit of the body itself, and at least 8 MiB (8,388,608 bytes). In
-    /// any case it lasts for at most 5 seconds, and is done for at most 256 requests at a time.
-    pub fn drain(self, size: impl Into<Size>) -> Self {
-        let size = size.into();
-        self.edit(|shared| shared.limits.drain = Some(size))
-    }
-
-    /// Decompresses request bodies by their `content-encoding`: gzip (`x-gzip`) and deflate, and br
-    /// and zstd with the features `limit-decompress-br` and `limit-decompress-zstd`. Off by default.
-    ///
-    /// The limit holds for the bytes that arrive and for what they inflate to. The service gets the
-    /// request without `content-encoding`, `content-length` and digests. Other codings, and more than
-    /// two of them, are refused with 415; a body that is corrupt or cut fails with
-    /// [`BodyError`](super::BodyError), and with 400 if the service has not answered by then.
-    ///
-    /// ```
-    /// use tower_kit::LimitLayer;
-    ///
-    /// let layer = LimitLayer::new().decompress();
-    /// # drop(layer);
-    /// ```
-    #[cfg(feature = "limit-decompress")]
-    #[doc(alias = "inflate")]
-    pub fn decompress(self) -> Self {
-        self.edit(|shared| shared.limits.decompress = true)
-    }
-
-    /// Sets the minimum rate at which a request body must arrive, and for how long it may be slower.
-    /// Off by default; 240 bytes a second after 5 seconds is what Kestrel asks for. 0 turns it off.
-    ///
-    /// Only the time counts in which the service waits for more of the body. `grace` is a supply of
-    /// such time: waiting uses it up, and each byte gives back what it takes at this rate. A body that
-    /// has used it up fails with [`BodyError`](super::BodyError), and with 408 if the service has not
-    /// answered by then. A rate of 0 is none. This takes a tokio runtime with its timer on; without a
-    /// runtime, no rate is enforced.
+    /// A rate of 0 removes the minimum. The timer requires a tokio runtime with time enabled; outside
+    /// of a runtime no minimum applies. Kestrel's default is 240 bytes per second after 5 seconds:
     ///
     /// ```
     /// use std::time::Duration;
@@ -228,90 +174,154 @@ impl LimitLayer {
     /// # drop(layer);
     /// ```
     #[doc(alias = "slowloris")]
+    #[doc(alias = "timeout")]
+    #[doc(alias = "408")]
     pub fn min_data_rate(self, bytes_per_second: u64, grace: Duration) -> Self {
-        let rate = (bytes_per_second > 0).then_some(MinRate { bytes_per_second, grace });
-        self.edit(|shared| shared.limits.min_rate = rate)
+        let rate = (bytes_per_second > 0).then_some(MinDataRate { bytes_per_second, grace });
+        self.edit(|state| state.limits.min_data_rate = rate)
     }
 
-    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says; calls of gRPC
-    /// excepted. (A service that itself answers 413 to a body which crossed its limit, as axum's
-    /// extractors do, keeps its answer.)
+    /// Decompresses request bodies according to their `content-encoding`. By default bodies reach the
+    /// inner service as they arrive.
+    ///
+    /// The codings are gzip (`x-gzip`) and deflate; the features `limit-decompress-br` and
+    /// `limit-decompress-zstd` add br and zstd. The limit applies both to the bytes that arrive and to
+    /// the decompressed bytes, so that a decompression bomb is stopped at the limit.
+    ///
+    /// The inner service gets a decompressed request without the headers that describe the encoded
+    /// body: `content-encoding`, `content-length` and digests. A request with an unknown coding, or
+    /// with more than two codings, is rejected with 415. A corrupt or truncated body fails with
+    /// [`RequestBodyError::is_malformed`](super::RequestBodyError::is_malformed) and the client gets
+    /// 400.
+    #[cfg(feature = "limit-decompress")]
+    #[doc(alias = "RequestDecompressionLayer")]
+    #[doc(alias = "inflate")]
+    #[doc(alias = "gzip")]
+    #[doc(alias = "zip bomb")]
+    #[doc(alias = "415")]
+    pub fn decompress(self) -> Self {
+        self.edit(|state| state.limits.decompress = true)
+    }
+
+    /// Sets the maximum number of bytes of a rejected body that the layer reads and discards, so that
+    /// the client sees the response. 0 turns draining off.
+    ///
+    /// The default is the limit of the body itself, and at least 8 MiB (8,388,608 bytes). A drain
+    /// takes at most 5 seconds, and each layer runs at most 256 of them at a time.
+    pub fn max_drain(self, size: impl Into<Size>) -> Self {
+        let size = size.into();
+        self.edit(|state| state.limits.max_drain = Some(size))
+    }
+
+    /// Sets the limits of requests to some paths.
+    ///
+    /// In a path template, `{name}` matches one non-empty segment, and a final `{*name}` matches one or
+    /// more. Paths are compared byte for byte, as the client sent them. In a nested axum router, which
+    /// strips a prefix from the path, the layer sees the full path with the feature `axum` only.
+    ///
+    /// `limits` replaces the limits of this layer as [`for_requests_if`](Self::for_requests_if)
+    /// describes.
+    ///
+    /// ```
+    /// use tower_kit::{KIB, LimitLayer, MIB};
+    ///
+    /// let uploads = LimitLayer::new().multipart(50 * MIB);
+    /// let layer = LimitLayer::new()
+    ///     .json(64 * KIB)
+    ///     .for_paths(["/upload", "/files/{*path}"], &uploads);
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "route")]
+    #[doc(alias = "override")]
+    pub fn for_paths<T>(self, templates: impl IntoIterator<Item = T>, limits: &Self) -> Self
+    where
+        T: Into<Cow<'static, str>>,
+    {
+        let templates: Vec<_> = templates.into_iter().map(Into::into).collect();
+        let applies = move |request: &request::Parts| {
+            let uri = original_uri(&request.extensions).unwrap_or(&request.uri);
+            find_template(&templates, uri.path()).is_some()
+        };
+        self.for_requests_if(applies, limits)
+    }
+
+    /// Sets the limits of requests for which `predicate` returns `true`.
+    ///
+    /// `limits` replaces all limits of this layer: a limit that `limits` does not set has its default.
+    /// Its [`max_drain`](Self::max_drain), [`min_data_rate`](Self::min_data_rate) and decompression
+    /// apply as well, but this layer creates and counts the responses. If several predicates match,
+    /// the one that was added first applies.
+    ///
+    /// ```
+    /// use axum::extract::MatchedPath;
+    /// use tower_kit::{LimitLayer, MIB};
+    ///
+    /// let photos = LimitLayer::new().default_body(50 * MIB);
+    /// let layer = LimitLayer::new().for_requests_if(
+    ///     |request| {
+    ///         let route = request.extensions.get().map(MatchedPath::as_str);
+    ///         route == Some("/items/{id}/photo")
+    ///     },
+    ///     &photos,
+    /// );
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "override")]
+    pub fn for_requests_if<F>(self, predicate: F, limits: &Self) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        let limits = limits.state.limits.clone();
+        let applies = Arc::new(predicate);
+        self.edit(|state| state.overrides.push(Override { applies, limits }))
+    }
+
+    /// Sends every rejection as `application/problem+json` (RFC 9457). By default only clients whose
+    /// `accept` names JSON get it, and other clients get one line of text.
+    ///
+    /// Responses to gRPC calls are not affected. A 413 of the inner service also stays as it is, such
+    /// as the one of axum's extractors when a streamed body exceeds its limit.
+    #[doc(alias = "RFC 9457")]
+    #[doc(alias = "RFC 7807")]
     pub fn problem_json(self) -> Self {
-        self.edit(|shared| shared.format = Format::ProblemJson)
+        self.edit(|state| state.format = Format::ProblemJson)
     }
 
-    /// Makes the response to a request that the layer refuses. [`Refusal::to_response`] gives the one that is
-    /// sent otherwise, to start from. The layer adds `connection: close` where it
-    /// must, and leaves the body out for HEAD.
+    /// Sets a callback that creates the responses to rejected requests.
+    ///
+    /// [`LimitRejection::to_response`] returns the default response as a starting point. The layer
+    /// adds `connection: close` to the result where necessary, and removes the body of a response to
+    /// HEAD.
     ///
     /// ```
     /// use http::HeaderValue;
     /// use tower_kit::LimitLayer;
     ///
-    /// let layer = LimitLayer::new().response(|refusal| {
-    ///     let mut response = refusal.to_response();
-    ///     let reason = HeaderValue::from_static(refusal.reason().as_str());
-    ///     response.headers_mut().insert("x-refused", reason);
+    /// let layer = LimitLayer::new().response(|rejection| {
+    ///     let mut response = rejection.to_response();
+    ///     let reason = HeaderValue::from_static(rejection.reason().as_str());
+    ///     response.headers_mut().insert("x-rejected", reason);
     ///     response
     /// });
     /// # drop(layer);
     /// ```
+    #[doc(alias = "error handler")]
     pub fn response<F>(self, respond: F) -> Self
     where
-        F: Fn(&Refusal) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(&LimitRejection) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.respond = Some(Arc::new(respond)))
+        self.edit(|state| state.respond = Some(Arc::new(respond)))
     }
 
-    /// Counts refusals on `recorder` instead of the process's.
+    /// Sets the recorder of the layer's metrics. The default is the global recorder of the
+    /// [`metrics`] crate.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        let metrics = Metrics::to(recorder);
-        self.edit(|shared| {
-            shared.drains = Drains::new("limit", metrics.clone());
-            shared.metrics = metrics;
-            shared.registered = Arc::new(Once::new());
-        })
+        self.edit(|state| state.set_metrics(Metrics::to(recorder)))
     }
 
-    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
-        edit(Arc::make_mut(&mut self.shared));
+    fn edit(mut self, edit: impl FnOnce(&mut LimitState)) -> Self {
+        edit(Arc::make_mut(&mut self.state));
         self
-    }
-}
-
-impl Shared {
-    /// Returns the limits of a request.
-    pub(super) fn limits<B>(&self, request: Request<B>) -> (Request<B>, &Limits) {
-        if self.overrides.is_empty() {
-            return (request, &self.limits);
-        }
-        let (head, body) = request.into_parts();
-        let found = self.overrides.iter().find(|(applies, _)| applies(&head));
-        (Request::from_parts(head, body), found.map_or(&self.limits, |(_, limits)| limits))
-    }
-
-    /// Counts the refusal and makes its response.
-    pub(super) fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        refusal.format.or(self.format);
-        self.count(&refusal);
-        let response = match &self.respond {
-            Some(respond) => respond(&refusal),
-            None => refusal.to_response(),
-        };
-        refusal.finish(response)
-    }
-
-    pub(super) fn count(&self, refusal: &Refusal) {
-        count_rejected(&self.metrics, "limit", refusal.reason().as_str(), 1);
-    }
-
-    /// Registers every series at 0, with the first request: by then the recorder is there.
-    pub(super) fn register(&self) {
-        self.registered.call_once(|| {
-            Reason::ALL
-                .iter()
-                .for_each(|it| count_rejected(&self.metrics, "limit", it.as_str(), 0));
-        });
     }
 }
 
@@ -325,12 +335,6 @@ impl<S> Layer<S> for LimitLayer {
     type Service = Limit<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Limit::new(inner, Arc::clone(&self.shared))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
+        Limit::new(inner, Arc::clone(&self.state))
     }
 }

@@ -2,41 +2,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use tower::Service;
 
 use super::body::{Checks, RequestBody};
-use super::failure::OnFailure;
-use super::layer::Shared;
-use super::policy::{self, Admission, Decision, Head, MinRate};
-use super::refusal::Refusal;
+use super::body_status::BodyStatus;
+use super::future::{PendingRejection, ResponseFuture};
+use super::limits::MinDataRate;
+use super::policy::{self, Admission, Decision, RequestHead};
+use super::state::LimitState;
 use crate::axum_extensions;
 use crate::body::ResponseBody;
 use crate::drain::Permit;
-use crate::future::{MapResponse, ResponseFuture};
 
-/// The service of [`LimitLayer`](super::LimitLayer).
+/// A service that enforces the limits of a [`LimitLayer`](super::LimitLayer).
 #[derive(Clone, Debug)]
 pub struct Limit<S> {
     inner: S,
-    shared: Arc<Shared>,
-}
-
-/// Replaces the inner service's response by a refusal where the request body has failed before.
-#[derive(Debug)]
-pub struct Settle(Option<PendingRefusal>);
-
-#[derive(Debug)]
-struct PendingRefusal {
-    on_failure: Arc<OnFailure>,
-    refusal: Refusal,
-    shared: Arc<Shared>,
+    state: Arc<LimitState>,
 }
 
 impl<S> Limit<S> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+    pub(super) fn new(inner: S, state: Arc<LimitState>) -> Self {
+        Self { inner, state }
     }
 }
 
@@ -49,7 +38,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, Settle, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<S::Future, ResBody>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -57,90 +46,60 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        self.shared.register();
-        let (request, limits) = self.shared.limits(request);
-        let decision = limits.decide(&Head {
+        self.state.register_metrics();
+        let (request, limits) = self.state.limits_for(request);
+        let head = RequestHead {
             method: request.method(),
             version: request.version(),
             uri: request.uri(),
             headers: request.headers(),
-            body: request.body().size_hint(),
-            no_body: request.body().is_end_stream(),
-        });
-        match decision {
-            Decision::Pass(admission) => {
-                let (request, settle) = admit(&self.shared, request, admission, limits.min_rate);
-                ResponseFuture::later(self.inner.call(request), settle)
+            size_hint: request.body().size_hint(),
+            is_end_stream: request.body().is_end_stream(),
+        };
+        match policy::decide(limits, &head) {
+            Decision::Admit(admission) => {
+                let rate = limits.min_data_rate;
+                let (request, pending) = admit(&self.state, request, admission, rate);
+                ResponseFuture::wait(self.inner.call(request), pending)
             }
-            Decision::Refuse { mut refusal, unread } => {
-                let permit = unread.and_then(|unread| self.shared.drains.permit(unread));
+            Decision::Reject { mut rejection, drain } => {
+                let permit = drain.and_then(|limit| self.state.drains.try_acquire(limit));
                 if permit.as_ref().is_some_and(Permit::keeps_connection) {
-                    refusal.format.keep_alive();
+                    rejection.keep_alive();
                 }
-                let response = self.shared.refuse(refusal);
+                let response = self.state.reject(rejection);
                 if let Some(permit) = permit {
                     permit.drain(request.into_body());
                 }
-                ResponseFuture::now(response.map(ResponseBody::own))
+                ResponseFuture::ready(response)
             }
         }
     }
 }
 
-impl<B, E> MapResponse<B, E> for Settle {
-    type Body = ResponseBody<B>;
-
-    #[inline]
-    fn map_response(
-        self,
-        answer: Result<Response<B>, E>,
-        _: &mut Context<'_>,
-    ) -> Result<Response<ResponseBody<B>>, E> {
-        if let Some(PendingRefusal { on_failure, mut refusal, shared }) = self.0 {
-            if let Some((failure, keeps_connection)) = on_failure.get() {
-                refusal.failed(failure);
-                if keeps_connection {
-                    refusal.format.keep_alive();
-                }
-                let status = refusal.status();
-                if !answer.as_ref().is_ok_and(|response| response.status() == status) {
-                    return Ok(shared.refuse(refusal).map(ResponseBody::own));
-                }
-                shared.count(&refusal);
-                return answer.map(|response| refusal.close(response).map(ResponseBody::inner));
-            }
-            let status = answer.as_ref().map(Response::status);
-            if status.is_ok_and(|status| status == StatusCode::PAYLOAD_TOO_LARGE) {
-                on_failure.discard_dropped();
-            }
-        }
-        answer.map(|response| response.map(ResponseBody::inner))
-    }
-}
-
+/// Returns the request for the inner service, and the rejection that replaces the response if the
+/// request body fails.
 fn admit<B>(
-    shared: &Arc<Shared>,
+    state: &Arc<LimitState>,
     mut request: Request<B>,
     admission: Admission,
-    min_rate: Option<MinRate>,
-) -> (Request<RequestBody<B>>, Settle)
+    rate: Option<MinDataRate>,
+) -> (Request<RequestBody<B>>, Option<PendingRejection>)
 where
     B: Body + Send + 'static,
 {
-    let Admission { max, codings, on_failure, unread } = admission;
-    let pending = on_failure.map(|refusal| {
-        let drains = Arc::clone(&shared.drains);
-        let on_failure = Arc::new(OnFailure::new(drains, unread));
-        PendingRefusal { on_failure, refusal, shared: Arc::clone(shared) }
+    let Admission { max_body, codings, rejection, drain } = admission;
+    let pending = rejection.map(|rejection| {
+        let status = Arc::new(BodyStatus::new(Arc::clone(&state.drains), drain));
+        PendingRejection { status, rejection, state: Arc::clone(state) }
     });
     if !codings.is_empty() {
-        policy::strip_codings(request.headers_mut());
+        policy::remove_encoded_headers(request.headers_mut());
     }
-    let checks = Checks::new(codings, min_rate, max);
-    let on_failure = pending.as_ref().map(|pending| Arc::clone(&pending.on_failure));
     if !request.body().is_end_stream() {
-        axum_extensions::set_body_limit(&mut request, max.get());
+        axum_extensions::set_body_limit(&mut request, max_body.get());
     }
-    let request = request.map(|body| RequestBody::new(body, max, checks, on_failure));
-    (request, Settle(pending))
+    let checks = Checks::new(codings, rate, max_body);
+    let status = pending.as_ref().map(|pending| Arc::clone(&pending.status));
+    (request.map(|body| RequestBody::new(body, max_body, checks, status)), pending)
 }

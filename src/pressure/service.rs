@@ -10,7 +10,7 @@ use super::layer::{Requests, Shared};
 use super::policy::{Level, Priority};
 use super::refusal::Refusal;
 use crate::body::ResponseBody;
-use crate::drain::{DEFAULT_MAX, Permit, Unread, expects_continue};
+use crate::drain::{DEFAULT_MAX, DrainLimit, Permit, expects_continue};
 use crate::error_response::{ErrorFormat, count_rejected};
 use crate::future::{MapResponse, ResponseFuture};
 
@@ -96,7 +96,7 @@ impl Shared {
         if body.is_end_stream() || expects_continue(head.version, &head.headers) {
             return None;
         }
-        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
+        self.drains.try_acquire(DrainLimit::new(DEFAULT_MAX, body.size_hint().exact()))
     }
 
     /// Counts the refusal and makes its response.

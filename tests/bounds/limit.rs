@@ -60,7 +60,7 @@ fn only_256_refused_bodies_are_kept() {
     const OWN: u64 = 64 * KIB;
     alone(async {
         let inner = |_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) };
-        let service = LimitLayer::new().other(10).layer(service_fn(inner));
+        let service = LimitLayer::new().default_body(10).layer(service_fn(inner));
         let before = held();
         for _ in 0..1_000 {
             let body = Unfinished::new(4, 1_024).with_buffer(OWN as usize);
@@ -127,7 +127,7 @@ fn uploads_of_8_mib_are_discarded_as_they_come() {
             let never = |_: Request<RequestBody<Incoming>>| {
                 pending::<Result<Response<Full<Bytes>>, Infallible>>()
             };
-            let limit = LimitLayer::new().other(10).layer(service_fn(never));
+            let limit = LimitLayer::new().default_body(10).layer(service_fn(never));
             let taken = stalled_uploads(serve(limit).await, http2).await;
             let most = without + CLIENTS * 16 * KIB;
             assert!(taken <= most, "{taken}, and {without} without, HTTP/2: {http2}");
@@ -220,11 +220,11 @@ fn a_br_decoder_takes_a_window_of_16_mib() {
     let bomb = brotli(&vec![0; 20 * 1024 * 1024]);
     let small = brotli(&vec![0; 10 * 1024]);
     alone(async {
-        let layer = LimitLayer::new().other(64 * MIB).decompress();
+        let layer = LimitLayer::new().default_body(64 * MIB).decompress();
         let taken = open(layer, COUNT, || sent("br", &bomb)).await;
         let most = COUNT * (16 * MIB + 64 * KIB);
         assert!(taken <= most, "{taken}");
-        let layer = LimitLayer::new().other(64 * MIB).decompress();
+        let layer = LimitLayer::new().default_body(64 * MIB).decompress();
         let taken = open(layer, COUNT, || sent("br", &small)).await;
         assert!(taken <= COUNT * 128 * KIB, "{taken} for a small body");
     });

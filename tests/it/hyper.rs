@@ -42,7 +42,7 @@ where
 }
 
 async fn limited(metrics: &Metrics) -> Server {
-    let layer = LimitLayer::new().other(10).recorder(metrics.recorder());
+    let layer = LimitLayer::new().default_body(10).recorder(metrics.recorder());
     Server::start(ServiceBuilder::new().layer(layer).service_fn(reads::<Incoming>)).await
 }
 

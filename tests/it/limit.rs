@@ -9,8 +9,7 @@ use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, LengthLimitError};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::limit::ResponseBody;
-use tower_kit::limit::{LimitLayer, Reason, RequestBody, Size};
+use tower_kit::limit::{LimitLayer, Reason, RequestBody, ResponseBody, Size};
 use tower_kit::{KIB, MIB};
 use tower_test::mock;
 
@@ -103,7 +102,7 @@ async fn a_size_hint_over_the_limit_is_refused_before_the_body_is_polled() {
     for hint in hints {
         let body = Scripted::<BoxError>::new([data(11)]).hint(&hint);
         let log = body.log();
-        let response = ask(LimitLayer::new().other(10), post().body(body).unwrap()).await;
+        let response = ask(LimitLayer::new().default_body(10), post().body(body).unwrap()).await;
         assert_eq!(response.status(), 413);
         assert_eq!(log.polls(), 0);
     }
@@ -113,7 +112,7 @@ async fn a_size_hint_over_the_limit_is_refused_before_the_body_is_polled() {
 async fn a_size_hint_counts_even_where_a_smaller_length_is_declared() {
     let body = Scripted::<BoxError>::new([data(11)]).exact();
     let request = post().header("content-length", 5).body(body).unwrap();
-    assert_eq!(ask(LimitLayer::new().other(10), request).await.status(), 413);
+    assert_eq!(ask(LimitLayer::new().default_body(10), request).await.status(), 413);
 }
 
 #[tokio::test]
@@ -132,14 +131,14 @@ async fn a_declared_length_of_exactly_the_limit_passes_and_one_more_byte_does_no
 async fn a_streamed_length_of_exactly_the_limit_passes_and_one_more_byte_does_not() {
     for (last, expected) in [(5, 200), (6, 413)] {
         let body = Scripted::<BoxError>::new([data(5), Step::Pending, data(last), data(0)]);
-        let response = ask(LimitLayer::new().other(10), post().body(body).unwrap()).await;
+        let response = ask(LimitLayer::new().default_body(10), post().body(body).unwrap()).await;
         assert_eq!(response.status(), expected, "{last}");
     }
 }
 
 #[tokio::test]
 async fn a_limit_of_zero_lets_only_an_empty_body_pass() {
-    let layer = LimitLayer::new().other(0);
+    let layer = LimitLayer::new().default_body(0);
     assert_eq!(ask(layer.clone(), post().body(empty()).unwrap()).await.status(), 200);
     assert_eq!(ask(layer.clone(), post().body(full("")).unwrap()).await.status(), 200);
     assert_eq!(ask(layer.clone(), post().body(full("1")).unwrap()).await.status(), 413);
@@ -176,7 +175,7 @@ async fn a_wrong_content_length_is_bad_input() {
         }
         let body = Scripted::<BoxError>::new([data(3)]);
         let log = body.log();
-        let response = ask(LimitLayer::new().other(10), request.body(body).unwrap()).await;
+        let response = ask(LimitLayer::new().default_body(10), request.body(body).unwrap()).await;
         assert_eq!(response.status(), expected, "{lines:?}");
         assert_eq!(log.polls() > 0, expected == 200, "{lines:?}");
     }
@@ -186,7 +185,7 @@ async fn a_wrong_content_length_is_bad_input() {
             request = request.header("content-length", *line);
         }
         let body = Scripted::<BoxError>::new([data(3)]);
-        let response = ask(LimitLayer::new().other(10), request.body(body).unwrap()).await;
+        let response = ask(LimitLayer::new().default_body(10), request.body(body).unwrap()).await;
         assert_eq!(response.status(), 400, "{lines:?}");
     }
 }
@@ -208,7 +207,7 @@ async fn a_body_that_is_longer_than_it_declares_is_still_cut_off() {
         })
     };
     let request = post().header("content-length", 5).body(body).unwrap();
-    drop(LimitLayer::new().other(10).layer(inner).oneshot(request).await.unwrap());
+    drop(LimitLayer::new().default_body(10).layer(inner).oneshot(request).await.unwrap());
     assert_eq!(*seen.lock().unwrap(), Some(true));
     assert!(log.given() <= 16);
 }
@@ -251,7 +250,7 @@ async fn case_spaces_and_parameters_of_a_media_type_do_not_matter() {
 
 #[tokio::test]
 async fn a_malformed_media_type_falls_to_the_catch_all() {
-    let layer = LimitLayer::new().media_type("image/*", 5).unwrap().other(77);
+    let layer = LimitLayer::new().media_type("image/*", 5).unwrap().default_body(77);
     let malformed: [&[u8]; 10] = [
         b"",
         b"application",
@@ -273,7 +272,7 @@ async fn a_malformed_media_type_falls_to_the_catch_all() {
 async fn the_exact_type_wins_over_the_suffix_and_the_suffix_over_the_class() {
     // Set in every order, and each lower and higher than the other: only exactness decides.
     let set = |order: [usize; 3], sizes: [u64; 3]| {
-        order.into_iter().fold(LimitLayer::new().other(4), |layer, at| {
+        order.into_iter().fold(LimitLayer::new().default_body(4), |layer, at| {
             let media_type = ["image/svg+xml", "+xml", "image/*"][at];
             layer.media_type(media_type, sizes[at]).unwrap()
         })
@@ -340,7 +339,7 @@ fn a_media_type_of_no_known_form_is_an_error_when_the_layer_is_built() {
 async fn the_read_that_crosses_fails_with_exactly_the_length_limit_error_and_then_the_body_ends() {
     let body = Scripted::<BoxError>::new([data(6), data(5), data(1)]);
     let log = body.log();
-    let mut body = passed(&LimitLayer::new().other(10), post().body(body).unwrap());
+    let mut body = passed(&LimitLayer::new().default_body(10), post().body(body).unwrap());
     let Poll::Ready(Some(Ok(frame))) = poll_frame(&mut body) else { panic!("no first frame") };
     assert_eq!(frame.into_data().unwrap().len(), 6);
     let Poll::Ready(Some(Err(error))) = poll_frame(&mut body) else { panic!("no error") };
@@ -420,7 +419,7 @@ fn the_end_and_the_length_are_told_as_the_body_tells_them() {
 #[test]
 fn a_body_of_unknown_length_has_its_limit_as_the_upper_bound() {
     let body = Scripted::<BoxError>::new([data(4)]);
-    let mut body = passed(&LimitLayer::new().other(10), post().body(body).unwrap());
+    let mut body = passed(&LimitLayer::new().default_body(10), post().body(body).unwrap());
     assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (0, Some(10)));
     assert!(poll_frame(&mut body).is_ready());
     assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (0, Some(6)));
@@ -428,7 +427,7 @@ fn a_body_of_unknown_length_has_its_limit_as_the_upper_bound() {
 
 #[test]
 fn an_unlimited_body_of_unknown_length_never_has_an_upper_bound() {
-    let layer = LimitLayer::new().other(Size::UNLIMITED);
+    let layer = LimitLayer::new().default_body(Size::UNLIMITED);
     let body = Scripted::<BoxError>::new([data(4)]);
     let mut body = passed(&layer, post().body(body).unwrap());
     assert_eq!(body.size_hint().upper(), None);
@@ -439,7 +438,7 @@ fn an_unlimited_body_of_unknown_length_never_has_an_upper_bound() {
 #[tokio::test]
 async fn trailers_after_a_crossing_are_not_given() {
     let body = Scripted::<BoxError>::new([data(11), trailers()]);
-    let mut body = passed(&LimitLayer::new().other(10), post().body(body).unwrap());
+    let mut body = passed(&LimitLayer::new().default_body(10), post().body(body).unwrap());
     assert!(matches!(poll_frame(&mut body), Poll::Ready(Some(Err(_)))));
     assert!(matches!(poll_frame(&mut body), Poll::Ready(None)));
 }
@@ -459,7 +458,7 @@ where
             answer().await
         }
     });
-    let layer = LimitLayer::new().other(10).drain(0).recorder(metrics.recorder());
+    let layer = LimitLayer::new().default_body(10).max_drain(0).recorder(metrics.recorder());
     let request = post().version(version).body(Scripted::new([data(6), Step::Pending, data(6)]));
     layer.layer(inner).oneshot(request.unwrap()).await.unwrap()
 }
@@ -529,7 +528,7 @@ async fn a_service_that_answered_before_the_crossing_keeps_its_answer() {
         })
     };
     let request = post().body(Scripted::new([data(11)])).unwrap();
-    let response = LimitLayer::new().other(10).layer(inner).oneshot(request).await.unwrap();
+    let response = LimitLayer::new().default_body(10).layer(inner).oneshot(request).await.unwrap();
     let mut body = kept.lock().unwrap().take().unwrap();
     let Poll::Ready(Some(Err(error))) = poll_frame(&mut body) else { panic!("no error") };
     assert!(error.is::<LengthLimitError>(), "the read fails still");
@@ -545,7 +544,7 @@ async fn a_service_that_does_not_read_the_body_answers_as_it_likes() {
     let body = Scripted::new([data(11)]);
     let log = body.log();
     let request = post().body(body).unwrap();
-    let response = LimitLayer::new().other(10).layer(inner).oneshot(request).await.unwrap();
+    let response = LimitLayer::new().default_body(10).layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(log.polls(), 0);
 }
@@ -564,7 +563,7 @@ async fn a_target_over_its_limit_is_refused_with_414_and_one_of_exactly_the_limi
 
 #[tokio::test]
 async fn scheme_and_authority_count_where_the_target_carries_them() {
-    let layer = LimitLayer::new().target(20);
+    let layer = LimitLayer::new().uri(20);
     for (target, expected) in [("http://h.example/abc", 200), ("http://h.example/abcd", 414)] {
         let request = Request::get(target).version(Version::HTTP_2).body(empty()).unwrap();
         assert_eq!(ask(layer.clone(), request).await.status(), expected, "{target}");
@@ -612,9 +611,9 @@ async fn every_limit_of_the_head_can_be_set_and_lifted() {
         request.body(empty()).unwrap()
     };
     let none = Size::UNLIMITED;
-    let lifted = LimitLayer::new().target(none).header_bytes(none).header_count(none);
+    let lifted = LimitLayer::new().uri(none).header_bytes(none).header_count(none);
     assert_eq!(ask(lifted.clone(), big()).await.status(), 200);
-    assert_eq!(ask(lifted.clone().target(20_000), big()).await.status(), 414);
+    assert_eq!(ask(lifted.clone().uri(20_000), big()).await.status(), 414);
     assert_eq!(ask(lifted.clone().header_count(199), big()).await.status(), 431);
     assert_eq!(ask(lifted.header_bytes(200 * 200), big()).await.status(), 431);
 }
@@ -625,14 +624,14 @@ async fn every_limit_of_the_head_can_be_set_and_lifted() {
 async fn each_reason_has_its_status_and_its_counter_and_a_complete_answer() {
     let cases = [
         ("body_too_large", 413, post().header("content-length", 3_000_000)),
-        ("target_too_long", 414, Request::post(format!("/{}", "a".repeat(9_000)))),
+        ("uri_too_long", 414, Request::post(format!("/{}", "a".repeat(9_000)))),
         ("headers_too_large", 431, post().header("x-a", "b".repeat(17_000))),
         ("too_many_headers", 431, (0..101).fold(post(), |it, _| it.header("x-a", "b"))),
         ("invalid_content_length", 400, post().header("content-length", "-1")),
     ];
     for (reason, code, request) in cases {
         let metrics = Metrics::new();
-        let layer = LimitLayer::new().drain(0).recorder(metrics.recorder());
+        let layer = LimitLayer::new().max_drain(0).recorder(metrics.recorder());
         let response = ask(layer, request.body(Scripted::<BoxError>::new([])).unwrap()).await;
         assert_eq!(response.status(), code, "{reason}");
         assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8", "{reason}");
@@ -660,7 +659,7 @@ async fn a_request_that_passes_is_not_counted() {
 
 #[test]
 fn without_a_recorder_of_its_own_the_layer_counts_on_the_one_of_the_process() {
-    let mut service = LimitLayer::new().other(0).layer(service_fn(reads));
+    let mut service = LimitLayer::new().default_body(0).layer(service_fn(reads));
     let metrics = Metrics::new();
     let request = post().body(full("x")).unwrap();
     let response =
@@ -744,7 +743,7 @@ async fn a_call_of_grpc_is_refused_with_a_status_of_grpc_in_fields_and_no_body()
     let cases = [
         ("body_too_large", "8", call("/").header("content-length", 3_000_000).body(body(vec![]))),
         ("body_too_large", "8", call("/").body(body(vec![data(2_097_152), data(1)]))),
-        ("target_too_long", "8", call(&format!("/{}", "a".repeat(9_000))).body(body(vec![]))),
+        ("uri_too_long", "8", call(&format!("/{}", "a".repeat(9_000))).body(body(vec![]))),
         ("headers_too_large", "8", call("/").header("x-a", "b".repeat(17_000)).body(body(vec![]))),
         (
             "too_many_headers",
@@ -793,7 +792,7 @@ async fn a_closure_replaces_the_answer_to_grpc_too() {
 
 #[tokio::test]
 async fn a_closure_replaces_the_answer_and_the_layer_adds_only_what_it_must() {
-    let layer = LimitLayer::new().other(10).drain(0).response(|refusal| {
+    let layer = LimitLayer::new().default_body(10).max_drain(0).response(|refusal| {
         assert_eq!(refusal.reason(), Reason::BodyTooLarge);
         assert_eq!(refusal.reason().as_str(), "body_too_large");
         assert_eq!((refusal.status(), refusal.limit()), (status(413), Some(10)));
@@ -856,7 +855,7 @@ async fn the_connection_is_closed_only_on_http_1_and_only_where_a_body_is_unread
 async fn without_an_inflater_outside_what_arrives_is_counted() {
     let body = Scripted::<BoxError>::new([data(10)]);
     let request = post().header("content-encoding", "gzip").body(body).unwrap();
-    assert_eq!(ask(LimitLayer::new().other(10), request).await.status(), 200);
+    assert_eq!(ask(LimitLayer::new().default_body(10), request).await.status(), 200);
 }
 
 // The service.
@@ -876,7 +875,7 @@ async fn it_works_over_a_concurrency_limit() {
 #[tokio::test]
 async fn a_refusal_gives_the_place_under_a_concurrency_limit_back() {
     let mut service = ServiceBuilder::new()
-        .layer(LimitLayer::new().other(1))
+        .layer(LimitLayer::new().default_body(1))
         .layer(ConcurrencyLimitLayer::new(1))
         .service(service_fn(reads));
     for _ in 0..3 {
@@ -948,8 +947,8 @@ async fn the_answer_of_the_service_passes_with_its_body_as_it_is() {
 
 #[tokio::test]
 async fn changing_a_clone_of_a_layer_leaves_the_other_as_it_was() {
-    let strict = LimitLayer::new().other(KIB);
-    let loose = strict.clone().other(2 * KIB);
+    let strict = LimitLayer::new().default_body(KIB);
+    let loose = strict.clone().default_body(2 * KIB);
     let request = || post().body(full(vec![0; 1_500])).unwrap();
     assert_eq!(ask(strict, request()).await.status(), 413);
     assert_eq!(ask(loose, request()).await.status(), 200);

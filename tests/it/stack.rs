@@ -48,7 +48,7 @@ where
 /// The three layers in each of their six orders, named from the outside in.
 fn orders(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
     let latency = || LatencyLayer::new().recorder(metrics.recorder());
-    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let limit = || LimitLayer::new().default_body(10).recorder(metrics.recorder());
     let headers = SecurityHeadersLayer::new;
     vec![
         ("latency headers limit", {
@@ -171,7 +171,7 @@ async fn layers_work_over_a_concurrency_limit() {
     let layers = (
         LatencyLayer::new().recorder(metrics.recorder()),
         SecurityHeadersLayer::new(),
-        LimitLayer::new().other(10),
+        LimitLayer::new().default_body(10),
         ConcurrencyLimitLayer::new(1),
     );
     let mut service = layers.layer(service_fn(echo));
@@ -208,7 +208,7 @@ where
 /// The four layers, in the order that the documentation recommends and in others.
 fn compressing(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
     let latency = || LatencyLayer::new().sizes().recorder(metrics.recorder());
-    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let limit = || LimitLayer::new().default_body(10).recorder(metrics.recorder());
     let headers = SecurityHeadersLayer::new;
     let compress = || CompressLayer::new().recorder(metrics.recorder());
     let stack = ServiceBuilder::new;
@@ -351,7 +351,7 @@ fn shedding(metrics: &Metrics, is_full: bool) -> Vec<(&'static str, Stack)> {
     let latency = || LatencyLayer::new().recorder(metrics.recorder());
     let pressure = || pressure(metrics, is_full);
     let headers = SecurityHeadersLayer::new;
-    let limit = || LimitLayer::new().other(10).recorder(metrics.recorder());
+    let limit = || LimitLayer::new().default_body(10).recorder(metrics.recorder());
     let compress = || CompressLayer::new().recorder(metrics.recorder());
     let stack = ServiceBuilder::new;
     vec![

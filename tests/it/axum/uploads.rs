@@ -37,7 +37,7 @@ fn apps() -> [(&'static str, Router); 3] {
         .layer(LimitLayer::new());
     [
         ("a table of paths", routes().layer(LimitLayer::new().for_paths(["/upload"], &uploads()))),
-        ("a closure", routes().layer(LimitLayer::new().for_requests(is_upload, &uploads()))),
+        ("a closure", routes().layer(LimitLayer::new().for_requests_if(is_upload, &uploads()))),
         ("routers of their own", others.merge(separate)),
     ]
 }

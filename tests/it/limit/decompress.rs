@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError};
 use hyper::body::Incoming;
 use proptest::prelude::*;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::limit::{BodyError, LimitLayer, RequestBody, Size};
+use tower_kit::limit::{LimitLayer, MalformedBodyError, RequestBody, Size};
 
 use crate::support::{
     BoxError, Metrics, Scripted, Server, Step, boxed, full, h1_client, h2_client, noise,
@@ -129,8 +129,7 @@ fn layer() -> LimitLayer {
 }
 
 fn is_malformed(seen: &Seen) -> bool {
-    let error = seen.error.as_ref().and_then(|error| error.downcast_ref::<BodyError>());
-    error.is_some_and(|error| error.is_malformed() && !error.is_too_slow())
+    seen.error.as_ref().is_some_and(|error| error.is::<MalformedBodyError>())
 }
 
 #[tokio::test]
@@ -341,7 +340,7 @@ async fn the_limit_holds_for_what_comes_out() {
             let encoded = encode(&vec![b'x'; len]);
             for size in [1, 1 << 20] {
                 let metrics = Metrics::new();
-                let layer = layer().other(10_000).recorder(metrics.recorder());
+                let layer = layer().default_body(10_000).recorder(metrics.recorder());
                 let request = post(coding).body(frames(&encoded, size)).unwrap();
                 let (head, seen) = send(layer, request).await;
                 assert_eq!(head.status, expected, "{coding} {len}");
@@ -365,7 +364,7 @@ async fn the_limit_holds_for_what_comes_in() {
         assert!(encoded.len() > 10_000);
         let declared = post(coding).header("content-length", encoded.len());
         for request in [declared, post(coding)] {
-            let layer = layer().other(10_000);
+            let layer = layer().default_body(10_000);
             let (head, seen) = send(layer, request.body(frames(&encoded, 1_000)).unwrap()).await;
             assert_eq!(head.status, 413, "{coding}");
             assert!(seen.bytes.len() <= 10_000, "{coding}");
@@ -381,7 +380,7 @@ async fn a_bomb_is_cut_off_at_the_limit() {
         // In small frames, so that it shows how many of them were decoded.
         let body = frames(&bomb, 8);
         let log = body.log();
-        let layer = layer().other(20_000).drain(0);
+        let layer = layer().default_body(20_000).max_drain(0);
         let (head, seen) = send(layer, post(coding).body(body).unwrap()).await;
         assert_eq!(head.status, 413, "{coding}");
         assert!(seen.bytes.len() <= 20_000, "{coding}: {} bytes", seen.bytes.len());
@@ -401,7 +400,7 @@ async fn the_limit_holds_between_two_codings() {
 
     let huge = gzip(&vec![0; 10_000_000]);
     let request = post("deflate, gzip").body(frames(&huge, 64)).unwrap();
-    let (head, seen) = send(layer().other(20_000), request).await;
+    let (head, seen) = send(layer().default_body(20_000), request).await;
     assert!([400, 413].contains(&head.status.as_u16()), "{}", head.status);
     assert!(seen.bytes.is_empty());
 
@@ -411,7 +410,7 @@ async fn the_limit_holds_between_two_codings() {
         let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 16, 0][..], &vec![0; 1 << 20]].concat();
         let inner = [&zstd(b"hello")[..], &skippable.repeat(10)].concat();
         let request = post("zstd, gzip").body(frames(&gzip(&inner), 64)).unwrap();
-        let (head, seen) = send(layer().other(20_000).drain(0), request).await;
+        let (head, seen) = send(layer().default_body(20_000).max_drain(0), request).await;
         assert_eq!((head.status.as_u16(), &*seen.bytes), (413, &b"hello"[..]));
     }
 }
@@ -420,7 +419,7 @@ async fn the_limit_holds_between_two_codings() {
 async fn an_unlimited_body_is_decompressed_too() {
     let text = prose(4 << 20, 5);
     let request = post("gzip").body(frames(&gzip(&text), 64 * 1024)).unwrap();
-    let (head, seen) = send(layer().other(Size::UNLIMITED), request).await;
+    let (head, seen) = send(layer().default_body(Size::UNLIMITED), request).await;
     assert_eq!(head.status, 200);
     assert_eq!(seen.bytes, text);
 }
@@ -449,7 +448,7 @@ async fn the_length_of_what_comes_out_is_not_known() {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(len.to_string())))
     });
     let request = post("gzip").body(Full::from(encoded.clone())).unwrap();
-    let layer = layer().other(10).drain(0);
+    let layer = layer().default_body(10).max_drain(0);
     // What arrives is over the limit of 10 bytes.
     assert_eq!(layer.clone().layer(inner).oneshot(request).await.unwrap().status(), 413);
 }
@@ -464,7 +463,7 @@ async fn real_clients_over_http_1_and_2() {
             Err(error) => Response::builder().status(500).body(error.to_string().into()).unwrap(),
         })
     }
-    let layer = layer().other(100_000);
+    let layer = layer().default_body(100_000);
     let server = Server::start(ServiceBuilder::new().layer(layer).service_fn(echo)).await;
     let text_sent = prose(90_000, 6);
     for client in [h1_client(), h2_client()] {
@@ -534,7 +533,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for bytes in [junk, bent] {
             let request = post(coding).body(frames(&bytes, size)).unwrap();
-            let (head, seen) = runtime.block_on(send(layer().other(1_500).drain(0), request));
+            let (head, seen) = runtime.block_on(send(layer().default_body(1_500).max_drain(0), request));
             prop_assert!(seen.bytes.len() <= 1_500);
             prop_assert!([200, 400, 413].contains(&head.status.as_u16()));
             prop_assert_eq!(head.status == 200, seen.error.is_none());

@@ -50,7 +50,7 @@ fn declared<B>(body: B) -> Request<B> {
 }
 
 fn layer(metrics: &Metrics) -> LimitLayer {
-    LimitLayer::new().other(10).recorder(metrics.recorder())
+    LimitLayer::new().default_body(10).recorder(metrics.recorder())
 }
 
 fn drains(metrics: &Metrics, outcome: &str) -> u64 {
@@ -198,13 +198,13 @@ async fn no_more_is_discarded_than_the_maximum() {
     const PIECE: usize = 64 * 1024;
     // (layer, declared, the most that is read, the connection is closed)
     let table = [
-        (LimitLayer::new().other(10), true, 8 * MIB, true),
-        (LimitLayer::new().other(10), false, 8 * MIB, false),
-        (LimitLayer::new().other(9 * MIB), true, 9 * MIB, true),
-        (LimitLayer::new().other(10).drain(MIB), true, MIB, true),
-        (LimitLayer::new().other(10).drain(MIB), false, MIB, false),
-        (LimitLayer::new().other(10).drain(0), true, 0, true),
-        (LimitLayer::new().other(10).drain(0), false, 0, true),
+        (LimitLayer::new().default_body(10), true, 8 * MIB, true),
+        (LimitLayer::new().default_body(10), false, 8 * MIB, false),
+        (LimitLayer::new().default_body(9 * MIB), true, 9 * MIB, true),
+        (LimitLayer::new().default_body(10).max_drain(MIB), true, MIB, true),
+        (LimitLayer::new().default_body(10).max_drain(MIB), false, MIB, false),
+        (LimitLayer::new().default_body(10).max_drain(0), true, 0, true),
+        (LimitLayer::new().default_body(10).max_drain(0), false, 0, true),
     ];
     for (layer, declares, most, close) in table {
         let metrics = Metrics::new();
@@ -231,7 +231,7 @@ async fn frames_of_no_data_count_as_a_byte() {
     let metrics = Metrics::new();
     let body = Scripted::<BoxError>::new((0..500).map(|_| data(0)));
     let log = body.log();
-    let layer = layer(&metrics).drain(100);
+    let layer = layer(&metrics).max_drain(100);
     assert_eq!(ask(&layer, declared(body)).await.status, 413);
     soon(dropped(&log)).await;
     assert_eq!(log.polls(), 101);
@@ -359,7 +359,7 @@ const NEXT: &str = "POST /next HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\na
 
 #[tokio::test]
 async fn the_connection_is_kept_for_the_next_request() {
-    let server = serve(LimitLayer::new().other(10)).await;
+    let server = serve(LimitLayer::new().default_body(10)).await;
     let body = "x".repeat(20 * 1024);
     let chunked = format!("5000\r\n{body}\r\n0\r\nx-sum: 1\r\n\r\n");
     let declared = "content-length: 20480";
@@ -392,7 +392,7 @@ async fn the_connection_is_kept_for_the_next_request() {
 
 #[tokio::test]
 async fn the_refusal_does_not_wait_for_the_body() {
-    let server = serve(LimitLayer::new().other(10)).await;
+    let server = serve(LimitLayer::new().default_body(10)).await;
     for field in ["content-length: 20480", "transfer-encoding: chunked"] {
         let mut client = server.connect().await;
         client.send(&format!("POST / HTTP/1.1\r\nhost: h\r\n{field}\r\n\r\n")).await;
@@ -412,7 +412,7 @@ async fn the_refusal_does_not_wait_for_the_body() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_sees_the_refusal() {
-    let server = serve(LimitLayer::new().other(10)).await;
+    let server = serve(LimitLayer::new().default_body(10)).await;
     let mut client = server.connect().await;
     let body = "x".repeat(1024 * 1024);
     let length = body.len();
@@ -427,7 +427,7 @@ async fn a_client_of_http_1_0_sees_the_refusal() {
 #[tokio::test]
 async fn an_endless_upload_is_told_and_cut_off() {
     let metrics = Metrics::new();
-    let server = serve(LimitLayer::new().other(10).recorder(metrics.recorder())).await;
+    let server = serve(LimitLayer::new().default_body(10).recorder(metrics.recorder())).await;
     let mut stream = TcpStream::connect(server.addr).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10737418240\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -448,7 +448,8 @@ async fn an_endless_upload_is_told_and_cut_off() {
 #[tokio::test]
 async fn over_h2_a_stream_is_drained_or_reset_without_an_error() {
     let metrics = Metrics::new();
-    let server = serve(LimitLayer::new().other(10).drain(MIB).recorder(metrics.recorder())).await;
+    let server =
+        serve(LimitLayer::new().default_body(10).max_drain(MIB).recorder(metrics.recorder())).await;
     let client = h2_client();
     let pieces = |count: usize| {
         let body = Scripted::<BoxError>::new((0..count).map(|_| data(16 * 1024)));
@@ -500,7 +501,7 @@ async fn a_413_of_an_extractor_is_seen() {
     let app = axum::Router::new()
         .route("/", axum::routing::post(|body: Bytes| async move { body.len().to_string() }))
         .layer(axum::extract::DefaultBodyLimit::max(2 << 20))
-        .layer(LimitLayer::new().other(100 * MIB));
+        .layer(LimitLayer::new().default_body(100 * MIB));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut tasks = tokio::task::JoinSet::new();

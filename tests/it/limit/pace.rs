@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::limit::{BodyError, LimitLayer, RequestBody, Size};
+use tower_kit::limit::{LimitLayer, RequestBody, Size};
 
 use crate::support::{BoxError, Metrics, Scripted, Server, Step, data, now, poll_once, soon, text};
 
@@ -33,7 +33,6 @@ async fn reads(
     let (status, says) = match request.into_body().collect().await {
         Ok(body) => (200, body.to_bytes().len().to_string()),
         Err(error) => {
-            let error = error.downcast_ref::<BodyError>().expect("the layer's own error");
             assert!(error.is_too_slow() && !error.is_malformed());
             (400, error.to_string())
         }
@@ -141,7 +140,7 @@ async fn frames_of_no_data_buy_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unlimited_body_has_the_rate_too() {
-    let layer = layer().other(Size::UNLIMITED);
+    let layer = layer().default_body(Size::UNLIMITED);
     let (response, _) =
         upload(layer, Version::HTTP_11, async |_| std::future::pending().await).await;
     assert_eq!(response.status(), 408);
@@ -194,7 +193,7 @@ async fn after_the_response_only_the_read_fails() {
     assert_eq!(response.status(), 202);
     let mut body = receive.await.unwrap();
     let error = body.frame().await.unwrap().unwrap_err();
-    assert!(error.downcast_ref::<BodyError>().unwrap().is_too_slow());
+    assert!(error.is_too_slow());
     assert!(body.frame().await.is_none(), "the body ends after its error");
     drop(sender);
 }

@@ -26,7 +26,7 @@ where
 
 #[tokio::test]
 async fn body_that_is_not_unpin_is_limited() {
-    let layer = LimitLayer::new().other(10);
+    let layer = LimitLayer::new().default_body(10);
     for (steps, status) in [(vec![data(4), Step::Pending, data(6)], 200), (vec![data(11)], 413)] {
         let body = pinned(Scripted::<BoxError>::new(steps));
         let response = layer.layer(service_fn(reads)).oneshot(Request::new(body)).await.unwrap();
@@ -37,7 +37,7 @@ async fn body_that_is_not_unpin_is_limited() {
 #[tokio::test]
 async fn rest_of_a_body_that_is_not_unpin_is_discarded() {
     let metrics = Metrics::new();
-    let layer = LimitLayer::new().other(10).recorder(metrics.recorder());
+    let layer = LimitLayer::new().default_body(10).recorder(metrics.recorder());
     let body = Scripted::<BoxError>::new([data(11), Step::Pending, data(50)]);
     let log = body.log();
     let request = Request::new(pinned(body));
@@ -84,7 +84,7 @@ async fn proxy_under_limit_and_cache_runs_in_a_task() {
     let client: Client<_, UpstreamBody> = Client::builder(TokioExecutor::new()).build_http();
     let to = upstream.url("/");
     let proxy = ServiceBuilder::new()
-        .layer(LimitLayer::new().other(10))
+        .layer(LimitLayer::new().default_body(10))
         .layer(CacheLayer::new(MemoryStore::new(1 << 20)))
         .service_fn(move |request: Request<RequestBody<Incoming>>| {
             let (client, to) = (client.clone(), to.clone());

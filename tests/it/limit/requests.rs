@@ -25,9 +25,9 @@ async fn status(layer: &LimitLayer, uri: &str, len: u64) -> u16 {
 #[tokio::test]
 async fn paths_are_compared_with_templates() {
     let layer = LimitLayer::new()
-        .other(10)
-        .for_paths(["/upload", "/items/{id}/photo"], &LimitLayer::new().other(20))
-        .for_paths(["/upload", "/files/{*path}"], &LimitLayer::new().other(30));
+        .default_body(10)
+        .for_paths(["/upload", "/items/{id}/photo"], &LimitLayer::new().default_body(20))
+        .for_paths(["/upload", "/files/{*path}"], &LimitLayer::new().default_body(30));
     for (uri, limit) in [
         ("/", 10),
         ("/upload", 20),
@@ -51,18 +51,18 @@ async fn paths_are_compared_with_templates() {
 #[tokio::test]
 async fn all_limits_of_a_request_are_the_other_ones() {
     let long = format!("/{}", "a".repeat(99));
-    let other = LimitLayer::new().target(100).drain(0).min_data_rate(1, Duration::from_secs(1));
+    let other = LimitLayer::new().uri(100).max_drain(0).min_data_rate(1, Duration::from_secs(1));
     let metrics = Metrics::new();
     let layer = LimitLayer::new()
-        .target(50)
-        .other(1)
+        .uri(50)
+        .default_body(1)
         .recorder(metrics.recorder())
         .response(|refusal| {
             let mut response = refusal.to_response();
             response.headers_mut().insert("x-refused", 1.into());
             response
         })
-        .for_requests(|request| request.headers.contains_key("x-other"), &other);
+        .for_requests_if(|request| request.headers.contains_key("x-other"), &other);
     let ask = |uri: &str, other: bool, len: u64| {
         let mut request = Request::post(uri).header("content-length", len);
         if other {
@@ -87,5 +87,5 @@ async fn all_limits_of_a_request_are_the_other_ones() {
         assert_eq!(refused, expected != 200, "the outer layer makes the response");
     }
     let counted = |reason| metrics.counted("http_requests_rejected_total", &[("reason", reason)]);
-    assert_eq!((counted("body_too_large"), counted("target_too_long")), (2, 1));
+    assert_eq!((counted("body_too_large"), counted("uri_too_long")), (2, 1));
 }

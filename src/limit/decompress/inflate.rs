@@ -1,25 +1,31 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::codec::{Codec, Step};
-use super::decode::DecodeError;
+use super::codec::{Codec, DecodeError, Step, SupportedCoding};
+use crate::headers::coding::ContentCoding;
 
-/// gzip (RFC 1952), or the zlib format (RFC 1950), which is what HTTP calls `deflate`
+pub(super) const CODINGS: &[SupportedCoding] = &[
+    SupportedCoding { coding: ContentCoding::Gzip, new_codec: || Ok(Box::new(Inflate::gzip())) },
+    SupportedCoding { coding: ContentCoding::Deflate, new_codec: || Ok(Box::new(Inflate::zlib())) },
+];
+
+/// A decoder of gzip (RFC 1952) or of the zlib format (RFC 1950), which HTTP calls `deflate`
 /// (RFC 9110 §8.4.1.2).
-pub(super) struct Inflate {
+struct Inflate {
     state: Decompress,
     gzip: bool,
-    /// A member has ended. Another one may follow in gzip.
+    /// The current member has ended; in gzip, another one may follow.
     ended: bool,
     members: u64,
+    /// The number of encoded bytes read, over all members.
     read: u64,
 }
 
 impl Inflate {
-    pub(super) fn gzip() -> Self {
+    fn gzip() -> Self {
         Self::new(Decompress::new_gzip(WINDOW_BITS), true)
     }
 
-    pub(super) fn zlib() -> Self {
+    fn zlib() -> Self {
         Self::new(Decompress::new(true), false)
     }
 
@@ -27,7 +33,7 @@ impl Inflate {
         Self { state, gzip, ended: false, members: 1, read: 0 }
     }
 
-    /// What follows the end is another member (RFC 1952 §2.2) or garbage, which has no valid header.
+    /// Starts another gzip member (RFC 1952 §2.2). Trailing garbage then fails as its header.
     fn next_member(&mut self) -> Result<(), DecodeError> {
         self.members += 1;
         if !self.gzip || self.members > FREE_MEMBERS + self.read / BYTES_PER_MEMBER {
@@ -52,7 +58,7 @@ impl Codec for Inflate {
         self.ended = status.map_err(|_| DecodeError::Malformed)? == Status::StreamEnd;
         let read = self.state.total_in() - read;
         self.read += read;
-        // Both are at most the length of a slice.
+        // The casts are lossless: both counts are at most the length of a slice.
         let written = self.state.total_out() - written;
         Ok(Step { read: read as usize, written: written as usize })
     }
@@ -64,7 +70,7 @@ impl Codec for Inflate {
 
 const WINDOW_BITS: u8 = 15;
 
-/// A member costs a new state of 48 KiB: empty ones of 20 bytes each would cost far more than any
-/// other input of their length.
+// Each member resets a state of 48 KiB. Empty members of 20 bytes would cost far more than any other
+// input of their length, so their number is limited in proportion to the input.
 const FREE_MEMBERS: u64 = 16;
 const BYTES_PER_MEMBER: u64 = 256;

@@ -2,18 +2,21 @@ use async_compression::codecs::DecodeV2;
 use async_compression::codecs::brotli::BrotliDecoder;
 use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 
-use super::codec::{Codec, Step};
-use super::decode::DecodeError;
+use super::codec::{Codec, DecodeError, Step, SupportedCoding};
+use crate::headers::coding::ContentCoding;
 
-/// RFC 7932, whose windows are of at most 16 MiB.
-pub(super) struct Brotli {
+pub(super) const CODINGS: &[SupportedCoding] =
+    &[SupportedCoding { coding: ContentCoding::Brotli, new_codec: || Ok(Box::new(Brotli::new())) }];
+
+/// A decoder of brotli (RFC 7932), whose window is at most 16 MiB.
+struct Brotli {
     decoder: BrotliDecoder,
     started: bool,
     ended: bool,
 }
 
 impl Brotli {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { decoder: BrotliDecoder::new(), started: false, ended: false }
     }
 }
@@ -21,13 +24,13 @@ impl Brotli {
 impl Codec for Brotli {
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, DecodeError> {
         if self.ended {
-            // Input after the end is refused where nothing comes of it.
+            // The caller treats input without progress as malformed.
             return Ok(Step::default());
         }
         if let Some(first) = input.first().filter(|_| !self.started) {
             self.started = true;
-            // The decoder would take it for the start of "large window brotli", with a window of up
-            // to 1 GiB. For RFC 7932 §9.1 these bits are invalid.
+            // The decoder accepts "large window brotli", with a window of up to 1 GiB, but these
+            // bits are invalid by RFC 7932 §9.1.
             if first & WINDOW_MASK == LARGE_WINDOW {
                 return Err(DecodeError::Malformed);
             }
@@ -44,6 +47,6 @@ impl Codec for Brotli {
     }
 }
 
-/// The bits of the first byte that can state the size of the window.
+/// The bits of the first byte that encode the window size.
 const WINDOW_MASK: u8 = 0x7f;
 const LARGE_WINDOW: u8 = 0x11;

@@ -1,18 +1,21 @@
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::codec::{Codec, Step};
-use super::decode::DecodeError;
+use super::codec::{Codec, DecodeError, Step, SupportedCoding};
+use crate::headers::coding::ContentCoding;
 
-/// RFC 8878. Frames may follow each other, and be skippable.
-pub(super) struct Zstd {
+pub(super) const CODINGS: &[SupportedCoding] =
+    &[SupportedCoding { coding: ContentCoding::Zstd, new_codec: || Ok(Box::new(Zstd::new()?)) }];
+
+/// A decoder of Zstandard (RFC 8878). A body may hold several frames, skippable ones included.
+struct Zstd {
     context: DCtx<'static>,
-    /// The input is at the end of a frame.
+    /// The input read so far ends with a complete frame.
     ended: bool,
 }
 
 impl Zstd {
-    pub(super) fn new() -> Result<Self, DecodeError> {
-        // That an allocation fails is no fault of the body; but it cannot be decoded.
+    fn new() -> Result<Self, DecodeError> {
+        // A failed allocation is not the client's fault, but the body cannot be decoded either way.
         let mut context = DCtx::try_create().ok_or(DecodeError::Malformed)?;
         let window = context.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG));
         window.map_err(|_| DecodeError::Malformed)?;
@@ -37,5 +40,5 @@ impl Codec for Zstd {
     }
 }
 
-/// 8 MiB, the largest that a sender may use (RFC 9659 §3).
+/// The logarithm of 8 MiB, the largest window that a sender may use (RFC 9659 §3).
 const MAX_WINDOW_LOG: u32 = 23;

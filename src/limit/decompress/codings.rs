@@ -1,0 +1,125 @@
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
+
+use super::codec::SupportedCoding;
+use crate::headers::coding::ContentCoding;
+use crate::headers::list;
+
+/// The content codings of a body, in the order in which the sender applied them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::limit) struct Codings([Option<&'static SupportedCoding>; MAX_CODINGS]);
+
+/// An error for a `content-encoding` with an unsupported coding, or with more than
+/// [`MAX_CODINGS`].
+#[derive(Debug)]
+pub(in crate::limit) struct UnsupportedCodings;
+
+impl Codings {
+    /// Parses all `content-encoding` lines, and skips `identity`.
+    ///
+    /// # Errors
+    ///
+    /// If a coding is not supported, or if there are more than [`MAX_CODINGS`].
+    pub(in crate::limit) fn parse(headers: &HeaderMap) -> Result<Self, UnsupportedCodings> {
+        let mut codings = Self::default();
+        let mut free = codings.0.iter_mut();
+        for name in list::members(headers, &CONTENT_ENCODING) {
+            if name.eq_ignore_ascii_case(b"identity") {
+                continue;
+            }
+            let coding = find(name).ok_or(UnsupportedCodings)?;
+            *free.next().ok_or(UnsupportedCodings)? = Some(coding);
+        }
+        Ok(codings)
+    }
+
+    pub(in crate::limit) fn is_empty(&self) -> bool {
+        self.0[0].is_none()
+    }
+
+    /// Returns the codings in the order in which they must be decoded.
+    pub(super) fn outermost_first(self) -> impl Iterator<Item = &'static SupportedCoding> {
+        self.0.into_iter().rev().flatten()
+    }
+}
+
+/// Returns the `accept-encoding` value of a 415 response: all supported codings
+/// (RFC 9110 §12.5.3).
+pub(in crate::limit) fn accept_encoding() -> HeaderValue {
+    let names: Vec<_> = supported().map(|it| it.coding.as_str()).collect();
+    HeaderValue::try_from(names.join(", ")).unwrap_or(HeaderValue::from_static("identity"))
+}
+
+fn find(name: &[u8]) -> Option<&'static SupportedCoding> {
+    let coding = ContentCoding::parse(name)?;
+    supported().find(|it| it.coding == coding)
+}
+
+fn supported() -> impl Iterator<Item = &'static SupportedCoding> {
+    SUPPORTED.iter().copied().flatten()
+}
+
+/// Each coding costs a decoder with a window of its own, and real clients apply one.
+const MAX_CODINGS: usize = 2;
+
+/// The supported codings, grouped by the module that decodes them.
+const SUPPORTED: &[&[SupportedCoding]] = &[
+    #[cfg(feature = "limit-decompress")]
+    super::inflate::CODINGS,
+    #[cfg(feature = "limit-decompress-br")]
+    super::brotli::CODINGS,
+    #[cfg(feature = "limit-decompress-zstd")]
+    super::zstd::CODINGS,
+];
+
+#[cfg(all(test, feature = "limit-decompress"))]
+mod tests {
+    use super::*;
+
+    fn names(lines: &[&'static str]) -> Option<Vec<&'static str>> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CONTENT_ENCODING, HeaderValue::from_static(line));
+        }
+        let codings = Codings::parse(&headers).ok()?;
+        let names: Vec<_> = codings.outermost_first().map(|it| it.coding.as_str()).collect();
+        assert_eq!(codings.is_empty(), names.is_empty());
+        Some(names)
+    }
+
+    #[test]
+    fn the_last_coding_is_decoded_first() {
+        let table: &[(&[&'static str], Option<&[&'static str]>)] = &[
+            (&[], Some(&[])),
+            (&[""], Some(&[])),
+            (&["identity"], Some(&[])),
+            (&["gzip"], Some(&["gzip"])),
+            (&["X-GZip"], Some(&["gzip"])),
+            (&[" , gzip\t,"], Some(&["gzip"])),
+            (&["deflate, identity, gzip"], Some(&["gzip", "deflate"])),
+            (&["deflate", "gzip"], Some(&["gzip", "deflate"])),
+            (&["gzip, gzip"], Some(&["gzip", "gzip"])),
+            (&["gzip, gzip, gzip"], None),
+            (&["gzip", "gzip", "gzip"], None),
+            (&["compress"], None),
+            (&["gzip, unknown"], None),
+            (&["gzip;q=1"], None),
+            (&["gzip deflate"], None),
+            (&["*"], None),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(names(lines).as_deref(), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn accept_encoding_lists_every_coding() {
+        let value = accept_encoding();
+        assert!(value.to_str().unwrap().starts_with("gzip, deflate"), "{value:?}");
+        for supported in supported() {
+            let name = supported.coding.as_str();
+            assert!(value.to_str().unwrap().contains(name), "{name}");
+            assert!(find(name.as_bytes()).is_some_and(|it| it.coding == supported.coding));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use super::size::Size;
+use crate::drain::{DEFAULT_MAX, DrainLimit};
+use crate::headers::media_type::essence;
+use crate::media_type::MediaType;
+use crate::{KIB, MIB};
+
+/// The limits that apply to a request.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    /// The limits of bodies by media type, in order of precedence.
+    media_types: Vec<(MediaType, Size)>,
+    pub(super) default_body: Size,
+    pub(super) uri: Size,
+    pub(super) header_bytes: Size,
+    pub(super) header_count: Size,
+    /// The maximum number of bytes to drain; `None` for the default of [`Self::drain`].
+    pub(super) max_drain: Option<Size>,
+    pub(super) decompress: bool,
+    pub(super) min_data_rate: Option<MinDataRate>,
+}
+
+/// The minimum rate at which a request body must arrive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MinDataRate {
+    pub(super) bytes_per_second: u64,
+    pub(super) grace: Duration,
+}
+
+impl Limits {
+    pub(super) fn json(&mut self, size: Size) {
+        self.media_type(MediaType::Exact("application/json".into()), size);
+        self.media_type(MediaType::Suffix("json".into()), size);
+    }
+
+    pub(super) fn form(&mut self, size: Size) {
+        self.media_type(MediaType::Exact("application/x-www-form-urlencoded".into()), size);
+    }
+
+    pub(super) fn multipart(&mut self, size: Size) {
+        self.media_type(MediaType::Exact("multipart/form-data".into()), size);
+    }
+
+    pub(super) fn media_type(&mut self, media_type: MediaType, size: Size) {
+        match self.media_types.binary_search_by(|(at, _)| at.cmp(&media_type)) {
+            Ok(at) => self.media_types[at].1 = size,
+            Err(at) => self.media_types.insert(at, (media_type, size)),
+        }
+    }
+
+    /// Returns the limit of the body, by the request's `content-type`.
+    pub(super) fn body(&self, headers: &HeaderMap) -> Size {
+        // Services differ in which of several lines they read, so the lowest limit applies.
+        let lines = headers.get_all(CONTENT_TYPE).iter();
+        lines.map(|line| self.body_of_type(line.as_bytes())).min().unwrap_or(self.default_body)
+    }
+
+    fn body_of_type(&self, content_type: &[u8]) -> Size {
+        let found = essence(content_type).and_then(|essence| {
+            self.media_types.iter().find(|(media_type, _)| media_type.matches(essence))
+        });
+        found.map_or(self.default_body, |(_, size)| *size)
+    }
+
+    /// Returns the number of bytes to drain from a rejected body of `declared` bytes whose limit is
+    /// `max_body`. The default grows with the limit, because clients that are allowed large uploads
+    /// send large ones by mistake.
+    pub(super) fn drain(&self, max_body: Size, declared: Option<u64>) -> DrainLimit {
+        let max = match self.max_drain {
+            Some(max) => max.get(),
+            None if max_body == Size::UNLIMITED => DEFAULT_MAX,
+            None => max_body.get().max(DEFAULT_MAX),
+        };
+        DrainLimit::new(max, declared)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let mut limits = Self {
+            media_types: Vec::new(),
+            default_body: DEFAULT_BODY,
+            uri: DEFAULT_URI,
+            header_bytes: DEFAULT_HEADER_BYTES,
+            header_count: DEFAULT_HEADER_COUNT,
+            max_drain: None,
+            decompress: false,
+            min_data_rate: None,
+        };
+        limits.json(DEFAULT_JSON);
+        limits.form(DEFAULT_FORM);
+        limits
+    }
+}
+
+impl MinDataRate {
+    /// Returns the new wait budget after `bytes` have arrived, given the `budget` that was left.
+    ///
+    /// Each byte adds the time that it takes at the minimum rate. The budget never exceeds the grace
+    /// period, so that a fast start does not pay for a long pause.
+    pub(super) fn refill(&self, budget: Duration, bytes: u64) -> Duration {
+        if self.bytes_per_second == 0 {
+            return self.grace;
+        }
+        let added = u128::from(bytes) * NANOS_PER_SECOND / u128::from(self.bytes_per_second);
+        // Saturates at 584 years.
+        let added = Duration::from_nanos(u64::try_from(added).unwrap_or(u64::MAX));
+        budget.saturating_add(added).min(self.grace)
+    }
+}
+
+const DEFAULT_JSON: Size = Size::new(10 * KIB);
+const DEFAULT_FORM: Size = Size::new(10 * KIB);
+const DEFAULT_BODY: Size = Size::new(2 * MIB);
+const DEFAULT_URI: Size = Size::new(8 * KIB);
+const DEFAULT_HEADER_BYTES: Size = Size::new(16 * KIB);
+const DEFAULT_HEADER_COUNT: Size = Size::new(100);
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_media_type_selects_the_limit() {
+        let mut limits = Limits::default();
+        for (media_type, size) in
+            [("image/*", 1), ("image/svg+xml", 2), ("+xml", 3), ("application/*", 4)]
+        {
+            limits.media_type(media_type.parse().unwrap(), Size::new(size));
+        }
+        let table: &[(&[&'static str], u64)] = &[
+            (&["application/json"], 10_240),
+            (&["APPLICATION/Json ; charset=utf-8"], 10_240),
+            (&["application/vnd.api+json"], 10_240),
+            (&["image/x+json"], 10_240),
+            // gRPC is not JSON, but axum's `Json` reads it, so that another limit would be a bypass.
+            (&["application/grpc+json"], 10_240),
+            (&["application/grpc+proto"], 4),
+            (&["application/x-www-form-urlencoded"], 10_240),
+            (&["image/svg+xml"], 2),
+            (&["image/rss+xml"], 3),
+            (&["image/png"], 1),
+            (&["application/pdf"], 4),
+            (&["text/plain"], 2_097_152),
+            (&[], 2_097_152),
+            (&[""], 2_097_152),
+            (&["application"], 2_097_152),
+            (&["/json"], 2_097_152),
+            (&["application /json"], 2_097_152),
+            (&["application/json, text/plain"], 2_097_152),
+            (&["text/plain", "application/json"], 10_240),
+            (&["image/png", "text/plain"], 1),
+        ];
+        for (lines, expected) in table {
+            let mut headers = HeaderMap::new();
+            for line in *lines {
+                headers.append(CONTENT_TYPE, HeaderValue::from_static(line));
+            }
+            assert_eq!(limits.body(&headers), Size::new(*expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn arriving_bytes_refill_the_budget() {
+        let rate = MinDataRate { bytes_per_second: 240, grace: Duration::from_secs(5) };
+        let seconds = Duration::from_secs_f64;
+        for (budget, bytes, expected) in
+            [(0.0, 0, 0.0), (0.0, 240, 1.0), (1.5, 120, 2.0), (4.5, 240, 5.0), (0.0, u64::MAX, 5.0)]
+        {
+            assert_eq!(rate.refill(seconds(budget), bytes), seconds(expected), "{budget} {bytes}");
+        }
+    }
+}
