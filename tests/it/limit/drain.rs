@@ -1,4 +1,4 @@
-//! What is left of the body of a refused request is discarded, so that the client sees the refusal.
+//! The drain of rejected bodies, which lets the client see the response.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame};
 use http_body_util::channel::Channel;
-use http_body_util::{BodyExt, Full, LengthLimitError};
+use http_body_util::{BodyExt, LengthLimitError};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,6 +17,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::limit::{LimitLayer, RequestBody, Size};
 use tower_kit::{KIB, MIB};
 
+use super::{is_closed, max_body, post, reads, scripted, send};
 use crate::support::{
     BoxBody, BoxError, Log, Metrics, Raw, Scripted, Server, Step, boxed, data, full, h1_client,
     h2_client, now, soon, text, trailers,
@@ -24,70 +25,65 @@ use crate::support::{
 
 const DRAINS: &str = "http_request_drains_total";
 
-/// Reads the body: 200 with its length, or 400 with the error.
-async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
+/// Returns the status, and `true` if the response closes the connection.
+async fn ask<B>(layer: &LimitLayer, request: Request<B>) -> (u16, bool)
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let (status, says) = match request.into_body().collect().await {
-        Ok(body) => (200, body.to_bytes().len().to_string()),
-        Err(error) => (400, error.to_string()),
-    };
-    Ok(Response::builder().status(status).body(says.into()).unwrap())
+    let response = send(layer, request).await;
+    (response.status().as_u16(), is_closed(response.headers()))
 }
 
-async fn ask<B>(layer: &LimitLayer, request: Request<B>) -> http::response::Parts
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    let service = layer.layer(service_fn(reads::<B>));
-    service.oneshot(request).await.unwrap().into_parts().0
-}
-
-/// A request whose declared length is over the limit of 10 bytes.
+/// A request whose declared length exceeds the limit of 10 bytes.
 fn declared<B>(body: B) -> Request<B> {
-    Request::post("/").version(Version::HTTP_11).header("content-length", 100).body(body).unwrap()
+    post().header("content-length", 100).body(body).unwrap()
 }
 
 fn layer(metrics: &Metrics) -> LimitLayer {
-    LimitLayer::new().default_body(10).recorder(metrics.recorder())
+    max_body(10).recorder(metrics.recorder())
 }
 
 fn drains(metrics: &Metrics, outcome: &str) -> u64 {
     metrics.counted(DRAINS, &[("layer", "limit"), ("outcome", outcome)])
 }
 
-/// Waits until a body has been dropped.
-async fn dropped(log: &Arc<Log>) {
+/// Waits until a body is dropped.
+pub(super) async fn dropped(log: &Arc<Log>) {
     while !log.dropped() {
         tokio::task::yield_now().await;
     }
 }
 
-fn closes(head: &http::response::Parts) -> bool {
-    head.headers.get("connection").is_some_and(|value| value == "close")
+#[tokio::test]
+async fn drains_are_counted_by_outcome() {
+    type Row = (bool, u64, Vec<Step>, u64, &'static str);
+    let table: [Row; 5] = [
+        // (declared, maximum, steps, bytes read, outcome)
+        (true, MIB, vec![data(6), Step::Pending, data(94), trailers()], 100, "complete"),
+        (false, MIB, vec![data(6), data(6), Step::Pending, data(50)], 62, "complete"),
+        (true, MIB, vec![data(1), Step::Error("gone".into()), data(1)], 1, "failed"),
+        (true, 100, vec![data(60), data(41), data(1)], 101, "too_large"),
+        // An empty frame counts as one byte.
+        (true, 100, (0..500).map(|_| data(0)).collect(), 0, "too_large"),
+    ];
+    for (is_declared, max, steps, given, outcome) in table {
+        let metrics = Metrics::new();
+        let body = scripted(steps);
+        let log = body.log();
+        let request = if is_declared { declared(body) } else { post().body(body).unwrap() };
+        let layer = layer(&metrics).max_drain(max);
+        assert_eq!(ask(&layer, request).await, (413, false));
+        soon(dropped(&log)).await;
+        assert_eq!(log.given(), given, "{outcome}");
+        assert!(!log.polled_after_end());
+        assert!(given > 0 || log.polls() == 101);
+        assert_eq!(drains(&metrics, outcome), 1, "{outcome}");
+    }
 }
 
-// A mock service and scripted bodies.
-
 #[tokio::test]
-async fn a_refused_body_is_read_to_its_end() {
-    let metrics = Metrics::new();
-    let steps = [data(6), Step::Pending, data(94), trailers()];
-    let body = Scripted::<BoxError>::new(steps);
-    let log = body.log();
-    let head = ask(&layer(&metrics), declared(body)).await;
-    assert_eq!((head.status.as_u16(), closes(&head)), (413, false));
-    soon(dropped(&log)).await;
-    assert_eq!(log.given(), 100);
-    assert!(!log.polled_after_end());
-    assert_eq!(drains(&metrics, "complete"), 1);
-}
-
-#[tokio::test]
-async fn every_refusal_with_a_body_discards_it() {
+async fn every_rejection_drains() {
     let long = format!("/{}", "a".repeat(9_000));
-    let post = || Request::post("/");
     let cases = [
         (413, post().header("content-length", 3_000_000)),
         (414, Request::post(long)),
@@ -97,34 +93,21 @@ async fn every_refusal_with_a_body_discards_it() {
     ];
     for (status, request) in cases {
         let metrics = Metrics::new();
-        let body = Scripted::<BoxError>::new([data(6), data(6)]);
+        let body = scripted([data(6), data(6)]);
         let log = body.log();
         let layer = LimitLayer::new().recorder(metrics.recorder());
-        let head = ask(&layer, request.body(body).unwrap()).await;
-        assert_eq!((head.status.as_u16(), closes(&head)), (status, false));
+        assert_eq!(ask(&layer, request.body(body).unwrap()).await, (status, false));
         soon(dropped(&log)).await;
         assert_eq!(log.given(), 12, "{status}");
         assert_eq!(drains(&metrics, "complete"), 1, "{status}");
     }
 }
 
+/// The service may respond with 413 by itself while it holds the body.
 #[tokio::test]
-async fn a_body_that_crosses_is_read_to_its_end() {
+async fn a_held_body_does_not_delay_the_drain() {
     let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(6), data(6), Step::Pending, data(50)]);
-    let log = body.log();
-    let head = ask(&layer(&metrics), Request::post("/").body(body).unwrap()).await;
-    assert_eq!((head.status.as_u16(), closes(&head)), (413, false));
-    soon(dropped(&log)).await;
-    assert_eq!(log.given(), 62);
-    assert_eq!(drains(&metrics, "complete"), 1);
-}
-
-/// The service may answer 413 by itself, and may still hold the body.
-#[tokio::test]
-async fn a_service_that_holds_the_failed_body_delays_nothing() {
-    let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(11), data(50)]);
+    let body = scripted([data(11), data(50)]);
     let log = body.log();
     let (send, mut receive) = tokio::sync::mpsc::channel(1);
     let inner = service_fn(move |request: Request<RequestBody<Scripted>>| {
@@ -137,7 +120,7 @@ async fn a_service_that_holds_the_failed_body_delays_nothing() {
             Ok::<_, Infallible>(Response::builder().status(413).body(full("own")).unwrap())
         }
     });
-    let request = Request::post("/").body(body).unwrap();
+    let request = post().body(body).unwrap();
     let response = layer(&metrics).layer(inner).oneshot(request).await.unwrap();
     assert!(!response.headers().contains_key("connection"));
     assert_eq!(text(response).await, "own");
@@ -147,14 +130,14 @@ async fn a_service_that_holds_the_failed_body_delays_nothing() {
     assert!(held.is_end_stream());
 }
 
-/// A limit of the service's own: 413 with the rest of the body unread.
+/// A service with a limit of its own responds before it has read the whole body.
 #[tokio::test]
-async fn a_413_of_the_service_discards_the_rest() {
-    // (the service polls, its status, the rest is read)
-    for (polls, status, discards) in [(true, 413, true), (true, 401, false), (false, 413, false)] {
+async fn a_413_of_the_service_drains_the_rest() {
+    // (the service polls, its status, the rest is drained)
+    for (polls, status, drained) in [(true, 413, true), (true, 401, false), (false, 413, false)] {
         for declares in [true, false] {
             let metrics = Metrics::new();
-            let body = Scripted::<BoxError>::new([data(1_000), data(4_000), data(4_000)]);
+            let body = scripted([data(1_000), data(4_000), data(4_000)]);
             let body = if declares { body.exact() } else { body };
             let log = body.log();
             let inner = service_fn(move |request: Request<RequestBody<Scripted>>| async move {
@@ -166,154 +149,121 @@ async fn a_413_of_the_service_discards_the_rest() {
                 Ok::<_, Infallible>(Response::builder().status(status).body(full("own")).unwrap())
             });
             let layer = LimitLayer::new().recorder(metrics.recorder());
-            let request = Request::post("/").body(body).unwrap();
+            let request = post().body(body).unwrap();
             let response = layer.layer(inner).oneshot(request).await.unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(text(response).await, "own");
             soon(dropped(&log)).await;
-            let read = if discards { 9_000 } else { 1_000 * u64::from(polls) };
+            let read = if drained { 9_000 } else { 1_000 * u64::from(polls) };
             assert_eq!(log.given(), read, "{polls} {status} {declares}");
-            assert_eq!(drains(&metrics, "complete"), u64::from(discards));
+            assert_eq!(drains(&metrics, "complete"), u64::from(drained));
         }
     }
 }
 
 #[tokio::test]
-async fn a_body_that_was_read_is_not_polled_again() {
+async fn ended_bodies_are_not_polled_again() {
     let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(9_000)]);
+    let body = scripted([data(9_000)]);
     let log = body.log();
     let inner = service_fn(|request: Request<RequestBody<Scripted>>| async move {
         drop(request.into_body().collect().await);
         Ok::<_, Infallible>(Response::builder().status(413).body(full("")).unwrap())
     });
     let layer = LimitLayer::new().recorder(metrics.recorder());
-    drop(layer.layer(inner).oneshot(Request::post("/").body(body).unwrap()).await.unwrap());
+    drop(layer.layer(inner).oneshot(post().body(body).unwrap()).await.unwrap());
     assert!(log.dropped() && !log.polled_after_end());
     assert_eq!(metrics.counted(DRAINS, &[]), 0);
 }
 
 #[tokio::test]
-async fn no_more_is_discarded_than_the_maximum() {
-    const PIECE: usize = 64 * 1024;
-    // (layer, declared, the most that is read, the connection is closed)
+async fn drains_end_at_their_maximum() {
+    const CHUNK: usize = 64 * 1024;
+    // (layer, declared, the maximum of the drain, the connection is closed)
     let table = [
-        (LimitLayer::new().default_body(10), true, 8 * MIB, true),
-        (LimitLayer::new().default_body(10), false, 8 * MIB, false),
-        (LimitLayer::new().default_body(9 * MIB), true, 9 * MIB, true),
-        (LimitLayer::new().default_body(10).max_drain(MIB), true, MIB, true),
-        (LimitLayer::new().default_body(10).max_drain(MIB), false, MIB, false),
-        (LimitLayer::new().default_body(10).max_drain(0), true, 0, true),
-        (LimitLayer::new().default_body(10).max_drain(0), false, 0, true),
+        (max_body(10), true, 8 * MIB, true),
+        (max_body(10), false, 8 * MIB, false),
+        (max_body(9 * MIB), true, 9 * MIB, true),
+        (max_body(10).max_drain(MIB), true, MIB, true),
+        (max_body(10).max_drain(MIB), false, MIB, false),
+        (max_body(10).max_drain(0), true, 0, true),
+        (max_body(10).max_drain(0), false, 0, true),
     ];
-    for (layer, declares, most, close) in table {
+    for (layer, declares, max, close) in table {
         let metrics = Metrics::new();
-        let body = Scripted::<BoxError>::new((0..200).map(|_| data(PIECE)));
+        let body = scripted((0..200).map(|_| data(CHUNK)));
         let log = body.log();
-        let mut request = Request::post("/");
+        let mut request = post();
         if declares {
             request = request.header("content-length", 10_u64 << 30);
         }
         let layer = layer.recorder(metrics.recorder());
-        let head = ask(&layer, request.body(body).unwrap()).await;
-        assert_eq!((head.status.as_u16(), closes(&head)), (413, close), "{most} {declares}");
+        let found = ask(&layer, request.body(body).unwrap()).await;
+        assert_eq!(found, (413, close), "{max} {declares}");
         soon(dropped(&log)).await;
-        // The piece that crosses is read, and so is the one that the service crossed with.
-        let read = log.given() - if declares { 0 } else { PIECE as u64 };
-        let expected = if most > 0 { most + PIECE as u64 } else { 0 };
-        assert_eq!(read, expected, "{most} {declares}");
-        assert_eq!(drains(&metrics, "too_large"), u64::from(most > 0));
+        // The service reads the chunk that exceeds its limit, and the drain one that exceeds its own.
+        let read = log.given() - if declares { 0 } else { CHUNK as u64 };
+        let expected = if max > 0 { max + CHUNK as u64 } else { 0 };
+        assert_eq!(read, expected, "{max} {declares}");
+        assert_eq!(drains(&metrics, "too_large"), u64::from(max > 0));
     }
 }
 
-#[tokio::test]
-async fn frames_of_no_data_count_as_a_byte() {
-    let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new((0..500).map(|_| data(0)));
-    let log = body.log();
-    let layer = layer(&metrics).max_drain(100);
-    assert_eq!(ask(&layer, declared(body)).await.status, 413);
-    soon(dropped(&log)).await;
-    assert_eq!(log.polls(), 101);
-    assert_eq!(drains(&metrics, "too_large"), 1);
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_drain_lasts_for_five_seconds() {
+async fn drains_end_after_five_seconds() {
     let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(1), Step::PendingForever]);
+    let body = scripted([data(1), Step::PendingForever]);
     let log = body.log();
-    let head = ask(&layer(&metrics), declared(body)).await;
-    assert_eq!(head.status, 413);
+    assert_eq!(ask(&layer(&metrics), declared(body)).await.0, 413);
     tokio::task::yield_now().await;
     advance(Duration::from_millis(4_990)).await;
     assert!(!log.dropped());
     advance(Duration::from_millis(20)).await;
     soon(dropped(&log)).await;
     assert_eq!(drains(&metrics, "timed_out"), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_that_trickles_is_not_waited_for() {
-    let metrics = Metrics::new();
+    // Data that keeps arriving does not extend a drain.
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let head = ask(&layer(&metrics), declared(body)).await;
-    assert_eq!(head.status, 413);
+    assert_eq!(ask(&layer(&metrics), declared(body)).await.0, 413);
     let mut seconds = 0;
     while sender.send(Frame::data(Bytes::from_static(b"x"))).await.is_ok() {
         sleep(Duration::from_secs(1)).await;
         seconds += 1;
     }
     assert!((5..=6).contains(&seconds), "{seconds}");
-    assert_eq!(drains(&metrics, "timed_out"), 1);
+    assert_eq!(drains(&metrics, "timed_out"), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_256_bodies_are_discarded_at_a_time() {
+async fn at_most_256_drains_run() {
     let metrics = Metrics::new();
     let layer = layer(&metrics);
     let mut logs = Vec::new();
     for n in 0..257 {
-        let body = Scripted::<BoxError>::new([data(11), Step::PendingForever]);
+        let body = scripted([data(11), Step::PendingForever]);
         logs.push(body.log());
-        // Half of them cross, and half are refused by what they declare.
-        let streamed = |body| Request::post("/").body(body).unwrap();
-        let request = if n % 2 == 0 { declared(body) } else { streamed(body) };
-        let head = ask(&layer, request).await;
-        assert_eq!((head.status.as_u16(), closes(&head)), (413, n == 256), "{n}");
+        // Half of them declare a length over the limit, and half of them exceed the limit later.
+        let request = if n % 2 == 0 { declared(body) } else { post().body(body).unwrap() };
+        assert_eq!(ask(&layer, request).await, (413, n == 256), "{n}");
     }
     tokio::task::yield_now().await;
     assert!(logs[..256].iter().all(|log| !log.dropped()));
     assert!(logs[256].dropped());
     assert_eq!((drains(&metrics, "skipped"), drains(&metrics, "timed_out")), (1, 0));
-    // Each gives its place back.
+    // Each drain releases its permit.
     sleep(Duration::from_secs(6)).await;
     assert_eq!(drains(&metrics, "timed_out"), 256);
-    let body = Scripted::<BoxError>::new([data(100)]);
-    let head = ask(&layer, declared(body)).await;
-    assert!(!closes(&head));
+    assert_eq!(ask(&layer, declared(scripted([data(100)]))).await, (413, false));
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_the_drain() {
-    let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(1), Step::Error("gone".into()), data(1)]);
-    let log = body.log();
-    assert_eq!(ask(&layer(&metrics), declared(body)).await.status, 413);
-    soon(dropped(&log)).await;
-    assert_eq!(drains(&metrics, "failed"), 1);
-}
-
-#[tokio::test]
-async fn a_client_that_waits_for_100_continue_is_not_read() {
+async fn expect_continue_is_not_drained() {
     for expect in ["100-continue", "100-Continue"] {
         let metrics = Metrics::new();
-        let body = Scripted::<BoxError>::new([data(100)]);
+        let body = scripted([data(100)]);
         let log = body.log();
         let mut request = declared(body);
         request.headers_mut().insert("expect", expect.parse().unwrap());
-        let head = ask(&layer(&metrics), request).await;
-        assert_eq!((head.status.as_u16(), closes(&head)), (413, true));
+        assert_eq!(ask(&layer(&metrics), request).await, (413, true));
         assert!(log.dropped());
         assert_eq!(log.polls(), 0);
         assert_eq!(metrics.counted(DRAINS, &[]), 0);
@@ -321,35 +271,31 @@ async fn a_client_that_waits_for_100_continue_is_not_read() {
 }
 
 #[test]
-fn outside_of_a_runtime_nothing_is_discarded() {
+fn nothing_is_drained_outside_of_a_runtime() {
     let metrics = Metrics::new();
-    let body = Scripted::<BoxError>::new([data(100)]);
+    let body = scripted([data(100)]);
     let log = body.log();
     let mut service = layer(&metrics).layer(service_fn(reads::<Scripted>));
     let response = now(service.call(declared(body))).unwrap();
     assert_eq!(response.headers()["connection"], "close");
     assert!(log.dropped());
 
-    let body = Scripted::<BoxError>::new([data(11), data(100)]);
-    let response = now(service.call(Request::post("/").body(body).unwrap())).unwrap();
+    let body = scripted([data(11), data(100)]);
+    let response = now(service.call(post().body(body).unwrap())).unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(response.headers()["connection"], "close");
 }
 
 #[tokio::test]
-async fn every_series_exists_before_it_counts() {
+async fn counters_are_registered_at_zero() {
     let metrics = Metrics::new();
     let layer = layer(&metrics);
-    let passes = Scripted::<BoxError>::new([data(1)]);
-    assert_eq!(ask(&layer, Request::post("/").body(passes).unwrap()).await.status, 200);
-    let described = metrics.described();
-    assert!(described.contains_key("http_requests_rejected_total"));
-    assert_eq!(metrics.counted("http_requests_rejected_total", &[]), 0);
-    assert_eq!(ask(&layer, declared(Scripted::<BoxError>::new([data(1)]))).await.status, 413);
+    assert_eq!(ask(&layer, post().body(scripted([data(1)])).unwrap()).await.0, 200);
+    assert!(metrics.described().contains_key(super::REJECTED));
+    assert_eq!(metrics.counted(super::REJECTED, &[]), 0);
+    assert_eq!(ask(&layer, declared(scripted([data(1)]))).await.0, 413);
     assert!(!metrics.described()[DRAINS].1.is_empty());
 }
-
-// Real sockets.
 
 async fn serve(layer: LimitLayer) -> Server {
     Server::start(ServiceBuilder::new().layer(layer).service_fn(reads::<Incoming>)).await
@@ -358,8 +304,8 @@ async fn serve(layer: LimitLayer) -> Server {
 const NEXT: &str = "POST /next HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc";
 
 #[tokio::test]
-async fn the_connection_is_kept_for_the_next_request() {
-    let server = serve(LimitLayer::new().default_body(10)).await;
+async fn the_connection_serves_the_next_request() {
+    let server = serve(max_body(10)).await;
     let body = "x".repeat(20 * 1024);
     let chunked = format!("5000\r\n{body}\r\n0\r\nx-sum: 1\r\n\r\n");
     let declared = "content-length: 20480";
@@ -372,7 +318,7 @@ async fn the_connection_is_kept_for_the_next_request() {
         ("POST", &*long, declared, &body, "414"),
     ] {
         let mut client = server.connect().await;
-        // Alone, and with the next request right behind.
+        // Alone, and with a pipelined request.
         for pipelined in [false, true] {
             let request = format!("{method} {target} HTTP/1.1\r\nhost: h\r\n{field}\r\n\r\n{body}");
             let next = if pipelined { NEXT } else { "" };
@@ -391,8 +337,8 @@ async fn the_connection_is_kept_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn the_refusal_does_not_wait_for_the_body() {
-    let server = serve(LimitLayer::new().default_body(10)).await;
+async fn the_response_does_not_wait_for_the_body() {
+    let server = serve(max_body(10)).await;
     for field in ["content-length: 20480", "transfer-encoding: chunked"] {
         let mut client = server.connect().await;
         client.send(&format!("POST / HTTP/1.1\r\nhost: h\r\n{field}\r\n\r\n")).await;
@@ -411,8 +357,8 @@ async fn the_refusal_does_not_wait_for_the_body() {
 }
 
 #[tokio::test]
-async fn a_client_of_http_1_0_sees_the_refusal() {
-    let server = serve(LimitLayer::new().default_body(10)).await;
+async fn http_1_0_clients_see_the_response() {
+    let server = serve(max_body(10)).await;
     let mut client = server.connect().await;
     let body = "x".repeat(1024 * 1024);
     let length = body.len();
@@ -422,12 +368,12 @@ async fn a_client_of_http_1_0_sees_the_refusal() {
     assert!(all.ends_with("10 bytes.\n"), "{all}");
 }
 
-/// A client that reads while it sends sees the refusal of a body of any size, and one that goes on
-/// is cut off.
+/// A client that reads while it sends sees the response to a body of any size. A client that goes on
+/// sending is cut off.
 #[tokio::test]
-async fn an_endless_upload_is_told_and_cut_off() {
+async fn endless_uploads_are_cut_off() {
     let metrics = Metrics::new();
-    let server = serve(LimitLayer::new().default_body(10).recorder(metrics.recorder())).await;
+    let server = serve(max_body(10).recorder(metrics.recorder())).await;
     let mut stream = TcpStream::connect(server.addr).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10737418240\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -436,38 +382,37 @@ async fn an_endless_upload_is_told_and_cut_off() {
     let seen = String::from_utf8_lossy(&read[..len]).to_ascii_lowercase();
     assert!(seen.starts_with("http/1.1 413 "), "{seen}");
     assert!(seen.contains("\r\nconnection: close\r\n"), "{seen}");
-    let piece = vec![b'x'; 64 * 1024];
+    let chunk = vec![b'x'; 64 * 1024];
     let mut sent = 0;
-    while soon(stream.write_all(&piece)).await.is_ok() {
-        sent += piece.len();
-        assert!(sent < 64 << 20, "8 MiB and what sockets hold are all that is taken");
+    while soon(stream.write_all(&chunk)).await.is_ok() {
+        sent += chunk.len();
+        assert!(sent < 64 << 20, "the server reads 8 MiB and the buffers of the sockets");
     }
     assert_eq!(drains(&metrics, "too_large"), 1);
 }
 
 #[tokio::test]
-async fn over_h2_a_stream_is_drained_or_reset_without_an_error() {
+async fn http_2_streams_are_drained_or_reset() {
     let metrics = Metrics::new();
-    let server =
-        serve(LimitLayer::new().default_body(10).max_drain(MIB).recorder(metrics.recorder())).await;
+    let server = serve(max_body(10).max_drain(MIB).recorder(metrics.recorder())).await;
     let client = h2_client();
-    let pieces = |count: usize| {
-        let body = Scripted::<BoxError>::new((0..count).map(|_| data(16 * 1024)));
+    let chunks = |count: usize| {
+        let body = scripted((0..count).map(|_| data(16 * 1024)));
         let log = body.log();
         (boxed(body), log)
     };
     for (count, outcome) in [(20, "complete"), (1_000, "too_large")] {
         let before = drains(&metrics, outcome);
-        let (body, log) = pieces(count);
+        let (body, log) = chunks(count);
         let request = Request::post(server.url("/")).body(body).unwrap();
         let response = soon(client.request(request)).await.unwrap();
         assert_eq!(response.status(), 413);
-        assert!(soon(text(response)).await.contains("10 bytes"), "the body is whole");
+        assert!(soon(text(response)).await.contains("10 bytes"), "the response is complete");
         soon(dropped(&log)).await;
         while drains(&metrics, outcome) == before {
             tokio::task::yield_now().await;
         }
-        // The connection lives on.
+        // The connection serves the next request.
         let request = Request::post(server.url("/")).body(full("abc")).unwrap();
         let response = soon(client.request(request)).await.unwrap();
         assert_eq!(text(response).await, "3");
@@ -475,7 +420,7 @@ async fn over_h2_a_stream_is_drained_or_reset_without_an_error() {
 }
 
 #[tokio::test]
-async fn hyper_clients_see_the_refusal_every_time() {
+async fn hyper_clients_always_see_the_response() {
     let server = serve(LimitLayer::new().json(10 * KIB)).await;
     for size in [20 * KIB, 2 * MIB, 8 * MIB] {
         for (client, version) in [(h1_client(), "HTTP/1.1"), (h2_client(), "HTTP/2")] {
@@ -495,13 +440,13 @@ async fn hyper_clients_see_the_refusal_every_time() {
     }
 }
 
-/// axum's extractors have a limit of their own, which the application may have set below the layer's.
+/// axum's extractors have a limit of their own, which may be lower than the layer's.
 #[tokio::test]
 async fn a_413_of_an_extractor_is_seen() {
     let app = axum::Router::new()
         .route("/", axum::routing::post(|body: Bytes| async move { body.len().to_string() }))
         .layer(axum::extract::DefaultBodyLimit::max(2 << 20))
-        .layer(LimitLayer::new().default_body(100 * MIB));
+        .layer(max_body(100 * MIB));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut tasks = tokio::task::JoinSet::new();
@@ -526,11 +471,11 @@ fn upload(size: usize, streamed: bool) -> BoxBody {
     if !streamed {
         return full(vec![b' '; size]);
     }
-    boxed(Scripted::<BoxError>::new((0..size / 4096).map(|_| data(4096))))
+    boxed(scripted((0..size / 4096).map(|_| data(4096))))
 }
 
 #[tokio::test]
-async fn a_refused_call_of_grpc_is_seen() {
+async fn grpc_clients_see_the_status() {
     let server =
         serve(LimitLayer::new().media_type("application/grpc", Size::new(10)).unwrap()).await;
     let client = h2_client();
