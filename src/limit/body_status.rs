@@ -67,12 +67,15 @@ impl BodyStatus {
         // A client that is too slow for the inner service is too slow for a drain as well.
         let is_drained =
             unread.is_none_or(|unread| failure != BodyFailure::TooSlow && self.drain(unread));
+        // Stored last and with `Release`: the response future must not see a failure before it is known
+        // whether the connection is kept.
         let state = if is_drained { state | KEEPS_CONNECTION } else { state };
         self.state.store(state, Ordering::Release);
     }
 
     /// Keeps the unread part of a dropped body until the response shows whether to drain it.
     pub(super) fn keep_dropped(&self, unread: Option<UnreadBody>) {
+        // No code that can panic runs under the lock, and the value is valid in any case.
         *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = unread;
     }
 
@@ -86,6 +89,7 @@ impl BodyStatus {
 
     /// Starts a drain. Returns `true` if the connection can be kept.
     fn drain(&self, UnreadBody(drain): UnreadBody) -> bool {
+        // A limit of 0 turns draining off, and must not count as a skipped drain.
         if self.limit.max == 0 {
             return false;
         }

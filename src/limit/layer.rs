@@ -207,7 +207,11 @@ impl LimitLayer {
     /// the client sees the response. 0 turns draining off.
     ///
     /// The default is the limit of the body itself, and at least 8 MiB (8,388,608 bytes). A drain
-    /// takes at most 5 seconds, and each layer runs at most 256 of them at a time.
+    /// takes at most 5 seconds, and each layer runs at most 256 of them at a time. A body whose declared
+    /// length exceeds the maximum closes its connection instead: the response contains
+    /// `connection: close` over HTTP/1, and the stream is reset with `NO_ERROR` over HTTP/2.
+    ///
+    /// A body is not drained if the client waits for `100 Continue`, or outside of a tokio runtime.
     pub fn max_drain(self, size: impl Into<Size>) -> Self {
         let size = size.into();
         self.edit(|state| state.limits.max_drain = Some(size))
@@ -237,6 +241,8 @@ impl LimitLayer {
     where
         T: Into<Cow<'static, str>>,
     {
+        // Compared without decoding and normalizing: routers do not agree on them, and a path that only
+        // this layer recognizes would get the limits of another route.
         let templates: Vec<_> = templates.into_iter().map(Into::into).collect();
         let applies = move |request: &request::Parts| {
             let uri = original_uri(&request.extensions).unwrap_or(&request.uri);
@@ -267,6 +273,7 @@ impl LimitLayer {
     /// # drop(layer);
     /// ```
     #[doc(alias = "override")]
+    // A second layer is the builder of the limits, so that every setter exists once.
     pub fn for_requests_if<F>(self, predicate: F, limits: &Self) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,

@@ -13,6 +13,7 @@ use crate::{KIB, MIB};
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     /// The limits of bodies by media type, in order of precedence.
+    // A linear search is fast for the few entries of a real service, and patterns cannot be hashed.
     media_types: Vec<(MediaType, Size)>,
     pub(super) default_body: Size,
     pub(super) uri: Size,
@@ -32,6 +33,8 @@ pub(super) struct MinDataRate {
 }
 
 impl Limits {
+    // Two entries: axum's `Json` accepts `+json` types as well, and another limit for them would be a
+    // way around this one.
     pub(super) fn json(&mut self, size: Size) {
         self.media_type(MediaType::Exact("application/json".into()), size);
         self.media_type(MediaType::Suffix("json".into()), size);
@@ -60,6 +63,7 @@ impl Limits {
     }
 
     fn body_of_type(&self, content_type: &[u8]) -> Size {
+        // A malformed type gets the default limit instead of an error: the service may not need it.
         let found = essence(content_type).and_then(|essence| {
             self.media_types.iter().find(|(media_type, _)| media_type.matches(essence))
         });

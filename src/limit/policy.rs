@@ -110,9 +110,12 @@ fn check(
     declared: DeclaredLength,
 ) -> Result<Admission, Violation> {
     check_head(limits, head)?;
+    // Different readings of the length are how requests are smuggled through a proxy, so that a
+    // length in doubt is rejected even where the transport knows the end of the body.
     let Ok(declared) = declared else {
         return Err(Violation::of_rule(Reason::InvalidContentLength));
     };
+    // hyper's size hint is the declared length. A body of another layer may know more.
     let min_len = declared.unwrap_or(0).max(head.size_hint.lower());
     if head.is_end_stream && min_len == 0 {
         return Ok(Admission::without_body(limits.default_body));
@@ -158,6 +161,7 @@ fn check_head(limits: &Limits, head: &RequestHead<'_>) -> Result<(), Violation> 
 /// Returns the declared length of the body, saturated at `u64::MAX`.
 fn declared_length(headers: &HeaderMap) -> DeclaredLength {
     match content_length(headers) {
+        // A valid number (RFC 9110 §8.6 sets no maximum) that exceeds every limit.
         Err(InvalidContentLength::TooLarge) => Ok(Some(u64::MAX)),
         length => length,
     }
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn cookie_lines_have_the_size_of_the_joined_header() {
+    fn cookie_lines_have_the_size_of_one_header() {
         let joined = ["a=1"; 50].join("; ");
         for other in [&[][..], &[("x-a", "b"), ("accept", "*/*")]] {
             let one = [other, &[("cookie", &joined)]].concat();
@@ -405,7 +409,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "limit-decompress")]
     #[test]
     fn unknown_encodings_are_rejected() {
         let unsupported = Some((415, Reason::UnsupportedEncoding));
@@ -415,7 +418,6 @@ mod tests {
         let table: &[Row<'_>] = &[
             (&[("content-encoding", "unknown")], unknown(), false, None),
             (&[("content-encoding", "unknown")], unknown(), true, unsupported),
-            (&[("content-encoding", "gzip")], unknown(), true, None),
             (&[("content-encoding", "gzip, unknown")], unknown(), true, unsupported),
             // Without a body there is nothing to decompress.
             (&[("content-encoding", "unknown")], SizeHint::with_exact(0), true, None),

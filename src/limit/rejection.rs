@@ -81,12 +81,26 @@ impl LimitRejection {
 
     /// Returns the response that the layer sends by default.
     ///
-    /// Its body is one line of text or an `application/problem+json` document, with `content-type`
-    /// and `vary: accept`. A 415 response lists the supported codings in `accept-encoding`
-    /// (RFC 9110 §12.5.3). The response to a gRPC call has no body, and the headers `grpc-status` and
-    /// `grpc-message`.
+    /// Its body is one line of text or an `application/problem+json` document (RFC 9457), with
+    /// `content-type` and `vary: accept`. A 415 response lists the supported codings in
+    /// `accept-encoding` (RFC 9110 §12.5.3).
+    ///
+    /// The response to a gRPC call (a POST over HTTP/2 of `application/grpc` or
+    /// `application/grpc+...`) is a
+    /// [Trailers-Only](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses) one:
+    /// status 200, no body, `grpc-message`, and a `grpc-status` that stands for the status:
+    ///
+    /// | status | `grpc-status` |
+    /// |---|---|
+    /// | 413, 414, 431 | 8 (`RESOURCE_EXHAUSTED`) |
+    /// | 400 | 13 (`INTERNAL`) |
+    /// | 415 | 12 (`UNIMPLEMENTED`) |
+    /// | 408 | 4 (`DEADLINE_EXCEEDED`) |
+    ///
+    /// gRPC-Web calls get an ordinary response.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
+        // RFC 9110's phrases, as RFC 9457 §4.2.1 recommends. `canonical_reason` has older ones.
         let title = match self.reason {
             Reason::BodyTooLarge => "Content Too Large",
             Reason::UriTooLong => "URI Too Long",
@@ -166,6 +180,7 @@ impl Reason {
 }
 
 impl fmt::Display for LimitRejection {
+    // No part of the request is quoted: the text goes into JSON and `grpc-message` unescaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = self.limit.unwrap_or_default();
         match self.reason {

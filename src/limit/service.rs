@@ -63,6 +63,7 @@ where
                 ResponseFuture::wait(self.inner.call(request), pending)
             }
             Decision::Reject { mut rejection, drain } => {
+                // The permit comes first: without one the response has to close the connection.
                 let permit = drain.and_then(|limit| self.state.drains.try_acquire(limit));
                 if permit.as_ref().is_some_and(Permit::keeps_connection) {
                     rejection.keep_alive();
@@ -96,6 +97,7 @@ where
     if !codings.is_empty() {
         policy::remove_encoded_headers(request.headers_mut());
     }
+    // Requests without a body are spared the extension, which allocates.
     if !request.body().is_end_stream() {
         axum_extensions::set_body_limit(&mut request, max_body.get());
     }

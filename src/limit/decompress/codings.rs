@@ -24,6 +24,7 @@ impl Codings {
         let mut codings = Self::default();
         let mut free = codings.0.iter_mut();
         for name in list::members(headers, &CONTENT_ENCODING) {
+            // RFC 9110 §8.4.1 reserves `identity` for `accept-encoding`, but clients send it.
             if name.eq_ignore_ascii_case(b"identity") {
                 continue;
             }
@@ -72,7 +73,7 @@ const SUPPORTED: &[&[SupportedCoding]] = &[
     super::zstd::CODINGS,
 ];
 
-#[cfg(all(test, feature = "limit-decompress"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -107,19 +108,19 @@ mod tests {
             (&["gzip deflate"], None),
             (&["*"], None),
         ];
+        let is_supported = |name: &&str| find(name.as_bytes()).is_some();
         for (lines, expected) in table {
-            assert_eq!(names(lines).as_deref(), *expected, "{lines:?}");
+            let expected = expected.filter(|names| names.iter().all(is_supported));
+            assert_eq!(names(lines).as_deref(), expected, "{lines:?}");
         }
     }
 
     #[test]
     fn accept_encoding_lists_every_coding() {
         let value = accept_encoding();
-        assert!(value.to_str().unwrap().starts_with("gzip, deflate"), "{value:?}");
-        for supported in supported() {
-            let name = supported.coding.as_str();
-            assert!(value.to_str().unwrap().contains(name), "{name}");
-            assert!(find(name.as_bytes()).is_some_and(|it| it.coding == supported.coding));
-        }
+        let listed: Vec<_> = value.to_str().unwrap().split_terminator(", ").collect();
+        let found = listed.iter().map(|name| find(name.as_bytes()).unwrap().coding.as_str());
+        assert_eq!(found.collect::<Vec<_>>(), listed);
+        assert_eq!(listed.len(), supported().count());
     }
 }

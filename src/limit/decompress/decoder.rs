@@ -66,6 +66,8 @@ impl Decoder {
         }
         let last = self.stages.last_mut();
         Ok(last.map(|last| {
+            // A copy of the exact size. Handing out the buffer would keep 16 KiB alive for each frame
+            // that the inner service holds, however short.
             let bytes = Bytes::copy_from_slice(last.pending());
             last.start = last.end;
             bytes
@@ -106,6 +108,7 @@ fn pull(stages: &mut [Stage], input: &mut Bytes) -> Result<bool, DecodeError> {
     loop {
         let source = before.last().map_or(&input[..], Stage::pending);
         let step = last.codec.decode(source, &mut last.output[..space])?;
+        // A codec that ignores input is at its end, and the input is trailing garbage.
         let stuck = step.read == 0 && step.written == 0;
         if stuck && !source.is_empty() {
             return Err(DecodeError::Malformed);
@@ -120,6 +123,7 @@ fn pull(stages: &mut [Stage], input: &mut Bytes) -> Result<bool, DecodeError> {
             last.left = left.ok_or(DecodeError::TooLarge)?;
             return Ok(true);
         }
+        // The recursion is as deep as there are codings.
         if stuck && !pull(before, input)? {
             return Ok(false);
         }
