@@ -117,7 +117,7 @@ impl LimitLayer {
     /// Sets the maximum size of a body without a limit of its own, in bytes. The default is 2 MiB.
     ///
     /// The limit applies to media types that no other setter names, and to requests with no
-    /// `content-type` or a malformed one.
+    /// `content-type` or a malformed one. A limit of 0 admits only requests without a body.
     pub fn default_body(self, size: impl Into<Size>) -> Self {
         let size = size.into();
         self.edit(|state| state.limits.default_body = size)
@@ -298,7 +298,8 @@ impl LimitLayer {
     ///
     /// [`LimitRejection::to_response`] returns the default response as a starting point. The layer
     /// adds `connection: close` to the result where necessary, and removes the body of a response to
-    /// HEAD.
+    /// HEAD. The callback does not see a 413 of the inner service, such as the one of axum's extractors
+    /// when a streamed body exceeds its limit.
     ///
     /// ```
     /// use http::HeaderValue;

@@ -50,10 +50,11 @@
 //! the body is read. A client that waits for `100 Continue` never sends such a body.
 //!
 //! A body of unknown length is counted while the inner service reads it, and the read that exceeds the
-//! limit fails with a [`RequestBodyError`]. The response then depends on the inner service:
+//! limit fails with a [`RequestBodyError`]. A body that cannot be decompressed or arrives below
+//! [`LimitLayer::min_data_rate`] fails in the same way. The response then depends on the inner service:
 //!
-//! - If the inner service responds with the status of the rejection, its response is sent. axum's
-//!   extractors do that: they respond to the failed read with 413.
+//! - If the inner service responds with the status of the rejection, its response is sent unchanged.
+//!   axum's extractors do that: they respond to a body over its limit with a 413 of plain text.
 //! - If the inner service responds with another status or fails, the layer's response is sent.
 //! - If the inner service responded before the read failed, its response is sent.
 //!
@@ -146,7 +147,8 @@
 //! decompression layer of another crate stands outside of `limit`, so that the decompressed bytes count.
 //!
 //! To raise a limit for one route, use [`LimitLayer::for_paths`] or [`LimitLayer::for_requests_if`]: a
-//! second `LimitLayer` around the route cannot raise the limit of the outer one.
+//! second `LimitLayer` around the route cannot raise the limit of the outer one. An override replaces
+//! all limits of the layer, and starts from the defaults.
 //!
 //! An axum middleware by `from_fn` stands outside of `limit`, because such a middleware requires axum's
 //! own request body.
