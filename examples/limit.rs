@@ -1,4 +1,4 @@
-//! Body limits by media type around an axum service whose extractors answer 413 by themselves.
+//! Body limits by media type around an axum service, whose extractors have a limit of their own.
 //!
 //! ```sh
 //! cargo run --example limit --features limit
@@ -7,7 +7,8 @@
 //! head -c 2000 /dev/zero | curl -i --json @- -H 'transfer-encoding: chunked' http://127.0.0.1:3000/
 //! ```
 //!
-//! The second request is refused by its `content-length`, the third one while it streams.
+//! The second request is rejected by its `content-length`, and the third request while it streams:
+//! axum's extractor responds to the failed read with a 413 of its own.
 
 use std::error::Error;
 
@@ -26,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .media_type("video/*", Size::UNLIMITED)?;
     let app = Router::new()
         .route("/", post(|Json(body): Json<serde_json::Value>| async move { Json(body) }))
-        // axum's own limit of 2 MiB would still hold, for images too.
+        // axum's own limit of 2 MiB would still apply, to images as well.
         .layer((limit, DefaultBodyLimit::disable()));
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

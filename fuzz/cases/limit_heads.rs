@@ -1,5 +1,5 @@
-//! Any fields: a request is refused with one of four codes, or in terms of gRPC, or reaches the
-//! service.
+//! Any headers: a request is rejected with a status of the layer or a gRPC status, or reaches the
+//! inner service.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -36,19 +36,19 @@ impl Body for Sized {
 
 const NAMES: [HeaderName; 3] = [ACCEPT, CONTENT_LENGTH, CONTENT_TYPE];
 
-/// The least length of the body, the target, and fields: places among [`NAMES`], and values.
+/// The minimum length of the body, the URI, and headers: indices of [`NAMES`], and values.
 pub(crate) type Input<'a> = (u64, &'a [u8], Vec<(u8, Vec<u8>)>);
 
-pub(crate) fn check((lower, target, fields): &Input<'_>) {
+pub(crate) fn check((lower, uri, headers): &Input<'_>) {
     let mut request = Request::new(Sized(*lower));
     if lower % 2 == 1 {
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
     }
-    if let Ok(uri) = Uri::try_from(*target) {
+    if let Ok(uri) = Uri::try_from(*uri) {
         *request.uri_mut() = uri;
     }
-    for (name, value) in fields.iter().take(200) {
+    for (name, value) in headers.iter().take(200) {
         if let Ok(value) = HeaderValue::from_bytes(value) {
             request.headers_mut().append(&NAMES[usize::from(*name) % NAMES.len()], value);
         }

@@ -1,4 +1,4 @@
-//! Bodies of refused requests, and decoders.
+//! Memory of drains and decoders.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -29,7 +29,7 @@ use tower_kit::{KIB, MIB};
 use super::adversary::{Unfinished, serve, settled, spawn};
 use super::{alone, held};
 
-/// Reads frames of the body until it pauses, and keeps the request open.
+/// Reads the body until it is pending, and never responds.
 async fn holds<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
@@ -41,7 +41,7 @@ where
     pending().await
 }
 
-/// Sends so many requests at once, and returns what is held when all of them wait.
+/// Sends `count` concurrent requests, and returns the bytes that they hold once all of them wait.
 async fn open<B>(layer: LimitLayer, count: u64, request: impl Fn() -> Request<B>) -> u64
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
@@ -49,14 +49,14 @@ where
     let service = layer.layer(service_fn(holds::<B>));
     let before = held();
     for _ in 0..count {
-        let answer = service.clone().oneshot(request());
-        spawn(async move { drop(answer.await) });
+        let response = service.clone().oneshot(request());
+        spawn(async move { drop(response.await) });
     }
     settled().await.saturating_sub(before)
 }
 
 #[test]
-fn only_256_refused_bodies_are_kept() {
+fn at_most_256_drains_hold_bodies() {
     const OWN: u64 = 64 * KIB;
     alone(async {
         let inner = |_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) };
@@ -70,16 +70,17 @@ fn only_256_refused_bodies_are_kept() {
         }
         let taken = settled().await.saturating_sub(before);
         assert!(taken <= 256 * (OWN + 4 * KIB), "{taken}");
-        assert!(taken >= 256 * OWN, "{taken}: it is used");
+        assert!(taken >= 256 * OWN, "{taken}: the drains hold their bodies");
     });
 }
 
-/// Of each of `COUNT` clients that announce 8 MiB and send a part of it, what a server holds.
+/// Returns the bytes that a server holds for [`CLIENTS`] clients, each of which declares 8 MiB and
+/// sends a part of them.
 async fn stalled_uploads(addr: SocketAddr, http2: bool) -> u64 {
     const SENT: usize = 256 * 1024;
-    // What there was before is gone by then.
+    // Earlier connections are closed by then.
     let before = settled().await;
-    let mut most = 0;
+    let mut peak = 0;
     let mut open = Vec::new();
     let mut bodies = Vec::new();
     for _ in 0..CLIENTS {
@@ -92,8 +93,8 @@ async fn stalled_uploads(addr: SocketAddr, http2: bool) -> u64 {
             let (mut send, body) = Channel::<Bytes, Infallible>::new(1);
             let request = Request::post(format!("http://{addr}/"));
             let request = request.header("content-length", 8 * MIB).body(body).unwrap();
-            let answer = sender.send_request(request);
-            spawn(async move { drop(answer.await) });
+            let response = sender.send_request(request);
+            spawn(async move { drop(response.await) });
             for _ in 0..SENT / 16_384 {
                 if send.send_data(Bytes::from_static(&[b'x'; 16_384])).await.is_err() {
                     break;
@@ -108,35 +109,35 @@ async fn stalled_uploads(addr: SocketAddr, http2: bool) -> u64 {
             }
             open.push(stream);
         }
-        most = most.max(held().saturating_sub(before));
+        peak = peak.max(held().saturating_sub(before));
     }
-    most.max(settled().await.saturating_sub(before))
+    peak.max(settled().await.saturating_sub(before))
 }
 
 #[test]
-fn uploads_of_8_mib_are_discarded_as_they_come() {
+fn drains_discard_data_as_it_arrives() {
     for http2 in [false, true] {
         alone(async {
-            // A service that reads and discards by itself, and never answers.
+            // The baseline: a service that reads and discards by itself, and never responds.
             let reads = |request: Request<Incoming>| async {
                 let mut body = request.into_body();
                 while let Some(Ok(_)) = body.frame().await {}
                 pending::<Result<Response<Full<Bytes>>, Infallible>>().await
             };
             let without = stalled_uploads(serve(service_fn(reads)).await, http2).await;
-            let never = |_: Request<RequestBody<Incoming>>| {
+            let waits = |_: Request<RequestBody<Incoming>>| {
                 pending::<Result<Response<Full<Bytes>>, Infallible>>()
             };
-            let limit = LimitLayer::new().default_body(10).layer(service_fn(never));
+            let limit = LimitLayer::new().default_body(10).layer(service_fn(waits));
             let taken = stalled_uploads(serve(limit).await, http2).await;
-            let most = without + CLIENTS * 16 * KIB;
-            assert!(taken <= most, "{taken}, and {without} without, HTTP/2: {http2}");
+            let max = without + CLIENTS * 16 * KIB;
+            assert!(taken <= max, "{taken}, and {without} without, HTTP/2: {http2}");
         });
     }
 }
 
 #[test]
-fn an_open_body_is_counted_and_not_kept() {
+fn open_bodies_are_not_buffered() {
     for (count, size) in [(4_000, 1), (100, 64), (4, 20_000)] {
         alone(async {
             let request = || Request::post("/").body(Unfinished::new(count, size)).unwrap();
@@ -146,7 +147,7 @@ fn an_open_body_is_counted_and_not_kept() {
     }
 }
 
-/// A body of one coding, which is sent in one frame and then neither goes on nor ends.
+/// A request with an encoded body of one frame, after which the body stays pending.
 fn sent(coding: &'static str, body: &Bytes) -> Request<Sent> {
     let request = Request::post("/").header("content-encoding", coding);
     request.body(Sent(Some(body.clone()))).unwrap()
@@ -184,20 +185,20 @@ fn deflate(bytes: &[u8]) -> Bytes {
 fn brotli(bytes: &[u8]) -> Bytes {
     let params = EncoderParams::default().quality(Level::Precise(1)).window_size(24);
     let mut encoder = BrotliEncoder::new(params);
-    let mut room = vec![0; 1024 * 1024];
-    let mut output = WriteBuffer::new_initialized(&mut room[..]);
+    let mut space = vec![0; 1024 * 1024];
+    let mut output = WriteBuffer::new_initialized(&mut space[..]);
     let mut input = PartialBuffer::new(bytes);
     while !input.unwritten().is_empty() {
         encoder.encode(&mut input, &mut output).unwrap();
     }
     while !encoder.finish(&mut output).unwrap() {}
     let length = output.written_len();
-    room.truncate(length);
-    room.into()
+    space.truncate(length);
+    space.into()
 }
 
 #[test]
-fn gzip_and_deflate_decoders_take_64_kib() {
+fn inflate_decoders_take_64_kib() {
     const COUNT: u64 = 50;
     let zeros = vec![0; 256 * 1024];
     let (zipped, deflated) = (gzip(&zeros), deflate(&zeros));
@@ -208,22 +209,22 @@ fn gzip_and_deflate_decoders_take_64_kib() {
         alone(async {
             let layer = LimitLayer::new().decompress();
             let taken = open(layer, COUNT, || sent(coding, body)).await;
-            let most = COUNT * (codings * (16 + 48) + 2) * KIB;
-            assert!(taken <= most, "{taken} for {coding}");
+            let max = COUNT * (codings * (16 + 48) + 2) * KIB;
+            assert!(taken <= max, "{taken} for {coding}");
         });
     }
 }
 
 #[test]
-fn a_br_decoder_takes_a_window_of_16_mib() {
+fn brotli_decoders_take_16_mib() {
     const COUNT: u64 = 3;
     let bomb = brotli(&vec![0; 20 * 1024 * 1024]);
     let small = brotli(&vec![0; 10 * 1024]);
     alone(async {
         let layer = LimitLayer::new().default_body(64 * MIB).decompress();
         let taken = open(layer, COUNT, || sent("br", &bomb)).await;
-        let most = COUNT * (16 * MIB + 64 * KIB);
-        assert!(taken <= most, "{taken}");
+        let max = COUNT * (16 * MIB + 64 * KIB);
+        assert!(taken <= max, "{taken}");
         let layer = LimitLayer::new().default_body(64 * MIB).decompress();
         let taken = open(layer, COUNT, || sent("br", &small)).await;
         assert!(taken <= COUNT * 128 * KIB, "{taken} for a small body");
@@ -232,7 +233,7 @@ fn a_br_decoder_takes_a_window_of_16_mib() {
 
 #[test]
 fn larger_windows_are_refused() {
-    // Large window brotli, of 2^24 to 2^30 bytes, empty; RFC 7932 §9.1 has no such thing.
+    // Empty streams of large window brotli, 2^24 to 2^30 bytes, which RFC 7932 §9.1 does not allow.
     let br = (24..=30).map(|bits| ("br", vec![0x11, 0xc0 | bits]));
     // RFC 8878 §3.1.1.1: a frame without a content size, and a window of 16 MiB.
     let zstd = [("zstd", vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x70, 0x01, 0x00, 0x00])];
