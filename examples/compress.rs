@@ -14,19 +14,19 @@ use std::error::Error;
 use axum::routing::get;
 use axum::{Extension, Router};
 use tokio::net::TcpListener;
-use tower_kit::compress::{Coding, CompressLayer, Hint};
+use tower_kit::compress::{CompressHint, CompressLayer, Encoding};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // br for those who take it, gzip for all others.
     let compress = CompressLayer::new()
-        .codings([Coding::Brotli, Coding::Gzip])
-        .level(Coding::Brotli, 5)?
+        .encodings([Encoding::Brotli, Encoding::Gzip])
+        .level(Encoding::Brotli, 5)?
         .threshold(512);
     let app = Router::new()
         .route("/", get(|| async { "It was a dark and stormy night. ".repeat(100) }))
         // A secret beside what the request sent: its compressed size would tell of it.
-        .route("/token", get(|| async { (Extension(Hint::forbid()), "x".repeat(2_000)) }))
+        .route("/token", get(|| async { (Extension(CompressHint::forbid()), "x".repeat(2_000)) }))
         .layer(compress);
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service, service_fn};
 use tower_kit::CompressLayer;
-use tower_kit::compress::{Coding, Hint};
+use tower_kit::compress::{CompressHint, Encoding};
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Step {
@@ -82,7 +82,7 @@ impl Body for Scripted {
 }
 
 pub(crate) fn check(input: &Input) {
-    let coding = if input.zlib { Coding::Deflate } else { Coding::Gzip };
+    let encoding = if input.zlib { Encoding::Deflate } else { Encoding::Gzip };
     // After trailers or an error comes nothing.
     let ends = |step: &Step| matches!(step, Step::Trailers | Step::Error);
     let last = input.steps.iter().position(ends).map_or(input.steps.len(), |at| at + 1);
@@ -97,12 +97,13 @@ pub(crate) fn check(input: &Input) {
         ended: false,
     };
     let mut response = Response::new(body);
-    response.extensions_mut().insert(Hint::force());
+    response.extensions_mut().insert(CompressHint::force());
     let mut response = Some(response);
     let inner =
         service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response.take().unwrap())));
-    let layer = CompressLayer::new().codings([coding]).level(coding, 1 + input.level % 9).unwrap();
-    let request = Request::builder().header("accept-encoding", coding.as_str()).body(()).unwrap();
+    let layer =
+        CompressLayer::new().encodings([encoding]).level(encoding, 1 + input.level % 9).unwrap();
+    let request = Request::builder().header("accept-encoding", encoding.as_str()).body(()).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(response)) = pin!(layer.layer(inner).call(request)).poll(&mut cx) else {
         panic!("the response is not there");

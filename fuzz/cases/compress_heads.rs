@@ -1,4 +1,4 @@
-//! Any fields on both sides: no panic, no 500, and one coding at most.
+//! Any fields on both sides: no panic, no 500, and one encoding at most.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};

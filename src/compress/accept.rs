@@ -1,21 +1,21 @@
 use http::HeaderValue;
 
-use super::coding::Coding;
+use super::encoding::Encoding;
 use crate::headers::qvalue::{Weight, record, weighted};
 
-/// The weights of the codings that a client accepts, in thousandths (RFC 9110 §12.5.3).
+/// The weights of the encodings that a client accepts, in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
-    /// By [`Coding::index`]. A coding that is not named has the weight 0.
-    codings: [Weight; Coding::COUNT],
-    /// `None` if identity is not named: it is acceptable, and any named coding is preferred.
+    /// By [`Encoding::index`]. A encoding that is not named has the weight 0.
+    encodings: [Weight; Encoding::COUNT],
+    /// `None` if identity is not named: it is acceptable, and any named encoding is preferred.
     identity: Option<Weight>,
 }
 
 impl Accepted {
     /// Parses the lines of `accept-encoding`.
     pub(super) fn of(lines: &[HeaderValue]) -> Self {
-        let mut named = [None; Coding::COUNT];
+        let mut named = [None; Encoding::COUNT];
         let mut identity = None;
         let mut any = None;
         for line in lines {
@@ -25,29 +25,29 @@ impl Accepted {
                     record(&mut identity, weight);
                 } else if name == b"*" {
                     record(&mut any, weight);
-                } else if let Some(coding) = Coding::named(name) {
-                    record(&mut named[coding.index()], weight);
+                } else if let Some(encoding) = Encoding::from_name(name) {
+                    record(&mut named[encoding.index()], weight);
                 }
             }
         }
         Self {
-            codings: named.map(|weight| weight.or(any).unwrap_or(0)),
+            encodings: named.map(|weight| weight.or(any).unwrap_or(0)),
             // `*` names identity too, but a client that sends `*` alone does not ask for it.
             identity: identity.or(any.filter(|weight| *weight == 0)),
         }
     }
 
-    /// Returns the coding to send: of the heaviest, the first in the server's order. `None` stands
+    /// Returns the encoding to send: of the heaviest, the first in the server's order. `None` stands
     /// for identity, which wins only where the client says that it prefers it.
-    pub(super) fn choose(&self, order: &[Coding]) -> Option<Coding> {
-        let weight = |coding: &Coding| self.codings[coding.index()];
+    pub(super) fn choose(&self, order: &[Encoding]) -> Option<Encoding> {
+        let weight = |encoding: &Encoding| self.encodings[encoding.index()];
         // Of several maxima, `max_by_key` gives the last.
         let best = order.iter().rev().copied().max_by_key(weight)?;
         let weight = weight(&best);
         (weight > 0 && weight >= self.identity.unwrap_or(0)).then_some(best)
     }
 
-    /// Returns `true` if the client does not take a response without a coding.
+    /// Returns `true` if the client does not take a response without a encoding.
     pub(super) fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn the_heaviest_coding_is_chosen_and_ties_go_to_the_server() {
-        const GZIP: Option<Coding> = Some(Coding::Gzip);
-        const DEFLATE: Option<Coding> = Some(Coding::Deflate);
+        const GZIP: Option<Encoding> = Some(Encoding::Gzip);
+        const DEFLATE: Option<Encoding> = Some(Encoding::Deflate);
         // RFC 9110 §12.5.3, and §12.4.2 for the weights.
-        let table: &[(&[&str], Option<Coding>)] = &[
+        let table: &[(&[&str], Option<Encoding>)] = &[
             (&[], None),
             (&[""], None),
             (&["gzip"], GZIP),
@@ -114,10 +114,13 @@ mod tests {
             (&["gzip;q=1."], GZIP),
         ];
         for (lines, expected) in table {
-            let order = [Coding::Gzip, Coding::Deflate];
+            let order = [Encoding::Gzip, Encoding::Deflate];
             assert_eq!(accepted(lines).choose(&order), *expected, "{lines:?}");
         }
-        assert_eq!(accepted(&["gzip, deflate"]).choose(&[Coding::Deflate, Coding::Gzip]), DEFLATE);
+        assert_eq!(
+            accepted(&["gzip, deflate"]).choose(&[Encoding::Deflate, Encoding::Gzip]),
+            DEFLATE
+        );
         assert_eq!(accepted(&["gzip, deflate"]).choose(&[]), None);
     }
 
@@ -144,7 +147,7 @@ mod tests {
         ) {
             for line in [&line[..], likely.as_bytes()] {
                 let Ok(value) = HeaderValue::from_bytes(line) else { continue };
-                let chosen = Accepted::of(&[value]).choose(&[Coding::Gzip, Coding::Deflate]);
+                let chosen = Accepted::of(&[value]).choose(&[Encoding::Gzip, Encoding::Deflate]);
                 let named = String::from_utf8_lossy(line).to_ascii_lowercase();
                 if let Some(chosen) = chosen {
                     prop_assert!(named.contains(chosen.as_str()) || named.contains('*'));

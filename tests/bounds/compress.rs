@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::KIB;
-use tower_kit::compress::{Coding, CompressLayer, ResponseBody};
+use tower_kit::compress::{CompressLayer, Encoding, ResponseBody};
 
 use super::adversary::{Frames, Unfinished, noise};
 use super::{alone, held};
@@ -28,7 +28,7 @@ const CODEC: u64 = 385_000;
 async fn ask<B>(
     layer: &CompressLayer,
     count: u64,
-    coding: &str,
+    encoding: &str,
     media_type: &str,
     body: impl Fn() -> B,
 ) -> Vec<Response<ResponseBody<B>>>
@@ -42,7 +42,7 @@ where
     let service = layer.layer(inner);
     let mut open = Vec::with_capacity(count as usize);
     for _ in 0..count {
-        let request = Request::get("/").header("accept-encoding", coding).body(()).unwrap();
+        let request = Request::get("/").header("accept-encoding", encoding).body(()).unwrap();
         open.push(service.clone().oneshot(request).await.unwrap());
     }
     open
@@ -68,18 +68,18 @@ fn compressed<B>(open: &[Response<B>]) -> usize {
 #[test]
 fn an_idle_event_stream_takes_16_kib() {
     const COUNT: u64 = 100;
-    for coding in ["gzip", "deflate"] {
+    for encoding in ["gzip", "deflate"] {
         for (count, size) in [(1, 10), (20, 500), (1, 40_000)] {
             alone(async {
-                let layer = CompressLayer::new().codings([Coding::Gzip, Coding::Deflate]);
+                let layer = CompressLayer::new().encodings([Encoding::Gzip, Encoding::Deflate]);
                 let before = held();
                 let body = || Unfinished::new(count, size);
-                let mut open = ask(&layer, COUNT, coding, "text/event-stream", body).await;
+                let mut open = ask(&layer, COUNT, encoding, "text/event-stream", body).await;
                 read(&mut open).await;
                 assert_eq!(compressed(&open), COUNT as usize);
                 let taken = held().saturating_sub(before);
                 let most = COUNT * 16 * KIB + THREAD;
-                assert!(taken <= most, "{taken} for {coding}, events of {size}");
+                assert!(taken <= most, "{taken} for {encoding}, events of {size}");
             });
         }
     }
@@ -90,17 +90,17 @@ fn event_streams_in_br_and_zstd_are_bounded() {
     const STREAMS: u64 = 2;
     const COUNT: u64 = 10;
     let cases = [
-        (Coding::Brotli, "br", 4, 4_000_000),
-        (Coding::Brotli, "br", 6, 5_500_000),
-        (Coding::Brotli, "br", 9, 40_000_000),
-        (Coding::Brotli, "br", 11, 10_000_000),
+        (Encoding::Brotli, "br", 4, 4_000_000),
+        (Encoding::Brotli, "br", 6, 5_500_000),
+        (Encoding::Brotli, "br", 9, 40_000_000),
+        (Encoding::Brotli, "br", 11, 10_000_000),
         // The codec of zstd is C, which this allocator does not see: the number of codecs counts.
-        (Coding::Zstd, "zstd", 3, 0),
+        (Encoding::Zstd, "zstd", 3, 0),
     ];
-    for (coding, name, level, codec) in cases {
+    for (encoding, name, level, codec) in cases {
         alone(async {
-            let layer = CompressLayer::new().codings([coding]).level(coding, level).unwrap();
-            let layer = layer.streams(STREAMS as usize);
+            let layer = CompressLayer::new().encodings([encoding]).level(encoding, level).unwrap();
+            let layer = layer.max_streams(STREAMS as usize);
             let before = held();
             let body = || Unfinished::new(30, 20_000);
             let mut open = ask(&layer, COUNT, name, "text/event-stream", body).await;
@@ -119,7 +119,7 @@ fn streams_that_are_not_read_take_a_codec_each() {
     const COUNT: u64 = 200;
     const FRAME: usize = 100_000;
     alone(async {
-        let layer = CompressLayer::new().streams(STREAMS as usize);
+        let layer = CompressLayer::new().max_streams(STREAMS as usize);
         let before = held();
         let body = || Unfinished::new(4, FRAME);
         let mut open = ask(&layer, COUNT, "gzip", "text/plain", body).await;
@@ -142,7 +142,7 @@ fn streams_that_are_not_read_take_a_codec_each() {
 fn streams_that_find_no_codec_take_their_output() {
     const COUNT: u64 = 100;
     alone(async {
-        let layer = CompressLayer::new().streams(1).flush_after(Duration::ZERO);
+        let layer = CompressLayer::new().max_streams(1).flush_delay(Duration::ZERO);
         let before = held();
         let mut open = Vec::with_capacity(COUNT as usize);
         let goes_on = Arc::new(AtomicBool::new(false));
@@ -219,10 +219,12 @@ fn a_body_is_read_ahead_up_to_a_bound() {
 fn a_whole_body_takes_its_size_at_most() {
     const COUNT: u64 = 30;
     const SIZE: usize = 128 * 1024;
-    for (coding, name) in [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")] {
+    for (encoding, name) in
+        [(Encoding::Gzip, "gzip"), (Encoding::Brotli, "br"), (Encoding::Zstd, "zstd")]
+    {
         for libdeflate in [false, true] {
             alone(async {
-                let layer = CompressLayer::new().codings([coding]);
+                let layer = CompressLayer::new().encodings([encoding]);
                 let layer = if libdeflate { layer.libdeflate() } else { layer };
                 // A part of it compresses.
                 let mut text = noise(SIZE, 7);

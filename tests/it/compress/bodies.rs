@@ -2,9 +2,9 @@ use bytes::Bytes;
 use http::Response;
 use http_body::SizeHint;
 use tower_kit::CompressLayer;
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, BoxError, Scripted, Step, boxed, prose};
 
 /// A body that fails, and what its head declares.
@@ -63,13 +63,13 @@ async fn failed_bodies_fail_and_are_not_stored() {
                 ("text/html", "identity"),
                 ("image/png", "gzip"),
             ] {
-                // Without a coding the server sends what was declared, and no more.
+                // Without a encoding the server sends what was declared, and no more.
                 let identity = accepts == "identity" || media_type == "image/png";
                 let declared = failing.declared.map(|it| it as u64).or(failing.exact);
                 if identity && declared.is_some_and(|declared| declared <= failing.given as u64) {
                     continue;
                 }
-                let layer = CompressLayer::new().codings([Coding::Gzip, Coding::Brotli]);
+                let layer = CompressLayer::new().encodings([Encoding::Gzip, Encoding::Brotli]);
                 let served =
                     Served::start(stack, layer, move |_| failing.response(media_type)).await;
                 for (at, client) in clients().iter().enumerate() {
@@ -85,7 +85,7 @@ async fn failed_bodies_fail_and_are_not_stored() {
 
 #[tokio::test]
 async fn short_bodies_fail_without_a_free_stream() {
-    let layer = CompressLayer::new().streams(0);
+    let layer = CompressLayer::new().max_streams(0);
     for failing in &FAILING[..2] {
         let failing = *failing;
         let served =

@@ -2,7 +2,7 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 use tower_kit::CompressLayer;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, BoxError, Scripted, Step, boxed, full, prose, trailers};
 
 type Fields = &'static [(&'static str, &'static str)];

@@ -1,7 +1,7 @@
 use http::{HeaderName, Method, Response};
 use tower_kit::CompressLayer;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{full, prose};
 
 const GZIP: (&str, &str) = ("accept-encoding", "gzip");
@@ -10,7 +10,7 @@ const GZIP: (&str, &str) = ("accept-encoding", "gzip");
 async fn the_cache_knows_the_opt_out_without_vary() {
     for name in ["x-no-compression", "x-plain"] {
         for opted_out_first in [false, true] {
-            let layer = CompressLayer::new().opt_out(HeaderName::from_static(name));
+            let layer = CompressLayer::new().opt_out_header(HeaderName::from_static(name));
             let served = Served::start(Stack::Cached, layer, |request| {
                 let response = Response::builder()
                     .header("content-type", "text/html")
@@ -81,7 +81,7 @@ async fn refusals_of_a_coding_hold_for_hits() {
         let is_head = request.method() == Method::HEAD;
         response.body(if is_head { full("") } else { full(prose(5_000, 8)) }).unwrap()
     };
-    let layer = CompressLayer::new().codings([tower_kit::compress::Coding::Gzip]);
+    let layer = CompressLayer::new().encodings([tower_kit::compress::Encoding::Gzip]);
     for stack in [Stack::Compressed, Stack::Cached] {
         let served = Served::start(stack, layer.clone(), respond).await;
         for client in clients() {

@@ -1,9 +1,9 @@
 use http::Response;
 use http_body_util::BodyExt;
 use tower_kit::CompressLayer;
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, BoxError, Metrics, Scripted, Step, boxed, full, prose, soon};
 
 const FALLBACKS: &str = "http_compression_fallbacks_total";
@@ -33,8 +33,9 @@ async fn idle_streams_leave_others_compressed() {
         ("text/plain", "deflate"),
     ] {
         let metrics = Metrics::new();
-        let codings = [Coding::Brotli, Coding::Zstd, Coding::Gzip, Coding::Deflate];
-        let layer = CompressLayer::new().codings(codings).streams(4).recorder(metrics.recorder());
+        let encodings = [Encoding::Brotli, Encoding::Zstd, Encoding::Gzip, Encoding::Deflate];
+        let layer =
+            CompressLayer::new().encodings(encodings).max_streams(4).recorder(metrics.recorder());
         let served = Served::start(Stack::Cached, layer, respond).await;
         let client = &clients()[1];
         let mut idle = Vec::new();
@@ -56,8 +57,8 @@ async fn idle_streams_leave_others_compressed() {
 async fn a_fallback_is_counted_and_not_stored() {
     let metrics = Metrics::new();
     let layer = CompressLayer::new()
-        .codings([Coding::Brotli, Coding::Gzip])
-        .streams(1)
+        .encodings([Encoding::Brotli, Encoding::Gzip])
+        .max_streams(1)
         .recorder(metrics.recorder());
     let served = Served::start(Stack::Cached, layer, respond).await;
     for client in clients() {

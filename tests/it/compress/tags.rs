@@ -2,7 +2,7 @@ use http::{Method, Request, Response};
 use tower_kit::CompressLayer;
 use tower_kit::compress::EtagMode;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, full, prose};
 
 /// A service by the book: RFC 9110 §13.1.1, §13.1.2, §13.1.5. It compares its tag with all that the
@@ -62,7 +62,7 @@ async fn if_match_works_with_the_tag_of_a_get() {
                     }
                     tags.push(etag);
                 }
-                assert_ne!(tags[0], tags[1], "one strong tag for two codings of {tag}");
+                assert_ne!(tags[0], tags[1], "one strong tag for two encodings of {tag}");
             }
         }
     }
@@ -73,7 +73,7 @@ async fn a_304_is_that_of_the_200() {
     for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
         for stack in [Stack::Compressed, Stack::Cached] {
             for tag in TAGS {
-                let layer = CompressLayer::new().etags(mode);
+                let layer = CompressLayer::new().etag_mode(mode);
                 let served = Served::start(stack, layer, move |it| by_the_book(tag, it)).await;
                 for client in clients() {
                     for accept in ["gzip", "identity"] {
@@ -99,7 +99,7 @@ async fn a_304_is_that_of_the_200() {
 #[tokio::test]
 async fn a_range_never_continues_other_bytes() {
     for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
-        let layer = CompressLayer::new().etags(mode);
+        let layer = CompressLayer::new().etag_mode(mode);
         let served = Served::start(Stack::Compressed, layer, |it| by_the_book("\"v1\"", it)).await;
         for client in clients() {
             let got = send(&client, served.get(&[GZIP])).await.unwrap();

@@ -86,12 +86,12 @@ impl Read {
         self.head.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The content without its coding.
+    /// The content without its encoding.
     pub(super) fn text(&self) -> Vec<u8> {
         match self.field("content-encoding") {
             None => self.bytes.to_vec(),
-            Some(coding) => {
-                assert_eq!(coding, "gzip");
+            Some(encoding) => {
+                assert_eq!(encoding, "gzip");
                 gunzip(&self.bytes)
             }
         }

@@ -19,7 +19,9 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::{DecompressionBody, DecompressionLayer};
-use tower_kit::compress::{BodyError, Coding, CompressLayer, EtagMode, Hint, ResponseBody};
+use tower_kit::compress::{
+    CompressError, CompressHint, CompressLayer, Encoding, EtagMode, ResponseBody,
+};
 use tower_test::mock;
 
 use crate::support::{
@@ -35,7 +37,8 @@ const OUTPUT: &str = "http_compression_output_bytes_total";
 /// What `vary` names of a compressed response.
 const VARY: &str = "accept-encoding";
 
-const CODINGS: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
+const ENCODINGS: [Encoding; 4] =
+    [Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Zstd];
 
 const KIB: usize = 1024;
 /// Up to this size a body that is ready is compressed at once.
@@ -48,22 +51,22 @@ fn get() -> Builder {
     Request::get("/").header("accept-encoding", "gzip")
 }
 
-fn accepting(coding: Coding) -> Builder {
-    Request::get("/").header("accept-encoding", coding.as_str())
+fn accepting(encoding: Encoding) -> Builder {
+    Request::get("/").header("accept-encoding", encoding.as_str())
 }
 
 fn html() -> http::response::Builder {
     Response::builder().header("content-type", "text/html; charset=utf-8")
 }
 
-/// A layer that offers every coding.
+/// A layer that offers every encoding.
 fn every() -> CompressLayer {
-    CompressLayer::new().codings(CODINGS)
+    CompressLayer::new().encodings(ENCODINGS)
 }
 
-/// A layer that offers what it does without a feature for other codings.
+/// A layer that offers what it does without a feature for other encodings.
 fn pinned() -> CompressLayer {
-    CompressLayer::new().codings([Coding::Gzip, Coding::Deflate])
+    CompressLayer::new().encodings([Encoding::Gzip, Encoding::Deflate])
 }
 
 /// What the layer makes of this response to this request.
@@ -103,7 +106,7 @@ fn list<B>(response: &Response<B>, name: &str) -> String {
     lines.join(", ")
 }
 
-fn coding_of<B>(response: &Response<B>) -> Option<&str> {
+fn encoding_of<B>(response: &Response<B>) -> Option<&str> {
     field(response, "content-encoding")
 }
 
@@ -220,17 +223,17 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn new(coding: &str) -> Self {
+    fn new(encoding: &str) -> Self {
         let queue = Queue::default();
         let mut response = Some(
-            Response::builder().header("content-encoding", coding).body(queue.clone()).unwrap(),
+            Response::builder().header("content-encoding", encoding).body(queue.clone()).unwrap(),
         );
         let inner = service_fn(move |_: Request<Empty<Bytes>>| {
             ready(Ok::<_, Infallible>(response.take().unwrap()))
         });
         let service = DecompressionLayer::new().layer(inner);
         let response = now(service.oneshot(Request::new(empty()))).unwrap();
-        assert!(!response.headers().contains_key("content-encoding"), "no decoder for {coding}");
+        assert!(!response.headers().contains_key("content-encoding"), "no decoder for {encoding}");
         Self { queue, body: response.into_body(), decoded: Vec::new() }
     }
 
@@ -261,28 +264,28 @@ impl Decoder {
 
 /// gzip and deflate by flate2, which also sees what stands behind the end; the others by
 /// tower-http.
-fn try_decode(coding: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn try_decode(encoding: &str, bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut decoded = Vec::new();
     let mut rest = bytes;
-    let read = match coding {
+    let read = match encoding {
         "gzip" => flate2::bufread::GzDecoder::new(&mut rest).read_to_end(&mut decoded),
         "deflate" => flate2::bufread::ZlibDecoder::new(&mut rest).read_to_end(&mut decoded),
         _ => {
-            let mut decoder = Decoder::new(coding);
+            let mut decoder = Decoder::new(encoding);
             decoder.feed(Bytes::copy_from_slice(bytes));
             return decoder.finish();
         }
     };
     read.map_err(|error| error.to_string())?;
-    assert!(rest.is_empty(), "{} bytes after the end of {coding}", rest.len());
+    assert!(rest.is_empty(), "{} bytes after the end of {encoding}", rest.len());
     Ok(decoded)
 }
 
-fn decode(coding: &str, bytes: &[u8]) -> Vec<u8> {
-    try_decode(coding, bytes).unwrap_or_else(|error| panic!("{coding}: {error}"))
+fn decode(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+    try_decode(encoding, bytes).unwrap_or_else(|error| panic!("{encoding}: {error}"))
 }
 
-/// Decodes a response whose body has to end well, of whatever coding.
+/// Decodes a response whose body has to end well, of whatever encoding.
 fn read<B>(response: Response<B>) -> Vec<u8>
 where
     B: Body + Unpin,
@@ -293,54 +296,54 @@ where
     assert_eq!(drained.error, None);
     match head.headers.get("content-encoding") {
         None => drained.bytes(),
-        Some(coding) => decode(coding.to_str().unwrap(), &drained.bytes()),
+        Some(encoding) => decode(encoding.to_str().unwrap(), &drained.bytes()),
     }
 }
 
 /// That a body which failed or was cut is nowhere taken for a complete one, and is right up to
 /// where it goes.
-fn assert_cut(coding: &str, bytes: &[u8], fed: &[u8]) {
+fn assert_cut(encoding: &str, bytes: &[u8], fed: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    assert!(try_decode(coding, bytes).is_err(), "a cut {coding} body decodes to its end");
-    let mut decoder = Decoder::new(coding);
+    assert!(try_decode(encoding, bytes).is_err(), "a cut {encoding} body decodes to its end");
+    let mut decoder = Decoder::new(encoding);
     let decoded = decoder.feed(Bytes::copy_from_slice(bytes));
-    assert!(fed.starts_with(decoded), "{coding}: not a prefix of what was fed");
+    assert!(fed.starts_with(decoded), "{encoding}: not a prefix of what was fed");
 }
 
 // Whole bodies.
 
 #[test]
 fn a_whole_body_has_its_exact_length_and_decodes_in_every_coding() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for len in [1_024, 1_500, 10 * KIB, 100 * KIB, WHOLE] {
             let text = prose(len, 1);
             let response = html().header("content-length", len).body(full(text.clone())).unwrap();
-            let response = answer(&every(), accepting(coding), response);
-            assert_eq!(coding_of(&response), Some(coding.as_str()));
+            let response = answer(&every(), accepting(encoding), response);
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()));
             assert_eq!(field(&response, "vary"), Some(VARY));
             let length: u64 = field(&response, "content-length").unwrap().parse().unwrap();
             assert_eq!(response.body().size_hint().exact(), Some(length));
-            assert!(length < len as u64 * 2 / 3, "{coding:?}: {length} of {len}");
+            assert!(length < len as u64 * 2 / 3, "{encoding:?}: {length} of {len}");
             let mut body = response.into_body();
             let drained = drain(&mut body);
             assert_eq!(drained.bytes().len() as u64, length);
             assert_eq!(drained.frames.len(), 1, "a whole body is one frame");
-            assert_eq!(decode(coding.as_str(), &drained.bytes()), text, "{coding:?} {len}");
+            assert_eq!(decode(encoding.as_str(), &drained.bytes()), text, "{encoding:?} {len}");
         }
     }
 }
 
 #[test]
 fn the_programs_of_other_people_decode_what_is_sent() {
-    for (coding, program) in
-        [(Coding::Gzip, "gzip"), (Coding::Brotli, "brotli"), (Coding::Zstd, "zstd")]
+    for (encoding, program) in
+        [(Encoding::Gzip, "gzip"), (Encoding::Brotli, "brotli"), (Encoding::Zstd, "zstd")]
     {
         for len in [2 * KIB, WHOLE, WHOLE + 1] {
             let text = prose(len, 2);
             let response = html().body(full(text.clone())).unwrap();
-            let response = answer(&every(), accepting(coding), response);
+            let response = answer(&every(), accepting(encoding), response);
             let encoded = drain(&mut response.into_body()).bytes();
             let process = Command::new(program)
                 .arg("-dc")
@@ -364,33 +367,33 @@ fn the_programs_of_other_people_decode_what_is_sent() {
 #[test]
 fn every_level_of_every_coding_decodes() {
     let text = prose(20 * KIB, 3);
-    for (coding, levels) in [
-        (Coding::Gzip, 1..=9),
-        (Coding::Deflate, 1..=9),
-        (Coding::Brotli, 0..=11),
-        (Coding::Zstd, 1..=22),
+    for (encoding, levels) in [
+        (Encoding::Gzip, 1..=9),
+        (Encoding::Deflate, 1..=9),
+        (Encoding::Brotli, 0..=11),
+        (Encoding::Zstd, 1..=22),
     ] {
         for level in levels.clone() {
-            let layer = every().level(coding, level).unwrap();
+            let layer = every().level(encoding, level).unwrap();
             // Three times, so that the pooled state is used again; once as a stream.
             for _ in 0..3 {
                 let response = html().body(full(text.clone())).unwrap();
-                let response = answer(&layer, accepting(coding), response);
-                assert_eq!(coding_of(&response), Some(coding.as_str()));
-                assert_eq!(read(response), text, "{coding:?} {level}");
+                let response = answer(&layer, accepting(encoding), response);
+                assert_eq!(encoding_of(&response), Some(encoding.as_str()));
+                assert_eq!(read(response), text, "{encoding:?} {level}");
             }
             let stream = Scripted::new(steps([text.slice(..9_000), text.slice(9_000..)]));
-            let response = answer(&layer, accepting(coding), html().body(stream).unwrap());
-            assert_eq!(coding_of(&response), Some(coding.as_str()));
-            assert_eq!(read(response), text, "{coding:?} {level}");
+            let response = answer(&layer, accepting(encoding), html().body(stream).unwrap());
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()));
+            assert_eq!(read(response), text, "{encoding:?} {level}");
         }
         let over = *levels.end() + 1;
-        let error = CompressLayer::new().level(coding, over).unwrap_err();
+        let error = CompressLayer::new().level(encoding, over).unwrap_err();
         assert!(error.to_string().contains(&over.to_string()), "{error}");
-        assert!(error.to_string().contains(coding.as_str()), "{error}");
+        assert!(error.to_string().contains(encoding.as_str()), "{error}");
     }
-    assert!(CompressLayer::new().level(Coding::Zstd, 0).is_err());
-    assert!(CompressLayer::new().level(Coding::Gzip, u32::MAX).is_err());
+    assert!(CompressLayer::new().level(Encoding::Zstd, 0).is_err());
+    assert!(CompressLayer::new().level(Encoding::Gzip, u32::MAX).is_err());
 }
 
 #[test]
@@ -400,7 +403,7 @@ fn a_level_is_used_and_the_default_of_gzip_is_6() {
         let response = answer(layer, get(), html().body(full(text.clone())).unwrap());
         response.body().size_hint().exact().unwrap()
     };
-    let at = |level| length(&CompressLayer::new().level(Coding::Gzip, level).unwrap());
+    let at = |level| length(&CompressLayer::new().level(Encoding::Gzip, level).unwrap());
     assert_eq!(length(&CompressLayer::new()), at(6));
     assert!(at(1) > at(6), "{} {}", at(1), at(6));
     let mut zlib = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
@@ -411,7 +414,7 @@ fn a_level_is_used_and_the_default_of_gzip_is_6() {
 
 #[test]
 fn a_whole_body_that_does_not_shrink_is_sent_as_it_is() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for len in [1_024, 10_000, WHOLE] {
             let bytes = noise(len);
             let response = html()
@@ -421,8 +424,8 @@ fn a_whole_body_that_does_not_shrink_is_sent_as_it_is() {
                 .header("content-digest", "sha-256=:AA==:")
                 .body(full(bytes.clone()))
                 .unwrap();
-            let response = answer(&every(), accepting(coding), response);
-            assert_eq!(coding_of(&response), None, "{coding:?} {len}");
+            let response = answer(&every(), accepting(encoding), response);
+            assert_eq!(encoding_of(&response), None, "{encoding:?} {len}");
             assert_eq!(field(&response, "content-length"), Some(len.to_string().as_str()));
             assert_eq!(field(&response, "vary"), Some(VARY));
             assert_eq!(field(&response, "etag"), Some("\"v1\""));
@@ -430,14 +433,14 @@ fn a_whole_body_that_does_not_shrink_is_sent_as_it_is() {
             assert!(response.headers().contains_key("content-digest"));
             assert_eq!(response.body().size_hint().exact(), Some(len as u64));
             let drained = drain(&mut response.into_body());
-            assert_eq!(drained.frames, [bytes], "{coding:?} {len}");
+            assert_eq!(drained.frames, [bytes], "{encoding:?} {len}");
         }
     }
 }
 
 #[test]
 fn several_frames_that_are_ready_are_one_whole_body() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(5_000, 5);
         for tells_end in [false, true] {
             let parts = [text.slice(..7), Bytes::new(), text.slice(7..4_000), text.slice(4_000..)];
@@ -446,7 +449,7 @@ fn several_frames_that_are_ready_are_one_whole_body() {
                 body = body.tells_end();
             }
             let log = body.log();
-            let response = answer(&every(), accepting(coding), html().body(body).unwrap());
+            let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
             let length = response.body().size_hint().exact().expect("an exact length");
             assert_eq!(field(&response, "content-length"), Some(length.to_string().as_str()));
             assert_eq!(read(response), text);
@@ -462,7 +465,7 @@ fn frames_that_are_ready_and_do_not_shrink_pass_one_by_one() {
     let body = Scripted::new(steps(parts.clone())).exact();
     let log = body.log();
     let response = sent(body);
-    assert_eq!(coding_of(&response), None);
+    assert_eq!(encoding_of(&response), None);
     assert_eq!(response.body().size_hint().exact(), Some(5_000));
     assert_eq!(drain(&mut response.into_body()).frames, parts);
     assert!(!log.polled_after_end());
@@ -484,7 +487,7 @@ fn one_byte_over_the_bound_is_a_stream() {
         let text = prose(len, 7);
         let response = html().header("content-length", len).body(full(text.clone())).unwrap();
         let response = answer(&CompressLayer::new(), get(), response);
-        assert_eq!(coding_of(&response), Some("gzip"));
+        assert_eq!(encoding_of(&response), Some("gzip"));
         assert_eq!(field(&response, "content-length").is_some(), whole);
         assert_eq!(response.body().size_hint().exact().is_some(), whole);
         assert_eq!(read(response), text);
@@ -493,7 +496,7 @@ fn one_byte_over_the_bound_is_a_stream() {
 
 #[test]
 fn trailers_pass_behind_the_data() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(5_000, 8);
         for exact in [false, true] {
             for pending in [false, true] {
@@ -508,10 +511,10 @@ fn trailers_pass_behind_the_data() {
                     body = body.exact();
                 }
                 let log = body.log();
-                let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-                assert_eq!(coding_of(&response), Some(coding.as_str()));
+                let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+                assert_eq!(encoding_of(&response), Some(encoding.as_str()));
                 let drained = drain(&mut response.into_body());
-                assert_eq!(decode(coding.as_str(), &drained.bytes()), text);
+                assert_eq!(decode(encoding.as_str(), &drained.bytes()), text);
                 assert_eq!(drained.trailers.expect("the trailers")["x-sum"], "1");
                 assert!(!log.polled_after_end());
             }
@@ -538,7 +541,7 @@ fn trailers_of_a_body_that_is_left_alone_pass() {
 
 #[test]
 fn a_body_of_known_size_that_is_pending_midway_is_a_stream() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(5_000, 9);
         for at in [0, 1, 2_500, 5_000] {
             let body = Scripted::<BoxError>::new([
@@ -549,8 +552,8 @@ fn a_body_of_known_size_that_is_pending_midway_is_a_stream() {
             .exact();
             let log = body.log();
             let response = html().header("content-length", 5_000).body(body).unwrap();
-            let response = answer(&every(), accepting(coding), response);
-            assert_eq!(coding_of(&response), Some(coding.as_str()));
+            let response = answer(&every(), accepting(encoding), response);
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()));
             assert_eq!(field(&response, "content-length"), None, "{at}");
             assert_eq!(read(response), text);
             assert!(!log.polled_after_end());
@@ -592,14 +595,14 @@ impl From<Bytes> for Pieces {
 
 #[test]
 fn a_frame_in_several_pieces_is_compressed_with_all_of_them() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for len in [1_024, 5_000, 300 * KIB] {
             let text = prose(len, 10);
             let pieces = [text.slice(..10), Bytes::new(), text.slice(10..900), text.slice(900..)];
             let body = Full::new(Pieces(pieces.into()));
-            let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-            assert_eq!(coding_of(&response), Some(coding.as_str()));
-            assert_eq!(read(response), text, "{coding:?} {len}");
+            let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()));
+            assert_eq!(read(response), text, "{encoding:?} {len}");
         }
     }
     let bytes = noise(3_000);
@@ -609,25 +612,25 @@ fn a_frame_in_several_pieces_is_compressed_with_all_of_them() {
 
 // Whole bodies by libdeflate.
 
-const BY_LIBDEFLATE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+const BY_LIBDEFLATE: [Encoding; 2] = [Encoding::Gzip, Encoding::Deflate];
 
 #[test]
 fn libdeflate_makes_whole_bodies_that_decode_with_their_exact_length() {
-    for coding in BY_LIBDEFLATE {
+    for encoding in BY_LIBDEFLATE {
         for level in 1..=9 {
-            let layer = every().level(coding, level).unwrap().libdeflate();
+            let layer = every().level(encoding, level).unwrap().libdeflate();
             for len in [0, 1, 2, 100, 1_023, 1_024, 1_025, 10 * KIB, 50_001, WHOLE - 1, WHOLE] {
                 let text = prose(len, level.into());
                 let response = html().header("content-length", len).body(full(text.clone()));
                 let mut response = response.unwrap();
-                response.extensions_mut().insert(Hint::force());
-                let response = answer(&layer, accepting(coding), response);
+                response.extensions_mut().insert(CompressHint::force());
+                let response = answer(&layer, accepting(encoding), response);
                 let shrinks = len >= 100;
-                assert_eq!(coding_of(&response), shrinks.then_some(coding.as_str()), "{len}");
+                assert_eq!(encoding_of(&response), shrinks.then_some(encoding.as_str()), "{len}");
                 let length = response.body().size_hint().exact().expect("an exact length");
                 assert_eq!(field(&response, "content-length"), Some(length.to_string().as_str()));
-                assert!(!shrinks || length < len as u64, "{coding:?} {level}: {length} of {len}");
-                assert_eq!(read(response), text, "{coding:?} {level} {len}");
+                assert!(!shrinks || length < len as u64, "{encoding:?} {level}: {length} of {len}");
+                assert_eq!(read(response), text, "{encoding:?} {level} {len}");
             }
         }
     }
@@ -635,24 +638,24 @@ fn libdeflate_makes_whole_bodies_that_decode_with_their_exact_length() {
 
 #[test]
 fn libdeflate_is_used_for_what_is_compressed_at_once_and_for_nothing_else() {
-    let bytes = |layer: &CompressLayer, coding: Coding, parts: &[Bytes], exact: bool| {
+    let bytes = |layer: &CompressLayer, encoding: Encoding, parts: &[Bytes], exact: bool| {
         let body = Scripted::new(steps(parts.iter().cloned()));
         let body = if exact { body.exact() } else { body };
-        let response = answer(layer, accepting(coding), html().body(body).unwrap());
-        assert_eq!(coding_of(&response), Some(coding.as_str()));
+        let response = answer(layer, accepting(encoding), html().body(body).unwrap());
+        assert_eq!(encoding_of(&response), Some(encoding.as_str()));
         assert_eq!(field(&response, "content-length").is_some(), exact);
         drain(&mut response.into_body()).bytes()
     };
     let text = prose(20_000, 70);
     let parts = [text.slice(..7), Bytes::new(), text.slice(7..9_000), text.slice(9_000..)];
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         // One after the other, so that each could find the other's codec in the pool.
         for exact in [true, false, true, false] {
-            let usual = bytes(&every(), coding, &parts, exact);
-            let other = bytes(&every().libdeflate(), coding, &parts, exact);
-            let differs = exact && BY_LIBDEFLATE.contains(&coding);
-            assert_eq!(usual != other, differs, "{coding:?} {exact}");
-            assert_eq!(decode(coding.as_str(), &other), text);
+            let usual = bytes(&every(), encoding, &parts, exact);
+            let other = bytes(&every().libdeflate(), encoding, &parts, exact);
+            let differs = exact && BY_LIBDEFLATE.contains(&encoding);
+            assert_eq!(usual != other, differs, "{encoding:?} {exact}");
+            assert_eq!(decode(encoding.as_str(), &other), text);
         }
     }
 }
@@ -660,20 +663,20 @@ fn libdeflate_is_used_for_what_is_compressed_at_once_and_for_nothing_else() {
 #[test]
 fn libdeflate_sends_what_does_not_shrink_as_it_is_unless_identity_is_refused() {
     let layer = every().libdeflate();
-    for coding in BY_LIBDEFLATE {
+    for encoding in BY_LIBDEFLATE {
         for len in [1_024, 10_000, WHOLE] {
             let bytes = noise(len);
             let parts = [bytes.slice(..1_000), bytes.slice(1_000..)];
             let body = Scripted::new(steps(parts.clone())).exact();
-            let response = answer(&layer, accepting(coding), html().body(body).unwrap());
-            assert_eq!(coding_of(&response), None, "{coding:?} {len}");
+            let response = answer(&layer, accepting(encoding), html().body(body).unwrap());
+            assert_eq!(encoding_of(&response), None, "{encoding:?} {len}");
             assert_eq!(drain(&mut response.into_body()).frames, parts);
         }
         for len in [1, 7, 1_024, WHOLE] {
-            let accept = format!("{}, identity;q=0", coding.as_str());
+            let accept = format!("{}, identity;q=0", encoding.as_str());
             let request = Request::get("/").header("accept-encoding", accept);
             let response = answer(&layer, request, html().body(full(noise(len))).unwrap());
-            assert_eq!(coding_of(&response), Some(coding.as_str()), "{len}");
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()), "{len}");
             let length = response.body().size_hint().exact().unwrap();
             assert!(length > len as u64, "{length} of {len}");
             assert_eq!(read(response), noise(len));
@@ -685,27 +688,32 @@ fn libdeflate_sends_what_does_not_shrink_as_it_is_unless_identity_is_refused() {
 fn libdeflate_pads_where_it_is_asked_to_and_forgets_it() {
     let layer = CompressLayer::new().libdeflate();
     let text = prose(3_000, 71);
-    let length = |hint: Hint| {
+    let length = |hint: CompressHint| {
         let response = answer(&layer, get(), hinted(hint, html(), text.clone()));
         let length = response.body().size_hint().exact().unwrap();
         assert_eq!(read(response), text);
         length
     };
-    let plain = length(Hint::default());
-    assert_eq!(length(Hint::default().pad(1)), plain + 2, "a name of one byte and its zero");
-    let mut lengths: Vec<_> = (0..60).map(|_| length(Hint::default().pad(255))).collect();
+    let plain = length(CompressHint::default());
+    assert_eq!(
+        length(CompressHint::default().max_padding(1)),
+        plain + 2,
+        "a name of one byte and its zero"
+    );
+    let mut lengths: Vec<_> =
+        (0..60).map(|_| length(CompressHint::default().max_padding(255))).collect();
     assert!(lengths.iter().all(|length| (plain + 2..=plain + 256).contains(length)));
     lengths.sort_unstable();
     lengths.dedup();
     assert!(lengths.len() > 20, "{lengths:?}");
-    assert_eq!(length(Hint::default()), plain);
+    assert_eq!(length(CompressHint::default()), plain);
 }
 
 // Endings.
 
 #[test]
 fn an_error_of_the_body_passes_and_nothing_comes_after_it() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(3_000, 11);
         for pending in [false, true] {
             // The length is unknown, or known and longer than what comes before the error.
@@ -718,12 +726,12 @@ fn an_error_of_the_body_passes_and_nothing_comes_after_it() {
                 all.push(Step::Error("broken".into()));
                 let body = Scripted::<BoxError>::new(all).hint(&hint);
                 let log = body.log();
-                let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-                assert_eq!(coding_of(&response), Some(coding.as_str()));
+                let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+                assert_eq!(encoding_of(&response), Some(encoding.as_str()));
                 assert_eq!(field(&response, "content-length"), None);
                 let drained = drain(&mut response.into_body());
-                assert_eq!(drained.error.as_deref(), Some("broken"), "{coding:?}");
-                assert_cut(coding.as_str(), &drained.bytes(), &text);
+                assert_eq!(drained.error.as_deref(), Some("broken"), "{encoding:?}");
+                assert_cut(encoding.as_str(), &drained.bytes(), &text);
                 assert!(!log.polled_after_end());
             }
         }
@@ -759,7 +767,7 @@ fn an_error_at_once_is_the_only_thing_that_comes() {
 /// complete gzip body would say that all is well.
 #[test]
 fn a_body_of_another_length_than_declared_fails() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for (declared, given) in
             [(5_000, 3_000), (3_000, 5_000), (200_000, 3_000), (3_000, 200_000)]
         {
@@ -782,13 +790,13 @@ fn a_body_of_another_length_than_declared_fails() {
                 if header {
                     response = response.header("content-length", declared);
                 }
-                let response = answer(&every(), accepting(coding), response.body(body).unwrap());
-                assert_eq!(coding_of(&response), Some(coding.as_str()));
+                let response = answer(&every(), accepting(encoding), response.body(body).unwrap());
+                assert_eq!(encoding_of(&response), Some(encoding.as_str()));
                 assert_eq!(field(&response, "content-length"), None);
                 let drained = drain(&mut response.into_body());
                 let error = drained.error.as_deref().expect("an error");
                 assert!(error.contains(&declared.to_string()), "{error}");
-                assert_cut(coding.as_str(), &drained.bytes(), &text);
+                assert_cut(encoding.as_str(), &drained.bytes(), &text);
             }
         }
     }
@@ -821,11 +829,11 @@ fn the_inner_body_is_never_asked_again_after_its_end() {
 
 #[test]
 fn a_stream_that_is_empty_or_has_only_empty_frames_is_valid() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for parts in [vec![], vec![data(0)], vec![data(0), Step::Pending, data(0)]] {
             let body = Scripted::<BoxError>::new(parts);
-            let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-            assert_eq!(read(response), b"", "{coding:?}");
+            let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+            assert_eq!(read(response), b"", "{encoding:?}");
         }
     }
 }
@@ -833,47 +841,47 @@ fn a_stream_that_is_empty_or_has_only_empty_frames_is_valid() {
 /// What clients hold open must not fill the memory with codecs.
 #[test]
 fn beyond_the_most_streams_bodies_are_sent_as_they_are() {
-    let layer = every().streams(2);
-    let stream = |coding| {
+    let layer = every().max_streams(2);
+    let stream = |encoding| {
         let body = Scripted::<BoxError>::new([data(2_000), Step::Pending, data(2_000)]);
-        answer(&layer, accepting(coding), html().body(body).unwrap())
+        answer(&layer, accepting(encoding), html().body(body).unwrap())
     };
-    for coding in CODINGS {
-        let mut first = stream(coding);
-        let second = stream(coding);
-        assert_eq!([&first, &second].map(coding_of), [Some(coding.as_str()); 2]);
-        let mut third = stream(coding);
-        assert_eq!((coding_of(&third), list(&third, "vary").as_str()), (None, VARY));
+    for encoding in ENCODINGS {
+        let mut first = stream(encoding);
+        let second = stream(encoding);
+        assert_eq!([&first, &second].map(encoding_of), [Some(encoding.as_str()); 2]);
+        let mut third = stream(encoding);
+        assert_eq!((encoding_of(&third), list(&third, "vary").as_str()), (None, VARY));
         assert_eq!(drain(third.body_mut()).bytes(), [b'x'; 4_000]);
         // What is compressed at once takes no place.
         let whole = full(vec![b'x'; 2_000]);
-        let whole = answer(&layer, accepting(coding), html().body(whole).unwrap());
-        assert_eq!(coding_of(&whole), Some(coding.as_str()));
+        let whole = answer(&layer, accepting(encoding), html().body(whole).unwrap());
+        assert_eq!(encoding_of(&whole), Some(encoding.as_str()));
         // The end of one is the place of another, and so is its being dropped.
         drain(first.body_mut());
-        let next = stream(coding);
-        assert_eq!(coding_of(&next), Some(coding.as_str()));
-        assert_eq!(coding_of(&stream(coding)), None);
+        let next = stream(encoding);
+        assert_eq!(encoding_of(&next), Some(encoding.as_str()));
+        assert_eq!(encoding_of(&stream(encoding)), None);
         drop(second);
-        assert_eq!(coding_of(&stream(coding)), Some(coding.as_str()));
+        assert_eq!(encoding_of(&stream(encoding)), Some(encoding.as_str()));
     }
     // Nor does one that fails hold it.
     let body = Scripted::<BoxError>::new([data(2_000), Step::Error("broken".into())]);
     let mut failed = answer(&layer, get(), html().body(body).unwrap());
     drain(failed.body_mut());
-    let both = [stream(Coding::Gzip), stream(Coding::Gzip)];
-    assert_eq!(both.each_ref().map(coding_of), [Some("gzip"); 2]);
+    let both = [stream(Encoding::Gzip), stream(Encoding::Gzip)];
+    assert_eq!(both.each_ref().map(encoding_of), [Some("gzip"); 2]);
 }
 
 #[test]
 fn a_stream_that_is_dropped_midway_drops_the_inner_body_and_spoils_nothing() {
     let layer = every();
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         for round in 0..5 {
             let secret = prose(30_000, 100 + round);
             let body = Scripted::<BoxError>::new([Step::Data(secret), Step::PendingForever]);
             let log = body.log();
-            let response = answer(&layer, accepting(coding), html().body(body).unwrap());
+            let response = answer(&layer, accepting(encoding), html().body(body).unwrap());
             let mut body = response.into_body();
             for _ in 0..round {
                 assert!(poll_frame(&mut body).is_ready() || round > 1);
@@ -881,7 +889,8 @@ fn a_stream_that_is_dropped_midway_drops_the_inner_body_and_spoils_nothing() {
             drop(body);
             assert!(log.dropped());
             let text = prose(20_000, 15);
-            let whole = answer(&layer, accepting(coding), html().body(full(text.clone())).unwrap());
+            let whole =
+                answer(&layer, accepting(encoding), html().body(full(text.clone())).unwrap());
             assert_eq!(read(whole), text);
         }
     }
@@ -890,11 +899,11 @@ fn a_stream_that_is_dropped_midway_drops_the_inner_body_and_spoils_nothing() {
 #[test]
 fn a_body_after_an_abandoned_one_is_the_same_to_the_byte() {
     // Nothing of what one client was sent may show in what another one gets.
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(20_000, 16);
         let encode = || {
             let response = html().body(full(text.clone())).unwrap();
-            drain(&mut answer(&every(), accepting(coding), response).into_body()).bytes()
+            drain(&mut answer(&every(), accepting(encoding), response).into_body()).bytes()
         };
         let fresh = std::thread::scope(|scope| scope.spawn(encode).join().unwrap());
         for len in [1, 500, 20_000, 90_000] {
@@ -906,13 +915,13 @@ fn a_body_after_an_abandoned_one_is_the_same_to_the_byte() {
                 }
                 all.push(Step::PendingForever);
                 let body = Scripted::new(all);
-                let response = answer(&every(), accepting(coding), html().body(body).unwrap());
+                let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
                 let mut body = response.into_body();
                 for _ in 0..30 {
                     drop(poll_frame(&mut body));
                 }
                 drop(body);
-                assert_eq!(encode(), fresh, "{coding:?} {len}");
+                assert_eq!(encode(), fresh, "{encoding:?} {len}");
             }
         }
     }
@@ -922,7 +931,7 @@ fn a_body_after_an_abandoned_one_is_the_same_to_the_byte() {
 
 #[test]
 fn each_event_of_a_slow_stream_decodes_before_the_next_one_is_produced() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let events: Vec<_> =
             (1..=20).map(|n| Bytes::from(format!("id: {n}\ndata: event {n}\n\n"))).collect();
         let mut all = Vec::new();
@@ -934,10 +943,10 @@ fn each_event_of_a_slow_stream_decodes_before_the_next_one_is_produced() {
         let log = body.log();
         let response =
             Response::builder().header("content-type", "text/event-stream").body(body).unwrap();
-        let response = answer(&every(), accepting(coding), response);
-        assert_eq!(coding_of(&response), Some(coding.as_str()));
+        let response = answer(&every(), accepting(encoding), response);
+        assert_eq!(encoding_of(&response), Some(encoding.as_str()));
         let mut body = response.into_body();
-        let mut decoder = Decoder::new(coding.as_str());
+        let mut decoder = Decoder::new(encoding.as_str());
         let mut expected = Vec::new();
         for event in events {
             expected.extend_from_slice(&event);
@@ -952,7 +961,7 @@ fn each_event_of_a_slow_stream_decodes_before_the_next_one_is_produced() {
             }
             while decoder.decoded != expected {
                 let Poll::Ready(frame) = poll_frame(&mut body) else {
-                    panic!("{coding:?}: the stream waits, and the event is not there")
+                    panic!("{encoding:?}: the stream waits, and the event is not there")
                 };
                 decoder.feed(frame.unwrap().unwrap().into_data().unwrap());
             }
@@ -996,15 +1005,15 @@ fn all_that_was_fed_is_decodable_when_the_stream_waits_whatever_its_size() {
     let sizes = (1..40).chain(8_100..8_260).chain([16_300, 16_384, 30_000, 65_536, 70_000]);
     let noise = noise(70_000);
     for len in sizes {
-        for coding in CODINGS {
-            if coding == Coding::Brotli && len % 8 != 0 {
+        for encoding in ENCODINGS {
+            if encoding == Encoding::Brotli && len % 8 != 0 {
                 continue;
             }
             let body =
                 Scripted::<BoxError>::new([Step::Data(noise.slice(..len)), Step::PendingForever]);
             let mut body =
-                answer(&every(), accepting(coding), html().body(body).unwrap()).into_body();
-            let mut decoder = Decoder::new(coding.as_str());
+                answer(&every(), accepting(encoding), html().body(body).unwrap()).into_body();
+            let mut decoder = Decoder::new(encoding.as_str());
             let flag = Arc::new(Flag::default());
             let waker = Waker::from(Arc::clone(&flag));
             loop {
@@ -1019,7 +1028,7 @@ fn all_that_was_fed_is_decodable_when_the_stream_waits_whatever_its_size() {
                     Poll::Pending => break,
                 }
             }
-            assert!(decoder.decoded == noise[..len], "{coding:?} {len}");
+            assert!(decoder.decoded == noise[..len], "{encoding:?} {len}");
         }
     }
 }
@@ -1047,26 +1056,26 @@ fn a_stream_that_waits_before_its_first_byte_sends_nothing() {
 
 #[test]
 fn frames_that_are_ready_together_are_not_flushed_one_by_one() {
-    for coding in CODINGS {
+    for encoding in ENCODINGS {
         let text = prose(400 * KIB, 17);
         let encoded = |frame: usize| {
             let parts = (0..text.len()).step_by(frame);
             let parts = parts.map(|at| text.slice(at..text.len().min(at + frame)));
             let body = Scripted::new(steps(parts));
-            let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-            assert_eq!(coding_of(&response), Some(coding.as_str()));
+            let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+            assert_eq!(encoding_of(&response), Some(encoding.as_str()));
             let drained = drain(&mut response.into_body());
-            assert_eq!(decode(coding.as_str(), &drained.bytes()), text);
+            assert_eq!(decode(encoding.as_str(), &drained.bytes()), text);
             (drained.bytes().len(), drained.frames.len())
         };
         let (at_once, _) = encoded(text.len());
         let (in_frames, frames) = encoded(KIB);
-        assert!(in_frames * 100 <= at_once * 103, "{coding:?}: {in_frames} and {at_once} bytes");
+        assert!(in_frames * 100 <= at_once * 103, "{encoding:?}: {in_frames} and {at_once} bytes");
         assert!(
             frames <= in_frames / PIECE + 2,
-            "{coding:?}: {frames} frames of {in_frames} bytes"
+            "{encoding:?}: {frames} frames of {in_frames} bytes"
         );
-        if coding == Coding::Gzip {
+        if encoding == Encoding::Gzip {
             let mut zlib = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
             zlib.write_all(&text).unwrap();
             let zlib = zlib.finish().unwrap().len();
@@ -1106,20 +1115,20 @@ impl From<Bytes> for Counted {
 #[test]
 fn a_poll_takes_in_64_kib_at_most_and_a_frame_holds_8_kib_at_most() {
     let mib = 1024 * KIB;
-    for (coding, bytes) in [
+    for (encoding, bytes) in [
         // What a handler may well send as one frame.
-        (Coding::Gzip, Bytes::from(vec![0; 64 * mib])),
-        (Coding::Gzip, noise(2 * mib)),
-        (Coding::Deflate, prose(2 * mib, 18)),
-        (Coding::Brotli, prose(mib, 18)),
-        (Coding::Brotli, noise(mib)),
-        (Coding::Zstd, Bytes::from(vec![0; 16 * mib])),
-        (Coding::Zstd, noise(2 * mib)),
+        (Encoding::Gzip, Bytes::from(vec![0; 64 * mib])),
+        (Encoding::Gzip, noise(2 * mib)),
+        (Encoding::Deflate, prose(2 * mib, 18)),
+        (Encoding::Brotli, prose(mib, 18)),
+        (Encoding::Brotli, noise(mib)),
+        (Encoding::Zstd, Bytes::from(vec![0; 16 * mib])),
+        (Encoding::Zstd, noise(2 * mib)),
     ] {
         let taken = Arc::<AtomicU64>::default();
         let body = Full::new(Counted { bytes: bytes.clone(), taken: Arc::clone(&taken) });
-        let response = answer(&every(), accepting(coding), html().body(body).unwrap());
-        assert_eq!(coding_of(&response), Some(coding.as_str()));
+        let response = answer(&every(), accepting(encoding), html().body(body).unwrap());
+        assert_eq!(encoding_of(&response), Some(encoding.as_str()));
         assert_eq!(taken.load(Ordering::SeqCst), 0, "nothing is taken before it is asked for");
         let mut body = response.into_body();
         let mut encoded = Vec::new();
@@ -1128,20 +1137,20 @@ fn a_poll_takes_in_64_kib_at_most_and_a_frame_holds_8_kib_at_most() {
             let before = taken.load(Ordering::SeqCst);
             let polled = poll_frame(&mut body);
             let now = taken.load(Ordering::SeqCst) - before;
-            assert!(now <= SLICE as u64, "{coding:?}: {now} bytes in one poll");
+            assert!(now <= SLICE as u64, "{encoding:?}: {now} bytes in one poll");
             polls += 1;
             match polled {
                 Poll::Pending => {}
                 Poll::Ready(Some(frame)) => {
                     let data = frame.unwrap().into_data().unwrap().bytes;
-                    assert!(data.len() <= PIECE, "{coding:?}: a frame of {}", data.len());
+                    assert!(data.len() <= PIECE, "{encoding:?}: a frame of {}", data.len());
                     encoded.extend_from_slice(&data);
                 }
                 Poll::Ready(None) => break,
             }
         }
-        assert!(polls >= bytes.len() / SLICE, "{coding:?}: {polls} polls");
-        assert!(decode(coding.as_str(), &encoded) == bytes, "{coding:?}");
+        assert!(polls >= bytes.len() / SLICE, "{encoding:?}: {polls} polls");
+        assert!(decode(encoding.as_str(), &encoded) == bytes, "{encoding:?}");
     }
 }
 
@@ -1338,7 +1347,7 @@ fn what_may_not_be_touched_is_passed_with_head_and_body_as_they_are() {
 #[test]
 fn an_empty_body_is_left_alone() {
     let response = sent(full(""));
-    assert_eq!(coding_of(&response), None);
+    assert_eq!(encoding_of(&response), None);
     assert!(response.body().is_end_stream());
     assert_eq!(read(response), b"");
 }
@@ -1360,7 +1369,7 @@ fn errors_and_answers_to_any_method_are_compressed_too() {
             let request = Request::builder().method(method).header("accept-encoding", "gzip");
             let response = html().status(status).body(full(prose(5_000, 23))).unwrap();
             let response = answer(&CompressLayer::new(), request, response);
-            assert_eq!(coding_of(&response), Some("gzip"), "{method} {status}");
+            assert_eq!(encoding_of(&response), Some("gzip"), "{method} {status}");
             assert_eq!(response.status(), status);
         }
     }
@@ -1378,7 +1387,7 @@ fn a_head_request_gets_the_head_of_a_get_without_a_length() {
         }
         let request = Request::head("/").header("accept-encoding", "gzip");
         let response = answer(&CompressLayer::new(), request, response.body(body).unwrap());
-        assert_eq!(coding_of(&response), Some("gzip"));
+        assert_eq!(encoding_of(&response), Some("gzip"));
         assert_eq!(field(&response, "content-length"), None);
         assert_eq!(field(&response, "vary"), Some(VARY));
         assert_eq!(field(&response, "etag"), Some("\"v1--gzip\""));
@@ -1415,7 +1424,7 @@ fn a_head_request_to_a_service_that_gives_a_small_body_gets_the_tag_of_a_get() {
 
 #[test]
 fn a_304_has_the_tag_that_the_client_was_given() {
-    let layer = CompressLayer::new().etags(EtagMode::Weaken);
+    let layer = CompressLayer::new().etag_mode(EtagMode::Weaken);
     let revalidate = |if_none_match: &str, etag: &str| {
         let request = get().header("if-none-match", if_none_match);
         let response = Response::builder().status(304).header("etag", etag).body(empty()).unwrap();
@@ -1451,7 +1460,7 @@ fn a_strong_tag_names_its_coding_and_a_weak_one_stays() {
         for body in [boxed_whole(), boxed_stream()] {
             let response = html().header("etag", before).body(body).unwrap();
             let response = answer(&CompressLayer::new(), get(), response);
-            assert_eq!(coding_of(&response), Some("gzip"));
+            assert_eq!(encoding_of(&response), Some("gzip"));
             assert_eq!(list(&response, "etag"), after);
         }
     }
@@ -1483,7 +1492,7 @@ fn fields_that_speak_of_other_bytes_go_only_where_the_bytes_are_others() {
     };
     for body in [boxed_whole(), boxed_stream()] {
         let response = answer(&CompressLayer::new(), get(), with_all(body));
-        assert_eq!(coding_of(&response), Some("gzip"));
+        assert_eq!(encoding_of(&response), Some("gzip"));
         for (name, _) in stale {
             assert_eq!(field(&response, name), None, "{name}");
         }
@@ -1511,8 +1520,8 @@ fn vary_is_merged_once_and_names_what_could_have_changed_the_answer() {
         (&["accept-encoding-x"], &["accept-encoding-x", one]),
     ] {
         let expected = expected.join(", ");
-        // Left for lack of a coding, which opting out would not change; compressed; opted out.
-        for (request, coding, expected) in [
+        // Left for lack of a encoding, which opting out would not change; compressed; opted out.
+        for (request, encoding, expected) in [
             (Request::get("/"), None, &expected),
             (Request::get("/").header("accept-encoding", "br"), None, &expected),
             (Request::get("/").header("accept-encoding", "gzip;q=0"), None, &expected),
@@ -1525,7 +1534,7 @@ fn vary_is_merged_once_and_names_what_could_have_changed_the_answer() {
             }
             let response = response.body(full(prose(5_000, 27))).unwrap();
             let response = answer(&pinned(), request, response);
-            assert_eq!(coding_of(&response), coding);
+            assert_eq!(encoding_of(&response), encoding);
             assert_eq!(list(&response, "vary"), *expected);
         }
     }
@@ -1547,7 +1556,7 @@ fn a_client_opts_out_by_a_field_of_any_value() {
         let request = get().header("x-no-compression", value);
         let response = html().body(full(prose(5_000, 28))).unwrap();
         let response = answer(&CompressLayer::new(), request, response);
-        assert_eq!(coding_of(&response), None, "{value:?}");
+        assert_eq!(encoding_of(&response), None, "{value:?}");
         assert_eq!(list(&response, "vary"), VARY);
         assert_eq!(read(response), prose(5_000, 28));
     }
@@ -1555,16 +1564,16 @@ fn a_client_opts_out_by_a_field_of_any_value() {
 
 #[test]
 fn the_field_that_opts_out_has_another_name_by_choice_or_is_off() {
-    let named = CompressLayer::new().opt_out(HeaderName::from_static("x-raw"));
-    let off = CompressLayer::new().opt_out(None);
-    for (layer, name, coding, vary) in [
+    let named = CompressLayer::new().opt_out_header(HeaderName::from_static("x-raw"));
+    let off = CompressLayer::new().opt_out_header(None);
+    for (layer, name, encoding, vary) in [
         (&named, "x-raw", None, VARY),
         (&named, "x-no-compression", Some("gzip"), VARY),
         (&off, "x-no-compression", Some("gzip"), "accept-encoding"),
     ] {
         let response = html().body(full(prose(5_000, 29))).unwrap();
         let response = answer(layer, get().header(name, "1"), response);
-        assert_eq!(coding_of(&response), coding, "{name}");
+        assert_eq!(encoding_of(&response), encoding, "{name}");
         assert_eq!(list(&response, "vary"), vary);
     }
     let request = get().header("x-no-compression", "1");
@@ -1575,7 +1584,7 @@ fn the_field_that_opts_out_has_another_name_by_choice_or_is_off() {
 
 #[test]
 fn accept_encoding_is_read_by_the_book() {
-    let all = CompressLayer::new().codings([Coding::Zstd, Coding::Brotli, Coding::Gzip]);
+    let all = CompressLayer::new().encodings([Encoding::Zstd, Encoding::Brotli, Encoding::Gzip]);
     let default = pinned();
     let cases: &[(&CompressLayer, &[&str], Option<&str>)] = &[
         (&default, &["gzip"], Some("gzip")),
@@ -1619,7 +1628,7 @@ fn accept_encoding_is_read_by_the_book() {
         }
         let response = answer(layer, request, html().body(full(prose(5_000, 30))).unwrap());
         assert_eq!(response.status(), 200, "{lines:?}");
-        assert_eq!(coding_of(&response), *expected, "{lines:?}");
+        assert_eq!(encoding_of(&response), *expected, "{lines:?}");
         assert_eq!(read(response), prose(5_000, 30));
     }
 }
@@ -1631,7 +1640,7 @@ fn a_client_that_refuses_identity_gets_a_small_body_compressed() {
         let request = Request::get("/").header("accept-encoding", accept);
         let response = html().body(full(small.clone())).unwrap();
         let response = answer(&CompressLayer::new(), request, response);
-        assert_eq!(coding_of(&response), expected);
+        assert_eq!(encoding_of(&response), expected);
         assert_eq!(read(response), small);
     }
 }
@@ -1642,7 +1651,7 @@ fn a_client_that_refuses_identity_gets_what_becomes_larger_too() {
         let request = Request::get("/").header("accept-encoding", "gzip, identity;q=0");
         let response = html().body(full(body.clone())).unwrap();
         let response = answer(&CompressLayer::new(), request, response);
-        assert_eq!(coding_of(&response), Some("gzip"));
+        assert_eq!(encoding_of(&response), Some("gzip"));
         assert_eq!(read(response), body);
     }
 }
@@ -1653,7 +1662,7 @@ fn a_body_of_many_tiny_frames_is_not_gathered() {
     let frames = text.chunks(1).map(Bytes::copy_from_slice);
     let body = Scripted::new(steps(frames)).exact();
     let log = body.log();
-    let response = answer(&every(), accepting(Coding::Gzip), html().body(body).unwrap());
+    let response = answer(&every(), accepting(Encoding::Gzip), html().body(body).unwrap());
     assert!(log.polls() < 100, "{} frames are held", log.polls());
     assert_eq!(field(&response, "content-length"), None);
     assert_eq!(read(response), text);
@@ -1664,7 +1673,7 @@ fn a_poll_takes_some_frames_at_most_even_empty_ones() {
     let frames = (0..100_000).map(|_| Bytes::new());
     let body = Scripted::new(steps(frames));
     let log = body.log();
-    let response = answer(&every(), accepting(Coding::Gzip), html().body(body).unwrap());
+    let response = answer(&every(), accepting(Encoding::Gzip), html().body(body).unwrap());
     let mut body = response.into_body();
     assert!(poll_frame(&mut body).is_pending());
     assert!(log.polls() < 2_000, "{} frames in one poll", log.polls());
@@ -1676,7 +1685,7 @@ fn digests_of_other_bytes_are_no_trailers() {
     map.insert("content-digest", "sha-256=:AA==:".parse().unwrap());
     map.insert("x-sum", "1".parse().unwrap());
     let body = Scripted::<BoxError>::new([data(2_000), Step::Trailers(map)]);
-    let response = answer(&every(), accepting(Coding::Gzip), html().body(body).unwrap());
+    let response = answer(&every(), accepting(Encoding::Gzip), html().body(body).unwrap());
     let collected = now(response.into_body().collect()).unwrap();
     let trailers = collected.trailers().unwrap();
     assert_eq!(trailers.len(), 1, "{trailers:?}");
@@ -1685,9 +1694,12 @@ fn digests_of_other_bytes_are_no_trailers() {
 
 #[test]
 fn padding_turns_on_no_coding_that_the_layer_does_not_have() {
-    let layer = CompressLayer::new().codings([]);
-    let response = html().extension(Hint::default().pad(9)).body(full(prose(9_000, 3))).unwrap();
-    assert_eq!(coding_of(&answer(&layer, accepting(Coding::Gzip), response)), None);
+    let layer = CompressLayer::new().encodings([]);
+    let response = html()
+        .extension(CompressHint::default().max_padding(9))
+        .body(full(prose(9_000, 3)))
+        .unwrap();
+    assert_eq!(encoding_of(&answer(&layer, accepting(Encoding::Gzip), response)), None);
 }
 
 #[test]
@@ -1702,14 +1714,14 @@ fn bodies_are_compressed_from_the_threshold_on() {
         for len in [511, 512, 1_023, 1_024, 2_999, 3_000, 200_000] {
             let text = prose(len, 31);
             let response = answer(&layer, get(), html().body(full(text.clone())).unwrap());
-            assert_eq!(coding_of(&response).is_some(), len >= least, "{len} from {least} on");
+            assert_eq!(encoding_of(&response).is_some(), len >= least, "{len} from {least} on");
             assert_eq!(read(response), text);
         }
     }
     let layer = CompressLayer::new().threshold(0);
     let repeated = Bytes::from("a".repeat(60));
     let response = answer(&layer, get(), html().body(full(repeated.clone())).unwrap());
-    assert_eq!(coding_of(&response), Some("gzip"));
+    assert_eq!(encoding_of(&response), Some("gzip"));
     assert_eq!(read(response), repeated);
     // A body whose size is not known is looked at until it ends, pauses, or is large enough.
     let stream = |steps: Vec<Step<BoxError>>| sent(Scripted::new(steps));
@@ -1725,7 +1737,7 @@ fn bodies_are_compressed_from_the_threshold_on() {
         (vec![data(3), Step::Error("broken".into())], true),
     ] {
         let shown = format!("{steps:?}");
-        assert_eq!(coding_of(&stream(steps)).is_some(), compressed, "{shown}");
+        assert_eq!(encoding_of(&stream(steps)).is_some(), compressed, "{shown}");
     }
     let response = sent(Scripted::<BoxError>::new((0..200).map(|_| data(1))));
     assert_eq!(read(response), [b'x'; 200]);
@@ -1775,19 +1787,19 @@ fn only_media_types_that_shrink_are_compressed() {
         let response = Response::builder().header("content-type", media_type);
         let response = response.body(full(prose(5_000, 32))).unwrap();
         let response = answer(&CompressLayer::new(), get(), response);
-        assert_eq!(coding_of(&response).is_some(), expected, "{media_type}");
+        assert_eq!(encoding_of(&response).is_some(), expected, "{media_type}");
         assert_eq!(response.headers().contains_key("vary"), expected, "{media_type}");
         assert_eq!(read(response), prose(5_000, 32));
     }
     let untyped = Response::new(full(prose(5_000, 32)));
-    assert_eq!(coding_of(&answer(&CompressLayer::new(), get(), untyped)), None);
+    assert_eq!(encoding_of(&answer(&CompressLayer::new(), get(), untyped)), None);
 }
 
 /// Whether a response of this media type is compressed.
 fn takes(layer: &CompressLayer, media_type: &str) -> bool {
     let response = Response::builder().header("content-type", media_type);
     let response = answer(layer, get(), response.body(full(prose(5_000, 33))).unwrap());
-    coding_of(&response).is_some()
+    encoding_of(&response).is_some()
 }
 
 #[test]
@@ -1795,8 +1807,8 @@ fn media_types_are_added_and_removed_in_any_case() {
     let layer = CompressLayer::new()
         .media_type("Application/vnd.SQLite3")
         .and_then(|layer| layer.media_type("image/png"))
-        .and_then(|layer| layer.without_media_type("TEXT/css"))
-        .and_then(|layer| layer.without_media_type("application/ld+json"))
+        .and_then(|layer| layer.skip_media_type("TEXT/css"))
+        .and_then(|layer| layer.skip_media_type("application/ld+json"))
         .unwrap();
     assert!(takes(&layer, "application/vnd.sqlite3"));
     assert!(takes(&layer, "APPLICATION/VND.SQLITE3; version=3"));
@@ -1809,7 +1821,7 @@ fn media_types_are_added_and_removed_in_any_case() {
     assert!(takes(&layer, "application/problem+json"));
     // The last word counts.
     assert!(takes(&layer.clone().media_type("text/*").unwrap(), "text/css"));
-    assert!(!takes(&layer.without_media_type("image/*").unwrap(), "image/png"));
+    assert!(!takes(&layer.skip_media_type("image/*").unwrap(), "image/png"));
 }
 
 #[test]
@@ -1817,7 +1829,7 @@ fn a_closure_chooses_the_media_types_in_place_of_the_table() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let layer = {
         let seen = Arc::clone(&seen);
-        CompressLayer::new().media_types(move |media_type| {
+        CompressLayer::new().media_type_if(move |media_type| {
             seen.lock().unwrap().push(media_type.to_owned());
             media_type == "Image/PNG"
         })
@@ -1830,7 +1842,7 @@ fn a_closure_chooses_the_media_types_in_place_of_the_table() {
 /// The page: gRPC is never touched, "which compresses by itself".
 #[test]
 fn grpc_is_not_touched_where_a_closure_wants_every_media_type() {
-    let layer = CompressLayer::new().media_types(|_| true);
+    let layer = CompressLayer::new().media_type_if(|_| true);
     assert!(takes(&layer, "image/png"));
     assert!(!takes(&layer, "application/grpc"));
     assert!(!takes(&layer, "application/grpc+proto"));
@@ -1847,7 +1859,7 @@ fn a_closure_over_both_heads_decides() {
         let request = Request::get(path).header("accept-encoding", "gzip").header("x-seen", "1");
         let response = html().header(own, "1").body(full(prose(5_000, 34))).unwrap();
         let response = answer(&layer, request, response);
-        assert_eq!(coding_of(&response).is_some(), expected, "{path} {own}");
+        assert_eq!(encoding_of(&response).is_some(), expected, "{path} {own}");
         assert_eq!(read(response), prose(5_000, 34));
     }
     // The service gets its request whole.
@@ -1860,7 +1872,7 @@ fn a_closure_over_both_heads_decides() {
     let mut request = get().header("x-seen", "1").body(full(prose(2_000, 35))).unwrap();
     request.extensions_mut().insert(7_u8);
     let response = now(layer.layer(inner).oneshot(request)).unwrap();
-    assert_eq!(coding_of(&response), Some("gzip"));
+    assert_eq!(encoding_of(&response), Some("gzip"));
     assert_eq!(read(response), prose(2_000, 35));
 }
 
@@ -1868,15 +1880,19 @@ fn a_closure_over_both_heads_decides() {
 fn a_closure_cannot_make_the_layer_touch_what_may_not_be_touched() {
     let layer = CompressLayer::new().only_if(|_, _| true);
     let response = html().header("cache-control", "no-transform").body(full(prose(5_000, 36)));
-    assert_eq!(coding_of(&answer(&layer, get(), response.unwrap())), None);
+    assert_eq!(encoding_of(&answer(&layer, get(), response.unwrap())), None);
     let response = Response::builder().header("content-type", "image/png");
     assert_eq!(
-        coding_of(&answer(&layer, get(), response.body(full(prose(5_000, 36))).unwrap())),
+        encoding_of(&answer(&layer, get(), response.body(full(prose(5_000, 36))).unwrap())),
         None
     );
 }
 
-fn hinted(hint: Hint, response: http::response::Builder, body: Bytes) -> Response<Full<Bytes>> {
+fn hinted(
+    hint: CompressHint,
+    response: http::response::Builder,
+    body: Bytes,
+) -> Response<Full<Bytes>> {
     response.extension(hint).body(full(body)).unwrap()
 }
 
@@ -1884,13 +1900,14 @@ fn hinted(hint: Hint, response: http::response::Builder, body: Bytes) -> Respons
 fn a_handler_forces_compression_of_its_own_answer() {
     let text = Bytes::from("a".repeat(200));
     let png = || Response::builder().header("content-type", "image/png");
-    let response = answer(&CompressLayer::new(), get(), hinted(Hint::force(), png(), text.clone()));
-    assert_eq!(coding_of(&response), Some("gzip"));
+    let response =
+        answer(&CompressLayer::new(), get(), hinted(CompressHint::force(), png(), text.clone()));
+    assert_eq!(encoding_of(&response), Some("gzip"));
     assert_eq!(field(&response, "vary"), Some(VARY));
     assert_eq!(read(response), text);
 
     // Not where the client does not take it, or HTTP forbids it, or nothing is gained.
-    let force = Hint::force();
+    let force = CompressHint::force();
     for (request, response) in [
         (Request::get("/"), hinted(force, html(), prose(5_000, 37))),
         (get().header("x-no-compression", "1"), hinted(force, html(), prose(5_000, 37))),
@@ -1901,21 +1918,22 @@ fn a_handler_forces_compression_of_its_own_answer() {
         (get(), hinted(force, html(), Bytes::new())),
     ] {
         let response = answer(&CompressLayer::new(), request, response);
-        assert_ne!(coding_of(&response), Some("gzip"));
+        assert_ne!(encoding_of(&response), Some("gzip"));
     }
 }
 
 #[test]
 fn a_handler_forbids_compression_of_its_own_answer() {
-    let response = hinted(Hint::forbid(), html().header("etag", "\"v1\""), prose(5_000, 38));
+    let response =
+        hinted(CompressHint::forbid(), html().header("etag", "\"v1\""), prose(5_000, 38));
     let response = answer(&CompressLayer::new(), get(), response);
-    assert_eq!(coding_of(&response), None);
+    assert_eq!(encoding_of(&response), None);
     assert_eq!(field(&response, "etag"), Some("\"v1\""));
     assert_eq!(field(&response, "vary"), None, "it is compressed for nobody");
     assert_eq!(read(response), prose(5_000, 38));
     // The hint has nothing to say of other answers.
-    let response = hinted(Hint::default(), html(), prose(5_000, 38));
-    assert_eq!(coding_of(&answer(&CompressLayer::new(), get(), response)), Some("gzip"));
+    let response = hinted(CompressHint::default(), html(), prose(5_000, 38));
+    assert_eq!(encoding_of(&answer(&CompressLayer::new(), get(), response)), Some("gzip"));
 }
 
 #[test]
@@ -1924,7 +1942,7 @@ fn padding_makes_the_length_vary_and_is_skipped_by_decoders() {
     let plain = sent(full(text.clone())).body().size_hint().exact().unwrap();
     let mut lengths = Vec::new();
     for _ in 0..60 {
-        let response = hinted(Hint::default().pad(100), html(), text.clone());
+        let response = hinted(CompressHint::default().max_padding(100), html(), text.clone());
         let response = answer(&CompressLayer::new(), get(), response);
         let length = response.body().size_hint().exact().unwrap();
         // A name of 1 to 100 bytes and the zero behind it.
@@ -1940,11 +1958,11 @@ fn padding_makes_the_length_vary_and_is_skipped_by_decoders() {
     assert_eq!(sent(full(text)).body().size_hint().exact(), Some(plain));
 
     // The most that there can be, of a stream too, and together with a wish.
-    for hint in [Hint::force().pad(255), Hint::default().pad(1)] {
+    for hint in [CompressHint::force().max_padding(255), CompressHint::default().max_padding(1)] {
         let mut response = html().body(boxed_stream()).unwrap();
         response.extensions_mut().insert(hint);
         let response = answer(&CompressLayer::new(), get(), response);
-        assert_eq!(coding_of(&response), Some("gzip"));
+        assert_eq!(encoding_of(&response), Some("gzip"));
         assert_eq!(read(response), prose(5_000, 26));
     }
 }
@@ -1953,13 +1971,13 @@ fn padding_makes_the_length_vary_and_is_skipped_by_decoders() {
 fn only_gzip_is_padded_and_so_no_other_coding_is_chosen() {
     for (accept, expected) in [("br, gzip;q=0.1", Some("gzip")), ("br, deflate, zstd", None)] {
         let request = Request::get("/").header("accept-encoding", accept);
-        let response = hinted(Hint::default().pad(50), html(), prose(3_000, 40));
+        let response = hinted(CompressHint::default().max_padding(50), html(), prose(3_000, 40));
         let response = answer(&every(), request, response);
-        assert_eq!(coding_of(&response), expected, "{accept}");
+        assert_eq!(encoding_of(&response), expected, "{accept}");
         assert_eq!(read(response), prose(3_000, 40));
     }
-    let response = hinted(Hint::forbid().pad(50), html(), prose(3_000, 40));
-    assert_eq!(coding_of(&answer(&every(), get(), response)), None);
+    let response = hinted(CompressHint::forbid().max_padding(50), html(), prose(3_000, 40));
+    assert_eq!(encoding_of(&answer(&every(), get(), response)), None);
 }
 
 // Beside tower-http.
@@ -2045,7 +2063,7 @@ impl Case {
 #[derive(Debug, PartialEq)]
 struct View {
     status: u16,
-    coding: Option<String>,
+    encoding: Option<String>,
     /// Whether `vary` names `accept-encoding`, and all of its lines.
     varies: bool,
     vary: String,
@@ -2067,7 +2085,7 @@ impl View {
         let response = now(service.oneshot(case.request())).unwrap();
         let vary = list(&response, "vary");
         let declared = field(&response, "content-length").map(|length| length.parse().unwrap());
-        let coding = coding_of(&response).map(str::to_owned);
+        let encoding = encoding_of(&response).map(str::to_owned);
         let view = Self {
             status: response.status().as_u16(),
             varies: vary.to_ascii_lowercase().contains("accept-encoding") || vary == "*",
@@ -2080,16 +2098,16 @@ impl View {
             ranges: response.headers().contains_key("accept-ranges"),
             digest: response.headers().contains_key("content-digest"),
             vary,
-            coding: coding.clone(),
+            encoding: encoding.clone(),
         };
         let mut body = response.into_body();
         let drained = drain(&mut body);
         assert_eq!(drained.error, None, "{case:?}");
         let bytes = drained.bytes();
         let own = case.says("content-encoding", "");
-        let bytes = match coding {
-            Some(coding) if (!own || coding == "gzip") && !bytes.is_empty() => {
-                decode(&coding, &bytes)
+        let bytes = match encoding {
+            Some(encoding) if (!own || encoding == "gzip") && !bytes.is_empty() => {
+                decode(&encoding, &bytes)
             }
             _ => bytes,
         };
@@ -2107,8 +2125,8 @@ struct Difference {
 /// They compress, for this client or for others, where this layer passes the answer as it is.
 fn only_they_would(case: &Case, ours: &View, theirs: &View) -> bool {
     let untouched = !case.says("etag", "\"v1\"") || ours.etag == "\"v1\"";
-    let would = theirs.coding.is_some() || theirs.varies;
-    ours.coding.is_none() && untouched && would && ours.status == theirs.status
+    let would = theirs.encoding.is_some() || theirs.varies;
+    ours.encoding.is_none() && untouched && would && ours.status == theirs.status
 }
 
 /// Both name the same headers in `vary`.
@@ -2116,9 +2134,9 @@ fn varies_alike(ours: &View, theirs: &View) -> bool {
     ours.vary == theirs.vary
 }
 
-/// Both compress in the same coding.
+/// Both compress in the same encoding.
 fn both_compress(ours: &View, theirs: &View) -> bool {
-    ours.coding.is_some() && ours.coding == theirs.coding && ours.status == theirs.status
+    ours.encoding.is_some() && ours.encoding == theirs.encoding && ours.status == theirs.status
 }
 
 const NOT_WORTH_IT: [&str; 9] = [
@@ -2139,12 +2157,13 @@ const DIFFERENCES: [Difference; 18] = [
     Difference {
         // The exact length lets clients show progress and keep connections of HTTP/1.0; the tag is
         // of other bytes than the strong one was (RFC 9110 §8.8.1), as are the digests (RFC 9530).
-        name: "the head of what both compress: exact length, tag of the coding, no digest",
+        name: "the head of what both compress: exact length, tag of the encoding, no digest",
         explains: |case, ours, theirs| {
             let length = theirs.length.is_none() && ours.length.is_some() == case.is_whole();
-            let coding = format!("--{}\"", ours.coding.as_deref().unwrap_or_default());
-            let own =
-                ours.etag.is_empty() || ours.etag.ends_with(&coding) || ours.etag.starts_with("W/");
+            let encoding = format!("--{}\"", ours.encoding.as_deref().unwrap_or_default());
+            let own = ours.etag.is_empty()
+                || ours.etag.ends_with(&encoding)
+                || ours.etag.starts_with("W/");
             let same = varies_alike(ours, theirs) && ours.ranges == theirs.ranges;
             both_compress(ours, theirs) && length && own && same && !ours.digest
         },
@@ -2166,7 +2185,7 @@ const DIFFERENCES: [Difference; 18] = [
                 |value: &str| ["identity;q=0", "*;q=0"].iter().any(|no| value.contains(no));
             let refused = case.request.iter().any(|(_, value)| refuses(value));
             let small = !case.streamed && (1..1_024).contains(&case.body.len());
-            refused && small && ours.coding.is_some() && theirs.coding.is_none()
+            refused && small && ours.encoding.is_some() && theirs.encoding.is_none()
         },
     },
     Difference {
@@ -2175,7 +2194,7 @@ const DIFFERENCES: [Difference; 18] = [
         name: "bodies under 32 bytes vary too",
         explains: |case, ours, theirs| {
             let small = !case.streamed && (1..32).contains(&case.body.len());
-            small && ours.coding == theirs.coding && ours.varies && !theirs.varies
+            small && ours.encoding == theirs.encoding && ours.varies && !theirs.varies
         },
     },
     Difference {
@@ -2188,8 +2207,8 @@ const DIFFERENCES: [Difference; 18] = [
     },
     Difference {
         // RFC 9110 §15.4.5.
-        name: "a 304 has no coding, and the tag of the 200",
-        explains: |case, ours, _| case.status == 304 && ours.coding.is_none() && ours.varies,
+        name: "a 304 has no encoding, and the tag of the 200",
+        explains: |case, ours, _| case.status == 304 && ours.encoding.is_none() && ours.varies,
     },
     Difference {
         // A list of what shrinks, in place of three names that are compared with their case.
@@ -2212,14 +2231,16 @@ const DIFFERENCES: [Difference; 18] = [
         name: "event streams are compressed",
         explains: |case, ours, theirs| {
             let events = case.is_media_type(&["text/event-stream", "text/event-stream; a=b"]);
-            events && theirs.coding.is_none() && ours.varies
+            events && theirs.encoding.is_none() && ours.varies
         },
     },
     Difference {
         // These image types are raw pixels.
         name: "images that are not packed are compressed",
         explains: |case, ours, theirs| {
-            case.is_media_type(&["image/bmp"]) && theirs.coding.is_none() && ours.coding.is_some()
+            case.is_media_type(&["image/bmp"])
+                && theirs.encoding.is_none()
+                && ours.encoding.is_some()
         },
     },
     Difference {
@@ -2232,10 +2253,10 @@ const DIFFERENCES: [Difference; 18] = [
         },
     },
     Difference {
-        // It has the coding of a GET's (RFC 9110 §9.3.2), whose length is not known.
-        name: "the answer to HEAD has the tag of the coding and no wrong length",
+        // It has the encoding of a GET's (RFC 9110 §9.3.2), whose length is not known.
+        name: "the answer to HEAD has the tag of the encoding and no wrong length",
         explains: |case, ours, _| {
-            let length = if ours.coding.is_some() { 0 } else { 1_023 };
+            let length = if ours.encoding.is_some() { 0 } else { 1_023 };
             case.method == "HEAD" && ours.length.is_none_or(|it| it <= length)
         },
     },
@@ -2258,16 +2279,16 @@ const DIFFERENCES: [Difference; 18] = [
         // a complete answer, even on one to a POST that has done its work.
         name: "identity where nothing is acceptable, and not 406",
         explains: |_, ours, theirs| {
-            theirs.status == 406 && ours.status != 406 && ours.coding.is_none()
+            theirs.status == 406 && ours.status != 406 && ours.encoding.is_none()
         },
     },
     Difference {
-        // It is no coding (RFC 9110 §8.4.1).
+        // It is no encoding (RFC 9110 §8.4.1).
         name: "content-encoding: identity is compressed",
         explains: |case, ours, theirs| {
             case.says("content-encoding", "identity")
-                && theirs.coding.as_deref().is_some_and(|it| it.eq_ignore_ascii_case("identity"))
-                && ours.coding.as_deref() == Some("gzip")
+                && theirs.encoding.as_deref().is_some_and(|it| it.eq_ignore_ascii_case("identity"))
+                && ours.encoding.as_deref() == Some("gzip")
         },
     },
     Difference {
@@ -2415,8 +2436,12 @@ fn cases() -> Vec<Case> {
 #[test]
 fn all_differences_to_tower_http_are_listed_and_argued() {
     // The order is theirs, which is by their own taste; ours is the user's.
-    let ours =
-        CompressLayer::new().codings([Coding::Zstd, Coding::Brotli, Coding::Gzip, Coding::Deflate]);
+    let ours = CompressLayer::new().encodings([
+        Encoding::Zstd,
+        Encoding::Brotli,
+        Encoding::Gzip,
+        Encoding::Deflate,
+    ]);
     let mut used = [0; DIFFERENCES.len()];
     let cases = cases();
     for case in &cases {
@@ -2488,13 +2513,13 @@ proptest! {
     fn what_decodes_is_what_was_fed(
         frames in frames(),
         ending in ending(),
-        coding in 0..CODINGS.len(),
+        encoding in 0..ENCODINGS.len(),
         exact in any::<bool>(),
         tells_end in any::<bool>(),
         libdeflate in any::<bool>(),
     ) {
         let layer = if libdeflate { every().libdeflate() } else { every() };
-        let coding = CODINGS[coding];
+        let encoding = ENCODINGS[encoding];
         let fed = frames.iter().flatten().flatten().copied().collect::<Vec<_>>();
         // An endless pending is one that the client does not wait for.
         let frames = frames.into_iter().map(|frame| frame.map_or(Step::Pending, Step::Data));
@@ -2512,8 +2537,8 @@ proptest! {
             body = body.tells_end();
         }
         let log = body.log();
-        let response = answer(&layer, accepting(coding), html().body(body).unwrap());
-        let encoded = coding_of(&response).map(str::to_owned);
+        let response = answer(&layer, accepting(encoding), html().body(body).unwrap());
+        let encoded = encoding_of(&response).map(str::to_owned);
         let declared = field(&response, "content-length").map(|length| length.parse().unwrap());
         let mut body = response.into_body();
         if let Ending::Drop(polls) = ending {
@@ -2524,7 +2549,7 @@ proptest! {
                 }
             }
             match encoded {
-                Some(coding) => assert_cut(&coding, &bytes, &fed),
+                Some(encoding) => assert_cut(&encoding, &bytes, &fed),
                 None => prop_assert!(fed.starts_with(&bytes)),
             }
             return Ok(());
@@ -2536,9 +2561,9 @@ proptest! {
         let bytes = drained.bytes();
         match encoded {
             None => prop_assert!(bytes == fed, "identity"),
-            Some(coding) if ending == Ending::Error => assert_cut(&coding, &bytes, &fed),
-            Some(coding) => {
-                prop_assert!(decode(&coding, &bytes) == fed, "{coding}");
+            Some(encoding) if ending == Ending::Error => assert_cut(&encoding, &bytes, &fed),
+            Some(encoding) => {
+                prop_assert!(decode(&encoding, &bytes) == fed, "{encoding}");
                 prop_assert!(declared.is_none_or(|length: usize| length == bytes.len()));
             }
         }
@@ -2549,8 +2574,9 @@ proptest! {
 
 #[test]
 fn the_bytes_in_and_out_are_counted_by_coding() {
-    for (coding, layer) in
-        CODINGS.into_iter().flat_map(|coding| [(coding, every()), (coding, every().libdeflate())])
+    for (encoding, layer) in ENCODINGS
+        .into_iter()
+        .flat_map(|encoding| [(encoding, every()), (encoding, every().libdeflate())])
     {
         for streamed in [false, true] {
             let metrics = Metrics::new();
@@ -2560,13 +2586,13 @@ fn the_bytes_in_and_out_are_counted_by_coding() {
             if !streamed {
                 body = body.exact();
             }
-            let response = answer(&layer, accepting(coding), html().body(body).unwrap());
+            let response = answer(&layer, accepting(encoding), html().body(body).unwrap());
             let mut body = response.into_body();
             let encoded = drain(&mut body).bytes().len() as u64;
             drop(body);
-            let labels = [("encoding", coding.as_str())];
-            assert_eq!(metrics.counted(INPUT, &labels), 20_000, "{coding:?} {streamed}");
-            assert_eq!(metrics.counted(OUTPUT, &labels), encoded, "{coding:?} {streamed}");
+            let labels = [("encoding", encoding.as_str())];
+            assert_eq!(metrics.counted(INPUT, &labels), 20_000, "{encoding:?} {streamed}");
+            assert_eq!(metrics.counted(OUTPUT, &labels), encoded, "{encoding:?} {streamed}");
             assert_eq!(metrics.counter_labels(INPUT).len(), 1);
             assert_eq!(metrics.counter_labels(INPUT)[0].len(), 1, "no other label");
             assert!(!metrics.described()[INPUT].1.is_empty());
@@ -2641,7 +2667,7 @@ fn readiness_passes_through() {
     assert_eq!(request.headers()["accept-encoding"], "gzip", "the request passes as it is");
     respond.send_response(html().body(full(prose(5_000, 65))).unwrap());
     let Poll::Ready(Ok(response)) = poll_once(answer.as_mut()) else { panic!("no answer") };
-    assert_eq!(coding_of(&response), Some("gzip"));
+    assert_eq!(encoding_of(&response), Some("gzip"));
     handle.send_error("gone");
     let Poll::Ready(Err(error)) = service.poll_ready() else { panic!("no error") };
     assert_eq!(error.to_string(), "gone");
@@ -2674,7 +2700,7 @@ fn an_infallible_service_stays_infallible() {
     fn infallible<S, B>(_: &S)
     where
         S: Service<Plain, Response = Response<B>, Error = Infallible>,
-        B: Body<Data = Bytes, Error = BodyError<Infallible>>,
+        B: Body<Data = Bytes, Error = CompressError<Infallible>>,
     {
     }
     infallible(&CompressLayer::new().layer(service_fn(page)));
@@ -2699,6 +2725,6 @@ async fn one_layer_makes_several_services_and_a_changed_clone_leaves_it_as_it_wa
     for (layer, expected) in [(&layer, Some("gzip")), (&layer, Some("gzip")), (&other, None)] {
         let service = layer.layer(service_fn(page));
         let response = service.clone().oneshot(get().body(empty()).unwrap()).await.unwrap();
-        assert_eq!(coding_of(&response), expected);
+        assert_eq!(encoding_of(&response), expected);
     }
 }

@@ -9,7 +9,7 @@ use shuttle::sync::{Arc, Barrier};
 use shuttle::thread::{spawn, yield_now};
 
 use self::codec::{Codec, CodecError, Library, Op};
-use self::coding::Coding;
+use self::encoding::Encoding;
 use self::model::{Pooled, Semaphore, compress_whole};
 
 #[expect(dead_code, reason = "not all of it is shared")]
@@ -23,9 +23,9 @@ mod sync {
     pub(super) use shuttle::thread_local;
 }
 
-mod coding {
+mod encoding {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Coding {
+    pub(super) enum Encoding {
         Gzip,
         Deflate,
     }
@@ -33,7 +33,7 @@ mod coding {
 
 /// As in `src/compress/codec.rs`, with codecs that are counted.
 mod codec {
-    use super::coding::Coding;
+    use super::encoding::Encoding;
 
     pub(super) trait Codec: Send + Sync {
         fn reset(&mut self) -> bool;
@@ -64,11 +64,11 @@ mod codec {
     }
 
     pub(super) fn new(
-        coding: Coding,
+        encoding: Encoding,
         level: u32,
         _: Library,
     ) -> Result<Box<dyn Codec>, CodecError> {
-        Ok(Box::new(super::Counted::new(coding, level)))
+        Ok(Box::new(super::Counted::new(encoding, level)))
     }
 }
 
@@ -78,18 +78,18 @@ thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Writes down its coding and level at the end, and fails if it is fed [`BAD`].
+/// Writes down its encoding and level at the end, and fails if it is fed [`BAD`].
 struct Counted {
-    coding: Coding,
+    encoding: Encoding,
     level: u32,
     taken: bool,
 }
 
 impl Counted {
-    fn new(coding: Coding, level: u32) -> Self {
+    fn new(encoding: Encoding, level: u32) -> Self {
         LIVE.set(LIVE.get() + 1);
         MADE.set(MADE.get() + 1);
-        Self { coding, level, taken: false }
+        Self { encoding, level, taken: false }
     }
 }
 
@@ -126,7 +126,7 @@ impl Codec for Counted {
         output.extend_from_slice(input);
         *input = &[];
         if op == Op::Finish {
-            output.extend_from_slice(mark(self.coding, self.level).as_bytes());
+            output.extend_from_slice(mark(self.encoding, self.level).as_bytes());
         }
         Ok(true)
     }
@@ -139,7 +139,7 @@ const KEPT: usize = 2;
 
 const ORDERS: usize = 300;
 const THREADS: usize = 3;
-const KEYS: [(Coding, u32); 3] = [(Coding::Gzip, 1), (Coding::Gzip, 6), (Coding::Deflate, 6)];
+const KEYS: [(Encoding, u32); 3] = [(Encoding::Gzip, 1), (Encoding::Gzip, 6), (Encoding::Deflate, 6)];
 
 fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     let whole = move || {
@@ -152,18 +152,18 @@ fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_pct(whole, ORDERS, 3);
 }
 
-fn mark(coding: Coding, level: u32) -> String {
-    format!("{coding:?}{level}")
+fn mark(encoding: Encoding, level: u32) -> String {
+    format!("{encoding:?}{level}")
 }
 
-fn take((coding, level): (Coding, u32)) -> Pooled {
-    Pooled::take((coding, level, Library::ZlibRs), 0, None).unwrap()
+fn take((encoding, level): (Encoding, u32)) -> Pooled {
+    Pooled::take((encoding, level, Library::ZlibRs), 0, None).unwrap()
 }
 
-fn run(codec: Pooled, (coding, level): (Coding, u32), text: &str) {
+fn run(codec: Pooled, (encoding, level): (Encoding, u32), text: &str) {
     let chunks = [text.as_bytes()].into_iter();
     let bytes = compress_whole(codec, chunks, text.len(), true).unwrap().unwrap();
-    assert_eq!(bytes, format!("{text}{}", mark(coding, level)));
+    assert_eq!(bytes, format!("{text}{}", mark(encoding, level)));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bodies;
 mod flush;
 mod heads;
 mod opt_out;
-mod rig;
+
 mod scarcity;
+mod support;
 mod tags;
