@@ -2,7 +2,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_M
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
-use super::accept::Accepted;
+use super::accept_encoding::AcceptEncoding;
 use super::encoding::Encoding;
 use super::etag::EtagMode;
 use super::head::{
@@ -117,7 +117,7 @@ impl Rules {
 
     /// Rewrites the preconditions of a request to the entity tags that the service knows.
     pub(super) fn rewrite_preconditions(&self, request: &RequestInfo, headers: &mut HeaderMap) {
-        let negotiates = || request.accepted().choose(&self.encodings).is_some();
+        let negotiates = || request.accepted().choose(self.order()).is_some();
         self.etag_mode.restore(headers, negotiates);
     }
 
@@ -170,7 +170,7 @@ impl Rules {
         let is_known = headers.contains_key(CONTENT_TYPE) || response.hint.preference.is_some();
         let is_eligible =
             !is_untouchable(headers) && !(is_known && !self.is_worth_it(response, headers));
-        let encoding = request.accepted().choose(&self.encodings).filter(|_| is_eligible);
+        let encoding = request.accepted().choose(self.order()).filter(|_| is_eligible);
         let action = match encoding {
             _ if !is_eligible => Action::Pass,
             Some(_) if request.has_opted_out => Action::OptOut,
@@ -197,16 +197,15 @@ impl Rules {
         let accepted = request.accepted();
         let is_event_stream = is_event_stream(headers);
         let choose = |is_allowed: fn(Encoding) -> bool| {
-            let encodings = self.encodings.iter().copied().filter(|it| is_allowed(*it));
-            accepted.choose(&encodings.collect::<Vec<_>>())
+            accepted.choose(self.order().filter(|encoding| is_allowed(*encoding)))
         };
         let encoding = if max_padding > 0 {
             choose(|encoding| encoding == Encoding::Gzip)?
         } else if is_event_stream {
             // An idle stream in a resumable encoding holds no codec.
-            choose(Encoding::is_resumable).or_else(|| accepted.choose(&self.encodings))?
+            choose(Encoding::is_resumable).or_else(|| accepted.choose(self.order()))?
         } else {
-            accepted.choose(&self.encodings)?
+            accepted.choose(self.order())?
         };
         let must = accepted.refuses_identity();
         let ignores_threshold = must || response.hint.preference == Some(true);
@@ -252,6 +251,10 @@ impl Rules {
         (self.is_worth_it(response, headers) && !is_untouchable(headers)).then_some(size)
     }
 
+    fn order(&self) -> impl DoubleEndedIterator<Item = Encoding> {
+        self.encodings.iter().copied()
+    }
+
     /// Returns `true` if the response is worth compressing by its hint, or by the callback and the
     /// media type.
     fn is_worth_it(&self, response: &ResponseInfo, headers: &HeaderMap) -> bool {
@@ -281,8 +284,8 @@ impl RequestInfo {
         })
     }
 
-    fn accepted(&self) -> Accepted {
-        Accepted::of(self.accept_encoding.as_slice())
+    fn accepted(&self) -> AcceptEncoding {
+        AcceptEncoding::parse(self.accept_encoding.as_slice())
     }
 }
 

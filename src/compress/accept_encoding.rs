@@ -5,16 +5,16 @@ use crate::headers::qvalue::{Weight, record, weighted};
 
 /// The weights of the encodings that a client accepts, in thousandths (RFC 9110 §12.5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accepted {
-    /// By [`Encoding::index`]. A encoding that is not named has the weight 0.
+pub(super) struct AcceptEncoding {
+    /// The weights by [`Encoding::index`]: 0 for an encoding that is not named.
     encodings: [Weight; Encoding::COUNT],
     /// `None` if identity is not named: it is acceptable, and any named encoding is preferred.
     identity: Option<Weight>,
 }
 
-impl Accepted {
-    /// Parses the lines of `accept-encoding`.
-    pub(super) fn of(lines: &[HeaderValue]) -> Self {
+impl AcceptEncoding {
+    /// Parses the values of `accept-encoding`.
+    pub(super) fn parse(lines: &[HeaderValue]) -> Self {
         let mut named = [None; Encoding::COUNT];
         let mut identity = None;
         let mut any = None;
@@ -32,22 +32,25 @@ impl Accepted {
         }
         Self {
             encodings: named.map(|weight| weight.or(any).unwrap_or(0)),
-            // `*` names identity too, but a client that sends `*` alone does not ask for it.
+            // `*` includes identity, but a client that sends it does not prefer identity.
             identity: identity.or(any.filter(|weight| *weight == 0)),
         }
     }
 
-    /// Returns the encoding to send: of the heaviest, the first in the server's order. `None` stands
-    /// for identity, which wins only where the client says that it prefers it.
-    pub(super) fn choose(&self, order: &[Encoding]) -> Option<Encoding> {
+    /// Returns the encoding with the highest weight, and among equals the first of `order`. `None`
+    /// stands for identity, which is chosen if the client names it with a higher weight.
+    pub(super) fn choose(
+        &self,
+        order: impl IntoIterator<Item = Encoding, IntoIter: DoubleEndedIterator>,
+    ) -> Option<Encoding> {
         let weight = |encoding: &Encoding| self.encodings[encoding.index()];
-        // Of several maxima, `max_by_key` gives the last.
-        let best = order.iter().rev().copied().max_by_key(weight)?;
+        // Among equals, `max_by_key` returns the last.
+        let best = order.into_iter().rev().max_by_key(weight)?;
         let weight = weight(&best);
         (weight > 0 && weight >= self.identity.unwrap_or(0)).then_some(best)
     }
 
-    /// Returns `true` if the client does not take a response without a encoding.
+    /// Returns `true` if the client does not accept an uncompressed response.
     pub(super) fn refuses_identity(&self) -> bool {
         self.identity == Some(0)
     }
@@ -59,13 +62,13 @@ mod tests {
 
     use super::*;
 
-    fn accepted(lines: &[&str]) -> Accepted {
+    fn parse(lines: &[&str]) -> AcceptEncoding {
         let lines = lines.iter().map(|line| HeaderValue::from_str(line).unwrap());
-        Accepted::of(&lines.collect::<Vec<_>>())
+        AcceptEncoding::parse(&lines.collect::<Vec<_>>())
     }
 
     #[test]
-    fn the_heaviest_coding_is_chosen_and_ties_go_to_the_server() {
+    fn highest_weight_wins_then_the_order() {
         const GZIP: Option<Encoding> = Some(Encoding::Gzip);
         const DEFLATE: Option<Encoding> = Some(Encoding::Deflate);
         // RFC 9110 §12.5.3, and §12.4.2 for the weights.
@@ -93,7 +96,7 @@ mod tests {
             (&["identity;q=1, gzip;q=0.5"], None),
             (&["identity;q=0.5, gzip;q=0.8"], GZIP),
             (&["identity;q=0, gzip;q=0.1"], GZIP),
-            // Malformed members refuse what they name; of two equal names a refusal counts.
+            // A malformed member refuses its name, and a refusal overrides other members.
             (&["gzip;q=2, deflate"], DEFLATE),
             (&["gzip;q=0.1234, deflate"], DEFLATE),
             (&["gzip;q=-1, deflate"], DEFLATE),
@@ -115,17 +118,15 @@ mod tests {
         ];
         for (lines, expected) in table {
             let order = [Encoding::Gzip, Encoding::Deflate];
-            assert_eq!(accepted(lines).choose(&order), *expected, "{lines:?}");
+            assert_eq!(parse(lines).choose(order), *expected, "{lines:?}");
         }
-        assert_eq!(
-            accepted(&["gzip, deflate"]).choose(&[Encoding::Deflate, Encoding::Gzip]),
-            DEFLATE
-        );
-        assert_eq!(accepted(&["gzip, deflate"]).choose(&[]), None);
+        let both = parse(&["gzip, deflate"]);
+        assert_eq!(both.choose([Encoding::Deflate, Encoding::Gzip]), DEFLATE);
+        assert_eq!(both.choose([]), None);
     }
 
     #[test]
-    fn identity_is_refused_by_name_or_by_a_star() {
+    fn identity_is_refused_by_name_or_star() {
         for (line, refused) in [
             ("gzip", false),
             ("gzip, identity;q=0", true),
@@ -135,19 +136,20 @@ mod tests {
             ("gzip, identity;q=0.0000", true),
             ("gzip, *;q=0.0000", true),
         ] {
-            assert_eq!(accepted(&[line]).refuses_identity(), refused, "{line}");
+            assert_eq!(parse(&[line]).refuses_identity(), refused, "{line}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_field_makes_it_panic_or_choose_what_was_not_named(
+        fn only_named_encodings_are_chosen(
             line in prop::collection::vec(any::<u8>(), 0..60),
             likely in "(gzip|deflate|identity|\\*|br)?[ ;q=.0-9,a-z*]{0,20}",
         ) {
             for line in [&line[..], likely.as_bytes()] {
                 let Ok(value) = HeaderValue::from_bytes(line) else { continue };
-                let chosen = Accepted::of(&[value]).choose(&[Encoding::Gzip, Encoding::Deflate]);
+                let chosen = AcceptEncoding::parse(&[value]);
+                let chosen = chosen.choose([Encoding::Gzip, Encoding::Deflate]);
                 let named = String::from_utf8_lossy(line).to_ascii_lowercase();
                 if let Some(chosen) = chosen {
                     prop_assert!(named.contains(chosen.as_str()) || named.contains('*'));
