@@ -105,6 +105,8 @@ mod tests {
             (&["gzip;level=9, deflate"], DEFLATE),
             (&["gzip;q=1;q=1, deflate"], DEFLATE),
             (&["gzip deflate, deflate"], DEFLATE),
+            (&["gzip deflate"], None),
+            (&["\"gzip\", deflate"], DEFLATE),
             (&[",, ,gzip,"], GZIP),
             (&["gzip;q=0, gzip"], None),
             (&["gzip, gzip;q=0"], None),

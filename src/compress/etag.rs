@@ -301,6 +301,7 @@ mod tests {
             (Suffix, "\"v1--br\"", "\"v1\"", GZIP, "\"v1--br\""),
             (Suffix, "W/\"v1--gzip\"", "\"v1\"", GZIP, "W/\"v1--gzip\""),
             (Suffix, "\"v1--gzip\"", "\"v1\"", None, "\"v1--gzip\""),
+            (Suffix, "\"b\", \"a,b--gzip\"", "\"a,b\"", GZIP, "\"a,b--gzip\""),
             (Suffix, "*", "\"v1\"", GZIP, "\"v1--gzip\""),
             (Suffix, "*", "\"v1\"", None, "\"v1\""),
             (Suffix, "", "\"v1\"", GZIP, "\"v1--gzip\""),

@@ -176,9 +176,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_spellings_of_text_formats_are_included() {
+    fn compressible_types_are_included() {
         let media_types = MediaTypes::default();
         for given in [
+            "TEXT/HTML; Charset=UTF-8",
+            "text/css",
+            "text/anything",
+            "text/event-stream",
+            "application/json",
+            "application/problem+json",
+            "application/xml ;x=y",
+            "application/javascript",
+            "application/wasm",
+            "image/svg+xml",
+            "font/ttf",
+            "font/otf",
             "application/ndjson",
             "application/x-ndjson",
             "application/jsonl",
@@ -206,6 +218,12 @@ mod tests {
             assert!(media_types.include(given.as_bytes()), "{given}");
         }
         for given in [
+            "",
+            "text",
+            "json",
+            "Image/PNG",
+            "image/jpeg",
+            "video/mp4",
             "application/font-woff",
             "font/woff2",
             "application/zip",

@@ -1,76 +1,27 @@
-//! `src/compress/pool.rs` under a model checker, which tries orders of its threads' steps.
+//! The pool of codecs under a model checker, which tries the orders of the steps of its threads.
 
 use std::cell::Cell;
 use std::iter;
 
-use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::sync::mpsc::channel;
 use shuttle::sync::{Arc, Barrier};
-use shuttle::thread::{spawn, yield_now};
+use shuttle::thread::{JoinHandle, spawn, yield_now};
 
-use self::codec::{Codec, CodecError, Library, Op};
-use self::encoding::Encoding;
-use self::model::{Pooled, Semaphore, compress_whole};
+use self::codec::{Codec, CodecError, CodecKind, Op};
+use self::model::{Key, Pooled};
 
-#[expect(dead_code, reason = "not all of it is shared")]
-#[path = "../../src/compress/pool.rs"]
+#[expect(dead_code, reason = "the codecs of this test have no history")]
+#[path = "../../../src/compress/pool.rs"]
 mod model;
 
-/// What is behind `src/compress/sync.rs`, but the model checker's.
+/// The primitives of the model checker, as in `src/compress/sync.rs`.
 mod sync {
-    pub(super) use shuttle::sync::Arc;
-    pub(super) use shuttle::sync::atomic::AtomicUsize;
     pub(super) use shuttle::thread_local;
 }
 
-mod encoding {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Encoding {
-        Gzip,
-        Deflate,
-    }
-}
-
-/// As in `src/compress/codec.rs`, with codecs that are counted.
-mod codec {
-    use super::encoding::Encoding;
-
-    pub(super) trait Codec: Send + Sync {
-        fn reset(&mut self) -> bool;
-        fn prepare(&mut self, padding: u8, size: Option<usize>) -> bool;
-        fn set_history(&mut self, _history: &[u8]) -> Result<(), CodecError> {
-            Err(CodecError)
-        }
-        fn encode(
-            &mut self,
-            input: &mut &[u8],
-            output: &mut Vec<u8>,
-            op: Op,
-        ) -> Result<bool, CodecError>;
-    }
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Op {
-        Process,
-        Finish,
-    }
-
-    #[derive(Debug)]
-    pub(super) struct CodecError;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Library {
-        ZlibRs,
-    }
-
-    pub(super) fn new(
-        encoding: Encoding,
-        level: u32,
-        _: Library,
-    ) -> Result<Box<dyn Codec>, CodecError> {
-        Ok(Box::new(super::Counted::new(encoding, level)))
-    }
-}
+#[expect(dead_code, reason = "the codecs of this test are not flushed")]
+#[path = "../../../src/compress/codec.rs"]
+mod codec;
 
 thread_local! {
     // All tasks of the model run in one thread of the system.
@@ -78,36 +29,36 @@ thread_local! {
     static MADE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Writes down its encoding and level at the end, and fails if it is fed [`BAD`].
-struct Counted {
-    encoding: Encoding,
+/// A codec that appends its name to its input, and fails on [`BAD`].
+struct Named {
+    name: &'static str,
     level: u32,
     taken: bool,
 }
 
-impl Counted {
-    fn new(encoding: Encoding, level: u32) -> Self {
+impl Named {
+    fn make(name: &'static str, level: u32) -> Result<Box<dyn Codec>, CodecError> {
         LIVE.set(LIVE.get() + 1);
         MADE.set(MADE.get() + 1);
-        Self { encoding, level, taken: false }
+        Ok(Box::new(Self { name, level, taken: false }))
     }
 }
 
-impl Drop for Counted {
+impl Drop for Named {
     fn drop(&mut self) {
         LIVE.set(LIVE.get() - 1);
     }
 }
 
-impl Codec for Counted {
+impl Codec for Named {
     fn reset(&mut self) -> bool {
-        assert!(self.taken, "it was in the pool already");
+        assert!(self.taken, "the codec is in the pool already");
         self.taken = false;
         true
     }
 
     fn prepare(&mut self, _: u8, _: Option<usize>) -> bool {
-        assert!(!self.taken, "it is in two hands");
+        assert!(!self.taken, "the codec is taken already");
         self.taken = true;
         true
     }
@@ -116,34 +67,40 @@ impl Codec for Counted {
         &mut self,
         input: &mut &[u8],
         output: &mut Vec<u8>,
-        op: Op,
+        _: Op,
     ) -> Result<bool, CodecError> {
-        assert!(self.taken, "it is in the pool");
+        assert!(self.taken, "the codec is in the pool");
         yield_now();
         if *input == BAD {
             return Err(CodecError);
         }
-        output.extend_from_slice(input);
+        output.extend_from_slice(format!("{} {}", self.name, self.level).as_bytes());
         *input = &[];
-        if op == Op::Finish {
-            output.extend_from_slice(mark(self.encoding, self.level).as_bytes());
-        }
         Ok(true)
     }
 }
 
+static FIRST: CodecKind = CodecKind { new: |level| Named::make("first", level) };
+static SECOND: CodecKind = CodecKind { new: |level| Named::make("second", level) };
+
 const BAD: &[u8] = b"bad";
 
-/// As in the pool.
-const KEPT: usize = 2;
+/// The number of codecs of one key that a thread keeps.
+const MAX_KEPT: usize = 2;
 
 const ORDERS: usize = 300;
 const THREADS: usize = 3;
-const KEYS: [(Encoding, u32); 3] = [(Encoding::Gzip, 1), (Encoding::Gzip, 6), (Encoding::Deflate, 6)];
+
+/// The keys, and the output of their codecs.
+const KEYS: [(Key, &str); 3] = [
+    (Key { kind: &FIRST, level: 1 }, "first 1"),
+    (Key { kind: &FIRST, level: 6 }, "first 6"),
+    (Key { kind: &SECOND, level: 6 }, "second 6"),
+];
 
 fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     let whole = move || {
-        // What the order before had was freed with its threads.
+        // The codecs of the previous order were freed with its threads.
         assert_eq!(LIVE.get(), 0);
         MADE.set(0);
         scenario();
@@ -152,112 +109,84 @@ fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_pct(whole, ORDERS, 3);
 }
 
-fn mark(encoding: Encoding, level: u32) -> String {
-    format!("{encoding:?}{level}")
+fn take((key, _): (Key, &str)) -> Pooled {
+    Pooled::take(key, 0, None).unwrap()
 }
 
-fn take((encoding, level): (Encoding, u32)) -> Pooled {
-    Pooled::take((encoding, level, Library::ZlibRs), 0, None).unwrap()
+fn run(mut codec: Pooled, (_, expected): (Key, &str)) {
+    let mut output = Vec::new();
+    assert!(codec.encode(&mut &b"text"[..], &mut output, Op::Process).unwrap());
+    assert_eq!(output, expected.as_bytes());
 }
 
-fn run(codec: Pooled, (encoding, level): (Encoding, u32), text: &str) {
-    let chunks = [text.as_bytes()].into_iter();
-    let bytes = compress_whole(codec, chunks, text.len(), true).unwrap().unwrap();
-    assert_eq!(bytes, format!("{text}{}", mark(encoding, level)));
+fn spawn_all<F: FnOnce() + Send + 'static>(thread: impl Fn() -> F) -> Vec<JoinHandle<()>> {
+    (0..THREADS).map(|_| spawn(thread())).collect()
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
-fn a_codec_is_in_one_hand_and_of_the_coding_and_level_that_were_asked_for() {
+fn codecs_have_one_user_and_the_right_key() {
     check(|| {
         let (give, given) = channel();
-        let threads: Vec<_> = (0..THREADS)
-            .map(|at| {
-                let give = give.clone();
-                spawn(move || {
-                    for key in KEYS {
-                        run(take(key), key, &format!("{at}"));
-                        give.send((take(key), key)).unwrap();
-                    }
-                })
-            })
-            .collect();
+        let threads = spawn_all(|| {
+            let give = give.clone();
+            move || {
+                for key in KEYS {
+                    run(take(key), key);
+                    give.send((take(key), key)).unwrap();
+                }
+            }
+        });
         drop(give);
-        // What was taken elsewhere goes on here, while others are taken there.
+        // Codecs of other threads go on here, while their threads take more.
         for (codec, key) in given {
-            run(codec, key, "moved");
-            run(take(key), key, "mine");
+            run(codec, key);
+            run(take(key), key);
         }
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(LIVE.get() <= KEPT * KEYS.len(), "what its threads left: {}", LIVE.get());
+        join(threads);
+        assert!(LIVE.get() <= MAX_KEPT * KEYS.len(), "{} codecs are left", LIVE.get());
     });
 }
 
 #[test]
-fn a_thread_keeps_no_more_than_its_bound_and_frees_them_when_it_ends() {
+fn threads_keep_a_bounded_number_of_codecs() {
     check(|| {
         let barrier = Arc::new(Barrier::new(THREADS + 1));
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                let barrier = Arc::clone(&barrier);
-                spawn(move || {
-                    let mut codecs: Vec<_> = iter::repeat_with(|| take(KEYS[0])).take(4).collect();
-                    let failed = codecs[0].encode(&mut &*BAD, &mut Vec::new(), Op::Process);
-                    assert!(failed.is_err());
-                    drop(codecs);
-                    barrier.wait();
-                    barrier.wait();
-                })
-            })
-            .collect();
+        let threads = spawn_all(|| {
+            let barrier = Arc::clone(&barrier);
+            move || {
+                let mut codecs: Vec<_> = iter::repeat_with(|| take(KEYS[0])).take(4).collect();
+                let failed = codecs[0].encode(&mut &*BAD, &mut Vec::new(), Op::Process);
+                assert!(failed.is_err());
+                drop(codecs);
+                barrier.wait();
+                barrier.wait();
+            }
+        });
         barrier.wait();
-        assert_eq!(LIVE.get(), KEPT * THREADS);
+        assert_eq!(LIVE.get(), MAX_KEPT * THREADS);
         barrier.wait();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        join(threads);
         assert_eq!(LIVE.get(), 0);
     });
 }
 
 #[test]
-fn a_codec_that_was_moved_is_used_again_where_it_was_dropped() {
+fn moved_codecs_join_the_pool_of_their_thread() {
     check(|| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                let codecs: Vec<_> = iter::repeat_with(|| take(KEYS[0])).take(KEPT).collect();
-                spawn(move || {
-                    drop(codecs);
-                    let codecs: Vec<_> = iter::repeat_with(|| take(KEYS[0])).take(KEPT).collect();
-                    codecs.into_iter().for_each(|codec| run(codec, KEYS[0], "again"));
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(MADE.get(), KEPT * THREADS);
+        let some = || iter::repeat_with(|| take(KEYS[0])).take(MAX_KEPT).collect::<Vec<_>>();
+        let threads = spawn_all(|| {
+            let codecs = some();
+            move || {
+                drop(codecs);
+                some().into_iter().for_each(|codec| run(codec, KEYS[0]));
+            }
+        });
+        join(threads);
+        assert_eq!(MADE.get(), MAX_KEPT * THREADS);
         assert_eq!(LIVE.get(), 0);
-    });
-}
-
-#[test]
-fn permits_are_bounded_and_come_back() {
-    const MOST: usize = 2;
-    check(|| {
-        let mut semaphore = Semaphore::default();
-        semaphore.permits = MOST;
-        let held = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..=MOST)
-            .map(|_| {
-                let (semaphore, held) = (semaphore.clone(), Arc::clone(&held));
-                spawn(move || {
-                    for _ in 0..2 {
-                        let Some(permit) = semaphore.try_acquire() else { continue };
-                        assert!(held.fetch_add(1, Ordering::SeqCst) < MOST, "one too many");
-                        held.fetch_sub(1, Ordering::SeqCst);
-                        drop(permit);
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
-        let all: Vec<_> = iter::from_fn(|| semaphore.try_acquire()).take(MOST + 1).collect();
-        assert_eq!(all.len(), MOST);
     });
 }
