@@ -44,7 +44,7 @@ fn every() -> CompressLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pieces_are_held_back_for_the_delay() {
+async fn data_is_flushed_after_the_delay() {
     for accept in ["gzip", "deflate", "br", "zstd"] {
         for (layer, delay) in [
             (every(), Duration::from_millis(10)),
@@ -62,7 +62,7 @@ async fn pieces_are_held_back_for_the_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn later_pieces_do_not_put_the_flush_off() {
+async fn later_data_does_not_postpone_the_flush() {
     let (mut sender, mut body) = stream(every(), "text/html", "gzip").await;
     let start = clock();
     sender.send_data(prose(100, 1)).await.unwrap();
@@ -81,7 +81,7 @@ async fn later_pieces_do_not_put_the_flush_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_leave_at_once() {
+async fn events_are_flushed_at_once() {
     for (layer, media_type) in
         [(every(), "text/event-stream"), (every().flush_delay(Duration::ZERO), "text/html")]
     {
@@ -92,15 +92,14 @@ async fn events_leave_at_once() {
                 let start = clock();
                 assert!(body.frame().await.unwrap().unwrap().is_data());
                 assert_eq!(start.elapsed(), Duration::ZERO, "{accept}");
-                assert!(poll_frame(&mut body).is_pending(), "one flush is enough");
+                assert!(poll_frame(&mut body).is_pending(), "a second flush");
             }
         }
     }
 }
 
-/// A slow network's pieces, gathered for as long as they come within the delay.
 #[tokio::test(start_paused = true)]
-async fn gathering_pieces_saves_bytes() {
+async fn the_delay_saves_bytes() {
     for (accept, percent) in [("gzip", 96), ("br", 94), ("zstd", 95)] {
         let mut sizes = Vec::new();
         for delay in [Duration::ZERO, Duration::from_millis(10)] {
