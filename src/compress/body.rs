@@ -27,6 +27,7 @@ enum Mode<D> {
     Inner,
     Bodiless,
     Compressed(Option<Bytes>),
+    // Boxed, since most bodies are none, and a stream takes hundreds of bytes.
     Stream(Box<Stream<D>>),
 }
 

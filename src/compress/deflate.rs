@@ -45,6 +45,8 @@ impl Codec for Gzip {
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
+        // flate2 is used directly: the codecs of `compression-codecs` cannot be reset, and so cannot be
+        // pooled.
         Self {
             state: Compress::new(Compression::new(level), zlib),
             level,
@@ -148,7 +150,7 @@ pub(super) static GZIP: CodecKind = CodecKind {
     },
 };
 
-/// What HTTP calls `deflate` (RFC 9110 §8.4.1.2).
+/// The `deflate` of HTTP (RFC 9110 §8.4.1.2).
 pub(super) static ZLIB: CodecKind =
     CodecKind { new: |level| Ok(Box::new(Deflate::new(level, true))) };
 
@@ -156,7 +158,7 @@ pub(super) static ZLIB: CodecKind =
 pub(super) static RAW: CodecKind =
     CodecKind { new: |level| Ok(Box::new(Deflate::new(level, false))) };
 
-/// As long as the window of zlib-rs: twice the largest window of the format.
+/// Zeros for the whole window of zlib-rs, which is twice the largest window of the format.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use super::codec::CodecKind;
 use super::deflate;
 use super::envelope::Envelope;
+use crate::headers::coding::ContentCoding;
 
 /// A content encoding that [`CompressLayer`](super::CompressLayer) can apply (RFC 9110 §8.4.1, which
 /// calls it a content coding).
@@ -35,7 +36,7 @@ pub struct InvalidLevel {
 /// The facts about an encoding.
 struct Entry {
     encoding: Encoding,
-    name: &'static str,
+    coding: ContentCoding,
     levels: RangeInclusive<u32>,
     default_level: u32,
     codec: &'static CodecKind,
@@ -51,7 +52,7 @@ static TABLE: &[Entry] = &[
     #[cfg(feature = "compress-zstd")]
     Entry {
         encoding: Encoding::Zstd,
-        name: "zstd",
+        coding: ContentCoding::Zstd,
         levels: 1..=22,
         default_level: 3,
         codec: &super::zstd::ZSTD,
@@ -60,7 +61,7 @@ static TABLE: &[Entry] = &[
     #[cfg(feature = "compress-br")]
     Entry {
         encoding: Encoding::Brotli,
-        name: "br",
+        coding: ContentCoding::Brotli,
         levels: 0..=11,
         default_level: 4,
         codec: &super::brotli::BROTLI,
@@ -68,7 +69,7 @@ static TABLE: &[Entry] = &[
     },
     Entry {
         encoding: Encoding::Gzip,
-        name: "gzip",
+        coding: ContentCoding::Gzip,
         // Level 0 only stores, and zlib-rs 0.6.8 panics at the reset of some such streams.
         levels: 1..=9,
         default_level: 6,
@@ -77,7 +78,7 @@ static TABLE: &[Entry] = &[
     },
     Entry {
         encoding: Encoding::Deflate,
-        name: "deflate",
+        coding: ContentCoding::Deflate,
         levels: 1..=9,
         default_level: 6,
         codec: &deflate::ZLIB,
@@ -92,7 +93,7 @@ impl Encoding {
     /// Returns the name of the encoding in `content-encoding` and in the label of the metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        TABLE[self.index()].name
+        self.coding().as_str()
     }
 
     /// Returns all encodings in their default order of preference.
@@ -104,11 +105,8 @@ impl Encoding {
         self as usize
     }
 
-    /// Returns the encoding that a member of `accept-encoding` names.
-    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
-        // RFC 9110 §8.4.1.3.
-        let name = if name.eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { name };
-        Self::all().find(|encoding| name.eq_ignore_ascii_case(encoding.as_str().as_bytes()))
+    pub(super) const fn coding(self) -> ContentCoding {
+        TABLE[self.index()].coding
     }
 
     pub(super) fn default_level(self) -> u32 {
@@ -139,9 +137,10 @@ impl Encoding {
 
 impl fmt::Display for InvalidLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { name, levels, .. } = &TABLE[self.encoding.index()];
-        let (min, max) = (levels.start(), levels.end());
-        write!(f, "{name} has no level {}: the levels are {min} to {max}", self.level)
+        let Self { encoding, level } = self;
+        let levels = &TABLE[encoding.index()].levels;
+        let (name, min, max) = (encoding.as_str(), levels.start(), levels.end());
+        write!(f, "{name} has no level {level}: the levels are {min} to {max}")
     }
 }
 
@@ -155,18 +154,15 @@ mod tests {
     fn encodings_are_the_indexes_of_their_entries() {
         for (index, encoding) in Encoding::all().enumerate() {
             assert_eq!(encoding.index(), index, "{encoding:?}");
-            assert_eq!(Encoding::from_name(encoding.as_str().as_bytes()), Some(encoding));
             assert!(encoding.check_level(encoding.default_level()).is_ok());
         }
-        assert_eq!(Encoding::from_name(b"X-GZip"), Some(Encoding::Gzip));
-        assert_eq!(Encoding::from_name(b"compress"), None);
     }
 
     #[test]
     fn levels_outside_the_range_are_errors() {
         for (name, min, max) in [("gzip", 1, 9), ("deflate", 1, 9), ("br", 0, 11), ("zstd", 1, 22)]
         {
-            let Some(encoding) = Encoding::from_name(name.as_bytes()) else { continue };
+            let Some(encoding) = Encoding::all().find(|it| it.as_str() == name) else { continue };
             for level in [min, max, u32::wrapping_sub(min, 1), max + 1, u32::MAX] {
                 let is_ok = encoding.check_level(level).is_ok();
                 assert_eq!(is_ok, (min..=max).contains(&level), "{name} {level}");

@@ -58,6 +58,7 @@ impl Envelope {
                     }
                     self.stage = Stage::Trailer;
                 }
+                // Output stays within the capacity of the buffer; only the header may exceed it.
                 Stage::Trailer if output.capacity() - output.len() < TRAILER_LEN => {
                     return Ok(false);
                 }

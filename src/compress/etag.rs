@@ -2,6 +2,7 @@ use http::header::{ETAG, Entry, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use super::encoding::Encoding;
+use crate::headers::coding::ContentCoding;
 
 /// The treatment of the strong entity tag of a compressed response.
 ///
@@ -36,6 +37,7 @@ impl EtagMode {
         let Tag { weak, opaque } = Tag::parse(tag.as_bytes())?;
         match (self, encoding) {
             (Self::Suffix, Some(encoding)) if !weak => with_suffix(tag, encoding.as_str()),
+            // Without this, a tag of the service that ends in a suffix would lose it on its way back.
             (Self::Suffix, _) if suffix(opaque).is_some() => with_suffix(tag, IDENTITY),
             (Self::Weaken, Some(_)) if !weak => {
                 HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
@@ -94,6 +96,8 @@ impl EtagMode {
         if !headers.contains_key(IF_RANGE) {
             return;
         }
+        // `if-range` compares strongly (RFC 9110 §13.1.5): a weak tag matches nothing, and the tag of a
+        // compressed body is the tag of bytes that the service cannot send a range of.
         let lines = || headers.get_all(IF_RANGE).iter();
         let mut tags = lines().filter_map(|line| Tag::parse(line.as_bytes()));
         let never_matches = match self {
@@ -101,8 +105,10 @@ impl EtagMode {
                 tags.any(|tag| tag.weak || suffix(tag.opaque).is_some_and(|it| it != IDENTITY))
             }
             Self::Weaken => tags.any(|tag| tag.weak),
+            // The client may hold the bytes of any encoding under this tag.
             Self::Keep => tags.next().is_some() && negotiates(),
         };
+        // Without `range`, the client gets the whole response, as if the tag had not matched.
         if never_matches {
             headers.remove(RANGE);
             headers.remove(IF_RANGE);
@@ -159,7 +165,8 @@ impl<'a> Tag<'a> {
 /// Returns the encoding, or `identity`, that a tag ends in. Encodings whose feature is off count too:
 /// a client may have the tag from another build.
 fn suffix(opaque: &[u8]) -> Option<&'static str> {
-    SUFFIXES.into_iter().find(|name| {
+    let names = ContentCoding::ALL.into_iter().map(ContentCoding::as_str).chain([IDENTITY]);
+    names.into_iter().find(|name| {
         let rest = opaque.strip_suffix(name.as_bytes());
         rest.is_some_and(|rest| rest.ends_with(SEPARATOR.as_bytes()))
     })
@@ -178,6 +185,7 @@ fn with_suffix(tag: &HeaderValue, name: &str) -> Option<HeaderValue> {
 
 /// Removes the suffixes from all tags of a line. Returns `None` if no tag has one.
 fn without_suffixes(line: &HeaderValue) -> Option<HeaderValue> {
+    // Every second part is within quotes. The rest of the line stays as it is.
     let parts = || line.as_bytes().split(|&byte| byte == b'"').enumerate();
     let tags = |(at, _): &(usize, &[u8])| at % 2 == 1;
     if !parts().filter(tags).any(|(_, opaque)| suffix(opaque).is_some()) {
@@ -192,8 +200,6 @@ fn without_suffixes(line: &HeaderValue) -> Option<HeaderValue> {
 const SEPARATOR: &str = "--";
 
 const IDENTITY: &str = "identity";
-
-const SUFFIXES: [&str; 5] = ["gzip", "deflate", "br", "zstd", IDENTITY];
 
 #[cfg(test)]
 mod tests {

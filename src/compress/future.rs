@@ -105,10 +105,13 @@ where
         let body = match decision.apply(&mut head.headers) {
             Action::Pass | Action::PassVarying => ResponseBody::inner(PeekableBody::plain(body)),
             Action::OptOut => {
+                // From `private` alone the cache would remember that nothing under this URL can be
+                // stored, but the responses to other clients can.
                 head.extensions.insert(SingleUse);
                 ResponseBody::inner(PeekableBody::plain(body))
             }
             Action::NotModified => {
+                // The cache takes the marks of an entry from the 304 that freshens it.
                 mark_opt_out(settings, &mut head);
                 ResponseBody::inner(PeekableBody::plain(body))
             }
@@ -141,6 +144,7 @@ where
     B::Data: From<Bytes>,
 {
     let mut body = PeekableBody::boxed(body);
+    // Small bodies are left alone before anything is counted or a codec is taken.
     if plan.read_ahead.is_some_and(|limit| body.read_below(limit, cx)) {
         settings.rules.etag_mode.apply(&mut head.headers, None);
         return ResponseBody::inner(body);
@@ -163,6 +167,7 @@ where
     /// Compresses a body of `size` bytes that has been read.
     fn whole(mut self, size: usize) -> ResponseBody<B> {
         let Plan { encoding, level, must, .. } = self.plan;
+        // libdeflate knows no streams, so that only this place asks for the codec of whole bodies.
         let key = Key { kind: (self.settings.whole_codec)(encoding), level };
         let whole = Whole { chunks: self.body.chunks(), size, must };
         let codec = Pooled::take(key, self.padding, Some(size));

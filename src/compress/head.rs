@@ -1,29 +1,11 @@
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    Entry, TRANSFER_ENCODING, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, Entry,
+    TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::encoding::Encoding;
-use crate::headers::media_type::essence;
-
-/// An error: the `content-length` of a response is malformed or ambiguous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InvalidLength;
-
-/// Returns the declared length. Several lines have to agree, as in hyper.
-pub(super) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, InvalidLength> {
-    let mut declared = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        let digits = line.to_str().ok().filter(|line| line.bytes().all(|it| it.is_ascii_digit()));
-        let length = digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLength)?;
-        if declared.is_some_and(|declared| declared != length) {
-            return Err(InvalidLength);
-        }
-        declared = Some(length);
-    }
-    Ok(declared)
-}
+use crate::headers::list::members;
 
 /// Describes a body in this encoding, with its length if that is known.
 pub(super) fn set_encoding_headers(
@@ -87,19 +69,11 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
 /// Returns `true` if the response has a transfer coding other than `chunked`: the bytes of the body
 /// are then not those of the content (RFC 9112 §7).
 pub(super) fn is_transfer_encoded(headers: &HeaderMap) -> bool {
-    members(headers, &TRANSFER_ENCODING).any(|encoding| !encoding.eq_ignore_ascii_case(b"chunked"))
-}
-
-/// Returns `true` for gRPC, which compresses each message by itself.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let start = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..GRPC.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-}
-
-/// Returns `true` for an event stream: `text/event-stream`.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| essence(value.as_bytes()));
-    content_type.is_some_and(|essence| essence.whole.eq_ignore_ascii_case(EVENT_STREAM))
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut codings = members(headers, &TRANSFER_ENCODING).peekable();
+    // hyper decides about an empty list.
+    codings.peek().is_none() && headers.contains_key(TRANSFER_ENCODING)
+        || codings.any(|coding| !is_chunked(coding))
 }
 
 /// Returns `true` if `cache-control` has `no-transform` (RFC 9111 §5.2.2.6).
@@ -107,11 +81,6 @@ pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
     members(headers, &CACHE_CONTROL)
         .flat_map(|member| member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii))
         .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
-}
-
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter();
-    lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -123,33 +92,10 @@ const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control
 /// The end of `cdn-cache-control` and the like.
 const TARGETED_SUFFIX: &str = "-cache-control";
 
-const GRPC: &[u8] = b"application/grpc";
-const EVENT_STREAM: &[u8] = b"text/event-stream";
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
-
-    #[test]
-    fn declared_lengths_are_read_as_by_hyper() {
-        for (lines, expected) in [
-            (&[][..], Ok(None)),
-            (&["5"], Ok(Some(5))),
-            (&["005"], Ok(Some(5))),
-            (&["5", "5"], Ok(Some(5))),
-            (&["5", "6"], Err(InvalidLength)),
-            (&["5, 5"], Err(InvalidLength)),
-            (&[""], Err(InvalidLength)),
-            (&["+5"], Err(InvalidLength)),
-            (&["-1"], Err(InvalidLength)),
-            (&["0x5"], Err(InvalidLength)),
-            (&["99999999999999999999"], Err(InvalidLength)),
-        ] {
-            let fields: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
-            assert_eq!(declared_length(&map(&fields)), expected, "{lines:?}");
-        }
-    }
 
     #[test]
     fn headers_describe_the_compressed_bytes() {

@@ -11,7 +11,7 @@ use super::media_types::MediaTypes;
 use super::metrics::Counters;
 use super::service::Compress;
 use super::settings::Settings;
-use crate::headers::media_type::InvalidMediaType;
+use crate::media_type::InvalidMediaType;
 use crate::metrics::Metrics;
 
 /// A layer that compresses response bodies with gzip, deflate, Brotli or Zstandard.

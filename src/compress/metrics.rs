@@ -4,7 +4,8 @@ use metrics::{Counter, Label, Unit};
 
 use super::encoding::Encoding;
 use crate::clock;
-use crate::metrics::{Metrics, Name, RefreshingHandle};
+use crate::metrics::{Metrics, Name};
+use crate::refreshing_handle::RefreshingHandle;
 
 /// The counters of a layer, for each encoding.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ impl Counters {
     /// Records on the counters of an encoding. The first call registers the counters of all
     /// encodings, so that an exporter shows each before its first count.
     fn with(&self, encoding: Encoding, record: impl FnOnce(&Handles)) {
+        // Registered with the first response: the recorder of the process is often installed after the
+        // layer is made.
         let now = clock::now();
         let register = || Encoding::all().map(|encoding| self.register(encoding)).collect();
         let handles =
@@ -80,6 +83,7 @@ impl ResponseMetrics {
 
 impl Drop for ResponseMetrics {
     fn drop(&mut self) {
+        // Counted at the drop, since a client may leave at any time.
         self.counters.with(self.encoding, |handles| {
             handles.input.increment(self.input);
             handles.output.increment(self.output);

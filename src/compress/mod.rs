@@ -148,7 +148,6 @@
 //! - It does not serve precompressed files.
 //! - It does not store anything: slow levels need a cache outside of it.
 
-mod accept_encoding;
 mod body;
 #[cfg(feature = "compress-br")]
 mod brotli;

@@ -67,6 +67,7 @@ impl<B: Body> PeekableBody<B> {
             }
         }
         self.ended = true;
+        // A body that is shorter than declared becomes a stream, which fails.
         left == 0
     }
 
@@ -105,6 +106,7 @@ impl<B: Body> PeekableBody<B> {
                 return false;
             }
             if self.read.len() == MAX_FRAMES {
+                // A copy of what is below the threshold costs less than more frames.
                 self.merge(size);
             }
         }

@@ -2,15 +2,17 @@ use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_M
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
-use super::accept_encoding::AcceptEncoding;
 use super::encoding::Encoding;
 use super::etag::EtagMode;
 use super::head::{
-    InvalidLength, add_vary, declared_length, forbids_transforming, is_encoded, is_event_stream,
-    is_grpc, is_transfer_encoded, make_private, set_encoding_headers,
+    add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
+    set_encoding_headers,
 };
 use super::hint::CompressHint;
 use super::media_types::MediaTypes;
+use crate::headers::accept_encoding::AcceptEncoding;
+use crate::headers::content_length::{InvalidContentLength, content_length};
+use crate::headers::media_type::{Essence, content_type};
 
 /// The configuration of a layer that decides about requests and responses.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ enum Lines {
 pub(super) struct ResponseInfo {
     pub(super) status: StatusCode,
     pub(super) hint: CompressHint,
-    pub(super) size: Result<SizeHint, InvalidLength>,
+    pub(super) size: Result<SizeHint, InvalidContentLength>,
     /// The result of the user's `only_if`.
     pub(super) is_selected: bool,
 }
@@ -117,7 +119,7 @@ impl Rules {
 
     /// Rewrites the preconditions of a request to the entity tags that the service knows.
     pub(super) fn rewrite_preconditions(&self, request: &RequestInfo, headers: &mut HeaderMap) {
-        let negotiates = || request.accepted().choose(self.order()).is_some();
+        let negotiates = || choose(&request.accepted(), self.order()).is_some();
         self.etag_mode.restore(headers, negotiates);
     }
 
@@ -148,12 +150,18 @@ impl Rules {
         response: &ResponseInfo,
         headers: &HeaderMap,
     ) -> Action {
-        let Some(size) = self.eligible_size(request, response, headers) else {
-            return Action::Pass;
-        };
-        match self.plan(request, response, size, headers) {
+        let media_type = content_type(headers);
+        let is_eligible = self.is_worth_it(response, media_type)
+            && may_have_body(request, response.status)
+            && !is_untouchable(headers, media_type);
+        // hyper refuses, or sends, an invalid length as it does without this layer.
+        let size =
+            response.size.as_ref().ok().filter(|size| is_eligible && size.exact() != Some(0));
+        let Some(size) = size else { return Action::Pass };
+        match self.plan(request, response, size, media_type) {
             None => Action::PassVarying,
             Some(_) if request.has_opted_out => Action::OptOut,
+            // A small GET may turn out not to shrink; the response to HEAD assumes that it does.
             Some(plan) if request.is_head => Action::Head(plan.encoding),
             Some(plan) => Action::Compress(plan),
         }
@@ -166,11 +174,12 @@ impl Rules {
         response: &ResponseInfo,
         headers: &HeaderMap,
     ) -> Decision {
+        let media_type = content_type(headers);
         // Most 304s have no media type: then the 200 may be of any.
         let is_known = headers.contains_key(CONTENT_TYPE) || response.hint.preference.is_some();
-        let is_eligible =
-            !is_untouchable(headers) && !(is_known && !self.is_worth_it(response, headers));
-        let encoding = request.accepted().choose(self.order()).filter(|_| is_eligible);
+        let is_eligible = !is_untouchable(headers, media_type)
+            && (!is_known || self.is_worth_it(response, media_type));
+        let encoding = choose(&request.accepted(), self.order()).filter(|_| is_eligible);
         let action = match encoding {
             _ if !is_eligible => Action::Pass,
             Some(_) if request.has_opted_out => Action::OptOut,
@@ -191,22 +200,23 @@ impl Rules {
         request: &RequestInfo,
         response: &ResponseInfo,
         size: &SizeHint,
-        headers: &HeaderMap,
+        media_type: Option<Essence<'_>>,
     ) -> Option<Plan> {
         let max_padding = response.hint.max_padding;
         let accepted = request.accepted();
-        let is_event_stream = is_event_stream(headers);
-        let choose = |is_allowed: fn(Encoding) -> bool| {
-            accepted.choose(self.order().filter(|encoding| is_allowed(*encoding)))
+        let is_event_stream = media_type.is_some_and(|it| it.is_event_stream());
+        let choose_among = |is_allowed: fn(Encoding) -> bool| {
+            choose(&accepted, self.order().filter(|encoding| is_allowed(*encoding)))
         };
         let encoding = if max_padding > 0 {
-            choose(|encoding| encoding == Encoding::Gzip)?
+            choose_among(|encoding| encoding == Encoding::Gzip)?
         } else if is_event_stream {
             // An idle stream in a resumable encoding holds no codec.
-            choose(Encoding::is_resumable).or_else(|| accepted.choose(self.order()))?
+            choose_among(Encoding::is_resumable).or_else(|| choose(&accepted, self.order()))?
         } else {
-            accepted.choose(self.order())?
+            choose(&accepted, self.order())?
         };
+        // An uncompressed response would be one that the client has refused.
         let must = accepted.refuses_identity();
         let ignores_threshold = must || response.hint.preference == Some(true);
         if size.upper().is_some_and(|upper| upper < self.threshold) && !ignores_threshold {
@@ -229,39 +239,15 @@ impl Rules {
         })
     }
 
-    /// Returns the size of a response that some client could get compressed.
-    fn eligible_size<'a>(
-        &self,
-        request: &RequestInfo,
-        response: &'a ResponseInfo,
-        headers: &HeaderMap,
-    ) -> Option<&'a SizeHint> {
-        let status = response.status;
-        // hyper refuses, or sends, an invalid length as it does without this layer.
-        let size = response.size.as_ref().ok()?;
-        let has_no_body = status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::RESET_CONTENT
-            || request.is_connect && status.is_success()
-            || size.exact() == Some(0);
-        if has_no_body || status == StatusCode::PARTIAL_CONTENT {
-            return None;
-        }
-        // The media type comes first, since it excludes the most responses.
-        (self.is_worth_it(response, headers) && !is_untouchable(headers)).then_some(size)
-    }
-
     fn order(&self) -> impl DoubleEndedIterator<Item = Encoding> {
         self.encodings.iter().copied()
     }
 
     /// Returns `true` if the response is worth compressing by its hint, or by the callback and the
     /// media type.
-    fn is_worth_it(&self, response: &ResponseInfo, headers: &HeaderMap) -> bool {
+    fn is_worth_it(&self, response: &ResponseInfo, media_type: Option<Essence<'_>>) -> bool {
         response.hint.preference.unwrap_or_else(|| {
-            let content_type = headers.get(CONTENT_TYPE);
-            response.is_selected
-                && content_type.is_some_and(|value| self.media_types.include(value.as_bytes()))
+            response.is_selected && media_type.is_some_and(|it| self.media_types.include(it))
         })
     }
 }
@@ -275,8 +261,8 @@ impl RequestInfo {
         &self,
         headers: &HeaderMap,
         body: SizeHint,
-    ) -> Result<SizeHint, InvalidLength> {
-        Ok(match declared_length(headers)? {
+    ) -> Result<SizeHint, InvalidContentLength> {
+        Ok(match content_length(headers)? {
             Some(declared) => SizeHint::with_exact(declared),
             // A service may respond to HEAD with the body of the GET, or without a body.
             None if self.is_head && body.exact() == Some(0) => SizeHint::new(),
@@ -349,12 +335,35 @@ impl Default for Rules {
     }
 }
 
+/// Returns the encoding with the highest weight, and among equals the first of `order`. `None` stands
+/// for identity, which is chosen if the client names it with a higher weight.
+fn choose(
+    accepted: &AcceptEncoding,
+    order: impl DoubleEndedIterator<Item = Encoding>,
+) -> Option<Encoding> {
+    let weight = |encoding: &Encoding| accepted.weight(encoding.coding());
+    // Among equals, `max_by_key` returns the last.
+    let best = order.rev().max_by_key(weight)?;
+    let weight = weight(&best);
+    (weight > 0 && weight >= accepted.identity()).then_some(best)
+}
+
+/// Returns `true` if the whole body of the response is to be expected.
+fn may_have_body(request: &RequestInfo, status: StatusCode) -> bool {
+    !(status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::RESET_CONTENT
+        || status == StatusCode::PARTIAL_CONTENT
+        || request.is_connect && status.is_success())
+}
+
 /// Returns `true` if the headers forbid an encoding, or name one.
-fn is_untouchable(headers: &HeaderMap) -> bool {
+fn is_untouchable(headers: &HeaderMap, media_type: Option<Essence<'_>>) -> bool {
     headers.contains_key(CONTENT_RANGE)
         || is_encoded(headers)
         || is_transfer_encoded(headers)
-        || is_grpc(headers)
+        // gRPC compresses its messages by `grpc-encoding`, not the body by `content-encoding`.
+        || media_type.is_some_and(|it| it.is_grpc() || it.is_grpc_web())
         || forbids_transforming(headers)
 }
 
@@ -445,7 +454,7 @@ mod tests {
             (200, &[HTML, ("transfer-encoding", "gzip")], false, false),
             (200, &[HTML, ("content-length", "2000"), ("content-length", "2000")], true, true),
             (200, &[HTML, ("content-length", "2000"), ("content-length", "2001")], false, false),
-            (200, &[HTML, ("content-length", "2000, 2000")], false, false),
+            (200, &[HTML, ("content-length", "2000, 2000")], true, true),
             (200, &[HTML, ("content-length", "two")], false, false),
             (200, &[HTML, ("connection", "close"), ("keep-alive", "timeout=5")], true, true),
             (200, &[HTML, ("trailer", "x-sum"), ("te", "trailers")], true, true),
@@ -534,12 +543,15 @@ mod tests {
         assert_eq!(read_ahead("gzip, identity;q=0", none, SizeHint::new()), None);
     }
 
+    fn named(name: &str) -> Option<Encoding> {
+        Encoding::all().find(|encoding| encoding.as_str() == name)
+    }
+
     /// Returns the encoding that the default layer, or one with these encodings, chooses.
     fn chosen(encodings: Option<&[&str]>, accept: &str, media_type: &str) -> Option<&'static str> {
-        let named = |name: &&str| Encoding::from_name(name.as_bytes());
         let mut rules = Rules::default();
         if let Some(encodings) = encodings {
-            rules.encodings = encodings.iter().filter_map(named).collect();
+            rules.encodings = encodings.iter().filter_map(|name| named(name)).collect();
         }
         let request = [("accept-encoding", accept)];
         let response = [("content-type", media_type)];
@@ -548,9 +560,30 @@ mod tests {
     }
 
     #[test]
+    fn highest_weight_wins_then_the_order() {
+        for (accept, order, expected) in [
+            ("gzip, deflate", &["gzip", "deflate"][..], Some("gzip")),
+            ("gzip, deflate", &["deflate", "gzip"], Some("deflate")),
+            ("gzip;q=0.8, deflate;q=0.801", &["gzip", "deflate"], Some("deflate")),
+            ("gzip;q=1.000, deflate;q=0.999", &["gzip", "deflate"], Some("gzip")),
+            ("gzip;q=0, *", &["gzip", "deflate"], Some("deflate")),
+            ("gzip, deflate", &[], None),
+            ("br, zstd, compress", &["gzip", "deflate"], None),
+            ("identity", &["gzip", "deflate"], None),
+            ("identity, gzip", &["gzip"], Some("gzip")),
+            ("identity;q=1, gzip;q=0.5", &["gzip"], None),
+            ("identity;q=0.5, gzip;q=0.8", &["gzip"], Some("gzip")),
+            ("identity;q=0, gzip;q=0.1", &["gzip"], Some("gzip")),
+            ("*;q=0", &["gzip", "deflate"], None),
+        ] {
+            assert_eq!(chosen(Some(order), accept, "text/html"), expected, "{accept}");
+        }
+    }
+
+    #[test]
     fn event_streams_prefer_resumable_encodings() {
         let order = Some(&["br", "gzip"][..]);
-        let br = Encoding::from_name(b"br").map(Encoding::as_str);
+        let br = named("br").map(Encoding::as_str);
         let events = "Text/Event-Stream; charset=utf-8";
         assert_eq!(chosen(order, "gzip, br", events), Some("gzip"));
         assert_eq!(chosen(order, "br", events), br);
@@ -572,8 +605,7 @@ mod tests {
             ("gzip, br;q=0, zstd;q=0, *", &["gzip"]),
             ("*", &["zstd", "br", "gzip"]),
         ] {
-            let is_on = |name: &&str| Encoding::from_name(name.as_bytes()).is_some();
-            let expected = preferred.iter().copied().find(is_on);
+            let expected = preferred.iter().copied().find(|name| named(name).is_some());
             assert_eq!(chosen(None, accept, "text/html"), expected, "{accept}");
             assert_eq!(chosen(None, accept, "text/event-stream"), Some("gzip"), "{accept}");
         }

@@ -64,9 +64,11 @@ impl Data {
     ) -> Result<bool, CodecError> {
         let codec = match &mut self.codec {
             Some(codec) => codec,
+            // A stream that has nothing to compress takes no codec to end or to flush.
             None if input.is_empty() => return Ok(op != Op::Finish || write_end(output)),
             slot @ None => {
                 let key = Key { kind: &deflate::RAW, level: self.level };
+                // The size is unknown: the codec is scrubbed of earlier bodies.
                 let mut codec = Pooled::take(key, 0, None)?;
                 if !self.history.is_empty() {
                     codec.set_history(&self.history)?;

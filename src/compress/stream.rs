@@ -139,6 +139,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         let mut budget = BUDGET;
         loop {
             let step = match self.phase {
+                // A codec without a permit must go back before the poll ends, even in the middle of a frame.
                 Phase::Feed if budget == 0 && self.unflushed && self.encoder.is_borrowing() => {
                     self.phase = Phase::Flush;
                     continue;
@@ -157,6 +158,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
                             return Poll::Ready(Some(Err(CompressError::inner(error))));
                         }
                         Poll::Ready(None) => self.phase = Phase::Finish,
+                        // Flushed and idle: nothing is held until more data comes.
                         Poll::Pending if !self.unflushed => {
                             self.pause();
                             return Poll::Pending;
@@ -196,6 +198,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 
     fn accept(&mut self, frame: Frame<D>) {
         match frame.into_data() {
+            // An empty frame is no input: it must not cause a flush.
             Ok(data) => self.input = Some(data).filter(Buf::has_remaining),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
@@ -210,6 +213,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
     /// Compresses a part of the input, within the budget of the poll.
     fn feed(&mut self, budget: &mut usize) -> Result<Step, Failure> {
         let Some(data) = &mut self.input else { return Ok(Step::Continue) };
+        // A body that is too long fails before any of its surplus is compressed.
         if let Some(declared) = self.declared {
             let received = self.metrics.input.saturating_add(data.remaining() as u64);
             if received > declared {
@@ -246,10 +250,12 @@ impl<D: Buf + From<Bytes>> Stream<D> {
     }
 
     fn finish(&mut self) -> Result<Step, Failure> {
+        // The end marker of the encoding would turn a short body into a complete message.
         if let Some(declared) = self.declared.filter(|declared| self.metrics.input < *declared) {
             return Err(Failure::Short { declared, received: self.metrics.input });
         }
         if self.encoder.encode(&mut &[][..], &mut self.output, Op::Finish)? {
+            // The codec and the permit are free before the client has read the rest.
             self.encoder = Encoder::Done;
             self.phase = Phase::Trailers;
         }
@@ -348,6 +354,7 @@ impl FlushTimer {
         if self.after.is_zero() || Handle::try_current().is_err() {
             return true;
         }
+        // Later data does not postpone the flush: the timer runs from the first unflushed byte.
         let sleep = match &mut self.sleep {
             Some(timer) if self.runs => timer,
             slot => slot.insert(Box::pin(sleep(self.after))),

@@ -13,6 +13,7 @@ impl Zstd {
         for parameter in [
             CParameter::CompressionLevel(level),
             CParameter::WindowLog(WINDOW_LOG),
+            // Clients then detect a corrupt body, as with the checksum of gzip.
             CParameter::ChecksumFlag(true),
         ] {
             context.set_parameter(parameter).map_err(|_| CodecError)?;
