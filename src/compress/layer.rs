@@ -90,7 +90,7 @@ impl CompressLayer {
     /// which bounds the memory to 100 MB for gzip.
     ///
     /// A response above the maximum is sent uncompressed, counted by
-    /// `http_compression_fallbacks_total`, and not stored by [`CacheLayer`](crate#order). All services
+    /// `http_compression_fallbacks_total`, and not stored by [`CacheLayer`](crate#the-stack). All services
     /// of this layer share the maximum.
     ///
     /// Whole bodies do not count, nor do streams in gzip and deflate while they have nothing to send.

@@ -96,7 +96,7 @@
 //!
 //! - The response to a request that opts out, and would be compressed otherwise, is `private`, and loses
 //!   `cdn-cache-control` and the like.
-//! - The [cache](crate::cache) of this crate, outside of this layer, learns the header from the
+//! - The [cache](crate#the-stack) of this crate, outside of this layer, learns the header from the
 //!   response, and gives no compressed entry to a client that opts out.
 //! - Another shared cache may give its compressed entry to a client that opts out. Clients behind such
 //!   a cache should send `accept-encoding: identity` instead.
@@ -144,7 +144,7 @@
 //!
 //! # What it does not do
 //!
-//! - It does not decompress requests: [`LimitLayer`](crate#layers) does.
+//! - It does not decompress requests: [`LimitLayer`](crate#the-stack) does.
 //! - It does not serve precompressed files.
 //! - It does not store anything: slow levels need a cache outside of it.
 
