@@ -13,9 +13,9 @@ use super::stream::Stream;
 pin_project! {
     /// A response body that is the inner body, uncompressed or compressed.
     ///
-    /// A body that is compressed while the client reads it holds one frame of the inner body and up to
-    /// 8 KiB of output. If the inner body fails, or does not have the length that it declared, the
-    /// body ends with a [`CompressError`] and without the end marker of the encoding.
+    /// A body that is compressed while the client reads it holds one frame of the inner body and up
+    /// to 8 KiB of output. If the inner body fails, or does not have the length that it declared,
+    /// the body ends with a [`CompressError`] and without the end marker of the encoding.
     pub struct ResponseBody<B: Body> {
         #[pin]
         inner: PeekableBody<B>,

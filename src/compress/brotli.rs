@@ -34,8 +34,8 @@ impl Codec for Brotli {
             if start == end {
                 return Ok(false);
             }
-            // The encoder wants initialized memory: zeros, in pieces, so that an output with a large
-            // capacity is not filled with zeros for a few bytes.
+            // The encoder wants initialized memory: zeros, in pieces, so that an output with a
+            // large capacity is not filled with zeros for a few bytes.
             output.resize(end, 0);
             let mut taken = PartialBuffer::new(*input);
             let mut written = WriteBuffer::new_initialized(&mut output[start..]);
@@ -65,5 +65,6 @@ pub(super) static BROTLI: CodecKind = CodecKind { new: |level| Ok(Box::new(Brotl
 
 const PIECE: usize = 8 * 1024;
 
-/// A window of 512 KiB: with less than 2^17 the encoder allocates far more and is far slower from quality 5 on.
+/// A window of 512 KiB: with less than 2^17 the encoder allocates far more and is far slower from
+/// quality 5 on.
 const WINDOW_BITS: i32 = 19;

@@ -10,13 +10,14 @@ pub(super) trait Codec: Send + Sync {
         true
     }
 
-    /// Sets the data that came before the input: the decoder has it, and the output may refer to it.
+    /// Sets the data that came before the input: the decoder has it, and the output may refer to
+    /// it.
     fn set_history(&mut self, _history: &[u8]) -> Result<(), CodecError> {
         Err(CodecError)
     }
 
-    /// Takes from `input`, and appends to `output` what fits into its spare capacity. Returns `true`
-    /// when `op` is done: all input is taken, or flushed, or the stream has ended.
+    /// Takes from `input`, and appends to `output` what fits into its spare capacity. Returns
+    /// `true` when `op` is done: all input is taken, or flushed, or the stream has ended.
     fn encode(
         &mut self,
         input: &mut &[u8],

@@ -45,8 +45,8 @@ impl Codec for Gzip {
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
-        // flate2 is used directly: the codecs of `compression-codecs` cannot be reset, and so cannot be
-        // pooled.
+        // flate2 is used directly: the codecs of `compression-codecs` cannot be reset, and so
+        // cannot be pooled.
         Self {
             state: Compress::new(Compression::new(level), zlib),
             level,
@@ -94,9 +94,9 @@ impl Codec for Deflate {
 
     /// Makes the output of the next body independent of all earlier bodies, to the byte.
     ///
-    /// The reset of zlib-rs 0.6 leaves earlier bodies in the window, and the search for matches reads
-    /// a few bytes past the end of the input: the output would tell of a body that may be another
-    /// client's. A body that is at least as long as they were overwrites them.
+    /// The reset of zlib-rs 0.6 leaves earlier bodies in the window, and the search for matches
+    /// reads a few bytes past the end of the input: the output would tell of a body that may be
+    /// another client's. A body that is at least as long as they were overwrites them.
     fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
         let covers = size.is_some_and(|size| size >= self.dirty);
         covers || self.dirty == 0 || self.scrub(FlushCompress::None)

@@ -7,8 +7,8 @@ use super::deflate;
 use super::envelope::Envelope;
 use crate::headers::coding::ContentCoding;
 
-/// A content encoding that [`CompressLayer`](super::CompressLayer) can apply (RFC 9110 §8.4.1, which
-/// calls it a content coding).
+/// A content encoding that [`CompressLayer`](super::CompressLayer) can apply (RFC 9110 §8.4.1,
+/// which calls it a content coding).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[doc(alias = "Coding")]
@@ -26,7 +26,8 @@ pub enum Encoding {
     Deflate,
 }
 
-/// An error: the encoding has no such compression level.
+/// The error of [`CompressLayer::level`](super::CompressLayer::level) for a level that the encoding
+/// does not have.
 #[derive(Clone, Copy, Debug)]
 pub struct InvalidLevel {
     encoding: Encoding,
@@ -47,7 +48,8 @@ struct Entry {
 
 /// The encodings whose feature is on, in the order in which they are preferred by default: by speed
 /// at about the same size. The order is that of the enum, so that an encoding is the index of its
-/// entry. gzip comes before deflate, since some clients expect deflated data without zlib's envelope.
+/// entry. gzip comes before deflate, since some clients expect deflated data without zlib's
+/// envelope.
 static TABLE: &[Entry] = &[
     #[cfg(feature = "compress-zstd")]
     Entry {

@@ -5,8 +5,8 @@ use super::codec::CodecError;
 
 /// The error of a response body: the inner body failed, or it could not be compressed to its end.
 ///
-/// The error converts into a `Box<dyn Error + Send + Sync>`, as hyper and axum convert it. The error of
-/// the inner body is then boxed as it was, and can be downcast to its own type.
+/// The error converts into a `Box<dyn Error + Send + Sync>`, as hyper and axum convert it. The
+/// error of the inner body is then boxed as it was, and can be downcast to its own type.
 #[derive(Debug)]
 #[doc(alias = "BodyError")]
 pub struct CompressError<E> {

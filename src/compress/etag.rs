@@ -25,19 +25,21 @@ pub enum EtagMode {
     /// Makes the tag weak: `"v1"` becomes `W/"v1"`. `if-none-match` compares weakly, and matches as
     /// before; `if-match` compares strongly, and never matches.
     Weaken,
-    /// Keeps the tag. `if-match` works, but one tag identifies several byte sequences: a cache, or a
-    /// client that resumes a download, can mix them up. A request with a tag in `if-range` loses
+    /// Keeps the tag. `if-match` works, but one tag identifies several byte sequences: a cache, or
+    /// a client that resumes a download, can mix them up. A request with a tag in `if-range` loses
     /// `range` and `if-range` if the client accepts an encoding; a `range` alone is not guarded.
     Keep,
 }
 
 impl EtagMode {
-    /// Returns the tag of a response in this encoding, or in none; `None` if the tag stays as it is.
+    /// Returns the tag of a response in this encoding, or in none; `None` if the tag stays as it
+    /// is.
     pub(super) fn etag(self, tag: &HeaderValue, encoding: Option<Encoding>) -> Option<HeaderValue> {
         let Tag { weak, opaque } = Tag::parse(tag.as_bytes())?;
         match (self, encoding) {
             (Self::Suffix, Some(encoding)) if !weak => with_suffix(tag, encoding.as_str()),
-            // Without this, a tag of the service that ends in a suffix would lose it on its way back.
+            // Without this, a tag of the service that ends in a suffix would lose it on its way
+            // back.
             (Self::Suffix, _) if suffix(opaque).is_some() => with_suffix(tag, IDENTITY),
             (Self::Weaken, Some(_)) if !weak => {
                 HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
@@ -48,10 +50,10 @@ impl EtagMode {
 
     /// Returns the tag of a 304 to which the service gave `tag`; `None` if the tag stays as it is.
     ///
-    /// The 304 has the tag of the 200 (RFC 9110 §15.4.5), but it does not tell whether the 200 would
-    /// have been compressed. So the tag that the client has sent takes precedence: by that alone the
-    /// client finds the response that the 304 freshens (RFC 9111 §4.3.4). `encoding`, which the 200
-    /// would have if it were compressed, decides if the client has sent no such tag.
+    /// The 304 has the tag of the 200 (RFC 9110 §15.4.5), but it does not tell whether the 200
+    /// would have been compressed. So the tag that the client has sent takes precedence: by that
+    /// alone the client finds the response that the 304 freshens (RFC 9111 §4.3.4). `encoding`,
+    /// which the 200 would have if it were compressed, decides if the client has sent no such tag.
     pub(super) fn match_client_etag(
         self,
         tag: &HeaderValue,
@@ -96,8 +98,8 @@ impl EtagMode {
         if !headers.contains_key(IF_RANGE) {
             return;
         }
-        // `if-range` compares strongly (RFC 9110 §13.1.5): a weak tag matches nothing, and the tag of a
-        // compressed body is the tag of bytes that the service cannot send a range of.
+        // `if-range` compares strongly (RFC 9110 §13.1.5): a weak tag matches nothing, and the tag
+        // of a compressed body is the tag of bytes that the service cannot send a range of.
         let lines = || headers.get_all(IF_RANGE).iter();
         let mut tags = lines().filter_map(|line| Tag::parse(line.as_bytes()));
         let never_matches = match self {
@@ -162,8 +164,8 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// Returns the encoding, or `identity`, that a tag ends in. Encodings whose feature is off count too:
-/// a client may have the tag from another build.
+/// Returns the encoding, or `identity`, that a tag ends in. Encodings whose feature is off count
+/// too: a client may have the tag from another build.
 fn suffix(opaque: &[u8]) -> Option<&'static str> {
     let names = ContentCoding::ALL.into_iter().map(ContentCoding::as_str).chain([IDENTITY]);
     names.into_iter().find(|name| {

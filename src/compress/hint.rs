@@ -8,6 +8,7 @@
 /// response.extensions_mut().insert(CompressHint::forbid());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(alias = "Hint")]
 pub struct CompressHint {
     pub(super) preference: Option<bool>,
     pub(super) max_padding: u8,
@@ -15,8 +16,8 @@ pub struct CompressHint {
 
 impl CompressHint {
     /// Creates a hint to compress this response whatever its media type, its size and the result of
-    /// [`only_if`](super::CompressLayer::only_if), if the client accepts an encoding and HTTP allows
-    /// it.
+    /// [`only_if`](super::CompressLayer::only_if), if the client accepts an encoding and HTTP
+    /// allows it.
     #[must_use]
     pub const fn force() -> Self {
         Self { preference: Some(true), max_padding: 0 }

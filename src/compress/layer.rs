@@ -30,8 +30,8 @@ pub struct CompressLayer {
 }
 
 impl CompressLayer {
-    /// Creates a layer with the [defaults](crate::compress#defaults): all encodings whose feature is
-    /// on, for bodies of at least 1,024 bytes whose media type is worth compressing.
+    /// Creates a layer with the [defaults](crate::compress#defaults): all encodings whose feature
+    /// is on, for bodies of at least 1,024 bytes whose media type is worth compressing.
     pub fn new() -> Self {
         Self { settings: Arc::default() }
     }
@@ -42,8 +42,8 @@ impl CompressLayer {
     /// The default is zstd, br, gzip, deflate, without those whose feature is off. Since another
     /// crate of the program may turn a feature on, set the encodings if that must change nothing.
     ///
-    /// Event streams prefer gzip and deflate, if these are among the encodings and the client accepts
-    /// one of them: an idle event stream in gzip or deflate holds no codec.
+    /// Event streams prefer gzip and deflate, if these are among the encodings and the client
+    /// accepts one of them: an idle event stream in gzip or deflate holds no codec.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
@@ -60,16 +60,16 @@ impl CompressLayer {
         self.edit(|settings| settings.rules.encodings = encodings)
     }
 
-    /// Sets the compression level of an encoding. The default is 6 for gzip and deflate, 4 for br and
-    /// 3 for zstd.
+    /// Sets the compression level of an encoding. The default is 6 for gzip and deflate, 4 for br
+    /// and 3 for zstd.
     ///
-    /// br from level 9 and zstd from level 19 are slow enough to hold up the other tasks of the thread:
-    /// use such levels only for responses that a cache stores.
+    /// br from level 9 and zstd from level 19 are slow enough to hold up the other tasks of the
+    /// thread: use such levels only for responses that a cache stores.
     ///
     /// # Errors
     ///
-    /// Returns an error if the encoding has no such level: gzip and deflate have 1 to 9, br has 0 to
-    /// 11, and zstd has 1 to 22.
+    /// Returns an error if the encoding has no such level: gzip and deflate have 1 to 9, br has 0
+    /// to 11, and zstd has 1 to 22.
     #[doc(alias = "quality")]
     pub fn level(self, encoding: Encoding, level: u32) -> Result<Self, InvalidLevel> {
         let level = encoding.check_level(level)?;
@@ -78,8 +78,8 @@ impl CompressLayer {
 
     /// Sets the minimum size in bytes of a body that is compressed. The default is 1,024.
     ///
-    /// A body of unknown size is read ahead until it has that many bytes (128 KiB at most), it ends,
-    /// or it pauses. It is left uncompressed if it has ended, and compressed otherwise.
+    /// A body of unknown size is read ahead until it has that many bytes (128 KiB at most), it
+    /// ends, or it pauses. It is left uncompressed if it has ended, and compressed otherwise.
     #[doc(alias = "min_size")]
     #[doc(alias = "minimum")]
     pub fn threshold(self, bytes: u64) -> Self {
@@ -90,12 +90,13 @@ impl CompressLayer {
     /// which bounds the memory to 100 MB for gzip.
     ///
     /// A response above the maximum is sent uncompressed, counted by
-    /// `http_compression_fallbacks_total`, and not stored by [`CacheLayer`](crate#the-stack). All services
-    /// of this layer share the maximum.
+    /// `http_compression_fallbacks_total`, and not stored by [`CacheLayer`](crate#the-stack). All
+    /// services of this layer share the maximum.
     ///
-    /// Whole bodies do not count, nor do streams in gzip and deflate while they have nothing to send.
-    /// Event streams never take a codec away from other responses: in gzip and deflate they need
-    /// none, and in br and zstd they have the same maximum to themselves.
+    /// Whole bodies do not count, nor do streams in gzip and deflate while they have nothing to
+    /// send. Event streams never take a codec away from other responses: in gzip and deflate they
+    /// need none, and in br and zstd they have the same maximum to themselves.
+    #[doc(alias = "streams")]
     pub fn max_streams(self, max: usize) -> Self {
         self.edit(|settings| settings.set_max_streams(max))
     }
@@ -117,6 +118,7 @@ impl CompressLayer {
     /// let layer = CompressLayer::new().flush_delay(Duration::from_millis(50));
     /// # drop(layer);
     /// ```
+    #[doc(alias = "flush_after")]
     #[doc(alias = "flush_interval")]
     pub fn flush_delay(self, delay: Duration) -> Self {
         self.edit(|settings| settings.flush_delay = delay)
@@ -131,12 +133,14 @@ impl CompressLayer {
     /// let layer = CompressLayer::new().etag_mode(EtagMode::Weaken);
     /// # drop(layer);
     /// ```
+    #[doc(alias = "etags")]
     pub fn etag_mode(self, mode: EtagMode) -> Self {
         self.edit(|settings| settings.rules.etag_mode = mode)
     }
 
-    /// Adds a media type to those that are compressed: `type/subtype`, `type/*` or `+suffix`, in any
-    /// case and without parameters. If several match a response, the last one that was set counts.
+    /// Adds a media type to those that are compressed: `type/subtype`, `type/*` or `+suffix`, in
+    /// any case and without parameters. If several match a response, the last one that was set
+    /// counts.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
@@ -165,6 +169,7 @@ impl CompressLayer {
     /// # Errors
     ///
     /// Returns an error if `media_type` has none of the forms.
+    #[doc(alias = "without_media_type")]
     pub fn skip_media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
         let media_type = media_type.parse()?;
         Ok(self.edit(|settings| settings.rules.media_types.set(media_type, false)))
@@ -192,8 +197,8 @@ impl CompressLayer {
         })
     }
 
-    /// Sets the request header that turns compression off, whatever its value, or `None` for no such
-    /// header. The default is `x-no-compression`.
+    /// Sets the request header that turns compression off, whatever its value, or `None` for no
+    /// such header. The default is `x-no-compression`.
     ///
     /// `vary` does not name the header; see [caches](crate::compress#caches).
     ///
@@ -205,6 +210,8 @@ impl CompressLayer {
     /// let none = CompressLayer::new().opt_out_header(None);
     /// # drop((renamed, none));
     /// ```
+    #[doc(alias = "opt_out")]
+    #[doc(alias = "x-no-compression")]
     pub fn opt_out_header(self, name: impl Into<Option<HeaderName>>) -> Self {
         let name = name.into();
         self.edit(|settings| settings.rules.opt_out_header = name)
@@ -213,8 +220,8 @@ impl CompressLayer {
     /// Compresses only responses for which `compresses` returns `true`, given the heads of request
     /// and response. By default all eligible responses are compressed.
     ///
-    /// The [`CompressHint`](super::CompressHint) of a handler takes precedence. With a callback, the
-    /// head of each request is cloned.
+    /// The [`CompressHint`](super::CompressHint) of a handler takes precedence. With a callback,
+    /// the head of each request is cloned.
     #[doc(alias = "when")]
     #[doc(alias = "filter")]
     #[doc(alias = "skip_if")]

@@ -8,8 +8,8 @@ use super::envelope::{TRAILER_LEN, write_gzip_header};
 use super::layer::CompressLayer;
 
 impl CompressLayer {
-    /// Compresses whole bodies in gzip and deflate with libdeflate instead of zlib-rs: in less time,
-    /// for 0.7 MB of memory per thread, encoding and level.
+    /// Compresses whole bodies in gzip and deflate with libdeflate instead of zlib-rs: in less
+    /// time, for 0.7 MB of memory per thread, encoding and level.
     ///
     /// Whole bodies are those of up to 128 KiB that are complete when the inner service responds.
     /// Streams, levels and padding stay as they are; the compressed bytes of a level differ. C code

@@ -74,8 +74,9 @@ fn has(names: &[&str], name: &[u8]) -> bool {
 }
 
 // The tables have the types that the mime database marks as compressible, the structured suffixes
-// that IANA registers for text, and what WHATWG's MIME Sniffing calls JSON, XML, JavaScript and fonts,
-// except types that no service sends. Types that IANA registered late also have their earlier names.
+// that IANA registers for text, and what WHATWG's MIME Sniffing calls JSON, XML, JavaScript and
+// fonts, except types that no service sends. Types that IANA registered late also have their
+// earlier names.
 const SUFFIXES: &[&str] = &["json", "json-seq", "xml", "text", "yaml"];
 const APPLICATION: &[&str] = &[
     "json",

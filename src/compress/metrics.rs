@@ -40,8 +40,8 @@ impl Counters {
     /// Records on the counters of an encoding. The first call registers the counters of all
     /// encodings, so that an exporter shows each before its first count.
     fn with(&self, encoding: Encoding, record: impl FnOnce(&Handles)) {
-        // Registered with the first response: the recorder of the process is often installed after the
-        // layer is made.
+        // Registered with the first response: the recorder of the process is often installed after
+        // the layer is made.
         let now = clock::now();
         let register = || Encoding::all().map(|encoding| self.register(encoding)).collect();
         let handles =
@@ -109,5 +109,5 @@ const FAILURES: Name = Name::new(
 const FALLBACKS: Name = Name::new(
     "http_compression_fallbacks_total",
     Unit::Count,
-    "Responses that were sent uncompressed because max_streams was reached or a codec failed, by encoding.",
+    "Responses sent uncompressed because max_streams was reached or a codec failed, by encoding.",
 );

@@ -1,7 +1,7 @@
 //! Compresses response bodies with gzip, deflate, Brotli or Zstandard for clients that accept them.
 //!
-//! Use [`CompressLayer`] over any hyper-based service whose responses are text, JSON or event streams,
-//! and that no proxy in front compresses already.
+//! Use [`CompressLayer`] over any hyper-based service whose responses are text, JSON or event
+//! streams, and that no proxy in front compresses already.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -41,17 +41,21 @@
 //! | `compress-zstd` | `zstd`, in C | by default, before br |
 //! | `compress-libdeflate` | `gzip`, `deflate` for whole bodies, in C | with `CompressLayer::libdeflate` |
 //!
-//! The layer chooses the encoding with the highest weight in `accept-encoding` (RFC 9110 §12.5.3), and
-//! among equals the first of [`encodings`](CompressLayer::encodings). A response stays uncompressed if
-//! `identity` has the highest weight, or if the client accepts no encoding of the layer; the layer
-//! never responds with 406. If the client refuses identity (`identity;q=0`), bodies under the threshold
-//! are compressed too. A malformed member refuses the encoding that it names.
+//! The layer chooses the encoding with the highest weight in `accept-encoding` (RFC 9110 §12.5.3),
+//! and among equals the first of [`encodings`](CompressLayer::encodings). A response stays
+//! uncompressed if `identity` has the highest weight, or if the client accepts no encoding of the
+//! layer; the layer never responds with 406. If the client refuses identity (`identity;q=0`),
+//! bodies under the threshold are compressed too. A malformed member refuses the encoding that it
+//! names.
 //!
 //! ## Eligible responses
 //!
-//! A response is compressed if its media type compresses well: `text/*`, `+json`, `+xml`, `+yaml`, and
-//! the types that the mime database lists, such as JSON, JavaScript, CSV, protobuf, WebAssembly, SVG and
-//! unpacked fonts. [`media_type`](CompressLayer::media_type) and its siblings change the list.
+//! A response is compressed if its media type compresses well: `text/*`, `+json`, `+xml`, `+yaml`,
+//! and the types that the mime database lists, such as JSON, JavaScript, CSV, protobuf,
+//! WebAssembly, SVG and unpacked fonts. [`media_type`](CompressLayer::media_type),
+//! [`skip_media_type`](CompressLayer::skip_media_type) and
+//! [`media_type_if`](CompressLayer::media_type_if) change the list, and
+//! [`only_if`](CompressLayer::only_if) and [`CompressHint`] select single responses.
 //!
 //! The layer never compresses a response
 //!
@@ -69,52 +73,53 @@
 //! | `vary` | gains `accept-encoding`, also if the response could have been compressed and was not |
 //! | `etag` | a strong tag gets a suffix, as [`EtagMode`] describes |
 //! | `accept-ranges`, `content-digest`, `repr-digest`, `digest`, `content-md5` | removed, since they describe the uncompressed bytes |
-//! | `cache-control` | begins with `private` if the client has opted out of compression |
+//! | `cache-control` | begins with `private` if the response is uncompressed because the client opted out |
 //!
-//! The response to HEAD has the headers of the response to GET, but no `content-length`. A 304 has the
-//! `vary` and the entity tag of the 200 (RFC 9110 §15.4.5). A `last-modified` is the same in all
-//! encodings: a client that resumes a download by `if-range` with a date has to compare the encodings
-//! itself.
+//! The response to HEAD has the headers of the response to GET (RFC 9110 §9.3.2), but no
+//! `content-length`. A 304 has the `vary` and the entity tag of the 200 (RFC 9110 §15.4.5). A
+//! `last-modified` is the same in all encodings: a client that resumes a download by `if-range`
+//! with a date has to compare the encodings itself.
 //!
 //! ## Whole bodies and streams
 //!
-//! A body of known size, up to 128 KiB, whose data is ready is compressed in one go, and sent with its
-//! exact length; if it does not become smaller, it is sent uncompressed. All other bodies are streams. A
-//! stream is compressed as the client reads it, at most 64 KiB at a time before other tasks run. When the
-//! inner service has no more data ready, the stream is flushed after
-//! [`flush_delay`](CompressLayer::flush_delay). An event stream (`text/event-stream`) is flushed at once.
+//! A body of known size, up to 128 KiB, whose data is ready is compressed in one go, and sent with
+//! its exact length; if it does not become smaller, it is sent uncompressed. All other bodies are
+//! streams. A stream is compressed as the client reads it, at most 64 KiB before other tasks run.
+//! When the inner service has no more data ready, the stream is flushed after
+//! [`flush_delay`](CompressLayer::flush_delay). An event stream (`text/event-stream`) is flushed at
+//! once.
 //!
-//! A stream holds a codec: 380 KB for gzip, at the default levels 4 MB for br and 2 MB for zstd, and far
-//! more at high levels. [`max_streams`](CompressLayer::max_streams) bounds their number. A flushed gzip
-//! or deflate stream that waits for data holds none, only the last 8 KiB of its input. Each thread keeps
-//! two codecs of each encoding and level for later responses (none of br).
+//! A stream holds a codec: 380 KB for gzip, at the default levels 4 MB for br and 2 MB for zstd,
+//! and far more at high levels. [`max_streams`](CompressLayer::max_streams) bounds their number. A
+//! flushed gzip or deflate stream that waits for data holds none, only the last 8 KiB of its input.
+//! Each thread keeps two codecs of each encoding and level for later responses (none of br).
 //!
 //! ## Caches
 //!
-//! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more. So
-//! the header that opts out is not named:
+//! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more.
+//! So the header that opts out is not named:
 //!
-//! - The response to a request that opts out, and would be compressed otherwise, is `private`, and loses
-//!   `cdn-cache-control` and the like.
-//! - The [cache](crate#the-stack) of this crate, outside of this layer, learns the header from the
+//! - The response to a request that opts out, and would be compressed otherwise, is `private`, and
+//!   loses `cdn-cache-control` and the like.
+//! - The [cache](crate#the-stack) of this crate, outside this layer, learns the header from the
 //!   response, and gives no compressed entry to a client that opts out.
-//! - Another shared cache may give its compressed entry to a client that opts out. Clients behind such
-//!   a cache should send `accept-encoding: identity` instead.
+//! - Another shared cache may give its compressed entry to a client that opts out. Clients behind
+//!   such a cache should send `accept-encoding: identity` instead.
 //!
 //! ## Failures
 //!
-//! If the inner body fails or does not have the length that it declared, or if a codec fails, the body
-//! ends with a [`CompressError`] and without the end marker of the encoding. The server aborts the
-//! connection, or resets the stream, so that no client or cache takes the response for complete. Errors
-//! of the inner service pass unchanged.
+//! If the inner body fails or does not have the length that it declared, or if a codec fails, the
+//! body ends with a [`CompressError`] and without the end marker of the encoding. The server aborts
+//! the connection, or resets the stream, so that no client or cache takes the response for
+//! complete. Errors of the inner service pass unchanged.
 //!
 //! ## Secrets
 //!
-//! If a page contains both a secret and text from the request, its compressed size tells how similar they
-//! are, and repeated requests find the secret byte by byte
+//! If a page contains both a secret and text from the request, its compressed size tells how
+//! similar they are, and repeated requests find the secret byte by byte
 //! ([BREACH](https://www.breachattack.com)). Forbid compression of such responses with
-//! [`CompressHint::forbid`]. For large ones, [`CompressHint::max_padding`] adds random bytes, which make
-//! the attack longer, but not impossible.
+//! [`CompressHint::forbid`]. For large ones, [`CompressHint::max_padding`] adds random bytes, which
+//! make the attack longer, but not impossible.
 //!
 //! # Metrics
 //!
@@ -139,14 +144,14 @@
 //!
 //! # Placement in the stack
 //!
-//! Put the layer innermost, inside of the cache: the cache then stores compressed responses, and a hit
+//! Put the layer innermost, inside the cache: the cache then stores compressed responses, and a hit
 //! costs no codec.
 //!
 //! # What it does not do
 //!
 //! - It does not decompress requests: [`LimitLayer`](crate#the-stack) does.
 //! - It does not serve precompressed files.
-//! - It does not store anything: slow levels need a cache outside of it.
+//! - It does not store anything: slow levels need a cache outside it.
 
 mod body;
 #[cfg(feature = "compress-br")]

@@ -42,8 +42,9 @@ impl<B: Body> PeekableBody<B> {
         Self { inner, read: VecDeque::new(), ended: false, promised: None }
     }
 
-    /// Reads the whole body. Returns `true` if all of it is ready now and has exactly `size` bytes of
-    /// data in a few frames, each in one chunk, and no trailers. The frames are kept in any case.
+    /// Reads the whole body. Returns `true` if all of it is ready now and has exactly `size` bytes
+    /// of data in a few frames, each in one chunk, and no trailers. The frames are kept in any
+    /// case.
     pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool {
         self.promised = Some(self.inner.get().size_hint());
         let mut left = size;
@@ -71,8 +72,8 @@ impl<B: Body> PeekableBody<B> {
         left == 0
     }
 
-    /// Reads the body until it ends, pauses, fails, or has given `limit` bytes of data. Returns `true`
-    /// if it ended below the limit. The frames are kept.
+    /// Reads the body until it ends, pauses, fails, or has given `limit` bytes of data. Returns
+    /// `true` if it ended below the limit. The frames are kept.
     pub(super) fn read_below(&mut self, limit: usize, cx: &mut Context<'_>) -> bool
     where
         B::Data: From<Bytes>,
@@ -196,8 +197,8 @@ impl<B: Body> Body for PeekableBody<B> {
         self.read.is_empty() && (self.ended || self.inner.get().is_end_stream())
     }
 
-    // The hint stays as it was declared even if the true size is known by now: a server that learned
-    // a size other than the declared length would send both.
+    // The hint stays as it was declared even if the true size is known by now: a server that
+    // learned a size other than the declared length would send both.
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.promised {
@@ -217,8 +218,8 @@ fn less(hint: &SizeHint, given: u64) -> SizeHint {
     rest
 }
 
-/// A frame takes a hundred bytes beside its data: without a bound, frames of one byte would take far
-/// more memory than the body.
+/// A frame takes a hundred bytes beside its data: without a bound, frames of one byte would take
+/// far more memory than the body.
 const MAX_FRAMES: usize = 32;
 
 /// Bounds the frames that are read ahead in one poll, since empty ones do not count as data.

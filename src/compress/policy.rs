@@ -78,8 +78,8 @@ pub(super) enum Action {
     OptOut,
     /// Pass a 304 on, whose 200 may be compressed.
     NotModified,
-    /// Describe the compressed body of a GET in the response to a HEAD, and drop the body: the server
-    /// would send it, or state its length.
+    /// Describe the compressed body of a GET in the response to a HEAD, and drop the body: the
+    /// server would send it, or state its length.
     Head(Encoding),
     Compress(Plan),
 }
@@ -335,8 +335,8 @@ impl Default for Rules {
     }
 }
 
-/// Returns the encoding with the highest weight, and among equals the first of `order`. `None` stands
-/// for identity, which is chosen if the client names it with a higher weight.
+/// Returns the encoding with the highest weight, and among equals the first of `order`. `None`
+/// stands for identity, which is chosen if the client names it with a higher weight.
 fn choose(
     accepted: &AcceptEncoding,
     order: impl DoubleEndedIterator<Item = Encoding>,

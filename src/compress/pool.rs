@@ -6,8 +6,9 @@ use super::sync::thread_local;
 
 /// A codec that goes back to the pool of its thread when it is dropped.
 ///
-/// Making a codec costs more than compressing a small body: the state of deflate takes 380 KB. A pool
-/// per thread needs no lock, and a codec that moves to another thread joins the pool of that thread.
+/// Making a codec costs more than compressing a small body: the state of deflate takes 380 KB. A
+/// pool per thread needs no lock, and a codec that moves to another thread joins the pool of that
+/// thread.
 pub(super) struct Pooled {
     key: Key,
     codec: Option<Box<dyn Codec>>,

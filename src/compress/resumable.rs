@@ -8,10 +8,11 @@ use super::pool::{Key, Pooled};
 /// another one.
 ///
 /// The state of deflate takes 380 KB, too much for a stream that waits for its next event. After a
-/// flush the output ends at a byte, and the data of any other state may follow, as long as it refers
-/// to nothing that the decoder has not seen (RFC 1951 §3.2). So only the checksum is kept, and the last
-/// few KiB of the input as the dictionary of the next state. The client sees one stream with one header
-/// and one trailer: browsers and curl stop, or fail, at a second gzip member.
+/// flush the output ends at a byte, and the data of any other state may follow, as long as it
+/// refers to nothing that the decoder has not seen (RFC 1951 §3.2). So only the checksum is kept,
+/// and the last few KiB of the input as the dictionary of the next state. The client sees one
+/// stream with one header and one trailer: browsers and curl stop, or fail, at a second gzip
+/// member.
 pub(super) struct Resumable {
     envelope: Envelope,
     data: Data,
@@ -93,8 +94,8 @@ impl Data {
     }
 }
 
-/// Ends deflated data between two blocks with an empty last block (RFC 1951 §3.2.6). Returns `false`
-/// if it does not fit.
+/// Ends deflated data between two blocks with an empty last block (RFC 1951 §3.2.6). Returns
+/// `false` if it does not fit.
 fn write_end(output: &mut Vec<u8>) -> bool {
     let fits = output.capacity() - output.len() >= END.len();
     if fits {

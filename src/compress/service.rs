@@ -42,7 +42,8 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let rules = &self.settings.rules;
-        // The tags are read before they are rewritten: a 304 has to name the tag that the client sent.
+        // The tags are read before they are rewritten: a 304 has to name the tag that the client
+        // sent.
         let info = rules.read(request.method(), request.headers());
         rules.rewrite_preconditions(&info, request.headers_mut());
         let (request, head) = match &self.settings.only_if {

@@ -54,8 +54,8 @@ pub(super) struct Resources {
 enum Encoder {
     /// A stream in gzip or deflate, which holds no codec while it has nothing to compress.
     ///
-    /// If it finds no permit when it goes on, it holds its codec for one poll only: there are at most
-    /// as many such codecs as threads.
+    /// If it finds no permit when it goes on, it holds its codec for one poll only: there are at
+    /// most as many such codecs as threads.
     Resumable {
         stream: Resumable,
         permit: Option<OwnedSemaphorePermit>,
@@ -139,7 +139,8 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         let mut budget = BUDGET;
         loop {
             let step = match self.phase {
-                // A codec without a permit must go back before the poll ends, even in the middle of a frame.
+                // A codec without a permit must go back before the poll ends, even in the middle of
+                // a frame.
                 Phase::Feed if budget == 0 && self.unflushed && self.encoder.is_borrowing() => {
                     self.phase = Phase::Flush;
                     continue;
@@ -282,7 +283,8 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         }
     }
 
-    /// Ends the body without the end marker of the encoding, so that no client takes it for complete.
+    /// Ends the body without the end marker of the encoding, so that no client takes it for
+    /// complete.
     fn abort(&mut self) {
         self.encoder = Encoder::Done;
         self.input = None;
@@ -372,7 +374,8 @@ impl FlushTimer {
 /// The bytes that a stream compresses per poll: about a millisecond of work.
 const BUDGET: usize = 64 * 1024;
 
-/// The cost of a frame in bytes of that budget, beside its data: a body of empty frames is work too.
+/// The cost of a frame in bytes of that budget, beside its data: a body of empty frames is work
+/// too.
 const FRAME_COST: usize = 64;
 
 /// The size of the output buffer, and so of a frame of output.

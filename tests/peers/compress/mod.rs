@@ -1,5 +1,5 @@
-//! The compression layer, decoded by flate2, by tower-http and by the programs of others, and compared
-//! with the layer of tower-http.
+//! The compression layer, decoded by flate2, by tower-http and by the programs of others, and
+//! compared with the layer of tower-http.
 
 mod endings;
 mod harness;

@@ -172,8 +172,8 @@ fn both_compress(ours: &View, theirs: &View) -> bool {
 const NOT_WORTH_IT: &str = "Image/PNG|video/mp4|audio/mpeg|application/zip|\
     application/octet-stream|application/pdf|font/woff2|text|(none)";
 
-/// The intended differences, each with its reason. The test fails at any other difference, and at an
-/// entry that explains nothing any more.
+/// The intended differences, each with its reason. The test fails at any other difference, and at
+/// an entry that explains nothing any more.
 const DIFFERENCES: [Difference; 18] = [
     Difference {
         // The exact length lets clients show progress, and keeps connections of HTTP/1.0 alive. The
@@ -190,8 +190,8 @@ const DIFFERENCES: [Difference; 18] = [
         },
     },
     Difference {
-        // Compressing less than a packet saves nothing. `vary` is named, since a client that refuses
-        // identity gets such a body compressed.
+        // Compressing less than a packet saves nothing. `vary` is named, since a client that
+        // refuses identity gets such a body compressed.
         name: "bodies under 1,024 bytes are uncompressed",
         explains: |case, ours, theirs| {
             let small = case.body.len() < 1_024;
@@ -218,7 +218,8 @@ const DIFFERENCES: [Difference; 18] = [
         },
     },
     Difference {
-        // 204 and 205 have no content (RFC 9110 §15.3.5, §15.3.6), and 206 has a part of other bytes.
+        // 204 and 205 have no content (RFC 9110 §15.3.5, §15.3.6), and 206 has a part of other
+        // bytes.
         name: "204, 205 and 206 are uncompressed",
         explains: |case, ours, theirs| {
             let left = matches!(case.status, 204..=206);
@@ -293,8 +294,8 @@ const DIFFERENCES: [Difference; 18] = [
         },
     },
     Difference {
-        // RFC 9110 §12.5.3 lets a server send the response. tower-http turns a complete response into
-        // a 406, even that to a POST that has done its work.
+        // RFC 9110 §12.5.3 lets a server send the response. tower-http turns a complete response
+        // into a 406, even that to a POST that has done its work.
         name: "identity is sent instead of 406 if no encoding is acceptable",
         explains: |_, ours, theirs| {
             theirs.status == 406 && ours.status != 406 && ours.encoding.is_none()
@@ -317,8 +318,8 @@ const DIFFERENCES: [Difference; 18] = [
         },
     },
     Difference {
-        // `*` covers every header. tower-http compares substrings, so that a header whose name contains
-        // `accept-encoding` is enough.
+        // `*` covers every header. tower-http compares substrings, so that a header whose name
+        // contains `accept-encoding` is enough.
         name: "vary is compared by whole names, and * is enough",
         explains: |case, ours, theirs| {
             let star = case.says("vary", "*") && ours.vary == "*";
