@@ -36,7 +36,7 @@ use tokio::time::{interval, sleep, timeout};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use tower_kit::cache::{CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore};
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 use tower_kit::latency::SIZE_BUCKETS;
 use tower_kit::pressure::{Event, Level};
 use tower_kit::security_headers::Csp;
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Stores responses that state a lifetime: /items and /report.
         .layer(cache)
         // The best coding that the client accepts, unless the request has x-no-compression.
-        .layer(CompressLayer::new().codings(CODINGS))
+        .layer(CompressLayer::new().encodings(ENCODINGS))
         // A body that takes longer fails: hyper would wait forever for the next byte.
         .layer(RequestBodyDeadlineLayer::new(3 * patience))
         .service_fn(move |request| serve(app.clone(), request));
@@ -245,8 +245,9 @@ const POLICY: Csp = Csp::from_static(
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// Encodings by the preference of the server, which decides between equal weights.
-const CODINGS: [Coding; 4] = [Coding::Zstd, Coding::Brotli, Coding::Gzip, Coding::Deflate];
+/// At equal preference of the client, the first one is sent.
+const ENCODINGS: [Encoding; 4] =
+    [Encoding::Zstd, Encoding::Brotli, Encoding::Gzip, Encoding::Deflate];
 
 /// Buckets in seconds, finer than `latency::DURATION_BUCKETS`, which begin at 5 ms: over loopback, most of
 /// the responses take less.

@@ -1,5 +1,5 @@
-//! Frames in any chunking, with pauses, empty frames, errors and trailers: what decodes is what was
-//! fed, and what was cut does not look complete.
+//! Bodies of any frames, with pauses, empty frames, errors and trailers: the output decodes to the
+//! input, and a body that was cut does not decode to its end.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tower::{Layer, Service, service_fn};
 use tower_kit::CompressLayer;
-use tower_kit::compress::{Coding, Hint};
+use tower_kit::compress::{CompressHint, Encoding};
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Step {
@@ -82,8 +82,8 @@ impl Body for Scripted {
 }
 
 pub(crate) fn check(input: &Input) {
-    let coding = if input.zlib { Coding::Deflate } else { Coding::Gzip };
-    // After trailers or an error comes nothing.
+    let encoding = if input.zlib { Encoding::Deflate } else { Encoding::Gzip };
+    // Trailers and errors are the last frame.
     let ends = |step: &Step| matches!(step, Step::Trailers | Step::Error);
     let last = input.steps.iter().position(ends).map_or(input.steps.len(), |at| at + 1);
     let steps: VecDeque<_> = input.steps[..last].iter().cloned().collect();
@@ -97,15 +97,16 @@ pub(crate) fn check(input: &Input) {
         ended: false,
     };
     let mut response = Response::new(body);
-    response.extensions_mut().insert(Hint::force());
+    response.extensions_mut().insert(CompressHint::force());
     let mut response = Some(response);
     let inner =
         service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response.take().unwrap())));
-    let layer = CompressLayer::new().codings([coding]).level(coding, 1 + input.level % 9).unwrap();
-    let request = Request::builder().header("accept-encoding", coding.as_str()).body(()).unwrap();
+    let layer =
+        CompressLayer::new().encodings([encoding]).level(encoding, 1 + input.level % 9).unwrap();
+    let request = Request::builder().header("accept-encoding", encoding.as_str()).body(()).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Ok(response)) = pin!(layer.layer(inner).call(request)).poll(&mut cx) else {
-        panic!("the response is not there");
+        panic!("the response is pending");
     };
 
     let encoded = response.headers().contains_key("content-encoding");
@@ -119,13 +120,13 @@ pub(crate) fn check(input: &Input) {
         if input.dropped_after == Some(polls as u8) {
             return;
         }
-        assert!(polls < 10_000, "it goes on for ever");
+        assert!(polls < 10_000, "the body never ends");
         match body.as_mut().poll_frame(&mut cx) {
             Poll::Pending => {}
             Poll::Ready(None) => break,
             Poll::Ready(Some(Err(failed))) => error = failed.into_inner().is_some(),
             Poll::Ready(Some(Ok(frame))) => {
-                assert!(!error, "something after the error");
+                assert!(!error, "a frame after the error");
                 if let Ok(data) = frame.into_data() {
                     sent.extend_from_slice(&data);
                 }
@@ -146,7 +147,7 @@ pub(crate) fn check(input: &Input) {
     assert!(failed || decoded == fed);
 }
 
-/// What decodes, and whether it is complete.
+/// Returns the decoded bytes, and `true` if they are complete.
 fn decode(sent: &[u8], zlib: bool) -> (Vec<u8>, bool) {
     let mut decompress = if zlib { Decompress::new(true) } else { Decompress::new_gzip(15) };
     let mut decoded = Vec::with_capacity(1 << 20);
@@ -156,10 +157,10 @@ fn decode(sent: &[u8], zlib: bool) -> (Vec<u8>, bool) {
         let Ok(status) =
             decompress.decompress_vec(&sent[at..], &mut decoded, FlushDecompress::None)
         else {
-            panic!("what was sent is not valid");
+            panic!("the output is invalid");
         };
         if status == Status::StreamEnd {
-            assert_eq!(decompress.total_in() as usize, sent.len(), "something after the end");
+            assert_eq!(decompress.total_in() as usize, sent.len(), "bytes after the end");
             return (decoded, true);
         }
         if decompress.total_in() as usize == at && decompress.total_out() == before {

@@ -30,7 +30,7 @@ pub(crate) fn check(text: &str) {
 fn media_type(text: &str) {
     let limited = LimitLayer::new().media_type(text, 3);
     assert_eq!(CompressLayer::new().media_type(text).is_ok(), limited.is_ok());
-    assert_eq!(CompressLayer::new().without_media_type(text).is_ok(), limited.is_ok());
+    assert_eq!(CompressLayer::new().skip_media_type(text).is_ok(), limited.is_ok());
     let Ok(layer) = limited else { return };
     let content_type = match text.strip_suffix('*') {
         Some(class) => format!("{class}any"),

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::error::BodyError;
+use super::error::CompressError;
 use super::peekable::PeekableBody;
 use super::stream::Stream;
 
 pin_project! {
-    /// The service's body: as it is, or compressed at once, or compressed as it comes.
+    /// A response body that is the inner body, uncompressed or compressed.
     ///
-    /// A compressed stream holds one frame of the inner body and 8 KiB of what came out. Where the
-    /// inner body fails, or is not of the length that it declared, it ends with a [`BodyError`] and
-    /// without the coding's own end.
+    /// A body that is compressed while the client reads it holds one frame of the inner body and up
+    /// to 8 KiB of output. If the inner body fails, or does not have the length that it declared,
+    /// the body ends with a [`CompressError`] and without the end marker of the encoding.
     pub struct ResponseBody<B: Body> {
         #[pin]
         inner: PeekableBody<B>,
@@ -25,8 +25,9 @@ pin_project! {
 
 enum Mode<D> {
     Inner,
-    Nothing,
+    Bodiless,
     Compressed(Option<Bytes>),
+    // Boxed, since most bodies are none, and a stream takes hundreds of bytes.
     Stream(Box<Stream<D>>),
 }
 
@@ -36,11 +37,11 @@ impl<B: Body> ResponseBody<B> {
     }
 
     pub(super) fn bodiless(inner: PeekableBody<B>) -> Self {
-        Self { inner, mode: Mode::Nothing }
+        Self { inner, mode: Mode::Bodiless }
     }
 
     pub(super) fn compressed(mut inner: PeekableBody<B>, bytes: Bytes) -> Self {
-        inner.forget();
+        inner.discard();
         Self { inner, mode: Mode::Compressed(Some(bytes)) }
     }
 
@@ -55,7 +56,7 @@ where
     B::Data: From<Bytes>,
 {
     type Data = B::Data;
-    type Error = BodyError<B::Error>;
+    type Error = CompressError<B::Error>;
 
     #[inline]
     fn poll_frame(
@@ -64,8 +65,8 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         match this.mode {
-            Mode::Inner => this.inner.poll_frame(cx).map_err(BodyError::inner),
-            Mode::Nothing => Poll::Ready(None),
+            Mode::Inner => this.inner.poll_frame(cx).map_err(CompressError::inner),
+            Mode::Bodiless => Poll::Ready(None),
             Mode::Compressed(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
@@ -77,7 +78,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.mode {
             Mode::Inner => self.inner.is_end_stream(),
-            Mode::Nothing => true,
+            Mode::Bodiless => true,
             Mode::Compressed(bytes) => bytes.is_none(),
             Mode::Stream(stream) => stream.has_ended(),
         }
@@ -90,8 +91,8 @@ where
             Mode::Compressed(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            // That of nothing too: the server would state a length of 0.
-            Mode::Nothing | Mode::Stream(_) => SizeHint::new(),
+            // Bodiless is no exact 0: the server would state that as the length of the GET's body.
+            Mode::Bodiless | Mode::Stream(_) => SizeHint::new(),
         }
     }
 }
@@ -100,7 +101,7 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match &self.mode {
             Mode::Inner => "inner",
-            Mode::Nothing => "nothing",
+            Mode::Bodiless => "bodiless",
             Mode::Compressed(_) => "compressed",
             Mode::Stream(_) => "stream",
         };

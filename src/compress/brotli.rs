@@ -4,13 +4,13 @@ use async_compression::codecs::brotli::params::EncoderParams;
 use async_compression::codecs::core::Level;
 use async_compression::codecs::core::util::{PartialBuffer, WriteBuffer};
 
-use super::codec::{Codec, CodecError, Op};
+use super::codec::{Codec, CodecError, CodecKind, Op};
 
-/// RFC 7932. The encoder cannot be reset, so that it is made anew each time.
-pub(super) struct Brotli(BrotliEncoder);
+/// A codec of br (RFC 7932). The encoder has no reset, so that each body gets a new one.
+struct Brotli(BrotliEncoder);
 
 impl Brotli {
-    pub(super) fn new(level: u32) -> Self {
+    fn new(level: u32) -> Self {
         let level = Level::Precise(i32::try_from(level).unwrap_or(i32::MAX));
         let params = EncoderParams::default().quality(level).window_size(WINDOW_BITS);
         Self(BrotliEncoder::new(params))
@@ -34,7 +34,8 @@ impl Codec for Brotli {
             if start == end {
                 return Ok(false);
             }
-            // It wants a buffer of zeros, and makes only as much of it as it may fill.
+            // The encoder wants initialized memory: zeros, in pieces, so that an output with a
+            // large capacity is not filled with zeros for a few bytes.
             output.resize(end, 0);
             let mut taken = PartialBuffer::new(*input);
             let mut written = WriteBuffer::new_initialized(&mut output[start..]);
@@ -51,6 +52,7 @@ impl Codec for Brotli {
             if done.map_err(|_| CodecError)? {
                 return Ok(true);
             }
+            // No progress in either buffer: another turn would loop forever.
             if read == 0 && came == 0 {
                 return Err(CodecError);
             }
@@ -58,7 +60,11 @@ impl Codec for Brotli {
     }
 }
 
+/// async-compression re-exports the only codec of br that does not own its reader or writer.
+pub(super) static BROTLI: CodecKind = CodecKind { new: |level| Ok(Box::new(Brotli::new(level))) };
+
 const PIECE: usize = 8 * 1024;
 
-/// 512 KiB: below 2^17 the encoder allocates far more and is far slower from quality 5 on.
+/// A window of 512 KiB: with less than 2^17 the encoder allocates far more and is far slower from
+/// quality 5 on.
 const WINDOW_BITS: i32 = 19;

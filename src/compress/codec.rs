@@ -1,24 +1,23 @@
-use super::coding::Coding;
-use super::deflate::{Gzip, Raw, Zlib};
-
-/// The state of one compression, which can be used again after a reset.
+/// The state of one compression, which is used again after a reset.
 pub(super) trait Codec: Send + Sync {
-    /// Ends the stream that it is in. Returns `false` if it cannot be used again.
+    /// Abandons the current stream. Returns `false` if the codec cannot be used again.
     fn reset(&mut self) -> bool;
 
-    /// Makes it as good as new for a body of so many bytes, if that is known, with so much padding
-    /// before it, where the format has a place for that. Returns `false` if it cannot be used again.
+    /// Prepares the codec for a new stream: for a body of `size` bytes, if the size is known, after
+    /// `padding` bytes in the header, if the format has a place for them. Returns `false` if the
+    /// codec cannot be used again.
     fn prepare(&mut self, _padding: u8, _size: Option<usize>) -> bool {
         true
     }
 
-    /// Sets what came before the input: the decoder has it, and the output may refer to it.
+    /// Sets the data that came before the input: the decoder has it, and the output may refer to
+    /// it.
     fn set_history(&mut self, _history: &[u8]) -> Result<(), CodecError> {
         Err(CodecError)
     }
 
-    /// Takes from `input`, and appends to `output` what its spare capacity holds. Returns `true`
-    /// when `op` is done: all of the input taken, or all of it flushed, or the stream ended.
+    /// Takes from `input`, and appends to `output` what fits into its spare capacity. Returns
+    /// `true` when `op` is done: all input is taken, or flushed, or the stream has ended.
     fn encode(
         &mut self,
         input: &mut &[u8],
@@ -27,76 +26,68 @@ pub(super) trait Codec: Send + Sync {
     ) -> Result<bool, CodecError>;
 }
 
-/// What a codec is to do with the input.
+/// A kind of codec, by which the pool tells its codecs apart: each kind is one `static`.
+pub(super) struct CodecKind {
+    /// Makes a codec of a level that the encoding has.
+    pub(super) new: fn(level: u32) -> Result<Box<dyn Codec>, CodecError>,
+}
+
+/// The operation that a codec performs on its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Take it; what comes out, comes out.
+    /// Takes the input, and may keep the output back.
     Process,
-    /// Give out enough for the other side to decode all of it.
+    /// Gives out enough for the decoder to decode all input.
     Flush,
-    /// End the stream.
+    /// Ends the stream.
     Finish,
 }
 
-/// A codec failed, which takes a failing allocator.
+/// The error of a codec, which takes a failing allocator.
 #[derive(Debug)]
 pub(super) struct CodecError;
 
-/// What makes gzip and deflate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Library {
-    /// For whole bodies.
-    #[default]
-    ZlibRs,
-    /// Deflated data by zlib-rs without a header and a trailer, for streams that write these
-    /// themselves.
-    Raw,
-    /// For whole bodies alone.
-    #[cfg(feature = "compress-libdeflate")]
-    Libdeflate,
-}
-
-pub(super) fn new(
-    coding: Coding,
-    level: u32,
-    library: Library,
-) -> Result<Box<dyn Codec>, CodecError> {
-    Ok(match (coding, library) {
-        (Coding::Gzip, Library::ZlibRs) => Box::new(Gzip::new(level)),
-        (Coding::Deflate, Library::ZlibRs) => Box::new(Zlib::new(level)),
-        (Coding::Gzip | Coding::Deflate, Library::Raw) => Box::new(Raw::new(level)),
-        #[cfg(feature = "compress-libdeflate")]
-        (Coding::Gzip | Coding::Deflate, Library::Libdeflate) => {
-            Box::new(super::libdeflate::Libdeflate::new(coding == Coding::Gzip, level)?)
-        }
-        #[cfg(feature = "compress-br")]
-        (Coding::Brotli, _) => Box::new(super::brotli::Brotli::new(level)),
-        #[cfg(feature = "compress-zstd")]
-        (Coding::Zstd, _) => Box::new(super::zstd::Zstd::new(level)?),
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const CODINGS: &[Coding] = &[
-        Coding::Gzip,
-        Coding::Deflate,
-        #[cfg(feature = "compress-zstd")]
-        Coding::Zstd,
-    ];
+    pub(in super::super) type Decode = fn(&[u8]) -> Vec<u8>;
 
-    /// Encodes the pieces, each flushed or not, into buffers of `room` bytes.
-    fn encode(codec: &mut dyn Codec, pieces: &[(Vec<u8>, bool)], room: usize) -> Vec<u8> {
+    /// A body, and how it and an earlier body are encoded.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Story {
+        /// Each piece is flushed or not.
+        pieces: Vec<(Vec<u8>, bool)>,
+        earlier: Vec<u8>,
+        flushes_earlier: bool,
+        /// The capacity of each output buffer.
+        capacity: usize,
+        level: u32,
+    }
+
+    pub(in super::super) fn story() -> impl Strategy<Value = Story> {
+        let piece = (prop::collection::vec(0..4_u8, 0..3_000), any::<bool>());
+        let word = prop::collection::vec(any::<u8>(), 1..200);
+        let earlier = (word, 0..600_usize).prop_map(|(word, times)| word.repeat(times));
+        let pieces = prop::collection::vec(piece, 0..5);
+        (pieces, earlier, any::<bool>(), 32..400_usize, 1..=9_u32).prop_map(
+            |(pieces, earlier, flushes_earlier, capacity, level)| Story {
+                pieces,
+                earlier,
+                flushes_earlier,
+                capacity,
+                level,
+            },
+        )
+    }
+
+    fn encode(codec: &mut dyn Codec, pieces: &[(Vec<u8>, bool)], capacity: usize) -> Vec<u8> {
         let mut whole = Vec::new();
         let mut run = |mut input: &[u8], op| {
             loop {
-                let mut output = Vec::with_capacity(room);
+                let mut output = Vec::with_capacity(capacity);
                 let done = codec.encode(&mut input, &mut output, op).unwrap();
                 whole.append(&mut output);
                 if done {
@@ -115,124 +106,70 @@ mod tests {
         whole
     }
 
-    fn decode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
-        let mut decoded = Vec::new();
-        let read = match coding {
-            Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut decoded),
-            Coding::Deflate => flate2::read::ZlibDecoder::new(bytes).read_to_end(&mut decoded),
-            #[cfg(feature = "compress-zstd")]
-            Coding::Zstd => {
-                decoded.reserve(1 << 20);
-                zstd_safe::decompress(&mut decoded, bytes)
-                    .map_err(|_| std::io::Error::other("zstd"))
+    /// Checks that the output decodes, and that a used codec writes what a new one does.
+    pub(in super::super) fn check_reset(kind: &CodecKind, decode: Decode, story: &Story) {
+        let Story { pieces, earlier, flushes_earlier, capacity, level } = story;
+        let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
+        // The size of a stream, which is flushed, is not known.
+        let size = pieces.iter().all(|(_, flush)| !flush).then_some(text.len());
+        let mut codec = (kind.new)(*level).unwrap();
+        let fresh = encode(&mut *codec, pieces, *capacity);
+        assert_eq!(decode(&fresh), text);
+
+        if !codec.reset() {
+            assert_eq!(*level, 9, "only that level of deflate is not used again");
+            return;
+        }
+        // The earlier body is longer or shorter, and whole or abandoned as when a client leaves.
+        for whole in [true, false] {
+            let mut output = Vec::with_capacity(200_000);
+            assert!(codec.prepare(0, whole.then_some(earlier.len())));
+            codec.encode(&mut &earlier[..], &mut output, Op::Process).unwrap();
+            if whole {
+                assert!(codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
+            } else if *flushes_earlier {
+                codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
             }
-            #[cfg(feature = "compress-br")]
-            other => panic!("no decoder for {other:?}"),
-        };
-        read.unwrap();
-        decoded
+            assert!(codec.reset() && codec.prepare(0, size));
+            assert_eq!(encode(&mut *codec, pieces, *capacity), fresh);
+            assert!(codec.reset());
+        }
     }
 
-    #[test]
-    fn padding_is_a_name_that_decoders_skip() {
-        let text = b"hello, hello, hello".to_vec();
-        let mut codec = new(Coding::Gzip, 6, Library::ZlibRs).unwrap();
-        let plain = encode(&mut *codec, &[(text.clone(), false)], 64);
-        assert!(codec.reset() && codec.prepare(40, None));
-        let padded = encode(&mut *codec, &[(text.clone(), false)], 64);
-        assert_eq!(padded.len(), plain.len() + 41);
-        assert_eq!(decode(Coding::Gzip, &padded), text);
-    }
-
-    #[test]
-    fn what_does_not_fit_again_and_again_leaves_a_codec_that_works() {
+    /// Checks that a codec works after bodies whose output did not fit, again and again.
+    pub(in super::super) fn check_full_outputs(kind: &CodecKind) {
         let mut number = 1_u32;
         let mut random = || {
             number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (number >> 24) as u8
         };
-        for coding in CODINGS {
-            for level in 1..9 {
-                let mut codec = new(*coding, level, Library::ZlibRs).unwrap();
-                for size in [10_240; 20] {
-                    let body: Vec<u8> = (0..size).map(|_| random()).collect();
-                    assert!(codec.prepare(0, Some(size)));
-                    let mut output = Vec::with_capacity(size);
-                    let mut input = &body[..];
-                    codec.encode(&mut input, &mut output, Op::Process).unwrap();
-                    assert!(!codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
-                    assert!(codec.reset());
-                }
+        for level in 1..9 {
+            let mut codec = (kind.new)(level).unwrap();
+            for size in [10_240; 20] {
+                let body: Vec<u8> = (0..size).map(|_| random()).collect();
+                assert!(codec.prepare(0, Some(size)));
+                let mut output = Vec::with_capacity(size);
+                codec.encode(&mut &body[..], &mut output, Op::Process).unwrap();
+                assert!(!codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
+                assert!(codec.reset());
             }
         }
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(80))]
-        #[test]
-        fn what_was_fed_is_what_decodes_and_a_reset_codec_is_as_good_as_new(
-            pieces in prop::collection::vec((prop::collection::vec(0..4_u8, 0..3_000), any::<bool>()), 0..5),
-            word in prop::collection::vec(any::<u8>(), 1..200),
-            words in 0..600_usize,
-            flush in any::<bool>(),
-            room in 32..400_usize,
-            level in 1..=9_u32,
-        ) {
-            // Streams are flushed, and their size is not known.
-            let text: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
-            let size = pieces.iter().all(|(_, flush)| !flush).then_some(text.len());
-            for &coding in CODINGS {
-                let mut codec = new(coding, level, Library::ZlibRs).unwrap();
-                let fresh = encode(&mut *codec, &pieces, room);
-                prop_assert_eq!(decode(coding, &fresh), text.clone());
-
-                if !codec.reset() {
-                    prop_assert_eq!(level, 9, "that level of deflate is not used again");
-                    continue;
-                }
-                // After a body that was longer, or not; whole, or abandoned as when a client leaves.
-                for whole in [true, false] {
-                    let mut output = Vec::with_capacity(200_000);
-                    let before = word.repeat(words);
-                    prop_assert!(codec.prepare(0, whole.then_some(before.len())));
-                    codec.encode(&mut &before[..], &mut output, Op::Process).unwrap();
-                    if whole {
-                        prop_assert!(codec.encode(&mut &[][..], &mut output, Op::Finish).unwrap());
-                    } else if flush {
-                        codec.encode(&mut &[][..], &mut output, Op::Flush).unwrap();
-                    }
-                    prop_assert!(codec.reset() && codec.prepare(0, size));
-                    prop_assert_eq!(encode(&mut *codec, &pieces, room), fresh.clone());
-                    prop_assert!(codec.reset());
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn padding_of_any_length_is_skipped(
-            padding in any::<u8>(),
-            text in prop::collection::vec(0..4_u8, 0..300),
-            room in 32..400_usize,
-        ) {
-            for library in [
-                Library::ZlibRs,
-                #[cfg(feature = "compress-libdeflate")]
-                Library::Libdeflate,
-            ] {
-                let room = if library == Library::ZlibRs { room } else { 2_000 };
-                let mut lengths = Vec::new();
-                for padding in [padding, 0] {
-                    let mut codec = new(Coding::Gzip, 6, library).unwrap();
-                    prop_assert!(codec.prepare(padding, Some(text.len())));
-                    let padded = encode(&mut *codec, &[(text.clone(), false)], room);
-                    prop_assert_eq!(&decode(Coding::Gzip, &padded), &text);
-                    lengths.push(padded.len());
-                }
-                let more = if padding > 0 { usize::from(padding) + 1 } else { 0 };
-                prop_assert_eq!(lengths[0], lengths[1] + more);
-            }
-        }
+    /// Checks that padding adds its bytes and a zero, is skipped by decoders, and is forgotten.
+    pub(in super::super) fn check_padding(kind: &CodecKind, decode: Decode, padding: u8) {
+        let text = b"hello, hello, hello".to_vec();
+        let pieces = [(text.clone(), false)];
+        let mut codec = (kind.new)(6).unwrap();
+        let mut length = |padding| {
+            assert!(codec.prepare(padding, Some(text.len())));
+            let encoded = encode(&mut *codec, &pieces, 400);
+            assert_eq!(decode(&encoded), text);
+            assert!(codec.reset());
+            encoded.len()
+        };
+        let [plain, padded, again] = [0, padding, 0].map(&mut length);
+        assert_eq!(padded, plain + if padding > 0 { usize::from(padding) + 1 } else { 0 });
+        assert_eq!(again, plain);
     }
 }

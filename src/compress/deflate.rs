@@ -1,60 +1,35 @@
 use std::mem;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::codec::{Codec, CodecError, Op};
+use super::codec::{Codec, CodecError, CodecKind, Op};
+use super::envelope::Envelope;
 
-/// RFC 1952: a header, deflated data, and a trailer. The header is ours, since it may be padded.
-pub(super) struct Gzip {
+/// A codec of gzip (RFC 1952). The header is not written by zlib-rs, since it may be padded.
+struct Gzip {
     deflate: Deflate,
-    crc: Crc,
-    stage: Stage,
+    envelope: Envelope,
 }
 
-/// RFC 1950, which is what HTTP calls `deflate` (RFC 9110 §8.4.1.2).
-pub(super) struct Zlib(Deflate);
-
-/// RFC 1951: deflated data alone.
-pub(super) struct Raw(Deflate);
-
-enum Stage {
-    Header { padding: u8 },
-    Data,
-    Trailer,
-    Ended,
-}
-
+/// A codec of deflated data (RFC 1951), bare or in zlib's envelope (RFC 1950).
 struct Deflate {
     state: Compress,
     level: u32,
-    /// How much of the window old bodies may have left something in.
+    /// The number of bytes at the start of the window that may be left from earlier bodies.
     dirty: usize,
-    /// How much of the window the history takes.
+    /// The number of bytes of history that were put into the window.
     history: usize,
-    /// The stream is at its end: all that came out is given out.
     ended: bool,
-}
-
-impl Gzip {
-    pub(super) fn new(level: u32) -> Self {
-        Self {
-            deflate: Deflate::new(level, false),
-            crc: Crc::new(),
-            stage: Stage::Header { padding: 0 },
-        }
-    }
 }
 
 impl Codec for Gzip {
     fn reset(&mut self) -> bool {
-        self.crc.reset();
-        self.stage = Stage::Header { padding: 0 };
         self.deflate.reset()
     }
 
     fn prepare(&mut self, padding: u8, size: Option<usize>) -> bool {
-        self.stage = Stage::Header { padding };
-        self.deflate.prepare(size)
+        self.envelope = Envelope::gzip(padding);
+        self.deflate.prepare(padding, size)
     }
 
     fn encode(
@@ -63,93 +38,15 @@ impl Codec for Gzip {
         output: &mut Vec<u8>,
         op: Op,
     ) -> Result<bool, CodecError> {
-        loop {
-            match self.stage {
-                Stage::Header { padding } => {
-                    write_header(padding, output);
-                    self.stage = Stage::Data;
-                }
-                Stage::Data => {
-                    let before = *input;
-                    let done = self.deflate.encode(input, output, op)?;
-                    self.crc.update(&before[..before.len() - input.len()]);
-                    if !(done && op == Op::Finish) {
-                        return Ok(done);
-                    }
-                    self.stage = Stage::Trailer;
-                }
-                Stage::Trailer if output.capacity() - output.len() < TRAILER_LEN => {
-                    return Ok(false);
-                }
-                Stage::Trailer => {
-                    output.extend_from_slice(&self.crc.sum().to_le_bytes());
-                    output.extend_from_slice(&self.crc.amount().to_le_bytes());
-                    self.stage = Stage::Ended;
-                }
-                Stage::Ended => return Ok(true),
-            }
-        }
-    }
-}
-
-impl Zlib {
-    pub(super) fn new(level: u32) -> Self {
-        Self(Deflate::new(level, true))
-    }
-}
-
-impl Codec for Zlib {
-    fn reset(&mut self) -> bool {
-        self.0.reset()
-    }
-
-    fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
-        self.0.prepare(size)
-    }
-
-    fn encode(
-        &mut self,
-        input: &mut &[u8],
-        output: &mut Vec<u8>,
-        op: Op,
-    ) -> Result<bool, CodecError> {
-        self.0.encode(input, output, op)
-    }
-}
-
-impl Raw {
-    pub(super) fn new(level: u32) -> Self {
-        Self(Deflate::new(level, false))
-    }
-}
-
-impl Codec for Raw {
-    fn reset(&mut self) -> bool {
-        self.0.reset()
-    }
-
-    fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
-        self.0.prepare(size)
-    }
-
-    fn set_history(&mut self, history: &[u8]) -> Result<(), CodecError> {
-        self.0.state.set_dictionary(history).map_err(|_| CodecError)?;
-        self.0.history = history.len();
-        Ok(())
-    }
-
-    fn encode(
-        &mut self,
-        input: &mut &[u8],
-        output: &mut Vec<u8>,
-        op: Op,
-    ) -> Result<bool, CodecError> {
-        self.0.encode(input, output, op)
+        let Self { deflate, envelope } = self;
+        envelope.encode(input, output, op, |input, output| deflate.encode(input, output, op))
     }
 }
 
 impl Deflate {
     fn new(level: u32, zlib: bool) -> Self {
+        // flate2 is used directly: the codecs of `compression-codecs` cannot be reset, and so
+        // cannot be pooled.
         Self {
             state: Compress::new(Compression::new(level), zlib),
             level,
@@ -159,33 +56,7 @@ impl Deflate {
         }
     }
 
-    fn reset(&mut self) -> bool {
-        // At level 9 the links between old matches stay, and change what comes out.
-        if self.level == 9 {
-            return false;
-        }
-        let used = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
-        let used = used.saturating_add(mem::take(&mut self.history));
-        self.dirty = self.dirty.max(used.min(ZEROS.len()));
-        let ended = mem::take(&mut self.ended) || self.state.total_in() == 0;
-        self.state.reset();
-        // A proper end mends what else the reset forgets: that a block is open, at level 1; and in
-        // a stream that was not ended, where in its buffer the rest of the output stood. The next
-        // output goes behind that, and zlib-rs panics when there is no room left.
-        ended && self.level != 1 || self.scrub(FlushCompress::Finish)
-    }
-
-    /// Makes the state as good as new, to the byte, for a body of so many bytes.
-    ///
-    /// The reset of zlib-rs 0.6 leaves old bodies in the window, and the search for matches looks a
-    /// few bytes past the end of the input. A body that is as long as they were covers them; after
-    /// any other one, what comes out would tell of what may be somebody else's.
-    fn prepare(&mut self, size: Option<usize>) -> bool {
-        let covers = size.is_some_and(|size| size >= self.dirty);
-        covers || self.dirty == 0 || self.scrub(FlushCompress::None)
-    }
-
-    /// Compresses zeros over what is left in the window.
+    /// Compresses zeros over what is left in the window. Returns `false` if that fails.
     fn scrub(&mut self, flush: FlushCompress) -> bool {
         let mut zeros = &ZEROS[..self.dirty];
         let mut sink = [0; 512];
@@ -200,6 +71,41 @@ impl Deflate {
                 return true;
             }
         }
+    }
+}
+
+impl Codec for Deflate {
+    fn reset(&mut self) -> bool {
+        // At level 9 zlib-rs keeps the links between old matches, and they change the output.
+        if self.level == 9 {
+            return false;
+        }
+        let used = usize::try_from(self.state.total_in()).unwrap_or(usize::MAX);
+        let used = used.saturating_add(mem::take(&mut self.history));
+        self.dirty = self.dirty.max(used.min(ZEROS.len()));
+        let ended = mem::take(&mut self.ended) || self.state.total_in() == 0;
+        self.state.reset();
+        // The reset of zlib-rs forgets two things that only a proper end repairs: that a block is
+        // open, at level 1; and, in a stream that was not ended, where the rest of the output stood
+        // in its buffer. The next output goes behind that place, and zlib-rs panics when no space
+        // is left.
+        ended && self.level != 1 || self.scrub(FlushCompress::Finish)
+    }
+
+    /// Makes the output of the next body independent of all earlier bodies, to the byte.
+    ///
+    /// The reset of zlib-rs 0.6 leaves earlier bodies in the window, and the search for matches
+    /// reads a few bytes past the end of the input: the output would tell of a body that may be
+    /// another client's. A body that is at least as long as they were overwrites them.
+    fn prepare(&mut self, _padding: u8, size: Option<usize>) -> bool {
+        let covers = size.is_some_and(|size| size >= self.dirty);
+        covers || self.dirty == 0 || self.scrub(FlushCompress::None)
+    }
+
+    fn set_history(&mut self, history: &[u8]) -> Result<(), CodecError> {
+        self.state.set_dictionary(history).map_err(|_| CodecError)?;
+        self.history = history.len();
+        Ok(())
     }
 
     fn encode(
@@ -222,9 +128,10 @@ impl Deflate {
             }
             let before = self.state.total_in();
             let status = self.state.compress_vec(input, output, flush).map_err(|_| CodecError)?;
-            // At most the length of the input, which is a `usize`.
+            // The difference is at most the length of the input, which is a `usize`.
             *input = &input[(self.state.total_in() - before) as usize..];
             match op {
+                // Spare capacity that is left says that zlib-rs holds no more output.
                 Op::Flush if output.len() < output.capacity() => return Ok(true),
                 Op::Finish if status == Status::StreamEnd => {
                     self.ended = true;
@@ -236,18 +143,66 @@ impl Deflate {
     }
 }
 
-/// RFC 1952 §2.3: no time, unknown operating system, and padding as the name of the file.
-pub(super) fn write_header(padding: u8, output: &mut Vec<u8>) {
-    const FNAME: u8 = 1 << 3;
-    let flags = if padding > 0 { FNAME } else { 0 };
-    output.extend_from_slice(&[0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255]);
-    if padding > 0 {
-        output.resize(output.len() + usize::from(padding), b'p');
-        output.push(0);
-    }
-}
+pub(super) static GZIP: CodecKind = CodecKind {
+    new: |level| {
+        let deflate = Deflate::new(level, false);
+        Ok(Box::new(Gzip { deflate, envelope: Envelope::gzip(0) }))
+    },
+};
 
-/// The window that zlib-rs keeps: twice the largest one of the format.
+/// The `deflate` of HTTP (RFC 9110 §8.4.1.2).
+pub(super) static ZLIB: CodecKind =
+    CodecKind { new: |level| Ok(Box::new(Deflate::new(level, true))) };
+
+/// Deflated data without an envelope, for streams that write their own.
+pub(super) static RAW: CodecKind =
+    CodecKind { new: |level| Ok(Box::new(Deflate::new(level, false))) };
+
+/// Zeros for the whole window of zlib-rs, which is twice the largest window of the format.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-pub(super) const TRAILER_LEN: usize = 8;
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use flate2::read::{GzDecoder, ZlibDecoder};
+    use proptest::prelude::*;
+
+    use super::super::codec::tests::{check_full_outputs, check_padding, check_reset, story};
+    use super::*;
+
+    fn read(mut decoder: impl Read) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        decoder.read_to_end(&mut decoded).unwrap();
+        decoded
+    }
+
+    fn gunzip(bytes: &[u8]) -> Vec<u8> {
+        read(GzDecoder::new(bytes))
+    }
+
+    fn inflate(bytes: &[u8]) -> Vec<u8> {
+        read(ZlibDecoder::new(bytes))
+    }
+
+    #[test]
+    fn codecs_survive_full_outputs() {
+        check_full_outputs(&GZIP);
+        check_full_outputs(&ZLIB);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(80))]
+
+        #[test]
+        fn used_codecs_equal_new_ones(story in story()) {
+            check_reset(&GZIP, gunzip, &story);
+            check_reset(&ZLIB, inflate, &story);
+        }
+
+        #[test]
+        fn padding_is_skipped_by_decoders(padding in any::<u8>()) {
+            check_padding(&GZIP, gunzip, padding);
+        }
+    }
+}

@@ -1,13 +1,15 @@
 use std::error::Error;
 use std::fmt;
 
-/// The error of a response body under [`CompressLayer`](super::CompressLayer): the inner body's
-/// own, or that the body could not be compressed to its end.
+use super::codec::CodecError;
+
+/// The error of a response body: the inner body failed, or it could not be compressed to its end.
 ///
-/// It converts into a `Box<dyn Error + Send + Sync>`, as hyper and axum do with it; the inner
-/// body's error is then boxed as it was, and downcasts to its own type.
+/// The error converts into a `Box<dyn Error + Send + Sync>`, as hyper and axum convert it. The
+/// error of the inner body is then boxed as it was, and can be downcast to its own type.
 #[derive(Debug)]
-pub struct BodyError<E> {
+#[doc(alias = "BodyError")]
+pub struct CompressError<E> {
     kind: Kind<E>,
 }
 
@@ -17,7 +19,7 @@ enum Kind<E> {
     Own(Failure),
 }
 
-/// Why a compressed body ends before its end.
+/// The reason why a compressed body ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     Short { declared: u64, received: u64 },
@@ -25,12 +27,11 @@ pub(super) enum Failure {
     Codec,
 }
 
-/// What a boxed error is made of.
 type BoxError = Box<dyn Error + Send + Sync>;
 
-impl<E> BodyError<E> {
+impl<E> CompressError<E> {
     /// Returns `true` if the inner body had fewer or more bytes than its `content-length`, or its
-    /// exact size hint, had promised.
+    /// exact size hint, declared.
     #[must_use]
     pub const fn is_length_mismatch(&self) -> bool {
         matches!(self.kind, Kind::Own(Failure::Short { .. } | Failure::Long { .. }))
@@ -42,7 +43,7 @@ impl<E> BodyError<E> {
         matches!(self.kind, Kind::Own(Failure::Codec))
     }
 
-    /// Returns the inner body's error, if it was that which failed.
+    /// Returns the error of the inner body, or `None` if the layer itself failed.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self.kind {
@@ -60,7 +61,7 @@ impl<E> BodyError<E> {
     }
 }
 
-impl<E: fmt::Display> fmt::Display for BodyError<E> {
+impl<E: fmt::Display> fmt::Display for CompressError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Inner(error) => error.fmt(f),
@@ -69,10 +70,10 @@ impl<E: fmt::Display> fmt::Display for BodyError<E> {
     }
 }
 
-// `BodyError` itself is no `Error`, so that this can unwrap the inner error: who looks for a type
-// of error in a box, as hyper does for that of h2, finds it where it was without the layer.
-impl<E: Into<BoxError>> From<BodyError<E>> for BoxError {
-    fn from(error: BodyError<E>) -> Self {
+// `CompressError` is not an `Error` itself: the blanket conversion into a box would wrap the inner
+// error, and code that downcasts it, as hyper does for errors of h2, would not find it.
+impl<E: Into<BoxError>> From<CompressError<E>> for BoxError {
+    fn from(error: CompressError<E>) -> Self {
         match error.kind {
             Kind::Inner(error) => error.into(),
             Kind::Own(failure) => failure.into(),
@@ -87,14 +88,20 @@ impl fmt::Display for Failure {
                 write!(f, "the response body ended after {received} of {declared} declared bytes")
             }
             Self::Long { declared } => {
-                write!(f, "the response body has more than the {declared} declared bytes")
+                write!(f, "the response body has more than its {declared} declared bytes")
             }
-            Self::Codec => f.write_str("the response body could not be compressed"),
+            Self::Codec => f.write_str("the codec that compresses the response body failed"),
         }
     }
 }
 
 impl Error for Failure {}
+
+impl From<CodecError> for Failure {
+    fn from(_: CodecError) -> Self {
+        Self::Codec
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -104,21 +111,21 @@ mod tests {
 
     #[test]
     fn inner_errors_are_boxed_as_they_were() {
-        let error = BodyError::inner(io::Error::other("broken"));
+        let error = CompressError::inner(io::Error::other("broken"));
         assert_eq!(error.to_string(), "broken");
         let boxed: BoxError = error.into();
         assert!(boxed.is::<io::Error>());
-        let twice: BoxError = BodyError::inner(boxed).into();
+        let twice: BoxError = CompressError::inner(boxed).into();
         assert!(twice.is::<io::Error>());
-        assert_eq!(BodyError::inner(7).into_inner(), Some(7));
+        assert_eq!(CompressError::inner(7).into_inner(), Some(7));
     }
 
     #[test]
-    fn own_errors_tell_what_failed() {
-        let short = BodyError::<io::Error>::own(Failure::Short { declared: 5, received: 3 });
+    fn own_errors_name_the_failure() {
+        let short = CompressError::<io::Error>::own(Failure::Short { declared: 5, received: 3 });
         assert!(short.is_length_mismatch() && !short.is_codec_failure());
         assert_eq!(short.to_string(), "the response body ended after 3 of 5 declared bytes");
-        let codec = BodyError::<io::Error>::own(Failure::Codec);
+        let codec = CompressError::<io::Error>::own(Failure::Codec);
         assert!(codec.is_codec_failure() && codec.into_inner().is_none());
     }
 }

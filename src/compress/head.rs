@@ -1,60 +1,36 @@
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    Entry, TRANSFER_ENCODING, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, Entry,
+    TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::coding::Coding;
-use super::etag::EtagMode;
-use crate::headers::media_type::essence;
+use super::encoding::Encoding;
+use crate::headers::list::members;
 
-/// The `content-length` of a response cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InvalidLength;
-
-/// Returns the length that the head declares. Several lines have to agree, as in hyper.
-pub(super) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, InvalidLength> {
-    let mut declared = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        let digits = line.to_str().ok().filter(|line| line.bytes().all(|it| it.is_ascii_digit()));
-        let length = digits.and_then(|digits| digits.parse().ok()).ok_or(InvalidLength)?;
-        if declared.is_some_and(|declared| declared != length) {
-            return Err(InvalidLength);
-        }
-        declared = Some(length);
-    }
-    Ok(declared)
-}
-
-/// Edits the head of a response in this coding, of so many bytes if that is known.
+/// Describes a body in this encoding, with its length if that is known.
 pub(super) fn set_encoding_headers(
     headers: &mut HeaderMap,
-    etags: EtagMode,
-    coding: Coding,
+    encoding: Encoding,
     length: Option<usize>,
 ) {
-    strip_representation_metadata(headers, etags, coding);
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
-    // With both headers the message has no valid length (RFC 9112 §6.1), and hyper refuses it.
+    strip_representation_metadata(headers);
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    // A message with both headers has no valid length (RFC 9112 §6.1), and hyper refuses it.
     if let Some(length) = length.filter(|_| !headers.contains_key(TRANSFER_ENCODING)) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 
-/// Removes what is only true of the bytes before the coding: lengths, ranges and digests
-/// (RFC 9110 §8.6, §14.3, RFC 9530 §2, §3); edits the tag.
-pub(super) fn strip_representation_metadata(
-    headers: &mut HeaderMap,
-    etags: EtagMode,
-    coding: Coding,
-) {
+/// Removes the headers that are true of the uncompressed bytes only: lengths, ranges and digests
+/// (RFC 9110 §8.6, §14.3, RFC 9530 §2, §3). The entity tag is for
+/// [`EtagMode::apply`](super::etag::EtagMode::apply).
+pub(super) fn strip_representation_metadata(headers: &mut HeaderMap) {
     for stale in [CONTENT_LENGTH, ACCEPT_RANGES, CONTENT_DIGEST, REPR_DIGEST, DIGEST, CONTENT_MD5] {
         headers.remove(stale);
     }
-    etags.apply(headers, Some(coding));
 }
 
-/// Names `accept-encoding` in `vary`, unless it is there, or `*` is.
+/// Adds `accept-encoding` to `vary`, unless that or `*` is there.
 pub(super) fn add_vary(headers: &mut HeaderMap) {
     if let Entry::Vacant(vary) = headers.entry(VARY) {
         vary.insert(HeaderValue::from(ACCEPT_ENCODING));
@@ -68,9 +44,8 @@ pub(super) fn add_vary(headers: &mut HeaderMap) {
     }
 }
 
-/// Keeps a response out of shared caches, whatever else it says: by `private` before all other
-/// directives, and without the headers that some of them heed in the place of `cache-control`
-/// (RFC 9213 §2.2).
+/// Keeps a response out of shared caches: puts `private` before all other directives, and removes
+/// the headers that some caches obey instead of `cache-control` (RFC 9213 §2.2).
 pub(super) fn make_private(headers: &mut HeaderMap) {
     let targeted = |name: &&HeaderName| {
         **name == SURROGATE_CONTROL || name.as_str().ends_with(TARGETED_SUFFIX)
@@ -85,40 +60,27 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, value.unwrap_or(HeaderValue::from_static("private")));
 }
 
-/// Returns `true` if the response has a content coding.
+/// Returns `true` if the response has a `content-encoding` other than identity.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_ENCODING).iter();
     lines.any(|line| !line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Returns `true` if the body has a transfer coding of its own beside `chunked`: what it is made of
-/// is then not the content (RFC 9112 §7).
+/// Returns `true` if the response has a transfer coding other than `chunked`: the bytes of the body
+/// are then not those of the content (RFC 9112 §7).
 pub(super) fn is_transfer_encoded(headers: &HeaderMap) -> bool {
-    members(headers, &TRANSFER_ENCODING).any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut codings = members(headers, &TRANSFER_ENCODING).peekable();
+    // hyper decides about an empty list.
+    codings.peek().is_none() && headers.contains_key(TRANSFER_ENCODING)
+        || codings.any(|coding| !is_chunked(coding))
 }
 
-/// Returns `true` for gRPC, which compresses by itself, message by message.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let start = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..GRPC.len()));
-    start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
-}
-
-/// Returns `true` for an event stream: `text/event-stream`.
-pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| essence(value.as_bytes()));
-    content_type.is_some_and(|essence| essence.whole.eq_ignore_ascii_case(EVENT_STREAM))
-}
-
-/// Returns `true` for `no-transform` (RFC 9111 §5.2.2.6).
+/// Returns `true` if `cache-control` has `no-transform` (RFC 9111 §5.2.2.6).
 pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
     members(headers, &CACHE_CONTROL)
         .flat_map(|member| member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii))
         .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
-}
-
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter();
-    lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -127,11 +89,8 @@ const DIGEST: HeaderName = HeaderName::from_static("digest");
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
-/// Of `cdn-cache-control` and its like.
+/// The end of `cdn-cache-control` and the like.
 const TARGETED_SUFFIX: &str = "-cache-control";
-
-const GRPC: &[u8] = b"application/grpc";
-const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 #[cfg(test)]
 mod tests {
@@ -139,27 +98,7 @@ mod tests {
     use crate::headers::test_headers::{TestHeaders, map};
 
     #[test]
-    fn a_declared_length_is_read_as_hyper_does() {
-        for (lines, expected) in [
-            (&[][..], Ok(None)),
-            (&["5"], Ok(Some(5))),
-            (&["005"], Ok(Some(5))),
-            (&["5", "5"], Ok(Some(5))),
-            (&["5", "6"], Err(InvalidLength)),
-            (&["5, 5"], Err(InvalidLength)),
-            (&[""], Err(InvalidLength)),
-            (&["+5"], Err(InvalidLength)),
-            (&["-1"], Err(InvalidLength)),
-            (&["0x5"], Err(InvalidLength)),
-            (&["99999999999999999999"], Err(InvalidLength)),
-        ] {
-            let fields: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
-            assert_eq!(declared_length(&map(&fields)), expected, "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn the_head_describes_the_compressed_bytes() {
+    fn headers_describe_the_compressed_bytes() {
         let fields: TestHeaders<'_> = &[
             ("etag", "\"v1\""),
             ("content-length", "2000"),
@@ -169,29 +108,26 @@ mod tests {
             ("content-encoding", "identity"),
         ];
         let mut headers = map(fields);
-        set_encoding_headers(&mut headers, EtagMode::Suffix, Coding::Gzip, Some(7));
+        set_encoding_headers(&mut headers, Encoding::Gzip, Some(7));
         let expected: TestHeaders<'_> =
-            &[("etag", "\"v1--gzip\""), ("content-length", "7"), ("content-encoding", "gzip")];
+            &[("etag", "\"v1\""), ("content-length", "7"), ("content-encoding", "gzip")];
         assert_eq!(headers, map(expected));
         let mut headers = map(fields);
-        set_encoding_headers(&mut headers, EtagMode::Weaken, Coding::Gzip, None);
-        assert_eq!(headers, map(&[("etag", "W/\"v1\""), ("content-encoding", "gzip")]));
+        set_encoding_headers(&mut headers, Encoding::Gzip, None);
+        assert_eq!(headers, map(&[("etag", "\"v1\""), ("content-encoding", "gzip")]));
     }
 
     #[test]
-    fn a_length_is_not_set_beside_a_transfer_encoding() {
+    fn no_length_beside_a_transfer_encoding() {
         let mut headers = map(&[("transfer-encoding", "chunked")]);
-        set_encoding_headers(&mut headers, EtagMode::Suffix, Coding::Gzip, Some(7));
+        set_encoding_headers(&mut headers, Encoding::Gzip, Some(7));
         let expected = [("transfer-encoding", "chunked"), ("content-encoding", "gzip")];
         assert_eq!(headers, map(&expected));
-        for (value, coded) in
+        for (value, expected) in
             [("chunked", false), ("Chunked", false), ("gzip, chunked", true), ("", true)]
         {
-            assert_eq!(
-                is_transfer_encoded(&map(&[("transfer-encoding", value)])),
-                coded,
-                "{value}"
-            );
+            let headers = map(&[("transfer-encoding", value)]);
+            assert_eq!(is_transfer_encoded(&headers), expected, "{value}");
         }
     }
 
@@ -213,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn private_responses_are_so_for_every_cache() {
+    fn private_overrides_every_cache_header() {
         for (before, after) in [
             (&[][..], "private"),
             (&[("cache-control", "max-age=60")], "private, max-age=60"),

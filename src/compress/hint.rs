@@ -1,43 +1,50 @@
-/// The preference of a handler for its own response, as one of the response's extensions.
+/// The preference of a handler for its own response, set as an extension of the response.
 ///
 /// ```
 /// use http::Response;
-/// use tower_kit::compress::Hint;
+/// use tower_kit::compress::CompressHint;
 ///
 /// let mut response = Response::new("already small");
-/// response.extensions_mut().insert(Hint::forbid());
+/// response.extensions_mut().insert(CompressHint::forbid());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
+#[doc(alias = "Hint")]
+pub struct CompressHint {
     pub(super) preference: Option<bool>,
-    pub(super) padding: u8,
+    pub(super) max_padding: u8,
 }
 
-impl Hint {
-    /// Compresses this response whatever its media type and its size, and whatever
-    /// [`only_if`](super::CompressLayer::only_if) says, if the client takes a coding and HTTP allows it.
+impl CompressHint {
+    /// Creates a hint to compress this response whatever its media type, its size and the result of
+    /// [`only_if`](super::CompressLayer::only_if), if the client accepts an encoding and HTTP
+    /// allows it.
     #[must_use]
     pub const fn force() -> Self {
-        Self { preference: Some(true), padding: 0 }
+        Self { preference: Some(true), max_padding: 0 }
     }
 
-    /// Leaves this response as it is.
+    /// Creates a hint to leave this response uncompressed.
     #[must_use]
     pub const fn forbid() -> Self {
-        Self { preference: Some(false), padding: 0 }
+        Self { preference: Some(false), max_padding: 0 }
     }
 
-    /// Makes this response longer by a random number of bytes where it is compressed: by 2 to
-    /// `most` + 1. Only gzip has a place for them: with this, no other coding is chosen.
+    /// Sets the maximum number of random padding bytes in a compressed response: it becomes 2 to
+    /// `bytes` + 1 bytes longer. 0, the default, adds none.
+    ///
+    /// Padding makes [BREACH](super#secrets) take longer. Only gzip has a place for it, so that no
+    /// other encoding is chosen.
     ///
     /// ```
-    /// use tower_kit::compress::Hint;
+    /// use tower_kit::compress::CompressHint;
     ///
-    /// let padded_if_compressed = Hint::default().pad(100);
-    /// # drop(padded_if_compressed);
+    /// let hint = CompressHint::default().max_padding(100);
+    /// # drop(hint);
     /// ```
     #[must_use]
-    pub const fn pad(self, most: u8) -> Self {
-        Self { padding: most, ..self }
+    #[doc(alias = "pad")]
+    #[doc(alias = "BREACH")]
+    pub const fn max_padding(self, bytes: u8) -> Self {
+        Self { max_padding: bytes, ..self }
     }
 }

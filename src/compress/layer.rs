@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,247 +5,242 @@ use http::{HeaderName, request, response};
 use metrics::Recorder;
 use tower::Layer;
 
-use super::codec::Library;
-use super::coding::{Coding, InvalidLevel};
+use super::encoding::{Encoding, InvalidLevel};
 use super::etag::EtagMode;
-use super::media::MediaTypes;
-use super::policy::Rules;
-use super::pool::Semaphore;
+use super::media_types::MediaTypes;
+use super::metrics::Counters;
 use super::service::Compress;
-use super::tally::Counters;
+use super::settings::Settings;
 use crate::media_type::InvalidMediaType;
 use crate::metrics::Metrics;
 
-/// Compresses responses; see the [module](crate::compress).
+/// A layer that compresses response bodies with gzip, deflate, Brotli or Zstandard.
+///
+/// See the [module](crate::compress) for examples, the defaults and the placement in the stack.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
+#[doc(alias = "compression")]
+#[doc(alias = "CompressionLayer")]
+#[doc(alias = "gzip")]
+#[doc(alias = "deflate")]
+#[doc(alias = "brotli")]
+#[doc(alias = "zstd")]
 pub struct CompressLayer {
-    shared: Arc<Shared>,
+    settings: Arc<Settings>,
 }
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) rules: Rules,
-    pub(super) library: Library,
-    pub(super) only_if: Option<Arc<OnlyIf>>,
-    pub(super) streams: Semaphore,
-    /// Of event streams, which are open for long: they take none of the other streams' permits.
-    pub(super) events: Semaphore,
-    pub(super) flush_after: Duration,
-    pub(super) counters: Arc<Counters>,
-}
-
-pub(super) type OnlyIf = dyn Fn(&request::Parts, &response::Parts) -> bool + Send + Sync;
 
 impl CompressLayer {
-    /// Creates a layer of all codings whose feature is on: where a client likes several equally, zstd
-    /// at level 3, br at level 4, gzip or deflate at level 6, in this order. It is for bodies from 1,024 bytes on whose media
-    /// type is worth it, unless the request has a header `x-no-compression`.
+    /// Creates a layer with the [defaults](crate::compress#defaults): all encodings whose feature
+    /// is on, for bodies of at least 1,024 bytes whose media type is worth compressing.
     pub fn new() -> Self {
-        Self { shared: Arc::default() }
+        Self { settings: Arc::default() }
     }
 
-    /// Sets the codings to send, and no others, the first one preferred where a client likes several
-    /// equally. By default zstd, br, gzip, deflate, as far as the features `compress-zstd` and
-    /// `compress-br` are on. Another part of the program may turn a feature on: pin the codings where
-    /// that must change nothing.
+    /// Sets the encodings, in the order in which the layer prefers them if a client accepts several
+    /// equally.
     ///
-    /// Event streams are sent in gzip or deflate where these are among the codings and the client
-    /// takes them: an idle stream in one of these holds no codec.
+    /// The default is zstd, br, gzip, deflate, without those whose feature is off. Since another
+    /// crate of the program may turn a feature on, set the encodings if that must change nothing.
+    ///
+    /// Event streams prefer gzip and deflate, if these are among the encodings and the client
+    /// accepts one of them: an idle event stream in gzip or deflate holds no codec.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
-    /// use tower_kit::compress::Coding;
+    /// use tower_kit::compress::Encoding;
     ///
-    /// // gzip alone, whichever features are on.
-    /// let layer = CompressLayer::new().codings([Coding::Gzip]);
+    /// // gzip only, whichever features are on.
+    /// let layer = CompressLayer::new().encodings([Encoding::Gzip]);
     /// # drop(layer);
     /// ```
-    pub fn codings(self, codings: impl IntoIterator<Item = Coding>) -> Self {
-        let order = codings.into_iter().collect();
-        self.edit(|shared| shared.rules.order = order)
+    #[doc(alias = "codings")]
+    #[doc(alias = "algorithms")]
+    pub fn encodings(self, encodings: impl IntoIterator<Item = Encoding>) -> Self {
+        let encodings = encodings.into_iter().collect();
+        self.edit(|settings| settings.rules.encodings = encodings)
     }
 
-    /// Sets the level of a coding: 6 for gzip and deflate, 4 for br and 3 for zstd by default.
+    /// Sets the compression level of an encoding. The default is 6 for gzip and deflate, 4 for br
+    /// and 3 for zstd.
+    ///
+    /// br from level 9 and zstd from level 19 are slow enough to hold up the other tasks of the
+    /// thread: use such levels only for responses that a cache stores.
     ///
     /// # Errors
     ///
-    /// If the coding has no such level: gzip and deflate have 1 to 9, br has 0 to 11 and zstd has 1 to
-    /// 22.
-    pub fn level(self, coding: Coding, level: u32) -> Result<Self, InvalidLevel> {
-        let level = coding.check(level)?;
-        Ok(self.edit(|shared| shared.rules.levels[coding.index()] = level))
+    /// Returns an error if the encoding has no such level: gzip and deflate have 1 to 9, br has 0
+    /// to 11, and zstd has 1 to 22.
+    #[doc(alias = "quality")]
+    pub fn level(self, encoding: Encoding, level: u32) -> Result<Self, InvalidLevel> {
+        let level = encoding.check_level(level)?;
+        Ok(self.edit(|settings| settings.rules.levels[encoding.index()] = level))
     }
 
-    /// Compresses bodies that are there at once, up to 128 KiB, by libdeflate where the coding is
-    /// gzip or deflate: in up to 30% less time at level 6, for 0.7 MB a thread. Levels, padding
-    /// and streams stay as they are, and so does what is sent where a body does not become smaller.
-    /// The [module](crate::compress#streams) has more.
+    /// Sets the minimum size in bytes of a body that is compressed. The default is 1,024.
     ///
-    /// ```
-    /// use tower_kit::CompressLayer;
-    ///
-    /// let layer = CompressLayer::new().libdeflate();
-    /// # drop(layer);
-    /// ```
-    #[cfg(feature = "compress-libdeflate")]
-    pub fn libdeflate(self) -> Self {
-        self.edit(|shared| shared.library = Library::Libdeflate)
-    }
-
-    /// Sets the least size in bytes of a body that is compressed. 1,024 by default.
-    ///
-    /// A body whose size is not known is read ahead until so many bytes have come, up to 128 KiB, it
-    /// ends, or it pauses. It is left alone if it ended; otherwise it is compressed as it comes.
+    /// A body of unknown size is read ahead until it has that many bytes (128 KiB at most), it
+    /// ends, or it pauses. It is left uncompressed if it has ended, and compressed otherwise.
+    #[doc(alias = "min_size")]
+    #[doc(alias = "minimum")]
     pub fn threshold(self, bytes: u64) -> Self {
-        self.edit(|shared| shared.rules.threshold = bytes)
+        self.edit(|settings| settings.rules.threshold = bytes)
     }
 
-    /// Sets the maximum number of responses that hold a codec while they are compressed as they
-    /// come: 380 KB each for gzip. Further ones are sent as they are, which
-    /// `http_compression_fallbacks_total` counts and [`CacheLayer`](crate#order) does not store.
-    /// 256 by default.
+    /// Sets the maximum number of streams that hold a codec at the same time. The default is 256,
+    /// which bounds the memory to 100 MB for gzip.
     ///
-    /// Responses that are compressed at once do not count, nor do streams in gzip and deflate while
-    /// they have nothing to send. Event streams never take a place from other responses: in gzip and
-    /// deflate they need none, and those in br and zstd have as many of their own.
-    pub fn streams(self, max: usize) -> Self {
-        self.edit(|shared| {
-            shared.streams.permits = max;
-            shared.events.permits = max;
-        })
+    /// A response above the maximum is sent uncompressed, counted by
+    /// `http_compression_fallbacks_total`, and not stored by [`CacheLayer`](crate#the-stack). All
+    /// services of this layer share the maximum.
+    ///
+    /// Whole bodies do not count, nor do streams in gzip and deflate while they have nothing to
+    /// send. Event streams never take a codec away from other responses: in gzip and deflate they
+    /// need none, and in br and zstd they have the same maximum to themselves.
+    #[doc(alias = "streams")]
+    pub fn max_streams(self, max: usize) -> Self {
+        self.edit(|settings| settings.set_max_streams(max))
     }
 
-    /// Sets how long a stream may hold back what the service has written while no more comes. 10 ms
-    /// by default.
+    /// Sets the delay after which a stream is flushed if the inner service sends no more data. The
+    /// default is 10 ms.
     ///
-    /// Each flush costs bytes: pieces of 1,400 bytes that are flushed one by one take up to half
-    /// as many bytes again as those that are not. With [`Duration::ZERO`] a stream is flushed
-    /// whenever the service has nothing ready. Event streams (`text/event-stream`) always are.
+    /// Each flush costs bytes, and the pieces of one burst are compressed better together. With
+    /// [`Duration::ZERO`] a stream is flushed whenever the inner service has no data ready. Event
+    /// streams (`text/event-stream`) always are.
     ///
-    /// The delay is measured by tokio's timer, which a runtime that has been built by hand must have
-    /// enabled (`enable_time`) unless the delay is zero. Outside of tokio there is no delay.
+    /// The timer is tokio's: a runtime that is built by hand must have it enabled (`enable_time`)
+    /// unless the delay is zero. Outside of tokio there is no delay.
     ///
     /// ```
     /// use std::time::Duration;
     /// use tower_kit::CompressLayer;
     ///
-    /// let layer = CompressLayer::new().flush_after(Duration::from_millis(50));
+    /// let layer = CompressLayer::new().flush_delay(Duration::from_millis(50));
     /// # drop(layer);
     /// ```
-    pub fn flush_after(self, delay: Duration) -> Self {
-        self.edit(|shared| shared.flush_after = delay)
+    #[doc(alias = "flush_after")]
+    #[doc(alias = "flush_interval")]
+    pub fn flush_delay(self, delay: Duration) -> Self {
+        self.edit(|settings| settings.flush_delay = delay)
     }
 
-    /// Sets what becomes of the strong entity tag of a compressed response:
-    /// [`EtagMode::Suffix`] by default.
+    /// Sets the treatment of the strong entity tags of compressed responses. The default is
+    /// [`EtagMode::Suffix`].
     ///
     /// ```
     /// use tower_kit::compress::{CompressLayer, EtagMode};
     ///
-    /// let layer = CompressLayer::new().etags(EtagMode::Weaken);
+    /// let layer = CompressLayer::new().etag_mode(EtagMode::Weaken);
     /// # drop(layer);
     /// ```
-    pub fn etags(self, mode: EtagMode) -> Self {
-        self.edit(|shared| shared.rules.etags = mode)
+    #[doc(alias = "etags")]
+    pub fn etag_mode(self, mode: EtagMode) -> Self {
+        self.edit(|settings| settings.rules.etag_mode = mode)
     }
 
-    /// Compresses this media type too: one of `type/subtype`, `type/*` or `+suffix`, in any case
-    /// and without parameters. Of several that match a response, the last one set counts.
+    /// Adds a media type to those that are compressed: `type/subtype`, `type/*` or `+suffix`, in
+    /// any case and without parameters. If several match a response, the last one that was set
+    /// counts.
+    ///
+    /// ```
+    /// use tower_kit::CompressLayer;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = CompressLayer::new()
+    ///     .media_type("application/vnd.sqlite3")?
+    ///     .skip_media_type("text/css")?;
+    /// # drop(layer);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// If `media_type` is of none of these forms.
+    /// Returns an error if `media_type` has none of these forms.
+    #[doc(alias = "content_type")]
     pub fn media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
         let media_type = media_type.parse()?;
-        Ok(self.edit(|shared| shared.rules.media_types.set(media_type, true)))
+        Ok(self.edit(|settings| settings.rules.media_types.set(media_type, true)))
     }
 
-    /// Does not compress this media type, given as for [`media_type`](Self::media_type).
+    /// Removes a media type from those that are compressed, given as for
+    /// [`media_type`](Self::media_type).
     ///
     /// # Errors
     ///
-    /// If `media_type` is of none of the forms.
-    pub fn without_media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
+    /// Returns an error if `media_type` has none of the forms.
+    #[doc(alias = "without_media_type")]
+    pub fn skip_media_type(self, media_type: &str) -> Result<Self, InvalidMediaType> {
         let media_type = media_type.parse()?;
-        Ok(self.edit(|shared| shared.rules.media_types.set(media_type, false)))
+        Ok(self.edit(|settings| settings.rules.media_types.set(media_type, false)))
     }
 
-    /// Chooses the media types in place of the table and of what was set before. The closure is
-    /// given `type/subtype` as the response spells it, without parameters.
+    /// Compresses only the media types for which `includes` returns `true`, instead of those of the
+    /// table and of earlier calls.
+    ///
+    /// The callback gets `type/subtype` as the response spells it, without parameters.
     ///
     /// ```
     /// use tower_kit::CompressLayer;
     ///
     /// let layer = CompressLayer::new()
-    ///     .media_types(|media_type| media_type.eq_ignore_ascii_case("application/json"));
+    ///     .media_type_if(|media_type| media_type.eq_ignore_ascii_case("application/json"));
     /// # drop(layer);
     /// ```
-    pub fn media_types<F>(self, choose: F) -> Self
+    #[doc(alias = "media_types")]
+    pub fn media_type_if<F>(self, includes: F) -> Self
     where
         F: Fn(&str) -> bool + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.rules.media_types = MediaTypes::Chosen(Arc::new(choose)))
+        self.edit(|settings| {
+            settings.rules.media_types = MediaTypes::Predicate(Arc::new(includes));
+        })
     }
 
     /// Sets the request header that turns compression off, whatever its value, or `None` for no
-    /// such header. `x-no-compression` by default.
+    /// such header. The default is `x-no-compression`.
     ///
-    /// `vary` does not name it. The [module](crate::compress#caches) says what caches do instead.
+    /// `vary` does not name the header; see [caches](crate::compress#caches).
     ///
     /// ```
     /// use http::HeaderName;
     /// use tower_kit::CompressLayer;
     ///
-    /// let renamed = CompressLayer::new().opt_out(HeaderName::from_static("x-plain"));
-    /// let without = CompressLayer::new().opt_out(None);
-    /// # drop((renamed, without));
+    /// let renamed = CompressLayer::new().opt_out_header(HeaderName::from_static("x-plain"));
+    /// let none = CompressLayer::new().opt_out_header(None);
+    /// # drop((renamed, none));
     /// ```
-    pub fn opt_out(self, name: impl Into<Option<HeaderName>>) -> Self {
-        let opt_out = name.into();
-        self.edit(|shared| shared.rules.opt_out = opt_out)
+    #[doc(alias = "opt_out")]
+    #[doc(alias = "x-no-compression")]
+    pub fn opt_out_header(self, name: impl Into<Option<HeaderName>>) -> Self {
+        let name = name.into();
+        self.edit(|settings| settings.rules.opt_out_header = name)
     }
 
-    /// Compresses only responses for which `compresses` returns `true`, given the heads of request and
-    /// response. All by default. A handler's [`Hint`](super::Hint) wins over it. For this the head of
-    /// each request is cloned.
+    /// Compresses only responses for which `compresses` returns `true`, given the heads of request
+    /// and response. By default all eligible responses are compressed.
+    ///
+    /// The [`CompressHint`](super::CompressHint) of a handler takes precedence. With a callback,
+    /// the head of each request is cloned.
     #[doc(alias = "when")]
+    #[doc(alias = "filter")]
     #[doc(alias = "skip_if")]
     pub fn only_if<F>(self, compresses: F) -> Self
     where
         F: Fn(&request::Parts, &response::Parts) -> bool + Send + Sync + 'static,
     {
-        self.edit(|shared| shared.only_if = Some(Arc::new(compresses)))
+        self.edit(|settings| settings.only_if = Some(Arc::new(compresses)))
     }
 
-    /// Counts bytes on `recorder` instead of the process's.
+    /// Sets the recorder of the [metrics](crate::compress#metrics). The default is the recorder of
+    /// the process.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.counters = Arc::new(Counters::new(Metrics::to(recorder))))
+        self.edit(|settings| settings.counters = Arc::new(Counters::new(Metrics::to(recorder))))
     }
 
-    fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {
-        edit(Arc::make_mut(&mut self.shared));
+    pub(super) fn edit(mut self, edit: impl FnOnce(&mut Settings)) -> Self {
+        edit(Arc::make_mut(&mut self.settings));
         self
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            rules: Rules::default(),
-            library: Library::default(),
-            only_if: None,
-            streams: Semaphore::default(),
-            events: Semaphore::default(),
-            flush_after: DEFAULT_FLUSH_AFTER,
-            counters: Arc::default(),
-        }
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -260,9 +254,6 @@ impl<S> Layer<S> for CompressLayer {
     type Service = Compress<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Compress::new(inner, Arc::clone(&self.shared))
+        Compress::new(inner, Arc::clone(&self.settings))
     }
 }
-
-/// Long enough that the packets of one burst are compressed together, too short to be seen.
-const DEFAULT_FLUSH_AFTER: Duration = Duration::from_millis(10);

@@ -2,12 +2,43 @@ use std::mem;
 
 use libdeflater::{CompressionLvl, Compressor, crc32};
 
-use super::codec::{Codec, CodecError, Op};
-use super::deflate::{TRAILER_LEN, write_header};
+use super::codec::{Codec, CodecError, CodecKind, Op};
+use super::encoding::Encoding;
+use super::envelope::{TRAILER_LEN, write_gzip_header};
+use super::layer::CompressLayer;
 
-/// gzip (RFC 1952) or `deflate` (RFC 1950) of whole bodies: libdeflate takes a body in one piece,
-/// so that it is gathered first, and has no flush.
-pub(super) struct Libdeflate {
+impl CompressLayer {
+    /// Compresses whole bodies in gzip and deflate with libdeflate instead of zlib-rs: in less
+    /// time, for 0.7 MB of memory per thread, encoding and level.
+    ///
+    /// Whole bodies are those of up to 128 KiB that are complete when the inner service responds.
+    /// Streams, levels and padding stay as they are; the compressed bytes of a level differ. C code
+    /// is linked in.
+    ///
+    /// ```
+    /// use tower_kit::CompressLayer;
+    ///
+    /// let layer = CompressLayer::new().libdeflate();
+    /// # drop(layer);
+    /// ```
+    pub fn libdeflate(self) -> Self {
+        self.edit(|settings| settings.whole_codec = whole_codec)
+    }
+}
+
+fn whole_codec(encoding: Encoding) -> &'static CodecKind {
+    if encoding == Encoding::Gzip {
+        &GZIP
+    } else if encoding == Encoding::Deflate {
+        &ZLIB
+    } else {
+        encoding.codec()
+    }
+}
+
+/// A codec of gzip (RFC 1952) or zlib (RFC 1950) for whole bodies: libdeflate takes a body in one
+/// piece, so that the codec gathers its input up to the end, and it has no flush.
+struct Libdeflate {
     compressor: Compressor,
     gzip: bool,
     padding: u8,
@@ -15,21 +46,21 @@ pub(super) struct Libdeflate {
 }
 
 impl Libdeflate {
-    pub(super) fn new(gzip: bool, level: u32) -> Result<Self, CodecError> {
+    fn new(gzip: bool, level: u32) -> Result<Self, CodecError> {
         let level = i32::try_from(level).map_err(|_| CodecError)?;
         let level = CompressionLvl::new(level).map_err(|_| CodecError)?;
         Ok(Self { compressor: Compressor::new(level), gzip, padding: 0, body: Vec::new() })
     }
 
-    /// False if it does not fit.
+    /// Appends the compressed body. Returns `false` if it does not fit.
     fn finish(&mut self, output: &mut Vec<u8>) -> bool {
         if self.gzip {
-            // Ours, since that of libdeflate has no place for padding.
-            write_header(self.padding, output);
+            // The header of libdeflate has no place for padding.
+            write_gzip_header(self.padding, output);
         }
         let start = output.len();
         let end = output.capacity().saturating_sub(if self.gzip { TRAILER_LEN } else { 0 });
-        // It wants a buffer of zeros, and is given only as much of it as it may fill.
+        // libdeflate wants initialized memory, and gets no more than it may fill.
         let most = start + self.compressor.zlib_compress_bound(self.body.len());
         output.resize(end.clamp(start, most), 0);
         let room = &mut output[start..];
@@ -38,7 +69,7 @@ impl Libdeflate {
         } else {
             self.compressor.zlib_compress(&self.body, room)
         };
-        // Nothing is written where it does not fit.
+        // The only error is that the output does not fit; then nothing is written.
         let written = written.unwrap_or(0);
         output.truncate(start + written);
         if written > 0 && self.gzip {
@@ -76,6 +107,10 @@ impl Codec for Libdeflate {
     }
 }
 
+static GZIP: CodecKind = CodecKind { new: |level| Ok(Box::new(Libdeflate::new(true, level)?)) };
+
+static ZLIB: CodecKind = CodecKind { new: |level| Ok(Box::new(Libdeflate::new(false, level)?)) };
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -83,13 +118,14 @@ mod tests {
     use flate2::bufread::{GzDecoder, ZlibDecoder};
     use proptest::prelude::*;
 
+    use super::super::codec::tests::check_padding;
     use super::*;
 
     fn new(gzip: bool, level: u32) -> Libdeflate {
         Libdeflate::new(gzip, level).unwrap()
     }
 
-    /// Into a buffer of `room` bytes. `None` if it does not fit.
+    /// Encodes into a buffer of `room` bytes. Returns `None` if the output does not fit.
     fn encode(codec: &mut Libdeflate, pieces: &[Vec<u8>], room: usize) -> Option<Vec<u8>> {
         let mut output = Vec::with_capacity(room);
         for piece in pieces {
@@ -108,33 +144,26 @@ mod tests {
             ZlibDecoder::new(&mut bytes).read_to_end(&mut decoded)
         };
         read.unwrap();
-        assert!(bytes.is_empty(), "nothing stands behind the end");
+        assert!(bytes.is_empty(), "bytes after the end");
         decoded
     }
 
     #[test]
-    fn padding_is_a_name_that_decoders_skip() {
-        let text = [b"hello, hello, hello".to_vec()];
-        let mut codec = new(true, 6);
-        let plain = encode(&mut codec, &text, 64).unwrap();
-        assert!(codec.reset() && codec.prepare(40, None));
-        let padded = encode(&mut codec, &text, 128).unwrap();
-        assert_eq!(padded.len(), plain.len() + 41);
-        assert_eq!(decode(true, &padded), text[0]);
-        assert!(codec.reset() && codec.prepare(0, None));
-        assert_eq!(encode(&mut codec, &text, 64).unwrap(), plain);
-    }
-
-    #[test]
-    fn it_has_no_flush() {
+    fn flush_and_unknown_levels_are_errors() {
         assert!(new(true, 6).encode(&mut &[][..], &mut Vec::new(), Op::Flush).is_err());
         assert!(Libdeflate::new(true, 13).is_err());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(80))]
+
         #[test]
-        fn what_was_fed_is_what_decodes_and_a_reset_codec_is_as_good_as_new(
+        fn padding_is_skipped_by_decoders(padding in any::<u8>()) {
+            check_padding(&GZIP, |bytes| decode(true, bytes), padding);
+        }
+
+        #[test]
+        fn used_codecs_equal_new_ones(
             pieces in prop::collection::vec(prop::collection::vec(0..4_u8, 0..3_000), 0..5),
             random in prop::collection::vec(any::<u8>(), 0..3_000),
             word in prop::collection::vec(any::<u8>(), 1..200),
@@ -149,7 +178,7 @@ mod tests {
                     let fresh = encode(&mut new(gzip, level), &pieces, enough).unwrap();
                     prop_assert_eq!(decode(gzip, &fresh), text);
 
-                    // After a body that fitted, or did not, or that was not ended.
+                    // The earlier body fitted, or did not, or was not ended.
                     let mut codec = new(gzip, level);
                     for room in [200_000, room, 0] {
                         let mut output = Vec::with_capacity(room);
@@ -162,7 +191,7 @@ mod tests {
                         prop_assert!(codec.reset());
                     }
 
-                    // In a buffer of another size it is the same, or nothing.
+                    // A buffer of another size gets the same output, or nothing.
                     let fits = encode(&mut codec, &pieces, room);
                     prop_assert_eq!(fits, (room >= fresh.len()).then_some(fresh));
                 }

@@ -1,5 +1,7 @@
-//! Compresses responses for clients that accept it: gzip at level 6, and br and zstd with their
-//! features, unless the request has a header `x-no-compression`.
+//! Compresses response bodies with gzip, deflate, Brotli or Zstandard for clients that accept them.
+//!
+//! Use [`CompressLayer`] over any hyper-based service whose responses are text, JSON or event
+//! streams, and that no proxy in front compresses already.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -9,195 +11,182 @@
 //!     Router::new().route("/", get(|| async { "a long text" })).layer(CompressLayer::new());
 //! ```
 //!
-//! Levels, media types and the threshold can be set; a handler can decide for its own response:
+//! Levels, the threshold and the media types can be set, and a handler can decide for its own
+//! response:
 //!
 //! ```
 //! use axum::{Extension, Router, routing::get};
-//! use tower_kit::compress::{Coding, CompressLayer, Hint};
+//! use tower_kit::compress::{CompressHint, CompressLayer, Encoding};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let layer = CompressLayer::new()
-//!     .level(Coding::Gzip, 4)?
+//!     .level(Encoding::Gzip, 4)?
 //!     .threshold(512)
 //!     .media_type("application/vnd.sqlite3")?
 //!     .only_if(|request, _response| !request.uri.path().starts_with("/raw/"));
-//! let token = || async { (Extension(Hint::forbid()), "a secret beside what the client sent") };
+//! let token = || async { (Extension(CompressHint::forbid()), "a secret beside user input") };
 //! let app: Router = Router::new().route("/token", get(token)).layer(layer);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Codings
+//! # Behavior
 //!
-//! | feature | codings | on |
+//! ## Encodings
+//!
+//! | feature | encodings | used |
 //! |---|---|---|
-//! | `compress` | `gzip`, `deflate`, in pure Rust (`flate2` over `zlib-rs`) | by default |
-//! | `compress-libdeflate` | `gzip`, `deflate` of whole bodies, in C (`libdeflate`) | when `CompressLayer::libdeflate` asks for it |
-//! | `compress-br` | `br` | by default, before gzip |
+//! | `compress` | `gzip`, `deflate`, in Rust (`flate2` with `zlib-rs`) | by default |
+//! | `compress-br` | `br`, in Rust | by default, before gzip |
 //! | `compress-zstd` | `zstd`, in C | by default, before br |
+//! | `compress-libdeflate` | `gzip`, `deflate` for whole bodies, in C | with `CompressLayer::libdeflate` |
 //!
-//! Of the codings that `accept-encoding` names, the heaviest is sent (RFC 9110 §12.5.3), and of
-//! several the first in the layer's order: zstd, br, gzip, deflate, unless
-//! [`codings`](CompressLayer::codings) pins others. Identity is sent where it is the heaviest, and where
-//! nothing fits. A malformed member refuses what it names (`gzip;q=0.0000, *` does not get gzip), and
-//! of several members of one name a refusal counts. A client that refuses identity (`identity;q=0`)
-//! gets its coding under the threshold too; one that accepts nothing at all gets identity, since the
-//! response is there already and a 406 would help nobody.
+//! The layer chooses the encoding with the highest weight in `accept-encoding` (RFC 9110 §12.5.3),
+//! and among equals the first of [`encodings`](CompressLayer::encodings). A response stays
+//! uncompressed if `identity` has the highest weight, or if the client accepts no encoding of the
+//! layer; the layer never responds with 406. If the client refuses identity (`identity;q=0`),
+//! bodies under the threshold are compressed too. A malformed member refuses the encoding that it
+//! names.
 //!
-//! # Which responses
+//! ## Eligible responses
 //!
-//! Those whose media type is worth it: the types that the mime database calls compressible, which are
-//! `text/*`, `+json`, `+xml`, `+yaml`, JSON and its sequences, JavaScript, YAML, CSV, protobuf,
-//! WebAssembly, SVG, fonts that are not packed, and more. Never touched are those
+//! A response is compressed if its media type compresses well: `text/*`, `+json`, `+xml`, `+yaml`,
+//! and the types that the mime database lists, such as JSON, JavaScript, CSV, protobuf,
+//! WebAssembly, SVG and unpacked fonts. [`media_type`](CompressLayer::media_type),
+//! [`skip_media_type`](CompressLayer::skip_media_type) and
+//! [`media_type_if`](CompressLayer::media_type_if) change the list, and
+//! [`only_if`](CompressLayer::only_if) and [`CompressHint`] select single responses.
 //!
-//! - with a `content-encoding`, `content-range`, or `cache-control: no-transform`;
-//! - with a `transfer-encoding` other than `chunked`, or a `content-length` that cannot be read: the
-//!   server refuses or sends them as it does without this layer;
-//! - with status 1xx, 204, 205, 206 or 304, and 2xx to CONNECT;
-//! - of gRPC, which compresses by itself, and those of size 0.
+//! The layer never compresses a response
 //!
-//! A body under the threshold is not compressed, but says in `vary` that it could have been. Where
-//! its size is not known, it is read ahead until the threshold is reached, it ends, or it pauses.
+//! - with `content-encoding`, `content-range` or `cache-control: no-transform`;
+//! - with a `transfer-encoding` other than `chunked`, or an invalid `content-length`;
+//! - with status 1xx, 204, 205, 206 or 304, or 2xx to CONNECT;
+//! - of gRPC, which compresses its messages, or without a body.
 //!
-//! # Headers
+//! ## Headers
 //!
-//! | header | |
+//! | header | change |
 //! |---|---|
-//! | `content-encoding` | the coding |
-//! | `content-length` | exact for whole bodies, removed for streams, and where the service has set `transfer-encoding` |
-//! | `vary` | gains `accept-encoding`, also where the response could have been compressed and was not |
-//! | `etag` | a strong tag gets a suffix, see below |
-//! | `accept-ranges`, `content-digest`, `repr-digest`, `digest`, `content-md5` | removed: they describe other bytes |
-//! | `cache-control` | begins with `private` where the client has opted out of compression |
+//! | `content-encoding` | the encoding |
+//! | `content-length` | exact for whole bodies, removed for streams and beside `transfer-encoding` |
+//! | `vary` | gains `accept-encoding`, also if the response could have been compressed and was not |
+//! | `etag` | a strong tag gets a suffix, as [`EtagMode`] describes |
+//! | `accept-ranges`, `content-digest`, `repr-digest`, `digest`, `content-md5` | removed, since they describe the uncompressed bytes |
+//! | `cache-control` | begins with `private` if the response is uncompressed because the client opted out |
 //!
-//! The response to HEAD has the headers of the response to GET (RFC 9110 §9.3.2), but for
-//! `content-length`, which is not known. Whether a body becomes smaller is not known either: it is
-//! taken for one that does.
+//! The response to HEAD has the headers of the response to GET (RFC 9110 §9.3.2), but no
+//! `content-length`. A 304 has the `vary` and the entity tag of the 200 (RFC 9110 §15.4.5). A
+//! `last-modified` is the same in all encodings: a client that resumes a download by `if-range`
+//! with a date has to compare the encodings itself.
 //!
-//! # Entity tags
+//! ## Whole bodies and streams
 //!
-//! A strong tag names bytes, and the compressed bytes are others than those that the service has
-//! tagged. By default `"v1"` becomes `"v1--gzip"`, and in `if-match` and `if-none-match` the service
-//! sees `"v1"` again, so that a client can make a change conditional on what it has read. In
-//! `if-range` such a tag asks for a part of bytes that the service does not have: the request then
-//! gets the whole. [`EtagMode`] has the alternatives: weak tags, as most servers send them, make every
-//! `if-match` fail; tags that stay the same let clients and caches mix up the bytes of two codings.
-//! Weak tags are true of every coding, and stay as they are.
+//! A body of known size, up to 128 KiB, whose data is ready is compressed in one go, and sent with
+//! its exact length; if it does not become smaller, it is sent uncompressed. All other bodies are
+//! streams. A stream is compressed as the client reads it, at most 64 KiB before other tasks run.
+//! When the inner service has no more data ready, the stream is flushed after
+//! [`flush_delay`](CompressLayer::flush_delay). An event stream (`text/event-stream`) is flushed at
+//! once.
 //!
-//! A 304 has the `vary` of the 200 and the tag that the client has named, or else the one that the
-//! 200 would have (RFC 9110 §15.4.5). A `last-modified` is the same for all codings: a client that
-//! resumes by `if-range` with a date has to compare the codings itself.
+//! A stream holds a codec: 380 KB for gzip, at the default levels 4 MB for br and 2 MB for zstd,
+//! and far more at high levels. [`max_streams`](CompressLayer::max_streams) bounds their number. A
+//! flushed gzip or deflate stream that waits for data holds none, only the last 8 KiB of its input.
+//! Each thread keeps two codecs of each encoding and level for later responses (none of br).
 //!
-//! # Caches
+//! ## Caches
 //!
-//! `vary` names `accept-encoding` alone, since the CDNs of Google and Akamai store nothing whose
-//! `vary` names more. What it does not name is the header by which a client opts out:
+//! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more.
+//! So the header that opts out is not named:
 //!
-//! - The response to a request that has opted out, and would have been compressed otherwise, is
-//!   `private`, and has no `cdn-cache-control` or other header that would overrule that.
-//! - The cache of this crate, outside of this layer, learns the header's name from the response, and
-//!   gives a compressed entry to nobody who opts out.
-//! - Another shared cache in front may give a client that opts out the compressed response that it
-//!   has stored. Clients behind one should send `accept-encoding: identity` instead.
+//! - The response to a request that opts out, and would be compressed otherwise, is `private`, and
+//!   loses `cdn-cache-control` and the like.
+//! - The [cache](crate#the-stack) of this crate, outside this layer, learns the header from the
+//!   response, and gives no compressed entry to a client that opts out.
+//! - Another shared cache may give its compressed entry to a client that opts out. Clients behind
+//!   such a cache should send `accept-encoding: identity` instead.
 //!
-//! A response that is sent uncompressed because all streams are in use, or a codec failed, is not
-//! stored by the cache of this crate: the next one may be compressed again.
+//! ## Failures
 //!
-//! # Streams
+//! If the inner body fails or does not have the length that it declared, or if a codec fails, the
+//! body ends with a [`CompressError`] and without the end marker of the encoding. The server aborts
+//! the connection, or resets the stream, so that no client or cache takes the response for
+//! complete. Errors of the inner service pass unchanged.
 //!
-//! A body of known size, up to 128 KiB, whose data is ready is compressed at once and sent with its
-//! exact length; if it does not become smaller, it is sent as it is. All others are streams: a
-//! stream takes in 64 KiB at most before it lets other tasks run, reads nothing ahead of the client,
-//! and holds one frame of the service's and 8 KiB of its own.
+//! ## Secrets
 //!
-//! While the service has data ready, the codec takes it. When there is no more, what was written is
-//! flushed after [`flush_after`](CompressLayer::flush_after), 10 ms by default: each flush costs
-//! bytes, and the packets of one burst are better compressed together. Event streams
-//! (`text/event-stream`) are flushed whenever the service pauses, so that each event leaves at once.
-//!
-//! A codec takes 380 KB for gzip, and at the default levels 4 MB for br and 2 MB for zstd: far more at
-//! levels for files, up to 40 MB for br at 9 and 700 MB for zstd at 22. Clients choose how long a stream
-//! is open. So at most 256 streams hold one ([`streams`](CompressLayer::streams)); further responses are
-//! sent as they are. A stream in gzip or deflate that has been flushed and has nothing to do holds
-//! no codec, but the last 8 KiB that it was given, with which it goes on later. Event streams
-//! prefer these two codings, and never count against the 256; those in br and zstd, for clients that
-//! take nothing else, have another 256 for themselves.
-//!
-//! With `CompressLayer::libdeflate`, bodies that are compressed at once go through libdeflate. Levels
-//! are 1 to 9 as ever, but not alike to the byte. A thread keeps 0.7 MB for each coding and level of
-//! these, and room for 128 KiB.
-//!
-//! br from 9 on and zstd from 19 on take 25 to 330 ms for a piece, which holds up other tasks: they
-//! are for responses that a cache keeps.
-//!
-//! # Failures
-//!
-//! If the inner body fails, if it has fewer or more bytes than its `content-length` (or exact size
-//! hint) has promised, or if a codec fails, the body ends with a [`BodyError`] and without the
-//! coding's own end. The server then aborts the connection or resets the stream, so that neither a
-//! client nor a cache takes the response for a complete one. The service's own errors pass untouched.
-//!
-//! # Secrets
-//!
-//! Where a page has both a secret and text from the request, its compressed size tells how alike
-//! they are, and repeated requests find the secret byte by byte
-//! ([BREACH](https://www.breachattack.com)). Forbid compression for such responses with
-//! [`Hint::forbid`], or, where they are large, ask for random padding with [`Hint::pad`]: it makes
-//! the attack longer, not impossible. The padding stands in the header of gzip as a file's name.
+//! If a page contains both a secret and text from the request, its compressed size tells how
+//! similar they are, and repeated requests find the secret byte by byte
+//! ([BREACH](https://www.breachattack.com)). Forbid compression of such responses with
+//! [`CompressHint::forbid`]. For large ones, [`CompressHint::max_padding`] adds random bytes, which
+//! make the attack longer, but not impossible.
 //!
 //! # Metrics
 //!
-//! `http_compression_input_bytes_total{encoding}` and `http_compression_output_bytes_total{encoding}`
-//! count bytes of compressed bodies, `http_compression_fallbacks_total{encoding}` responses that were
-//! sent uncompressed because all streams were in use or a codec failed, and
-//! `http_compression_failures_total{encoding}` codecs that failed: that takes a failing allocator.
+//! | counter | counts |
+//! |---|---|
+//! | `http_compression_input_bytes_total{encoding}` | bytes of response bodies before compression |
+//! | `http_compression_output_bytes_total{encoding}` | bytes of response bodies after compression |
+//! | `http_compression_fallbacks_total{encoding}` | responses sent uncompressed because `max_streams` was reached or a codec failed |
+//! | `http_compression_failures_total{encoding}` | codec failures, which take a failing allocator |
 //!
 //! # Defaults
 //!
-//! | what | default | why |
+//! | setter | default | reason |
 //! |---|---|---|
-//! | codings | zstd, br, gzip, deflate | all whose feature is on; where a client likes several equally, in this order |
-//! | level | gzip, deflate 6; br 4; zstd 3 | 6 is zlib's own; the others are about as fast |
-//! | threshold | 1,024 bytes | below that a packet is saved rarely, and time never |
-//! | [`streams`](CompressLayer::streams) at a time | 256 | with gzip, 100 MB; clients choose how many and how long |
-//! | [`flush_after`](CompressLayer::flush_after) | 10 ms | longer than the gaps within a burst, too short to be seen |
-//! | [`etags`](CompressLayer::etags) | [`EtagMode::Suffix`] | the only mode in which both `if-match` and caches work |
-//! | opt-out | `x-no-compression` | the header that Express services look for |
+//! | [`encodings`](CompressLayer::encodings) | zstd, br, gzip, deflate | all whose feature is on, the fastest first |
+//! | [`level`](CompressLayer::level) | gzip, deflate 6; br 4; zstd 3 | 6 is the default of zlib; the others are about as fast |
+//! | [`threshold`](CompressLayer::threshold) | 1,024 bytes | a smaller body fits into a packet either way |
+//! | [`max_streams`](CompressLayer::max_streams) | 256 | 100 MB for gzip; clients choose how long a stream is open |
+//! | [`flush_delay`](CompressLayer::flush_delay) | 10 ms | longer than the gaps in a burst, too short to be noticed |
+//! | [`etag_mode`](CompressLayer::etag_mode) | [`EtagMode::Suffix`] | the only mode in which both `if-match` and caches work |
+//! | [`opt_out_header`](CompressLayer::opt_out_header) | `x-no-compression` | the header that Express services look for |
 //!
-//! # Placement
+//! # Placement in the stack
 //!
-//! Innermost, inside of a cache, so that the cache keeps what is compressed already.
+//! Put the layer innermost, inside the cache: the cache then stores compressed responses, and a hit
+//! costs no codec.
+//!
+//! # What it does not do
+//!
+//! - It does not decompress requests: [`LimitLayer`](crate#the-stack) does.
+//! - It does not serve precompressed files.
+//! - It does not store anything: slow levels need a cache outside it.
 
-mod accept;
 mod body;
 #[cfg(feature = "compress-br")]
 mod brotli;
 mod codec;
-mod coding;
 mod deflate;
+mod encoding;
+mod envelope;
 mod error;
 mod etag;
+mod future;
 mod head;
 mod hint;
 mod layer;
 #[cfg(feature = "compress-libdeflate")]
 mod libdeflate;
-mod media;
+mod media_types;
+mod metrics;
 mod peekable;
 mod policy;
 mod pool;
 mod resumable;
 mod service;
+mod settings;
 mod stream;
 mod sync;
-mod tally;
+mod whole;
 #[cfg(feature = "compress-zstd")]
 mod zstd;
 
 pub use body::ResponseBody;
-pub use coding::{Coding, InvalidLevel};
-pub use error::BodyError;
+pub use encoding::{Encoding, InvalidLevel};
+pub use error::CompressError;
 pub use etag::EtagMode;
-pub use hint::Hint;
+pub use future::ResponseFuture;
+pub use hint::CompressHint;
 pub use layer::CompressLayer;
-pub use service::{Compress, Squeeze};
+pub use service::Compress;

@@ -7,13 +7,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// A body of which some is read already, and which stays at its end once it is there.
+    /// A body that can be read ahead, and is not polled again after its end.
     pub(super) struct PeekableBody<B: Body> {
         #[pin]
         inner: Inner<B>,
         read: VecDeque<Result<Frame<B::Data>, B::Error>>,
         ended: bool,
-        // The size that the inner body promised before some of it was read, less what was given.
+        // The size that the inner body declared before it was read ahead, less the data given out.
         promised: Option<SizeHint>,
     }
 }
@@ -22,18 +22,18 @@ pin_project! {
     #[project = InnerProjection]
     enum Inner<B> {
         Plain { #[pin] body: B },
-        // One that is not `Unpin` can be moved after it has been polled.
+        // A box can be moved after the body has been polled, also if the body is not `Unpin`.
         Boxed { body: Pin<Box<B>> },
     }
 }
 
 impl<B: Body> PeekableBody<B> {
-    /// A body that is passed on, and not read ahead.
+    /// Creates a body that is never read ahead.
     pub(super) fn plain(body: B) -> Self {
         Self::new(Inner::Plain { body })
     }
 
-    /// A body that may be read ahead.
+    /// Creates a body that may be read ahead, for the price of a box.
     pub(super) fn boxed(body: B) -> Self {
         Self::new(Inner::Boxed { body: Box::pin(body) })
     }
@@ -42,8 +42,9 @@ impl<B: Body> PeekableBody<B> {
         Self { inner, read: VecDeque::new(), ended: false, promised: None }
     }
 
-    /// Reads all of the body, if it is ready now and has exactly `size` bytes of data in a few
-    /// frames, each in one piece, and nothing else. What it read is given again in any case.
+    /// Reads the whole body. Returns `true` if all of it is ready now and has exactly `size` bytes
+    /// of data in a few frames, each in one chunk, and no trailers. The frames are kept in any
+    /// case.
     pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool {
         self.promised = Some(self.inner.get().size_hint());
         let mut left = size;
@@ -58,8 +59,8 @@ impl<B: Body> PeekableBody<B> {
             };
             self.ended = frame.is_err();
             let data = frame.as_ref().ok().and_then(Frame::data_ref);
-            let in_one_piece = data.filter(|data| data.chunk().len() == data.remaining());
-            let fits = in_one_piece.and_then(|data| left.checked_sub(data.remaining()));
+            let in_one_chunk = data.filter(|data| data.chunk().len() == data.remaining());
+            let fits = in_one_chunk.and_then(|data| left.checked_sub(data.remaining()));
             self.read.push_back(frame);
             match fits {
                 Some(rest) => left = rest,
@@ -67,11 +68,12 @@ impl<B: Body> PeekableBody<B> {
             }
         }
         self.ended = true;
+        // A body that is shorter than declared becomes a stream, which fails.
         left == 0
     }
 
-    /// Reads the body until it ends, pauses, fails, or has `limit` bytes of data. Returns `true` if
-    /// it ended below the limit. What it read is given again.
+    /// Reads the body until it ends, pauses, fails, or has given `limit` bytes of data. Returns
+    /// `true` if it ended below the limit. The frames are kept.
     pub(super) fn read_below(&mut self, limit: usize, cx: &mut Context<'_>) -> bool
     where
         B::Data: From<Bytes>,
@@ -94,7 +96,7 @@ impl<B: Body> PeekableBody<B> {
             let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) else {
                 self.ended = frame.is_err();
                 self.read.push_back(frame);
-                // Behind trailers comes nothing but the end.
+                // Trailers are the last frame.
                 return !self.ended;
             };
             size += data.remaining();
@@ -105,32 +107,33 @@ impl<B: Body> PeekableBody<B> {
                 return false;
             }
             if self.read.len() == MAX_FRAMES {
-                self.join(size);
+                // A copy of what is below the threshold costs less than more frames.
+                self.merge(size);
             }
         }
         false
     }
 
-    /// Makes one frame of the `size` bytes of data that were read.
-    fn join(&mut self, size: usize)
+    /// Merges the `size` bytes of data that were read into one frame.
+    fn merge(&mut self, size: usize)
     where
         B::Data: From<Bytes>,
     {
-        let mut joined = BytesMut::with_capacity(size);
+        let mut merged = BytesMut::with_capacity(size);
         for frame in self.read.drain(..).flatten() {
             if let Ok(data) = frame.into_data() {
-                joined.put(data);
+                merged.put(data);
             }
         }
-        self.read.push_back(Ok(Frame::data(joined.freeze().into())));
+        self.read.push_back(Ok(Frame::data(merged.freeze().into())));
     }
 
-    /// Drops what was read.
-    pub(super) fn forget(&mut self) {
+    /// Drops the frames that were read.
+    pub(super) fn discard(&mut self) {
         self.read = VecDeque::new();
     }
 
-    /// Returns the data that was read.
+    /// Returns the data of the frames that were read.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         self.read.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref().map(Buf::chunk))
     }
@@ -144,7 +147,7 @@ impl<B: Body> Inner<B> {
         }
     }
 
-    /// Polls a body before it has its place in memory: a boxed one. Any other is pending.
+    /// Polls a body before its place in memory is final. Returns `Pending` if it is not boxed.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Polled<B> {
         match self {
             Self::Plain { .. } => Poll::Pending,
@@ -194,8 +197,8 @@ impl<B: Body> Body for PeekableBody<B> {
         self.read.is_empty() && (self.ended || self.inner.get().is_end_stream())
     }
 
-    /// Returns what the inner body promises, also where it is known by now that it does not keep
-    /// that: a server which learned the true size would send it beside the declared length.
+    // The hint stays as it was declared even if the true size is known by now: a server that
+    // learned a size other than the declared length would send both.
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.promised {
@@ -205,6 +208,7 @@ impl<B: Body> Body for PeekableBody<B> {
     }
 }
 
+/// Subtracts the bytes that were given out from a hint.
 fn less(hint: &SizeHint, given: u64) -> SizeHint {
     let mut rest = SizeHint::new();
     rest.set_lower(hint.lower().saturating_sub(given));
@@ -214,9 +218,9 @@ fn less(hint: &SizeHint, given: u64) -> SizeHint {
     rest
 }
 
-/// A frame takes a hundred bytes beside its data: without a bound, one of a byte each would take
-/// far more than the body.
+/// A frame takes a hundred bytes beside its data: without a bound, frames of one byte would take
+/// far more memory than the body.
 const MAX_FRAMES: usize = 32;
 
-/// The most frames that are read ahead in one poll, empty ones included.
+/// Bounds the frames that are read ahead in one poll, since empty ones do not count as data.
 const MAX_POLLS: usize = 512;

@@ -2,40 +2,44 @@ use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_M
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
-use super::accept::Accepted;
-use super::coding::Coding;
+use super::encoding::Encoding;
 use super::etag::EtagMode;
 use super::head::{
-    InvalidLength, add_vary, declared_length, forbids_transforming, is_encoded, is_event_stream,
-    is_grpc, is_transfer_encoded, make_private, set_encoding_headers,
+    add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
+    set_encoding_headers,
 };
-use super::hint::Hint;
-use super::media::MediaTypes;
+use super::hint::CompressHint;
+use super::media_types::MediaTypes;
+use crate::headers::accept_encoding::AcceptEncoding;
+use crate::headers::content_length::{InvalidContentLength, content_length};
+use crate::headers::media_type::{Essence, content_type};
 
-/// The configuration of a layer.
+/// The configuration of a layer that decides about requests and responses.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) threshold: u64,
-    pub(super) order: Vec<Coding>,
-    pub(super) levels: [u32; Coding::COUNT],
+    /// The encodings in the order of preference.
+    pub(super) encodings: Vec<Encoding>,
+    /// The levels, by [`Encoding::index`].
+    pub(super) levels: [u32; Encoding::COUNT],
     pub(super) media_types: MediaTypes,
-    pub(super) etags: EtagMode,
+    pub(super) etag_mode: EtagMode,
     /// The request header that turns compression off.
-    pub(super) opt_out: Option<HeaderName>,
+    pub(super) opt_out_header: Option<HeaderName>,
 }
 
-/// The parts of a request that decide.
+/// The parts of a request that the decision depends on.
 #[derive(Clone, Debug)]
 pub(super) struct RequestInfo {
-    /// `accept-encoding`, which is read only where it comes to that.
-    accepts: Lines,
-    opted_out: bool,
-    head_only: bool,
-    connect: bool,
+    /// `accept-encoding`, parsed only when the response is eligible.
+    accept_encoding: Lines,
     if_none_match: Lines,
+    has_opted_out: bool,
+    is_head: bool,
+    is_connect: bool,
 }
 
-/// The lines of a header, nearly always none or one.
+/// The values of a header, nearly always none or one.
 #[derive(Clone, Debug)]
 enum Lines {
     None,
@@ -43,47 +47,254 @@ enum Lines {
     More(Vec<HeaderValue>),
 }
 
-/// The parts of a response, beside its headers, that decide.
+/// The parts of a response, beside its headers, that the decision depends on.
 #[derive(Clone, Debug)]
 pub(super) struct ResponseInfo {
     pub(super) status: StatusCode,
-    pub(super) hint: Hint,
-    pub(super) size: Result<SizeHint, InvalidLength>,
-    /// What the user's own closure says.
-    pub(super) wanted: bool,
+    pub(super) hint: CompressHint,
+    pub(super) size: Result<SizeHint, InvalidContentLength>,
+    /// The result of the user's `only_if`.
+    pub(super) is_selected: bool,
 }
 
-/// What becomes of a response. The headers are edited already, but for those that depend on how
-/// the compression goes.
+/// The decision about a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) action: Action,
+    /// The entity tag that replaces the service's.
+    pub(super) etag: Option<HeaderValue>,
+}
+
+/// The action to take on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    Leave,
-    /// It would have been compressed, had the client not opted out.
-    OptedOut,
-    /// A 304 of a response that may be compressed.
-    Confirmed,
-    /// The response to a HEAD: a server would send, or state the length of, a body that is there.
-    Bodiless,
+pub(super) enum Action {
+    /// Pass the response on: no client gets it compressed.
+    Pass,
+    /// Pass the response on, and name `accept-encoding` in `vary`: other clients, or a larger body,
+    /// would have been compressed.
+    PassVarying,
+    /// Pass the response on as a private one: it would have been compressed if the client had not
+    /// opted out.
+    OptOut,
+    /// Pass a 304 on, whose 200 may be compressed.
+    NotModified,
+    /// Describe the compressed body of a GET in the response to a HEAD, and drop the body: the
+    /// server would send it, or state its length.
+    Head(Encoding),
     Compress(Plan),
 }
 
-/// How a body is compressed.
+/// A plan of how to compress a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) coding: Coding,
+    pub(super) encoding: Encoding,
     pub(super) level: u32,
-    /// The maximum.
-    pub(super) padding: u8,
-    /// The exact size, if it is known.
+    pub(super) max_padding: u8,
+    /// The exact size of the body, if it is known.
     pub(super) size: Option<u64>,
-    /// That size too, if the body is small enough to be compressed at once.
-    pub(super) at_once: Option<usize>,
-    /// The size below which a body whose size is not known is left alone.
-    pub(super) look_ahead: Option<usize>,
-    /// Also where it does not become smaller, since the client refuses identity.
+    /// The same size, if the body is small enough to be compressed in one go.
+    pub(super) whole_size: Option<usize>,
+    /// Read ahead up to so many bytes, and leave the body alone if it ends below.
+    pub(super) read_ahead: Option<usize>,
+    /// Compress the body even if that makes it larger: the client refuses identity.
     pub(super) must: bool,
-    /// An event stream: each event leaves at once, and idle streams are many.
-    pub(super) events: bool,
+    /// Flush each event at once, and expect many idle streams.
+    pub(super) is_event_stream: bool,
+}
+
+impl Rules {
+    /// Reads a request before its preconditions are rewritten.
+    pub(super) fn read(&self, method: &Method, headers: &HeaderMap) -> RequestInfo {
+        RequestInfo {
+            accept_encoding: Lines::of(headers, &ACCEPT_ENCODING),
+            if_none_match: Lines::of(headers, &IF_NONE_MATCH),
+            has_opted_out: self
+                .opt_out_header
+                .as_ref()
+                .is_some_and(|name| headers.contains_key(name)),
+            is_head: method == Method::HEAD,
+            is_connect: method == Method::CONNECT,
+        }
+    }
+
+    /// Rewrites the preconditions of a request to the entity tags that the service knows.
+    pub(super) fn rewrite_preconditions(&self, request: &RequestInfo, headers: &mut HeaderMap) {
+        let negotiates = || choose(&request.accepted(), self.order()).is_some();
+        self.etag_mode.restore(headers, negotiates);
+    }
+
+    /// Decides about a response; [`Decision::apply`] edits its headers.
+    pub(super) fn decide(
+        &self,
+        request: &RequestInfo,
+        response: &ResponseInfo,
+        headers: &HeaderMap,
+    ) -> Decision {
+        if response.status == StatusCode::NOT_MODIFIED {
+            return self.decide_not_modified(request, response, headers);
+        }
+        let action = self.action(request, response, headers);
+        let encoding = match action {
+            // The body decides on the tag: it may be sent uncompressed after all.
+            Action::Compress(_) => return Decision { action, etag: None },
+            Action::Head(encoding) => Some(encoding),
+            _ => None,
+        };
+        let etag = headers.get(ETAG).and_then(|etag| self.etag_mode.etag(etag, encoding));
+        Decision { action, etag }
+    }
+
+    fn action(
+        &self,
+        request: &RequestInfo,
+        response: &ResponseInfo,
+        headers: &HeaderMap,
+    ) -> Action {
+        let media_type = content_type(headers);
+        let is_eligible = self.is_worth_it(response, media_type)
+            && may_have_body(request, response.status)
+            && !is_untouchable(headers, media_type);
+        // hyper refuses, or sends, an invalid length as it does without this layer.
+        let size =
+            response.size.as_ref().ok().filter(|size| is_eligible && size.exact() != Some(0));
+        let Some(size) = size else { return Action::Pass };
+        match self.plan(request, response, size, media_type) {
+            None => Action::PassVarying,
+            Some(_) if request.has_opted_out => Action::OptOut,
+            // A small GET may turn out not to shrink; the response to HEAD assumes that it does.
+            Some(plan) if request.is_head => Action::Head(plan.encoding),
+            Some(plan) => Action::Compress(plan),
+        }
+    }
+
+    /// Decides about a 304, which has the `vary` and the tag of the 200 (RFC 9110 §15.4.5).
+    fn decide_not_modified(
+        &self,
+        request: &RequestInfo,
+        response: &ResponseInfo,
+        headers: &HeaderMap,
+    ) -> Decision {
+        let media_type = content_type(headers);
+        // Most 304s have no media type: then the 200 may be of any.
+        let is_known = headers.contains_key(CONTENT_TYPE) || response.hint.preference.is_some();
+        let is_eligible = !is_untouchable(headers, media_type)
+            && (!is_known || self.is_worth_it(response, media_type));
+        let encoding = choose(&request.accepted(), self.order()).filter(|_| is_eligible);
+        let action = match encoding {
+            _ if !is_eligible => Action::Pass,
+            Some(_) if request.has_opted_out => Action::OptOut,
+            _ => Action::NotModified,
+        };
+        let encoding = encoding.filter(|_| !request.has_opted_out);
+        let if_none_match = request.if_none_match.as_slice();
+        let etag = headers.get(ETAG);
+        let etag =
+            etag.and_then(|etag| self.etag_mode.match_client_etag(etag, if_none_match, encoding));
+        Decision { action, etag }
+    }
+
+    /// Plans the compression of an eligible response. Returns `None` if this client gets it
+    /// uncompressed.
+    fn plan(
+        &self,
+        request: &RequestInfo,
+        response: &ResponseInfo,
+        size: &SizeHint,
+        media_type: Option<Essence<'_>>,
+    ) -> Option<Plan> {
+        let max_padding = response.hint.max_padding;
+        let accepted = request.accepted();
+        let is_event_stream = media_type.is_some_and(|it| it.is_event_stream());
+        let choose_among = |is_allowed: fn(Encoding) -> bool| {
+            choose(&accepted, self.order().filter(|encoding| is_allowed(*encoding)))
+        };
+        let encoding = if max_padding > 0 {
+            choose_among(|encoding| encoding == Encoding::Gzip)?
+        } else if is_event_stream {
+            // An idle stream in a resumable encoding holds no codec.
+            choose_among(Encoding::is_resumable).or_else(|| choose(&accepted, self.order()))?
+        } else {
+            choose(&accepted, self.order())?
+        };
+        // An uncompressed response would be one that the client has refused.
+        let must = accepted.refuses_identity();
+        let ignores_threshold = must || response.hint.preference == Some(true);
+        if size.upper().is_some_and(|upper| upper < self.threshold) && !ignores_threshold {
+            return None;
+        }
+        let exact = size.exact();
+        let whole_size = exact.filter(|size| *size <= MAX_WHOLE_SIZE);
+        // An event stream is not read ahead: its first event must not wait for the second.
+        let reads_ahead = exact.is_none() && !ignores_threshold && !is_event_stream;
+        let threshold = usize::try_from(self.threshold.min(MAX_WHOLE_SIZE)).ok();
+        Some(Plan {
+            encoding,
+            level: self.levels[encoding.index()],
+            max_padding,
+            size: exact,
+            whole_size: whole_size.and_then(|size| usize::try_from(size).ok()),
+            read_ahead: threshold.filter(|_| reads_ahead),
+            must,
+            is_event_stream,
+        })
+    }
+
+    fn order(&self) -> impl DoubleEndedIterator<Item = Encoding> {
+        self.encodings.iter().copied()
+    }
+
+    /// Returns `true` if the response is worth compressing by its hint, or by the callback and the
+    /// media type.
+    fn is_worth_it(&self, response: &ResponseInfo, media_type: Option<Essence<'_>>) -> bool {
+        response.hint.preference.unwrap_or_else(|| {
+            response.is_selected && media_type.is_some_and(|it| self.media_types.include(it))
+        })
+    }
+}
+
+impl RequestInfo {
+    /// Returns the size of the body in the response to a GET.
+    ///
+    /// A declared length takes precedence over the hint of the body: by the length the client knows
+    /// whether the body is complete.
+    pub(super) fn response_size(
+        &self,
+        headers: &HeaderMap,
+        body: SizeHint,
+    ) -> Result<SizeHint, InvalidContentLength> {
+        Ok(match content_length(headers)? {
+            Some(declared) => SizeHint::with_exact(declared),
+            // A service may respond to HEAD with the body of the GET, or without a body.
+            None if self.is_head && body.exact() == Some(0) => SizeHint::new(),
+            None => body,
+        })
+    }
+
+    fn accepted(&self) -> AcceptEncoding {
+        AcceptEncoding::parse(self.accept_encoding.as_slice())
+    }
+}
+
+impl Decision {
+    /// Edits the headers, except for those that depend on how the compression of the body goes.
+    pub(super) fn apply(self, headers: &mut HeaderMap) -> Action {
+        match self.action {
+            Action::Pass => {}
+            Action::PassVarying | Action::NotModified | Action::Compress(_) => add_vary(headers),
+            Action::OptOut => {
+                add_vary(headers);
+                make_private(headers);
+            }
+            Action::Head(encoding) => {
+                add_vary(headers);
+                set_encoding_headers(headers, encoding, None);
+            }
+        }
+        if let Some(etag) = self.etag {
+            headers.insert(ETAG, etag);
+        }
+        self.action
+    }
 }
 
 impl Lines {
@@ -107,206 +318,60 @@ impl Lines {
     }
 }
 
-impl RequestInfo {
-    /// Returns the size of the body that a GET would get. What the head declares is what counts: by
-    /// that the client knows whether all has come.
-    pub(super) fn size(
-        &self,
-        headers: &HeaderMap,
-        body: SizeHint,
-    ) -> Result<SizeHint, InvalidLength> {
-        Ok(match declared_length(headers)? {
-            Some(declared) => SizeHint::with_exact(declared),
-            // To HEAD, a service may give the body of a GET, or none.
-            None if self.head_only && body.exact() == Some(0) => SizeHint::new(),
-            None => body,
-        })
-    }
-}
-
-impl Rules {
-    /// Reads a request, and gives the service the tags that it knows.
-    pub(super) fn read(&self, method: &Method, headers: &mut HeaderMap) -> RequestInfo {
-        let accepts = Lines::of(headers, &ACCEPT_ENCODING);
-        let if_none_match = Lines::of(headers, &IF_NONE_MATCH);
-        let negotiates = || Accepted::of(accepts.as_slice()).choose(&self.order).is_some();
-        self.etags.restore(headers, negotiates);
-        RequestInfo {
-            accepts,
-            opted_out: self.opt_out.as_ref().is_some_and(|name| headers.contains_key(name)),
-            head_only: method == Method::HEAD,
-            connect: method == Method::CONNECT,
-            if_none_match,
-        }
-    }
-
-    /// Decides, and edits the headers that do not depend on how the compression goes.
-    pub(super) fn decide(
-        &self,
-        request: &RequestInfo,
-        response: &ResponseInfo,
-        headers: &mut HeaderMap,
-    ) -> Decision {
-        if response.status == StatusCode::NOT_MODIFIED {
-            return self.confirm(request, response, headers);
-        }
-        let Some(size) = self.eligible_size(request, response, headers) else {
-            self.etags.apply(headers, None);
-            return Decision::Leave;
-        };
-        add_vary(headers);
-        let Some(plan) = self.plan(request, response, size, headers) else {
-            self.etags.apply(headers, None);
-            return Decision::Leave;
-        };
-        if request.opted_out {
-            self.etags.apply(headers, None);
-            make_private(headers);
-            return Decision::OptedOut;
-        }
-        if request.head_only {
-            set_encoding_headers(headers, self.etags, plan.coding, None);
-            return Decision::Bodiless;
-        }
-        Decision::Compress(plan)
-    }
-
-    /// Makes the head of a 304 that of the 200 (RFC 9110 §15.4.5).
-    fn confirm(
-        &self,
-        request: &RequestInfo,
-        response: &ResponseInfo,
-        headers: &mut HeaderMap,
-    ) -> Decision {
-        // Most 304 have no media type: then any could be that of the 200.
-        let known = headers.contains_key(CONTENT_TYPE) || response.hint.preference.is_some();
-        let eligible = !(known && !self.wants(response, headers) || is_untouchable(headers));
-        let coding = Accepted::of(request.accepts.as_slice()).choose(&self.order);
-        let coding = coding.filter(|_| eligible);
-        let own = coding.filter(|_| !request.opted_out);
-        let tag = headers
-            .get(ETAG)
-            .and_then(|tag| self.etags.tag_of_304(tag, request.if_none_match.as_slice(), own));
-        if let Some(tag) = tag {
-            headers.insert(ETAG, tag);
-        }
-        if !eligible {
-            return Decision::Leave;
-        }
-        add_vary(headers);
-        if coding.is_some() && request.opted_out {
-            make_private(headers);
-            return Decision::OptedOut;
-        }
-        Decision::Confirmed
-    }
-
-    /// Plans for a response that some client could get compressed; `None` if this one does not.
-    fn plan(
-        &self,
-        request: &RequestInfo,
-        response: &ResponseInfo,
-        size: &SizeHint,
-        headers: &HeaderMap,
-    ) -> Option<Plan> {
-        let padding = response.hint.padding;
-        let accepted = Accepted::of(request.accepts.as_slice());
-        let events = is_event_stream(headers);
-        let among = |codings: &[Coding]| {
-            let order: Vec<_> =
-                self.order.iter().copied().filter(|coding| codings.contains(coding)).collect();
-            accepted.choose(&order)
-        };
-        let coding = if padding > 0 {
-            among(&[Coding::Gzip])?
-        } else if events {
-            // These two hold no codec while the stream is idle.
-            among(&[Coding::Gzip, Coding::Deflate]).or_else(|| accepted.choose(&self.order))?
-        } else {
-            accepted.choose(&self.order)?
-        };
-        let must = accepted.refuses_identity();
-        let wanted = must || response.hint.preference == Some(true);
-        if size.upper().is_some_and(|upper| upper < self.threshold) && !wanted {
-            return None;
-        }
-        let exact = size.exact();
-        let small = exact.filter(|size| *size <= WHOLE_MAX);
-        // The first event of a stream is no whole body.
-        let look_ahead = exact.is_none() && !wanted && !events;
-        let threshold = usize::try_from(self.threshold.min(WHOLE_MAX)).ok();
-        Some(Plan {
-            coding,
-            level: self.levels[coding.index()],
-            padding,
-            size: exact,
-            at_once: small.and_then(|size| usize::try_from(size).ok()),
-            look_ahead: threshold.filter(|_| look_ahead),
-            must,
-            events,
-        })
-    }
-
-    /// Returns the size of a response that some client could get compressed, `None` for others.
-    fn eligible_size<'a>(
-        &self,
-        request: &RequestInfo,
-        response: &'a ResponseInfo,
-        headers: &HeaderMap,
-    ) -> Option<&'a SizeHint> {
-        let status = response.status;
-        // What the head says of the length is hyper's to refuse, or to send.
-        let size = response.size.as_ref().ok()?;
-        let bodiless = status.is_informational()
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::RESET_CONTENT
-            || request.connect && status.is_success()
-            || size.exact() == Some(0);
-        if bodiless || status == StatusCode::PARTIAL_CONTENT {
-            return None;
-        }
-        // The media type first: it leaves out the most, and the rest need not be looked at.
-        (self.wants(response, headers) && !is_untouchable(headers)).then_some(size)
-    }
-
-    /// Returns `true` if the response is worth it, by its hint, the closure and the media type.
-    fn wants(&self, response: &ResponseInfo, headers: &HeaderMap) -> bool {
-        response.hint.preference.unwrap_or_else(|| {
-            let content_type = headers.get(CONTENT_TYPE);
-            response.wanted
-                && content_type.is_some_and(|value| self.media_types.include(value.as_bytes()))
-        })
-    }
-}
-
 impl Default for Rules {
     fn default() -> Self {
+        let mut levels = [0; Encoding::COUNT];
+        for encoding in Encoding::all() {
+            levels[encoding.index()] = encoding.default_level();
+        }
         Self {
             threshold: DEFAULT_THRESHOLD,
-            order: Coding::ALL.to_vec(),
-            levels: DEFAULT_LEVELS,
+            encodings: Encoding::all().collect(),
+            levels,
             media_types: MediaTypes::default(),
-            etags: EtagMode::default(),
-            opt_out: Some(DEFAULT_OPT_OUT),
+            etag_mode: EtagMode::default(),
+            opt_out_header: Some(DEFAULT_OPT_OUT_HEADER),
         }
     }
 }
 
-/// Returns `true` if the head forbids a coding, or has one.
-fn is_untouchable(headers: &HeaderMap) -> bool {
+/// Returns the encoding with the highest weight, and among equals the first of `order`. `None`
+/// stands for identity, which is chosen if the client names it with a higher weight.
+fn choose(
+    accepted: &AcceptEncoding,
+    order: impl DoubleEndedIterator<Item = Encoding>,
+) -> Option<Encoding> {
+    let weight = |encoding: &Encoding| accepted.weight(encoding.coding());
+    // Among equals, `max_by_key` returns the last.
+    let best = order.rev().max_by_key(weight)?;
+    let weight = weight(&best);
+    (weight > 0 && weight >= accepted.identity()).then_some(best)
+}
+
+/// Returns `true` if the whole body of the response is to be expected.
+fn may_have_body(request: &RequestInfo, status: StatusCode) -> bool {
+    !(status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::RESET_CONTENT
+        || status == StatusCode::PARTIAL_CONTENT
+        || request.is_connect && status.is_success())
+}
+
+/// Returns `true` if the headers forbid an encoding, or name one.
+fn is_untouchable(headers: &HeaderMap, media_type: Option<Essence<'_>>) -> bool {
     headers.contains_key(CONTENT_RANGE)
         || is_encoded(headers)
         || is_transfer_encoded(headers)
-        || is_grpc(headers)
+        // gRPC compresses its messages by `grpc-encoding`, not the body by `content-encoding`.
+        || media_type.is_some_and(|it| it.is_grpc() || it.is_grpc_web())
         || forbids_transforming(headers)
 }
 
-/// Up to this size a body is compressed at once: at level 6 of gzip, two milliseconds of work.
-const WHOLE_MAX: u64 = 128 * 1024;
+/// The largest body that is compressed in one go: two milliseconds of work at level 6 of gzip.
+const MAX_WHOLE_SIZE: u64 = 128 * 1024;
 
 const DEFAULT_THRESHOLD: u64 = 1024;
-const DEFAULT_LEVELS: [u32; Coding::COUNT] = [6, 6, 4, 3];
-const DEFAULT_OPT_OUT: HeaderName = HeaderName::from_static("x-no-compression");
+const DEFAULT_OPT_OUT_HEADER: HeaderName = HeaderName::from_static("x-no-compression");
 
 #[cfg(test)]
 mod tests {
@@ -316,14 +381,13 @@ mod tests {
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
-    /// Decides over a request of these fields and a response of this status and these fields,
-    /// whose body is of 2,000 bytes.
+    /// Decides about a response with a body of 2,000 bytes, and edits its headers.
     fn decide(
         method: &Method,
         request: TestHeaders<'_>,
         status: u16,
         response: TestHeaders<'_>,
-    ) -> (Decision, HeaderMap) {
+    ) -> (Action, HeaderMap) {
         decide_by(&Rules::default(), method, request, status, response)
     }
 
@@ -333,23 +397,23 @@ mod tests {
         request: TestHeaders<'_>,
         status: u16,
         response: TestHeaders<'_>,
-    ) -> (Decision, HeaderMap) {
+    ) -> (Action, HeaderMap) {
         let mut headers = map(response);
-        let asked = rules.read(method, &mut map(request));
-        let body =
-            if asked.head_only { SizeHint::with_exact(0) } else { SizeHint::with_exact(2_000) };
+        let request = rules.read(method, &map(request));
+        let body = SizeHint::with_exact(if request.is_head { 0 } else { 2_000 });
         let response = ResponseInfo {
             status: StatusCode::from_u16(status).unwrap(),
-            hint: Hint::default(),
-            size: asked.size(&headers, body),
-            wanted: true,
+            hint: CompressHint::default(),
+            size: request.response_size(&headers, body),
+            is_selected: true,
         };
-        (rules.decide(&asked, &response, &mut headers), headers)
+        let decision = rules.decide(&request, &response, &headers);
+        (decision.apply(&mut headers), headers)
     }
 
-    fn plan(decision: Decision) -> Option<Plan> {
-        match decision {
-            Decision::Compress(plan) => Some(plan),
+    fn plan(action: Action) -> Option<Plan> {
+        match action {
+            Action::Compress(plan) => Some(plan),
             _ => None,
         }
     }
@@ -359,8 +423,8 @@ mod tests {
     const VARIES: (&str, &str) = ("vary", "accept-encoding");
 
     #[test]
-    fn only_what_gains_is_compressed() {
-        // Status, response headers, whether it is compressed, and whether it has a `vary`.
+    fn eligible_responses_are_compressed() {
+        // The status, the headers, and the expected compression and `vary`.
         let table: &[(u16, TestHeaders<'_>, bool, bool)] = &[
             (200, &[HTML], true, true),
             (404, &[HTML], true, true),
@@ -372,7 +436,8 @@ mod tests {
             (200, &[("content-type", "video/mp4")], false, false),
             (200, &[("content-type", "application/zip")], false, false),
             (200, &[("content-type", "application/grpc")], false, false),
-            (200, &[("content-type", "application/grpc+json")], false, false),
+            (200, &[("content-type", "Application/GRPC+JSON")], false, false),
+            (200, &[("content-type", "application/grpc-web")], false, false),
             (200, &[("content-type", "image/svg+xml")], true, true),
             (200, &[("content-type", "text/event-stream")], true, true),
             (200, &[("content-type", "font/woff2")], false, false),
@@ -389,7 +454,7 @@ mod tests {
             (200, &[HTML, ("transfer-encoding", "gzip")], false, false),
             (200, &[HTML, ("content-length", "2000"), ("content-length", "2000")], true, true),
             (200, &[HTML, ("content-length", "2000"), ("content-length", "2001")], false, false),
-            (200, &[HTML, ("content-length", "2000, 2000")], false, false),
+            (200, &[HTML, ("content-length", "2000, 2000")], true, true),
             (200, &[HTML, ("content-length", "two")], false, false),
             (200, &[HTML, ("connection", "close"), ("keep-alive", "timeout=5")], true, true),
             (200, &[HTML, ("trailer", "x-sum"), ("te", "trailers")], true, true),
@@ -404,8 +469,8 @@ mod tests {
             (200, &[HTML, ("cache-control", "x=\"no-transformer\"")], true, true),
         ];
         for (status, fields, expected, vary) in table {
-            let (decision, headers) = decide(&Method::GET, GZIP, *status, fields);
-            assert_eq!(plan(decision).is_some(), *expected, "{status} {fields:?}");
+            let (action, headers) = decide(&Method::GET, GZIP, *status, fields);
+            assert_eq!(plan(action).is_some(), *expected, "{status} {fields:?}");
             assert_eq!(headers.contains_key(VARY), *vary, "{status} {fields:?}");
         }
         assert_eq!(plan(decide(&Method::CONNECT, GZIP, 200, &[HTML]).0), None);
@@ -428,132 +493,145 @@ mod tests {
     }
 
     #[test]
-    fn an_opt_out_that_changes_the_response_is_private() {
+    fn effective_opt_outs_are_private() {
         let opt_out = [GZIP[0], ("x-no-compression", "1")];
         let fields = [HTML, ("cache-control", "max-age=60"), ("etag", "\"v1\"")];
         for method in [Method::GET, Method::HEAD] {
-            let (decision, headers) = decide(&method, &opt_out, 200, &fields);
-            assert_eq!(decision, Decision::OptedOut);
+            let (action, headers) = decide(&method, &opt_out, 200, &fields);
+            assert_eq!(action, Action::OptOut);
             assert_eq!(headers[CACHE_CONTROL], "private, max-age=60");
             assert_eq!(headers[ETAG], "\"v1\"");
         }
-        // For other reasons it is what all get who accept the same.
+        // Left uncompressed for another reason, the response is the same for all clients.
         for (request, response) in [
             (&opt_out[1..], &fields[..]),
             (&opt_out, &[HTML, ("content-length", "20"), fields[1]]),
             (&opt_out, &[("content-type", "image/png"), fields[1]]),
         ] {
-            let (decision, headers) = decide(&Method::GET, request, 200, response);
-            assert_eq!(decision, Decision::Leave);
+            let (action, headers) = decide(&Method::GET, request, 200, response);
+            assert_ne!(action, Action::OptOut);
             assert_eq!(headers[CACHE_CONTROL], "max-age=60", "{request:?} {response:?}");
         }
     }
 
     #[test]
-    fn small_bodies_are_left_and_unknown_ones_looked_at() {
+    fn unknown_sizes_are_read_ahead() {
         let rules = Rules::default();
-        let decide = |accept: &str, hint: Hint, size: SizeHint| {
-            let asked = rules.read(&Method::GET, &mut map(&[("accept-encoding", accept)]));
-            let answer =
-                ResponseInfo { status: StatusCode::OK, hint, size: Ok(size), wanted: true };
-            plan(rules.decide(&asked, &answer, &mut map(&[HTML])))
+        let decide = |accept: &str, hint: CompressHint, size: SizeHint| {
+            let request = rules.read(&Method::GET, &map(&[("accept-encoding", accept)]));
+            let response =
+                ResponseInfo { status: StatusCode::OK, hint, size: Ok(size), is_selected: true };
+            plan(rules.decide(&request, &response, &map(&[HTML])).action)
         };
         let size_of = |accept, hint, size| decide(accept, hint, size).map(|plan| plan.size);
         let exact = SizeHint::with_exact;
-        let none = Hint::default();
+        let none = CompressHint::default();
         assert_eq!(size_of("gzip", none, exact(0)), None);
         assert_eq!(size_of("gzip", none, exact(1_023)), None);
         assert_eq!(size_of("gzip", none, exact(1_024)), Some(Some(1_024)));
         assert_eq!(size_of("gzip", none, SizeHint::new()), Some(None));
-        assert_eq!(size_of("gzip", Hint::force(), exact(9)), Some(Some(9)));
-        assert_eq!(size_of("gzip", Hint::force(), exact(0)), None);
+        assert_eq!(size_of("gzip", CompressHint::force(), exact(9)), Some(Some(9)));
+        assert_eq!(size_of("gzip", CompressHint::force(), exact(0)), None);
         assert_eq!(size_of("gzip, identity;q=0", none, exact(9)), Some(Some(9)));
-        assert_eq!(size_of("gzip", Hint::forbid(), exact(9_999)), None);
-        assert_eq!(size_of("deflate", Hint::force().pad(9), exact(9_999)), None);
-        let look_ahead =
-            |accept, hint, size| decide(accept, hint, size).and_then(|plan| plan.look_ahead);
-        assert_eq!(look_ahead("gzip", none, SizeHint::new()), Some(1_024));
-        assert_eq!(look_ahead("gzip", none, exact(5_000)), None);
-        assert_eq!(look_ahead("gzip", Hint::force(), SizeHint::new()), None);
-        assert_eq!(look_ahead("gzip, identity;q=0", none, SizeHint::new()), None);
+        assert_eq!(size_of("gzip", CompressHint::forbid(), exact(9_999)), None);
+        assert_eq!(size_of("deflate", CompressHint::force().max_padding(9), exact(9_999)), None);
+        let read_ahead =
+            |accept, hint, size| decide(accept, hint, size).and_then(|plan| plan.read_ahead);
+        assert_eq!(read_ahead("gzip", none, SizeHint::new()), Some(1_024));
+        assert_eq!(read_ahead("gzip", none, exact(5_000)), None);
+        assert_eq!(read_ahead("gzip", CompressHint::force(), SizeHint::new()), None);
+        assert_eq!(read_ahead("gzip, identity;q=0", none, SizeHint::new()), None);
     }
 
-    #[test]
-    fn event_streams_are_in_a_coding_that_can_pause() {
-        #[cfg(feature = "compress-br")]
-        {
-            let order = vec![Coding::Brotli, Coding::Gzip];
-            let rules = Rules { order, ..Rules::default() };
-            let coding = |accept, media_type| {
-                let request = [("accept-encoding", accept)];
-                let response = [("content-type", media_type)];
-                let decided = decide_by(&rules, &Method::GET, &request, 200, &response).0;
-                plan(decided).map(|plan| (plan.coding, plan.events))
-            };
-            let events = "Text/Event-Stream; charset=utf-8";
-            assert_eq!(coding("gzip, br", events), Some((Coding::Gzip, true)));
-            assert_eq!(coding("br", events), Some((Coding::Brotli, true)));
-            assert_eq!(coding("gzip, br", "text/html"), Some((Coding::Brotli, false)));
-            assert_eq!(coding("identity, gzip;q=0.5", events), None);
+    fn named(name: &str) -> Option<Encoding> {
+        Encoding::all().find(|encoding| encoding.as_str() == name)
+    }
+
+    /// Returns the encoding that the default layer, or one with these encodings, chooses.
+    fn chosen(encodings: Option<&[&str]>, accept: &str, media_type: &str) -> Option<&'static str> {
+        let mut rules = Rules::default();
+        if let Some(encodings) = encodings {
+            rules.encodings = encodings.iter().filter_map(|name| named(name)).collect();
         }
+        let request = [("accept-encoding", accept)];
+        let response = [("content-type", media_type)];
+        let (action, _) = decide_by(&rules, &Method::GET, &request, 200, &response);
+        plan(action).map(|plan| plan.encoding.as_str())
     }
 
     #[test]
-    fn codings_whose_feature_is_on_are_negotiated() {
-        let coding = |accept, media_type| {
-            let request = [("accept-encoding", accept)];
-            let decided = decide(&Method::GET, &request, 200, &[("content-type", media_type)]).0;
-            plan(decided).map(|plan| (plan.coding, plan.level))
-        };
-        let gzip = Some((Coding::Gzip, 6));
-        #[cfg(not(feature = "compress-br"))]
-        let br = gzip;
-        #[cfg(feature = "compress-br")]
-        let br = Some((Coding::Brotli, 4));
-        #[cfg(not(feature = "compress-zstd"))]
-        let zstd = br;
-        #[cfg(feature = "compress-zstd")]
-        let zstd = Some((Coding::Zstd, 3));
-        for (accept, expected) in [
-            ("gzip", gzip),
-            ("gzip, deflate", gzip),
-            ("deflate, gzip", gzip),
-            ("gzip, deflate, br", br),
-            ("br, gzip", br),
-            ("gzip, deflate, br, zstd", zstd),
-            ("gzip;q=0.5, br;q=0.5, zstd;q=0.5", zstd),
-            ("gzip, br;q=0.9, zstd;q=0.9", gzip),
-            ("gzip, br;q=0, zstd;q=0, *", gzip),
-            ("*", zstd),
+    fn highest_weight_wins_then_the_order() {
+        for (accept, order, expected) in [
+            ("gzip, deflate", &["gzip", "deflate"][..], Some("gzip")),
+            ("gzip, deflate", &["deflate", "gzip"], Some("deflate")),
+            ("gzip;q=0.8, deflate;q=0.801", &["gzip", "deflate"], Some("deflate")),
+            ("gzip;q=1.000, deflate;q=0.999", &["gzip", "deflate"], Some("gzip")),
+            ("gzip;q=0, *", &["gzip", "deflate"], Some("deflate")),
+            ("gzip, deflate", &[], None),
+            ("br, zstd, compress", &["gzip", "deflate"], None),
+            ("identity", &["gzip", "deflate"], None),
+            ("identity, gzip", &["gzip"], Some("gzip")),
+            ("identity;q=1, gzip;q=0.5", &["gzip"], None),
+            ("identity;q=0.5, gzip;q=0.8", &["gzip"], Some("gzip")),
+            ("identity;q=0, gzip;q=0.1", &["gzip"], Some("gzip")),
+            ("*;q=0", &["gzip", "deflate"], None),
         ] {
-            assert_eq!(coding(accept, "text/html"), expected, "{accept}");
-            // These hold no codec while the stream is idle.
-            let events = coding(accept, "text/event-stream").map(|(coding, _)| coding);
-            assert_eq!(events, Some(Coding::Gzip), "{accept}");
+            assert_eq!(chosen(Some(order), accept, "text/html"), expected, "{accept}");
         }
     }
 
     #[test]
-    fn a_head_says_what_a_get_would() {
+    fn event_streams_prefer_resumable_encodings() {
+        let order = Some(&["br", "gzip"][..]);
+        let br = named("br").map(Encoding::as_str);
+        let events = "Text/Event-Stream; charset=utf-8";
+        assert_eq!(chosen(order, "gzip, br", events), Some("gzip"));
+        assert_eq!(chosen(order, "br", events), br);
+        assert_eq!(chosen(order, "gzip, br", "text/html"), br.or(Some("gzip")));
+        assert_eq!(chosen(order, "identity, gzip;q=0.5", events), None);
+    }
+
+    #[test]
+    fn encodings_whose_feature_is_on_are_chosen() {
+        for (accept, preferred) in [
+            ("gzip", &["gzip"][..]),
+            ("gzip, deflate", &["gzip"]),
+            ("deflate, gzip", &["gzip"]),
+            ("gzip, deflate, br", &["br", "gzip"]),
+            ("br, gzip", &["br", "gzip"]),
+            ("gzip, deflate, br, zstd", &["zstd", "br", "gzip"]),
+            ("gzip;q=0.5, br;q=0.5, zstd;q=0.5", &["zstd", "br", "gzip"]),
+            ("gzip, br;q=0.9, zstd;q=0.9", &["gzip"]),
+            ("gzip, br;q=0, zstd;q=0, *", &["gzip"]),
+            ("*", &["zstd", "br", "gzip"]),
+        ] {
+            let expected = preferred.iter().copied().find(|name| named(name).is_some());
+            assert_eq!(chosen(None, accept, "text/html"), expected, "{accept}");
+            assert_eq!(chosen(None, accept, "text/event-stream"), Some("gzip"), "{accept}");
+        }
+    }
+
+    #[test]
+    fn head_has_the_headers_of_get() {
         let fields: TestHeaders<'_> =
             &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
-        let (decision, headers) = decide(&Method::HEAD, GZIP, 200, fields);
-        assert_eq!(decision, Decision::Bodiless);
-        let coding = ("content-encoding", "gzip");
-        assert_eq!(headers, map(&[HTML, ("etag", "\"v1--gzip\""), VARIES, coding]));
+        let (action, headers) = decide(&Method::HEAD, GZIP, 200, fields);
+        assert_eq!(action, Action::Head(Encoding::Gzip));
+        let encoding = ("content-encoding", "gzip");
+        assert_eq!(headers, map(&[HTML, ("etag", "\"v1--gzip\""), VARIES, encoding]));
         let small: TestHeaders<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
-        let (decision, headers) = decide(&Method::HEAD, GZIP, 200, small);
+        let (action, headers) = decide(&Method::HEAD, GZIP, 200, small);
         assert_eq!(
-            (decision, &headers["content-length"]),
-            (Decision::Leave, &"20".parse().unwrap())
+            (action, &headers["content-length"]),
+            (Action::PassVarying, &"20".parse().unwrap())
         );
         assert_eq!(headers["etag"], "\"v1\"");
         let empty: TestHeaders<'_> = &[HTML, ("content-length", "0")];
-        assert_eq!(decide(&Method::HEAD, GZIP, 200, empty).0, Decision::Leave);
+        assert_eq!(decide(&Method::HEAD, GZIP, 200, empty).0, Action::Pass);
     }
 
     #[test]
-    fn a_304_has_the_vary_and_the_tag_of_the_200() {
+    fn not_modified_has_vary_and_tag_of_the_200() {
         let since = ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT");
         for (request, response, tag, vary) in [
             (&[GZIP[0], ("if-none-match", "\"v1--gzip\"")][..], &[][..], "\"v1--gzip\"", true),
@@ -567,19 +645,19 @@ mod tests {
         ] {
             let mut fields = vec![("etag", "\"v1\"")];
             fields.extend_from_slice(response);
-            let (decision, headers) = decide(&Method::GET, request, 304, &fields);
+            let (action, headers) = decide(&Method::GET, request, 304, &fields);
             assert_eq!(headers["etag"], tag, "{request:?} {response:?}");
             assert_eq!(headers.get(VARY).is_some(), vary, "{request:?} {response:?}");
-            assert_eq!(decision == Decision::Confirmed, vary);
+            assert_eq!(action == Action::NotModified, vary);
         }
         let opted_out = [GZIP[0], since, ("x-no-compression", "")];
-        let (decision, headers) = decide(&Method::GET, &opted_out, 304, &[("etag", "\"v1\"")]);
-        assert_eq!((decision, &headers["etag"]), (Decision::OptedOut, &"\"v1\"".parse().unwrap()));
+        let (action, headers) = decide(&Method::GET, &opted_out, 304, &[("etag", "\"v1\"")]);
+        assert_eq!((action, &headers["etag"]), (Action::OptOut, &"\"v1\"".parse().unwrap()));
     }
 
     proptest! {
         #[test]
-        fn no_header_makes_it_panic(
+        fn no_headers_cause_a_panic(
             fields in prop::collection::vec((0..8_usize, prop::collection::vec(any::<u8>(), 0..30)), 0..8),
             status in 100..600_u16,
             force in any::<bool>(),
@@ -595,16 +673,16 @@ mod tests {
                 }
             }
             let rules = Rules::default();
-            let asked = rules.read(&Method::GET, &mut headers);
-            let answer = ResponseInfo {
+            let request = rules.read(&Method::GET, &headers);
+            rules.rewrite_preconditions(&request, &mut headers);
+            let response = ResponseInfo {
                 status: StatusCode::from_u16(status).unwrap(),
-                hint: if force { Hint::force() } else { Hint::default() },
-                size: asked.size(&headers, SizeHint::new()),
-                wanted: true,
+                hint: if force { CompressHint::force() } else { CompressHint::default() },
+                size: request.response_size(&headers, SizeHint::new()),
+                is_selected: true,
             };
             let before = headers.get_all(VARY).iter().count();
-            rules.decide(&asked, &answer, &mut headers);
-            set_encoding_headers(&mut headers, rules.etags, Coding::Gzip, None);
+            rules.decide(&request, &response, &headers).apply(&mut headers);
             prop_assert!(headers.get_all(VARY).iter().count() <= before + 1);
         }
     }

@@ -1,4 +1,5 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -6,67 +7,69 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-use super::codec::{CodecError, Library, Op};
-use super::coding::Coding;
-use super::error::{BodyError, Failure};
+use super::codec::Op;
+use super::encoding::Encoding;
+use super::error::{CompressError, Failure};
 use super::etag::EtagMode;
 use super::head;
+use super::metrics::ResponseMetrics;
 use super::peekable::PeekableBody;
 use super::policy::Plan;
-use super::pool::{Permit, Pooled, Semaphore};
+use super::pool::{Key, Pooled};
 use super::resumable::Resumable;
-use super::tally::Tally;
 
-/// A body that is compressed as it comes.
+/// The state of a body that is compressed while the client reads it.
 pub(super) struct Stream<D> {
     input: Option<D>,
     encoder: Encoder,
     output: Vec<u8>,
     phase: Phase,
-    /// There is input that the client cannot decode yet.
+    /// The codec has input that the client cannot decode yet.
     unflushed: bool,
     flush: FlushTimer,
     trailers: Option<HeaderMap>,
-    coding: Coding,
-    etags: EtagMode,
-    /// The bytes that the inner body must have to be complete, if it said how many.
+    encoding: Encoding,
+    etag_mode: EtagMode,
+    /// The number of bytes that the inner body declared.
     declared: Option<u64>,
-    tally: Tally,
+    metrics: ResponseMetrics,
 }
 
-/// What a stream needs beside its plan.
+/// The resources of a stream.
 pub(super) struct Resources {
-    /// `None` for an event stream that holds no codec between its polls.
-    pub(super) permit: Option<Permit>,
-    /// Where a paused stream gets another permit; `None` as above.
-    pub(super) permits: Option<Semaphore>,
-    pub(super) flush_after: Duration,
-    pub(super) etags: EtagMode,
-    pub(super) tally: Tally,
+    /// The permit to hold a codec between polls, which a resumable event stream does not have.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// The semaphore from which a paused stream gets another permit; `None` for event streams.
+    pub(super) permits: Option<Arc<Semaphore>>,
+    pub(super) padding: u8,
+    pub(super) flush_delay: Duration,
+    pub(super) etag_mode: EtagMode,
+    pub(super) metrics: ResponseMetrics,
 }
 
-/// The codec of a stream, which is there only while the stream has need of it.
+/// The codec of a stream, held only while the stream needs it.
 enum Encoder {
-    /// gzip and deflate: while the stream has nothing to compress, it holds no codec.
+    /// A stream in gzip or deflate, which holds no codec while it has nothing to compress.
     ///
-    /// A stream that finds no permit when it goes on holds its codec for no longer than a poll:
-    /// such codecs are at most as many as threads.
+    /// If it finds no permit when it goes on, it holds its codec for one poll only: there are at
+    /// most as many such codecs as threads.
     Resumable {
         stream: Resumable,
-        permit: Option<Permit>,
-        permits: Option<Semaphore>,
+        permit: Option<OwnedSemaphorePermit>,
+        permits: Option<Arc<Semaphore>>,
     },
-    /// The others: from the first data to the last.
+    /// Any other stream before its first data.
     Lazy {
-        coding: Coding,
+        encoding: Encoding,
         level: u32,
-        permit: Option<Permit>,
+        permit: Option<OwnedSemaphorePermit>,
     },
     Active {
         codec: Pooled,
-        _permit: Option<Permit>,
+        _permit: Option<OwnedSemaphorePermit>,
     },
     Done,
 }
@@ -80,16 +83,15 @@ enum Phase {
     End,
 }
 
-/// What a poll of the stream returns.
-type Polled<D, E> = Poll<Option<Result<Frame<D>, BodyError<E>>>>;
+type Polled<D, E> = Poll<Option<Result<Frame<D>, CompressError<E>>>>;
 
 enum Step {
-    On,
-    /// Give what came out, if anything did.
-    Give,
+    Continue,
+    /// Give out the output, if there is any.
+    Emit,
 }
 
-/// When input must be flushed that no more input has followed.
+/// The delay after which unflushed input is flushed if no more input comes.
 struct FlushTimer {
     after: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -97,12 +99,12 @@ struct FlushTimer {
 }
 
 impl<D> Stream<D> {
-    pub(super) fn new(plan: &Plan, padding: u8, resources: Resources) -> Self {
-        let Plan { coding, level, size, .. } = *plan;
-        let Resources { permit, permits, flush_after, etags, tally } = resources;
-        let encoder = match Resumable::new(coding, level, padding) {
+    pub(super) fn new(plan: &Plan, resources: Resources) -> Self {
+        let Plan { encoding, level, size, .. } = *plan;
+        let Resources { permit, permits, padding, flush_delay, etag_mode, metrics } = resources;
+        let encoder = match Resumable::new(encoding, level, padding) {
             Some(stream) => Encoder::Resumable { stream, permit, permits },
-            None => Encoder::Lazy { coding, level, permit },
+            None => Encoder::Lazy { encoding, level, permit },
         };
         Self {
             input: None,
@@ -110,12 +112,12 @@ impl<D> Stream<D> {
             output: Vec::new(),
             phase: Phase::Feed,
             unflushed: false,
-            flush: FlushTimer { after: flush_after, sleep: None, runs: false },
+            flush: FlushTimer { after: flush_delay, sleep: None, runs: false },
             trailers: None,
-            coding,
-            etags,
+            encoding,
+            etag_mode,
             declared: size,
-            tally,
+            metrics,
         }
     }
 
@@ -137,24 +139,27 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         let mut budget = BUDGET;
         loop {
             let step = match self.phase {
+                // A codec without a permit must go back before the poll ends, even in the middle of
+                // a frame.
                 Phase::Feed if budget == 0 && self.unflushed && self.encoder.is_borrowing() => {
                     self.phase = Phase::Flush;
                     continue;
                 }
                 Phase::Feed if budget == 0 => {
-                    // More at once would hold up the other tasks of this thread.
+                    // More work in one poll would hold up the other tasks of the thread.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 Phase::Feed if self.input.is_none() => {
-                    budget = budget.saturating_sub(FRAME);
+                    budget = budget.saturating_sub(FRAME_COST);
                     match inner.as_mut().poll_frame(cx) {
-                        Poll::Ready(Some(Ok(frame))) => self.take(frame),
+                        Poll::Ready(Some(Ok(frame))) => self.accept(frame),
                         Poll::Ready(Some(Err(error))) => {
-                            self.cut();
-                            return Poll::Ready(Some(Err(BodyError::inner(error))));
+                            self.abort();
+                            return Poll::Ready(Some(Err(CompressError::inner(error))));
                         }
                         Poll::Ready(None) => self.phase = Phase::Finish,
+                        // Flushed and idle: nothing is held until more data comes.
                         Poll::Pending if !self.unflushed => {
                             self.pause();
                             return Poll::Pending;
@@ -176,37 +181,42 @@ impl<D: Buf + From<Bytes>> Stream<D> {
                 Phase::End => return Poll::Ready(None),
             };
             match step {
-                Ok(Step::On) => {}
-                Ok(Step::Give) if self.output.is_empty() => {}
-                Ok(Step::Give) => return Poll::Ready(Some(Ok(Frame::data(self.give().into())))),
+                Ok(Step::Continue) => {}
+                Ok(Step::Emit) if self.output.is_empty() => {}
+                Ok(Step::Emit) => {
+                    return Poll::Ready(Some(Ok(Frame::data(self.take_output().into()))));
+                }
                 Err(failure) => {
                     if failure == Failure::Codec {
-                        self.tally.failed();
+                        self.metrics.record_failure();
                     }
-                    self.cut();
-                    return Poll::Ready(Some(Err(BodyError::own(failure))));
+                    self.abort();
+                    return Poll::Ready(Some(Err(CompressError::own(failure))));
                 }
             }
         }
     }
 
-    fn take(&mut self, frame: Frame<D>) {
+    fn accept(&mut self, frame: Frame<D>) {
         match frame.into_data() {
+            // An empty frame is no input: it must not cause a flush.
             Ok(data) => self.input = Some(data).filter(Buf::has_remaining),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                head::strip_representation_metadata(&mut trailers, self.etags, self.coding);
+                head::strip_representation_metadata(&mut trailers);
+                self.etag_mode.apply(&mut trailers, Some(self.encoding));
                 self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
                 self.phase = Phase::Finish;
             }
         }
     }
 
-    /// Compresses some of the input.
+    /// Compresses a part of the input, within the budget of the poll.
     fn feed(&mut self, budget: &mut usize) -> Result<Step, Failure> {
-        let Some(data) = &mut self.input else { return Ok(Step::On) };
+        let Some(data) = &mut self.input else { return Ok(Step::Continue) };
+        // A body that is too long fails before any of its surplus is compressed.
         if let Some(declared) = self.declared {
-            let received = self.tally.input.saturating_add(data.remaining() as u64);
+            let received = self.metrics.input.saturating_add(data.remaining() as u64);
             if received > declared {
                 return Err(Failure::Long { declared });
             }
@@ -223,11 +233,11 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         }
         *budget = budget.saturating_sub(taken);
         self.unflushed = true;
-        self.tally.input += taken as u64;
-        Ok(if all { Step::On } else { Step::Give })
+        self.metrics.input += taken as u64;
+        Ok(if all { Step::Continue } else { Step::Emit })
     }
 
-    /// Makes all that was fed decodable.
+    /// Makes all input so far decodable.
     fn flush(&mut self) -> Result<Step, Failure> {
         if self.encoder.encode(&mut &[][..], &mut self.output, Op::Flush)? {
             self.unflushed = false;
@@ -237,33 +247,35 @@ impl<D: Buf + From<Bytes>> Stream<D> {
                 self.encoder.pause();
             }
         }
-        Ok(Step::Give)
+        Ok(Step::Emit)
     }
 
     fn finish(&mut self) -> Result<Step, Failure> {
-        if let Some(declared) = self.declared.filter(|declared| self.tally.input < *declared) {
-            return Err(Failure::Short { declared, received: self.tally.input });
+        // The end marker of the encoding would turn a short body into a complete message.
+        if let Some(declared) = self.declared.filter(|declared| self.metrics.input < *declared) {
+            return Err(Failure::Short { declared, received: self.metrics.input });
         }
         if self.encoder.encode(&mut &[][..], &mut self.output, Op::Finish)? {
+            // The codec and the permit are free before the client has read the rest.
             self.encoder = Encoder::Done;
             self.phase = Phase::Trailers;
         }
-        Ok(Step::Give)
+        Ok(Step::Emit)
     }
 
-    /// Returns what came out.
-    fn give(&mut self) -> Bytes {
-        // In a piece of its own: the buffer stays, or is much larger than a small event.
+    /// Returns the output.
+    fn take_output(&mut self) -> Bytes {
+        // A copy, since a slice would keep the whole buffer alive for a small event.
         let bytes = Bytes::copy_from_slice(&self.output);
         self.output.clear();
         if !self.encoder.is_active() {
             self.output = Vec::new();
         }
-        self.tally.output += bytes.len() as u64;
+        self.metrics.output += bytes.len() as u64;
         bytes
     }
 
-    /// Holds as little as can be, since there is nothing to do.
+    /// Frees what an idle stream does not need.
     fn pause(&mut self) {
         self.encoder.pause();
         if !self.encoder.is_active() {
@@ -271,8 +283,9 @@ impl<D: Buf + From<Bytes>> Stream<D> {
         }
     }
 
-    /// Ends here, and without the coding's own end.
-    fn cut(&mut self) {
+    /// Ends the body without the end marker of the encoding, so that no client takes it for
+    /// complete.
+    fn abort(&mut self) {
         self.encoder = Encoder::Done;
         self.input = None;
         self.output = Vec::new();
@@ -283,12 +296,12 @@ impl<D: Buf + From<Bytes>> Stream<D> {
 
 impl Encoder {
     fn encode(&mut self, input: &mut &[u8], output: &mut Vec<u8>, op: Op) -> Result<bool, Failure> {
-        if let Self::Lazy { coding, level, permit } = self {
-            let codec = Pooled::take((*coding, *level, Library::ZlibRs), 0, None)?;
+        if let Self::Lazy { encoding, level, permit } = self {
+            let codec = Pooled::take(Key { kind: encoding.codec(), level: *level }, 0, None)?;
             *self = Self::Active { codec, _permit: permit.take() };
         }
         if output.capacity() == 0 {
-            output.reserve_exact(OUTPUT);
+            output.reserve_exact(OUTPUT_SIZE);
         }
         let borrowing = self.is_borrowing();
         loop {
@@ -300,8 +313,8 @@ impl Encoder {
             if done || !borrowing {
                 return Ok(done);
             }
-            // The codec is to go back before anything is given.
-            output.reserve(OUTPUT);
+            // The codec has to go back before the poll returns any output.
+            output.reserve(OUTPUT_SIZE);
         }
     }
 
@@ -318,16 +331,16 @@ impl Encoder {
         }
     }
 
-    /// Gets a permit, if one is missing and free.
+    /// Acquires a permit, if the stream needs one and one is free.
     fn resume(&mut self) {
         if let Self::Resumable { stream, permit: permit @ None, permits: Some(permits) } = self {
             if !stream.is_active() {
-                *permit = permits.try_acquire();
+                *permit = Arc::clone(permits).try_acquire_owned().ok();
             }
         }
     }
 
-    /// Gives codec and permit back, where the stream can go on without.
+    /// Gives codec and permit back, if the stream can be resumed.
     fn pause(&mut self) {
         if let Self::Resumable { stream, permit, .. } = self {
             stream.pause();
@@ -337,12 +350,13 @@ impl Encoder {
 }
 
 impl FlushTimer {
-    /// Starts with the first call, and returns `true` once the delay has passed.
+    /// Starts the delay with the first call. Returns `true` once the delay has passed.
     fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        // Where there is no tokio, there is no clock to wait for.
+        // Outside of tokio there is no timer.
         if self.after.is_zero() || Handle::try_current().is_err() {
             return true;
         }
+        // Later data does not postpone the flush: the timer runs from the first unflushed byte.
         let sleep = match &mut self.sleep {
             Some(timer) if self.runs => timer,
             slot => slot.insert(Box::pin(sleep(self.after))),
@@ -357,17 +371,12 @@ impl FlushTimer {
     }
 }
 
-impl From<CodecError> for Failure {
-    fn from(_: CodecError) -> Self {
-        Self::Codec
-    }
-}
-
-/// How much a stream takes in per poll, in bytes: about a millisecond of work.
+/// The bytes that a stream compresses per poll: about a millisecond of work.
 const BUDGET: usize = 64 * 1024;
 
-/// What a frame counts of that beside its data: a body of empty frames is work too.
-const FRAME: usize = 64;
+/// The cost of a frame in bytes of that budget, beside its data: a body of empty frames is work
+/// too.
+const FRAME_COST: usize = 64;
 
-/// How much a stream gives out at once, in bytes.
-const OUTPUT: usize = 8 * 1024;
+/// The size of the output buffer, and so of a frame of output.
+const OUTPUT_SIZE: usize = 8 * 1024;

@@ -1,6 +1,4 @@
-//! What [`pool`](super::pool) synchronises with, so that a test can put a model checker's in its
-//! place.
+//! The primitives that [`pool`](super::pool) synchronizes with, so that a test can put those of a
+//! model checker in their place.
 
-pub(super) use std::sync::Arc;
-pub(super) use std::sync::atomic::AtomicUsize;
 pub(super) use std::thread_local;

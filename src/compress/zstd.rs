@@ -1,17 +1,19 @@
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
-use super::codec::{Codec, CodecError, Op};
+use super::codec::{Codec, CodecError, CodecKind, Op};
 
-/// RFC 8878, with a window well under the 8 MiB that RFC 9659 allows.
-pub(super) struct Zstd(CCtx<'static>);
+/// A codec of zstd (RFC 8878). zstd-safe is used directly, since the codecs of `compression-codecs`
+/// cannot be reset, and so cannot be pooled.
+struct Zstd(CCtx<'static>);
 
 impl Zstd {
-    pub(super) fn new(level: u32) -> Result<Self, CodecError> {
+    fn new(level: u32) -> Result<Self, CodecError> {
         let mut context = CCtx::try_create().ok_or(CodecError)?;
         let level = i32::try_from(level).unwrap_or(i32::MAX);
         for parameter in [
             CParameter::CompressionLevel(level),
             CParameter::WindowLog(WINDOW_LOG),
+            // Clients then detect a corrupt body, as with the checksum of gzip.
             CParameter::ChecksumFlag(true),
         ] {
             context.set_parameter(parameter).map_err(|_| CodecError)?;
@@ -46,5 +48,35 @@ impl Codec for Zstd {
     }
 }
 
-/// 512 KiB.
+pub(super) static ZSTD: CodecKind = CodecKind { new: |level| Ok(Box::new(Zstd::new(level)?)) };
+
+/// A window of 512 KiB, well under the 8 MiB that every client has to accept (RFC 9659).
 const WINDOW_LOG: u32 = 19;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::codec::tests::{check_full_outputs, check_reset, story};
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> Vec<u8> {
+        let mut decoded = Vec::with_capacity(1 << 20);
+        zstd_safe::decompress(&mut decoded, bytes).unwrap();
+        decoded
+    }
+
+    #[test]
+    fn codecs_survive_full_outputs() {
+        check_full_outputs(&ZSTD);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(80))]
+
+        #[test]
+        fn used_codecs_equal_new_ones(story in story()) {
+            check_reset(&ZSTD, decode, &story);
+        }
+    }
+}

@@ -48,8 +48,6 @@ pub(crate) fn parse_qvalue(value: &[u8]) -> Option<QValue> {
     (weight <= 1000).then_some(weight)
 }
 
-pub(crate) type Weight = QValue;
-
 pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], QValue)> {
     parse_member(member).map(|(name, weight)| (name, weight.unwrap_or(0)))
 }

@@ -1,4 +1,4 @@
-//! Streams, bodies that are read ahead, and whole bodies.
+//! The memory of streams, of bodies that are read ahead, and of whole bodies.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,21 +14,21 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::timeout;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::KIB;
-use tower_kit::compress::{Coding, CompressLayer, ResponseBody};
+use tower_kit::compress::{CompressLayer, Encoding, ResponseBody};
 
 use super::adversary::{Frames, Unfinished, noise};
 use super::{alone, held};
 
-/// What a thread keeps: two codecs of gzip, and a buffer.
+/// The bytes that a thread keeps: two codecs of gzip, and a buffer.
 const THREAD: u64 = 2 * CODEC + 256 * KIB;
 
 const CODEC: u64 = 385_000;
 
-/// Sends so many requests and returns the responses, of which no body has been read.
+/// Sends `count` requests, and returns the responses with unread bodies.
 async fn ask<B>(
     layer: &CompressLayer,
     count: u64,
-    coding: &str,
+    encoding: &str,
     media_type: &str,
     body: impl Fn() -> B,
 ) -> Vec<Response<ResponseBody<B>>>
@@ -42,7 +42,7 @@ where
     let service = layer.layer(inner);
     let mut open = Vec::with_capacity(count as usize);
     for _ in 0..count {
-        let request = Request::get("/").header("accept-encoding", coding).body(()).unwrap();
+        let request = Request::get("/").header("accept-encoding", encoding).body(()).unwrap();
         open.push(service.clone().oneshot(request).await.unwrap());
     }
     open
@@ -54,7 +54,7 @@ where
     B: Body<Data = Bytes, Error = Infallible> + Unpin,
 {
     for response in open {
-        // The clock stands still: this is over when there is nothing to do.
+        // The paused clock runs on only when there is nothing to do.
         while let Ok(frame) = timeout(Duration::from_secs(1), response.body_mut().frame()).await {
             assert!(frame.unwrap().is_ok());
         }
@@ -66,20 +66,20 @@ fn compressed<B>(open: &[Response<B>]) -> usize {
 }
 
 #[test]
-fn an_idle_event_stream_takes_16_kib() {
+fn idle_event_streams_take_16_kib() {
     const COUNT: u64 = 100;
-    for coding in ["gzip", "deflate"] {
+    for encoding in ["gzip", "deflate"] {
         for (count, size) in [(1, 10), (20, 500), (1, 40_000)] {
             alone(async {
-                let layer = CompressLayer::new().codings([Coding::Gzip, Coding::Deflate]);
+                let layer = CompressLayer::new().encodings([Encoding::Gzip, Encoding::Deflate]);
                 let before = held();
                 let body = || Unfinished::new(count, size);
-                let mut open = ask(&layer, COUNT, coding, "text/event-stream", body).await;
+                let mut open = ask(&layer, COUNT, encoding, "text/event-stream", body).await;
                 read(&mut open).await;
                 assert_eq!(compressed(&open), COUNT as usize);
                 let taken = held().saturating_sub(before);
                 let most = COUNT * 16 * KIB + THREAD;
-                assert!(taken <= most, "{taken} for {coding}, events of {size}");
+                assert!(taken <= most, "{taken} for {encoding}, events of {size}");
             });
         }
     }
@@ -90,17 +90,17 @@ fn event_streams_in_br_and_zstd_are_bounded() {
     const STREAMS: u64 = 2;
     const COUNT: u64 = 10;
     let cases = [
-        (Coding::Brotli, "br", 4, 4_000_000),
-        (Coding::Brotli, "br", 6, 5_500_000),
-        (Coding::Brotli, "br", 9, 40_000_000),
-        (Coding::Brotli, "br", 11, 10_000_000),
-        // The codec of zstd is C, which this allocator does not see: the number of codecs counts.
-        (Coding::Zstd, "zstd", 3, 0),
+        (Encoding::Brotli, "br", 4, 4_000_000),
+        (Encoding::Brotli, "br", 6, 5_500_000),
+        (Encoding::Brotli, "br", 9, 40_000_000),
+        (Encoding::Brotli, "br", 11, 10_000_000),
+        // This allocator does not see the codec of zstd, which is C; only the streams are counted.
+        (Encoding::Zstd, "zstd", 3, 0),
     ];
-    for (coding, name, level, codec) in cases {
+    for (encoding, name, level, codec) in cases {
         alone(async {
-            let layer = CompressLayer::new().codings([coding]).level(coding, level).unwrap();
-            let layer = layer.streams(STREAMS as usize);
+            let layer = CompressLayer::new().encodings([encoding]).level(encoding, level).unwrap();
+            let layer = layer.max_streams(STREAMS as usize);
             let before = held();
             let body = || Unfinished::new(30, 20_000);
             let mut open = ask(&layer, COUNT, name, "text/event-stream", body).await;
@@ -114,24 +114,24 @@ fn event_streams_in_br_and_zstd_are_bounded() {
 }
 
 #[test]
-fn streams_that_are_not_read_take_a_codec_each() {
+fn unread_streams_take_one_codec_each() {
     const STREAMS: u64 = 20;
     const COUNT: u64 = 200;
     const FRAME: usize = 100_000;
     alone(async {
-        let layer = CompressLayer::new().streams(STREAMS as usize);
+        let layer = CompressLayer::new().max_streams(STREAMS as usize);
         let before = held();
         let body = || Unfinished::new(4, FRAME);
         let mut open = ask(&layer, COUNT, "gzip", "text/plain", body).await;
         for response in &mut open {
-            // A client that reads one frame, and then no more.
+            // The client stops after one frame.
             drop(response.body_mut().frame().await.unwrap().unwrap());
         }
         assert_eq!(compressed(&open), STREAMS as usize);
         let taken = held().saturating_sub(before);
         let most = STREAMS * (CODEC + FRAME as u64) + COUNT * 16 * KIB;
         assert!(taken <= most, "{taken}");
-        assert!(taken >= STREAMS * CODEC / 2, "{taken}: it is used");
+        assert!(taken >= STREAMS * CODEC / 2, "{taken}: the streams hold no codecs");
         drop(open);
         let kept = held().saturating_sub(before);
         assert!(kept <= THREAD, "{kept} by the thread");
@@ -139,14 +139,14 @@ fn streams_that_are_not_read_take_a_codec_each() {
 }
 
 #[test]
-fn streams_that_find_no_codec_take_their_output() {
+fn streams_without_a_permit_take_their_output() {
     const COUNT: u64 = 100;
     alone(async {
-        let layer = CompressLayer::new().streams(1).flush_after(Duration::ZERO);
+        let layer = CompressLayer::new().max_streams(1).flush_delay(Duration::ZERO);
         let before = held();
         let mut open = Vec::with_capacity(COUNT as usize);
         let goes_on = Arc::new(AtomicBool::new(false));
-        // Each pauses at once, and gives its place to the next.
+        // Each stream pauses at once, and gives its permit to the next.
         for _ in 0..COUNT {
             let body = || Pausing {
                 began: false,
@@ -169,7 +169,7 @@ fn streams_that_find_no_codec_take_their_output() {
     });
 }
 
-/// Gives a small frame, pauses while `open` is false, and then has all of the rest at once.
+/// A body of one small frame, a pause while `open` is `false`, and the rest.
 struct Pausing {
     began: bool,
     open: Arc<AtomicBool>,
@@ -196,7 +196,7 @@ impl Body for Pausing {
 }
 
 #[test]
-fn a_body_is_read_ahead_up_to_a_bound() {
+fn read_ahead_is_bounded() {
     const COUNT: u64 = 100;
     // The layer reads 512 frames at most, and 128 KiB.
     for (size, most) in [(1, 8), (7, 12), (64, 48), (256, 136), (4_096, 136), (16_384, 152)] {
@@ -216,15 +216,17 @@ fn a_body_is_read_ahead_up_to_a_bound() {
 }
 
 #[test]
-fn a_whole_body_takes_its_size_at_most() {
+fn whole_bodies_take_their_size() {
     const COUNT: u64 = 30;
     const SIZE: usize = 128 * 1024;
-    for (coding, name) in [(Coding::Gzip, "gzip"), (Coding::Brotli, "br"), (Coding::Zstd, "zstd")] {
+    for (encoding, name) in
+        [(Encoding::Gzip, "gzip"), (Encoding::Brotli, "br"), (Encoding::Zstd, "zstd")]
+    {
         for libdeflate in [false, true] {
             alone(async {
-                let layer = CompressLayer::new().codings([coding]);
+                let layer = CompressLayer::new().encodings([encoding]);
                 let layer = if libdeflate { layer.libdeflate() } else { layer };
-                // A part of it compresses.
+                // Only a small part is compressible.
                 let mut text = noise(SIZE, 7);
                 text[..SIZE / 16].fill(b'x');
                 let before = held();

@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio_stream::StreamExt;
 use tower::ServiceExt;
-use tower_kit::compress::Hint;
+use tower_kit::compress::CompressHint;
 use tower_kit::{CompressLayer, LatencyLayer, LimitLayer, SecurityHeadersLayer};
 
 use crate::support::{Metrics, Raw, Scripted, Server, Step, data, gunzip, poll_frame, prose, text};
@@ -139,7 +139,7 @@ async fn a_handlers_own_field_wins() {
 fn pages() -> Router {
     let event = |number: u8| Ok::<_, io::Error>(Event::default().data(number.to_string()));
     let events = move || async move { Sse::new(tokio_stream::iter([1, 2]).map(event)) };
-    let secret = || async { (Extension(Hint::forbid()), page()) };
+    let secret = || async { (Extension(CompressHint::forbid()), page()) };
     Router::new()
         .route("/", get(|| async { page() }))
         .route("/json", get(|| async { Json(vec!["an item"; 1_000]) }))

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_kit::CompressLayer;
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 
 use super::program::Program;
 use super::support::{boxed, empty, full, gunzip, h1_client, soon, text};
@@ -42,7 +42,7 @@ fn item(length: usize) -> String {
 async fn gzip(plain: &Bytes, level: u32) -> Bytes {
     let plain = plain.clone();
     let service = ServiceBuilder::new()
-        .layer(CompressLayer::new().level(Coding::Gzip, level).unwrap())
+        .layer(CompressLayer::new().level(Encoding::Gzip, level).unwrap())
         .service_fn(move |_: Request<()>| {
             let json = Response::builder().header("content-type", "application/json");
             std::future::ready(json.body(Full::new(plain.clone())))

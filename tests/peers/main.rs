@@ -5,7 +5,6 @@
 
 mod coalesce;
 mod compress;
-mod compress_pool;
 mod corpora;
 #[path = "../it/directives.rs"]
 mod directives;

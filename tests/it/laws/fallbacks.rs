@@ -26,7 +26,7 @@ fn uncompressed_for_want_of_a_codec() {
         runtime.block_on(async {
             let parts = |streams| {
                 let mut parts = Parts::new();
-                parts.compress = parts.compress.streams(streams);
+                parts.compress = parts.compress.max_streams(streams);
                 parts
             };
             let (scarce, plenty) = Rig::pair(case, parts).await;

@@ -14,7 +14,7 @@ use proptest::sample::select;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 use tower_kit::pressure::Reading;
 use tower_kit::{
     CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
@@ -64,8 +64,8 @@ impl Parts {
         let cache = CacheLayer::new(MemoryStore::new(32 * MIB))
             .default_ttl(Duration::from_secs(60))
             .recorder(metrics.recorder());
-        let codings = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
-        let compress = CompressLayer::new().codings(codings).recorder(metrics.recorder());
+        let encodings = [Encoding::Gzip, Encoding::Deflate, Encoding::Brotli, Encoding::Zstd];
+        let compress = CompressLayer::new().encodings(encodings).recorder(metrics.recorder());
         Self { metrics, cache, compress, short: Arc::default() }
     }
 

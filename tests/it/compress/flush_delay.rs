@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_kit::compress::{Coding, CompressLayer, ResponseBody};
+use tower_kit::compress::{CompressLayer, Encoding, ResponseBody};
 
 use crate::support::{empty, gunzip, noise, poll_frame, prose};
 
@@ -35,15 +35,20 @@ fn clock() -> Instant {
 }
 
 fn every() -> CompressLayer {
-    CompressLayer::new().codings([Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd])
+    CompressLayer::new().encodings([
+        Encoding::Gzip,
+        Encoding::Deflate,
+        Encoding::Brotli,
+        Encoding::Zstd,
+    ])
 }
 
 #[tokio::test(start_paused = true)]
-async fn pieces_are_held_back_for_the_delay() {
+async fn data_is_flushed_after_the_delay() {
     for accept in ["gzip", "deflate", "br", "zstd"] {
         for (layer, delay) in [
             (every(), Duration::from_millis(10)),
-            (every().flush_after(Duration::from_millis(70)), Duration::from_millis(70)),
+            (every().flush_delay(Duration::from_millis(70)), Duration::from_millis(70)),
         ] {
             let (mut sender, mut body) = stream(layer, "text/html", accept).await;
             for round in 0..3 {
@@ -57,7 +62,7 @@ async fn pieces_are_held_back_for_the_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn later_pieces_do_not_put_the_flush_off() {
+async fn later_data_does_not_postpone_the_flush() {
     let (mut sender, mut body) = stream(every(), "text/html", "gzip").await;
     let start = clock();
     sender.send_data(prose(100, 1)).await.unwrap();
@@ -76,9 +81,9 @@ async fn later_pieces_do_not_put_the_flush_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_leave_at_once() {
+async fn events_are_flushed_at_once() {
     for (layer, media_type) in
-        [(every(), "text/event-stream"), (every().flush_after(Duration::ZERO), "text/html")]
+        [(every(), "text/event-stream"), (every().flush_delay(Duration::ZERO), "text/html")]
     {
         for accept in ["gzip", "deflate", "br", "zstd"] {
             let (mut sender, mut body) = stream(layer.clone(), media_type, accept).await;
@@ -87,19 +92,18 @@ async fn events_leave_at_once() {
                 let start = clock();
                 assert!(body.frame().await.unwrap().unwrap().is_data());
                 assert_eq!(start.elapsed(), Duration::ZERO, "{accept}");
-                assert!(poll_frame(&mut body).is_pending(), "one flush is enough");
+                assert!(poll_frame(&mut body).is_pending(), "a second flush");
             }
         }
     }
 }
 
-/// A slow network's pieces, gathered for as long as they come within the delay.
 #[tokio::test(start_paused = true)]
-async fn gathering_pieces_saves_bytes() {
+async fn the_delay_saves_bytes() {
     for (accept, percent) in [("gzip", 96), ("br", 94), ("zstd", 95)] {
         let mut sizes = Vec::new();
         for delay in [Duration::ZERO, Duration::from_millis(10)] {
-            let (mut sender, body) = stream(every().flush_after(delay), "text/html", accept).await;
+            let (mut sender, body) = stream(every().flush_delay(delay), "text/html", accept).await;
             let text = prose(140_000, 1);
             let write = async move {
                 for piece in text.chunks(1_400) {

@@ -2,13 +2,13 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 use tower_kit::CompressLayer;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, BoxError, Scripted, Step, boxed, full, prose, trailers};
 
-type Fields = &'static [(&'static str, &'static str)];
+type Headers = &'static [(&'static str, &'static str)];
 
-/// Heads that a service may send, some of them copied from another server's.
-const HEADS: [Fields; 14] = [
+/// Headers that a service may send, some of them copied from the response of another server.
+const HEADERS: [Headers; 14] = [
     &[],
     &[("transfer-encoding", "chunked")],
     &[("transfer-encoding", "Chunked")],
@@ -25,7 +25,7 @@ const HEADS: [Fields; 14] = [
     &[("content-length", "LENGTH"), ("content-length", "LENGTH")],
 ];
 
-fn response(fields: Fields, len: usize, kind: &str) -> Response<BoxBody> {
+fn response(headers: Headers, len: usize, kind: &str) -> Response<BoxBody> {
     let text = prose(len, 3);
     let body = match kind {
         "whole" => full(text),
@@ -33,7 +33,7 @@ fn response(fields: Fields, len: usize, kind: &str) -> Response<BoxBody> {
         _ => boxed(Scripted::<BoxError>::new([Step::Data(text), Step::Pending])),
     };
     let mut response = Response::builder().header("content-type", "text/html");
-    for (name, value) in fields {
+    for (name, value) in headers {
         let value = if *value == "LENGTH" { len.to_string() } else { (*value).to_owned() };
         response = response.header(*name, value);
     }
@@ -41,9 +41,9 @@ fn response(fields: Fields, len: usize, kind: &str) -> Response<BoxBody> {
 }
 
 #[tokio::test]
-async fn heads_that_bare_hyper_serves_are_served() {
+async fn headers_that_bare_hyper_serves_are_served() {
     let mut served_by_hyper = 0;
-    for fields in HEADS {
+    for headers in HEADERS {
         for (len, kind) in [
             (3_000, "whole"),
             (3_000, "stream"),
@@ -52,7 +52,7 @@ async fn heads_that_bare_hyper_serves_are_served() {
             (3_000, "trailers"),
         ] {
             let start = |stack| {
-                Served::start(stack, CompressLayer::new(), move |_| response(fields, len, kind))
+                Served::start(stack, CompressLayer::new(), move |_| response(headers, len, kind))
             };
             let (bare, compressed, cached) = (
                 start(Stack::Bare).await,
@@ -72,26 +72,26 @@ async fn heads_that_bare_hyper_serves_are_served() {
                     for served in [&compressed, &cached] {
                         let read = send(&client, ask(served)).await;
                         let read = read.unwrap_or_else(|error| {
-                            panic!("{method} {fields:?} {len} {kind}: {error}")
+                            panic!("{method} {headers:?} {len} {kind}: {error}")
                         });
                         assert_eq!(read.head.status, bare.head.status);
-                        assert_eq!(read.trailers, bare.trailers, "{fields:?} {kind}");
+                        assert_eq!(read.trailers, bare.trailers, "{headers:?} {kind}");
                         if method == Method::GET {
-                            assert_eq!(read.text(), bare.text(), "{fields:?} {len} {kind}");
+                            assert_eq!(read.text(), bare.text(), "{headers:?} {len} {kind}");
                         }
                     }
                 }
             }
         }
     }
-    assert!(served_by_hyper > 200, "{served_by_hyper} of all");
+    assert!(served_by_hyper > 200, "only {served_by_hyper} were served");
 }
 
 #[tokio::test]
-async fn http_1_0_clients_get_all_of_it() {
-    for (fields, kind) in [(HEADS[0], "whole"), (HEADS[0], "stream"), (HEADS[1], "whole")] {
+async fn http_1_0_clients_get_the_whole_body() {
+    for (headers, kind) in [(HEADERS[0], "whole"), (HEADERS[0], "stream"), (HEADERS[1], "whole")] {
         let served = Served::start(Stack::Compressed, CompressLayer::new(), move |_| {
-            response(fields, 3_000, kind)
+            response(headers, 3_000, kind)
         })
         .await;
         let mut raw = served.server.connect().await;
@@ -104,7 +104,7 @@ async fn http_1_0_clients_get_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_head_request_gets_the_head_of_the_get() {
+async fn head_has_the_headers_of_get() {
     let respond = |request: &http::Request<_>| {
         let response = Response::builder()
             .header("content-type", "application/json")
@@ -116,7 +116,7 @@ async fn a_head_request_gets_the_head_of_the_get() {
     let served = Served::start(Stack::Compressed, CompressLayer::new(), respond).await;
     for client in clients() {
         let fields = [("accept-encoding", "gzip")];
-        let get = send(&client, served.get(&fields)).await.unwrap();
+        let get = served.read(&client, &fields).await;
         let mut request = served.get(&fields);
         *request.method_mut() = Method::HEAD;
         let head = client.request(request).await.unwrap();

@@ -1,29 +1,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::headers::media_type::{Essence, essence};
+use crate::headers::media_type::Essence;
 use crate::media_type::MediaType;
 
-/// The media types that are worth compressing.
+/// The choice of the media types that are compressed.
 #[derive(Clone)]
 pub(super) enum MediaTypes {
-    /// Those of the table, but for these exceptions; the last that matches counts.
+    /// The types of the table, except that the last exception that matches takes precedence.
     Table {
         exceptions: Vec<(MediaType, bool)>,
     },
-    Chosen(Arc<Choose>),
+    Predicate(Arc<Predicate>),
 }
 
-type Choose = dyn Fn(&str) -> bool + Send + Sync;
+type Predicate = dyn Fn(&str) -> bool + Send + Sync;
 
 impl MediaTypes {
-    /// Returns `true` if a `content-type` is of a media type that is worth it. A malformed one is
-    /// not.
-    pub(super) fn include(&self, content_type: &[u8]) -> bool {
-        let Some(essence) = essence(content_type) else { return false };
+    /// Returns `true` if bodies of this media type are compressed.
+    pub(super) fn include(&self, essence: Essence<'_>) -> bool {
         match self {
-            Self::Chosen(choose) => {
-                std::str::from_utf8(essence.whole).is_ok_and(|whole| choose(whole))
+            Self::Predicate(includes) => {
+                std::str::from_utf8(essence.whole).is_ok_and(|whole| includes(whole))
             }
             Self::Table { exceptions } => {
                 let mut latest = exceptions.iter().rev();
@@ -33,8 +31,9 @@ impl MediaTypes {
         }
     }
 
+    /// Includes or excludes a media type. A predicate is replaced by the table.
     pub(super) fn set(&mut self, media_type: MediaType, included: bool) {
-        if let Self::Chosen(_) = self {
+        if let Self::Predicate(_) = self {
             *self = Self::default();
         }
         if let Self::Table { exceptions } = self {
@@ -53,7 +52,7 @@ impl fmt::Debug for MediaTypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table { exceptions } => f.debug_tuple("Table").field(exceptions).finish(),
-            Self::Chosen(_) => f.write_str("Chosen"),
+            Self::Predicate(_) => f.write_str("Predicate"),
         }
     }
 }
@@ -74,9 +73,10 @@ fn has(names: &[&str], name: &[u8]) -> bool {
     names.iter().any(|at| name.eq_ignore_ascii_case(at.as_bytes()))
 }
 
-// What the mime database marks as compressible, the structured suffixes that IANA registers for
-// text, and what WHATWG's MIME Sniffing calls JSON, XML, JavaScript and fonts; less what no service
-// sends. Types that IANA registered late are listed under the names that came before, too.
+// The tables have the types that the mime database marks as compressible, the structured suffixes
+// that IANA registers for text, and what WHATWG's MIME Sniffing calls JSON, XML, JavaScript and
+// fonts, except types that no service sends. Types that IANA registered late also have their
+// earlier names.
 const SUFFIXES: &[&str] = &["json", "json-seq", "xml", "text", "yaml"];
 const APPLICATION: &[&str] = &[
     "json",
@@ -173,11 +173,26 @@ const MESSAGE: &[&str] = &["rfc822", "global", "http", "imdn", "cpim"];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::media_type::essence;
 
     #[test]
-    fn spellings_of_a_text_format_are_all_compressed() {
-        let media_types = MediaTypes::default();
+    fn compressible_types_are_included() {
+        let include = |given: &str| {
+            essence(given.as_bytes()).is_some_and(|it| MediaTypes::default().include(it))
+        };
         for given in [
+            "TEXT/HTML; Charset=UTF-8",
+            "text/css",
+            "text/anything",
+            "text/event-stream",
+            "application/json",
+            "application/problem+json",
+            "application/xml ;x=y",
+            "application/javascript",
+            "application/wasm",
+            "image/svg+xml",
+            "font/ttf",
+            "font/otf",
             "application/ndjson",
             "application/x-ndjson",
             "application/jsonl",
@@ -202,9 +217,15 @@ mod tests {
             "application/dash+xml",
             "APPLICATION/X-NDJSON",
         ] {
-            assert!(media_types.include(given.as_bytes()), "{given}");
+            assert!(include(given), "{given}");
         }
         for given in [
+            "",
+            "text",
+            "json",
+            "Image/PNG",
+            "image/jpeg",
+            "video/mp4",
             "application/font-woff",
             "font/woff2",
             "application/zip",
@@ -218,7 +239,7 @@ mod tests {
             "audio/mpeg",
             "application/x-protobuf-zip",
         ] {
-            assert!(!media_types.include(given.as_bytes()), "{given}");
+            assert!(!include(given), "{given}");
         }
     }
 }

@@ -1,14 +1,14 @@
 use http::Response;
 use http_body_util::BodyExt;
 use tower_kit::CompressLayer;
-use tower_kit::compress::Coding;
+use tower_kit::compress::Encoding;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients};
 use crate::support::{BoxBody, BoxError, Metrics, Scripted, Step, boxed, full, prose, soon};
 
 const FALLBACKS: &str = "http_compression_fallbacks_total";
 
-/// A stream that never goes on, or a large page.
+/// Responds with a stream that sends one event, or with a large page.
 fn respond<B>(request: &http::Request<B>) -> Response<BoxBody> {
     let kind = request.headers().get("x-type").and_then(|it| it.to_str().ok()).map(str::to_owned);
     let Some(kind) = kind else {
@@ -33,8 +33,9 @@ async fn idle_streams_leave_others_compressed() {
         ("text/plain", "deflate"),
     ] {
         let metrics = Metrics::new();
-        let codings = [Coding::Brotli, Coding::Zstd, Coding::Gzip, Coding::Deflate];
-        let layer = CompressLayer::new().codings(codings).streams(4).recorder(metrics.recorder());
+        let encodings = [Encoding::Brotli, Encoding::Zstd, Encoding::Gzip, Encoding::Deflate];
+        let layer =
+            CompressLayer::new().encodings(encodings).max_streams(4).recorder(metrics.recorder());
         let served = Served::start(Stack::Cached, layer, respond).await;
         let client = &clients()[1];
         let mut idle = Vec::new();
@@ -46,18 +47,18 @@ async fn idle_streams_leave_others_compressed() {
             assert!(soon(body.frame()).await.unwrap().unwrap().is_data());
             idle.push(body);
         }
-        let read = send(client, served.get(&[("accept-encoding", "gzip")])).await.unwrap();
-        assert_eq!(read.field("content-encoding"), Some("gzip"), "{media_type} {accept}");
+        let read = served.read(client, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(read.header("content-encoding"), Some("gzip"), "{media_type} {accept}");
         assert_eq!(metrics.counted(FALLBACKS, &[]), 0);
     }
 }
 
 #[tokio::test]
-async fn a_fallback_is_counted_and_not_stored() {
+async fn fallbacks_are_counted_and_not_stored() {
     let metrics = Metrics::new();
     let layer = CompressLayer::new()
-        .codings([Coding::Brotli, Coding::Gzip])
-        .streams(1)
+        .encodings([Encoding::Brotli, Encoding::Gzip])
+        .max_streams(1)
         .recorder(metrics.recorder());
     let served = Served::start(Stack::Cached, layer, respond).await;
     for client in clients() {
@@ -68,39 +69,39 @@ async fn a_fallback_is_counted_and_not_stored() {
         let counted = metrics.counted(FALLBACKS, &[("encoding", "gzip")]);
         for _ in 0..2 {
             let fields = [("accept-encoding", "gzip"), ("cache-control", "no-cache")];
-            let read = send(&client, served.get(&fields)).await.unwrap();
-            assert_eq!(read.field("content-encoding"), None);
+            let read = served.read(&client, &fields).await;
+            assert_eq!(read.header("content-encoding"), None);
             assert_eq!(read.text(), prose(300_000, 9));
         }
         assert_eq!(served.calls(), before + 2, "the fallback was stored");
         assert_eq!(metrics.counted(FALLBACKS, &[("encoding", "gzip")]), counted + 2);
         drop(holder);
-        // The server learns of the drop in its own time.
+        // The server may learn of the drop later.
         let compressed = async {
             loop {
                 let fields = [("accept-encoding", "gzip"), ("cache-control", "no-cache")];
-                let read = send(&client, served.get(&fields)).await.unwrap();
-                if read.field("content-encoding").is_some() {
+                let read = served.read(&client, &fields).await;
+                if read.header("content-encoding").is_some() {
                     return;
                 }
             }
         };
         soon(compressed).await;
         let before = served.calls();
-        let read = send(&client, served.get(&[("accept-encoding", "gzip")])).await.unwrap();
-        assert_eq!(read.field("content-encoding"), Some("gzip"));
-        assert_eq!(served.calls(), before, "scarcity has outlived itself");
+        let read = served.read(&client, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(read.header("content-encoding"), Some("gzip"));
+        assert_eq!(served.calls(), before, "the next response was not stored");
     }
 }
 
 #[test]
-fn fallbacks_are_there_before_they_are_counted() {
+fn counters_exist_before_their_first_count() {
     let metrics = Metrics::new();
     metrics::with_local_recorder(&*metrics.recorder(), || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let served = Served::start(Stack::Compressed, CompressLayer::new(), respond).await;
-            send(&clients()[0], served.get(&[("accept-encoding", "gzip")])).await.unwrap();
+            served.read(&clients()[0], &[("accept-encoding", "gzip")]).await;
         });
     });
     assert!(metrics.described().contains_key(FALLBACKS));

@@ -1,4 +1,4 @@
-//! Servers whose service is a function, bare or under layers, and clients of both versions.
+//! Servers whose service is a function, bare or under layers, and clients of HTTP/1 and HTTP/2.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -21,7 +21,7 @@ use crate::support::{BoxBody, BoxError, Server, boxed, full, gunzip, h1_client, 
 
 pub(super) type Service = BoxCloneSyncService<Request<Incoming>, Response<BoxBody>, BoxError>;
 
-/// What stands over the service.
+/// The layers over the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stack {
     Bare,
@@ -29,7 +29,7 @@ pub(super) enum Stack {
     Cached,
 }
 
-/// A server, and how often its service was called.
+/// A server that counts the calls of its service.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) server: Server,
@@ -72,26 +72,35 @@ impl Served {
         self.calls.load(Ordering::SeqCst)
     }
 
-    pub(super) fn get(&self, fields: &[(&str, &str)]) -> Request<BoxBody> {
+    pub(super) fn get(&self, headers: &[(&str, &str)]) -> Request<BoxBody> {
         let mut request = Request::get(self.server.url("/"));
-        for (name, value) in fields {
+        for (name, value) in headers {
             request = request.header(*name, *value);
         }
         request.body(full("")).unwrap()
     }
+
+    /// Sends a GET, and reads the complete response.
+    pub(super) async fn read(
+        &self,
+        client: &Client<HttpConnector, BoxBody>,
+        headers: &[(&str, &str)],
+    ) -> Read {
+        send(client, self.get(headers)).await.unwrap()
+    }
 }
 
 impl Read {
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The content without its coding.
+    /// Returns the decoded body.
     pub(super) fn text(&self) -> Vec<u8> {
-        match self.field("content-encoding") {
+        match self.header("content-encoding") {
             None => self.bytes.to_vec(),
-            Some(coding) => {
-                assert_eq!(coding, "gzip");
+            Some(encoding) => {
+                assert_eq!(encoding, "gzip");
                 gunzip(&self.bytes)
             }
         }
@@ -102,7 +111,7 @@ pub(super) fn clients() -> [Client<HttpConnector, BoxBody>; 2] {
     [h1_client(), h2_client()]
 }
 
-/// Reads a response to its end, which has to be a proper one.
+/// Sends a request. Returns an error if the response is not complete.
 pub(super) async fn send(
     client: &Client<HttpConnector, BoxBody>,
     request: Request<BoxBody>,

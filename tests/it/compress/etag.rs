@@ -2,12 +2,12 @@ use http::{Method, Request, Response};
 use tower_kit::CompressLayer;
 use tower_kit::compress::EtagMode;
 
-use super::rig::{Served, Stack, clients, send};
+use super::support::{Served, Stack, clients, send};
 use crate::support::{BoxBody, full, prose};
 
-/// A service by the book: RFC 9110 §13.1.1, §13.1.2, §13.1.5. It compares its tag with all that the
-/// client names, and sends the first 500 bytes as a range.
-fn by_the_book<B>(tag: &'static str, request: &Request<B>) -> Response<BoxBody> {
+/// Evaluates preconditions as RFC 9110 §13.1.1, §13.1.2 and §13.1.5 ask for. A range has the first
+/// 500 bytes.
+fn evaluate<B>(tag: &'static str, request: &Request<B>) -> Response<BoxBody> {
     let text = prose(5_000, 5);
     let named = |name: &str| -> Vec<String> {
         let lines = request.headers().get_all(name).iter();
@@ -42,13 +42,13 @@ async fn if_match_works_with_the_tag_of_a_get() {
     for stack in [Stack::Compressed, Stack::Cached] {
         for tag in TAGS {
             let served =
-                Served::start(stack, CompressLayer::new(), move |it| by_the_book(tag, it)).await;
+                Served::start(stack, CompressLayer::new(), move |it| evaluate(tag, it)).await;
             for client in clients() {
                 let mut tags = Vec::new();
                 for accept in ["gzip", "identity"] {
                     let accept = ("accept-encoding", accept);
-                    let got = send(&client, served.get(&[accept])).await.unwrap();
-                    let etag = got.field("etag").unwrap().to_owned();
+                    let got = served.read(&client, &[accept]).await;
+                    let etag = got.header("etag").unwrap().to_owned();
                     for (if_match, status) in [
                         (etag.clone(), 200),
                         (format!("\"other\", {etag}"), 200),
@@ -62,32 +62,32 @@ async fn if_match_works_with_the_tag_of_a_get() {
                     }
                     tags.push(etag);
                 }
-                assert_ne!(tags[0], tags[1], "one strong tag for two codings of {tag}");
+                assert_ne!(tags[0], tags[1], "one strong tag for two encodings of {tag}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_304_is_that_of_the_200() {
+async fn not_modified_has_the_headers_of_the_200() {
     for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
         for stack in [Stack::Compressed, Stack::Cached] {
             for tag in TAGS {
-                let layer = CompressLayer::new().etags(mode);
-                let served = Served::start(stack, layer, move |it| by_the_book(tag, it)).await;
+                let layer = CompressLayer::new().etag_mode(mode);
+                let served = Served::start(stack, layer, move |it| evaluate(tag, it)).await;
                 for client in clients() {
                     for accept in ["gzip", "identity"] {
                         let accept = ("accept-encoding", accept);
-                        let got = send(&client, served.get(&[accept])).await.unwrap();
-                        let etag = got.field("etag").unwrap();
+                        let got = served.read(&client, &[accept]).await;
+                        let etag = got.header("etag").unwrap();
                         for if_none_match in [etag.to_owned(), format!("\"other\", {etag}")] {
                             let fields = [accept, ("if-none-match", &if_none_match)];
-                            let again = send(&client, served.get(&fields)).await.unwrap();
+                            let again = served.read(&client, &fields).await;
                             assert_eq!(again.head.status, 304, "{mode:?} {tag} {if_none_match}");
                             for name in ["etag", "vary", "cache-control"] {
-                                assert_eq!(again.field(name), got.field(name), "{mode:?} {tag}");
+                                assert_eq!(again.header(name), got.header(name), "{mode:?} {tag}");
                             }
-                            assert_eq!(again.field("content-encoding"), None);
+                            assert_eq!(again.header("content-encoding"), None);
                         }
                     }
                 }
@@ -97,28 +97,28 @@ async fn a_304_is_that_of_the_200() {
 }
 
 #[tokio::test]
-async fn a_range_never_continues_other_bytes() {
+async fn ranges_never_continue_other_bytes() {
     for mode in [EtagMode::Suffix, EtagMode::Weaken, EtagMode::Keep] {
-        let layer = CompressLayer::new().etags(mode);
-        let served = Served::start(Stack::Compressed, layer, |it| by_the_book("\"v1\"", it)).await;
+        let layer = CompressLayer::new().etag_mode(mode);
+        let served = Served::start(Stack::Compressed, layer, |it| evaluate("\"v1\"", it)).await;
         for client in clients() {
-            let got = send(&client, served.get(&[GZIP])).await.unwrap();
-            let etag = got.field("etag").unwrap();
+            let got = served.read(&client, &[GZIP]).await;
+            let etag = got.header("etag").unwrap();
             for accept in ["gzip", "identity"] {
                 if mode == EtagMode::Keep && accept == "identity" {
                     continue;
                 }
                 let fields =
                     [("accept-encoding", accept), ("range", "bytes=0-499"), ("if-range", etag)];
-                let part = send(&client, served.get(&fields)).await.unwrap();
+                let part = served.read(&client, &fields).await;
                 assert_eq!(part.head.status, 200, "{mode:?} {accept}");
                 assert_eq!(part.text(), prose(5_000, 5));
             }
             let plain = ("accept-encoding", "identity");
-            let got = send(&client, served.get(&[plain])).await.unwrap();
+            let got = served.read(&client, &[plain]).await;
             let fields =
-                [plain, ("range", "bytes=0-499"), ("if-range", got.field("etag").unwrap())];
-            let part = send(&client, served.get(&fields)).await.unwrap();
+                [plain, ("range", "bytes=0-499"), ("if-range", got.header("etag").unwrap())];
+            let part = served.read(&client, &fields).await;
             assert_eq!((part.head.status.as_u16(), part.bytes.len()), (206, 500), "{mode:?}");
         }
     }

@@ -1,9 +1,9 @@
 //! The compression layer over real sockets and beneath the cache.
 
 mod bodies;
-mod flush;
-mod heads;
+mod etag;
+mod flush_delay;
+mod head;
+mod max_streams;
 mod opt_out;
-mod rig;
-mod scarcity;
-mod tags;
+mod support;

@@ -1,0 +1,253 @@
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, request, response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use super::body::ResponseBody;
+use super::codec::CodecError;
+use super::head;
+use super::metrics::ResponseMetrics;
+use super::peekable::PeekableBody;
+use super::policy::{Action, Plan, RequestInfo, ResponseInfo};
+use super::pool::{Key, Pooled};
+use super::settings::Settings;
+use super::stream::{Resources, Stream};
+use super::whole::Whole;
+use crate::cache_marks::{SingleUse, VariesBy};
+use crate::future::{self, MapResponse};
+
+pin_project! {
+    /// The response future of [`Compress`](super::Compress).
+    ///
+    /// `F` is the future of the inner service, and `B` the body of its responses.
+    pub struct ResponseFuture<F, B>
+    where
+        B: Body,
+    {
+        #[pin]
+        inner: future::ResponseFuture<F, CompressResponse, ResponseBody<B>>,
+    }
+}
+
+/// Compresses the response of the inner service, if the request and the response allow it.
+pub(super) struct CompressResponse {
+    pub(super) request: RequestInfo,
+    /// The head of the request for the callback of `only_if`, if there is one.
+    pub(super) request_head: Option<Box<request::Parts>>,
+    pub(super) settings: Arc<Settings>,
+}
+
+/// A response on its way through the layer.
+struct Compression<'a, B: Body> {
+    settings: &'a Settings,
+    plan: Plan,
+    padding: u8,
+    head: &'a mut response::Parts,
+    body: PeekableBody<B>,
+    metrics: ResponseMetrics,
+}
+
+impl<F, B: Body> ResponseFuture<F, B> {
+    pub(super) fn new(inner: F, hook: CompressResponse) -> Self {
+        Self { inner: future::ResponseFuture::later(inner, hook) }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().inner.poll(cx)
+    }
+}
+
+impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<B, E> MapResponse<B, E> for CompressResponse
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Body = ResponseBody<B>;
+
+    fn map_response(
+        self,
+        response: Result<Response<B>, E>,
+        cx: &mut Context<'_>,
+    ) -> Result<Response<ResponseBody<B>>, E> {
+        let (mut head, body) = response?.into_parts();
+        let settings = &*self.settings;
+        let info = ResponseInfo {
+            status: head.status,
+            hint: head.extensions.get().copied().unwrap_or_default(),
+            size: self.request.response_size(&head.headers, body.size_hint()),
+            is_selected: self.is_selected(&head),
+        };
+        let decision = settings.rules.decide(&self.request, &info, &head.headers);
+        let body = match decision.apply(&mut head.headers) {
+            Action::Pass | Action::PassVarying => ResponseBody::inner(PeekableBody::plain(body)),
+            Action::OptOut => {
+                // From `private` alone the cache would remember that nothing under this URL can be
+                // stored, but the responses to other clients can.
+                head.extensions.insert(SingleUse);
+                ResponseBody::inner(PeekableBody::plain(body))
+            }
+            Action::NotModified => {
+                // The cache takes the marks of an entry from the 304 that freshens it.
+                mark_opt_out(settings, &mut head);
+                ResponseBody::inner(PeekableBody::plain(body))
+            }
+            Action::Head(_) => ResponseBody::bodiless(PeekableBody::plain(body)),
+            Action::Compress(plan) => compress(settings, plan, &mut head, body, cx),
+        };
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+impl CompressResponse {
+    /// Returns the result of the callback of `only_if`: `true` if there is none.
+    fn is_selected(&self, response: &response::Parts) -> bool {
+        match (&self.settings.only_if, &self.request_head) {
+            (Some(only_if), Some(request)) => only_if(request, response),
+            _ => true,
+        }
+    }
+}
+
+fn compress<B>(
+    settings: &Settings,
+    plan: Plan,
+    head: &mut response::Parts,
+    body: B,
+    cx: &mut Context<'_>,
+) -> ResponseBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    let mut body = PeekableBody::boxed(body);
+    // Small bodies are left alone before anything is counted or a codec is taken.
+    if plan.read_ahead.is_some_and(|limit| body.read_below(limit, cx)) {
+        settings.rules.etag_mode.apply(&mut head.headers, None);
+        return ResponseBody::inner(body);
+    }
+    let padding = random_padding(plan.max_padding);
+    let metrics = ResponseMetrics::new(plan.encoding, Arc::clone(&settings.counters));
+    let is_whole = plan.whole_size.filter(|size| body.read_whole(*size, cx));
+    let compression = Compression { settings, plan, padding, head, body, metrics };
+    match is_whole {
+        Some(size) => compression.whole(size),
+        None => compression.stream(),
+    }
+}
+
+impl<B> Compression<'_, B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    /// Compresses a body of `size` bytes that has been read.
+    fn whole(mut self, size: usize) -> ResponseBody<B> {
+        let Plan { encoding, level, must, .. } = self.plan;
+        // libdeflate knows no streams, so that only this place asks for the codec of whole bodies.
+        let key = Key { kind: (self.settings.whole_codec)(encoding), level };
+        let whole = Whole { chunks: self.body.chunks(), size, must };
+        let codec = Pooled::take(key, self.padding, Some(size));
+        match codec.and_then(|codec| whole.compress(codec)) {
+            Ok(Some(bytes)) => {
+                self.metrics.input = size as u64;
+                self.metrics.output = bytes.len() as u64;
+                self.edit_head(Some(bytes.len()));
+                ResponseBody::compressed(self.body, bytes)
+            }
+            Ok(None) => self.pass(),
+            Err(CodecError) => {
+                self.metrics.record_failure();
+                self.fall_back()
+            }
+        }
+    }
+
+    /// Compresses the body while the client reads it.
+    fn stream(mut self) -> ResponseBody<B> {
+        let Self { settings, plan, padding, .. } = self;
+        let permits =
+            if plan.is_event_stream { &settings.event_streams } else { &settings.streams };
+        // A resumable event stream holds a codec only within a poll.
+        let needs_permit = !(plan.is_event_stream && plan.encoding.is_resumable());
+        let permit = match needs_permit {
+            true => Arc::clone(permits).try_acquire_owned().ok(),
+            false => None,
+        };
+        if permit.is_none() && needs_permit {
+            return self.fall_back();
+        }
+        self.edit_head(None);
+        let resources = Resources {
+            permit,
+            permits: (!plan.is_event_stream).then(|| Arc::clone(permits)),
+            padding,
+            flush_delay: if plan.is_event_stream { Duration::ZERO } else { settings.flush_delay },
+            etag_mode: settings.rules.etag_mode,
+            metrics: self.metrics,
+        };
+        ResponseBody::stream(self.body, Stream::new(&plan, resources))
+    }
+
+    /// Describes a compressed body in the head, with its length if that is known.
+    fn edit_head(&mut self, length: Option<usize>) {
+        let encoding = self.plan.encoding;
+        head::set_encoding_headers(&mut self.head.headers, encoding, length);
+        self.settings.rules.etag_mode.apply(&mut self.head.headers, Some(encoding));
+        mark_opt_out(self.settings, self.head);
+    }
+
+    /// Sends the response uncompressed, since compression does not pay.
+    fn pass(self) -> ResponseBody<B> {
+        self.settings.rules.etag_mode.apply(&mut self.head.headers, None);
+        ResponseBody::inner(self.body)
+    }
+
+    /// Sends the response uncompressed for lack of a codec. The next response may be compressed
+    /// again, so that no cache may store this one.
+    fn fall_back(self) -> ResponseBody<B> {
+        self.metrics.record_fallback();
+        self.head.extensions.insert(SingleUse);
+        self.pass()
+    }
+}
+
+/// Tells a cache outside of this layer that the response depends on the header that opts out, which
+/// `vary` does not name.
+fn mark_opt_out(settings: &Settings, head: &mut response::Parts) {
+    if let Some(name) = &settings.rules.opt_out_header {
+        head.extensions.insert(VariesBy(name.clone()));
+    }
+}
+
+/// Returns a number from 1 to `max`, or 0 if `max` is 0.
+///
+/// std seeds its hashers from the random numbers of the system. The state of a fast generator could
+/// be computed from the lengths that a client has seen, and the padding with it.
+fn random_padding(max: u8) -> u8 {
+    let number = RandomState::new().hash_one(()).checked_rem(u64::from(max));
+    number.map_or(0, |number| u8::try_from(number + 1).unwrap_or(max))
+}
