@@ -16,8 +16,8 @@ use super::policy::{Decision, Plan, RequestInfo, ResponseInfo};
 use super::pool::{self, Pooled};
 use super::stream::{Resources, Stream};
 use super::tally::Tally;
-use crate::cache_marks::{SingleUse, VariesBy};
 use crate::future::{MapResponse, ResponseFuture};
+use crate::single_use::{SingleUse, VariesBy};
 
 /// The service of [`CompressLayer`](super::CompressLayer).
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ where
         let body = match decision {
             Decision::Leave => ResponseBody::inner(PeekableBody::plain(body)),
             Decision::OptedOut => {
-                head.extensions.insert(SingleUse);
+                SingleUse::mark(&mut head.extensions);
                 ResponseBody::inner(PeekableBody::plain(body))
             }
             Decision::Confirmed => {
@@ -209,7 +209,7 @@ impl Squeeze {
         tally: &Tally,
     ) -> ResponseBody<B> {
         tally.fell_back();
-        head.extensions.insert(SingleUse);
+        SingleUse::mark(&mut head.extensions);
         self.leave(head, body)
     }
 }

@@ -1,6 +1,5 @@
 use std::error::Error;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use base64::Engine;
@@ -9,6 +8,7 @@ use http::Extensions;
 use metrics::{Label, Unit};
 
 use crate::metrics::{Metrics, Name};
+use crate::single_use::SingleUse;
 
 /// The nonce of a response: in the extensions of a request whose layer has a policy with
 /// [`Source::NONCE`](super::Source::NONCE).
@@ -46,8 +46,9 @@ enum Missing {
 
 struct State {
     drawn: OnceLock<Result<[u8; LENGTH], Missing>>,
-    /// Somebody has asked for it and got none.
-    missed: AtomicBool,
+    /// Set as soon as the nonce is asked for. The request's extensions have it too: a cache of
+    /// this crate does not store a response whose body asked for the nonce.
+    used: SingleUse,
     misses: Arc<Misses>,
 }
 
@@ -66,9 +67,11 @@ impl Nonce {
     /// Where the head of the response was sent without it, or the operating system has no random
     /// bits. A script that gets no nonce does not run.
     pub fn get(&self) -> Result<&str, NonceError> {
-        let State { drawn, missed, misses } = &*self.0;
+        let State { drawn, used, misses } = &*self.0;
+        // Before the nonce exists, so that nobody sees a nonce whose flag is not set.
+        let is_first = used.set();
         drawn.get_or_init(draw).as_ref().map(text).map_err(|missing| {
-            if !missed.swap(true, Ordering::Relaxed) {
+            if is_first {
                 misses.count(*missing);
             }
             NonceError(*missing)
@@ -84,7 +87,7 @@ impl Nonce {
     /// Whether somebody has asked for it, be it too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.drawn().is_some() || self.0.missed.load(Ordering::Relaxed)
+        self.0.used.is_set()
     }
 
     /// The nonce, if somebody has asked for it in time.
@@ -94,13 +97,15 @@ impl Nonce {
 
     /// The one that an outer layer has given to the request, or a new one; whether it is new.
     pub(super) fn of(request: &mut Extensions, misses: &Arc<Misses>) -> (Self, bool) {
-        if let Some(nonce) = request.get::<Self>() {
-            return (nonce.clone(), false);
+        if let Some(nonce) = request.get::<Self>().cloned() {
+            request.insert(nonce.0.used.clone());
+            return (nonce, false);
         }
         misses.announce();
         let misses = Arc::clone(misses);
-        let state = State { drawn: OnceLock::new(), missed: AtomicBool::new(false), misses };
-        let nonce = Self(Arc::new(state));
+        let used = SingleUse::new();
+        request.insert(used.clone());
+        let nonce = Self(Arc::new(State { drawn: OnceLock::new(), used, misses }));
         request.insert(nonce.clone());
         (nonce, true)
     }
