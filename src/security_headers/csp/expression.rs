@@ -13,7 +13,7 @@ pub(super) const fn check_source(word: &[u8]) -> Result<(), &'static str> {
     if is_one_of(word, &SCHEMES) {
         return Err("a scheme ends with a colon");
     }
-    if is_scheme(word) || is_host(word) { Ok(()) } else { Err(HOST) }
+    if is_scheme(word) || host_of(word).is_some() { Ok(()) } else { Err(HOST) }
 }
 
 /// Checks that a word does not lack the single quotes of a keyword, a nonce or a hash.
@@ -103,11 +103,6 @@ const fn is_scheme_name(name: &[u8]) -> bool {
         at += 1;
     }
     true
-}
-
-/// Returns `true` for `*` or a host, with an optional scheme, port and path.
-const fn is_host(word: &[u8]) -> bool {
-    host_of(word).is_some()
 }
 
 /// Returns the host of a word that is a host with an optional scheme, port and path.
