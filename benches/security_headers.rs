@@ -56,7 +56,7 @@ fn main() {
 
     let mut group = bench.group("a page that may have a nonce");
     let headers = || {
-        let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+        let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
         SecurityHeadersLayer::new().set(policy)
     };
     let Ok(headers) = headers() else { panic!("the policy is not valid") };

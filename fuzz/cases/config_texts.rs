@@ -78,11 +78,11 @@ fn words(text: &str) {
         let plain = |text: &str| text.replace(char::is_whitespace, "").to_ascii_lowercase();
         assert_eq!(plain(value(&sent)), plain(text));
     }
-    let policy = PermissionsPolicy::new().allow(Feature::Camera, [Allow::from(text)]);
+    let policy = PermissionsPolicy::new().allow(Feature::CAMERA, [Allow::from(text)]);
     if let Ok(layer) = none().set(policy) {
         assert_eq!(value(&fields(&layer)), format!("camera=(\"{text}\")"));
     }
-    let policy = Csp::new().set(Directive::DefaultSrc, [Source::host(text.to_owned())]);
+    let policy = Csp::new().set(Directive::DEFAULT_SRC, [Source::host(text.to_owned())]);
     if let Ok(layer) = none().set(policy) {
         assert_eq!(value(&fields(&layer)), format!("default-src {text}"));
     }

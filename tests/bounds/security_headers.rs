@@ -44,7 +44,7 @@ fn a_response_takes_its_fields_alone() {
 fn a_nonce_takes_the_text_of_its_policy() {
     alone(async {
         // The text of the policy, and a map with room for more fields.
-        let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+        let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
         let with_nonce = taken(SecurityHeadersLayer::new().set(policy).unwrap()).await;
         let without = taken(SecurityHeadersLayer::new()).await;
         assert!(with_nonce <= without + COUNT * 2 * KIB, "{with_nonce} and {without}");

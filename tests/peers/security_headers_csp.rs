@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::Directive::{self, *};
+use tower_kit::security_headers::Directive;
 use tower_kit::security_headers::{Csp, Endpoint, Nonce, Overrides, Source, forwarded_proto};
 
 use crate::directives::DIRECTIVES;
@@ -388,7 +388,7 @@ fn where_nobody_asked_for_the_nonce_nothing_runs_inline_whatever_is_said_for_old
 fn where_nobody_asked_for_the_nonce_hosts_and_hashes_still_count() {
     let hash = format!("'sha256-{}'", HashAlgorithm::Sha256.apply(CODE));
     let policy = csp("default-src 'self'; script-src 'nonce' 'unsafe-inline' https://a.example");
-    let page = Page::of(policy.append(ScriptSrc, [hash]));
+    let page = Page::of(policy.append(Directive::SCRIPT_SRC, [hash]));
     assert!(page.loads(Destination::Script, "https://a.example/x"));
     assert!(!page.loads(Destination::Script, OTHER));
     assert!(page.runs(InlineCheckType::Script, None));
@@ -403,9 +403,10 @@ fn a_script_whose_hash_is_named_runs_inline_and_no_other() {
         Source::sha384(decoded(HashAlgorithm::Sha384).try_into().unwrap()),
         Source::sha512(decoded(HashAlgorithm::Sha512).try_into().unwrap()),
     ] {
-        let page = Page::of(Csp::helmet().append(ScriptSrc, [source.clone()]));
+        let page = Page::of(Csp::helmet().append(Directive::SCRIPT_SRC, [source.clone()]));
         assert!(page.runs(InlineCheckType::Script, None), "{source}");
-        let other = Page::of(Csp::helmet().append(ScriptSrc, [Source::sha256([0; 32])]));
+        let other =
+            Page::of(Csp::helmet().append(Directive::SCRIPT_SRC, [Source::sha256([0; 32])]));
         assert!(!other.runs(InlineCheckType::Script, None));
     }
 }
@@ -444,7 +445,7 @@ fn a_host_stands_for_what_it_says() {
         ("127.0.0.1:3000", "https://127.0.0.1:3000/x", true),
     ] {
         for source in [Source::host(host), Source::from(host)] {
-            let page = Page::of(Csp::new().set(DefaultSrc, [source]));
+            let page = Page::of(Csp::new().set(Directive::DEFAULT_SRC, [source]));
             assert_eq!(page.loads(Destination::None, url), is_it, "{host} and {url}");
         }
     }
@@ -467,7 +468,7 @@ fn what_only_looks_like_a_nonce_or_a_hash_is_refused() {
     ] {
         let text = format!("default-src {source}");
         assert!(text.parse::<Csp>().is_err(), "{text}");
-        let policy = Csp::new().set(DefaultSrc, [source]);
+        let policy = Csp::new().set(Directive::DEFAULT_SRC, [source]);
         assert!(SecurityHeadersLayer::none().set(policy).is_err(), "{text}");
     }
 }
@@ -500,7 +501,7 @@ fn a_nonce_stands_only_where_it_is_a_word_of_its_own() {
 
 #[test]
 fn a_policy_that_only_reports_has_the_nonce_of_the_one_that_blocks() {
-    let layer = layer(Csp::helmet().append(ScriptSrc, [Source::NONCE]))
+    let layer = layer(Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]))
         .set(csp("default-src 'none'; script-src 'nonce'").report_only())
         .unwrap();
     let page = Handler { asks: true, ..Handler::default() }.answer(&layer);
@@ -528,17 +529,17 @@ fn a_policy_that_only_reports_has_the_nonce_of_the_one_that_blocks() {
 #[test]
 fn what_is_appended_is_allowed_beside_what_held_before() {
     for (directive, to) in [
-        (ScriptSrc, Destination::Script),
-        (ScriptSrcElem, Destination::Script),
-        (StyleSrcElem, Destination::Style),
-        (ConnectSrc, Destination::None),
-        (WorkerSrc, Destination::Worker),
-        (ChildSrc, Destination::Worker),
-        (ChildSrc, Destination::IFrame),
-        (FrameSrc, Destination::IFrame),
-        (ImgSrc, Destination::Image),
-        (MediaSrc, Destination::Video),
-        (ManifestSrc, Destination::Manifest),
+        (Directive::SCRIPT_SRC, Destination::Script),
+        (Directive::SCRIPT_SRC_ELEM, Destination::Script),
+        (Directive::STYLE_SRC_ELEM, Destination::Style),
+        (Directive::CONNECT_SRC, Destination::None),
+        (Directive::WORKER_SRC, Destination::Worker),
+        (Directive::CHILD_SRC, Destination::Worker),
+        (Directive::CHILD_SRC, Destination::IFrame),
+        (Directive::FRAME_SRC, Destination::IFrame),
+        (Directive::IMG_SRC, Destination::Image),
+        (Directive::MEDIA_SRC, Destination::Video),
+        (Directive::MANIFEST_SRC, Destination::Manifest),
     ] {
         let page = Page::of(Csp::helmet().append(directive, ["https://other.example"]));
         assert!(page.loads(to, OWN), "{directive}");
@@ -552,12 +553,16 @@ fn what_is_appended_is_allowed_beside_what_held_before() {
 #[test]
 fn workers_and_frames_keep_what_the_directive_in_their_place_allowed() {
     let policy = csp("default-src 'none'; child-src https://a.example; script-src 'self'");
-    for (directive, to) in [(WorkerSrc, Destination::Worker), (FrameSrc, Destination::IFrame)] {
+    for (directive, to) in
+        [(Directive::WORKER_SRC, Destination::Worker), (Directive::FRAME_SRC, Destination::IFrame)]
+    {
         let page = Page::of(policy.clone().append(directive, ["https://other.example"]));
         assert!(page.loads(to, "https://a.example/x") && page.loads(to, OTHER), "{directive}");
         assert!(!page.loads(to, OWN), "{directive}");
     }
-    let page = Page::of(csp("default-src 'none'; script-src 'self'").append(WorkerSrc, [OTHER]));
+    let page = Page::of(
+        csp("default-src 'none'; script-src 'self'").append(Directive::WORKER_SRC, [OTHER]),
+    );
     assert!(page.loads(Destination::Worker, OWN) && page.loads(Destination::Worker, OTHER));
 }
 
@@ -565,7 +570,7 @@ fn workers_and_frames_keep_what_the_directive_in_their_place_allowed() {
 fn an_own_child_src_does_not_take_workers_from_the_scripts() {
     let policy = csp("default-src 'none'; script-src 'self'");
     assert!(Page::of(policy.clone()).loads(Destination::Worker, OWN));
-    let page = Page::of(policy.append(ChildSrc, ["https://other.example"]));
+    let page = Page::of(policy.append(Directive::CHILD_SRC, ["https://other.example"]));
     assert!(page.loads(Destination::IFrame, OTHER));
     assert!(page.loads(Destination::Worker, OWN));
 }
@@ -573,7 +578,7 @@ fn an_own_child_src_does_not_take_workers_from_the_scripts() {
 #[test]
 fn appending_nothing_changes_nothing() {
     let none: [Source; 0] = [];
-    for directive in [ObjectSrc, ScriptSrc, ConnectSrc] {
+    for directive in [Directive::OBJECT_SRC, Directive::SCRIPT_SRC, Directive::CONNECT_SRC] {
         let layer = SecurityHeadersLayer::none().set(Csp::helmet().append(directive, none.clone()));
         let page = Handler::default().answer(&layer.unwrap());
         let before = Page::of(Csp::helmet());
@@ -584,13 +589,18 @@ fn appending_nothing_changes_nothing() {
 
 #[test]
 fn what_is_removed_is_judged_by_what_stands_behind_it() {
-    let page = Page::of(Csp::helmet().remove(ObjectSrc).remove(StyleSrc));
+    let page = Page::of(Csp::helmet().remove(Directive::OBJECT_SRC).remove(Directive::STYLE_SRC));
     assert!(page.loads(Destination::Object, OWN) && !page.loads(Destination::Object, OTHER));
     assert!(page.loads(Destination::Style, OWN) && !page.loads(Destination::Style, OTHER));
     assert!(!page.runs(InlineCheckType::Style, None));
-    let page = Page::of(Csp::helmet().remove(FrameAncestors).remove(FormAction).remove(BaseUri));
+    let page = Page::of(
+        Csp::helmet()
+            .remove(Directive::FRAME_ANCESTORS)
+            .remove(Directive::FORM_ACTION)
+            .remove(Directive::BASE_URI),
+    );
     assert!(page.is_framed_by(OTHER) && page.sends_forms_to(OTHER) && page.has_base(OTHER));
-    let page = Page::of(Csp::helmet().remove(DefaultSrc).without_default_src());
+    let page = Page::of(Csp::helmet().remove(Directive::DEFAULT_SRC).without_default_src());
     assert!(page.loads(Destination::None, OTHER));
     assert!(!page.loads(Destination::Script, OTHER));
 }
@@ -642,7 +652,8 @@ fn what_a_merged_default_src_allows_goes_to_the_directives_that_it_stood_in_for(
 #[test]
 fn each_flag_of_a_sandbox_allows_something() {
     let sandbox = |flags: &[&'static str]| {
-        let page = Page::of(csp("default-src 'self'").set(Sandbox, flags.iter().copied()));
+        let page =
+            Page::of(csp("default-src 'self'").set(Directive::SANDBOX, flags.iter().copied()));
         page.policies.get_sandboxing_flag_set_for_document()
     };
     assert_eq!(sandbox(&[]), Some(Flags::all()));
@@ -675,8 +686,8 @@ fn each_flag_of_a_sandbox_allows_something() {
 fn trusted_types_are_required_and_named() {
     let page = Page::of(
         csp("default-src 'self'")
-            .set(RequireTrustedTypesFor, ["'script'"])
-            .set(TrustedTypes, ["one", "two"]),
+            .set(Directive::REQUIRE_TRUSTED_TYPES_FOR, ["'script'"])
+            .set(Directive::TRUSTED_TYPES, ["one", "two"]),
     );
     assert!(page.policies.does_sink_type_require_trusted_types("'script'", false));
     let creates = |name: &str, others: &[&str]| {
@@ -688,7 +699,7 @@ fn trusted_types_are_required_and_named() {
 
 #[test]
 fn by_http_the_policy_is_the_same_but_that_it_upgrades_nothing() {
-    let layer = SecurityHeadersLayer::new().https_only(forwarded_proto);
+    let layer = SecurityHeadersLayer::new().https_if(forwarded_proto);
     let by_https = Handler::default().answer(&layer);
     let by_http = Handler { by_http: true, ..Handler::default() }.answer(&layer);
     let mut expected = by_https.directives();
@@ -701,8 +712,8 @@ fn by_http_the_policy_is_the_same_but_that_it_upgrades_nothing() {
 
 #[test]
 fn by_http_a_nonce_counts_too() {
-    let policy = Csp::helmet().append(ScriptSrc, [Source::NONCE]);
-    let layer = layer(policy).https_only(forwarded_proto);
+    let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
+    let layer = layer(policy).https_if(forwarded_proto);
     let page = Handler { by_http: true, asks: true, ..Handler::default() }.answer(&layer);
     assert!(page.runs(InlineCheckType::Script, page.nonce.as_deref()));
     assert!(!page.runs(InlineCheckType::Script, None));
@@ -713,10 +724,10 @@ fn by_http_a_nonce_counts_too() {
 
 #[test]
 fn an_extension_holds_for_its_response_alone() {
-    let layer = SecurityHeadersLayer::new().https_only(forwarded_proto);
+    let layer = SecurityHeadersLayer::new().https_if(forwarded_proto);
     let more = Csp::new()
-        .set(FrameAncestors, ["https://partner.example"])
-        .set(ConnectSrc, ["https://api.example"]);
+        .set(Directive::FRAME_ANCESTORS, ["https://partner.example"])
+        .set(Directive::CONNECT_SRC, ["https://api.example"]);
     let handler =
         Handler { overrides: Some(Overrides::new().extend(more).unwrap()), ..Handler::default() };
     for by_http in [false, true] {
@@ -744,7 +755,7 @@ fn an_extension_changes_the_policy_of_its_kind_and_no_other() {
         let script = page.request(Destination::Script, OTHER);
         (page.may_fetch(&script), page.policies.report_violations_for_request(&script).len())
     };
-    let more = Csp::new().set(ScriptSrc, ["https://other.example"]);
+    let more = Csp::new().set(Directive::SCRIPT_SRC, ["https://other.example"]);
     assert_eq!(judged(more.clone()), (true, 1));
     assert_eq!(judged(more.report_only()), (false, 0));
 }
@@ -788,7 +799,7 @@ fn an_extended_policy_is_still_one_that_parses() {
 
 #[test]
 fn an_extension_is_sent_by_http_where_the_layers_policy_only_upgrades() {
-    let layer = layer(csp("upgrade-insecure-requests")).https_only(forwarded_proto);
+    let layer = layer(csp("upgrade-insecure-requests")).https_if(forwarded_proto);
     let more = Overrides::new().extend(csp("frame-ancestors 'none'")).unwrap();
     for by_http in [false, true] {
         let handler = Handler { by_http, overrides: Some(more.clone()), ..Handler::default() };
@@ -809,18 +820,18 @@ enum Edit {
 
 /// Where what is allowed does not depend on what else is.
 const FETCH: [Directive; 12] = [
-    DefaultSrc,
-    ScriptSrc,
-    ScriptSrcElem,
-    ScriptSrcAttr,
-    StyleSrc,
-    StyleSrcElem,
-    StyleSrcAttr,
-    ChildSrc,
-    FrameSrc,
-    WorkerSrc,
-    ImgSrc,
-    ConnectSrc,
+    Directive::DEFAULT_SRC,
+    Directive::SCRIPT_SRC,
+    Directive::SCRIPT_SRC_ELEM,
+    Directive::SCRIPT_SRC_ATTR,
+    Directive::STYLE_SRC,
+    Directive::STYLE_SRC_ELEM,
+    Directive::STYLE_SRC_ATTR,
+    Directive::CHILD_SRC,
+    Directive::FRAME_SRC,
+    Directive::WORKER_SRC,
+    Directive::IMG_SRC,
+    Directive::CONNECT_SRC,
 ];
 const SOURCES: [&str; 10] = [
     "'self'",
@@ -843,14 +854,14 @@ fn words(directive: Directive) -> BoxedStrategy<Vec<String>> {
         subsequence(words, least..=most).prop_shuffle().boxed()
     };
     match directive {
-        ReportTo => Just(vec!["reports".to_owned()]).boxed(),
-        ReportUri => some(&["/reports", "https://r.example/a?b=c%2Cd"], 1),
-        RequireTrustedTypesFor => some(&["'script'"], 1),
-        Sandbox => some(&["allow-forms", "allow-scripts", "allow-same-origin"], 0),
-        TrustedTypes => some(&["one", "a#=_/@.%-", "*", "'allow-duplicates'"], 0),
-        UpgradeInsecureRequests => some(&[], 0),
-        Webrtc => Just(vec!["'block'".to_owned()]).boxed(),
-        FrameAncestors => prop_oneof![
+        Directive::REPORT_TO => Just(vec!["reports".to_owned()]).boxed(),
+        Directive::REPORT_URI => some(&["/reports", "https://r.example/a?b=c%2Cd"], 1),
+        Directive::REQUIRE_TRUSTED_TYPES_FOR => some(&["'script'"], 1),
+        Directive::SANDBOX => some(&["allow-forms", "allow-scripts", "allow-same-origin"], 0),
+        Directive::TRUSTED_TYPES => some(&["one", "a#=_/@.%-", "*", "'allow-duplicates'"], 0),
+        Directive::UPGRADE_INSECURE_REQUESTS => some(&[], 0),
+        Directive::WEBRTC => Just(vec!["'block'".to_owned()]).boxed(),
+        Directive::FRAME_ANCESTORS => prop_oneof![
             1 => some(&["'none'"], 1),
             4 => some(&["'self'", "https:", "*.a.example", "https://b.example:8443"], 1),
         ]
@@ -1053,7 +1064,7 @@ proptest! {
         given in prop::collection::vec(hostile(), 0..4),
         asks in any::<bool>(),
     ) {
-        let policy = Csp::new().set(DefaultSrc, [Source::SELF]).set(directive, given.clone());
+        let policy = Csp::new().set(Directive::DEFAULT_SRC, [Source::SELF]).set(directive, given.clone());
         let reports = SecurityHeadersLayer::none().set(Endpoint::new("reports", "/")).unwrap();
         let Ok(layer) = reports.set(policy) else { return Ok(()) };
         let page = Handler { asks, ..Handler::default() }.answer(&layer);
@@ -1078,7 +1089,7 @@ proptest! {
             "(https?://)?\\*?\\.?[a-z]{0,3}:?[0-9*]{0,2}/?",
         ],
     ) {
-        let policy = Csp::new().set(DefaultSrc, [Source::host(given.clone())]);
+        let policy = Csp::new().set(Directive::DEFAULT_SRC, [Source::host(given.clone())]);
         let Ok(layer) = SecurityHeadersLayer::none().set(policy) else { return Ok(()) };
         let page = Handler::default().answer(&layer);
         for deed in deeds() {

@@ -79,7 +79,7 @@ fn a_used_nonce_overrules_targeted_headers() {
 }
 
 #[test]
-fn a_layer_that_overrides_the_cache_is_private_too() {
+fn overriding_cache_control_stays_private() {
     let public = layer().custom("cache-control", "public, max-age=600").unwrap().override_all();
     assert_eq!(
         sent(&public, true, &[("cache-control", "no-store")])["cache-control"],
@@ -112,7 +112,7 @@ impl Body for Late {
 }
 
 #[tokio::test]
-async fn a_nonce_that_is_too_late_is_counted() {
+async fn late_nonces_are_counted() {
     let metrics = Metrics::new();
     let layer = layer().recorder(metrics.recorder());
     let service = layer.layer(service_fn(|request: Request<hyper::body::Incoming>| async move {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{
-    Csp, Directive, InvalidField, Nonce, SecurityHeaders, Source, forwarded_proto,
+    Csp, Directive, InvalidHeader, Nonce, SecurityHeaders, Source, forwarded_proto,
 };
 use tower_test::mock;
 
@@ -76,7 +76,7 @@ fn assert_shape(nonce: &str) {
 }
 
 #[test]
-fn a_nonce_that_is_asked_for_is_in_the_policy() {
+fn used_nonces_are_in_the_policy() {
     let response = answer(&layer(), asking);
     let nonce = asked(response.headers());
     assert_shape(nonce);
@@ -85,7 +85,7 @@ fn a_nonce_that_is_asked_for_is_in_the_policy() {
 }
 
 #[test]
-fn a_response_that_did_not_ask_has_the_policy_without_it() {
+fn unused_nonces_are_not_in_the_policy() {
     let response = answer(&layer(), |request| {
         assert!(!nonce_of(request).is_used());
         Response::new(())
@@ -96,7 +96,7 @@ fn a_response_that_did_not_ask_has_the_policy_without_it() {
 
 /// Else what was forbidden but for the nonce would fall back to `default-src`.
 #[test]
-fn a_directive_that_only_a_nonce_would_have_allowed_forbids_all_without_it() {
+fn directives_without_their_nonce_forbid_all() {
     let policy = Csp::from_static("default-src *; script-src 'nonce'; style-src 'nonce' https:");
     let layer = SecurityHeadersLayer::none().set(policy).unwrap();
     let response = answer(&layer, |_| Response::new(()));
@@ -110,7 +110,7 @@ fn a_directive_that_only_a_nonce_would_have_allowed_forbids_all_without_it() {
 }
 
 #[test]
-fn it_is_the_same_however_often_and_by_whomever_it_is_asked_for() {
+fn every_call_returns_the_same_nonce() {
     let response = answer(&layer(), |request| {
         let nonce = nonce_of(request);
         let other = nonce_of(request);
@@ -125,7 +125,7 @@ fn it_is_the_same_however_often_and_by_whomever_it_is_asked_for() {
 }
 
 #[test]
-fn what_is_written_for_debugging_does_not_have_it() {
+fn debug_leaves_the_nonce_out() {
     answer(&layer(), |request| {
         let nonce = nonce_of(request);
         let unused = format!("{nonce:?}");
@@ -139,7 +139,7 @@ fn what_is_written_for_debugging_does_not_have_it() {
 }
 
 #[test]
-fn nobody_gets_a_nonce_where_no_policy_has_one() {
+fn requests_without_a_nonce_policy_have_none() {
     for layer in [SecurityHeadersLayer::new(), SecurityHeadersLayer::none()] {
         answer(&layer, |request| {
             assert!(request.extensions().get::<Nonce>().is_none());
@@ -149,7 +149,7 @@ fn nobody_gets_a_nonce_where_no_policy_has_one() {
 }
 
 #[test]
-fn a_nonce_that_is_asked_for_after_the_answer_stays_empty() {
+fn late_nonces_stay_empty() {
     let (send, receive) = std::sync::mpsc::channel();
     let response = answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -162,7 +162,7 @@ fn a_nonce_that_is_asked_for_after_the_answer_stays_empty() {
 }
 
 #[test]
-fn a_nonce_that_was_asked_for_is_the_same_after_the_answer() {
+fn nonces_stay_after_the_response() {
     let (send, receive) = std::sync::mpsc::channel();
     let response = answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -172,7 +172,7 @@ fn a_nonce_that_was_asked_for_is_the_same_after_the_answer() {
 }
 
 #[test]
-fn who_asks_while_the_answer_is_given_has_what_the_policy_has_or_nothing() {
+fn racing_calls_get_the_policys_nonce_or_none() {
     for _ in 0..300 {
         let start = Arc::new(Barrier::new(2));
         let (send, receive) = std::sync::mpsc::channel();
@@ -193,7 +193,7 @@ fn who_asks_while_the_answer_is_given_has_what_the_policy_has_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_two_of_thousands_of_responses_at_once_share_a_nonce() {
+async fn concurrent_responses_share_no_nonce() {
     let service = layer().layer(service_fn(|request: Request<()>| async move {
         tokio::task::yield_now().await;
         Ok::<_, Infallible>(asking(&request))
@@ -215,7 +215,7 @@ async fn no_two_of_thousands_of_responses_at_once_share_a_nonce() {
 }
 
 #[test]
-fn one_service_gives_each_of_its_requests_another_one() {
+fn each_request_gets_a_nonce_of_its_own() {
     let mut service =
         layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request)))));
     let mut next = || {
@@ -228,7 +228,7 @@ fn one_service_gives_each_of_its_requests_another_one() {
 }
 
 #[test]
-fn the_policy_that_blocks_and_the_one_that_reports_share_the_nonce() {
+fn both_policies_share_the_nonce() {
     let strict = Csp::from_static("default-src 'none'; script-src 'nonce' 'strict-dynamic'");
     let layer = layer().set(strict.report_only()).unwrap();
     let response = answer(&layer, asking);
@@ -244,7 +244,7 @@ fn the_policy_that_blocks_and_the_one_that_reports_share_the_nonce() {
 }
 
 #[test]
-fn nested_layers_have_one_nonce_in_both_orders() {
+fn nested_layers_share_one_nonce() {
     let blocks = layer();
     let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
     for (outer, inner) in [(&blocks, &reports), (&reports, &blocks)] {
@@ -267,7 +267,7 @@ fn nested_layers_have_one_nonce_in_both_orders() {
 }
 
 #[test]
-fn the_nonce_of_an_outer_layer_is_used_by_the_policy_of_an_inner_one() {
+fn inner_policies_use_the_outer_nonce() {
     let service = layer()
         .layer(layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request))))));
     let response = now(service.oneshot(Request::new(()))).unwrap();
@@ -276,7 +276,7 @@ fn the_nonce_of_an_outer_layer_is_used_by_the_policy_of_an_inner_one() {
 
 /// What stands between the layers asks once the inner one has answered.
 #[test]
-fn an_inner_layer_does_not_close_the_nonce_of_an_outer_one() {
+fn inner_layers_leave_the_outer_nonce_open() {
     let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
     let inner = reports.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(())))));
     let between = service_fn(move |request: Request<()>| {
@@ -293,7 +293,7 @@ fn an_inner_layer_does_not_close_the_nonce_of_an_outer_one() {
 }
 
 #[test]
-fn a_policy_that_the_handler_sets_wins_over_the_one_with_the_nonce() {
+fn policies_of_the_handler_beat_the_nonce() {
     let layer = layer().set(POLICY.report_only()).unwrap();
     let response = answer(&layer, |request| {
         let mut response = asking(request);
@@ -322,7 +322,7 @@ fn a_304_has_no_policy_with_a_nonce() {
 
 /// It would replace the one that the browser has kept, whose nonce the kept page has on it.
 #[test]
-fn a_304_that_asked_for_no_nonce_does_not_take_the_kept_one_away() {
+fn a_304_without_a_nonce_has_no_policy() {
     let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
     let response =
         answer(&layer, |_| Response::builder().status(StatusCode::NOT_MODIFIED).body(()).unwrap());
@@ -331,7 +331,7 @@ fn a_304_that_asked_for_no_nonce_does_not_take_the_kept_one_away() {
 }
 
 #[test]
-fn a_304_keeps_the_policies_that_have_no_nonce_and_those_of_the_handler() {
+fn a_304_keeps_policies_without_a_nonce() {
     let plain = Csp::from_static("default-src 'self'").report_only();
     let layer = layer().set(plain).unwrap();
     let own = |own: bool| {
@@ -349,7 +349,7 @@ fn a_304_keeps_the_policies_that_have_no_nonce_and_those_of_the_handler() {
 }
 
 #[test]
-fn answers_of_every_other_status_have_the_nonce() {
+fn every_other_status_has_the_nonce() {
     for status in [200, 201, 206, 301, 400, 404, 412, 416, 500, 503] {
         let response = answer(&layer(), |request| {
             let mut response = asking(request);
@@ -362,7 +362,7 @@ fn answers_of_every_other_status_have_the_nonce() {
 }
 
 #[test]
-fn an_error_passes_after_the_nonce_was_asked_for() {
+fn errors_pass_after_a_used_nonce() {
     let service = layer().layer(service_fn(|request: Request<()>| {
         let nonce = nonce_of(&request);
         ready(Err::<Response<()>, _>(nonce.as_str().len()))
@@ -371,7 +371,7 @@ fn an_error_passes_after_the_nonce_was_asked_for() {
 }
 
 #[test]
-fn a_nonce_that_a_client_of_the_service_has_given_is_used() {
+fn given_nonces_are_used() {
     let (send, receive) = std::sync::mpsc::channel();
     answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -391,8 +391,8 @@ fn a_nonce_that_a_client_of_the_service_has_given_is_used() {
 type Called = Request<()>;
 
 #[test]
-fn with_a_nonce_and_https_only_the_service_that_is_ready_is_the_one_that_is_called() {
-    let layer = layer().https_only(forwarded_proto).override_all().documents_only();
+fn the_ready_service_is_called_with_a_nonce() {
+    let layer = layer().https_if(forwarded_proto).override_all().documents_only();
     let (mut service, mut handle) = mock::spawn_layer::<Called, Response<()>, _>(layer);
     handle.allow(0);
     assert!(service.poll_ready().is_pending());
@@ -438,8 +438,8 @@ impl Service<Request<()>> for Fussy {
 }
 
 #[test]
-fn a_service_whose_clones_are_not_ready_is_called_itself() {
-    let mut service = layer().https_only(forwarded_proto).layer(Fussy::default());
+fn clones_of_the_service_are_not_called() {
+    let mut service = layer().https_if(forwarded_proto).layer(Fussy::default());
     for _ in 0..3 {
         let response = now(async { service.ready().await?.call(Request::new(())).await }).unwrap();
         assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
@@ -447,10 +447,10 @@ fn a_service_whose_clones_are_not_ready_is_called_itself() {
 }
 
 #[test]
-fn the_layer_and_the_service_go_wherever_the_inner_service_goes() {
+fn layer_and_service_are_send_and_sync() {
     fn goes<T: Clone + Send + Sync + 'static>(_: &T) {}
     fn sends<T: Send + 'static>(_: &T) {}
-    let layer = layer().https_only(forwarded_proto).override_all();
+    let layer = layer().https_if(forwarded_proto).override_all();
     goes(&layer);
     let mut service: SecurityHeaders<Fussy> = layer.layer(Fussy::default());
     goes(&service);
@@ -472,10 +472,10 @@ async fn failing(Extension(nonce): Extension<Nonce>) -> impl IntoResponse {
     (StatusCode::INTERNAL_SERVER_ERROR, nonce.to_string())
 }
 
-fn app() -> Result<Router, InvalidField> {
+fn app() -> Result<Router, InvalidHeader> {
     let headers = SecurityHeadersLayer::none()
         .set(POLICY)?
-        .set(Csp::new().set(Directive::DefaultSrc, [Source::NONCE]).report_only())?;
+        .set(Csp::new().set(Directive::DEFAULT_SRC, [Source::NONCE]).report_only())?;
     Ok(Router::new()
         .route("/", get(page))
         .route("/failing", get(failing))
@@ -484,7 +484,7 @@ fn app() -> Result<Router, InvalidField> {
 }
 
 #[tokio::test]
-async fn an_axum_page_has_the_nonce_of_its_policy_over_http_1() {
+async fn axum_pages_have_the_nonce_over_http_1() {
     let server = Server::start(app().unwrap()).await;
     let mut client = server.connect().await;
     let mut seen = HashSet::new();
@@ -509,7 +509,7 @@ async fn an_axum_page_has_the_nonce_of_its_policy_over_http_1() {
 }
 
 #[tokio::test]
-async fn an_axum_page_has_the_nonce_of_its_policy_over_http_2() {
+async fn axum_pages_have_the_nonce_over_http_2() {
     let server = Server::start(app().unwrap()).await;
     let client = h2_client();
     let ask = async |method: Method, path: &str| {

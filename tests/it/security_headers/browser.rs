@@ -13,9 +13,9 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{Csp, Nonce};
 
-use super::chromium::Chromium;
-use super::security_headers_example::{Site, between};
-use super::support::{Server, text};
+use super::example::{Site, between};
+use crate::chromium::Chromium;
+use crate::support::{Server, text};
 
 fn html(page: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let response = Response::builder().header("content-type", "text/html; charset=utf-8");
@@ -83,7 +83,7 @@ fn logged(dom: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_script_with_the_nonce_runs_and_those_that_a_user_has_smuggled_in_do_not() {
+async fn only_scripts_with_the_nonce_run() {
     let Some(chromium) = Chromium::find("scripts of the page and of a user").await else { return };
     let site = Site::start(None);
     let dom = chromium.dom(&site.url("/")).await;
@@ -105,7 +105,7 @@ async fn a_script_with_the_nonce_runs_and_those_that_a_user_has_smuggled_in_do_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script() {
+async fn cached_pages_run_scripts_after_a_304() {
     let Some(chromium) = Chromium::find("a page after a 304").await else { return };
     const POLICY: Csp = Csp::from_static("default-src 'self';script-src 'nonce'");
     let twice = r#"
@@ -146,7 +146,7 @@ async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_partner_frames_the_widget_and_a_stranger_does_not() {
+async fn only_the_partner_frames_the_widget() {
     let Some(chromium) = Chromium::find("the widget in a frame").await else { return };
     // The end of what is heard is a message of the page's own frame.
     let own = service_fn(|_| async {
