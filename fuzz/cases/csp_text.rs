@@ -18,7 +18,8 @@ pub(crate) fn check(text: &str) {
     let given = words(text);
     let mut layer = SecurityHeadersLayer::none();
     if let Some((_, names)) = given.iter().find(|(directive, _)| directive == "report-to") {
-        layer = layer.set(Endpoint::new(names[0], "/reports")).expect("a key is a name");
+        let endpoint = Endpoint::new(names[0], "/reports").expect("a key is a name");
+        layer = layer.set(endpoint).expect("it is the only endpoint");
     }
     let policy = match given.iter().any(|(directive, _)| directive == "default-src") {
         true => parsed,
