@@ -42,6 +42,8 @@ impl SingleUse {
 
     /// Sets the flag, and returns `true` if it was not set before.
     pub(crate) fn set(&self) -> bool {
+        // Relaxed: the flag guards no other data. A body that sets it does so before its next frame
+        // is read.
         self.0.as_ref().is_some_and(|flag| !flag.swap(true, Ordering::Relaxed))
     }
 

@@ -16,6 +16,7 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
             *value = HeaderValue::from_static("no-store");
         }
     }
+    // Several lines are one list (RFC 9110 §5.3).
     let lines = headers.get_all(CACHE_CONTROL).iter();
     let lines: Option<Vec<_>> = lines.map(|line| line.to_str().ok()).collect();
     // A value that is not text cannot be relied on to forbid anything.
@@ -43,6 +44,7 @@ fn private(value: &str) -> Option<String> {
         let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
         let has = |other: &str| name.trim_end().eq_ignore_ascii_case(other);
         // `private="set-cookie"` forbids to store that header only (RFC 9111 §5.2.2.7).
+        // Both directives forbid a shared cache to store the response.
         if has("no-store") || has("private") && argument.is_empty() {
             is_private = true;
         }
@@ -50,6 +52,7 @@ fn private(value: &str) -> Option<String> {
         is_contradicted |= has("public") || has("s-maxage") || has("must-understand");
         // Some cache might understand a malformed directive, such as `public; max-age=60`.
         let is_whole = is_token(name) && directive.matches('"').count() % 2 == 0;
+        // The value is written anew without such a directive.
         is_contradicted |= !is_whole;
         if is_whole && !(has("public") || has("s-maxage") || has("private")) {
             kept.push(directive);

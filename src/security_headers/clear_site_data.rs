@@ -75,6 +75,8 @@ impl ClearSiteData {
 
 impl From<ClearSiteData> for HeaderValue {
     fn from(data: ClearSiteData) -> Self {
+        // Kinds are written in the order of the table, whatever the order of the calls, and each
+        // once.
         let is_set = |kinds: &ClearSiteData| data.known & kinds.known != 0;
         if is_set(&ClearSiteData::ALL) {
             return Self::from_static("\"*\"");

@@ -34,6 +34,7 @@ impl FromStr for HostPattern {
             if name.parse::<Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
         let authority: Authority = plain.parse().map_err(|_| refused())?;
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
+        // `Authority` also parses user information and a port, which no host has.
         let is_host = authority.as_str() == authority.host() && name.bytes().all(fits);
         let host = canonical(authority.host()).filter(|_| is_host).ok_or_else(refused)?;
         Ok(Self(if name == text { host } else { format!("*.{host}") }))
@@ -58,6 +59,8 @@ pub(super) fn is_for_host(hosts: &[HostPattern], uri: &Uri, headers: &HeaderMap)
     if hosts.is_empty() {
         return false;
     }
+    // The authority of the target wins over `host` (RFC 9112 §3.2.2), and HTTP/2 has only the
+    // former.
     let stated = uri.authority().cloned().or_else(|| {
         // A request with two `host` lines is malformed (RFC 9112 §3.2) and matches no host.
         let mut lines = headers.get_all(HOST).iter();
@@ -75,6 +78,7 @@ fn canonical(host: &str) -> Option<String> {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
         return Some(format!("[{address}]"));
     }
+    // `localhost.` is the same host as `localhost` to a resolver.
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     (!host.is_empty()).then_some(host)
 }
@@ -88,6 +92,7 @@ pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
     let (Some(value), None) = (types.next(), types.next()) else { return true };
     let Ok(value) = value.to_str() else { return true };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // SVG and other XML can run scripts. A comma joins several types in one line.
     let is_shown = essence.ends_with("+xml") || value.contains(',');
     let is_data = essence.ends_with("+json") || DATA.contains(&essence.as_str());
     is_shown || !(is_data || CLASSES.iter().any(|class| essence.starts_with(class)))
@@ -98,6 +103,7 @@ pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
 #[doc(alias = "localhost")]
 pub const LOOPBACK_HOSTS: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "[::1]"];
 
+// JavaScript is not among them: a worker has policies of its own.
 const CLASSES: [&str; 5] = ["application/grpc", "audio/", "font/", "image/", "video/"];
 const DATA: [&str; 6] = [
     "application/json",

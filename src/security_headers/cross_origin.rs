@@ -149,6 +149,8 @@ impl Isolation {
         let Some(endpoint) = self.endpoint else {
             return Ok(Header::from_static(name, self.policy));
         };
+        // A structured item with a parameter (RFC 9651 §3.3): here `report-to` is a string, in a
+        // permissions policy a token.
         let value = format!("{}; report-to=\"{}\"", self.policy, endpoint.name());
         Ok(Header::parse(name, &value)?.reporting_to([endpoint]))
     }

@@ -40,8 +40,10 @@ impl Endpoint {
     pub fn new(name: impl Into<String>, url: impl Into<String>) -> Result<Self, InvalidHeader> {
         let endpoint = Self::custom(name, url)?;
         let url = endpoint.url.as_str();
+        // `//host/` is a URL of another origin, with the scheme of the page.
         let is_path = url.starts_with('/') && !url.starts_with("//");
         let is_secure = url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
+        // `Uri` drops a fragment, and browsers send none with a report.
         let is_url = url.parse::<http::Uri>().is_ok() && !url.contains('#');
         if is_url && (is_path || is_secure) { Ok(endpoint) } else { Err(endpoint.refused()) }
     }
@@ -60,6 +62,7 @@ impl Endpoint {
         if !is_key(endpoint.name.as_bytes()) {
             return Err(InvalidHeader::new(NAME, endpoint.name, KEY));
         }
+        // A structured field could escape these characters, but no URL needs them.
         let is_quotable = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         let fits = !endpoint.url.is_empty() && endpoint.url.bytes().all(is_quotable);
         if fits { Ok(endpoint) } else { Err(endpoint.refused()) }

@@ -52,7 +52,9 @@ impl Header {
             () if lower == "clear-site-data" => refused("it is for single responses"),
             () if FRAMING.contains(&lower.as_str()) => refused("it is the service's to set"),
             () if value.is_empty() => refused("it is empty"),
+            // Parsers remove such space, so the value would not arrive as it was given.
             () if value.trim() != value => refused("space around a value is not sent"),
+            // `HeaderValue` also takes bytes above ASCII, which browsers read in different ways.
             () if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => refused(VISIBLE),
             () => Self::parse(name, value),
         }
@@ -88,6 +90,7 @@ impl TryFrom<Csp> for Header {
         policy.check()?;
         let name = policy.name();
         let endpoints = policy.endpoint().cloned().into_iter().collect();
+        // Both are rendered once, here, and not for each response.
         let http = Box::new(Rendered::new(policy.without_upgrade())?);
         let https = Box::new(Rendered::new(policy)?);
         Ok(Self { name, value: Value::Csp { https, http }, endpoints })

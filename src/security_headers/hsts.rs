@@ -33,6 +33,7 @@ impl Hsts {
     /// Zero makes browsers forget the host (RFC 6797 §6.1.1).
     #[must_use]
     pub const fn new(max_age: Duration) -> Self {
+        // Rounded up, because a fraction that became zero would make browsers forget the host.
         let more = if max_age.subsec_nanos() > 0 { 1 } else { 0 };
         let max_age = max_age.as_secs().saturating_add(more);
         Self { max_age, include_subdomains: false, preload: false }

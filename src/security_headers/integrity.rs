@@ -61,6 +61,7 @@ impl TryFrom<IntegrityPolicy> for Header {
     fn try_from(policy: IntegrityPolicy) -> Result<Self, Self::Error> {
         let IntegrityPolicy { destinations, endpoints, report_only } = policy;
         let name = if report_only { "integrity-policy-report-only" } else { NAME };
+        // A dictionary of inner lists (RFC 9651 §3.2).
         let mut value = format!("blocked-destinations=({destinations})");
         if !endpoints.is_empty() {
             let names: Vec<_> = endpoints.iter().map(Endpoint::name).collect();

@@ -94,6 +94,7 @@ impl SecurityHeadersLayer {
         H::Error: Into<InvalidHeader>,
     {
         let header = header.try_into().map_err(Into::into)?;
+        // A layer that has been cloned shares its state, and a setter copies it then.
         Arc::make_mut(&mut self.shared).policy.set(header)?;
         Ok(self)
     }

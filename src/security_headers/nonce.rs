@@ -75,6 +75,8 @@ impl Nonce {
         let State { drawn, used, misses } = &*self.0;
         // The flag is set before the nonce exists, so that no thread sees a nonce without its flag.
         let is_first = used.set();
+        // `get` and `close` may race in two threads. The first of them to initialize the cell
+        // decides, and both see the same result.
         drawn.get_or_init(draw).as_ref().map(text).map_err(|reason| {
             if is_first {
                 misses.count(*reason);
@@ -107,6 +109,7 @@ impl Nonce {
             request.insert(nonce.0.used.clone());
             return (nonce, false);
         }
+        // Not when the layer is built: the process may install its recorder later.
         misses.announce();
         let misses = Arc::clone(misses);
         let used = SingleUse::new();
@@ -191,6 +194,8 @@ impl fmt::Display for NonceError {
 impl Error for NonceError {}
 
 fn draw() -> Result<[u8; LENGTH], Reason> {
+    // 128 bits, as CSP3 §7.1 recommends, from the operating system: a generator in the process could
+    // repeat itself after a fork.
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|_| Reason::Random)?;
     let mut nonce = [0; LENGTH];
@@ -203,6 +208,7 @@ fn text(nonce: &[u8; LENGTH]) -> &str {
     std::str::from_utf8(nonce).unwrap_or_default()
 }
 
+// 16 bytes in base64 without padding.
 const LENGTH: usize = 22;
 const MISSED: Name = Name::new(
     "http_nonces_missed_total",

@@ -74,6 +74,7 @@ impl Overrides {
         H::Error: Into<InvalidHeader>,
     {
         let header = header.try_into().map_err(Into::into)?;
+        // `reporting-endpoints` is part of the layer's template, and is the same for all responses.
         let endpoint = header.endpoints.first().map(|endpoint| endpoint.name().to_owned());
         if let Some(endpoint) = endpoint.or(header.undefined_endpoint()) {
             return Err(refused(header.name.as_str(), endpoint));
@@ -97,6 +98,8 @@ impl Overrides {
         if let Some(endpoint) = policy.reports_to() {
             return Err(refused(policy.name().as_str(), endpoint));
         }
+        // A policy that these overrides set is not yet in the layer, so the extension is merged
+        // into it here.
         let own = self.0.set.iter().find_map(|header| match &header.value {
             Value::Csp { https, .. } if header.name == policy.name() => Some(https.policy()),
             _ => None,

@@ -142,6 +142,7 @@ impl Allowlist {
             return Err(InvalidHeader::new(NAME, member, reason));
         }
         match member.as_str() {
+            // `*` is a token too, and allows all origins only if it stands alone.
             "*" if self == Self::NONE => Ok(Self::ANY),
             "*" => Err(InvalidHeader::new(NAME, "*", ALONE)),
             _ => self.with(member),
@@ -205,6 +206,8 @@ impl TryFrom<PermissionsPolicy> for Header {
 }
 
 fn is_origin(text: &str) -> bool {
+    // `http:` is allowed for servers of the local network and for development. A path would make
+    // the text a URL, which matches no origin.
     let rest = text.strip_prefix("https://").or(text.strip_prefix("http://"));
     let host = rest.and_then(|rest| host_of(rest.as_bytes()));
     host.is_some_and(|host| host != b"*") && rest.is_some_and(|rest| !rest.contains('/'))

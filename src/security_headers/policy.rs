@@ -83,12 +83,14 @@ impl Policy {
     }
 
     pub(super) fn has_nonce(&self) -> bool {
+        // The template for documents by HTTPS has all policies of the layer.
         self.templates[index(true, true)].policies.iter().any(Rendered::has_nonce)
     }
 
     /// Adds the layer's headers to those of the service. A header of the service that is not
     /// overridden replaces the layer's, with all its lines.
     pub(super) fn apply(&self, service: &mut HeaderMap, context: Context<'_>) {
+        // The type of the content is the service's; the layer never sets it.
         let is_document = !self.documents_only || may_be_document(service);
         let template = &self.templates[index(context.is_https, is_document)];
         let mut headers = template.headers.clone();
@@ -98,18 +100,24 @@ impl Policy {
         if headers.try_reserve(more).is_err() {
             return;
         }
+        // Stripped before the layer's headers are added, so that the layer may send such a header
+        // itself.
         for name in self.strip.iter().chain(&self.overridden) {
             service.remove(name);
         }
         if context.nonce.is_some() {
             mark_policies_sensitive(service);
         }
+        // A policy without the nonce is in the template already.
         for policy in template.policies.iter().filter(|policy| policy.has_nonce()) {
             insert_nonce(&mut headers, policy, context);
         }
+        // Changes come after the nonce: they replace whole policies, and write the nonce
+        // themselves.
         if let Some(changes) = context.changes {
             self.change(&mut headers, template, changes, context);
         }
+        // The layer's headers come first, in the order of the table, and the service's follow.
         let own = std::mem::replace(service, headers);
         if own.keys_len() == own.len() {
             // Nearly every response has one line a header. `insert` is cheaper than `extend`,
@@ -122,6 +130,7 @@ impl Policy {
         } else {
             service.extend(own);
         }
+        // After the merge, because the layer may send a `cache-control` of its own.
         if context.nonce.is_some() {
             make_private(service);
         }
@@ -154,6 +163,7 @@ impl Policy {
             if more.peek().is_none() || changes.remove.contains(name) || stays(name) {
                 continue;
             }
+            // Extensions add up, so each is merged into the result of the last.
             let merged = more.fold(own.policy().clone(), Csp::merge);
             let merged = if context.is_https { merged } else { merged.without_upgrade() };
             // Both policies have been checked, so the merged one renders.
@@ -177,6 +187,7 @@ impl Policy {
             };
             header.endpoints.push(endpoint.clone());
         }
+        // The endpoints of a header that is about to be replaced no longer count.
         let others = self.headers.iter().filter(|other| other.name != header.name);
         let kept = others.flat_map(|other| &other.endpoints);
         Endpoint::check_unique(kept.chain(&header.endpoints))?;
@@ -197,11 +208,14 @@ impl Policy {
 
     /// Brings everything up to date that follows from the headers.
     fn prepare(&mut self) {
+        // The header that defines endpoints stays only while an endpoint was set on its own.
         self.headers.retain(|own| own.name != endpoint::NAME || !own.endpoints.is_empty());
+        // It comes back if another header reports to an endpoint.
         let definitions = Header::reporting_endpoints();
         if self.endpoints().next().is_some() && !self.has(&definitions.name) {
             self.headers.push(definitions);
         }
+        // The sort is stable: headers without a type keep the order in which they were set.
         self.headers.sort_by_key(|header| rank(header.name.as_str()));
         let names = self.headers.iter().map(|header| &header.name);
         self.overridden = match &self.overriding {
@@ -222,6 +236,8 @@ impl Policy {
             let is_left_out = !is_https && *name == STRICT_TRANSPORT_SECURITY
                 || !is_document && is_for_documents(name.as_str());
             match value {
+                // A header that is left out is still in `overridden`, and replaces the service's by
+                // nothing.
                 _ if is_left_out => {}
                 Value::Fixed(value) => drop(template.headers.insert(name, value.clone())),
                 Value::Csp { https, http } => template.add(if is_https { https } else { http }),

@@ -104,6 +104,7 @@ impl TryFrom<ReferrerPolicy> for Header {
             return Ok(Self::from_static(NAME, policy.first));
         }
         let mut value = policy.first.to_owned();
+        // No space after the comma, as helmet has it.
         policy.others.iter().for_each(|token| value.extend([",", token]));
         Self::parse(NAME, &value)
     }

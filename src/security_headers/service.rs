@@ -74,6 +74,8 @@ where
         let shared = Arc::clone(&self.shared);
         let mut is_https = true;
         if let Some(predicate) = &shared.is_https {
+            // `Parts` cannot be borrowed from a request. The predicate takes them, because they
+            // have the extensions and the whole head, and no body type.
             let (head, body) = request.into_parts();
             is_https = predicate(&head);
             request = Request::from_parts(head, body);
@@ -122,10 +124,13 @@ impl<B, E> MapResponse<B, E> for AddHeaders {
 
 impl AddHeaders {
     fn apply<B>(&self, response: &mut Response<B>) {
+        // The policy is fixed from here on. A later call of `get` must fail, so that the page has
+        // no nonce that the policy does not allow.
         if let Some((nonce, true)) = &self.nonce {
             nonce.close();
         }
         let nonce = self.nonce.as_ref().map(|(nonce, _)| nonce);
+        // Removed, so that a layer further out does not apply the same changes.
         let overrides = response.extensions_mut().remove::<Overrides>();
         let context = policy::Context {
             is_https: self.is_https,

@@ -40,7 +40,7 @@ pub(super) const fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
 pub(super) const fn is_one_of(one: &[u8], words: &[&str]) -> bool {
     let mut at = 0;
     while at < words.len() {
-        if one.eq_ignore_ascii_case(words[at].as_bytes()) {
+        if eq_ignore_case(one, words[at].as_bytes()) {
             return true;
         }
         at += 1;
@@ -65,7 +65,7 @@ pub(super) const fn is_in(byte: u8, set: &[u8]) -> bool {
 
 /// Returns `true` if a text starts with `prefix`, in any case of letters.
 pub(super) const fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
-    text.len() >= prefix.len() && text.split_at(prefix.len()).0.eq_ignore_ascii_case(prefix)
+    text.len() >= prefix.len() && eq_ignore_case(text.split_at(prefix.len()).0, prefix)
 }
 
 /// Returns a hash that does not depend on the case of letters.
@@ -76,6 +76,21 @@ pub(super) const fn hash(word: &[u8]) -> usize {
         at += 1;
     }
     hash
+}
+
+/// Stands in for `<[u8]>::eq_ignore_ascii_case`, which is `const` since Rust 1.89 only.
+pub(super) const fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if !a[at].eq_ignore_ascii_case(&b[at]) {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 pub(super) const fn eq(a: &[u8], b: &[u8]) -> bool {

@@ -42,6 +42,7 @@ impl Csp {
                 .map_err(|reason| self.refused(text, reason).in_directive(name))?;
         }
         let words: Vec<_> = sources.iter().map(Source::as_str).collect();
+        // Custom words skip the grammar of the directive, but not its rules for the whole value.
         let custom: Vec<_> =
             sources.iter().filter(|source| source.is_custom()).map(Source::as_str).collect();
         let text = words.join(" ");

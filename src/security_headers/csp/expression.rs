@@ -1,6 +1,6 @@
 //! Source expressions ([CSP3 §2.3.1](https://www.w3.org/TR/CSP3/#framework-directive-source-list)).
 
-use super::bytes::{is_in, is_one_of, is_quoted, split, starts_with};
+use super::bytes::{eq_ignore_case, is_in, is_one_of, is_quoted, split, starts_with};
 
 /// Checks a source expression (CSP3 §2.3.1). `'nonce'` stands for the nonce of each response.
 pub(super) const fn check_source(word: &[u8]) -> Result<(), &'static str> {
@@ -10,6 +10,7 @@ pub(super) const fn check_source(word: &[u8]) -> Result<(), &'static str> {
     if let Err(reason) = check_quotes(word) {
         return Err(reason);
     }
+    // Browsers would take such a word as the name of a host.
     if is_one_of(word, &SCHEMES) {
         return Err("a scheme ends with a colon");
     }
@@ -65,6 +66,7 @@ const fn check_quoted(word: &[u8]) -> Result<(), &'static str> {
 
 /// Returns `true` if the first bytes of a word are padded base64, of either alphabet.
 const fn is_base64(word: &[u8], end: usize) -> bool {
+    // The padding that digests of 32, 48 and 64 bytes have.
     let padding = match end {
         44 => 1,
         64 => 0,
@@ -74,6 +76,7 @@ const fn is_base64(word: &[u8], end: usize) -> bool {
     while at < end {
         let fits = match word[at] {
             b'=' => at >= end - padding,
+            // Browsers take both alphabets (CSP3 §2.3.1, base64-value).
             b'+' | b'/' | b'-' | b'_' => at < end - padding,
             byte => byte.is_ascii_alphanumeric() && at < end - padding,
         };
@@ -109,6 +112,7 @@ const fn is_scheme_name(name: &[u8]) -> bool {
 pub(in crate::security_headers) const fn host_of(word: &[u8]) -> Option<&[u8]> {
     let mut rest = word;
     let (scheme, after) = split(word, b':');
+    // Without `//` the colon separates the port.
     if starts_with(after, b"//") {
         if !is_scheme_name(scheme) {
             return None;
@@ -125,7 +129,7 @@ pub(in crate::security_headers) const fn host_of(word: &[u8]) -> Option<&[u8]> {
 }
 
 const fn is_host_name(host: &[u8]) -> bool {
-    if host.eq_ignore_ascii_case(b"*") {
+    if eq_ignore_case(host, b"*") {
         return true;
     }
     let name = if starts_with(host, b"*.") { host.split_at(2).1 } else { host };
@@ -137,6 +141,7 @@ const fn is_host_name(host: &[u8]) -> bool {
             b'.' if at + 1 == name.len() => return true,
             b'.' => label = 0,
             b'-' => label += 1,
+            // CSP3 §2.3.1 has neither `_` nor IPv6 addresses in host-part.
             byte if byte.is_ascii_alphanumeric() => label += 1,
             _ => return false,
         }
@@ -146,11 +151,12 @@ const fn is_host_name(host: &[u8]) -> bool {
 }
 
 const fn is_port(port: &[u8]) -> bool {
-    if port.eq_ignore_ascii_case(b"*") {
+    if eq_ignore_case(port, b"*") {
         return true;
     }
     let (mut at, mut number) = (0, 0);
     while at < port.len() {
+        // The bound keeps the next step from overflowing on a long run of digits.
         if !port[at].is_ascii_digit() || number > 6553 {
             return false;
         }
@@ -163,6 +169,7 @@ const fn is_port(port: &[u8]) -> bool {
 /// Returns `true` for a path of `pchar` and slashes (RFC 3986 §3.3). CSP3 §6.7.2.10 compares paths
 /// only, so a source with a query or a fragment matches nothing.
 const fn is_path(path: &[u8]) -> bool {
+    // `path-absolute` does not start with `//` (RFC 3986 §3.3).
     if starts_with(path, b"//") {
         return false;
     }
@@ -181,7 +188,7 @@ const fn is_quoted_inside(one: &[u8], words: &[&str]) -> bool {
     let mut at = 0;
     while at < words.len() {
         let inside = words[at].as_bytes().split_at(1).1.split_at(words[at].len() - 2).0;
-        if one.eq_ignore_ascii_case(inside) {
+        if eq_ignore_case(one, inside) {
             return true;
         }
         at += 1;

@@ -3,7 +3,9 @@
 //! All of it is `const fn`, so that the compiler and the running program use one parser. `const fn`
 //! has neither iterators nor `?`, hence the loops over bytes.
 
-use super::bytes::{eq, hash, is_in, is_one_of, is_quoted, split, starts_with, trim, word};
+use super::bytes::{
+    eq, eq_ignore_case, hash, is_in, is_one_of, is_quoted, split, starts_with, trim, word,
+};
 use super::directive::{Directive, Syntax};
 use super::expression::{NONCE_VALUE, QUOTES, check_quotes, check_source, is_keyword};
 use crate::security_headers::error::{TWICE, VISIBLE};
@@ -83,11 +85,12 @@ const fn check_directive<'a>(
     if let Err(reason) = check_characters(name) {
         return Err(ParseError { directive: b"", value: name, reason });
     }
+    // Browsers take the first directive of a name (CSP3 §2.2.1), so the error names the later one.
     let mut rest = others;
     while !rest.is_empty() {
         let (segment, after) = split(rest, b';');
         let (other, ignored) = word(segment);
-        if other.eq_ignore_ascii_case(name) {
+        if eq_ignore_case(other, name) {
             let reason = "the directive is there twice: browsers take the first only";
             return Err(ParseError { directive: name, value: trim(ignored), reason });
         }
@@ -96,7 +99,7 @@ const fn check_directive<'a>(
     let mut at = 0;
     while at < Directive::KNOWN.len() {
         let known = Directive::KNOWN[at];
-        if name.eq_ignore_ascii_case(known.name().as_bytes()) {
+        if eq_ignore_case(name, known.name().as_bytes()) {
             return check_value(known.syntax(), name, value, &[]);
         }
         at += 1;
@@ -137,7 +140,7 @@ pub(super) const fn check_value<'a>(
             return Err(ParseError { directive: name, value: one, reason });
         }
         count += 1;
-        none = none || one.eq_ignore_ascii_case(b"'none'");
+        none = none || eq_ignore_case(one, b"'none'");
         rest = after;
     }
     let reason = match (syntax, count) {
@@ -157,6 +160,7 @@ pub(super) const fn check_value<'a>(
 
 /// Checks that no character ends the word, the directive or the policy.
 pub(super) const fn check_characters(word: &[u8]) -> Result<(), &'static str> {
+    // An empty source comes from a builder only; a text has no empty words.
     if word.is_empty() {
         return Err("it is empty");
     }
@@ -165,6 +169,8 @@ pub(super) const fn check_characters(word: &[u8]) -> Result<(), &'static str> {
         match word[at] {
             b' ' | b'\t' => return Err("it is one value, and has a space"),
             b'\n' | b'\r' => return Err("it has a line break"),
+            // A comma separates policies in a header, and lines of a header are joined by commas
+            // (RFC 9110 §5.3).
             b';' | b',' => return Err("; and , end a policy: write %3B and %2C in addresses"),
             b'!'..=b'~' => {}
             _ => return Err(VISIBLE),
@@ -189,7 +195,8 @@ const fn check_word(syntax: Syntax, word: &[u8]) -> Result<(), &'static str> {
         Syntax::TrustedTypes | Syntax::Uris if check_quotes(word).is_err() => {
             return check_quotes(word);
         }
-        Syntax::TrustedTypes if word.eq_ignore_ascii_case(b"allow-duplicates") => {
+        // This keyword is not in the list of sources' keywords, so `check_quotes` does not know it.
+        Syntax::TrustedTypes if eq_ignore_case(word, b"allow-duplicates") => {
             return Err(QUOTES);
         }
         Syntax::TrustedTypes if is_type_name(word) || is_one_of(word, &TYPES) => return Ok(()),
@@ -197,6 +204,8 @@ const fn check_word(syntax: Syntax, word: &[u8]) -> Result<(), &'static str> {
         Syntax::Keyword(words) if is_one_of(word, words) => return Ok(()),
         Syntax::Keyword(_) => "not a value of this directive",
         Syntax::Uris if is_quoted(word) => "not an address",
+        // The values of unknown directives are free, except for a nonce that each response would
+        // share.
         Syntax::Custom if starts_with(word, b"'nonce-") => NONCE_VALUE,
         Syntax::Uris | Syntax::Empty | Syntax::Custom => return Ok(()),
     };
@@ -221,7 +230,8 @@ const fn is_among(one: &[u8], words: &[u8]) -> bool {
         if other.is_empty() {
             return false;
         }
-        if eq(one, other) || is_keyword(one) && one.eq_ignore_ascii_case(other) {
+        // The case of keywords does not count, that of paths and digests does.
+        if eq(one, other) || is_keyword(one) && eq_ignore_case(one, other) {
             return true;
         }
         rest = after;

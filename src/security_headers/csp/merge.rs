@@ -19,6 +19,7 @@ pub(super) fn merge(
     for directive in directives.into_iter().chain(workers(mine, theirs)) {
         let (ours, more) = (allowed(mine, directive), allowed(theirs, directive));
         let mut sources = match directive.syntax() {
+            // Two values would be an error, so the other policy's value replaces this one.
             Syntax::Endpoint | Syntax::Keyword(_) if !more.is_empty() => Vec::new(),
             _ => ours.to_vec(),
         };
@@ -27,6 +28,7 @@ pub(super) fn merge(
                 sources.push(source.clone());
             }
         }
+        // `'none'` beside a source is an error; alone it stays.
         if sources.len() > 1 {
             sources.retain(|source| *source != Source::NONE);
         }

@@ -162,6 +162,7 @@ impl Csp {
     where
         T: Into<Source>,
     {
+        // To append nothing must not add a copy of the fallback.
         let sources: Vec<_> = sources.into_iter().map(Into::into).collect();
         if sources.is_empty() {
             return self;
@@ -203,6 +204,7 @@ impl Csp {
         });
         Self {
             without_default_src: merged.without_default_src || other.without_default_src,
+            // `report-to` takes one value, so the endpoint follows the merged directive.
             endpoint: other.endpoint.clone().or(merged.endpoint),
             ..merged
         }
@@ -244,6 +246,7 @@ impl Csp {
 
     /// Returns the endpoint that the policy reports to, if the policy defines it.
     pub(in crate::security_headers) fn endpoint(&self) -> Option<&Endpoint> {
+        // `set` may have replaced the directive after `report_to`.
         let name = self.reports_to()?;
         self.endpoint.as_ref().filter(|endpoint| endpoint.name() == name)
     }

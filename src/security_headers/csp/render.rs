@@ -20,6 +20,7 @@ impl Rendered {
         let plain = HeaderValue::try_from(without_nonce(&policy).to_string())
             .map_err(|_| policy.refused(&policy.to_string(), VISIBLE))?;
         let mut pieces = pieces(&policy);
+        // One piece has no nonce, and `plain` has its text.
         if pieces.len() == 1 {
             pieces.clear();
         }
@@ -50,6 +51,7 @@ impl Rendered {
 
     /// Returns the value with this nonce.
     pub(in crate::security_headers) fn with(&self, nonce: &str) -> HeaderValue {
+        // The length is known, and one allocation is enough: this runs for each page.
         let pieces: usize = self.pieces.iter().map(String::len).sum();
         let nonces = self.pieces.len().saturating_sub(1) * nonce.len();
         let mut text = String::with_capacity(pieces + nonces);

@@ -61,6 +61,7 @@ impl Source {
     /// The text is not a host, with or without a scheme, a port and a path, or it is `*`.
     pub fn host(host: impl Into<Cow<'static, str>>) -> Result<Self, InvalidHeader> {
         let text = host.into();
+        // A configuration that is to name a host must not open the page to all hosts.
         if host_of(text.as_bytes()).is_some_and(|host| host != b"*") {
             return Ok(Self { text, is_custom: false });
         }
