@@ -1,4 +1,4 @@
-//! What the fields take of each response.
+//! The memory that the headers take in each response.
 
 use std::convert::Infallible;
 
@@ -19,7 +19,7 @@ async fn taken(layer: SecurityHeadersLayer) -> u64 {
         async { Ok::<_, Infallible>(Response::new(())) }
     };
     let service = layer.layer(service_fn(asks));
-    // What is made with the first request.
+    // The first request allocates state of the layer.
     drop(service.clone().oneshot(Request::new(())).await.unwrap());
     let mut open = Vec::with_capacity(COUNT as usize);
     let before = held();

@@ -61,7 +61,7 @@ fn hashes_of_addresses_and_of_eval_are_known() {
             let policy = own().set(Directive::SCRIPT_SRC, [word.clone()]);
             assert_sends(set(policy), &[(CSP, &value)]);
             assert_sends(set(value.parse::<Csp>().unwrap()), &[(CSP, &value)]);
-            // Typing errors in what is known are found.
+            // The crate finds typing errors in known words.
             for wrong in [
                 format!("{prefix}{name}-{digest}"),
                 format!("'{prefix}{name}-{digest}"),
@@ -100,7 +100,7 @@ fn custom_words_are_sent_in_any_directive() {
         let policy = own().set(directive, new());
         let value = format!("default-src 'self';{directive} 'new-keyword' new:thing#1");
         assert_sends(set(policy), &[(CSP, &value)]);
-        // As text they are refused.
+        // Plain texts are refused.
         let text = own().set(directive, ["'new-keyword'"]);
         if directive != Directive::REPORT_URI {
             assert_refused(set(text), CSP, "'new-keyword'");

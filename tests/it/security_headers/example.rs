@@ -1,4 +1,4 @@
-//! The example `security_headers`, as a process.
+//! The example `security_headers` as a process.
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -30,7 +30,7 @@ impl Site {
     }
 }
 
-/// The field, which is there once or not at all.
+/// Returns a header that the response has once or not at all.
 #[track_caller]
 fn field<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     let mut lines = response.headers().get_all(name).iter();
@@ -39,14 +39,14 @@ fn field<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     first
 }
 
-/// What stands in a page between these two for the first time.
+/// Returns the text between two others in a page.
 #[track_caller]
 pub(super) fn between<'a>(page: &'a str, before: &str, after: &str) -> &'a str {
     let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("no {before} in {page}"));
     rest.split_once(after).unwrap_or_else(|| panic!("no {after} in {page}")).0
 }
 
-/// The policy of a page that has this in its `script-src` and `frame-ancestors`.
+/// Returns the policy with these sources in `script-src` and `frame-ancestors`.
 fn policy(scripts: &str, ancestors: &str) -> String {
     format!(
         "default-src 'self';script-src {scripts}'strict-dynamic';object-src 'none';\
@@ -67,7 +67,7 @@ async fn the_script_has_the_nonce_of_its_page() {
         let nonce = between(&page, "<script nonce=\"", "\">");
         assert_eq!(nonce.len(), 22, "{nonce}");
         assert_eq!(sent, policy(&format!("'nonce-{nonce}' "), ""));
-        // The one of the comment has none.
+        // The script of the comment has no nonce.
         assert_eq!(page.matches("<script").count(), 2, "{page}");
         assert_eq!(page.matches("<script>").count(), 1, "{page}");
         nonces.push(nonce.to_owned());
@@ -108,7 +108,7 @@ async fn the_partner_may_frame_the_widget_only() {
         let response = site.get("/widget").await;
         assert_eq!(field(&response, "x-frame-options"), None);
         let sent = field(&response, "content-security-policy").unwrap().to_owned();
-        // The others stay.
+        // The other headers do not change.
         assert_eq!(field(&response, "x-content-type-options"), Some("nosniff"));
         let page = text(response).await;
         let nonce = format!("'nonce-{}' ", between(&page, "<script nonce=\"", "\">"));

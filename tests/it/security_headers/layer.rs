@@ -165,7 +165,7 @@ async fn body_and_head_pass_untouched() {
     let answer =
         move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(response.take().unwrap()));
     let service = SecurityHeadersLayer::new().layer(service_fn(answer));
-    // The annotation says that the body's type is the service's own.
+    // The annotation asserts that the layer keeps the type of the body.
     let mut response: Response<Scripted<Infallible>> =
         service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(response.status(), 201);

@@ -1,4 +1,4 @@
-//! Hosts of the own machine, which get nothing that would make a browser ask for them by HTTPS.
+//! Hosts of the own machine, to which the layer sends no header that asks for HTTPS.
 
 use std::convert::Infallible;
 
@@ -19,7 +19,7 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Inf
     Ok(Response::default())
 }
 
-/// What a browser learns of HTTPS in a response: by HSTS, and by the policy.
+/// Returns `true` for HSTS and `true` for a policy that asks for HTTPS.
 fn learned(headers: &HeaderMap) -> (bool, bool) {
     let policy = headers["content-security-policy"].to_str().unwrap();
     let hsts = headers.get(STRICT_TRANSPORT_SECURITY);
@@ -40,7 +40,7 @@ async fn loopback_hosts_get_no_https_headers() {
             assert_eq!(learned(response.headers()), expected, "{host} {:?}", response.version());
         }
     }
-    // Over HTTP/1 the field says which host it is for, wherever the connection leads.
+    // Over HTTP/1 the header `host` decides, and not the address of the connection.
     for (host, expected) in [
         ("example.com", (true, true)),
         ("app.localhost:3000", (false, false)),

@@ -9,6 +9,7 @@ mod layer;
 mod loopback;
 mod nonce;
 mod nonce_cache;
+mod nonce_sockets;
 mod overrides;
 mod policies;
 mod refusals;

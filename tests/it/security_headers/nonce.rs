@@ -1,4 +1,4 @@
-//! Nonces: who gets one, which fields have it, and that no two responses share one.
+//! Nonces: the requests and the headers that have one, and one nonce for each response.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -7,37 +7,30 @@ use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::thread;
 
-use axum::response::{Html, IntoResponse};
-use axum::routing::get;
-use axum::{Extension, Router};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::{
-    Csp, Directive, InvalidHeader, Nonce, SecurityHeaders, Source, forwarded_proto,
-};
+use tower_kit::security_headers::{Csp, Nonce, SecurityHeaders, forwarded_proto};
 use tower_test::mock;
 
-use crate::support::{BoxBody, Server, boxed, empty, h2_client, now, soon, text};
+use crate::support::now;
 
-const ENFORCED: HeaderName = CONTENT_SECURITY_POLICY;
+pub(super) const ENFORCED: HeaderName = CONTENT_SECURITY_POLICY;
 const REPORTED: HeaderName = CONTENT_SECURITY_POLICY_REPORT_ONLY;
-const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'self' 'nonce'");
-const STATIC: &str = "default-src 'self';script-src 'self'";
+pub(super) const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'self' 'nonce'");
+pub(super) const STATIC: &str = "default-src 'self';script-src 'self'";
 
 fn layer() -> SecurityHeadersLayer {
     SecurityHeadersLayer::none().set(POLICY).unwrap()
 }
 
-fn with(nonce: &str) -> String {
+pub(super) fn with(nonce: &str) -> String {
     format!("default-src 'self';script-src 'self' 'nonce-{nonce}'")
 }
 
-/// The answer to a request, under this layer and by this handler.
+/// Returns the response of a handler under a layer.
 fn answer(
     layer: &SecurityHeadersLayer,
     handler: impl Fn(&Request<()>) -> Response<()>,
@@ -50,7 +43,7 @@ fn nonce_of<B>(request: &Request<B>) -> Nonce {
     request.extensions().get::<Nonce>().expect("a nonce").clone()
 }
 
-/// Asks for the nonce, and says in a field of its own what it got.
+/// Asks for the nonce, and returns it in a header of the response.
 fn asking(request: &Request<()>) -> Response<()> {
     let nonce = nonce_of(request);
     Response::builder().header("x-nonce", nonce.as_str()).body(()).unwrap()
@@ -60,15 +53,15 @@ fn asked(headers: &HeaderMap) -> &str {
     headers["x-nonce"].to_str().unwrap()
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     let mut lines = headers.get_all(name).iter();
-    let line = lines.next().expect("the field").to_str().unwrap();
+    let line = lines.next().expect("the header").to_str().unwrap();
     assert_eq!(lines.next(), None);
     line
 }
 
-/// 22 characters of base64url that are 128 bits: the last one has 2 of them.
-fn assert_shape(nonce: &str) {
+/// Asserts 22 characters of base64url for 128 bits: the last character has two of them.
+pub(super) fn assert_shape(nonce: &str) {
     assert_eq!(nonce.len(), 22, "{nonce}");
     let url = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     assert!(nonce.chars().all(url), "{nonce}");
@@ -94,7 +87,7 @@ fn unused_nonces_are_not_in_the_policy() {
     assert!(!response.headers()[ENFORCED].is_sensitive());
 }
 
-/// Else what was forbidden but for the nonce would fall back to `default-src`.
+/// An empty directive would fall back to `default-src`.
 #[test]
 fn directives_without_their_nonce_forbid_all() {
     let policy = Csp::from_static("default-src *; script-src 'nonce'; style-src 'nonce' https:");
@@ -274,7 +267,7 @@ fn inner_policies_use_the_outer_nonce() {
     assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
 }
 
-/// What stands between the layers asks once the inner one has answered.
+/// A middleware between the layers asks for the nonce after the inner layer has responded.
 #[test]
 fn inner_layers_leave_the_outer_nonce_open() {
     let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
@@ -320,7 +313,7 @@ fn a_304_has_no_policy_with_a_nonce() {
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }
 
-/// It would replace the one that the browser has kept, whose nonce the kept page has on it.
+/// The policy of a 304 would replace the stored one, and the stored page has the old nonce.
 #[test]
 fn a_304_without_a_nonce_has_no_policy() {
     let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
@@ -386,8 +379,6 @@ fn given_nonces_are_used() {
     assert_eq!(only(response.headers(), &ENFORCED), with(given.as_str()));
 }
 
-// Readiness.
-
 type Called = Request<()>;
 
 #[test]
@@ -409,7 +400,7 @@ fn the_ready_service_is_called_with_a_nonce() {
     assert_eq!(error.to_string(), "gone");
 }
 
-/// A service that is ready only once it was asked, and whose clones are not.
+/// A service that must be polled to be ready, and whose clones are not ready.
 #[derive(Debug, Default)]
 struct Fussy {
     ready: bool,
@@ -460,159 +451,4 @@ fn layer_and_service_are_send_and_sync() {
         goes(&nonce_of(request));
         Response::new(())
     }));
-}
-
-// Over sockets.
-
-async fn page(Extension(nonce): Extension<Nonce>) -> Html<String> {
-    Html(format!("<script nonce=\"{nonce}\">start()</script>"))
-}
-
-async fn failing(Extension(nonce): Extension<Nonce>) -> impl IntoResponse {
-    (StatusCode::INTERNAL_SERVER_ERROR, nonce.to_string())
-}
-
-fn app() -> Result<Router, InvalidHeader> {
-    let headers = SecurityHeadersLayer::none()
-        .set(POLICY)?
-        .set(Csp::new().set(Directive::DEFAULT_SRC, [Source::NONCE]).report_only())?;
-    Ok(Router::new()
-        .route("/", get(page))
-        .route("/failing", get(failing))
-        .route("/plain", get(|| async { "plain" }))
-        .layer(headers))
-}
-
-#[tokio::test]
-async fn axum_pages_have_the_nonce_over_http_1() {
-    let server = Server::start(app().unwrap()).await;
-    let mut client = server.connect().await;
-    let mut seen = HashSet::new();
-    for _ in 0..3 {
-        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        // The head is in lower case, so that the nonce is compared without it.
-        let (head, body) = client.response().await;
-        let nonce = body.split('"').nth(1).unwrap();
-        assert_shape(nonce);
-        let lower = nonce.to_lowercase();
-        assert!(head.contains(&format!("script-src 'self' 'nonce-{lower}'\r\n")), "{head}");
-        assert!(head.contains(&format!("-report-only: default-src 'nonce-{lower}'\r\n")), "{head}");
-        assert!(seen.insert(nonce.to_owned()));
-    }
-    client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let head = client.head().await;
-    assert!(head.contains("script-src 'self' 'nonce-"), "{head}");
-    client.send("GET /plain HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let (head, _) = client.response().await;
-    assert!(head.contains(&format!("content-security-policy: {STATIC}\r\n")), "{head}");
-    assert!(head.contains("-report-only: default-src 'none'\r\n"), "{head}");
-}
-
-#[tokio::test]
-async fn axum_pages_have_the_nonce_over_http_2() {
-    let server = Server::start(app().unwrap()).await;
-    let client = h2_client();
-    let ask = async |method: Method, path: &str| {
-        let request = Request::builder().method(method).uri(server.url(path));
-        let request = request.body(boxed(empty()) as BoxBody).unwrap();
-        let response = soon(client.request(request)).await.unwrap();
-        let policy = only(response.headers(), &ENFORCED).to_owned();
-        (response.status(), policy, text(response).await)
-    };
-    let (_, policy, body) = ask(Method::GET, "/").await;
-    let nonce = body.split('"').nth(1).unwrap();
-    assert_shape(nonce);
-    assert_eq!(policy, with(nonce));
-    let (status, policy, nonce) = ask(Method::GET, "/failing").await;
-    assert_eq!(status, 500);
-    assert_eq!(policy, with(&nonce));
-    let (_, policy, _) = ask(Method::HEAD, "/").await;
-    assert!(policy.contains(" 'nonce-"), "{policy}");
-    for path in ["/plain", "/nowhere"] {
-        let (_, policy, _) = ask(Method::GET, path).await;
-        assert_eq!(policy, STATIC);
-    }
-}
-
-/// RFC 7541 §6.2.3: no hop may keep such a field in its table.
-#[tokio::test]
-async fn http_2_never_indexes_a_policy_with_a_nonce() {
-    let server = Server::start(app().unwrap()).await;
-    let mut stream = TcpStream::connect(server.addr).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    // Streams 1 and 3 ask for pages with nonces, stream 5 for one without.
-    for (id, path) in [(1, "/"), (3, "/"), (5, "/plain")] {
-        // By the static table: GET, http, then the path and the authority as literals.
-        let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-        block.extend(path.as_bytes());
-        block.extend(b"\x01\x01a");
-        // HEADERS with END_STREAM and END_HEADERS.
-        let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 0x01, 0x05, 0, 0, 0, id];
-        frame.extend(block);
-        stream.write_all(&frame).await.unwrap();
-        let found = soon(head_block(&mut stream, id)).await;
-        assert_eq!(never_indexed(&found), if id == 5 { 0 } else { 2 }, "{found:x?}");
-    }
-}
-
-/// The header block of the response on this stream, which is in one frame.
-async fn head_block(stream: &mut TcpStream, id: u8) -> Vec<u8> {
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let [_, high, low, kind, flags, .., of] = head;
-        let mut payload = vec![0; usize::from(high) << 8 | usize::from(low)];
-        stream.read_exact(&mut payload).await.unwrap();
-        if kind == 0x01 && of == id {
-            assert_eq!(flags & 0x2c, 0x04, "whole, without padding or priority");
-            return payload;
-        }
-    }
-}
-
-/// How many fields of a block are literals that are never indexed (RFC 7541 §6).
-fn never_indexed(mut block: &[u8]) -> usize {
-    let mut found = 0;
-    while let Some(&first) = block.first() {
-        let prefix = match first {
-            0x80.. => 7,
-            0x40.. => 6,
-            0x20.. => 5,
-            _ => 4,
-        };
-        let index = number(&mut block, prefix);
-        // An index alone, or a new size for the table, has no strings behind it.
-        if (0x20..0x40).contains(&first) || first >= 0x80 {
-            continue;
-        }
-        found += usize::from(first & 0xf0 == 0x10);
-        let strings = if index == 0 { 2 } else { 1 };
-        for _ in 0..strings {
-            let length = number(&mut block, 7);
-            block = &block[length..];
-        }
-    }
-    found
-}
-
-/// A number whose first byte has so many bits of it (RFC 7541 §5.1).
-fn number(block: &mut &[u8], prefix: u32) -> usize {
-    let mut next = || {
-        let (first, rest) = block.split_first().unwrap();
-        *block = rest;
-        usize::from(*first)
-    };
-    let most = (1 << prefix) - 1;
-    let mut value = next() & most;
-    if value < most {
-        return value;
-    }
-    for shift in (0..).step_by(7) {
-        let byte = next();
-        value += (byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    value
 }

@@ -1,4 +1,4 @@
-//! A response whose nonce was used is for its client alone, and a nonce that comes too late shows.
+//! Responses with a nonce are private, and late nonces are counted.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ fn layer() -> SecurityHeadersLayer {
     SecurityHeadersLayer::none().set(POLICY).unwrap()
 }
 
-/// What is sent of these headers of a service, by whether its handler asks for the nonce.
+/// Returns the headers of a response; the handler sends `headers`, and asks for the nonce if `asks`.
 fn sent(layer: &SecurityHeadersLayer, asks: bool, headers: &[(&'static str, &str)]) -> HeaderMap {
     let headers = headers.iter().map(|(name, value)| (*name, value.parse().unwrap()));
     let headers: Vec<(&str, http::HeaderValue)> = headers.collect();
@@ -55,7 +55,7 @@ fn a_used_nonce_makes_its_response_private() {
         let found = sent(&layer(), true, headers);
         let found: Vec<_> = found.get_all("cache-control").iter().collect();
         assert_eq!(found, expected, "{headers:?}");
-        // Without the nonce, the response is the same for all, and the service's to judge.
+        // A response without the nonce keeps the headers of the service.
         let found = sent(&layer(), false, headers);
         let found: Vec<_> = found.get_all("cache-control").iter().collect();
         let own: Vec<_> =
@@ -86,7 +86,7 @@ fn overriding_cache_control_stays_private() {
         "private, max-age=600"
     );
     assert_eq!(sent(&public, false, &[])["cache-control"], "public, max-age=600");
-    // As a handler of its own policy is: the nonce is in it.
+    // A handler's own policy has the nonce too.
     let own = [("content-security-policy", "script-src 'nonce-its'"), ("cache-control", "public")];
     assert_eq!(sent(&layer(), true, &own)["cache-control"], "private");
 }

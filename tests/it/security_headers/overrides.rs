@@ -79,8 +79,6 @@ pub(crate) fn nonce(response: &Response<()>) -> &str {
     response.headers()["x-nonce"].to_str().unwrap()
 }
 
-// Overriding what the handler sets.
-
 #[test]
 fn override_header_replaces_all_lines() {
     let layer = strict().override_header(CSP);
@@ -139,7 +137,7 @@ fn overriding_policies_keep_their_nonce() {
     assert!(response.headers()[CSP].is_sensitive());
 }
 
-/// It would take the place of the one that the browser has kept, which is the layer's.
+/// The policy of the handler would replace the stored one, which is the layer's.
 #[test]
 fn a_304_drops_overridden_policies() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
@@ -154,8 +152,6 @@ fn a_304_drops_overridden_policies() {
     assert_eq!(lines(&response, &CSP), [""; 0]);
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
 }
-
-// The overrides of one response.
 
 #[test]
 fn overrides_remove_set_and_extend() {
@@ -346,8 +342,6 @@ async fn axum_handlers_attach_overrides() {
     }
 }
 
-// Stripping.
-
 #[test]
 fn strip_removes_all_lines() {
     let layer = SecurityHeadersLayer::none().strip(FINGERPRINT_HEADERS);
@@ -411,8 +405,6 @@ fn strip_reaches_headers_of_inner_layers() {
     assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
 }
 
-// Nested layers.
-
 #[test]
 fn the_inner_layer_wins_without_override() {
     let inner = SecurityHeadersLayer::none().set(FrameOptions::SAMEORIGIN).unwrap();
@@ -425,7 +417,7 @@ fn the_inner_layer_wins_without_override() {
     assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
     let response = nested(strict().override_all(), || Response::new(()));
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
-    // The inner layer takes the overrides out, so that they are not the outer one's.
+    // The inner layer removes the overrides from the response.
     let removing =
         || with(&Overrides::new().remove(X_FRAME_OPTIONS).remove(REFERRER_POLICY), own(&[]));
     let response = nested(strict(), removing);

@@ -20,8 +20,6 @@ pub(super) fn parsed(text: &str) -> Result<SecurityHeadersLayer, InvalidHeader> 
     text.parse::<Csp>().and_then(set)
 }
 
-// How a policy is put together.
-
 #[test]
 fn set_keeps_the_place_of_a_directive() {
     let policy = Csp::helmet()
@@ -78,7 +76,7 @@ fn append_starts_from_the_fallback() {
         (base(), Directive::MANIFEST_SRC, "manifest-src default.example"),
         (base(), Directive::MEDIA_SRC, "media-src default.example"),
         (base(), Directive::OBJECT_SRC, "object-src default.example"),
-        // It would take over workers, which `script-src` has allowed.
+        // Without `worker-src`, a new `child-src` would apply to workers too.
         (
             base().set(Directive::WORKER_SRC, ["a.example"]),
             Directive::CHILD_SRC,
@@ -114,7 +112,7 @@ fn a_new_child_src_keeps_workers_allowed() {
     assert_policy(policy.append(Directive::CHILD_SRC, ["b.example"]), value);
 }
 
-/// They have no other directive in their place (CSP3 §6.3, §6.4).
+/// These directives have no fallback (CSP3 §6.3, §6.4).
 #[test]
 fn append_without_a_fallback_starts_empty() {
     for directive in [Directive::BASE_URI, Directive::FORM_ACTION, Directive::FRAME_ANCESTORS] {
@@ -207,7 +205,7 @@ fn texts_parse_to_policies() {
     }
 }
 
-/// The name of the algorithm may be in any case, the digest is one of base64.
+/// The case of the algorithm does not count, that of the digest does.
 #[test]
 fn a_hash_keeps_its_digest_to_the_byte() {
     let digest = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789+/AbCdE=";
@@ -244,8 +242,6 @@ fn empty_policies_are_refused() {
         assert!(parsed(text).is_err(), "{text:?}");
     }
 }
-
-// Endpoints.
 
 #[test]
 fn the_layer_defines_all_endpoints() {

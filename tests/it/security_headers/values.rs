@@ -23,8 +23,6 @@ fn assert_value(header: impl TryInto<Header, Error: Into<InvalidHeader>>, name: 
     assert_sends(set(header), &[(name, value)]);
 }
 
-// The values.
-
 #[test]
 fn hsts_sends_its_options() {
     let year = Hsts::new(Duration::from_secs(31_536_000));
@@ -349,8 +347,6 @@ fn headers_are_replaced_and_removed() {
     let layer = set(Hsts::new(Duration::from_secs(1))).unwrap().remove(STRICT_TRANSPORT_SECURITY);
     assert_sends(Ok(layer), &[]);
 }
-
-// What is refused.
 
 #[test]
 fn preload_needs_all_subdomains_and_a_year() {
