@@ -1,4 +1,4 @@
-//! What `security_headers` costs, beside a bare service, its peers and setting the fields by hand.
+//! The cost of `security_headers`, beside a bare service, its peers and headers set by hand.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -56,7 +56,7 @@ fn main() {
 
     let mut group = bench.group("a page that may have a nonce");
     let headers = || {
-        let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+        let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
         SecurityHeadersLayer::new().set(policy)
     };
     let Ok(headers) = headers() else { panic!("the policy is not valid") };
@@ -97,7 +97,7 @@ fn page(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>
     answer(request)
 }
 
-/// The fields that the layer adds.
+/// The headers that the layer adds.
 fn twelve() -> [(HeaderName, HeaderValue); 12] {
     let empty = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
     let response = call(&mut SecurityHeadersLayer::new().layer(empty), Request::new(()));
@@ -106,7 +106,7 @@ fn twelve() -> [(HeaderName, HeaderValue); 12] {
     fields.try_into().unwrap_or_else(|fields: Vec<_>| panic!("{} fields", fields.len()))
 }
 
-/// One layer a field.
+/// Sets each header by a layer of its own.
 fn set_twelve(
     fields: [(HeaderName, HeaderValue); 12],
 ) -> impl Service<Request<()>, Response = Response<Full<Bytes>>> {

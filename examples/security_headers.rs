@@ -1,5 +1,5 @@
-//! A guest book whose comments are HTML, a widget of it that a partner may frame, and an API: each
-//! with the security headers that it needs.
+//! A guest book with HTML comments, a widget that a partner may frame, and an API. Each of the three
+//! has the security headers that it needs.
 //!
 //! ```sh
 //! cargo run --example security_headers --features security-headers
@@ -11,8 +11,8 @@
 //! curl -i -X POST http://127.0.0.1:3000/logout
 //! ```
 //!
-//! Open it in a browser, too: one comment brings scripts, and the console says that they were
-//! blocked. `PARTNER` is the origin that may frame the widget.
+//! Open the guest book in a browser, too: one comment has scripts, and the console reports that the
+//! policy blocked them. The variable `PARTNER` names the origin that may frame the widget.
 
 use std::error::Error;
 
@@ -28,7 +28,7 @@ use tower_kit::security_headers::{
     ClearSiteData, Csp, Directive, Nonce, Overrides, Source, forwarded_proto,
 };
 
-/// Scripts run if they have the nonce of the answer, or if one that has it loads them.
+/// Allows scripts with the nonce of the response, and scripts that such a script loads.
 const POLICY: Csp = Csp::from_static(
     "default-src 'self'; script-src 'nonce' 'strict-dynamic'; object-src 'none'; base-uri 'none'; \
      form-action 'self'; frame-ancestors 'self'; upgrade-insecure-requests",
@@ -38,18 +38,18 @@ const POLICY: Csp = Csp::from_static(
 async fn main() -> Result<(), Box<dyn Error>> {
     let headers = SecurityHeadersLayer::new()
         .set(POLICY)?
-        // A cache would send the same nonce to everybody.
+        // A shared cache would send one nonce to all clients.
         .custom("cache-control", "no-store")?
-        // HTTPS ends at a proxy, which says so. Without one, as here, nothing asks for HTTPS.
-        .https_only(forwarded_proto);
+        // A proxy terminates HTTPS and sends `x-forwarded-proto`. Without a proxy, as here, the
+        // layer asks no browser for HTTPS.
+        .https_if(forwarded_proto);
 
-    // Added to the policy above. What comes from outside is checked, so that a typing error ends
-    // the program here.
+    // The widget extends the policy above. A wrong origin in the variable stops the program here.
     let partner = std::env::var("PARTNER").unwrap_or_else(|_| "https://partner.example".to_owned());
-    let framed = Csp::new().set(Directive::FrameAncestors, [Source::host(partner)]);
+    let framed = Csp::new().set(Directive::FRAME_ANCESTORS, [Source::host(partner)?]);
     let framed = Overrides::new().remove(X_FRAME_OPTIONS).extend(framed)?;
 
-    // What it sets stands; the layer outside adds the rest.
+    // The layer outside adds its headers to those of the API, and replaces none.
     let api = Router::new().route("/comments", get(list)).layer(SecurityHeadersLayer::api());
     let app = Router::new()
         .route("/", get(guest_book))
@@ -83,8 +83,8 @@ struct Search {
     q: String,
 }
 
-/// Counts the comments and leaves the search out of the page: a template engine would escape it,
-/// and this example has none. No script, no nonce: the policy allows none here.
+/// Counts the comments that match. The page does not repeat the query: this example has no template
+/// engine to escape it. The handler asks for no nonce, so the policy allows no script.
 async fn search(Query(Search { q }): Query<Search>) -> Html<String> {
     let found: Vec<_> = COMMENTS.into_iter().filter(|comment| comment.contains(&q)).collect();
     document(&format!("<h1>Comments found: {}</h1>\n{}", found.len(), comments(&found)))
@@ -107,7 +107,7 @@ async fn list() -> Json<[&'static str; 2]> {
 }
 
 async fn log_out() -> impl IntoResponse {
-    // A real one ends the session at the server, too.
+    // A real service also ends the session on the server.
     let forget = ClearSiteData::COOKIES.and(ClearSiteData::STORAGE);
     ([(ClearSiteData::NAME, forget)], Redirect::to("/"))
 }
@@ -125,14 +125,14 @@ fn document(body: &str) -> Html<String> {
     ))
 }
 
-/// Puts comments into the page as they are, since they may have markup. A sanitizer takes scripts out
-/// of them when they are posted. The policy is the second line of defense: where a script gets past
-/// the sanitizer, browsers do not run it.
+/// Writes the comments into the page unescaped, because they may have markup. A sanitizer removes
+/// scripts when a comment is posted. The policy is the second line of defense: browsers do not run a
+/// script that gets past the sanitizer.
 fn comments(comments: &[&str]) -> String {
     comments.iter().map(|comment| format!("<article>{comment}</article>\n")).collect()
 }
 
-/// The second one got past the sanitizer.
+/// The second comment got past the sanitizer.
 const COMMENTS: [&str; 2] = [
     "<p>What a <b>lovely</b> place!</p>",
     r#"<p>Me too</p>
@@ -142,5 +142,5 @@ const COMMENTS: [&str; 2] = [
 
 const SCRIPT: &str = r#"document.getElementById("status").append("The page ran its script. ")"#;
 
-/// Tells the page around it how much room it takes.
+/// Sends the height of the widget to the page that frames it.
 const WIDGET_SCRIPT: &str = "parent.postMessage({ height: document.body.scrollHeight }, '*')";

@@ -98,8 +98,6 @@ pub mod values;
 mod axum_extensions;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod body;
-#[cfg(any(feature = "cache", feature = "compress"))]
-mod cache_marks;
 #[cfg(any(
     feature = "cache",
     feature = "compress",
@@ -112,8 +110,6 @@ mod clock;
 mod drain;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod error_response;
-#[cfg(feature = "cache")]
-mod for_one;
 #[cfg(any(
     feature = "compress",
     feature = "limit",
@@ -160,6 +156,12 @@ mod metrics;
 mod path_template;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
 mod refreshing_handle;
+#[cfg(any(feature = "cache", feature = "compress", feature = "security-headers"))]
+#[cfg_attr(
+    not(all(feature = "cache", feature = "compress", feature = "security-headers")),
+    expect(dead_code, reason = "each of these layers uses a part of it")
+)]
+mod single_use;
 
 /// A guide for users of Express: each middleware, and its equivalent in this crate.
 ///

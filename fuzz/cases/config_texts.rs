@@ -12,8 +12,8 @@ use http_body::{Body, Frame};
 use tower::{Layer, Service, service_fn};
 use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore, RedisConfig};
 use tower_kit::security_headers::{
-    Allow, Coep, Coop, Corp, CrossDomainPolicies, Csp, Directive, Endpoint, Feature, FrameOptions,
-    PermissionsPolicy, ReferrerPolicy, Source,
+    Allowlist, Coep, Coop, Corp, CrossDomainPolicies, Csp, Directive, Endpoint, Feature,
+    FrameOptions, PermissionsPolicy, ReferrerPolicy, Source,
 };
 use tower_kit::{CompressLayer, LimitLayer, SecurityHeadersLayer};
 
@@ -78,12 +78,14 @@ fn words(text: &str) {
         let plain = |text: &str| text.replace(char::is_whitespace, "").to_ascii_lowercase();
         assert_eq!(plain(value(&sent)), plain(text));
     }
-    let policy = PermissionsPolicy::new().allow(Feature::Camera, [Allow::from(text)]);
-    if let Ok(layer) = none().set(policy) {
+    if let Ok(list) = Allowlist::NONE.origin(text) {
+        let policy = PermissionsPolicy::new().allow(Feature::CAMERA, list);
+        let layer = none().set(policy).expect("what parses can be set");
         assert_eq!(value(&fields(&layer)), format!("camera=(\"{text}\")"));
     }
-    let policy = Csp::new().set(Directive::DefaultSrc, [Source::host(text.to_owned())]);
-    if let Ok(layer) = none().set(policy) {
+    if let Ok(host) = Source::host(text.to_owned()) {
+        let policy = Csp::new().set(Directive::DEFAULT_SRC, [host]);
+        let layer = none().set(policy).expect("what parses can be set");
         assert_eq!(value(&fields(&layer)), format!("default-src {text}"));
     }
 }
@@ -97,7 +99,8 @@ fn custom(name: &str, given: &str) {
 }
 
 fn endpoint(name: &str, url: &str) {
-    if let Ok(layer) = SecurityHeadersLayer::none().set(Endpoint::new(name, url)) {
+    if let Ok(endpoint) = Endpoint::new(name, url) {
+        let layer = SecurityHeadersLayer::none().set(endpoint).expect("what parses can be set");
         assert_eq!(value(&fields(&layer)), format!("{name}=\"{url}\""));
     }
 }

@@ -1,4 +1,4 @@
-//! Any text: a policy that parses is sent with the words that it has, and nothing else.
+//! Texts as policies: a policy that parses is sent with its own words, and nothing else.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -18,7 +18,8 @@ pub(crate) fn check(text: &str) {
     let given = words(text);
     let mut layer = SecurityHeadersLayer::none();
     if let Some((_, names)) = given.iter().find(|(directive, _)| directive == "report-to") {
-        layer = layer.set(Endpoint::new(names[0], "/reports")).expect("a key is a name");
+        let endpoint = Endpoint::new(names[0], "/reports").expect("a key is a name");
+        layer = layer.set(endpoint).expect("it is the only endpoint");
     }
     let policy = match given.iter().any(|(directive, _)| directive == "default-src") {
         true => parsed,
@@ -50,7 +51,7 @@ pub(crate) fn check(text: &str) {
     }
 }
 
-/// The policy of a response, and its nonce if the service was given one and asks for it.
+/// Returns the policy of a response, and its nonce if the service asks for one.
 fn answer(layer: &SecurityHeadersLayer, asks: bool) -> (String, Option<String>) {
     let mut nonce = None;
     let inner = service_fn(|request: Request<()>| {
@@ -66,7 +67,7 @@ fn answer(layer: &SecurityHeadersLayer, asks: bool) -> (String, Option<String>) 
     (value.to_str().expect("visible ASCII").to_owned(), nonce)
 }
 
-/// The directives as a browser splits them (CSP3 §2.2.1).
+/// Splits a policy into directives as a browser does (CSP3 §2.2.1).
 fn words(text: &str) -> Words<'_> {
     let segments = text.split(';').map(|segment| segment.split_ascii_whitespace());
     let named = segments.filter_map(|mut words| {
@@ -80,7 +81,7 @@ fn names<'a>(words: &'a Words<'_>) -> Vec<&'a str> {
     words.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-/// The case of keywords and of algorithms does not count, that of all else does.
+/// Compares words. The case counts, except in keywords and algorithms.
 fn is_sent_as(directive: &str, given: &str, sent: &str, nonce: Option<&str>) -> bool {
     if directive == "report-uri" || !given.starts_with('\'') {
         return given == sent;

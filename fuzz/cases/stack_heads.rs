@@ -80,7 +80,7 @@ pub(crate) fn check(input: &Input<'_>) {
     let templates = input.templates.iter().map(|template| (*template).to_owned());
     let latency = LatencyLayer::new().names(names).routes(templates).sizes().first_byte();
     let latency = latency.recorder(Arc::clone(&seen) as _);
-    let security = SecurityHeadersLayer::new().https_only(forwarded_proto).documents_only();
+    let security = SecurityHeadersLayer::new().https_if(forwarded_proto).documents_only();
     let mut cx = Context::from_waker(Waker::noop());
     let call = (latency, security).layer(inner).call(request);
     let Poll::Ready(Ok(response)) = pin!(call).poll(&mut cx) else { panic!("no response") };

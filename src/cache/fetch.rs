@@ -28,8 +28,7 @@ use super::response;
 use super::state::{Lead, Verdict};
 use super::storage;
 use super::task::spawn_if_pending;
-use crate::cache_marks::VariesBy;
-use crate::for_one::{ForOne, is_single_use};
+use crate::single_use::{SingleUse, VariesBy};
 
 /// A request that the inner service is asked, as the cache has to know it when the response comes.
 pub(crate) struct Fetch {
@@ -40,7 +39,7 @@ pub(crate) struct Fetch {
     pub(crate) evaluates: bool,
     /// The headers of the request of the client, which has its preconditions.
     pub(crate) headers: HeaderMap,
-    pub(crate) for_one: ForOne,
+    pub(crate) single_use: SingleUse,
     pub(crate) status: CacheStatus,
     /// The entry that the response may confirm, or that is served if the inner service fails.
     pub(crate) old: Option<Entry>,
@@ -125,7 +124,7 @@ impl Fetch {
         if ask.no_fill.is_none() {
             ask = ask.spelled(key.spell(&mut head));
         }
-        let (headers, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
+        let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
         let uncacheable = config.state.hit_for_miss.is_marked(marker, sent);
         let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, uncacheable);
@@ -136,7 +135,7 @@ impl Fetch {
             ask,
             evaluates,
             headers,
-            for_one,
+            single_use,
             status,
             old,
             marker,
@@ -237,7 +236,7 @@ impl Fetch {
             status,
             plan,
             watermark: self.watermark,
-            for_one: self.for_one.clone(),
+            single_use: self.single_use.clone(),
             lead: self.lead.take(),
             declared,
             empty_frames: 0,
@@ -262,7 +261,7 @@ impl Fetch {
             status: response.status(),
             headers: response.headers(),
             hint: response.extensions().get(),
-            for_one: self.for_one.covers(response),
+            single_use: self.single_use.covers(response),
             varies_by: response.extensions().get().map(|VariesBy(name)| name),
             request: &self.headers,
             size,
@@ -367,7 +366,7 @@ impl Fetch {
         // A response for a single request says nothing about the next one, nor does a 304 of the
         // client's own condition about a 200.
         let own = old.is_none() && response.status() == StatusCode::NOT_MODIFIED;
-        if stays || own || response.status().is_server_error() || is_single_use(response) {
+        if stays || own || response.status().is_server_error() || SingleUse::marks(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;

@@ -22,7 +22,7 @@ use super::policy::{self, Bypass, RequestAction, RequestPolicy};
 use super::purge::{Purge, Stamp};
 use super::response;
 use super::storage;
-use crate::for_one::ForOne;
+use crate::single_use::SingleUse;
 
 /// A removal or a purge, of which several are awaited at the same time.
 type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -39,7 +39,7 @@ where
     ResBody: Body + Send + 'static,
     ResBody::Error: Send,
 {
-    let (asked, for_one) = (head.clone(), ForOne::of(&head.extensions));
+    let (asked, single_use) = (head.clone(), SingleUse::of(&head.extensions));
     let before = config.state.purges.watermark();
     let sent = config.clock.now();
     let response = call(inner, Request::from_parts(head, body)).await?;
@@ -71,7 +71,7 @@ where
         ask,
         evaluates: false,
         headers: asked.headers,
-        for_one,
+        single_use,
         status,
         old: None,
         lead: None,

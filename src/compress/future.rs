@@ -21,7 +21,7 @@ use super::pool::{Key, Pooled};
 use super::settings::Settings;
 use super::stream::{Resources, Stream};
 use super::whole::Whole;
-use crate::cache_marks::{SingleUse, VariesBy};
+use crate::single_use::{SingleUse, VariesBy};
 use crate::future::{self, MapResponse};
 
 pin_project! {
@@ -107,7 +107,7 @@ where
             Action::OptOut => {
                 // From `private` alone the cache would remember that nothing under this URL can be
                 // stored, but the responses to other clients can.
-                head.extensions.insert(SingleUse);
+                SingleUse::mark(&mut head.extensions);
                 ResponseBody::inner(PeekableBody::plain(body))
             }
             Action::NotModified => {
@@ -230,7 +230,7 @@ where
     /// again, so that no cache may store this one.
     fn fall_back(self) -> ResponseBody<B> {
         self.metrics.record_fallback();
-        self.head.extensions.insert(SingleUse);
+        self.SingleUse::mark(&mut head.extensions);
         self.pass()
     }
 }

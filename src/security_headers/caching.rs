@@ -1,13 +1,13 @@
-//! Keeps shared caches from storing a response whose nonce was used: each client of such a cache
-//! would get the same nonce.
+//! Keeps shared caches from storing a response whose nonce was used: all clients of such a cache
+//! would receive the same nonce.
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Makes a response private (RFC 9111 §5.2.2.7), whatever its service says.
+/// Makes a response private (RFC 9111 §5.2.2.7), even if the service sends `public`.
 ///
-/// The client's own cache may keep it: the page and the policy come back together, to the client
-/// that has both already.
+/// The client's own cache may store the response: it serves the page and the policy together, to
+/// the client that has seen both.
 pub(super) fn make_private(headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
         if *name == X_ACCEL_EXPIRES {
@@ -16,40 +16,43 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
             *value = HeaderValue::from_static("no-store");
         }
     }
+    // Several lines are one list (RFC 9110 §5.3).
     let lines = headers.get_all(CACHE_CONTROL).iter();
     let lines: Option<Vec<_>> = lines.map(|line| line.to_str().ok()).collect();
-    // What cannot be read is not known to forbid anything.
+    // A value that is not text cannot be relied on to forbid anything.
     let value = lines.map_or_else(|| Some(PRIVATE.to_owned()), |lines| private(&lines.join(",")));
     if let Some(value) = value {
         let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(PRIVATE));
-        // It fails only for a map that is full already, which no server sends.
+        // Fails only for a map that is full, which no server can send.
         drop(headers.try_insert(CACHE_CONTROL, value));
     }
 }
 
-/// Returns `true` for headers that single caches heed in the place of `cache-control`: those of RFC
-/// 9213, whose names end with it, and the older ones.
+/// Returns `true` for headers that some caches obey instead of `cache-control`: the targeted
+/// headers of RFC 9213, whose names end in `-cache-control`, and older ones.
 fn is_targeted(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.ends_with("-cache-control") || OLDER_TARGETED.contains(&name)
 }
 
-/// Returns the value of `cache-control` that forbids shared caches to store, or `None` where the
-/// one that is there does.
+/// Returns a `cache-control` that forbids shared caches to store the response, or `None` if `value`
+/// forbids it already.
 fn private(value: &str) -> Option<String> {
     let mut kept = Vec::new();
     let (mut is_private, mut is_contradicted) = (false, false);
     for directive in directives(value) {
         let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
         let has = |other: &str| name.trim_end().eq_ignore_ascii_case(other);
-        // `private="set-cookie"` is only about that header.
+        // `private="set-cookie"` forbids to store that header only (RFC 9111 §5.2.2.7).
+        // Both directives forbid a shared cache to store the response.
         if has("no-store") || has("private") && argument.is_empty() {
             is_private = true;
         }
         // A cache that knows `must-understand` ignores `no-store` beside it (RFC 9111 §5.2.2.3).
         is_contradicted |= has("public") || has("s-maxage") || has("must-understand");
-        // What cannot be parsed, such as `public; max-age=60`, might be heeded by some cache.
+        // Some cache might understand a malformed directive, such as `public; max-age=60`.
         let is_whole = is_token(name) && directive.matches('"').count() % 2 == 0;
+        // The value is written anew without such a directive.
         is_contradicted |= !is_whole;
         if is_whole && !(has("public") || has("s-maxage") || has("private")) {
             kept.push(directive);
@@ -62,7 +65,7 @@ fn private(value: &str) -> Option<String> {
     Some(kept.join(", "))
 }
 
-/// The members of the list; a comma within quotes separates none.
+/// Splits a value at its commas, except those in double quotes.
 fn directives(value: &str) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let members = value.split(move |c| {
@@ -78,9 +81,9 @@ fn is_token(name: &str) -> bool {
 }
 
 const PRIVATE: &str = "private";
-/// Akamai's, and the one of the Edge Architecture Specification, which knows no `private`.
+/// The headers of Akamai and of the Edge Architecture Specification. They have no `private`.
 const OLDER_TARGETED: [&str; 2] = ["edge-control", "surrogate-control"];
-/// nginx's: a number of seconds.
+/// The header of nginx, a number of seconds.
 const X_ACCEL_EXPIRES: &str = "x-accel-expires";
 
 #[cfg(test)]
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_shared_cache_may_store() {
+    fn shared_caches_may_not_store() {
         for (lines, expected) in [
             (&[][..], "private"),
             (&[""], "private"),
@@ -108,7 +111,7 @@ mod tests {
             (&["max-age=5, x=\"a, public"], "private, max-age=5"),
             (&["public", "caf\u{e9}"], "private"),
             (&["new=1, stale-while-revalidate=9"], "private, new=1, stale-while-revalidate=9"),
-            // These say so already.
+            // Values that are private already.
             (&["private"], "private"),
             (&["Private , max-age=600"], "Private , max-age=600"),
             (&["no-store"], "no-store"),
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn no_targeted_header_permits_it() {
+    fn targeted_headers_forbid_it_too() {
         for (name, value) in [
             ("cdn-cache-control", "no-store"),
             ("cloudflare-cdn-cache-control", "no-store"),
@@ -145,7 +148,7 @@ mod tests {
             assert_eq!(found, [value, value], "{name}");
             assert_eq!((headers.len(), &headers[CACHE_CONTROL]), (4, &"private".parse().unwrap()));
         }
-        // Without a targeted header none is made up.
+        // A response without targeted headers gets none.
         let mut headers = HeaderMap::new();
         make_private(&mut headers);
         assert_eq!(headers.len(), 1);

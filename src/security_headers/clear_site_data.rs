@@ -1,10 +1,12 @@
 use http::{HeaderName, HeaderValue};
 
-use super::error::InvalidField;
+use super::error::InvalidHeader;
 
-/// `clear-site-data`: what the browser forgets of this origin
-/// ([Clear Site Data](https://www.w3.org/TR/clear-site-data/)). A handler attaches it to the
-/// response that logs a user out; a layer never does.
+/// The header `clear-site-data`: the kinds of data that the browser deletes for this origin
+/// ([Clear Site Data](https://www.w3.org/TR/clear-site-data/)).
+///
+/// A handler sends it with the response that logs a user out. A layer does not take it: each
+/// response would log the user out.
 ///
 /// ```
 /// use axum::response::IntoResponse;
@@ -15,6 +17,7 @@ use super::error::InvalidField;
 ///     ([(ClearSiteData::NAME, forget)], "bye")
 /// }
 /// ```
+#[doc(alias = "Clear-Site-Data")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClearSiteData {
     known: u8,
@@ -22,43 +25,42 @@ pub struct ClearSiteData {
 }
 
 impl ClearSiteData {
-    /// The name of the field.
+    /// The name of the header: `clear-site-data`.
     pub const NAME: HeaderName = HeaderName::from_static("clear-site-data");
 
-    /// What is cached.
+    /// Deletes cached responses: `cache`.
     pub const CACHE: Self = Self::of(1);
-    /// Cookies, of the whole domain.
+    /// Deletes cookies of the whole registrable domain.
     pub const COOKIES: Self = Self::of(1 << 1);
-    /// What scripts have stored.
+    /// Deletes data that scripts have stored.
     pub const STORAGE: Self = Self::of(1 << 2);
-    /// Pages that are open: they are loaded again.
+    /// Reloads the open pages of the origin.
     pub const EXECUTION_CONTEXTS: Self = Self::of(1 << 3);
-    /// Which client hints were asked for.
+    /// Forgets the client hints that the origin asked for.
     pub const CLIENT_HINTS: Self = Self::of(1 << 4);
-    /// What was fetched ahead.
+    /// Deletes resources that were fetched ahead.
     pub const PREFETCH_CACHE: Self = Self::of(1 << 5);
-    /// What was rendered ahead.
+    /// Deletes pages that were rendered ahead.
     pub const PRERENDER_CACHE: Self = Self::of(1 << 6);
-    /// Everything, of what is still to be invented too.
+    /// Deletes all kinds of data, future kinds included: `*`.
     pub const ALL: Self = Self::of(1 << 7);
 
-    /// Returns a type of data that this crate does not know, sent as it is but for the quotes around
-    /// it.
+    /// Returns a kind of data that this crate does not know, sent as it is, in double quotes.
     ///
     /// # Errors
     ///
-    /// Quotes, backslashes, `,`, `;`, spaces, control characters and what is not visible ASCII are
-    /// refused.
-    pub fn custom(name: &'static str) -> Result<Self, InvalidField> {
+    /// The name is empty, or has a quote, a backslash, `,`, `;`, a space, or a character that is
+    /// not visible ASCII.
+    pub fn custom(name: &'static str) -> Result<Self, InvalidHeader> {
         let fits = |byte: u8| byte.is_ascii_graphic() && !b"\"\\,;".contains(&byte);
         if name.is_empty() || !name.bytes().all(fits) {
-            let why = "not a type of data: visible ASCII without quotes, backslashes, , and ;";
-            return Err(InvalidField::new(Self::NAME.as_str(), name, why));
+            let reason = "not a kind of data: visible ASCII without quotes, backslashes, , and ;";
+            return Err(InvalidHeader::new(Self::NAME.as_str(), name, reason));
         }
         Ok(Self { known: 0, custom: vec![name] })
     }
 
-    /// This and that.
+    /// Adds the kinds of data of another value.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.known |= other.known;
@@ -73,11 +75,13 @@ impl ClearSiteData {
 
 impl From<ClearSiteData> for HeaderValue {
     fn from(data: ClearSiteData) -> Self {
-        let is_set = |types: &ClearSiteData| data.known & types.known != 0;
+        // Kinds are written in the order of the table, whatever the order of the calls, and each
+        // once.
+        let is_set = |kinds: &ClearSiteData| data.known & kinds.known != 0;
         if is_set(&ClearSiteData::ALL) {
             return Self::from_static("\"*\"");
         }
-        let set = TYPES.into_iter().filter(|(types, _)| is_set(types));
+        let set = KINDS.into_iter().filter(|(kind, _)| is_set(kind));
         let mut names: Vec<_> = set.map(|(_, name)| name).collect();
         for name in data.custom {
             if !names.contains(&name) {
@@ -85,11 +89,12 @@ impl From<ClearSiteData> for HeaderValue {
             }
         }
         let value = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        // The names are constants or checked by `custom`, so the conversion does not fail.
         Self::try_from(value).unwrap_or(Self::from_static("\"*\""))
     }
 }
 
-const TYPES: [(ClearSiteData, &str); 7] = [
+const KINDS: [(ClearSiteData, &str); 7] = [
     (ClearSiteData::CACHE, "cache"),
     (ClearSiteData::COOKIES, "cookies"),
     (ClearSiteData::STORAGE, "storage"),

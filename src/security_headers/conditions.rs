@@ -1,18 +1,52 @@
-//! What a response's fields may depend on.
+//! Conditions on a request or a response that decide which headers are sent.
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, Uri, request};
 
-use super::error::InvalidField;
+use super::error::InvalidHeader;
 
-/// Whether a proxy says in `x-forwarded-proto` that the client used HTTPS, for
-/// [`https_only`](crate::SecurityHeadersLayer::https_only). Where there are several proxies, the
-/// first member of the list is the one that the client has talked to.
+/// A host as requests name it, without a port: in lower case, or `*.` and a domain for all hosts
+/// below the domain.
+#[derive(Clone, Debug)]
+pub(super) struct HostPattern(String);
+
+impl HostPattern {
+    fn matches(&self, host: &str) -> bool {
+        match self.0.strip_prefix('*') {
+            Some(below) => host.len() > below.len() && host.ends_with(below),
+            None => self.0 == host,
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = InvalidHeader;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused =
+            || InvalidHeader::new("host", text, "not a host without a scheme, a port and a path");
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        let plain =
+            if name.parse::<Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
+        let authority: Authority = plain.parse().map_err(|_| refused())?;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
+        // `Authority` also parses user information and a port, which no host has.
+        let is_host = authority.as_str() == authority.host() && name.bytes().all(fits);
+        let host = canonical(authority.host()).filter(|_| is_host).ok_or_else(refused)?;
+        Ok(Self(if name == text { host } else { format!("*.{host}") }))
+    }
+}
+
+/// Returns `true` if a proxy states in `x-forwarded-proto` that the client used HTTPS, for
+/// [`https_if`](crate::SecurityHeadersLayer::https_if).
 ///
-/// It is to be used only behind proxies that set the field themselves: anybody can send it.
+/// With several proxies, the first member of the list is the protocol that the client used. Use
+/// this function only behind proxies that set the header themselves: every client can send it.
+#[doc(alias = "X-Forwarded-Proto")]
 #[must_use]
 pub fn forwarded_proto(request: &request::Parts) -> bool {
     let value = request.headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
@@ -20,65 +54,56 @@ pub fn forwarded_proto(request: &request::Parts) -> bool {
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))
 }
 
-/// Returns a host in the form that hosts of requests are compared in.
-pub(super) fn parse_host(text: &str) -> Result<String, InvalidField> {
-    let refused =
-        || InvalidField::new("host", text, "not a host without a scheme, a port and a path");
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let plain =
-        if name.parse::<Ipv6Addr>().is_ok() { format!("[{name}]") } else { name.to_owned() };
-    let authority: Authority = plain.parse().map_err(|_| refused())?;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._[:]".contains(&byte);
-    let is_host = authority.as_str() == authority.host() && name.bytes().all(fits);
-    let host = canonical(authority.host()).filter(|_| is_host).ok_or_else(refused)?;
-    Ok(if name == text { host } else { format!("*.{host}") })
-}
-
-/// Returns `true` if the request is for one of these hosts, which [`parse_host`] has made.
-pub(super) fn is_one_of(hosts: &[String], uri: &Uri, headers: &HeaderMap) -> bool {
+/// Returns `true` if the request is for one of these hosts.
+pub(super) fn is_for_host(hosts: &[HostPattern], uri: &Uri, headers: &HeaderMap) -> bool {
     if hosts.is_empty() {
         return false;
     }
+    // The authority of the target wins over `host` (RFC 9112 §3.2.2), and HTTP/2 has only the
+    // former.
     let stated = uri.authority().cloned().or_else(|| {
+        // A request with two `host` lines is malformed (RFC 9112 §3.2) and matches no host.
         let mut lines = headers.get_all(HOST).iter();
         let (line, None) = (lines.next()?, lines.next()) else { return None };
         line.to_str().ok()?.parse().ok()
     });
-    let Some(host) = stated.as_ref().and_then(|stated| canonical(stated.host())) else {
-        return false;
-    };
-    hosts.iter().any(|known| match known.strip_prefix('*') {
-        Some(below) => host.len() > below.len() && host.ends_with(below),
-        None => *known == host,
-    })
+    let host = stated.as_ref().and_then(|stated| canonical(stated.host()));
+    host.is_some_and(|host| hosts.iter().any(|pattern| pattern.matches(&host)))
 }
 
-/// A host without the dot of the root, in lower case. An address of IPv6 has several forms.
+/// Returns a host in lower case and without the dot of the root. An IPv6 address has several
+/// spellings, so it is parsed and written anew.
 fn canonical(host: &str) -> Option<String> {
     if let Some(address) = host.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
         return Some(format!("[{address}]"));
     }
+    // `localhost.` is the same host as `localhost` to a resolver.
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     (!host.is_empty()).then_some(host)
 }
 
-/// Whether a response may be shown as a page, or run as a worker, which has policies too. Of
-/// several types browsers take the last that they understand (Fetch §2.2.5): then it may.
+/// Returns `true` if a browser may show the response as a page, or run it as a worker.
+///
+/// Of several types browsers take the last that they understand (Fetch §2.2.5), so such a response
+/// may be a page.
 pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return true };
     let Ok(value) = value.to_str() else { return true };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // SVG and other XML can run scripts. A comma joins several types in one line.
     let is_shown = essence.ends_with("+xml") || value.contains(',');
     let is_data = essence.ends_with("+json") || DATA.contains(&essence.as_str());
     is_shown || !(is_data || CLASSES.iter().any(|class| essence.starts_with(class)))
 }
 
-/// The hosts by which a machine asks itself, for
+/// The hosts by which a machine reaches itself, for
 /// [`http_hosts`](crate::SecurityHeadersLayer::http_hosts).
-pub const LOOPBACK: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "[::1]"];
+#[doc(alias = "localhost")]
+pub const LOOPBACK_HOSTS: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "[::1]"];
 
+// JavaScript is not among them: a worker has policies of its own.
 const CLASSES: [&str; 5] = ["application/grpc", "audio/", "font/", "image/", "video/"];
 const DATA: [&str; 6] = [
     "application/json",
@@ -96,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_page_and_no_worker_is_told_by_its_type() {
+    fn the_type_tells_documents_from_data() {
         let table = [
             (&[][..], true),
             (&["text/html; charset=utf-8"], true),
@@ -127,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_compared_without_its_port() {
-        let hosts = LOOPBACK.map(|host| parse_host(host).unwrap());
+    fn hosts_match_without_their_port() {
+        let hosts = LOOPBACK_HOSTS.map(|host| host.parse::<HostPattern>().unwrap());
         for (host, expected) in [
             ("localhost", true),
             ("localhost:3000", true),
@@ -154,21 +179,21 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_str(host).unwrap());
             let target = Uri::from_static("/localhost");
-            assert_eq!(is_one_of(&hosts, &target, &headers), expected, "{host}");
-            // The target wins, as over HTTP/2 and in the absolute form.
+            assert_eq!(is_for_host(&hosts, &target, &headers), expected, "{host}");
+            // The authority of the target wins, as over HTTP/2 and in the absolute form.
             let target = Uri::from_static("https://example.com/");
-            assert!(!is_one_of(&hosts, &target, &headers));
+            assert!(!is_for_host(&hosts, &target, &headers));
             let target = Uri::from_static("http://localhost:1/");
-            assert!(is_one_of(&hosts, &target, &headers));
-            assert!(!is_one_of(&[], &target, &headers));
-            // Two hosts are none.
+            assert!(is_for_host(&hosts, &target, &headers));
+            assert!(!is_for_host(&[], &target, &headers));
+            // Two `host` lines match no host.
             headers.append(HOST, HeaderValue::from_static("localhost"));
-            assert!(!is_one_of(&hosts, &Uri::from_static("/"), &headers));
+            assert!(!is_for_host(&hosts, &Uri::from_static("/"), &headers));
         }
     }
 
     #[test]
-    fn a_host_to_compare_has_no_port() {
+    fn host_patterns_have_no_port() {
         for (text, expected) in [
             ("LOCALHOST", "localhost"),
             ("localhost.", "localhost"),
@@ -176,7 +201,7 @@ mod tests {
             ("[0::1]", "[::1]"),
             ("*.Example.com", "*.example.com"),
         ] {
-            assert_eq!(parse_host(text).unwrap(), expected);
+            assert_eq!(text.parse::<HostPattern>().unwrap().0, expected);
         }
         for text in [
             "",
@@ -194,12 +219,12 @@ mod tests {
             "a,b",
             ".",
         ] {
-            assert_eq!(parse_host(text).unwrap_err().value(), text);
+            assert_eq!(text.parse::<HostPattern>().unwrap_err().value(), text);
         }
     }
 
     #[test]
-    fn the_first_proxy_says_what_the_client_used() {
+    fn the_first_proxy_tells_the_protocol() {
         let table = [
             (&["https"][..], true),
             (&["HTTPS"], true),

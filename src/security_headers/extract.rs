@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::nonce::Nonce;
 
-/// Takes the nonce of the request. Where no layer outside has a policy with
+/// Extracts the nonce of the request. Without a layer whose policy has
 /// [`Source::NONCE`](super::Source::NONCE), the response is 500.
 impl<S: Sync> FromRequestParts<S> for Nonce {
     type Rejection = ExtensionRejection;
@@ -19,7 +19,7 @@ impl<S: Sync> FromRequestParts<S> for Nonce {
     }
 }
 
-/// Takes the nonce of the request, if it has one.
+/// Extracts the nonce of the request, if it has one.
 impl<S: Sync> OptionalFromRequestParts<S> for Nonce {
     type Rejection = Infallible;
 

@@ -1,167 +1,172 @@
 use std::fmt;
 
-/// What a permissions policy switches off or leaves to some
-/// ([the list of features](https://github.com/w3c/webappsec-permissions-policy/blob/main/features.md)).
+use super::error::InvalidHeader;
+use super::structured::is_key;
+
+/// A browser feature that a permissions policy controls
+/// ([list of features](https://github.com/w3c/webappsec-permissions-policy/blob/main/features.md)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Feature {
-    /// `accelerometer`: the accelerometer.
-    Accelerometer,
-    /// `all-screens-capture`: capturing all screens.
-    AllScreensCapture,
-    /// `ambient-light-sensor`: the ambient light sensor.
-    AmbientLightSensor,
-    /// `attribution-reporting`: measuring conversions.
-    AttributionReporting,
-    /// `autofill`: filling in forms.
-    Autofill,
-    /// `autoplay`: playing media that nobody has started.
-    Autoplay,
-    /// `battery`: the state of the battery.
-    Battery,
-    /// `bluetooth`: Bluetooth devices.
-    Bluetooth,
-    /// `browsing-topics`: topics of interest.
-    BrowsingTopics,
-    /// `camera`: cameras.
-    Camera,
-    /// `captured-surface-control`: scrolling and zooming what is captured.
-    CapturedSurfaceControl,
-    /// `clipboard-read`: reading the clipboard.
-    ClipboardRead,
-    /// `clipboard-write`: writing to the clipboard.
-    ClipboardWrite,
-    /// `compute-pressure`: how busy the processor is.
-    ComputePressure,
-    /// `cross-origin-isolated`: being isolated from other origins.
-    CrossOriginIsolated,
-    /// `deferred-fetch`: requests after the page is left.
-    DeferredFetch,
-    /// `digital-credentials-create`: issuing digital credentials.
-    DigitalCredentialsCreate,
-    /// `digital-credentials-get`: asking for digital credentials.
-    DigitalCredentialsGet,
-    /// `direct-sockets`: TCP and UDP.
-    DirectSockets,
-    /// `display-capture`: capturing the screen.
-    DisplayCapture,
-    /// `encrypted-media`: encrypted media.
-    EncryptedMedia,
-    /// `execution-while-not-rendered`: running in frames that are not rendered.
-    ExecutionWhileNotRendered,
-    /// `execution-while-out-of-viewport`: running in frames out of sight.
-    ExecutionWhileOutOfViewport,
-    /// `focus-without-user-activation`: taking the focus.
-    FocusWithoutUserActivation,
-    /// `fullscreen`: the whole screen.
-    Fullscreen,
-    /// `gamepad`: gamepads.
-    Gamepad,
-    /// `geolocation`: where the user is.
-    Geolocation,
-    /// `gyroscope`: the gyroscope.
-    Gyroscope,
-    /// `hid`: human interface devices.
-    Hid,
-    /// `identity-credentials-get`: federated log-ins.
-    IdentityCredentialsGet,
-    /// `idle-detection`: whether the user is there.
-    IdleDetection,
-    /// `join-ad-interest-group`: joining interest groups.
-    JoinAdInterestGroup,
-    /// `keyboard-map`: the layout of the keyboard.
-    KeyboardMap,
-    /// `language-detector`: detecting languages.
-    LanguageDetector,
-    /// `language-model`: language models.
-    LanguageModel,
-    /// `local-fonts`: fonts that are installed.
-    LocalFonts,
-    /// `local-network-access`: devices of the local network.
-    LocalNetworkAccess,
-    /// `magnetometer`: the magnetometer.
-    Magnetometer,
-    /// `mediasession`: controls for media.
-    Mediasession,
-    /// `microphone`: microphones.
-    Microphone,
-    /// `midi`: MIDI devices.
-    Midi,
-    /// `monetization`: web monetization.
-    Monetization,
-    /// `navigation-override`: spatial navigation.
-    NavigationOverride,
-    /// `on-device-speech-recognition`: recognising speech.
-    OnDeviceSpeechRecognition,
-    /// `otp-credentials`: one-time passwords.
-    OtpCredentials,
-    /// `payment`: payment requests.
-    Payment,
-    /// `picture-in-picture`: pictures in pictures.
-    PictureInPicture,
-    /// `private-state-token-issuance`: issuing private state tokens.
-    PrivateStateTokenIssuance,
-    /// `private-state-token-redemption`: redeeming private state tokens.
-    PrivateStateTokenRedemption,
-    /// `publickey-credentials-create`: making passkeys.
-    PublickeyCredentialsCreate,
-    /// `publickey-credentials-get`: using passkeys.
-    PublickeyCredentialsGet,
-    /// `rewriter`: rewriting texts.
-    Rewriter,
-    /// `run-ad-auction`: auctions for advertisements.
-    RunAdAuction,
-    /// `screen-wake-lock`: keeping the screen on.
-    ScreenWakeLock,
-    /// `serial`: serial ports.
-    Serial,
-    /// `smart-card`: smart cards.
-    SmartCard,
-    /// `speaker-selection`: choosing speakers.
-    SpeakerSelection,
-    /// `storage-access`: cookies of third parties.
-    StorageAccess,
-    /// `summarizer`: summarising texts.
-    Summarizer,
-    /// `sync-script`: scripts that block.
-    SyncScript,
-    /// `sync-xhr`: requests that block.
-    SyncXhr,
-    /// `translator`: translating texts.
-    Translator,
-    /// `unload`: handlers of `unload`.
-    Unload,
-    /// `usb`: USB devices.
-    Usb,
-    /// `vertical-scroll`: vertical scrolling.
-    VerticalScroll,
-    /// `web-share`: sharing.
-    WebShare,
-    /// `window-management`: several screens.
-    WindowManagement,
-    /// `writer`: writing texts.
-    Writer,
-    /// `xr-spatial-tracking`: WebXR.
-    XrSpatialTracking,
-    /// One that is not in this list. Its characters are checked, not whether browsers know it.
-    Custom(&'static str),
-}
+pub struct Feature(&'static str);
 
 impl Feature {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Custom(name) => name,
-            known => {
-                let found = FEATURES.iter().find(|(feature, _)| *feature == known);
-                found.map_or("", |(_, name)| name)
-            }
+    /// `accelerometer`: the accelerometer.
+    pub const ACCELEROMETER: Self = Self("accelerometer");
+    /// `all-screens-capture`: capturing all screens.
+    pub const ALL_SCREENS_CAPTURE: Self = Self("all-screens-capture");
+    /// `ambient-light-sensor`: the ambient light sensor.
+    pub const AMBIENT_LIGHT_SENSOR: Self = Self("ambient-light-sensor");
+    /// `attribution-reporting`: measuring conversions.
+    pub const ATTRIBUTION_REPORTING: Self = Self("attribution-reporting");
+    /// `autofill`: filling in forms.
+    pub const AUTOFILL: Self = Self("autofill");
+    /// `autoplay`: playing media without a gesture of the user.
+    pub const AUTOPLAY: Self = Self("autoplay");
+    /// `battery`: the state of the battery.
+    pub const BATTERY: Self = Self("battery");
+    /// `bluetooth`: Bluetooth devices.
+    pub const BLUETOOTH: Self = Self("bluetooth");
+    /// `browsing-topics`: topics of interest of the user.
+    pub const BROWSING_TOPICS: Self = Self("browsing-topics");
+    /// `camera`: cameras.
+    pub const CAMERA: Self = Self("camera");
+    /// `captured-surface-control`: scrolling and zooming a captured surface.
+    pub const CAPTURED_SURFACE_CONTROL: Self = Self("captured-surface-control");
+    /// `clipboard-read`: reading the clipboard.
+    pub const CLIPBOARD_READ: Self = Self("clipboard-read");
+    /// `clipboard-write`: writing to the clipboard.
+    pub const CLIPBOARD_WRITE: Self = Self("clipboard-write");
+    /// `compute-pressure`: the load of the processor.
+    pub const COMPUTE_PRESSURE: Self = Self("compute-pressure");
+    /// `cross-origin-isolated`: isolation from other origins.
+    pub const CROSS_ORIGIN_ISOLATED: Self = Self("cross-origin-isolated");
+    /// `deferred-fetch`: requests after the page is left.
+    pub const DEFERRED_FETCH: Self = Self("deferred-fetch");
+    /// `digital-credentials-create`: issuing digital credentials.
+    pub const DIGITAL_CREDENTIALS_CREATE: Self = Self("digital-credentials-create");
+    /// `digital-credentials-get`: asking for digital credentials.
+    pub const DIGITAL_CREDENTIALS_GET: Self = Self("digital-credentials-get");
+    /// `direct-sockets`: TCP and UDP.
+    pub const DIRECT_SOCKETS: Self = Self("direct-sockets");
+    /// `display-capture`: capturing the screen.
+    pub const DISPLAY_CAPTURE: Self = Self("display-capture");
+    /// `encrypted-media`: encrypted media.
+    pub const ENCRYPTED_MEDIA: Self = Self("encrypted-media");
+    /// `execution-while-not-rendered`: scripts of frames that are not rendered.
+    pub const EXECUTION_WHILE_NOT_RENDERED: Self = Self("execution-while-not-rendered");
+    /// `execution-while-out-of-viewport`: scripts of frames that are out of view.
+    pub const EXECUTION_WHILE_OUT_OF_VIEWPORT: Self = Self("execution-while-out-of-viewport");
+    /// `focus-without-user-activation`: taking the focus without a gesture of the user.
+    pub const FOCUS_WITHOUT_USER_ACTIVATION: Self = Self("focus-without-user-activation");
+    /// `fullscreen`: the fullscreen mode.
+    pub const FULLSCREEN: Self = Self("fullscreen");
+    /// `gamepad`: gamepads.
+    pub const GAMEPAD: Self = Self("gamepad");
+    /// `geolocation`: the location of the user.
+    pub const GEOLOCATION: Self = Self("geolocation");
+    /// `gyroscope`: the gyroscope.
+    pub const GYROSCOPE: Self = Self("gyroscope");
+    /// `hid`: human interface devices.
+    pub const HID: Self = Self("hid");
+    /// `identity-credentials-get`: federated sign-in.
+    pub const IDENTITY_CREDENTIALS_GET: Self = Self("identity-credentials-get");
+    /// `idle-detection`: the presence of the user.
+    pub const IDLE_DETECTION: Self = Self("idle-detection");
+    /// `join-ad-interest-group`: joining interest groups.
+    pub const JOIN_AD_INTEREST_GROUP: Self = Self("join-ad-interest-group");
+    /// `keyboard-map`: the layout of the keyboard.
+    pub const KEYBOARD_MAP: Self = Self("keyboard-map");
+    /// `language-detector`: detecting languages.
+    pub const LANGUAGE_DETECTOR: Self = Self("language-detector");
+    /// `language-model`: language models.
+    pub const LANGUAGE_MODEL: Self = Self("language-model");
+    /// `local-fonts`: the installed fonts.
+    pub const LOCAL_FONTS: Self = Self("local-fonts");
+    /// `local-network-access`: devices of the local network.
+    pub const LOCAL_NETWORK_ACCESS: Self = Self("local-network-access");
+    /// `magnetometer`: the magnetometer.
+    pub const MAGNETOMETER: Self = Self("magnetometer");
+    /// `mediasession`: controls for media.
+    pub const MEDIASESSION: Self = Self("mediasession");
+    /// `microphone`: microphones.
+    pub const MICROPHONE: Self = Self("microphone");
+    /// `midi`: MIDI devices.
+    pub const MIDI: Self = Self("midi");
+    /// `monetization`: web monetization.
+    pub const MONETIZATION: Self = Self("monetization");
+    /// `navigation-override`: spatial navigation.
+    pub const NAVIGATION_OVERRIDE: Self = Self("navigation-override");
+    /// `on-device-speech-recognition`: speech recognition on the device.
+    pub const ON_DEVICE_SPEECH_RECOGNITION: Self = Self("on-device-speech-recognition");
+    /// `otp-credentials`: one-time passwords.
+    pub const OTP_CREDENTIALS: Self = Self("otp-credentials");
+    /// `payment`: payment requests.
+    pub const PAYMENT: Self = Self("payment");
+    /// `picture-in-picture`: the picture-in-picture mode.
+    pub const PICTURE_IN_PICTURE: Self = Self("picture-in-picture");
+    /// `private-state-token-issuance`: issuing private state tokens.
+    pub const PRIVATE_STATE_TOKEN_ISSUANCE: Self = Self("private-state-token-issuance");
+    /// `private-state-token-redemption`: redeeming private state tokens.
+    pub const PRIVATE_STATE_TOKEN_REDEMPTION: Self = Self("private-state-token-redemption");
+    /// `publickey-credentials-create`: creating passkeys.
+    pub const PUBLICKEY_CREDENTIALS_CREATE: Self = Self("publickey-credentials-create");
+    /// `publickey-credentials-get`: signing in with passkeys.
+    pub const PUBLICKEY_CREDENTIALS_GET: Self = Self("publickey-credentials-get");
+    /// `rewriter`: rewriting texts.
+    pub const REWRITER: Self = Self("rewriter");
+    /// `run-ad-auction`: auctions for advertisements.
+    pub const RUN_AD_AUCTION: Self = Self("run-ad-auction");
+    /// `screen-wake-lock`: keeping the screen on.
+    pub const SCREEN_WAKE_LOCK: Self = Self("screen-wake-lock");
+    /// `serial`: serial ports.
+    pub const SERIAL: Self = Self("serial");
+    /// `smart-card`: smart cards.
+    pub const SMART_CARD: Self = Self("smart-card");
+    /// `speaker-selection`: choosing speakers.
+    pub const SPEAKER_SELECTION: Self = Self("speaker-selection");
+    /// `storage-access`: cookies of third parties.
+    pub const STORAGE_ACCESS: Self = Self("storage-access");
+    /// `summarizer`: summarizing texts.
+    pub const SUMMARIZER: Self = Self("summarizer");
+    /// `sync-script`: scripts that block the parser.
+    pub const SYNC_SCRIPT: Self = Self("sync-script");
+    /// `sync-xhr`: requests that block the script.
+    pub const SYNC_XHR: Self = Self("sync-xhr");
+    /// `translator`: translating texts.
+    pub const TRANSLATOR: Self = Self("translator");
+    /// `unload`: handlers of `unload`.
+    pub const UNLOAD: Self = Self("unload");
+    /// `usb`: USB devices.
+    pub const USB: Self = Self("usb");
+    /// `vertical-scroll`: vertical scrolling.
+    pub const VERTICAL_SCROLL: Self = Self("vertical-scroll");
+    /// `web-share`: sharing with other applications.
+    pub const WEB_SHARE: Self = Self("web-share");
+    /// `window-management`: windows on several screens.
+    pub const WINDOW_MANAGEMENT: Self = Self("window-management");
+    /// `writer`: writing texts.
+    pub const WRITER: Self = Self("writer");
+    /// `xr-spatial-tracking`: WebXR.
+    pub const XR_SPATIAL_TRACKING: Self = Self("xr-spatial-tracking");
+
+    /// Returns the feature with this name, which this crate need not know.
+    ///
+    /// # Errors
+    ///
+    /// The name is not a key of RFC 9651 §3.1.2: lower-case letters and `*`, and after the first
+    /// character also digits and `_-.`.
+    pub fn custom(name: &'static str) -> Result<Self, InvalidHeader> {
+        if is_key(name.as_bytes()) {
+            return Ok(Self(name));
         }
+        let reason =
+            "not the name of a feature: a to z and *, and after the first also 0 to 9 and _ - .";
+        Err(InvalidHeader::new("permissions-policy", name, reason).in_directive(name))
     }
 
-    pub(super) fn is_known(name: &str) -> bool {
-        FEATURES.iter().any(|(_, known)| *known == name)
+    /// Returns the name of the feature, as the header has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
     }
 }
 
@@ -170,75 +175,3 @@ impl fmt::Display for Feature {
         f.write_str(self.name())
     }
 }
-
-const FEATURES: [(Feature, &str); 69] = [
-    (Feature::Accelerometer, "accelerometer"),
-    (Feature::AllScreensCapture, "all-screens-capture"),
-    (Feature::AmbientLightSensor, "ambient-light-sensor"),
-    (Feature::AttributionReporting, "attribution-reporting"),
-    (Feature::Autofill, "autofill"),
-    (Feature::Autoplay, "autoplay"),
-    (Feature::Battery, "battery"),
-    (Feature::Bluetooth, "bluetooth"),
-    (Feature::BrowsingTopics, "browsing-topics"),
-    (Feature::Camera, "camera"),
-    (Feature::CapturedSurfaceControl, "captured-surface-control"),
-    (Feature::ClipboardRead, "clipboard-read"),
-    (Feature::ClipboardWrite, "clipboard-write"),
-    (Feature::ComputePressure, "compute-pressure"),
-    (Feature::CrossOriginIsolated, "cross-origin-isolated"),
-    (Feature::DeferredFetch, "deferred-fetch"),
-    (Feature::DigitalCredentialsCreate, "digital-credentials-create"),
-    (Feature::DigitalCredentialsGet, "digital-credentials-get"),
-    (Feature::DirectSockets, "direct-sockets"),
-    (Feature::DisplayCapture, "display-capture"),
-    (Feature::EncryptedMedia, "encrypted-media"),
-    (Feature::ExecutionWhileNotRendered, "execution-while-not-rendered"),
-    (Feature::ExecutionWhileOutOfViewport, "execution-while-out-of-viewport"),
-    (Feature::FocusWithoutUserActivation, "focus-without-user-activation"),
-    (Feature::Fullscreen, "fullscreen"),
-    (Feature::Gamepad, "gamepad"),
-    (Feature::Geolocation, "geolocation"),
-    (Feature::Gyroscope, "gyroscope"),
-    (Feature::Hid, "hid"),
-    (Feature::IdentityCredentialsGet, "identity-credentials-get"),
-    (Feature::IdleDetection, "idle-detection"),
-    (Feature::JoinAdInterestGroup, "join-ad-interest-group"),
-    (Feature::KeyboardMap, "keyboard-map"),
-    (Feature::LanguageDetector, "language-detector"),
-    (Feature::LanguageModel, "language-model"),
-    (Feature::LocalFonts, "local-fonts"),
-    (Feature::LocalNetworkAccess, "local-network-access"),
-    (Feature::Magnetometer, "magnetometer"),
-    (Feature::Mediasession, "mediasession"),
-    (Feature::Microphone, "microphone"),
-    (Feature::Midi, "midi"),
-    (Feature::Monetization, "monetization"),
-    (Feature::NavigationOverride, "navigation-override"),
-    (Feature::OnDeviceSpeechRecognition, "on-device-speech-recognition"),
-    (Feature::OtpCredentials, "otp-credentials"),
-    (Feature::Payment, "payment"),
-    (Feature::PictureInPicture, "picture-in-picture"),
-    (Feature::PrivateStateTokenIssuance, "private-state-token-issuance"),
-    (Feature::PrivateStateTokenRedemption, "private-state-token-redemption"),
-    (Feature::PublickeyCredentialsCreate, "publickey-credentials-create"),
-    (Feature::PublickeyCredentialsGet, "publickey-credentials-get"),
-    (Feature::Rewriter, "rewriter"),
-    (Feature::RunAdAuction, "run-ad-auction"),
-    (Feature::ScreenWakeLock, "screen-wake-lock"),
-    (Feature::Serial, "serial"),
-    (Feature::SmartCard, "smart-card"),
-    (Feature::SpeakerSelection, "speaker-selection"),
-    (Feature::StorageAccess, "storage-access"),
-    (Feature::Summarizer, "summarizer"),
-    (Feature::SyncScript, "sync-script"),
-    (Feature::SyncXhr, "sync-xhr"),
-    (Feature::Translator, "translator"),
-    (Feature::Unload, "unload"),
-    (Feature::Usb, "usb"),
-    (Feature::VerticalScroll, "vertical-scroll"),
-    (Feature::WebShare, "web-share"),
-    (Feature::WindowManagement, "window-management"),
-    (Feature::Writer, "writer"),
-    (Feature::XrSpatialTracking, "xr-spatial-tracking"),
-];

@@ -1,10 +1,12 @@
-use super::csp::is_token;
-use super::error::{InvalidField, TOKEN};
-use super::field::Field;
-use super::reporting::Endpoint;
+use super::endpoint::Endpoint;
+use super::error::InvalidHeader;
+use super::header::Header;
+use super::structured::{TOKEN, is_token};
 
-/// `integrity-policy`: what is not loaded without an `integrity` attribute
-/// ([SRI §3.6](https://www.w3.org/TR/sri-2/#integrity-policy-section)).
+/// The header `integrity-policy`: browsers load no script or style sheet without an `integrity`
+/// attribute ([SRI §3.6](https://www.w3.org/TR/sri-2/#integrity-policy-section)).
+#[doc(alias = "Integrity-Policy")]
+#[doc(alias = "SRI")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntegrityPolicy {
     destinations: &'static str,
@@ -13,21 +15,27 @@ pub struct IntegrityPolicy {
 }
 
 impl IntegrityPolicy {
-    /// Scripts.
+    /// Blocks scripts without `integrity`.
     pub const SCRIPTS: Self = Self::new("script");
-    /// Style sheets.
+    /// Blocks style sheets without `integrity`.
     pub const STYLES: Self = Self::new("style");
-    /// Scripts and style sheets.
+    /// Blocks scripts and style sheets without `integrity`.
     pub const SCRIPTS_AND_STYLES: Self = Self::new("script style");
 
-    /// Destinations that this crate does not know, separated by a space and sent as they are, such
-    /// as `"script worker"`. What is not a token is refused when it is set.
-    #[must_use]
-    pub const fn custom(destinations: &'static str) -> Self {
-        Self::new(destinations)
+    /// Returns a policy for destinations that this crate does not know, separated by one space and
+    /// sent as they are, such as `"script worker"`.
+    ///
+    /// # Errors
+    ///
+    /// A destination is not a token (RFC 9651 §3.3.4).
+    pub fn custom(destinations: &'static str) -> Result<Self, InvalidHeader> {
+        match destinations.split(' ').find(|word| !is_token(word)) {
+            Some(word) => Err(InvalidHeader::new(NAME, word, TOKEN)),
+            None => Ok(Self::new(destinations)),
+        }
     }
 
-    /// Reports what it blocks to this endpoint, beside those that it has.
+    /// Reports violations to this endpoint, in addition to the endpoints that the policy has.
     #[must_use]
     pub fn report_to(mut self, endpoint: &Endpoint) -> Self {
         if !self.endpoints.contains(endpoint) {
@@ -36,7 +44,7 @@ impl IntegrityPolicy {
         self
     }
 
-    /// Blocks nothing and only reports: `integrity-policy-report-only`.
+    /// Reports violations and blocks nothing: the header is `integrity-policy-report-only`.
     #[must_use]
     pub fn report_only(self) -> Self {
         Self { report_only: true, ..self }
@@ -47,18 +55,20 @@ impl IntegrityPolicy {
     }
 }
 
-impl From<IntegrityPolicy> for Field {
-    fn from(policy: IntegrityPolicy) -> Self {
+impl TryFrom<IntegrityPolicy> for Header {
+    type Error = InvalidHeader;
+
+    fn try_from(policy: IntegrityPolicy) -> Result<Self, Self::Error> {
         let IntegrityPolicy { destinations, endpoints, report_only } = policy;
-        let name = if report_only { "integrity-policy-report-only" } else { "integrity-policy" };
-        if let Some(other) = destinations.split(' ').find(|word| !is_token(word.as_bytes())) {
-            return Self::refused(InvalidField::new(name, other, TOKEN));
-        }
+        let name = if report_only { "integrity-policy-report-only" } else { NAME };
+        // A dictionary of inner lists (RFC 9651 §3.2).
         let mut value = format!("blocked-destinations=({destinations})");
         if !endpoints.is_empty() {
             let names: Vec<_> = endpoints.iter().map(Endpoint::name).collect();
             value.push_str(&format!(", endpoints=({})", names.join(" ")));
         }
-        endpoints.into_iter().fold(Self::new(name, &value), Self::reporting_to)
+        Ok(Self::parse(name, &value)?.reporting_to(endpoints))
     }
 }
+
+const NAME: &str = "integrity-policy";

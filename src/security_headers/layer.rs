@@ -1,47 +1,44 @@
-use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderName, request};
 use metrics::Recorder;
 use tower::Layer;
 
-use super::conditions::parse_host;
-use super::error::InvalidField;
-use super::field::Field;
+use super::error::InvalidHeader;
+use super::header::Header;
 use super::nonce::Misses;
 use super::policy::Policy;
 use super::presets;
-use super::service::SecurityHeaders;
+use super::service::{SecurityHeaders, Shared};
 use crate::metrics::Metrics;
 
-/// Sends security headers; see the [module](crate::security_headers).
+/// A layer that adds security headers to responses, by default those of helmet.
+///
+/// The [module](crate::security_headers) describes the headers and their defaults.
+#[doc(alias = "helmet")]
+#[doc(alias = "CSP")]
+#[doc(alias = "HSTS")]
+#[doc(alias = "X-Frame-Options")]
+#[doc(alias = "nosniff")]
+#[doc(alias = "OWASP")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct SecurityHeadersLayer {
     shared: Arc<Shared>,
 }
 
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub(super) policy: Policy,
-    pub(super) is_https: Option<Arc<IsHttps>>,
-    /// Hosts that are taken to be asked by HTTP.
-    pub(super) http_hosts: Vec<String>,
-    pub(super) misses: Arc<Misses>,
-}
-
-pub(super) type IsHttps = dyn Fn(&request::Parts) -> bool + Send + Sync;
-
 impl SecurityHeadersLayer {
-    /// The twelve fields that helmet 8.3.0 sends by default: see the
-    /// [module](crate::security_headers#defaults). As helmet does, it removes the `x-powered-by` of the
-    /// service; [`keep`](Self::keep) leaves it.
+    /// Sends the twelve headers that helmet 8.3.0 sends by default, and removes `x-powered-by`.
+    ///
+    /// The [module](crate::security_headers#defaults) lists them. [`keep`](Self::keep) lets the
+    /// service send `x-powered-by`.
+    #[doc(alias = "helmet")]
     pub fn new() -> Self {
         Self::of(presets::helmet())
     }
 
-    /// What the [OWASP Secure Headers Project](https://owasp.org/www-project-secure-headers/)
-    /// recommends:
+    /// Sends the headers that the
+    /// [OWASP Secure Headers Project](https://owasp.org/www-project-secure-headers/) recommends:
     ///
     /// ```text
     /// content-security-policy: default-src 'self';form-action 'self';base-uri 'self';object-src 'none';frame-ancestors 'none';upgrade-insecure-requests
@@ -58,12 +55,12 @@ impl SecurityHeadersLayer {
     /// cache-control: no-store, max-age=0
     /// ```
     ///
-    /// As with all fields, a `cache-control` that the service sets wins.
+    /// A service that sets `cache-control` replaces the layer's, as with every header.
     pub fn owasp() -> Self {
         Self::of(presets::owasp())
     }
 
-    /// For what no browser shows, and nobody but the client keeps:
+    /// Sends headers for an API, whose responses no browser shows and no cache stores:
     ///
     /// ```text
     /// content-security-policy: default-src 'none';frame-ancestors 'none'
@@ -72,36 +69,44 @@ impl SecurityHeadersLayer {
     /// cache-control: no-store
     /// ```
     ///
-    /// As with all fields, a `cache-control` that the service sets wins.
+    /// A service that sets `cache-control` replaces the layer's, as with every header.
     pub fn api() -> Self {
         Self::of(presets::api())
     }
 
-    /// Nothing, to [`set`](Self::set) what is wanted.
+    /// Sends no header until [`set`](Self::set) adds one.
     pub fn none() -> Self {
         Self::of(Policy::default())
     }
 
-    /// Sends this field, in the place of the one that it has of that name.
+    /// Sends this header, and replaces the layer's header of that name.
     ///
     /// # Errors
     ///
-    /// What browsers would not understand as it was meant is refused, with the directive and the
-    /// value: see [`Csp`](super::Csp), [`Hsts`](super::Hsts),
-    /// [`ReferrerPolicy`](super::ReferrerPolicy), [`PermissionsPolicy`](super::PermissionsPolicy)
-    /// and [`Endpoint`](super::Endpoint) for what is checked.
-    pub fn set(mut self, field: impl Into<Field>) -> Result<Self, InvalidField> {
-        Arc::make_mut(&mut self.shared).policy.set(field.into())?;
+    /// Browsers would not understand the value as it is meant. The error names the directive and
+    /// the value. [`Csp`](super::Csp), [`Hsts`](super::Hsts),
+    /// [`ReferrerPolicy`](super::ReferrerPolicy) and
+    /// [`PermissionsPolicy`](super::PermissionsPolicy) say what is checked. A layer also refuses
+    /// two [endpoints](super::Endpoint) of one name with different URLs.
+    pub fn set<H>(mut self, header: H) -> Result<Self, InvalidHeader>
+    where
+        H: TryInto<Header>,
+        H::Error: Into<InvalidHeader>,
+    {
+        let header = header.try_into().map_err(Into::into)?;
+        // A layer that has been cloned shares its state, and a setter copies it then.
+        Arc::make_mut(&mut self.shared).policy.set(header)?;
         Ok(self)
     }
 
-    /// Sends a header that has no type here, or a value that its type does not know. The value is
-    /// sent as it is.
+    /// Sends a header that has no type in this module, or a value that its type does not know.
     ///
-    /// The headers whose values have parts are refused, since each of their types has a `custom`
-    /// of its own: [`Source::custom`](super::Source::custom) and
-    /// [`Directive::Custom`](super::Directive::Custom) of a [`Csp`](super::Csp),
-    /// [`Feature::Custom`](super::Feature::Custom) and [`Allow::custom`](super::Allow::custom) of a
+    /// The value is sent as it is. Some typed headers have parts that the layer must understand.
+    /// Those are refused here, and their types have a `custom` of their own:
+    /// [`Source::custom`](super::Source::custom) and
+    /// [`Directive::custom`](super::Directive::custom) of a [`Csp`](super::Csp),
+    /// [`Feature::custom`](super::Feature::custom) and
+    /// [`Allowlist::custom`](super::Allowlist::custom) of a
     /// [`PermissionsPolicy`](super::PermissionsPolicy),
     /// [`ReferrerPolicy::custom`](super::ReferrerPolicy::custom),
     /// [`Coop::custom`](super::Coop::custom), [`Coep::custom`](super::Coep::custom),
@@ -111,48 +116,54 @@ impl SecurityHeadersLayer {
     ///
     /// # Errors
     ///
-    /// Refused are names and values that are none, values that are not visible ASCII, the headers
-    /// above, `clear-site-data`, and those that are the service's to set, such as `content-length`.
-    pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidField> {
-        self.set(Field::custom(name, value))
+    /// The name is not a header name, the value is empty or not visible ASCII, or the header is one
+    /// of those above, `clear-site-data`, or one that the service must set, such as
+    /// `content-length`.
+    pub fn custom(self, name: &str, value: &str) -> Result<Self, InvalidHeader> {
+        self.set(Header::custom(name, value)?)
     }
 
-    /// Leaves this field out. [Endpoints](super::Endpoint) that other fields report to stay.
-    #[expect(clippy::needless_pass_by_value, reason = "the names of fields are constants")]
+    /// Removes a header of the layer, but not the [endpoints](super::Endpoint) that other headers
+    /// report to.
+    #[expect(clippy::needless_pass_by_value, reason = "the names of headers are constants")]
     pub fn remove(self, name: HeaderName) -> Self {
         self.adjust(|shared| shared.policy.remove(&name))
     }
 
-    /// This field, if the layer has it, replaces what the service has set, and its
-    /// [`Overrides`](super::Overrides), also where a condition leaves the layer's out.
+    /// Makes a header of the layer replace the service's, and ignore its
+    /// [`Overrides`](super::Overrides).
+    ///
+    /// The service's header is removed even where a condition leaves the layer's out.
     ///
     /// ```
     /// use http::header::CONTENT_SECURITY_POLICY;
     /// use tower_kit::SecurityHeadersLayer;
     ///
     /// // No handler can send a weaker policy.
-    /// let layer = SecurityHeadersLayer::new().override_field(CONTENT_SECURITY_POLICY);
+    /// let layer = SecurityHeadersLayer::new().override_header(CONTENT_SECURITY_POLICY);
     /// # drop(layer);
     /// ```
-    pub fn override_field(self, name: HeaderName) -> Self {
-        self.adjust(|shared| shared.policy.override_field(name))
+    pub fn override_header(self, name: HeaderName) -> Self {
+        self.adjust(|shared| shared.policy.override_header(name))
     }
 
-    /// All fields replace what the service has set, also where a condition leaves the layer's out:
-    /// for a policy that must not depend on what is under it.
+    /// Makes all headers of the layer replace the service's, as
+    /// [`override_header`](Self::override_header) does for one.
     pub fn override_all(self) -> Self {
         self.adjust(|shared| shared.policy.override_all())
     }
 
-    /// Takes these fields out of what the service has set, such as [`LEAKS`](super::LEAKS).
+    /// Removes headers that the service has set, such as
+    /// [`FINGERPRINT_HEADERS`](super::FINGERPRINT_HEADERS). Calls add up.
     ///
     /// ```
     /// use tower_kit::SecurityHeadersLayer;
-    /// use tower_kit::security_headers::LEAKS;
+    /// use tower_kit::security_headers::FINGERPRINT_HEADERS;
     ///
-    /// let layer = SecurityHeadersLayer::new().strip(LEAKS);
+    /// let layer = SecurityHeadersLayer::new().strip(FINGERPRINT_HEADERS);
     /// # drop(layer);
     /// ```
+    #[doc(alias = "hidePoweredBy")]
     pub fn strip(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.adjust(|shared| shared.policy.strip.extend(names))
     }
@@ -167,80 +178,88 @@ impl SecurityHeadersLayer {
     /// let layer = SecurityHeadersLayer::new().keep(powered_by);
     /// # drop(layer);
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "the names of fields are constants")]
+    #[expect(clippy::needless_pass_by_value, reason = "the names of headers are constants")]
     pub fn keep(self, name: HeaderName) -> Self {
         self.adjust(|shared| shared.policy.strip.retain(|strip| *strip != name))
     }
 
-    /// Sends `strict-transport-security`, and `upgrade-insecure-requests` in policies, only in
-    /// answers to requests that came by HTTPS, as `is_https` tells. Without it they are always sent:
-    /// by HTTP, browsers ignore the former (RFC 6797 §8.1), and the latter breaks pages of servers
-    /// that have no HTTPS.
+    /// Sends `strict-transport-security`, and `upgrade-insecure-requests` in policies, only if the
+    /// predicate returns `true`: the request came by HTTPS.
+    ///
+    /// By default every response has both. By HTTP, browsers ignore the header (RFC 6797 §8.1), but
+    /// the directive breaks pages of servers that have no HTTPS.
     ///
     /// ```
     /// use tower_kit::SecurityHeadersLayer;
     /// use tower_kit::security_headers::forwarded_proto;
     ///
     /// // Behind a proxy that sets `x-forwarded-proto`:
-    /// let layer = SecurityHeadersLayer::new().https_only(forwarded_proto);
-    /// // Where the server itself has TLS on one of its ports, and says so in the extensions:
+    /// let layer = SecurityHeadersLayer::new().https_if(forwarded_proto);
+    /// // In a server that marks requests of its TLS port in their extensions:
     /// #[derive(Clone)]
     /// struct Tls;
     /// let layer = SecurityHeadersLayer::new()
-    ///     .https_only(|request| request.extensions.get::<Tls>().is_some());
+    ///     .https_if(|request| request.extensions.get::<Tls>().is_some());
     /// ```
-    pub fn https_only<F>(self, is_https: F) -> Self
+    pub fn https_if<F>(self, is_https: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
         self.adjust(|shared| shared.is_https = Some(Arc::new(is_https)))
     }
 
-    /// Sends neither `strict-transport-security` nor `upgrade-insecure-requests` to requests for
-    /// these hosts, such as [`LOOPBACK`](super::LOOPBACK): a browser that got them from a server on
-    /// the developer's machine would ask all others there by HTTPS too. By default they are sent for
-    /// every host. Adds up over calls, and holds beside [`https_only`](Self::https_only).
+    /// Sends neither `strict-transport-security` nor `upgrade-insecure-requests` in responses to
+    /// requests for these hosts, such as [`LOOPBACK_HOSTS`](super::LOOPBACK_HOSTS).
     ///
-    /// A host is a name or an address without a port: `localhost`, `127.0.0.1`, `[::1]`;
-    /// `*.localhost` stands for all names below it. The port and the case of letters do not count.
+    /// Browsers that receive them from a server on the developer's machine use HTTPS for all other
+    /// servers there, too. By default they are sent for every host. Calls add up, and
+    /// [`https_if`](Self::https_if) applies as well.
+    ///
+    /// A host is a name or an address without a port: `localhost`, `127.0.0.1`, `[::1]`.
+    /// `*.localhost` stands for all names below `localhost`. Case and port do not count.
     ///
     /// ```
     /// use tower_kit::SecurityHeadersLayer;
-    /// use tower_kit::security_headers::LOOPBACK;
+    /// use tower_kit::security_headers::LOOPBACK_HOSTS;
     ///
-    /// let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK)?;
-    /// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+    /// let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK_HOSTS)?;
+    /// # Ok::<_, tower_kit::security_headers::InvalidHeader>(())
     /// ```
     ///
-    /// The host is the one that the request states. A proxy that states its upstream's, as nginx does
-    /// by default, makes requests of all clients look as if they were for `localhost`: let it pass
-    /// on the client's.
+    /// The layer reads the host that the request names. A proxy that sends the host of its
+    /// upstream, as nginx does by default, makes all requests look as if they were for `localhost`:
+    /// configure the proxy to forward the client's.
     ///
     /// # Errors
     ///
-    /// Text that is no host, or has a scheme, a port or a path.
-    pub fn http_hosts<T>(mut self, hosts: impl IntoIterator<Item = T>) -> Result<Self, InvalidField>
+    /// A text is not a host, or has a scheme, a port or a path.
+    #[doc(alias = "localhost")]
+    pub fn http_hosts<T>(
+        mut self,
+        hosts: impl IntoIterator<Item = T>,
+    ) -> Result<Self, InvalidHeader>
     where
         T: AsRef<str>,
     {
         let shared = Arc::make_mut(&mut self.shared);
         for host in hosts {
-            shared.http_hosts.push(parse_host(host.as_ref())?);
+            shared.http_hosts.push(host.as_ref().parse()?);
         }
         Ok(self)
     }
 
-    /// Records on `recorder` instead of the process's.
+    /// Records the metrics on this recorder instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.adjust(|shared| shared.misses = Arc::new(Misses::new(Metrics::to(recorder))))
     }
 
-    /// Leaves out what means nothing but for pages and workers where the `content-type` is that of
-    /// something else: fonts, images but for SVG, audio, video, style sheets, JSON, WebAssembly,
-    /// event streams, `application/octet-stream`, gRPC. (Where there are several types, or none, it
-    /// may be a page.) What is left out are policies for content, integrity
-    /// and permissions, COOP, COEP, `origin-agent-cluster`, `x-dns-prefetch-control`,
-    /// `x-frame-options` and `x-xss-protection`.
+    /// Leaves out headers for pages and workers if the `content-type` is that of other content.
+    ///
+    /// Such content is: fonts, images except SVG, audio, video, style sheets, JSON, WebAssembly,
+    /// event streams, `application/octet-stream` and gRPC. A response with several types, or none,
+    /// may be a page. The headers are: policies for content, integrity and permissions, COOP, COEP,
+    /// `origin-agent-cluster`, `x-dns-prefetch-control`, `x-frame-options` and
+    /// `x-xss-protection`.
     pub fn documents_only(self) -> Self {
         self.adjust(|shared| shared.policy.documents_only = true)
     }
@@ -268,11 +287,5 @@ impl<S> Layer<S> for SecurityHeadersLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         SecurityHeaders::new(inner, Arc::clone(&self.shared))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("policy", &self.policy).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 use std::error::Error;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use base64::Engine;
@@ -9,12 +8,14 @@ use http::Extensions;
 use metrics::{Label, Unit};
 
 use crate::metrics::{Metrics, Name};
+use crate::single_use::SingleUse;
 
-/// The nonce of a response: in the extensions of a request whose layer has a policy with
-/// [`Source::NONCE`](super::Source::NONCE).
+/// The nonce of a response, in the extensions of its request.
 ///
-/// It is drawn when somebody asks for it: 128 bits from the operating system, as 22 characters of
-/// base64url, which need no escaping in HTML. The policy of a response has it only if somebody did.
+/// A layer whose policy has [`Source::NONCE`](super::Source::NONCE) adds it to each request. The
+/// nonce is drawn when it is first asked for: 128 bits from the operating system, as 22 characters
+/// of base64url, which need no escaping in HTML. A response whose nonce was not asked for has the
+/// policy without it.
 ///
 /// ```
 /// use axum::{Extension, response::Html};
@@ -25,33 +26,38 @@ use crate::metrics::{Metrics, Name};
 /// }
 /// ```
 ///
-/// With the feature `axum` it is an extractor: `async fn page(nonce: Nonce)`.
+/// With the feature `axum`, `Nonce` is an extractor: `async fn page(nonce: Nonce)`.
 ///
-/// It is to be asked for before the response is returned: the field is sent before the body, so
-/// that a nonce which is first asked for while the body is sent stays empty, and the script does
-/// not run. It stays empty also where the operating system has no random bits. Both are counted on
-/// `http_nonces_missed_total`, once for each response, and [`get`](Self::get) returns an error.
+/// Ask for the nonce before the response is returned: the policy is sent before the body. If the
+/// nonce is first asked for while the body is sent, or if the operating system has no random bits,
+/// it is empty, the script does not run, [`get`](Self::get) returns an error, and
+/// `http_nonces_missed_total` counts the response.
+#[doc(alias = "CSP nonce")]
+#[doc(alias = "res.locals.cspNonce")]
 #[derive(Clone)]
 pub struct Nonce(Arc<State>);
 
-/// Why there is no nonce, when it is asked for.
+/// The error of a nonce that was asked for and cannot be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NonceError(Missing);
+pub struct NonceError(Reason);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Missing {
+enum Reason {
+    /// The policy was sent before.
     Late,
+    /// The operating system has no random bits.
     Random,
 }
 
 struct State {
-    drawn: OnceLock<Result<[u8; LENGTH], Missing>>,
-    /// Somebody has asked for it and got none.
-    missed: AtomicBool,
+    drawn: OnceLock<Result<[u8; LENGTH], Reason>>,
+    /// Set when the nonce is asked for. The request's extensions have the flag too: the cache does
+    /// not store a response whose body asked for the nonce.
+    used: SingleUse,
     misses: Arc<Misses>,
 }
 
-/// Counts nonces that were asked for and are not there.
+/// The counters of nonces that were asked for and not given.
 #[derive(Debug)]
 pub(super) struct Misses {
     metrics: Metrics,
@@ -59,69 +65,77 @@ pub(super) struct Misses {
 }
 
 impl Nonce {
-    /// Returns the nonce, which is drawn now if it is asked for the first time.
+    /// Returns the nonce. The first call draws it.
     ///
     /// # Errors
     ///
-    /// Where the head of the response was sent without it, or the operating system has no random
-    /// bits. A script that gets no nonce does not run.
+    /// The headers of the response were sent without the nonce, or the operating system has no
+    /// random bits. A script without the nonce does not run.
     pub fn get(&self) -> Result<&str, NonceError> {
-        let State { drawn, missed, misses } = &*self.0;
-        drawn.get_or_init(draw).as_ref().map(text).map_err(|missing| {
-            if !missed.swap(true, Ordering::Relaxed) {
-                misses.count(*missing);
+        let State { drawn, used, misses } = &*self.0;
+        // The flag is set before the nonce exists, so that no thread sees a nonce without its flag.
+        let is_first = used.set();
+        // `get` and `close` may race in two threads. The first of them to initialize the cell
+        // decides, and both see the same result.
+        drawn.get_or_init(draw).as_ref().map(text).map_err(|reason| {
+            if is_first {
+                misses.count(*reason);
             }
-            NonceError(*missing)
+            NonceError(*reason)
         })
     }
 
-    /// Returns the nonce as [`get`](Self::get) does, and an empty text where there is none.
+    /// Returns the nonce, or an empty text where [`get`](Self::get) returns an error.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.get().unwrap_or_default()
     }
 
-    /// Whether somebody has asked for it, be it too late.
+    /// Returns `true` if the nonce was asked for, even too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.drawn().is_some() || self.0.missed.load(Ordering::Relaxed)
+        self.0.used.is_set()
     }
 
-    /// The nonce, if somebody has asked for it in time.
+    /// Returns the nonce if it was asked for in time.
     pub(super) fn drawn(&self) -> Option<&str> {
         self.0.drawn.get()?.as_ref().ok().map(text)
     }
 
-    /// The one that an outer layer has given to the request, or a new one; whether it is new.
+    /// Returns the nonce that an outer layer has added to the request, or adds a new one. The `bool`
+    /// is `true` for a new nonce.
     pub(super) fn of(request: &mut Extensions, misses: &Arc<Misses>) -> (Self, bool) {
-        if let Some(nonce) = request.get::<Self>() {
-            return (nonce.clone(), false);
+        if let Some(nonce) = request.get::<Self>().cloned() {
+            request.insert(nonce.0.used.clone());
+            return (nonce, false);
         }
+        // Not when the layer is built: the process may install its recorder later.
         misses.announce();
         let misses = Arc::clone(misses);
-        let state = State { drawn: OnceLock::new(), missed: AtomicBool::new(false), misses };
-        let nonce = Self(Arc::new(state));
+        let used = SingleUse::new();
+        request.insert(used.clone());
+        let nonce = Self(Arc::new(State { drawn: OnceLock::new(), used, misses }));
         request.insert(nonce.clone());
         (nonce, true)
     }
 
-    /// Whoever asks for it from now on is too late.
+    /// Makes a nonce that was not asked for empty from now on: the policy is about to be sent.
     pub(super) fn close(&self) {
-        self.0.drawn.get_or_init(|| Err(Missing::Late));
+        self.0.drawn.get_or_init(|| Err(Reason::Late));
     }
 }
 
 impl NonceError {
-    /// Returns `true` if the head of the response was sent before the nonce was asked for.
+    /// Returns `true` if the headers were sent before the nonce was asked for.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        self.0 == Missing::Late
+        self.0 == Reason::Late
     }
 
     /// Returns `true` if the operating system has no random bits.
     #[must_use]
     pub fn is_random(&self) -> bool {
-        self.0 == Missing::Random
+        self.0 == Reason::Random
     }
 }
 
@@ -130,34 +144,35 @@ impl Misses {
         Self { metrics, announced: Once::new() }
     }
 
-    /// Makes both counters exist: a rate needs a value from before the first miss.
+    /// Creates both counters at zero: the rate of a counter that appears with its first event misses
+    /// that event.
     fn announce(&self) {
         self.announced.call_once(|| {
-            for missing in [Missing::Late, Missing::Random] {
-                self.metrics.counter(MISSED, vec![missing.label()]).increment(0);
+            for reason in [Reason::Late, Reason::Random] {
+                self.metrics.counter(MISSED, vec![reason.label()]).increment(0);
             }
         });
     }
 
-    fn count(&self, missing: Missing) {
-        self.metrics.counter(MISSED, vec![missing.label()]).increment(1);
+    fn count(&self, reason: Reason) {
+        self.metrics.counter(MISSED, vec![reason.label()]).increment(1);
     }
 }
 
-impl Missing {
+impl Reason {
     fn label(self) -> Label {
         Label::from_static_parts("reason", if self == Self::Late { "late" } else { "random" })
     }
 }
 
-/// The nonce itself.
+/// Writes the nonce, or nothing where [`get`](Nonce::get) returns an error.
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// Without the nonce, which is not for logs.
+/// Leaves the nonce out: a secret does not belong in logs.
 impl fmt::Debug for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nonce").field("is_used", &self.is_used()).finish_non_exhaustive()
@@ -167,35 +182,38 @@ impl fmt::Debug for Nonce {
 impl fmt::Display for NonceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Missing::Late => {
-                "the nonce was asked for after the head of the response was sent: ask for it before \
-                 the response is returned"
+            Reason::Late => {
+                "the nonce was asked for after the headers of the response were sent: ask for it \
+                 before the response is returned"
             }
-            Missing::Random => "the operating system has no random bits for a nonce",
+            Reason::Random => "the operating system has no random bits for a nonce",
         })
     }
 }
 
 impl Error for NonceError {}
 
-fn draw() -> Result<[u8; LENGTH], Missing> {
+fn draw() -> Result<[u8; LENGTH], Reason> {
+    // 128 bits, as CSP3 §7.1 recommends, from the operating system: a generator in the process could
+    // repeat itself after a fork.
     let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|_| Missing::Random)?;
+    getrandom::fill(&mut bits).map_err(|_| Reason::Random)?;
     let mut nonce = [0; LENGTH];
-    URL_SAFE_NO_PAD.encode_slice(bits, &mut nonce).map_err(|_| Missing::Random)?;
+    URL_SAFE_NO_PAD.encode_slice(bits, &mut nonce).map_err(|_| Reason::Random)?;
     Ok(nonce)
 }
 
-/// Base64 is ASCII.
+/// Returns the nonce as text. It is base64, so the conversion does not fail.
 fn text(nonce: &[u8; LENGTH]) -> &str {
     std::str::from_utf8(nonce).unwrap_or_default()
 }
 
+// 16 bytes in base64 without padding.
 const LENGTH: usize = 22;
 const MISSED: Name = Name::new(
     "http_nonces_missed_total",
     Unit::Count,
-    "Responses whose nonce was asked for and is not in their policy, so that scripts do not run: too late, or without random bits.",
+    "Responses whose nonce was asked for but not sent, so that their scripts do not run, by reason.",
 );
 
 #[cfg(test)]
@@ -207,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_is_drawn_once_and_has_22_characters() {
+    fn nonces_are_drawn_once() {
         let (nonce, is_new) = Nonce::of(&mut Extensions::new(), &misses());
         assert!(is_new && !nonce.is_used());
         let text = nonce.as_str().to_owned();
@@ -220,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_that_is_asked_for_too_late_is_empty() {
+    fn late_nonces_are_empty() {
         let (nonce, _) = Nonce::of(&mut Extensions::new(), &misses());
         nonce.close();
         assert!(!nonce.is_used());
@@ -231,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_has_a_nonce_keeps_it() {
+    fn requests_keep_their_nonce() {
         let mut request = Extensions::new();
         let (first, _) = Nonce::of(&mut request, &misses());
         let (second, is_new) = Nonce::of(&mut request, &misses());

@@ -3,19 +3,19 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::csp::Csp;
-use super::error::InvalidField;
-use super::field::{Field, Setting, Value};
+use super::error::InvalidHeader;
+use super::header::{Header, Value};
 
-/// What is different for one response: in its extensions.
+/// Changes to the headers of one response, in the extensions of that response.
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
 /// use http::header::X_FRAME_OPTIONS;
 /// use tower_kit::SecurityHeadersLayer;
-/// use tower_kit::security_headers::{Csp, Directive, InvalidField, Overrides};
+/// use tower_kit::security_headers::{Csp, Directive, InvalidHeader, Overrides};
 ///
-/// fn app() -> Result<Router, InvalidField> {
-///     let partners = Csp::new().set(Directive::FrameAncestors, ["https://partner.example"]);
+/// fn app() -> Result<Router, InvalidHeader> {
+///     let partners = Csp::new().set(Directive::FRAME_ANCESTORS, ["https://partner.example"]);
 ///     let framed = Overrides::new().remove(X_FRAME_OPTIONS).extend(partners)?;
 ///     let widget = async move || (Extension(framed.clone()), "embed me");
 ///     Ok(Router::new().route("/widget", get(widget)).layer(SecurityHeadersLayer::new()))
@@ -23,34 +23,34 @@ use super::field::{Field, Setting, Value};
 /// # app().unwrap();
 /// ```
 ///
-/// Make it once and clone it, which is cheap; a policy that is extended is written anew for each
-/// response. Fields that the layer
-/// [overrides](crate::SecurityHeadersLayer::override_field) stay as they are.
+/// Create the value once and clone it for each response: a clone is cheap. A policy that is
+/// extended is written anew for each response. Headers that the layer
+/// [overrides](crate::SecurityHeadersLayer::override_header) do not change.
 ///
-/// Of two changes of the same field, the last one counts, but extensions add up. A nonce is in it
-/// only if the layer's own policy has one.
+/// Of two changes to the same header the last one counts, but extensions add up. A change may use
+/// the nonce only if the layer's own policy has one.
 ///
-/// The layer takes it out of the response, so that one further out does not see it. A
-/// [cache](crate#order) of this crate that stands inside of the layer keeps no response that has
-/// it, since it keeps no extensions.
+/// The layer removes the value from the response, so a layer further out does not see it. A
+/// [cache](crate#order) of this crate between the handler and the layer stores no response with
+/// overrides, because it stores no extensions.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides(Arc<Changes>);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     pub(super) remove: Vec<HeaderName>,
-    pub(super) set: Vec<Setting>,
+    pub(super) set: Vec<Header>,
     pub(super) extend: Vec<Csp>,
 }
 
 impl Overrides {
-    /// Changes nothing yet.
+    /// Creates overrides that change nothing yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Leaves the layer's field out.
+    /// Leaves a header of the layer out of the response.
     #[must_use]
     pub fn remove(self, name: HeaderName) -> Self {
         self.change(|changes| {
@@ -59,38 +59,49 @@ impl Overrides {
         })
     }
 
-    /// Sends this field in the place of the layer's. By HTTP, what is
-    /// [for HTTPS only](crate::SecurityHeadersLayer::https_only) is not sent.
+    /// Sends this header instead of the layer's.
+    ///
+    /// The conditions of [`https_if`](crate::SecurityHeadersLayer::https_if) and
+    /// [`http_hosts`](crate::SecurityHeadersLayer::http_hosts) apply to it too.
     ///
     /// # Errors
     ///
-    /// As [`SecurityHeadersLayer::set`](crate::SecurityHeadersLayer::set) has them, and for what
-    /// reports to an endpoint: the layer defines these.
-    pub fn set(self, field: impl Into<Field>) -> Result<Self, InvalidField> {
-        let setting = field.into().into_setting()?;
-        let endpoint = setting.endpoints.first().map(|endpoint| endpoint.name().to_owned());
-        if let Some(endpoint) = endpoint.or(setting.undefined()) {
-            return Err(refused(setting.name.as_str(), endpoint));
+    /// The errors of [`SecurityHeadersLayer::set`](crate::SecurityHeadersLayer::set), and headers
+    /// that report to an endpoint: only the layer defines endpoints.
+    pub fn set<H>(self, header: H) -> Result<Self, InvalidHeader>
+    where
+        H: TryInto<Header>,
+        H::Error: Into<InvalidHeader>,
+    {
+        let header = header.try_into().map_err(Into::into)?;
+        // `reporting-endpoints` is part of the layer's template, and is the same for all responses.
+        let endpoint = header.endpoints.first().map(|endpoint| endpoint.name().to_owned());
+        if let Some(endpoint) = endpoint.or(header.undefined_endpoint()) {
+            return Err(refused(header.name.as_str(), endpoint));
         }
         Ok(self.change(|changes| {
-            changes.forget(&setting.name);
-            changes.set.push(setting);
+            changes.forget(&header.name);
+            changes.set.push(header);
         }))
     }
 
-    /// [Merges](Csp::merge) this into the layer's policy: into the one that blocks, or the one that
-    /// only reports. Where the layer has no such policy, or it was removed, nothing is sent.
+    /// [Merges](Csp::merge) a policy into the layer's: into the one that blocks, or into the one
+    /// that only reports.
+    ///
+    /// If the layer has no such policy, or the overrides remove it, nothing is sent.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set) has them, but that `default-src` need not be there.
-    pub fn extend(self, policy: Csp) -> Result<Self, InvalidField> {
-        policy.check_part()?;
+    /// The errors of [`set`](Self::set), except that the policy needs no `default-src`.
+    pub fn extend(self, policy: Csp) -> Result<Self, InvalidHeader> {
+        policy.check_directives()?;
         if let Some(endpoint) = policy.reports_to() {
             return Err(refused(policy.name().as_str(), endpoint));
         }
-        let own = self.0.set.iter().find_map(|setting| match &setting.value {
-            Value::Csp { https, .. } if setting.name == policy.name() => Some(https.policy()),
+        // A policy that these overrides set is not yet in the layer, so the extension is merged
+        // into it here.
+        let own = self.0.set.iter().find_map(|header| match &header.value {
+            Value::Csp { https, .. } if header.name == policy.name() => Some(https.policy()),
             _ => None,
         });
         match own.cloned() {
@@ -110,7 +121,7 @@ impl Overrides {
 }
 
 impl Changes {
-    /// Of two changes of a field, the last counts.
+    /// Removes earlier changes to a header.
     fn forget(&mut self, name: &HeaderName) {
         self.remove.retain(|other| other != name);
         self.set.retain(|other| other.name != *name);
@@ -118,7 +129,7 @@ impl Changes {
     }
 }
 
-fn refused(field: &str, endpoint: String) -> InvalidField {
-    let why = "a single response has no endpoints of its own";
-    InvalidField::new(field, endpoint, why).directive_of("report-to")
+fn refused(header: &str, endpoint: String) -> InvalidHeader {
+    let reason = "a single response has no endpoints of its own";
+    InvalidHeader::new(header, endpoint, reason).in_directive("report-to")
 }

@@ -6,143 +6,155 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use super::caching::make_private;
 use super::conditions::may_be_document;
 use super::csp::{Csp, Rendered};
-use super::error::InvalidField;
-use super::field::{Field, Setting, Value, is_for_documents, rank};
+use super::endpoint::{self, Endpoint};
+use super::error::InvalidHeader;
+use super::header::{Header, Value, is_for_documents, rank};
 use super::overrides::Changes;
-use super::reporting::{self, Endpoint};
 
-/// What a layer sends, with everything prepared that does not depend on the response.
+/// The headers that a layer sends, with everything prepared that does not depend on the response.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policy {
-    settings: Vec<Setting>,
+    headers: Vec<Header>,
     pub(super) strip: Vec<HeaderName>,
-    wins: Wins,
     pub(super) documents_only: bool,
-    /// What it has of the fields that win.
-    winners: Vec<HeaderName>,
-    /// By whether the request came by HTTPS, and whether the response may be a document.
+    overriding: Override,
+    /// The names of the layer's headers that replace those of the service.
+    overridden: Vec<HeaderName>,
+    /// The headers of a response, indexed by [`index`]: for HTTPS or HTTP, for a document or none.
     templates: [Template; 4],
 }
 
-/// Which fields replace those of the service.
+/// The headers that replace those of the service.
 #[derive(Clone, Debug)]
-enum Wins {
-    These(Vec<HeaderName>),
+enum Override {
+    Names(Vec<HeaderName>),
     All,
 }
 
-/// The fields of a response.
+/// The headers of a response.
 ///
-/// Cloning the whole map and moving the handler's few fields into it costs half of inserting
-/// twelve fields one by one: nothing is hashed but what the handler has set.
+/// To clone this map and move the service's few headers into it is cheaper than to insert twelve
+/// headers one by one into the service's map: only the names that the service has set are hashed.
 #[derive(Clone, Debug, Default)]
 struct Template {
-    fields: HeaderMap,
+    headers: HeaderMap,
     policies: Vec<Rendered>,
 }
 
-/// What a response's fields depend on beside the policy.
+/// The facts about one exchange that its headers depend on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'a> {
+pub(super) struct Context<'a> {
     pub(super) is_https: bool,
     pub(super) status: StatusCode,
-    /// The nonce, if it has been asked for.
+    /// The nonce, if it was asked for.
     pub(super) nonce: Option<&'a str>,
     pub(super) changes: Option<&'a Changes>,
 }
 
 impl Policy {
-    pub(super) fn of(fields: impl IntoIterator<Item = Field>) -> Result<Self, InvalidField> {
+    pub(super) fn of(headers: impl IntoIterator<Item = Header>) -> Result<Self, InvalidHeader> {
         let mut policy = Self::default();
-        fields.into_iter().try_for_each(|field| policy.place(field))?;
+        headers.into_iter().try_for_each(|header| policy.insert(header))?;
         policy.prepare();
         Ok(policy)
     }
 
-    pub(super) fn set(&mut self, field: Field) -> Result<(), InvalidField> {
-        self.place(field)?;
+    pub(super) fn set(&mut self, header: Header) -> Result<(), InvalidHeader> {
+        self.insert(header)?;
         self.prepare();
         Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &HeaderName) {
-        self.settings.retain(|setting| setting.name != *name);
+        self.headers.retain(|header| header.name != *name);
         self.prepare();
     }
 
-    pub(super) fn override_field(&mut self, name: HeaderName) {
-        if let Wins::These(names) = &mut self.wins {
+    pub(super) fn override_header(&mut self, name: HeaderName) {
+        if let Override::Names(names) = &mut self.overriding {
             names.push(name);
         }
         self.prepare();
     }
 
     pub(super) fn override_all(&mut self) {
-        self.wins = Wins::All;
+        self.overriding = Override::All;
         self.prepare();
     }
 
     pub(super) fn has_nonce(&self) -> bool {
+        // The template for documents by HTTPS has all policies of the layer.
         self.templates[index(true, true)].policies.iter().any(Rendered::has_nonce)
     }
 
-    /// Puts the fields under `headers`, whose own fields win with all their lines.
-    pub(super) fn stamp(&self, headers: &mut HeaderMap, facts: Facts<'_>) {
-        let is_document = !self.documents_only || may_be_document(headers);
-        let template = &self.templates[index(facts.is_https, is_document)];
-        let mut fields = template.fields.clone();
-        // Fails only for a map that is full already (24,576 names): no server sends that one.
-        let changes = facts.changes.map_or(0, |changes| changes.set.len());
-        let more = headers.keys_len() + changes + usize::from(facts.nonce.is_some());
-        if fields.try_reserve(more).is_err() {
+    /// Adds the layer's headers to those of the service. A header of the service that is not
+    /// overridden replaces the layer's, with all its lines.
+    pub(super) fn apply(&self, service: &mut HeaderMap, context: Context<'_>) {
+        // The type of the content is the service's; the layer never sets it.
+        let is_document = !self.documents_only || may_be_document(service);
+        let template = &self.templates[index(context.is_https, is_document)];
+        let mut headers = template.headers.clone();
+        // Fails only for a map that is full (24,576 names), which no server can send.
+        let changes = context.changes.map_or(0, |changes| changes.set.len());
+        let more = service.keys_len() + changes + usize::from(context.nonce.is_some());
+        if headers.try_reserve(more).is_err() {
             return;
         }
-        for name in self.strip.iter().chain(&self.winners) {
-            headers.remove(name);
+        // Stripped before the layer's headers are added, so that the layer may send such a header
+        // itself.
+        for name in self.strip.iter().chain(&self.overridden) {
+            service.remove(name);
         }
-        if facts.nonce.is_some() {
-            mark_policies(headers);
+        if context.nonce.is_some() {
+            mark_policies_sensitive(service);
         }
+        // A policy without the nonce is in the template already.
         for policy in template.policies.iter().filter(|policy| policy.has_nonce()) {
-            fill_in(&mut fields, policy, facts);
+            insert_nonce(&mut headers, policy, context);
         }
-        if let Some(changes) = facts.changes {
-            self.change(&mut fields, template, changes, facts);
+        // Changes come after the nonce: they replace whole policies, and write the nonce
+        // themselves.
+        if let Some(changes) = context.changes {
+            self.change(&mut headers, template, changes, context);
         }
-        let own = std::mem::replace(headers, fields);
+        // The layer's headers come first, in the order of the table, and the service's follow.
+        let own = std::mem::replace(service, headers);
         if own.keys_len() == own.len() {
-            // One line each, as nearly always: less to do than `extend` has.
+            // Nearly every response has one line a header. `insert` is cheaper than `extend`,
+            // which must allow for several.
             for (name, value) in own {
                 if let Some(name) = name {
-                    headers.insert(name, value);
+                    service.insert(name, value);
                 }
             }
         } else {
-            headers.extend(own);
+            service.extend(own);
         }
-        if facts.nonce.is_some() {
-            make_private(headers);
+        // After the merge, because the layer may send a `cache-control` of its own.
+        if context.nonce.is_some() {
+            make_private(service);
         }
     }
 
     fn change(
         &self,
-        fields: &mut HeaderMap,
+        headers: &mut HeaderMap,
         template: &Template,
         changes: &Changes,
-        facts: Facts<'_>,
+        context: Context<'_>,
     ) {
-        let stays = |name: &HeaderName| self.winners.contains(name);
+        let stays = |name: &HeaderName| self.overridden.contains(name);
         for name in changes.remove.iter().filter(|name| !stays(name)) {
-            leave_out(fields, name);
+            remove_in_order(headers, name);
         }
-        let sent = |setting: &&Setting| facts.is_https || setting.name != STRICT_TRANSPORT_SECURITY;
-        for setting in changes.set.iter().filter(sent).filter(|setting| !stays(&setting.name)) {
-            match (&setting.value, facts.is_https) {
-                (Value::Fixed(value), _) => drop(fields.insert(&setting.name, value.clone())),
+        let sent = |header: &&Header| context.is_https || header.name != STRICT_TRANSPORT_SECURITY;
+        for header in changes.set.iter().filter(sent).filter(|header| !stays(&header.name)) {
+            match (&header.value, context.is_https) {
+                (Value::Fixed(value), _) => drop(headers.insert(&header.name, value.clone())),
                 (Value::Csp { https: policy, .. }, true)
-                | (Value::Csp { http: policy, .. }, false) => put(fields, policy, facts),
-                (Value::Endpoint, _) => {}
+                | (Value::Csp { http: policy, .. }, false) => insert(headers, policy, context),
+                // `Overrides` refuses headers that report to endpoints.
+                (Value::Endpoints, _) => {}
             }
         }
         for own in &template.policies {
@@ -151,77 +163,87 @@ impl Policy {
             if more.peek().is_none() || changes.remove.contains(name) || stays(name) {
                 continue;
             }
+            // Extensions add up, so each is merged into the result of the last.
             let merged = more.fold(own.policy().clone(), Csp::merge);
-            let merged = if facts.is_https { merged } else { merged.without_upgrade() };
-            // Both have been checked: nothing of theirs cannot be sent.
+            let merged = if context.is_https { merged } else { merged.without_upgrade() };
+            // Both policies have been checked, so the merged one renders.
             if let Ok(merged) = Rendered::new(merged) {
-                put(fields, &merged, facts);
+                insert(headers, &merged, context);
             }
         }
     }
 
     fn has(&self, name: &HeaderName) -> bool {
-        self.settings.iter().any(|setting| setting.name == *name)
+        self.headers.iter().any(|header| header.name == *name)
     }
 
-    /// Puts a field among the others, in the place of the one of its name.
-    fn place(&mut self, field: Field) -> Result<(), InvalidField> {
-        let mut setting = field.into_setting()?;
-        if let Some(name) = setting.undefined() {
+    /// Adds a header, or replaces the one of its name. Endpoints that are set on their own add up.
+    fn insert(&mut self, mut header: Header) -> Result<(), InvalidHeader> {
+        if let Some(name) = header.undefined_endpoint() {
             let Some(endpoint) = self.endpoints().find(|endpoint| endpoint.name() == name) else {
-                let why = "no such endpoint: set it before, or use report_to()";
-                let error = InvalidField::new(setting.name.as_str(), name, why);
-                return Err(error.directive_of("report-to"));
+                let reason = "no such endpoint: set it before, or use report_to()";
+                let error = InvalidHeader::new(header.name.as_str(), name, reason);
+                return Err(error.in_directive("report-to"));
             };
-            setting.endpoints.push(endpoint.clone());
+            header.endpoints.push(endpoint.clone());
         }
-        let others = self.settings.iter().filter(|other| other.name != setting.name);
+        // The endpoints of a header that is about to be replaced no longer count.
+        let others = self.headers.iter().filter(|other| other.name != header.name);
         let kept = others.flat_map(|other| &other.endpoints);
-        Endpoint::agree(kept.chain(&setting.endpoints))?;
-        match self.settings.iter_mut().find(|other| other.name == setting.name) {
-            Some(Setting { value: Value::Endpoint, endpoints, .. }) => {
-                Endpoint::agree(endpoints.iter().chain(&setting.endpoints))?;
-                endpoints.append(&mut setting.endpoints);
+        Endpoint::check_unique(kept.chain(&header.endpoints))?;
+        match self.headers.iter_mut().find(|other| other.name == header.name) {
+            Some(Header { value: Value::Endpoints, endpoints, .. }) => {
+                Endpoint::check_unique(endpoints.iter().chain(&header.endpoints))?;
+                endpoints.append(&mut header.endpoints);
             }
-            Some(other) => *other = setting,
-            None => self.settings.push(setting),
+            Some(other) => *other = header,
+            None => self.headers.push(header),
         }
         Ok(())
     }
 
     fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.settings.iter().flat_map(|setting| &setting.endpoints)
+        self.headers.iter().flat_map(|header| &header.endpoints)
     }
 
+    /// Brings everything up to date that follows from the headers.
     fn prepare(&mut self) {
-        self.settings.retain(|own| own.name != reporting::NAME || !own.endpoints.is_empty());
-        if self.endpoints().next().is_some() && !self.has(&Setting::endpoints().name) {
-            self.settings.push(Setting::endpoints());
+        // The header that defines endpoints stays only while an endpoint was set on its own.
+        self.headers.retain(|own| own.name != endpoint::NAME || !own.endpoints.is_empty());
+        // It comes back if another header reports to an endpoint.
+        let definitions = Header::reporting_endpoints();
+        if self.endpoints().next().is_some() && !self.has(&definitions.name) {
+            self.headers.push(definitions);
         }
-        self.settings.sort_by_key(|setting| rank(setting.name.as_str()));
-        let names = self.settings.iter().map(|setting| &setting.name);
-        self.winners = match &self.wins {
-            Wins::These(these) => names.filter(|name| these.contains(name)).cloned().collect(),
-            Wins::All => names.cloned().collect(),
+        // The sort is stable: headers without a type keep the order in which they were set.
+        self.headers.sort_by_key(|header| rank(header.name.as_str()));
+        let names = self.headers.iter().map(|header| &header.name);
+        self.overridden = match &self.overriding {
+            Override::Names(listed) => {
+                names.filter(|name| listed.contains(name)).cloned().collect()
+            }
+            Override::All => names.cloned().collect(),
         };
         self.templates = std::array::from_fn(|at| self.template(at / 2 == 1, at % 2 == 1));
     }
 
     fn template(&self, is_https: bool, is_document: bool) -> Template {
-        // The spare slots are for the handler's fields: without them the clone would have to be
-        // hashed anew to take these.
-        let fields = HeaderMap::try_with_capacity(2 * self.settings.len()).unwrap_or_default();
-        let mut template = Template { fields, policies: Vec::new() };
-        for Setting { name, value, .. } in &self.settings {
+        // The spare capacity is for the service's headers: a clone that has to grow for them
+        // hashes all its names again.
+        let headers = HeaderMap::try_with_capacity(2 * self.headers.len()).unwrap_or_default();
+        let mut template = Template { headers, policies: Vec::new() };
+        for Header { name, value, .. } in &self.headers {
             let is_left_out = !is_https && *name == STRICT_TRANSPORT_SECURITY
                 || !is_document && is_for_documents(name.as_str());
             match value {
+                // A header that is left out is still in `overridden`, and replaces the service's by
+                // nothing.
                 _ if is_left_out => {}
-                Value::Fixed(value) => drop(template.fields.insert(name, value.clone())),
+                Value::Fixed(value) => drop(template.headers.insert(name, value.clone())),
                 Value::Csp { https, http } => template.add(if is_https { https } else { http }),
-                Value::Endpoint => {
-                    let list = Endpoint::list(self.endpoints());
-                    template.fields.extend(list.map(|list| (name.clone(), list)));
+                Value::Endpoints => {
+                    let value = Endpoint::header_value(self.endpoints());
+                    template.headers.extend(value.map(|value| (name.clone(), value)));
                 }
             }
         }
@@ -229,43 +251,47 @@ impl Policy {
     }
 }
 
-impl Default for Wins {
+impl Default for Override {
     fn default() -> Self {
-        Self::These(Vec::new())
+        Self::Names(Vec::new())
     }
 }
 
 impl Template {
     fn add(&mut self, policy: &Rendered) {
         if !policy.is_empty() {
-            self.fields.insert(policy.name(), policy.plain().clone());
+            self.headers.insert(policy.name(), policy.plain().clone());
         }
         self.policies.push(policy.clone());
     }
 }
 
-fn put(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
+fn insert(headers: &mut HeaderMap, policy: &Rendered, context: Context<'_>) {
     if policy.is_empty() {
-        leave_out(fields, policy.name());
+        remove_in_order(headers, policy.name());
         return;
     }
-    fields.insert(policy.name(), policy.plain().clone());
+    headers.insert(policy.name(), policy.plain().clone());
     if policy.has_nonce() {
-        fill_in(fields, policy, facts);
+        insert_nonce(headers, policy, context);
     }
 }
 
-/// A 304 changes the fields of what the browser has kept (RFC 9111 §3.2), whose nonces are others.
-fn fill_in(fields: &mut HeaderMap, policy: &Rendered, facts: Facts<'_>) {
-    if facts.status == StatusCode::NOT_MODIFIED {
-        leave_out(fields, policy.name());
-    } else if let Some(nonce) = facts.nonce {
-        fields.insert(policy.name(), policy.with(nonce));
+/// Inserts the policy with the nonce of the response, if it was asked for.
+///
+/// A 304 updates the headers of the response that the browser has stored (RFC 9111 §3.2). The page
+/// that is stored with it has another nonce, so a 304 keeps the policy out.
+fn insert_nonce(headers: &mut HeaderMap, policy: &Rendered, context: Context<'_>) {
+    if context.status == StatusCode::NOT_MODIFIED {
+        remove_in_order(headers, policy.name());
+    } else if let Some(nonce) = context.nonce {
+        headers.insert(policy.name(), policy.with(nonce));
     }
 }
 
-/// The service's own policies are for this response alone too.
-fn mark_policies(headers: &mut HeaderMap) {
+/// Marks the service's own policies as sensitive. They may have the nonce too, and HPACK must not
+/// index it (RFC 7541 §7.1.3).
+fn mark_policies_sensitive(headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
         if *name == CONTENT_SECURITY_POLICY || *name == CONTENT_SECURITY_POLICY_REPORT_ONLY {
             value.set_sensitive(true);
@@ -273,11 +299,12 @@ fn mark_policies(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves a field out, and the others in their order.
-fn leave_out(fields: &mut HeaderMap, name: &HeaderName) {
-    let all = std::mem::take(fields).into_iter();
+/// Removes a header and keeps the others in their order, which `HeaderMap::remove` does not.
+fn remove_in_order(headers: &mut HeaderMap, name: &HeaderName) {
+    let all = std::mem::take(headers).into_iter();
+    // The layer's headers have one line each, so each entry has a name.
     let kept = all.filter_map(|(other, value)| other.map(|other| (other, value)));
-    *fields = kept.filter(|(other, _)| other != name).collect();
+    *headers = kept.filter(|(other, _)| other != name).collect();
 }
 
 fn index(is_https: bool, is_document: bool) -> usize {
@@ -291,18 +318,18 @@ mod tests {
     use super::super::presets;
     use super::*;
 
-    const FACTS: Facts<'_> =
-        Facts { is_https: true, status: StatusCode::OK, nonce: None, changes: None };
+    const CONTEXT: Context<'_> =
+        Context { is_https: true, status: StatusCode::OK, nonce: None, changes: None };
 
     #[test]
-    fn what_the_service_sets_wins_with_all_its_lines() {
+    fn headers_of_the_service_win_with_all_lines() {
         let mut headers = HeaderMap::new();
         let csp = ["default-src 'none'", "frame-ancestors *"];
         csp.iter().for_each(|value| {
             headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(value));
         });
         headers.insert("x-own", HeaderValue::from_static("kept"));
-        presets::helmet().stamp(&mut headers, FACTS);
+        presets::helmet().apply(&mut headers, CONTEXT);
         let lines: Vec<_> = headers.get_all(CONTENT_SECURITY_POLICY).iter().collect();
         assert_eq!(lines, csp);
         assert_eq!(headers["x-own"], "kept");
@@ -310,23 +337,23 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_is_full_stays_as_it_is() {
+    fn full_maps_stay_as_they_are() {
         let mut headers = HeaderMap::new();
         let mut fill = |n: usize| {
             let name = HeaderName::try_from(format!("x-{n}")).unwrap();
             headers.try_insert(name, HeaderValue::from(n)).is_ok()
         };
         let full = (0..).take_while(|n| fill(*n)).count();
-        presets::helmet().stamp(&mut headers, Facts { nonce: Some("nonce"), ..FACTS });
+        presets::helmet().apply(&mut headers, Context { nonce: Some("nonce"), ..CONTEXT });
         assert_eq!(headers.len(), full);
         assert!(headers.keys().all(|name| name.as_str().starts_with("x-")));
     }
 
     #[test]
-    fn a_field_that_is_removed_leaves_the_others_in_their_order() {
+    fn removal_keeps_the_order() {
         let names = |policy: &Policy| {
             let mut headers = HeaderMap::new();
-            policy.stamp(&mut headers, FACTS);
+            policy.apply(&mut headers, CONTEXT);
             headers.keys().cloned().collect::<Vec<_>>()
         };
         let mut policy = presets::helmet();
@@ -339,22 +366,22 @@ mod tests {
     }
 
     #[test]
-    fn a_field_with_thousands_of_lines_takes_no_room_from_the_others() {
+    fn thousands_of_lines_fit() {
         let mut headers = HeaderMap::new();
         for n in 0..40_000 {
             headers.append("set-cookie", n.into());
         }
-        presets::helmet().stamp(&mut headers, FACTS);
+        presets::helmet().apply(&mut headers, CONTEXT);
         assert_eq!((headers.keys_len(), headers.len()), (13, 40_012));
     }
 
     #[test]
-    fn a_field_that_wins_does_so_where_the_layer_does_not_send_it() {
+    fn overrides_hold_for_headers_left_out() {
         let mut policy = presets::helmet();
         policy.override_all();
         let mut headers = HeaderMap::new();
         headers.insert(STRICT_TRANSPORT_SECURITY, "max-age=0".parse().unwrap());
-        policy.stamp(&mut headers, Facts { is_https: false, ..FACTS });
+        policy.apply(&mut headers, Context { is_https: false, ..CONTEXT });
         assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY));
         assert_eq!(headers.len(), 11);
     }

@@ -5,20 +5,23 @@ use http::header::SERVER;
 
 use super::cross_origin::{Coep, Coop, Corp, OriginAgentCluster};
 use super::csp::Csp;
+use super::error::InvalidHeader;
 use super::feature::Feature;
-use super::field::Field;
+use super::header::Header;
 use super::hsts::Hsts;
 use super::legacy::{
     ContentTypeOptions, CrossDomainPolicies, DnsPrefetch, DownloadOptions, FrameOptions,
     XssProtection,
 };
-use super::permissions::{Allow, PermissionsPolicy};
+use super::permissions::{Allowlist, PermissionsPolicy};
 use super::policy::Policy;
 use super::referrer::ReferrerPolicy;
 
-/// Fields that tell attackers what a server runs on, for
+/// Headers that reveal the software of a server to attackers, for
 /// [`strip`](crate::SecurityHeadersLayer::strip).
-pub const LEAKS: [HeaderName; 8] = [
+#[doc(alias = "hidePoweredBy")]
+#[doc(alias = "X-Powered-By")]
+pub const FINGERPRINT_HEADERS: [HeaderName; 8] = [
     SERVER,
     HeaderName::from_static("x-aspnet-version"),
     HeaderName::from_static("x-aspnetmvc-version"),
@@ -29,99 +32,106 @@ pub const LEAKS: [HeaderName; 8] = [
     HeaderName::from_static("x-version"),
 ];
 
-/// helmet 8.3.0, which removes a header too.
+/// Returns the headers of helmet 8.3.0. Like helmet, the policy removes `x-powered-by`.
 pub(super) fn helmet() -> Policy {
-    let mut policy = preset([
-        Csp::helmet().into(),
-        Coop::SAME_ORIGIN.into(),
-        Corp::SAME_ORIGIN.into(),
-        OriginAgentCluster::ON.into(),
-        ReferrerPolicy::NO_REFERRER.into(),
-        Hsts::new(Duration::from_secs(31_536_000)).include_subdomains().into(),
-        ContentTypeOptions::NOSNIFF.into(),
-        DnsPrefetch::OFF.into(),
-        DownloadOptions::NOOPEN.into(),
-        FrameOptions::SAMEORIGIN.into(),
-        CrossDomainPolicies::NONE.into(),
-        XssProtection::OFF.into(),
-    ]);
+    let mut policy = valid(|| {
+        Ok([
+            Csp::helmet().try_into()?,
+            Coop::SAME_ORIGIN.try_into()?,
+            Corp::SAME_ORIGIN.into(),
+            OriginAgentCluster::ON.into(),
+            ReferrerPolicy::NO_REFERRER.try_into()?,
+            Hsts::new(Duration::from_secs(31_536_000)).include_subdomains().try_into()?,
+            ContentTypeOptions::NOSNIFF.into(),
+            DnsPrefetch::OFF.into(),
+            DownloadOptions::NOOPEN.into(),
+            FrameOptions::SAMEORIGIN.into(),
+            CrossDomainPolicies::NONE.into(),
+            XssProtection::OFF.into(),
+        ])
+    });
     policy.strip.push(POWERED_BY);
     policy
 }
 
-/// `ci/headers_add.json` of the OWASP Secure Headers Project, of 2026-07-19. It has
-/// `clear-site-data` too, which would log everybody out all the time.
+/// Returns the headers of `ci/headers_add.json` of the OWASP Secure Headers Project, as of
+/// 2026-07-19, without `clear-site-data`: that header would log users out with each response.
 pub(super) fn owasp() -> Policy {
     const POLICY: Csp = Csp::from_static(
         "default-src 'self';form-action 'self';base-uri 'self';object-src 'none';\
          frame-ancestors 'none';upgrade-insecure-requests",
     );
-    let permissions = PermissionsPolicy::new()
-        .deny(DENIED)
-        .allow(Feature::SyncXhr, [Allow::SELF])
-        .deny(DENIED_AFTER);
-    preset([
-        POLICY.into(),
-        Coep::REQUIRE_CORP.into(),
-        Coop::SAME_ORIGIN.into(),
-        Corp::SAME_ORIGIN.into(),
-        ReferrerPolicy::NO_REFERRER.into(),
-        Hsts::new(Duration::from_secs(63_072_000)).include_subdomains().into(),
-        ContentTypeOptions::NOSNIFF.into(),
-        DnsPrefetch::OFF.into(),
-        FrameOptions::DENY.into(),
-        CrossDomainPolicies::NONE.into(),
-        permissions.into(),
-        Field::known("cache-control", "no-store, max-age=0"),
-    ])
+    valid(|| {
+        let permissions = PermissionsPolicy::new()
+            .deny(DENIED_FIRST)
+            .allow(Feature::SYNC_XHR, Allowlist::SELF)
+            .deny(DENIED_LAST)
+            .deny([Feature::custom("interest-cohort")?, Feature::SERIAL, Feature::UNLOAD]);
+        Ok([
+            POLICY.try_into()?,
+            Coep::REQUIRE_CORP.try_into()?,
+            Coop::SAME_ORIGIN.try_into()?,
+            Corp::SAME_ORIGIN.into(),
+            ReferrerPolicy::NO_REFERRER.try_into()?,
+            Hsts::new(Duration::from_secs(63_072_000)).include_subdomains().try_into()?,
+            ContentTypeOptions::NOSNIFF.into(),
+            DnsPrefetch::OFF.into(),
+            FrameOptions::DENY.into(),
+            CrossDomainPolicies::NONE.into(),
+            permissions.try_into()?,
+            Header::from_static("cache-control", "no-store, max-age=0"),
+        ])
+    })
 }
 
+/// Returns headers for responses that no browser shows as a page.
 pub(super) fn api() -> Policy {
     const POLICY: Csp = Csp::from_static("default-src 'none';frame-ancestors 'none'");
-    preset([
-        POLICY.into(),
-        Corp::SAME_ORIGIN.into(),
-        ContentTypeOptions::NOSNIFF.into(),
-        Field::known("cache-control", "no-store"),
-    ])
+    valid(|| {
+        Ok([
+            POLICY.try_into()?,
+            Corp::SAME_ORIGIN.into(),
+            ContentTypeOptions::NOSNIFF.into(),
+            Header::from_static("cache-control", "no-store"),
+        ])
+    })
 }
 
-#[expect(clippy::expect_used, reason = "nothing of a preset is input, and each has a test")]
-fn preset<const N: usize>(fields: [Field; N]) -> Policy {
-    Policy::of(fields).expect("a preset is valid")
+#[expect(clippy::expect_used, reason = "a preset depends on no input, and each has a test")]
+fn valid<const N: usize>(headers: impl FnOnce() -> Result<[Header; N], InvalidHeader>) -> Policy {
+    headers().and_then(Policy::of).expect("a preset is valid")
 }
 
 const POWERED_BY: HeaderName = HeaderName::from_static("x-powered-by");
 
-const DENIED: [Feature; 17] = [
-    Feature::Accelerometer,
-    Feature::Autoplay,
-    Feature::Camera,
-    Feature::CrossOriginIsolated,
-    Feature::DisplayCapture,
-    Feature::EncryptedMedia,
-    Feature::Fullscreen,
-    Feature::Geolocation,
-    Feature::Gyroscope,
-    Feature::KeyboardMap,
-    Feature::Magnetometer,
-    Feature::Microphone,
-    Feature::Midi,
-    Feature::Payment,
-    Feature::PictureInPicture,
-    Feature::PublickeyCredentialsGet,
-    Feature::ScreenWakeLock,
+/// The features in the order of the OWASP file, up to `sync-xhr`.
+const DENIED_FIRST: [Feature; 17] = [
+    Feature::ACCELEROMETER,
+    Feature::AUTOPLAY,
+    Feature::CAMERA,
+    Feature::CROSS_ORIGIN_ISOLATED,
+    Feature::DISPLAY_CAPTURE,
+    Feature::ENCRYPTED_MEDIA,
+    Feature::FULLSCREEN,
+    Feature::GEOLOCATION,
+    Feature::GYROSCOPE,
+    Feature::KEYBOARD_MAP,
+    Feature::MAGNETOMETER,
+    Feature::MICROPHONE,
+    Feature::MIDI,
+    Feature::PAYMENT,
+    Feature::PICTURE_IN_PICTURE,
+    Feature::PUBLICKEY_CREDENTIALS_GET,
+    Feature::SCREEN_WAKE_LOCK,
 ];
-const DENIED_AFTER: [Feature; 11] = [
-    Feature::Usb,
-    Feature::WebShare,
-    Feature::XrSpatialTracking,
-    Feature::ClipboardRead,
-    Feature::ClipboardWrite,
-    Feature::Gamepad,
-    Feature::Hid,
-    Feature::IdleDetection,
-    Feature::Custom("interest-cohort"),
-    Feature::Serial,
-    Feature::Unload,
+/// The features after `sync-xhr`, up to `interest-cohort`.
+const DENIED_LAST: [Feature; 8] = [
+    Feature::USB,
+    Feature::WEB_SHARE,
+    Feature::XR_SPATIAL_TRACKING,
+    Feature::CLIPBOARD_READ,
+    Feature::CLIPBOARD_WRITE,
+    Feature::GAMEPAD,
+    Feature::HID,
+    Feature::IDLE_DETECTION,
 ];

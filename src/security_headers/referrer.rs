@@ -1,13 +1,13 @@
 use std::str::FromStr;
 
-use super::csp::is_token;
-use super::error::{InvalidField, TOKEN, TWICE, one_of};
-use super::field::Field;
+use super::error::{InvalidHeader, TWICE, parse_keyword};
+use super::header::Header;
+use super::structured::{TOKEN, is_token};
 
-/// `referrer-policy`: how much of its address a page tells where it leads to
-/// ([Referrer Policy §4.1](https://www.w3.org/TR/referrer-policy/#referrer-policy-header)).
+/// The header `referrer-policy`: the part of its URL that a page reveals to the targets of its
+/// links and requests ([Referrer Policy §4.1](https://www.w3.org/TR/referrer-policy/#referrer-policy-header)).
 ///
-/// Browsers take the last policy that they know, so newer ones follow older ones:
+/// Browsers take the last policy that they know, so newer policies follow older ones:
 ///
 /// ```
 /// use tower_kit::security_headers::ReferrerPolicy;
@@ -16,6 +16,7 @@ use super::field::Field;
 ///     ReferrerPolicy::NO_REFERRER.or(ReferrerPolicy::STRICT_ORIGIN_WHEN_CROSS_ORIGIN);
 /// // referrer-policy: no-referrer,strict-origin-when-cross-origin
 /// ```
+#[doc(alias = "Referrer-Policy")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferrerPolicy {
     first: &'static str,
@@ -23,33 +24,40 @@ pub struct ReferrerPolicy {
 }
 
 impl ReferrerPolicy {
-    /// Nothing.
+    /// Reveals nothing: `no-referrer`.
     pub const NO_REFERRER: Self = Self::new("no-referrer");
-    /// The address, but not from HTTPS to HTTP.
+    /// Reveals the URL, but not from HTTPS to HTTP.
     pub const NO_REFERRER_WHEN_DOWNGRADE: Self = Self::new("no-referrer-when-downgrade");
-    /// The address, to the same origin only.
+    /// Reveals the URL to the same origin only.
     pub const SAME_ORIGIN: Self = Self::new("same-origin");
-    /// The origin.
+    /// Reveals the origin: `origin`.
     pub const ORIGIN: Self = Self::new("origin");
-    /// The origin, but not from HTTPS to HTTP.
+    /// Reveals the origin, but not from HTTPS to HTTP.
     pub const STRICT_ORIGIN: Self = Self::new("strict-origin");
-    /// The address to the same origin, the origin to others.
+    /// Reveals the URL to the same origin, and the origin to others.
     pub const ORIGIN_WHEN_CROSS_ORIGIN: Self = Self::new("origin-when-cross-origin");
-    /// The address to the same origin, the origin to others, but not from HTTPS to HTTP.
+    /// Reveals the URL to the same origin, and the origin to others, but not from HTTPS to HTTP.
     pub const STRICT_ORIGIN_WHEN_CROSS_ORIGIN: Self = Self::new("strict-origin-when-cross-origin");
-    /// The address, to anyone.
+    /// Reveals the URL to everyone: `unsafe-url`.
     pub const UNSAFE_URL: Self = Self::new("unsafe-url");
 
-    /// A policy that this crate does not know, sent as it is. What is not a token is refused when it
-    /// is set. Browsers ignore a policy that they do not know, so put one that they know
-    /// [before](Self::or) it.
-    #[must_use]
-    pub const fn custom(policy: &'static str) -> Self {
-        Self::new(policy)
+    /// Returns a policy that this crate does not know, sent as it is.
+    ///
+    /// Browsers ignore a policy that they do not know, so put a known one [before](Self::or) it.
+    ///
+    /// # Errors
+    ///
+    /// The policy is not a token (RFC 9651 §3.3.4).
+    pub fn custom(policy: &'static str) -> Result<Self, InvalidHeader> {
+        if is_token(policy) {
+            return Ok(Self::new(policy));
+        }
+        Err(InvalidHeader::new(NAME, policy, TOKEN))
     }
 
-    /// Adds a policy that counts for browsers that know it. One that is there already is refused
-    /// when it is set.
+    /// Adds a newer policy, for the browsers that know it.
+    ///
+    /// [`set`](crate::SecurityHeadersLayer::set) refuses a policy that is there twice.
     #[must_use]
     pub fn or(mut self, newer: Self) -> Self {
         self.others.push(newer.first);
@@ -75,47 +83,45 @@ impl ReferrerPolicy {
         .map(|policy| policy.first)
     }
 
-    fn tokens(&self) -> impl Iterator<Item = &'static str> {
-        [self.first].into_iter().chain(self.others.iter().copied())
-    }
-
-    fn twice(&self) -> Option<&'static str> {
-        let tokens: Vec<_> = self.tokens().collect();
-        let twice = tokens.iter().enumerate().find(|(at, token)| tokens[..*at].contains(token));
-        twice.map(|(_, token)| *token)
+    fn check(&self) -> Result<(), InvalidHeader> {
+        let mut seen = vec![self.first];
+        for token in &self.others {
+            if seen.contains(token) {
+                return Err(InvalidHeader::new(NAME, *token, TWICE));
+            }
+            seen.push(token);
+        }
+        Ok(())
     }
 }
 
-impl From<ReferrerPolicy> for Field {
-    fn from(policy: ReferrerPolicy) -> Self {
-        if let Some(other) = policy.tokens().find(|token| !is_token(token.as_bytes())) {
-            return Self::refused(InvalidField::new(NAME, other, TOKEN));
-        }
-        if let Some(twice) = policy.twice() {
-            return Self::refused(InvalidField::new(NAME, twice, TWICE));
-        }
+impl TryFrom<ReferrerPolicy> for Header {
+    type Error = InvalidHeader;
+
+    fn try_from(policy: ReferrerPolicy) -> Result<Self, Self::Error> {
+        policy.check()?;
         if policy.others.is_empty() {
-            return Self::known(NAME, policy.first);
+            return Ok(Self::from_static(NAME, policy.first));
         }
         let mut value = policy.first.to_owned();
+        // No space after the comma, as helmet has it.
         policy.others.iter().for_each(|token| value.extend([",", token]));
-        Self::new(NAME, &value)
+        Self::parse(NAME, &value)
     }
 }
 
-/// Policies that are separated by commas.
+/// Parses known policies that are separated by commas.
 impl FromStr for ReferrerPolicy {
-    type Err = InvalidField;
+    type Err = InvalidHeader;
 
     fn from_str(policies: &str) -> Result<Self, Self::Err> {
         let mut tokens =
-            policies.split(',').map(|token| one_of(NAME, token.trim(), &Self::known()));
-        let first = tokens.next().unwrap_or_else(|| one_of(NAME, policies, &[]))?;
+            policies.split(',').map(|token| parse_keyword(NAME, token.trim(), &Self::known()));
+        // `split` returns at least one token; for an empty text it is empty, and no policy.
+        let first = tokens.next().unwrap_or_else(|| parse_keyword(NAME, policies, &[]))?;
         let policy = Self { first, others: tokens.collect::<Result<_, _>>()? };
-        match policy.twice() {
-            Some(twice) => Err(InvalidField::new(NAME, twice, TWICE)),
-            None => Ok(policy),
-        }
+        policy.check()?;
+        Ok(policy)
     }
 }
 

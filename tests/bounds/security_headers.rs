@@ -1,4 +1,4 @@
-//! What the fields take of each response.
+//! The memory that the headers take in each response.
 
 use std::convert::Infallible;
 
@@ -19,7 +19,7 @@ async fn taken(layer: SecurityHeadersLayer) -> u64 {
         async { Ok::<_, Infallible>(Response::new(())) }
     };
     let service = layer.layer(service_fn(asks));
-    // What is made with the first request.
+    // The first request allocates state of the layer.
     drop(service.clone().oneshot(Request::new(())).await.unwrap());
     let mut open = Vec::with_capacity(COUNT as usize);
     let before = held();
@@ -44,7 +44,7 @@ fn a_response_takes_its_fields_alone() {
 fn a_nonce_takes_the_text_of_its_policy() {
     alone(async {
         // The text of the policy, and a map with room for more fields.
-        let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+        let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
         let with_nonce = taken(SecurityHeadersLayer::new().set(policy).unwrap()).await;
         let without = taken(SecurityHeadersLayer::new()).await;
         assert!(with_nonce <= without + COUNT * 2 * KIB, "{with_nonce} and {without}");

@@ -69,22 +69,6 @@ mod redis_server;
 mod reverse_proxy;
 #[cfg(feature = "security-headers")]
 mod security_headers;
-#[cfg(feature = "security-headers")]
-mod security_headers_browser;
-#[cfg(feature = "security-headers")]
-mod security_headers_conditions;
-#[cfg(feature = "security-headers")]
-mod security_headers_example;
-#[cfg(feature = "security-headers")]
-mod security_headers_helmet;
-#[cfg(feature = "security-headers")]
-mod security_headers_nonce;
-#[cfg(feature = "security-headers")]
-mod security_headers_overrides;
-#[cfg(feature = "security-headers")]
-mod security_headers_policies;
-#[cfg(feature = "security-headers")]
-mod security_headers_values;
 #[cfg(feature = "full")]
 mod stack;
 #[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]

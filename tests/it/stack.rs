@@ -485,7 +485,7 @@ type Make = Box<dyn Fn() -> Personal>;
 
 /// The cache inside of the security headers, and outside of them.
 fn with_nonces() -> [(&'static str, Make); 2] {
-    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let cache = || CacheLayer::new(MemoryStore::new(MIB));
     let inside = ServiceBuilder::new().layer(headers.clone()).layer(cache());
@@ -537,7 +537,7 @@ impl Body for Late {
 
 #[tokio::test]
 async fn response_with_a_nonce_in_its_body_is_not_kept() {
-    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let cache = CacheLayer::new(MemoryStore::new(MIB));
     let asked = Arc::new(AtomicUsize::new(0));
@@ -559,7 +559,7 @@ async fn response_with_a_nonce_in_its_body_is_not_kept() {
 
 #[tokio::test]
 async fn response_with_a_used_nonce_is_not_stored() {
-    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let before = |mut response: Response<Full<Bytes>>| {
         let name = "content-security-policy";
@@ -625,7 +625,7 @@ async fn a_page_whose_nonce_came_too_late_is_not_kept() {
             Ok::<_, Infallible>(response.body(Full::new(Bytes::from(body))).unwrap())
         }
     });
-    let policy = Csp::helmet().append(Directive::ScriptSrc, [Source::NONCE]);
+    let policy = Csp::helmet().append(Directive::SCRIPT_SRC, [Source::NONCE]);
     let headers = SecurityHeadersLayer::new().set(policy).unwrap();
     let now = Arc::new(AtomicU64::new(1 << 30));
     let read = Arc::clone(&now);

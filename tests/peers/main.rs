@@ -10,7 +10,7 @@ mod corpora;
 mod directives;
 mod latency_series;
 mod limit;
-mod security_headers_csp;
+mod security_headers;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../it/support.rs"]
 mod support;

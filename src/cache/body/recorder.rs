@@ -20,7 +20,7 @@ use super::super::purge::Stamp;
 use super::super::state::{Lead, Verdict};
 use super::super::storage;
 use super::super::task::Slot;
-use crate::for_one::ForOne;
+use crate::single_use::SingleUse;
 
 /// A response that is to be stored when its body has come.
 pub(crate) struct Recording {
@@ -30,7 +30,7 @@ pub(crate) struct Recording {
     pub(crate) status: StatusCode,
     pub(crate) plan: Box<Storable>,
     pub(crate) watermark: Stamp,
-    pub(crate) for_one: ForOne,
+    pub(crate) single_use: SingleUse,
     /// Those who wait. If it is dropped, one of them takes over.
     pub(crate) lead: Option<Lead>,
     /// The length that the head states, in bytes.
@@ -130,7 +130,7 @@ impl Recording {
         }
         // RFC 9110 §15.3.5: a 204 has no content, and no client would get it.
         let odd = self.status == StatusCode::NO_CONTENT && !body.is_empty();
-        if odd || self.for_one.has_nonce() {
+        if odd || self.single_use.is_set() {
             return self.give_up(Unkept::Refused);
         }
         let Self { config, key, marker, status, plan, watermark, lead, .. } = self;

@@ -194,7 +194,7 @@ mod tests {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
                 hint: hint.as_ref(),
-                for_one: false,
+                single_use: false,
                 varies_by: None,
                 request: &HeaderMap::new(),
                 size: None,

@@ -27,7 +27,7 @@ pub(crate) struct ResponseInfo<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) hint: Option<&'a CacheHint>,
     /// The response has a part for this request alone, such as a nonce.
-    pub(crate) for_one: bool,
+    pub(crate) single_use: bool,
     /// A request header on which the response depends, though `vary` does not name it.
     pub(crate) varies_by: Option<&'a HeaderName>,
     /// The headers of the request.
@@ -101,7 +101,7 @@ pub(crate) fn storable(
     if response.hint.is_some_and(|hint| hint.no_store) {
         return Err(NotStorable::CacheHint);
     }
-    if response.for_one {
+    if response.single_use {
         return Err(NotStorable::ForOne);
     }
     if !checks::is_whole(response.status) {
@@ -337,13 +337,13 @@ mod tests {
     fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> ResponseInfo<'a> {
         let status = StatusCode::from_u16(status).unwrap();
         let (sent, received) = (NOW, NOW);
-        let (hint, for_one, size, random, post) = (None, false, None, 0.0, false);
+        let (hint, single_use, size, random, post) = (None, false, None, 0.0, false);
         let varies_by = None;
         ResponseInfo {
             status,
             headers,
             hint,
-            for_one,
+            single_use,
             varies_by,
             request,
             size,
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn what_is_for_one_request_alone_is_not_kept() {
         let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
-        let answer = ResponseInfo { for_one: true, ..answer(200, &headers, &none) };
+        let answer = ResponseInfo { single_use: true, ..answer(200, &headers, &none) };
         let decided = storable(&Rules::default(), &RequestPolicy::default(), &answer);
         assert_eq!(decided, Err(NotStorable::ForOne));
     }

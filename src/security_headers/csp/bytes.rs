@@ -1,6 +1,6 @@
-//! What `core` offers for iterators and strings, for `const fn`.
+//! Functions on bytes that `core` does not offer as `const fn`.
 
-/// The next word, and what follows it; empty at the end.
+/// Splits the first word off. The word is empty at the end of the text.
 pub(super) const fn word(text: &[u8]) -> (&[u8], &[u8]) {
     let mut from = 0;
     while from < text.len() && matches!(text[from], b' ' | b'\t') {
@@ -14,7 +14,7 @@ pub(super) const fn word(text: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(to)
 }
 
-/// Without the space around it.
+/// Removes spaces and tabs at both ends.
 pub(super) const fn trim(text: &[u8]) -> &[u8] {
     let mut rest = text;
     while let [b' ' | b'\t', inner @ ..] | [inner @ .., b' ' | b'\t'] = rest {
@@ -23,7 +23,7 @@ pub(super) const fn trim(text: &[u8]) -> &[u8] {
     rest
 }
 
-/// What is before and after the first `at`.
+/// Splits a text at the first `at`, which neither part has.
 pub(super) const fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     let mut end = 0;
     while end < text.len() && text[end] != at {
@@ -36,10 +36,11 @@ pub(super) const fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
+/// Returns `true` if a word is one of `words`, in any case of letters.
 pub(super) const fn is_one_of(one: &[u8], words: &[&str]) -> bool {
     let mut at = 0;
     while at < words.len() {
-        if same(one, words[at].as_bytes()) {
+        if eq_ignore_case(one, words[at].as_bytes()) {
             return true;
         }
         at += 1;
@@ -62,11 +63,12 @@ pub(super) const fn is_in(byte: u8, set: &[u8]) -> bool {
     false
 }
 
-pub(super) const fn starts(text: &[u8], with: &[u8]) -> bool {
-    text.len() >= with.len() && same(text.split_at(with.len()).0, with)
+/// Returns `true` if a text starts with `prefix`, in any case of letters.
+pub(super) const fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
+    text.len() >= prefix.len() && eq_ignore_case(text.split_at(prefix.len()).0, prefix)
 }
 
-/// The same for words that differ in the case of letters only.
+/// Returns a hash that does not depend on the case of letters.
 pub(super) const fn hash(word: &[u8]) -> usize {
     let (mut at, mut hash) = (0, 0_usize);
     while at < word.len() {
@@ -76,8 +78,8 @@ pub(super) const fn hash(word: &[u8]) -> usize {
     hash
 }
 
-/// Equal but for the case of letters.
-pub(super) const fn same(a: &[u8], b: &[u8]) -> bool {
+/// Stands in for `<[u8]>::eq_ignore_ascii_case`, which is `const` since Rust 1.89 only.
+pub(super) const fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -91,7 +93,7 @@ pub(super) const fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-pub(super) const fn exactly(a: &[u8], b: &[u8]) -> bool {
+pub(super) const fn eq(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }

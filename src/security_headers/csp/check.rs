@@ -1,70 +1,65 @@
-//! What is refused when a policy is set.
+//! The checks of a policy when it is set.
 
 use super::directive::Directive;
-use super::grammar::{self, Fault, is_custom};
-use super::policy::{Csp, List};
+use super::grammar::{self, ParseError};
+use super::merge::{List, find};
+use super::policy::Csp;
 use super::source::Source;
-use super::union::find;
-use crate::security_headers::error::InvalidField;
+use crate::security_headers::error::InvalidHeader;
 
 impl Csp {
-    /// The endpoint that it names and does not define.
-    pub(in crate::security_headers) fn undefined(&self) -> Option<String> {
+    /// Returns the name of the endpoint that the policy names and does not define.
+    pub(in crate::security_headers) fn undefined_endpoint(&self) -> Option<String> {
         self.reports_to().filter(|_| self.endpoint().is_none())
     }
 
-    /// What is wrong with it by itself.
-    pub(in crate::security_headers) fn check(&self) -> Result<(), InvalidField> {
-        let list = self.check_part()?;
-        if find(&list, Directive::DefaultSrc).is_some() || self.without_default_src {
+    /// Checks the whole policy.
+    pub(in crate::security_headers) fn check(&self) -> Result<(), InvalidHeader> {
+        let list = self.check_directives()?;
+        if find(&list, Directive::DEFAULT_SRC).is_some() || self.without_default_src {
             return Ok(());
         }
-        let why = "the policy has none: set it, or say without_default_src()";
-        Err(self.refused("", why).directive_of("default-src"))
+        let reason = "the policy has none: set it, or say without_default_src()";
+        Err(self.refused("", reason).in_directive("default-src"))
     }
 
-    /// What is wrong with its directives.
-    pub(in crate::security_headers) fn check_part(&self) -> Result<List, InvalidField> {
+    /// Checks the directives, and returns them. The policy may be a part without `default-src`.
+    pub(in crate::security_headers) fn check_directives(&self) -> Result<List, InvalidHeader> {
         let list = self.list();
         if list.is_empty() {
             return Err(self.refused("", "there is no directive"));
         }
-        list.iter().try_for_each(|(directive, sources)| self.check_one(*directive, sources))?;
+        list.iter().try_for_each(|(directive, sources)| self.check_value(*directive, sources))?;
         Ok(list)
     }
 
-    fn check_one(&self, directive: Directive, sources: &[Source]) -> Result<(), InvalidField> {
+    fn check_value(&self, directive: Directive, sources: &[Source]) -> Result<(), InvalidHeader> {
         let name = directive.name();
-        let refuse = |value: &str, why| Err(self.refused(value, why).directive_of(name));
-        if matches!(directive, Directive::Custom(_)) && !is_custom(name) {
-            return refuse(name, "not a name in lower case that no other directive has");
-        }
         for source in sources {
+            // A single source may hide a space, which would make two words of it below.
             let text = source.as_str();
-            if let Some(why) = grammar::characters(text.as_bytes()).or(source.fault()) {
-                return refuse(text, why);
-            }
+            grammar::check_characters(text.as_bytes())
+                .map_err(|reason| self.refused(text, reason).in_directive(name))?;
         }
         let words: Vec<_> = sources.iter().map(Source::as_str).collect();
+        // Custom words skip the grammar of the directive, but not its rules for the whole value.
         let custom: Vec<_> =
             sources.iter().filter(|source| source.is_custom()).map(Source::as_str).collect();
         let text = words.join(" ");
-        match grammar::value(directive.kind(), name.as_bytes(), text.as_bytes(), &custom) {
-            Some(fault) => Err(self.error(&fault)),
-            None => Ok(()),
-        }
+        grammar::check_value(directive.syntax(), name.as_bytes(), text.as_bytes(), &custom)
+            .map_err(|error| self.error(&error))
     }
 
-    pub(super) fn refused(&self, value: &str, why: &'static str) -> InvalidField {
-        InvalidField::new(self.name().as_str(), value, why)
+    pub(super) fn refused(&self, value: &str, reason: &'static str) -> InvalidHeader {
+        InvalidHeader::new(self.name().as_str(), value, reason)
     }
 
-    pub(super) fn error(&self, fault: &Fault<'_>) -> InvalidField {
+    pub(super) fn error(&self, error: &ParseError<'_>) -> InvalidHeader {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let error = self.refused(&text(fault.value), fault.why);
-        match fault.directive {
-            [] => error,
-            directive => error.directive_of(text(directive)),
+        let refused = self.refused(&text(error.value), error.reason);
+        match error.directive {
+            [] => refused,
+            directive => refused.in_directive(text(directive)),
         }
     }
 }

@@ -1,164 +1,199 @@
 use std::fmt;
 
+use crate::security_headers::error::InvalidHeader;
+
 /// A directive of a content security policy
-/// ([CSP3 §6](https://www.w3.org/TR/CSP3/#csp-directives)). What is obsolete is not here:
-/// `block-all-mixed-content`, `plugin-types`, `prefetch-src`, `navigate-to`, `require-sri-for`.
+/// ([CSP3 §6](https://www.w3.org/TR/CSP3/#csp-directives)).
+///
+/// Obsolete directives are not offered: `block-all-mixed-content`, `plugin-types`, `prefetch-src`,
+/// `navigate-to`, `require-sri-for`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Directive {
-    /// `base-uri`: what `<base>` may say.
-    BaseUri,
-    /// `child-src`: frames and workers, where these have no directive of their own.
-    ChildSrc,
-    /// `connect-src`: what scripts may connect to.
-    ConnectSrc,
-    /// `default-src`: whatever is fetched and has no directive of its own.
-    DefaultSrc,
-    /// `fenced-frame-src`: fenced frames.
-    FencedFrameSrc,
-    /// `font-src`: fonts.
-    FontSrc,
-    /// `form-action`: where forms may be sent.
-    FormAction,
-    /// `frame-ancestors`: what may frame the page. Its sources are hosts, schemes, `'self'` and
-    /// `'none'` only.
-    FrameAncestors,
-    /// `frame-src`: frames of the page.
-    FrameSrc,
-    /// `img-src`: images and icons.
-    ImgSrc,
-    /// `manifest-src`: the manifest of a web application.
-    ManifestSrc,
-    /// `media-src`: audio, video and tracks.
-    MediaSrc,
-    /// `object-src`: `<object>` and `<embed>`.
-    ObjectSrc,
-    /// `report-to`: see [`Csp::report_to`](super::Csp::report_to).
-    ReportTo,
-    /// `report-uri`: where violations are reported, for browsers without `report-to`.
-    ReportUri,
-    /// `require-trusted-types-for`: `'script'`.
-    RequireTrustedTypesFor,
-    /// `sandbox`: what a sandboxed page may do nevertheless, such as `allow-forms`.
-    Sandbox,
-    /// `script-src`: scripts.
-    ScriptSrc,
-    /// `script-src-attr`: event handlers in attributes.
-    ScriptSrcAttr,
-    /// `script-src-elem`: `<script>`.
-    ScriptSrcElem,
-    /// `style-src`: style sheets.
-    StyleSrc,
-    /// `style-src-attr`: `style` attributes.
-    StyleSrcAttr,
-    /// `style-src-elem`: `<style>` and `<link rel=stylesheet>`.
-    StyleSrcElem,
-    /// `trusted-types`: the names of policies that may be made.
-    TrustedTypes,
-    /// `upgrade-insecure-requests`: asks for `http:` addresses by HTTPS. It has no value.
-    UpgradeInsecureRequests,
-    /// `webrtc`: `'allow'` or `'block'`.
-    Webrtc,
-    /// `worker-src`: workers.
-    WorkerSrc,
-    /// One that is not in this list. Its name and the characters of its value are checked, not
-    /// what it says.
-    Custom(&'static str),
+pub struct Directive {
+    name: &'static str,
+    syntax: Syntax,
 }
 
-/// What the value of a directive consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+/// The syntax of the value of a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Syntax {
     Sources,
+    /// Sources without keywords other than `'self'` and `'none'`.
     Ancestors,
     Endpoint,
     Uris,
     Sandbox,
-    Types,
+    TrustedTypes,
     /// One of these words.
-    Words(&'static [&'static str]),
-    Nothing,
-    Anything,
+    Keyword(&'static [&'static str]),
+    Empty,
+    /// The value of a directive that this crate does not know.
+    Custom,
 }
 
 impl Directive {
-    /// Its name, in lower case.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Custom(name) => name,
-            known => {
-                let found = DIRECTIVES.iter().find(|(directive, ..)| *directive == known);
-                found.map_or("", |(_, name, _)| name)
-            }
+    /// `base-uri`: the URLs that `<base>` may name.
+    pub const BASE_URI: Self = Self::new("base-uri", Syntax::Sources);
+    /// `child-src`: frames and workers that have no directive of their own.
+    pub const CHILD_SRC: Self = Self::new("child-src", Syntax::Sources);
+    /// `connect-src`: the URLs that scripts may connect to.
+    pub const CONNECT_SRC: Self = Self::new("connect-src", Syntax::Sources);
+    /// `default-src`: all resources that have no directive of their own.
+    pub const DEFAULT_SRC: Self = Self::new("default-src", Syntax::Sources);
+    /// `fenced-frame-src`: the URLs of fenced frames.
+    pub const FENCED_FRAME_SRC: Self = Self::new("fenced-frame-src", Syntax::Sources);
+    /// `font-src`: the URLs of fonts.
+    pub const FONT_SRC: Self = Self::new("font-src", Syntax::Sources);
+    /// `form-action`: the URLs that forms may be sent to.
+    pub const FORM_ACTION: Self = Self::new("form-action", Syntax::Sources);
+    /// `frame-ancestors`: the pages that may frame the response. Its sources are hosts, schemes,
+    /// `'self'` and `'none'` only.
+    pub const FRAME_ANCESTORS: Self = Self::new("frame-ancestors", Syntax::Ancestors);
+    /// `frame-src`: the URLs of frames.
+    pub const FRAME_SRC: Self = Self::new("frame-src", Syntax::Sources);
+    /// `img-src`: the URLs of images and icons.
+    pub const IMG_SRC: Self = Self::new("img-src", Syntax::Sources);
+    /// `manifest-src`: the URL of the web application manifest.
+    pub const MANIFEST_SRC: Self = Self::new("manifest-src", Syntax::Sources);
+    /// `media-src`: the URLs of audio, video and tracks.
+    pub const MEDIA_SRC: Self = Self::new("media-src", Syntax::Sources);
+    /// `object-src`: the URLs of `<object>` and `<embed>`.
+    pub const OBJECT_SRC: Self = Self::new("object-src", Syntax::Sources);
+    /// `report-to`: the endpoint for reports; see [`Csp::report_to`](super::Csp::report_to).
+    pub const REPORT_TO: Self = Self::new("report-to", Syntax::Endpoint);
+    /// `report-uri`: the URLs for reports, for browsers without `report-to`.
+    pub const REPORT_URI: Self = Self::new("report-uri", Syntax::Uris);
+    /// `require-trusted-types-for`: the sinks that need trusted types: `'script'`.
+    pub const REQUIRE_TRUSTED_TYPES_FOR: Self =
+        Self::new("require-trusted-types-for", Syntax::Keyword(&["'script'"]));
+    /// `sandbox`: the rights of a sandboxed page, such as `allow-forms`.
+    pub const SANDBOX: Self = Self::new("sandbox", Syntax::Sandbox);
+    /// `script-src`: scripts of all kinds.
+    pub const SCRIPT_SRC: Self = Self::new("script-src", Syntax::Sources);
+    /// `script-src-attr`: event handlers in attributes.
+    pub const SCRIPT_SRC_ATTR: Self = Self::new("script-src-attr", Syntax::Sources);
+    /// `script-src-elem`: scripts in `<script>` elements.
+    pub const SCRIPT_SRC_ELEM: Self = Self::new("script-src-elem", Syntax::Sources);
+    /// `style-src`: styles of all kinds.
+    pub const STYLE_SRC: Self = Self::new("style-src", Syntax::Sources);
+    /// `style-src-attr`: styles in `style` attributes.
+    pub const STYLE_SRC_ATTR: Self = Self::new("style-src-attr", Syntax::Sources);
+    /// `style-src-elem`: styles in `<style>` and `<link rel=stylesheet>`.
+    pub const STYLE_SRC_ELEM: Self = Self::new("style-src-elem", Syntax::Sources);
+    /// `trusted-types`: the names of policies that scripts may create.
+    pub const TRUSTED_TYPES: Self = Self::new("trusted-types", Syntax::TrustedTypes);
+    /// `upgrade-insecure-requests`: requests `http:` URLs by HTTPS. It has no value.
+    pub const UPGRADE_INSECURE_REQUESTS: Self =
+        Self::new("upgrade-insecure-requests", Syntax::Empty);
+    /// `webrtc`: WebRTC: `'allow'` or `'block'`.
+    pub const WEBRTC: Self = Self::new("webrtc", Syntax::Keyword(&["'allow'", "'block'"]));
+    /// `worker-src`: the URLs of workers.
+    pub const WORKER_SRC: Self = Self::new("worker-src", Syntax::Sources);
+
+    /// The directives above, which the parser of texts knows.
+    pub(super) const KNOWN: [Self; 27] = [
+        Self::BASE_URI,
+        Self::CHILD_SRC,
+        Self::CONNECT_SRC,
+        Self::DEFAULT_SRC,
+        Self::FENCED_FRAME_SRC,
+        Self::FONT_SRC,
+        Self::FORM_ACTION,
+        Self::FRAME_ANCESTORS,
+        Self::FRAME_SRC,
+        Self::IMG_SRC,
+        Self::MANIFEST_SRC,
+        Self::MEDIA_SRC,
+        Self::OBJECT_SRC,
+        Self::REPORT_TO,
+        Self::REPORT_URI,
+        Self::REQUIRE_TRUSTED_TYPES_FOR,
+        Self::SANDBOX,
+        Self::SCRIPT_SRC,
+        Self::SCRIPT_SRC_ATTR,
+        Self::SCRIPT_SRC_ELEM,
+        Self::STYLE_SRC,
+        Self::STYLE_SRC_ATTR,
+        Self::STYLE_SRC_ELEM,
+        Self::TRUSTED_TYPES,
+        Self::UPGRADE_INSECURE_REQUESTS,
+        Self::WEBRTC,
+        Self::WORKER_SRC,
+    ];
+
+    /// Returns the directive with this name, which this crate need not know. Of the value of an
+    /// unknown directive only the characters are checked.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, or has other characters than lower-case letters, digits and `-`.
+    pub fn custom(name: &'static str) -> Result<Self, InvalidHeader> {
+        let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if name.is_empty() || !name.bytes().all(is_name) {
+            let reason = "not the name of a directive: a to z, 0 to 9 and -";
+            let error = InvalidHeader::new("content-security-policy", name, reason);
+            return Err(error.in_directive(name));
         }
+        Ok(Self::find(name).unwrap_or(Self::new(name, Syntax::Custom)))
     }
 
-    pub(super) fn known(name: &str) -> Option<Self> {
-        let found = DIRECTIVES.iter().find(|(_, known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(directive, ..)| *directive)
+    /// Returns the name of the directive, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
     }
 
-    pub(super) fn kind(self) -> Kind {
-        let found = DIRECTIVES.iter().find(|(directive, ..)| *directive == self);
-        found.map_or(Kind::Anything, |(.., kind)| *kind)
+    /// Returns the known directive with this name, in any case of letters.
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Self::KNOWN.into_iter().find(|known| known.name.eq_ignore_ascii_case(name))
     }
 
-    /// Which directives hold, the first of them that there is, where this one is missing
-    /// (CSP3 §6.8.3).
-    pub(super) const fn fallbacks(self) -> &'static [Self] {
+    pub(super) const fn syntax(self) -> Syntax {
+        self.syntax
+    }
+
+    /// Returns the directives that apply where this one is missing: the first of them that the
+    /// policy has (CSP3 §6.8.3).
+    pub(super) fn fallbacks(self) -> &'static [Self] {
         match self {
-            Self::ScriptSrcAttr | Self::ScriptSrcElem => &[Self::ScriptSrc, Self::DefaultSrc],
-            Self::StyleSrcAttr | Self::StyleSrcElem => &[Self::StyleSrc, Self::DefaultSrc],
-            Self::WorkerSrc => &[Self::ChildSrc, Self::ScriptSrc, Self::DefaultSrc],
-            Self::FrameSrc => &[Self::ChildSrc, Self::DefaultSrc],
-            Self::FencedFrameSrc => &[Self::FrameSrc, Self::ChildSrc, Self::DefaultSrc],
-            Self::ChildSrc
-            | Self::ConnectSrc
-            | Self::FontSrc
-            | Self::ImgSrc
-            | Self::ManifestSrc
-            | Self::MediaSrc
-            | Self::ObjectSrc
-            | Self::ScriptSrc
-            | Self::StyleSrc => &[Self::DefaultSrc],
+            Self::SCRIPT_SRC_ATTR | Self::SCRIPT_SRC_ELEM => &[Self::SCRIPT_SRC, Self::DEFAULT_SRC],
+            Self::STYLE_SRC_ATTR | Self::STYLE_SRC_ELEM => &[Self::STYLE_SRC, Self::DEFAULT_SRC],
+            Self::WORKER_SRC => &[Self::CHILD_SRC, Self::SCRIPT_SRC, Self::DEFAULT_SRC],
+            Self::FRAME_SRC => &[Self::CHILD_SRC, Self::DEFAULT_SRC],
+            Self::FENCED_FRAME_SRC => &[Self::FRAME_SRC, Self::CHILD_SRC, Self::DEFAULT_SRC],
+            Self::CHILD_SRC
+            | Self::CONNECT_SRC
+            | Self::FONT_SRC
+            | Self::IMG_SRC
+            | Self::MANIFEST_SRC
+            | Self::MEDIA_SRC
+            | Self::OBJECT_SRC
+            | Self::SCRIPT_SRC
+            | Self::STYLE_SRC => &[Self::DEFAULT_SRC],
             _ => &[],
         }
+    }
+
+    const fn new(name: &'static str, syntax: Syntax) -> Self {
+        Self { name, syntax }
     }
 }
 
 impl fmt::Display for Directive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.name)
     }
 }
 
-pub(super) const DIRECTIVES: [(Directive, &str, Kind); 27] = [
-    (Directive::BaseUri, "base-uri", Kind::Sources),
-    (Directive::ChildSrc, "child-src", Kind::Sources),
-    (Directive::ConnectSrc, "connect-src", Kind::Sources),
-    (Directive::DefaultSrc, "default-src", Kind::Sources),
-    (Directive::FencedFrameSrc, "fenced-frame-src", Kind::Sources),
-    (Directive::FontSrc, "font-src", Kind::Sources),
-    (Directive::FormAction, "form-action", Kind::Sources),
-    (Directive::FrameAncestors, "frame-ancestors", Kind::Ancestors),
-    (Directive::FrameSrc, "frame-src", Kind::Sources),
-    (Directive::ImgSrc, "img-src", Kind::Sources),
-    (Directive::ManifestSrc, "manifest-src", Kind::Sources),
-    (Directive::MediaSrc, "media-src", Kind::Sources),
-    (Directive::ObjectSrc, "object-src", Kind::Sources),
-    (Directive::ReportTo, "report-to", Kind::Endpoint),
-    (Directive::ReportUri, "report-uri", Kind::Uris),
-    (Directive::RequireTrustedTypesFor, "require-trusted-types-for", Kind::Words(&["'script'"])),
-    (Directive::Sandbox, "sandbox", Kind::Sandbox),
-    (Directive::ScriptSrc, "script-src", Kind::Sources),
-    (Directive::ScriptSrcAttr, "script-src-attr", Kind::Sources),
-    (Directive::ScriptSrcElem, "script-src-elem", Kind::Sources),
-    (Directive::StyleSrc, "style-src", Kind::Sources),
-    (Directive::StyleSrcAttr, "style-src-attr", Kind::Sources),
-    (Directive::StyleSrcElem, "style-src-elem", Kind::Sources),
-    (Directive::TrustedTypes, "trusted-types", Kind::Types),
-    (Directive::UpgradeInsecureRequests, "upgrade-insecure-requests", Kind::Nothing),
-    (Directive::Webrtc, "webrtc", Kind::Words(&["'allow'", "'block'"])),
-    (Directive::WorkerSrc, "worker-src", Kind::Sources),
-];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_knows_every_directive() {
+        let constants = include_str!("directive.rs").matches("Self::new(\"").count();
+        assert_eq!(constants, Directive::KNOWN.len());
+        for (at, directive) in Directive::KNOWN.into_iter().enumerate() {
+            assert!(!Directive::KNOWN[..at].contains(&directive), "{directive}");
+        }
+    }
+}

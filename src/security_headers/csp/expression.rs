@@ -1,70 +1,72 @@
 //! Source expressions ([CSP3 §2.3.1](https://www.w3.org/TR/CSP3/#framework-directive-source-list)).
 
-use super::bytes::{is_in, is_one_of, is_quoted, same, split, starts};
+use super::bytes::{eq_ignore_case, is_in, is_one_of, is_quoted, split, starts_with};
 
-/// A source expression (CSP3 §2.3.1), with `'nonce'` for the one of each response.
-pub(super) const fn source(word: &[u8]) -> Option<&'static str> {
+/// Checks a source expression (CSP3 §2.3.1). `'nonce'` stands for the nonce of each response.
+pub(super) const fn check_source(word: &[u8]) -> Result<(), &'static str> {
     if is_quoted(word) {
-        return quoted(word);
+        return check_quoted(word);
     }
-    if let Some(why) = bare(word) {
-        return Some(why);
+    if let Err(reason) = check_quotes(word) {
+        return Err(reason);
     }
+    // Browsers would take such a word as the name of a host.
     if is_one_of(word, &SCHEMES) {
-        return Some("a scheme ends with a colon");
+        return Err("a scheme ends with a colon");
     }
-    if is_scheme(word) || is_host(word) { None } else { Some(HOST) }
+    if is_scheme(word) || host_of(word).is_some() { Ok(()) } else { Err(HOST) }
 }
 
-/// What is meant to be a keyword, a nonce or a hash, and is none without its quotes.
-pub(super) const fn bare(word: &[u8]) -> Option<&'static str> {
+/// Checks that a word does not lack the single quotes of a keyword, a nonce or a hash.
+pub(super) const fn check_quotes(word: &[u8]) -> Result<(), &'static str> {
     if is_quoted_inside(word, &KEYWORDS) {
-        return Some(QUOTES);
+        return Err(QUOTES);
     }
     let mut at = 0;
     while at < VALUES.len() {
-        if starts(word, VALUES[at].as_bytes()) {
-            return Some("nonces and hashes are written in single quotes");
+        if starts_with(word, VALUES[at].as_bytes()) {
+            return Err("nonces and hashes are written in single quotes");
         }
         at += 1;
     }
-    None
+    Ok(())
 }
 
-/// In quotes, in upper or lower case.
+/// Returns `true` for a keyword in single quotes, in any case of letters.
 pub(super) const fn is_keyword(word: &[u8]) -> bool {
     is_one_of(word, &KEYWORDS)
 }
 
-const fn quoted(word: &[u8]) -> Option<&'static str> {
-    if starts(word, b"'nonce-") {
-        return Some(NONCE_VALUE);
+const fn check_quoted(word: &[u8]) -> Result<(), &'static str> {
+    if starts_with(word, b"'nonce-") {
+        return Err(NONCE_VALUE);
     }
     if is_keyword(word) {
-        return None;
+        return Ok(());
     }
-    // Of an inline script; of the address of a script; of a text that `eval` gets.
+    // A hash is that of a script's URL, of a text for `eval`, or of an inline script.
     let before = match () {
-        () if starts(word, b"'url-sha") => 5,
-        () if starts(word, b"'eval-sha") => 6,
+        () if starts_with(word, b"'url-sha") => 5,
+        () if starts_with(word, b"'eval-sha") => 6,
         () => 1,
     };
     let hash = word.split_at(before).1;
     let length = match () {
-        () if starts(hash, b"sha256-") => 44,
-        () if starts(hash, b"sha384-") => 64,
-        () if starts(hash, b"sha512-") => 88,
-        () => return Some("not a keyword that is known: Source::custom takes others"),
+        () if starts_with(hash, b"sha256-") => 44,
+        () if starts_with(hash, b"sha384-") => 64,
+        () if starts_with(hash, b"sha512-") => 88,
+        () => return Err("not a keyword that is known: Source::custom takes others"),
     };
     let digest = hash.split_at(7).1;
     if digest.len() == length + 1 && digest[length] == b'\'' && is_base64(digest, length) {
-        return None;
+        return Ok(());
     }
-    Some("not a digest in base64, with its padding, of the length that the hash has")
+    Err("not a digest in base64, with its padding, of the length that the hash has")
 }
 
-/// Base64 with padding, of either alphabet, in the first bytes of a word.
+/// Returns `true` if the first bytes of a word are padded base64, of either alphabet.
 const fn is_base64(word: &[u8], end: usize) -> bool {
+    // The padding that digests of 32, 48 and 64 bytes have.
     let padding = match end {
         44 => 1,
         64 => 0,
@@ -74,6 +76,7 @@ const fn is_base64(word: &[u8], end: usize) -> bool {
     while at < end {
         let fits = match word[at] {
             b'=' => at >= end - padding,
+            // Browsers take both alphabets (CSP3 §2.3.1, base64-value).
             b'+' | b'/' | b'-' | b'_' => at < end - padding,
             byte => byte.is_ascii_alphanumeric() && at < end - padding,
         };
@@ -85,7 +88,7 @@ const fn is_base64(word: &[u8], end: usize) -> bool {
     true
 }
 
-/// A scheme and a colon (RFC 3986 §3.1).
+/// Returns `true` for a scheme and a colon (RFC 3986 §3.1).
 pub(super) const fn is_scheme(word: &[u8]) -> bool {
     let (name, after) = split(word, b':');
     after.is_empty() && name.len() + 1 == word.len() && is_scheme_name(name)
@@ -105,16 +108,12 @@ const fn is_scheme_name(name: &[u8]) -> bool {
     true
 }
 
-/// `*`, or a host with what may be around it: a scheme, a port, a path.
-const fn is_host(word: &[u8]) -> bool {
-    host_of(word).is_some()
-}
-
-/// The host in a host with what may be around it.
+/// Returns the host of a word that is a host with an optional scheme, port and path.
 pub(in crate::security_headers) const fn host_of(word: &[u8]) -> Option<&[u8]> {
     let mut rest = word;
     let (scheme, after) = split(word, b':');
-    if starts(after, b"//") {
+    // Without `//` the colon separates the port.
+    if starts_with(after, b"//") {
         if !is_scheme_name(scheme) {
             return None;
         }
@@ -130,18 +129,19 @@ pub(in crate::security_headers) const fn host_of(word: &[u8]) -> Option<&[u8]> {
 }
 
 const fn is_host_name(host: &[u8]) -> bool {
-    if same(host, b"*") {
+    if eq_ignore_case(host, b"*") {
         return true;
     }
-    let name = if starts(host, b"*.") { host.split_at(2).1 } else { host };
+    let name = if starts_with(host, b"*.") { host.split_at(2).1 } else { host };
     let (mut at, mut label) = (0, 0);
     while at < name.len() {
         match name[at] {
             b'.' if label == 0 => return false,
-            // The dot of the root.
+            // The name may end with the dot of the root (CSP3 §2.3.1).
             b'.' if at + 1 == name.len() => return true,
             b'.' => label = 0,
             b'-' => label += 1,
+            // CSP3 §2.3.1 has neither `_` nor IPv6 addresses in host-part.
             byte if byte.is_ascii_alphanumeric() => label += 1,
             _ => return false,
         }
@@ -151,11 +151,12 @@ const fn is_host_name(host: &[u8]) -> bool {
 }
 
 const fn is_port(port: &[u8]) -> bool {
-    if same(port, b"*") {
+    if eq_ignore_case(port, b"*") {
         return true;
     }
     let (mut at, mut number) = (0, 0);
     while at < port.len() {
+        // The bound keeps the next step from overflowing on a long run of digits.
         if !port[at].is_ascii_digit() || number > 6553 {
             return false;
         }
@@ -165,9 +166,11 @@ const fn is_port(port: &[u8]) -> bool {
     at > 0 && number <= 65535
 }
 
-/// Of `pchar` and slashes (RFC 3986 §3.3): a query or fragment never matches.
+/// Returns `true` for a path of `pchar` and slashes (RFC 3986 §3.3). CSP3 §6.7.2.10 compares paths
+/// only, so a source with a query or a fragment matches nothing.
 const fn is_path(path: &[u8]) -> bool {
-    if starts(path, b"//") {
+    // `path-absolute` does not start with `//` (RFC 3986 §3.3).
+    if starts_with(path, b"//") {
         return false;
     }
     let mut at = 0;
@@ -180,12 +183,12 @@ const fn is_path(path: &[u8]) -> bool {
     true
 }
 
-/// Whether it would be one of these words, if it had quotes around it.
+/// Returns `true` if a word in single quotes is one of `words`.
 const fn is_quoted_inside(one: &[u8], words: &[&str]) -> bool {
     let mut at = 0;
     while at < words.len() {
         let inside = words[at].as_bytes().split_at(1).1.split_at(words[at].len() - 2).0;
-        if same(one, inside) {
+        if eq_ignore_case(one, inside) {
             return true;
         }
         at += 1;
@@ -232,6 +235,6 @@ const KEYWORDS: [&str; 16] = [
     "'report-sha512'",
 ];
 
-/// Those that are meant as schemes where they stand alone.
+/// Names that people mean as schemes, though without a colon they are hosts.
 const SCHEMES: [&str; 8] =
     ["http", "https", "ws", "wss", "data", "blob", "filesystem", "mediastream"];

@@ -1,22 +1,26 @@
-//! The grammar of content security policies ([CSP3 §2](https://www.w3.org/TR/CSP3/#framework)),
-//! in `const fn`, so that one checker serves the compiler and the running program. That is why
-//! there are loops over bytes here and neither iterators nor `?`.
+//! The grammar of content security policies ([CSP3 §2](https://www.w3.org/TR/CSP3/#framework)).
+//!
+//! All of it is `const fn`, so that the compiler and the running program use one parser. `const fn`
+//! has neither iterators nor `?`, hence the loops over bytes.
 
-use super::bytes::{exactly, hash, is_in, is_one_of, is_quoted, same, split, starts, trim, word};
-use super::directive::{DIRECTIVES, Kind};
-use super::expression::{NONCE_VALUE, QUOTES, bare, is_keyword, source};
+use super::bytes::{
+    eq, eq_ignore_case, hash, is_in, is_one_of, is_quoted, split, starts_with, trim, word,
+};
+use super::directive::{Directive, Syntax};
+use super::expression::{NONCE_VALUE, QUOTES, check_quotes, check_source, is_keyword};
 use crate::security_headers::error::{TWICE, VISIBLE};
+use crate::security_headers::structured::{KEY, is_key};
 
-/// What is wrong with which value of which directive.
+/// The error of a policy: the directive, the value that is wrong, and the reason.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fault<'a> {
+pub(super) struct ParseError<'a> {
     pub(super) directive: &'a [u8],
     pub(super) value: &'a [u8],
-    pub(super) why: &'static str,
+    pub(super) reason: &'static str,
 }
 
-impl Fault<'_> {
-    /// Refuses a policy where it is compiled.
+impl ParseError<'_> {
+    /// Panics with the error, which fails the compilation of a `const` policy.
     pub(super) const fn panic(&self) -> ! {
         let mut message = Message { bytes: [0; 256], length: 0 };
         if !self.directive.is_empty() {
@@ -25,11 +29,11 @@ impl Fault<'_> {
         }
         message.push(self.value);
         message.push(b": ");
-        message.push(self.why.as_bytes());
+        message.push(self.reason.as_bytes());
         let text = message.bytes.split_at(message.length).0;
         match std::str::from_utf8(text) {
             Ok(text) => panic!("{}", text),
-            Err(_) => panic!("{}", self.why),
+            Err(_) => panic!("{}", self.reason),
         }
     }
 }
@@ -50,9 +54,9 @@ impl Message {
     }
 }
 
-/// A policy as text, of directives that are known.
-pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
-    // A file ends with a line break.
+/// Checks a policy as text. All its directives must be known.
+pub(super) const fn check_policy(text: &[u8]) -> Result<(), ParseError<'_>> {
+    // A policy from a file ends with a line break.
     let mut rest = text.trim_ascii();
     let mut empty = true;
     while !rest.is_empty() {
@@ -60,57 +64,63 @@ pub(super) const fn policy(text: &[u8]) -> Option<Fault<'_>> {
         let (name, value) = word(segment);
         let value = trim(value);
         if !name.is_empty() {
-            if let Some(fault) = directive(name, value, after) {
-                return Some(fault);
+            if let Err(error) = check_directive(name, value, after) {
+                return Err(error);
             }
             empty = false;
         }
         rest = after;
     }
     if empty {
-        return Some(Fault { directive: b"", value: text, why: "there is no directive" });
+        return Err(ParseError { directive: b"", value: text, reason: "there is no directive" });
     }
-    None
+    Ok(())
 }
 
-const fn directive<'a>(name: &'a [u8], of: &'a [u8], others: &'a [u8]) -> Option<Fault<'a>> {
-    if let Some(why) = characters(name) {
-        return Some(Fault { directive: b"", value: name, why });
+const fn check_directive<'a>(
+    name: &'a [u8],
+    value: &'a [u8],
+    others: &'a [u8],
+) -> Result<(), ParseError<'a>> {
+    if let Err(reason) = check_characters(name) {
+        return Err(ParseError { directive: b"", value: name, reason });
     }
+    // Browsers take the first directive of a name (CSP3 §2.2.1), so the error names the later one.
     let mut rest = others;
     while !rest.is_empty() {
         let (segment, after) = split(rest, b';');
         let (other, ignored) = word(segment);
-        if same(other, name) {
-            let why = "the directive is there twice: browsers take the first only";
-            return Some(Fault { directive: name, value: trim(ignored), why });
+        if eq_ignore_case(other, name) {
+            let reason = "the directive is there twice: browsers take the first only";
+            return Err(ParseError { directive: name, value: trim(ignored), reason });
         }
         rest = after;
     }
     let mut at = 0;
-    while at < DIRECTIVES.len() {
-        let (_, known, kind) = &DIRECTIVES[at];
-        if same(known.as_bytes(), name) {
-            return value(*kind, name, of, &[]);
+    while at < Directive::KNOWN.len() {
+        let known = Directive::KNOWN[at];
+        if eq_ignore_case(name, known.name().as_bytes()) {
+            return check_value(known.syntax(), name, value, &[]);
         }
         at += 1;
     }
-    let why = match is_one_of(name, &OBSOLETE) {
+    let reason = match is_one_of(name, &OBSOLETE) {
         true => "the directive is obsolete",
         false => "not a directive that is known",
     };
-    Some(Fault { directive: name, value: of, why })
+    Err(ParseError { directive: name, value, reason })
 }
 
-/// Checks the words of a directive. Of those in `custom` only the characters are checked.
-pub(super) const fn value<'a>(
-    kind: Kind,
+/// Checks the value of a directive. Of words in `custom` only the characters are checked.
+pub(super) const fn check_value<'a>(
+    syntax: Syntax,
     name: &'a [u8],
     text: &'a [u8],
     custom: &[&str],
-) -> Option<Fault<'a>> {
+) -> Result<(), ParseError<'a>> {
     let (mut count, mut none) = (0, false);
-    // By their hashes: to compare each word with each takes the compiler too long.
+    // Words are compared only if their hashes collide: to compare each with each in a `const` takes
+    // the compiler too long.
     let mut seen = [false; 1024];
     let mut rest = text;
     loop {
@@ -121,109 +131,85 @@ pub(super) const fn value<'a>(
         let slot = hash(one) % seen.len();
         let is_twice = seen[slot] && is_among(one, text.split_at(text.len() - rest.len()).0);
         seen[slot] = true;
-        let fault = match (characters(one), is_twice) {
-            (Some(why), _) => Some(why),
-            (None, true) => Some(TWICE),
-            (None, false) if is_one_of(one, custom) => None,
-            (None, false) => word_of(kind, one),
+        let checked = match (check_characters(one), is_twice) {
+            (Ok(()), true) => Err(TWICE),
+            (Ok(()), false) if !is_one_of(one, custom) => check_word(syntax, one),
+            (checked, _) => checked,
         };
-        if let Some(why) = fault {
-            return Some(Fault { directive: name, value: one, why });
+        if let Err(reason) = checked {
+            return Err(ParseError { directive: name, value: one, reason });
         }
         count += 1;
-        none = none || same(one, b"'none'");
+        none = none || eq_ignore_case(one, b"'none'");
         rest = after;
     }
-    let why = match (kind, count) {
-        (Kind::Nothing, 1..) => "the directive takes no value",
-        (Kind::Endpoint, 2..) => "the directive takes one value",
-        (Kind::Words(_), 2..) if custom.is_empty() => "the directive takes one value",
-        (Kind::Nothing | Kind::Sandbox | Kind::Types | Kind::Anything, 0) => return None,
-        (Kind::Sources | Kind::Ancestors, 0) => "it has no value: 'none' allows nothing",
+    let reason = match (syntax, count) {
+        (Syntax::Empty, 1..) => "the directive takes no value",
+        (Syntax::Endpoint, 2..) => "the directive takes one value",
+        (Syntax::Keyword(_), 2..) if custom.is_empty() => "the directive takes one value",
+        (Syntax::Empty | Syntax::Sandbox | Syntax::TrustedTypes | Syntax::Custom, 0) => {
+            return Ok(());
+        }
+        (Syntax::Sources | Syntax::Ancestors, 0) => "it has no value: 'none' allows nothing",
         (_, 0) => "it has no value",
         (_, 2..) if none => "'none' stands alone",
-        _ => return None,
+        _ => return Ok(()),
     };
-    Some(Fault { directive: name, value: text, why })
+    Err(ParseError { directive: name, value: text, reason })
 }
 
-/// What can be in no value: it would end the word, the directive or the policy.
-pub(super) const fn characters(word: &[u8]) -> Option<&'static str> {
+/// Checks that no character ends the word, the directive or the policy.
+pub(super) const fn check_characters(word: &[u8]) -> Result<(), &'static str> {
+    // An empty source comes from a builder only; a text has no empty words.
     if word.is_empty() {
-        return Some("it is empty");
+        return Err("it is empty");
     }
     let mut at = 0;
     while at < word.len() {
         match word[at] {
-            b' ' | b'\t' => return Some("it is one value, and has a space"),
-            b'\n' | b'\r' => return Some("it has a line break"),
-            b';' | b',' => return Some("; and , end a policy: write %3B and %2C in addresses"),
+            b' ' | b'\t' => return Err("it is one value, and has a space"),
+            b'\n' | b'\r' => return Err("it has a line break"),
+            // A comma separates policies in a header, and lines of a header are joined by commas
+            // (RFC 9110 §5.3).
+            b';' | b',' => return Err("; and , end a policy: write %3B and %2C in addresses"),
             b'!'..=b'~' => {}
-            _ => return Some(VISIBLE),
+            _ => return Err(VISIBLE),
         }
         at += 1;
     }
-    None
+    Ok(())
 }
 
-const fn word_of(kind: Kind, word: &[u8]) -> Option<&'static str> {
-    let why = match kind {
-        Kind::Sources => return source(word),
-        Kind::Ancestors => match source(word) {
-            None if !is_quoted(word) || is_one_of(word, &["'self'", "'none'"]) => return None,
-            None => "frame-ancestors has hosts, schemes, 'self' and 'none' only",
-            fault => return fault,
+const fn check_word(syntax: Syntax, word: &[u8]) -> Result<(), &'static str> {
+    let reason = match syntax {
+        Syntax::Sources => return check_source(word),
+        Syntax::Ancestors => match check_source(word) {
+            Ok(()) if !is_quoted(word) || is_one_of(word, &["'self'", "'none'"]) => return Ok(()),
+            Ok(()) => "frame-ancestors has hosts, schemes, 'self' and 'none' only",
+            error => return error,
         },
-        Kind::Endpoint if is_key(word) => return None,
-        Kind::Endpoint => KEY,
-        Kind::Sandbox if is_one_of(word, &SANDBOX) => return None,
-        Kind::Sandbox => "not a flag that sandbox has",
-        Kind::Types | Kind::Uris if bare(word).is_some() => return bare(word),
-        Kind::Types if same(word, b"allow-duplicates") => return Some(QUOTES),
-        Kind::Types if is_type_name(word) || is_one_of(word, &TYPES) => return None,
-        Kind::Types => "not the name of a policy for trusted types",
-        Kind::Words(words) if is_one_of(word, words) => return None,
-        Kind::Words(_) => "not a value of this directive",
-        Kind::Uris if is_quoted(word) => "not an address",
-        Kind::Anything if starts(word, b"'nonce-") => NONCE_VALUE,
-        Kind::Uris | Kind::Nothing | Kind::Anything => return None,
+        Syntax::Endpoint if is_key(word) => return Ok(()),
+        Syntax::Endpoint => KEY,
+        Syntax::Sandbox if is_one_of(word, &SANDBOX) => return Ok(()),
+        Syntax::Sandbox => "not a flag that sandbox has",
+        Syntax::TrustedTypes | Syntax::Uris if check_quotes(word).is_err() => {
+            return check_quotes(word);
+        }
+        // This keyword is not in the list of sources' keywords, so `check_quotes` does not know it.
+        Syntax::TrustedTypes if eq_ignore_case(word, b"allow-duplicates") => {
+            return Err(QUOTES);
+        }
+        Syntax::TrustedTypes if is_type_name(word) || is_one_of(word, &TYPES) => return Ok(()),
+        Syntax::TrustedTypes => "not the name of a policy for trusted types",
+        Syntax::Keyword(words) if is_one_of(word, words) => return Ok(()),
+        Syntax::Keyword(_) => "not a value of this directive",
+        Syntax::Uris if is_quoted(word) => "not an address",
+        // The values of unknown directives are free, except for a nonce that each response would
+        // share.
+        Syntax::Custom if starts_with(word, b"'nonce-") => NONCE_VALUE,
+        Syntax::Uris | Syntax::Empty | Syntax::Custom => return Ok(()),
     };
-    Some(why)
-}
-
-/// A key of a structured field (RFC 9651 §3.1.2), which the name of an endpoint is.
-pub(in crate::security_headers) const fn is_key(word: &[u8]) -> bool {
-    let mut at = 0;
-    while at < word.len() {
-        let starts = word[at].is_ascii_lowercase() || word[at] == b'*';
-        if !(starts || at > 0 && (word[at].is_ascii_digit() || is_in(word[at], b"_-."))) {
-            return false;
-        }
-        at += 1;
-    }
-    at > 0
-}
-
-/// A token of a structured field (RFC 9651 §3.3.4).
-pub(in crate::security_headers) const fn is_token(word: &[u8]) -> bool {
-    let mut at = 0;
-    while at < word.len() {
-        let starts = word[at].is_ascii_alphabetic() || word[at] == b'*';
-        let follows = word[at].is_ascii_digit() || is_in(word[at], b"!#$%&'+-.^_`|~:/");
-        if !(starts || at > 0 && follows) {
-            return false;
-        }
-        at += 1;
-    }
-    at > 0
-}
-
-/// The name of a directive that is not known here.
-pub(super) fn is_custom(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !name.is_empty()
-        && name.bytes().all(allowed)
-        && !DIRECTIVES.iter().any(|(_, known, _)| *known == name)
+    Err(reason)
 }
 
 const fn is_type_name(word: &[u8]) -> bool {
@@ -244,15 +230,13 @@ const fn is_among(one: &[u8], words: &[u8]) -> bool {
         if other.is_empty() {
             return false;
         }
-        if exactly(one, other) || is_keyword(one) && same(one, other) {
+        // The case of keywords does not count, that of paths and digests does.
+        if eq(one, other) || is_keyword(one) && eq_ignore_case(one, other) {
             return true;
         }
         rest = after;
     }
 }
-
-pub(in crate::security_headers) const KEY: &str =
-    "not the name of an endpoint: a to z and *, and after the first also 0 to 9 and _ - .";
 
 const TYPES: [&str; 3] = ["*", "'none'", "'allow-duplicates'"];
 

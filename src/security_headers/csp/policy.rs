@@ -6,23 +6,23 @@ use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY}
 
 use super::directive::Directive;
 use super::grammar;
+use super::merge::{List, entry, find, merge};
 use super::source::Source;
-use super::union::{entry, find, unite};
-use crate::security_headers::error::InvalidField;
-use crate::security_headers::reporting::Endpoint;
+use crate::security_headers::endpoint::Endpoint;
+use crate::security_headers::error::InvalidHeader;
 
-/// A content security policy ([CSP3](https://www.w3.org/TR/CSP3/)): the field
-/// `content-security-policy`, or `content-security-policy-report-only`.
+/// The header `content-security-policy`, or `content-security-policy-report-only`: the sources that
+/// a page may load from ([CSP3](https://www.w3.org/TR/CSP3/)).
 ///
 /// ```
 /// use tower_kit::SecurityHeadersLayer;
-/// use tower_kit::security_headers::{Csp, Directive::*, InvalidField, Source};
+/// use tower_kit::security_headers::{Csp, Directive, InvalidHeader, Source};
 ///
-/// # fn layer() -> Result<SecurityHeadersLayer, InvalidField> {
+/// # fn layer() -> Result<SecurityHeadersLayer, InvalidHeader> {
 /// let policy = Csp::helmet()
-///     .append(ImgSrc, ["https://images.example.com"])
-///     .set(FrameAncestors, [Source::NONE])
-///     .remove(UpgradeInsecureRequests);
+///     .append(Directive::IMG_SRC, ["https://images.example.com"])
+///     .set(Directive::FRAME_ANCESTORS, [Source::NONE])
+///     .remove(Directive::UPGRADE_INSECURE_REQUESTS);
 /// let layer = SecurityHeadersLayer::new().set(policy)?;
 /// # Ok(layer)
 /// # }
@@ -31,8 +31,8 @@ use crate::security_headers::reporting::Endpoint;
 ///
 /// # Text
 ///
-/// Policies are text, too. What is written in code is checked by the compiler, if it stands in a
-/// `const`; what comes from elsewhere is [parsed](str::parse).
+/// A policy can be a text. The compiler checks a text in a `const`. A text from elsewhere is
+/// [parsed](str::parse).
 ///
 /// ```
 /// use tower_kit::security_headers::Csp;
@@ -41,7 +41,7 @@ use crate::security_headers::reporting::Endpoint;
 ///     "default-src 'self'; script-src 'nonce' 'strict-dynamic'; object-src 'none'; base-uri 'none'",
 /// );
 /// let policy: Csp = "default-src 'self'".parse()?;
-/// # Ok::<_, tower_kit::security_headers::InvalidField>(())
+/// # Ok::<_, tower_kit::security_headers::InvalidHeader>(())
 /// ```
 ///
 /// ```compile_fail
@@ -49,18 +49,27 @@ use crate::security_headers::reporting::Endpoint;
 /// const WRONG: Csp = Csp::from_static("default-src self");
 /// ```
 ///
-/// In the policies of one page, `'nonce'` stands for the response's own
-/// [`Nonce`](crate::security_headers::Nonce).
+/// In a text, `'nonce'` stands for the [`Nonce`](crate::security_headers::Nonce) of the response.
 ///
-/// # What is refused
+/// # Checks
 ///
-/// When the policy is set, with the directive and the value in the [error](InvalidField): unknown,
-/// obsolete and duplicate directives; directives without the value that they need, or with one that
-/// they do not have; keywords, nonces and hashes without quotes; keywords that are not known;
-/// `'none'` beside others, and values that are there twice; schemes without their colon; what is no
-/// host; hashes whose length is not that of a digest; nonces that would be the same in each
-/// response; spaces, `;`, `,`, line breaks and all that is not visible ASCII; a policy without
-/// [`default-src`](Self::without_default_src); an [endpoint](Self::report_to) that is not defined.
+/// The methods of a policy accept every text as a source, because the valid sources depend on the
+/// directive. [`set`](crate::SecurityHeadersLayer::set) checks the whole policy, and names the
+/// directive and the value in the [error](InvalidHeader). It refuses:
+///
+/// - directives that are unknown, obsolete, or there twice;
+/// - directives without the value that they need, or with a value that they do not take;
+/// - keywords, nonces and hashes without single quotes, and unknown keywords;
+/// - `'none'` beside other sources, and sources that are there twice;
+/// - schemes without a colon, and texts that are not a host;
+/// - hashes of the wrong length, and nonces that would be the same in each response;
+/// - spaces, `;`, `,`, line breaks, and characters that are not visible ASCII;
+/// - a policy without [`default-src`](Self::without_default_src);
+/// - an [endpoint](Self::report_to) that is not defined.
+#[doc(alias = "CSP")]
+#[doc(alias = "Content-Security-Policy")]
+#[doc(alias = "Content-Security-Policy-Report-Only")]
+#[doc(alias = "XSS")]
 #[derive(Clone, Debug)]
 pub struct Csp {
     directives: Directives,
@@ -69,24 +78,21 @@ pub struct Csp {
     endpoint: Option<Endpoint>,
 }
 
-/// The directives and their values, in order.
-pub(super) type List = Vec<(Directive, Vec<Source>)>;
-
 #[derive(Clone, Debug)]
 enum Directives {
-    /// Checked already.
+    /// A text that the grammar has checked. It needs no allocation, so a policy can be a `const`.
     Text(&'static str),
     List(List),
 }
 
 impl Csp {
-    /// A policy without directives, to [`set`](Self::set) what it is to say.
+    /// Creates a policy without directives.
     #[must_use]
     pub const fn new() -> Self {
         Self::of(Directives::List(Vec::new()))
     }
 
-    /// The policy that helmet sends:
+    /// Returns the policy that helmet 8.3.0 sends:
     /// `default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests`
     #[must_use]
     pub const fn helmet() -> Self {
@@ -99,21 +105,27 @@ impl Csp {
         HELMET
     }
 
-    /// A policy as it is in the field, but for `'nonce'`. Space around it does not count.
+    /// Returns the policy of a text as the header has it, but with `'nonce'` for the nonce.
     ///
     /// # Panics
     ///
-    /// Where the text is not a policy; in a `const`, that is an error of the compiler. Text that
-    /// is not in the code is to be [parsed](str::parse).
+    /// Panics if the text is not a policy. In a `const`, the panic is an error of the compiler.
+    /// [Parse](str::parse) a text that is not in the code.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        if let Some(fault) = grammar::policy(text.as_bytes()) {
-            fault.panic();
+        if let Err(error) = grammar::check_policy(text.as_bytes()) {
+            error.panic();
         }
         Self::of(Directives::Text(text))
     }
 
-    /// Sets the value of a directive, in its place if it is there, else as the last one.
+    /// Sets the value of a directive. A new directive becomes the last one.
+    ///
+    /// ```
+    /// # use tower_kit::security_headers::{Csp, Directive, Source};
+    /// let policy = Csp::new().set(Directive::DEFAULT_SRC, [Source::SELF, "https://a.example".into()]);
+    /// assert_eq!(policy.to_string(), "default-src 'self' https://a.example");
+    /// ```
     #[must_use]
     pub fn set<T>(self, directive: Directive, sources: impl IntoIterator<Item = T>) -> Self
     where
@@ -123,24 +135,26 @@ impl Csp {
         self.edit(|list| *entry(list, directive) = sources)
     }
 
-    /// Sets a directive without a value: [`UpgradeInsecureRequests`], or [`Sandbox`] with
-    /// nothing allowed.
+    /// Sets a directive without a value, such as [`UPGRADE_INSECURE_REQUESTS`], or [`SANDBOX`]
+    /// without rights.
     ///
-    /// [`UpgradeInsecureRequests`]: Directive::UpgradeInsecureRequests
-    /// [`Sandbox`]: Directive::Sandbox
+    /// [`UPGRADE_INSECURE_REQUESTS`]: Directive::UPGRADE_INSECURE_REQUESTS
+    /// [`SANDBOX`]: Directive::SANDBOX
     #[must_use]
     pub fn flag(self, directive: Directive) -> Self {
         self.set::<Source>(directive, [])
     }
 
-    /// Adds to what a directive allows. Where it is not there yet, it starts from the one that
-    /// holds in its place, such as `default-src` for `connect-src`, so that nothing is taken away;
-    /// where nothing holds, it is the first restriction. `'none'` gives way, and what is there
-    /// already is not there twice. Beside a nonce or a hash, `'unsafe-inline'` does not count.
+    /// Adds sources to a directive.
+    ///
+    /// A directive that the policy does not have starts with the sources of its fallback, such as
+    /// those of `default-src` for `connect-src`, so that nothing is taken away. Without a fallback
+    /// the sources become the first restriction. New sources replace `'none'`, and a source that is
+    /// there is not added again. Browsers ignore `'unsafe-inline'` beside a nonce or a hash.
     ///
     /// ```
-    /// # use tower_kit::security_headers::{Csp, Directive::*};
-    /// let policy = Csp::helmet().append(ConnectSrc, ["https://api.example.com"]);
+    /// # use tower_kit::security_headers::{Csp, Directive};
+    /// let policy = Csp::helmet().append(Directive::CONNECT_SRC, ["https://api.example.com"]);
     /// assert!(policy.to_string().ends_with(";connect-src 'self' https://api.example.com"));
     /// ```
     #[must_use]
@@ -148,23 +162,26 @@ impl Csp {
     where
         T: Into<Source>,
     {
+        // To append nothing must not add a copy of the fallback.
         let sources: Vec<_> = sources.into_iter().map(Into::into).collect();
         if sources.is_empty() {
             return self;
         }
-        self.edit(|list| *list = unite(list, &vec![(directive, sources)], [directive]))
+        self.edit(|list| *list = merge(list, &vec![(directive, sources)], [directive]))
     }
 
-    /// Leaves a directive out. Without `default-src` a policy is refused, unless
-    /// [it is meant](Self::without_default_src).
+    /// Removes a directive. A policy without `default-src` needs
+    /// [`without_default_src`](Self::without_default_src).
     #[must_use]
     pub fn remove(self, directive: Directive) -> Self {
         self.edit(|list| list.retain(|(found, _)| *found != directive))
     }
 
-    /// Adds what another policy allows, to each directive of either. Where one of them has no such
-    /// directive, what holds in its place counts, so that `script-src` of the one reaches
-    /// `script-src-attr` of the other. Of `report-to` and `webrtc` the other's is taken.
+    /// Adds the sources of another policy to each directive of either.
+    ///
+    /// A directive that one policy does not have counts as its fallback, so `script-src` of one
+    /// policy reaches `script-src-attr` of the other. `report-to` and `webrtc` take one value: that
+    /// of the other policy.
     ///
     /// ```
     /// # use tower_kit::security_headers::Csp;
@@ -183,40 +200,43 @@ impl Csp {
             let names = |list: &List| list.iter().map(|(name, _)| *name).collect::<Vec<_>>();
             let new = names(&theirs).into_iter().filter(|new| find(list, *new).is_none());
             let all: Vec<_> = names(list).into_iter().chain(new).collect();
-            *list = unite(list, &theirs, all);
+            *list = merge(list, &theirs, all);
         });
         Self {
             without_default_src: merged.without_default_src || other.without_default_src,
+            // `report-to` takes one value, so the endpoint follows the merged directive.
             endpoint: other.endpoint.clone().or(merged.endpoint),
             ..merged
         }
     }
 
-    /// Reports violations to this endpoint, which the layer defines in `reporting-endpoints`. In
-    /// text, `report-to` must name an endpoint that [the layer has](Endpoint) already.
+    /// Reports violations to this endpoint, which the layer defines in `reporting-endpoints`.
+    ///
+    /// In a text, `report-to` must name an endpoint that [the layer has](Endpoint) already.
     #[must_use]
     pub fn report_to(self, endpoint: &Endpoint) -> Self {
-        let named = self.set(Directive::ReportTo, [endpoint.name()]);
+        let named = self.set(Directive::REPORT_TO, [endpoint.name()]);
         Self { endpoint: Some(endpoint.clone()), ..named }
     }
 
-    /// Blocks nothing and only reports: `content-security-policy-report-only`. A layer can have
-    /// one of these beside one that blocks; they share the nonce.
+    /// Reports violations and blocks nothing: the header is `content-security-policy-report-only`.
+    ///
+    /// A layer can have such a policy beside one that blocks. They share the nonce.
     #[must_use]
     pub const fn report_only(mut self) -> Self {
         self.report_only = true;
         self
     }
 
-    /// Says that the policy need not have a `default-src`: without it, what has no directive is not
-    /// restricted.
+    /// Allows a policy without `default-src`, which does not restrict resources that have no
+    /// directive.
     #[must_use]
     pub const fn without_default_src(mut self) -> Self {
         self.without_default_src = true;
         self
     }
 
-    /// The name of the field.
+    /// Returns the name of the header.
     pub(in crate::security_headers) const fn name(&self) -> HeaderName {
         match self.report_only {
             true => CONTENT_SECURITY_POLICY_REPORT_ONLY,
@@ -224,15 +244,16 @@ impl Csp {
         }
     }
 
-    /// The endpoint that it reports to, if it defines it.
+    /// Returns the endpoint that the policy reports to, if the policy defines it.
     pub(in crate::security_headers) fn endpoint(&self) -> Option<&Endpoint> {
+        // `set` may have replaced the directive after `report_to`.
         let name = self.reports_to()?;
         self.endpoint.as_ref().filter(|endpoint| endpoint.name() == name)
     }
 
-    /// The name of the endpoint that it reports to.
+    /// Returns the name of the endpoint that the policy reports to.
     pub(in crate::security_headers) fn reports_to(&self) -> Option<String> {
-        find(&self.list(), Directive::ReportTo)?.first().map(Source::to_string)
+        find(&self.list(), Directive::REPORT_TO)?.first().map(Source::to_string)
     }
 
     pub(super) fn list(&self) -> List {
@@ -242,7 +263,7 @@ impl Csp {
         }
     }
 
-    /// The same policy of other directives.
+    /// Returns the policy with other directives.
     pub(super) fn with(&self, list: List) -> Self {
         Self { directives: Directives::List(list), ..self.clone() }
     }
@@ -259,7 +280,7 @@ impl Csp {
 }
 
 impl Default for Csp {
-    /// [`Csp::new`].
+    /// Creates a policy without directives, as [`Csp::new`] does.
     fn default() -> Self {
         Self::new()
     }
@@ -274,21 +295,19 @@ impl PartialEq for Csp {
 
 impl Eq for Csp {}
 
-/// A policy as it is in the field, but for `'nonce'`. Space around it does not count; a text without
-/// directives is refused.
+/// Parses a policy as the header has it, but with `'nonce'` for the nonce. Space at both ends is
+/// ignored. A text without directives is an error.
 impl FromStr for Csp {
-    type Err = InvalidField;
+    type Err = InvalidHeader;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let policy = Self::new();
-        match grammar::policy(text.as_bytes()) {
-            Some(fault) => Err(policy.error(&fault)),
-            None => Ok(policy.with(parse(text))),
-        }
+        grammar::check_policy(text.as_bytes()).map_err(|error| policy.error(&error))?;
+        Ok(policy.with(parse(text)))
     }
 }
 
-/// As it is in the field, but for the nonce, which is `'nonce'` here.
+/// Writes the policy as the header has it, but with `'nonce'` for the nonce.
 impl fmt::Display for Csp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (directive, sources)) in self.list().iter().enumerate() {
@@ -300,11 +319,11 @@ impl fmt::Display for Csp {
     }
 }
 
-/// A policy that is checked already.
+/// Parses a text that the grammar has checked.
 fn parse(text: &str) -> List {
     let one = |segment: &str| {
         let mut words = segment.split_ascii_whitespace();
-        let directive = Directive::known(words.next()?)?;
+        let directive = Directive::find(words.next()?)?;
         Some((directive, words.map(Source::from).collect()))
     };
     text.split(';').filter_map(one).collect()

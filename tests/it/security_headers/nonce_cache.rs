@@ -1,4 +1,4 @@
-//! A response whose nonce was used is for its client alone, and a nonce that comes too late shows.
+//! Responses with a nonce are private, and late nonces are counted.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ fn layer() -> SecurityHeadersLayer {
     SecurityHeadersLayer::none().set(POLICY).unwrap()
 }
 
-/// What is sent of these headers of a service, by whether its handler asks for the nonce.
+/// Returns the headers of a response; the handler sends `headers`, and asks for the nonce if `asks`.
 fn sent(layer: &SecurityHeadersLayer, asks: bool, headers: &[(&'static str, &str)]) -> HeaderMap {
     let headers = headers.iter().map(|(name, value)| (*name, value.parse().unwrap()));
     let headers: Vec<(&str, http::HeaderValue)> = headers.collect();
@@ -55,7 +55,7 @@ fn a_used_nonce_makes_its_response_private() {
         let found = sent(&layer(), true, headers);
         let found: Vec<_> = found.get_all("cache-control").iter().collect();
         assert_eq!(found, expected, "{headers:?}");
-        // Without the nonce, the response is the same for all, and the service's to judge.
+        // A response without the nonce keeps the headers of the service.
         let found = sent(&layer(), false, headers);
         let found: Vec<_> = found.get_all("cache-control").iter().collect();
         let own: Vec<_> =
@@ -79,14 +79,14 @@ fn a_used_nonce_overrules_targeted_headers() {
 }
 
 #[test]
-fn a_layer_that_overrides_the_cache_is_private_too() {
+fn overriding_cache_control_stays_private() {
     let public = layer().custom("cache-control", "public, max-age=600").unwrap().override_all();
     assert_eq!(
         sent(&public, true, &[("cache-control", "no-store")])["cache-control"],
         "private, max-age=600"
     );
     assert_eq!(sent(&public, false, &[])["cache-control"], "public, max-age=600");
-    // As a handler of its own policy is: the nonce is in it.
+    // A handler's own policy has the nonce too.
     let own = [("content-security-policy", "script-src 'nonce-its'"), ("cache-control", "public")];
     assert_eq!(sent(&layer(), true, &own)["cache-control"], "private");
 }
@@ -112,7 +112,7 @@ impl Body for Late {
 }
 
 #[tokio::test]
-async fn a_nonce_that_is_too_late_is_counted() {
+async fn late_nonces_are_counted() {
     let metrics = Metrics::new();
     let layer = layer().recorder(metrics.recorder());
     let service = layer.layer(service_fn(|request: Request<hyper::body::Incoming>| async move {

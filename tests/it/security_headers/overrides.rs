@@ -1,4 +1,4 @@
-//! What wins where a handler, its overrides and the layer disagree.
+//! Precedence between a handler, its overrides and the layer.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -13,9 +13,9 @@ use http::header::{
 use http::{HeaderName, Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::Directive::*;
 use tower_kit::security_headers::{
-    Coop, Csp, FrameOptions, Hsts, LEAKS, Nonce, Overrides, ReferrerPolicy, Source,
+    Coop, Csp, Directive, FINGERPRINT_HEADERS, FrameOptions, Hsts, Nonce, Overrides,
+    ReferrerPolicy, Source,
 };
 
 use crate::support::{Server, now};
@@ -23,7 +23,7 @@ use crate::support::{Server, now};
 pub(crate) const CSP: HeaderName = CONTENT_SECURITY_POLICY;
 pub(crate) const REPORTED: HeaderName = CONTENT_SECURITY_POLICY_REPORT_ONLY;
 
-/// What comes out where the handler answers this.
+/// Returns the response of the layer to this response of the handler.
 pub(crate) fn stamped(layer: &SecurityHeadersLayer, response: Response<()>) -> Response<()> {
     answer(layer, Request::new(()), |_| response)
 }
@@ -68,7 +68,7 @@ pub(crate) fn strict() -> SecurityHeadersLayer {
         .unwrap()
 }
 
-/// Asks for the nonce, and gives back what it is.
+/// Asks for the nonce, and returns it in a header of the response.
 pub(crate) fn asking(request: &Request<()>, mut response: Response<()>) -> Response<()> {
     let nonce = request.extensions().get::<Nonce>().expect("a nonce").as_str();
     response.headers_mut().insert("x-nonce", nonce.parse().unwrap());
@@ -79,11 +79,9 @@ pub(crate) fn nonce(response: &Response<()>) -> &str {
     response.headers()["x-nonce"].to_str().unwrap()
 }
 
-// Overriding what the handler sets.
-
 #[test]
-fn an_overridden_field_replaces_all_lines_of_the_handler_and_the_others_stay() {
-    let layer = strict().override_field(CSP);
+fn override_header_replaces_all_lines() {
+    let layer = strict().override_header(CSP);
     let handler = || {
         own(&[
             (&CSP, "img-src *"),
@@ -103,14 +101,14 @@ fn an_overridden_field_replaces_all_lines_of_the_handler_and_the_others_stay() {
 }
 
 #[test]
-fn the_order_in_which_a_layer_is_told_to_override_does_not_matter() {
+fn the_order_of_override_and_set_is_free() {
     let handler = || own(&[(&X_FRAME_OPTIONS, "SAMEORIGIN"), (&REFERRER_POLICY, "origin")]);
     let none = SecurityHeadersLayer::none;
     let layers = [
-        none().override_field(X_FRAME_OPTIONS).set(FrameOptions::DENY).unwrap(),
-        none().set(FrameOptions::DENY).unwrap().override_field(X_FRAME_OPTIONS),
+        none().override_header(X_FRAME_OPTIONS).set(FrameOptions::DENY).unwrap(),
+        none().set(FrameOptions::DENY).unwrap().override_header(X_FRAME_OPTIONS),
         none().override_all().set(FrameOptions::DENY).unwrap(),
-        none().set(FrameOptions::DENY).unwrap().override_all().override_field(REFERRER_POLICY),
+        none().set(FrameOptions::DENY).unwrap().override_all().override_header(REFERRER_POLICY),
     ];
     for layer in layers {
         let response = stamped(&layer, handler());
@@ -120,28 +118,28 @@ fn the_order_in_which_a_layer_is_told_to_override_does_not_matter() {
 }
 
 #[test]
-fn a_custom_field_gives_way_and_overrides_as_the_others_do() {
+fn custom_headers_override_too() {
     let name = HeaderName::from_static("x-own");
     let layer = SecurityHeadersLayer::none().custom("x-own", "layer").unwrap();
     let handler = || own(&[(&name, "1"), (&name, "2")]);
     assert_eq!(lines(&stamped(&layer, handler()), &name), ["1", "2"]);
-    let layer = layer.override_field(name.clone());
+    let layer = layer.override_header(name.clone());
     assert_eq!(lines(&stamped(&layer, handler()), &name), ["layer"]);
 }
 
 #[test]
-fn an_overriding_policy_with_a_nonce_replaces_the_handlers() {
+fn overriding_policies_keep_their_nonce() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
-    let layer = layer.override_field(CSP);
+    let layer = layer.override_header(CSP);
     let handler = |request: Request<()>| asking(&request, own(&[(&CSP, "img-src *")]));
     let response = answer(&layer, Request::new(()), handler);
     assert_eq!(lines(&response, &CSP), [format!("default-src 'nonce-{}'", nonce(&response))]);
     assert!(response.headers()[CSP].is_sensitive());
 }
 
-/// It would take the place of the one that the browser has kept, which is the layer's.
+/// The policy of the handler would replace the stored one, which is the layer's.
 #[test]
-fn on_a_304_a_policy_that_is_overridden_is_not_there_either() {
+fn a_304_drops_overridden_policies() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
     let layer = layer.set(FrameOptions::DENY).unwrap().override_all();
     let handler = |request: Request<()>| {
@@ -155,15 +153,15 @@ fn on_a_304_a_policy_that_is_overridden_is_not_there_either() {
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
 }
 
-// The overrides of one response.
-
 #[test]
 fn overrides_remove_set_and_extend() {
     let overrides = Overrides::new()
         .remove(REFERRER_POLICY)
         .set(FrameOptions::SAMEORIGIN)
         .and_then(|more| more.set(Coop::SAME_ORIGIN))
-        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["https://images.example"])))
+        .and_then(|more| {
+            more.extend(Csp::new().set(Directive::IMG_SRC, ["https://images.example"]))
+        })
         .unwrap();
     let response = stamped(&strict(), with(&overrides, Response::new(())));
     let value =
@@ -180,14 +178,14 @@ fn overrides_remove_set_and_extend() {
 }
 
 #[test]
-fn overrides_without_a_change_change_nothing() {
+fn empty_overrides_change_nothing() {
     let plain = stamped(&strict(), Response::new(()));
     let response = stamped(&strict(), with(&Overrides::new(), Response::new(())));
     assert_eq!(response.headers(), plain.headers());
 }
 
 #[test]
-fn of_two_overrides_of_a_field_the_last_counts() {
+fn the_last_override_of_a_header_counts() {
     let set = || Overrides::new().set(FrameOptions::SAMEORIGIN).unwrap();
     let response = stamped(&strict(), with(&set().remove(X_FRAME_OPTIONS), Response::new(())));
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), [""; 0]);
@@ -200,8 +198,8 @@ fn of_two_overrides_of_a_field_the_last_counts() {
 }
 
 #[test]
-fn extensions_add_up_and_go_to_the_policy_of_their_kind() {
-    let images = |host| Csp::new().set(ImgSrc, [Source::host(host)]);
+fn extensions_add_up_by_disposition() {
+    let images = |host| Csp::new().set(Directive::IMG_SRC, [Source::host(host).unwrap()]);
     let overrides = Overrides::new()
         .extend(images("a.example"))
         .and_then(|more| more.extend(images("b.example")))
@@ -216,10 +214,12 @@ fn extensions_add_up_and_go_to_the_policy_of_their_kind() {
     assert_eq!(lines(&response, &REPORTED), ["default-src 'self';img-src 'self' c.example"]);
 }
 
-/// Beside others browsers ignore it, and `Csp` refuses it.
+/// Browsers ignore `'none'` beside other sources, and `Csp` refuses it.
 #[test]
-fn an_extension_puts_no_none_beside_others() {
-    let none = Csp::new().set(ImgSrc, [Source::NONE]).set(ConnectSrc, [Source::NONE]);
+fn extensions_put_none_beside_nothing() {
+    let none = Csp::new()
+        .set(Directive::IMG_SRC, [Source::NONE])
+        .set(Directive::CONNECT_SRC, [Source::NONE]);
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'self'; img-src a.example"));
     let Ok(overrides) = Overrides::new().extend(none) else { return };
     let response = stamped(&layer.unwrap(), with(&overrides, Response::new(())));
@@ -230,10 +230,10 @@ fn an_extension_puts_no_none_beside_others() {
     }
 }
 
-/// As `Csp` has it: a second value is refused.
+/// `Csp` refuses a second value too.
 #[test]
-fn an_extension_gives_a_directive_of_one_value_no_second_one() {
-    let allow = Csp::new().set(Webrtc, ["'allow'"]);
+fn extensions_keep_single_values_single() {
+    let allow = Csp::new().set(Directive::WEBRTC, ["'allow'"]);
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'self'; webrtc 'block'"));
     let Ok(overrides) = Overrides::new().extend(allow) else { return };
     let response = stamped(&layer.unwrap(), with(&overrides, Response::new(())));
@@ -242,8 +242,8 @@ fn an_extension_gives_a_directive_of_one_value_no_second_one() {
 }
 
 #[test]
-fn what_an_extension_allows_takes_the_place_of_none() {
-    let partner = Csp::new().set(FrameAncestors, ["https://partner.example"]);
+fn extensions_replace_none() {
+    let partner = Csp::new().set(Directive::FRAME_ANCESTORS, ["https://partner.example"]);
     let overrides = Overrides::new().extend(partner).unwrap();
     let response = stamped(&SecurityHeadersLayer::api(), with(&overrides, Response::new(())));
     let value = "default-src 'none';frame-ancestors https://partner.example";
@@ -251,11 +251,11 @@ fn what_an_extension_allows_takes_the_place_of_none() {
 }
 
 #[test]
-fn what_the_handler_sets_wins_over_its_overrides_too() {
+fn headers_of_the_handler_beat_overrides() {
     let overrides = Overrides::new()
         .remove(REFERRER_POLICY)
         .set(FrameOptions::SAMEORIGIN)
-        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["*"])))
+        .and_then(|more| more.extend(Csp::new().set(Directive::IMG_SRC, ["*"])))
         .unwrap();
     let handler = own(&[
         (&REFERRER_POLICY, "origin"),
@@ -269,26 +269,26 @@ fn what_the_handler_sets_wins_over_its_overrides_too() {
 }
 
 #[test]
-fn fields_that_the_layer_overrides_have_no_overrides() {
+fn overridden_headers_ignore_overrides() {
     let overrides = Overrides::new()
         .remove(REFERRER_POLICY)
         .set(FrameOptions::SAMEORIGIN)
-        .and_then(|more| more.extend(Csp::new().set(ImgSrc, ["*"])))
+        .and_then(|more| more.extend(Csp::new().set(Directive::IMG_SRC, ["*"])))
         .unwrap();
     let plain = stamped(&strict(), Response::new(()));
     let all = stamped(&strict().override_all(), with(&overrides, Response::new(())));
     assert_eq!(all.headers(), plain.headers());
-    let one = strict().override_field(X_FRAME_OPTIONS);
+    let one = strict().override_header(X_FRAME_OPTIONS);
     let response = stamped(&one, with(&overrides, Response::new(())));
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
     assert_eq!(lines(&response, &REFERRER_POLICY), [""; 0]);
 }
 
 #[test]
-fn an_override_may_use_the_nonce_that_the_layer_gives() {
+fn overrides_may_use_the_nonce() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'none'; script-src 'nonce'"));
     let layer = layer.unwrap();
-    let scripts = || Csp::new().set(StyleSrc, [Source::NONCE]);
+    let scripts = || Csp::new().set(Directive::STYLE_SRC, [Source::NONCE]);
     let extend = Overrides::new().extend(scripts()).unwrap();
     let set = Overrides::new().set(scripts().without_default_src()).unwrap();
     let handler = |overrides: Overrides, asks: bool| {
@@ -311,7 +311,7 @@ fn an_override_may_use_the_nonce_that_the_layer_gives() {
 }
 
 #[test]
-fn an_override_takes_the_nonce_away() {
+fn overrides_may_remove_the_nonce() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
     let overrides = Overrides::new().set(policy("default-src 'self'")).unwrap();
     for status in [StatusCode::OK, StatusCode::NOT_MODIFIED] {
@@ -326,7 +326,7 @@ fn an_override_takes_the_nonce_away() {
 }
 
 #[tokio::test]
-async fn an_axum_handler_attaches_its_overrides() {
+async fn axum_handlers_attach_overrides() {
     let framed = Overrides::new().remove(X_FRAME_OPTIONS);
     let app = Router::new()
         .route("/framed", get(move || ready((Extension(framed.clone()), "framed"))))
@@ -342,13 +342,11 @@ async fn an_axum_handler_attaches_its_overrides() {
     }
 }
 
-// Stripping.
-
 #[test]
-fn fields_that_leak_are_taken_from_the_handler_with_all_their_lines() {
-    let layer = SecurityHeadersLayer::none().strip(LEAKS);
+fn strip_removes_all_lines() {
+    let layer = SecurityHeadersLayer::none().strip(FINGERPRINT_HEADERS);
     let mut handler = Response::builder().status(500).header("x-kept", "1");
-    for name in LEAKS {
+    for name in FINGERPRINT_HEADERS {
         handler = handler.header(&name, "a").header(&name, "b");
     }
     let response = stamped(&layer, handler.body(()).unwrap());
@@ -359,7 +357,7 @@ fn fields_that_leak_are_taken_from_the_handler_with_all_their_lines() {
 }
 
 #[test]
-fn powered_by_is_removed_by_default_and_can_be_kept() {
+fn keep_leaves_x_powered_by() {
     let powered_by = HeaderName::from_static("x-powered-by");
     let of = |layer: &SecurityHeadersLayer| {
         let response = stamped(layer, own(&[(&powered_by, "Axum"), (&powered_by, "PHP")]));
@@ -368,8 +366,14 @@ fn powered_by_is_removed_by_default_and_can_be_kept() {
     assert_eq!(of(&SecurityHeadersLayer::new()), 0);
     assert_eq!(of(&SecurityHeadersLayer::default()), 0);
     assert_eq!(of(&SecurityHeadersLayer::new().keep(powered_by.clone())), 2);
-    assert_eq!(of(&SecurityHeadersLayer::new().strip(LEAKS).keep(powered_by.clone())), 2);
-    assert_eq!(of(&SecurityHeadersLayer::new().keep(powered_by.clone()).strip(LEAKS)), 0);
+    assert_eq!(
+        of(&SecurityHeadersLayer::new().strip(FINGERPRINT_HEADERS).keep(powered_by.clone())),
+        2
+    );
+    assert_eq!(
+        of(&SecurityHeadersLayer::new().keep(powered_by.clone()).strip(FINGERPRINT_HEADERS)),
+        0
+    );
     assert_eq!(of(&SecurityHeadersLayer::new().strip([SERVER])), 0);
     assert_eq!(of(&SecurityHeadersLayer::none()), 2);
     let own = SecurityHeadersLayer::new().custom("x-powered-by", "us").unwrap();
@@ -384,7 +388,7 @@ fn stripping_twice_strips_both() {
 }
 
 #[test]
-fn what_is_stripped_of_the_handlers_is_still_sent_by_the_layer() {
+fn stripped_headers_of_the_layer_are_sent() {
     let layer = strict().strip([X_FRAME_OPTIONS, SERVER]).custom("server", "mine").unwrap();
     let handler = own(&[(&X_FRAME_OPTIONS, "ALLOWALL"), (&SERVER, "nginx")]);
     let response = stamped(&layer, handler);
@@ -393,7 +397,7 @@ fn what_is_stripped_of_the_handlers_is_still_sent_by_the_layer() {
 }
 
 #[test]
-fn an_inner_layers_fields_are_stripped_by_an_outer_one() {
+fn strip_reaches_headers_of_inner_layers() {
     let outer = SecurityHeadersLayer::none().strip([X_FRAME_OPTIONS]);
     let handler = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
     let response = now(outer.layer(strict().layer(handler)).oneshot(Request::new(()))).unwrap();
@@ -401,10 +405,8 @@ fn an_inner_layers_fields_are_stripped_by_an_outer_one() {
     assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
 }
 
-// Nested layers.
-
 #[test]
-fn the_inner_layers_field_wins_unless_the_outer_one_overrides() {
+fn the_inner_layer_wins_without_override() {
     let inner = SecurityHeadersLayer::none().set(FrameOptions::SAMEORIGIN).unwrap();
     let nested = |outer: SecurityHeadersLayer, response: fn() -> Response<()>| {
         let handler = service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response())));
@@ -415,7 +417,7 @@ fn the_inner_layers_field_wins_unless_the_outer_one_overrides() {
     assert_eq!(lines(&response, &REFERRER_POLICY), ["no-referrer"]);
     let response = nested(strict().override_all(), || Response::new(()));
     assert_eq!(lines(&response, &X_FRAME_OPTIONS), ["DENY"]);
-    // The inner layer takes the overrides out, so that they are not the outer one's.
+    // The inner layer removes the overrides from the response.
     let removing =
         || with(&Overrides::new().remove(X_FRAME_OPTIONS).remove(REFERRER_POLICY), own(&[]));
     let response = nested(strict(), removing);
@@ -424,7 +426,7 @@ fn the_inner_layers_field_wins_unless_the_outer_one_overrides() {
 }
 
 #[test]
-fn a_304_has_what_other_answers_have_where_there_is_no_nonce() {
+fn a_304_has_the_headers_without_a_nonce() {
     let overrides = Overrides::new().remove(X_FRAME_OPTIONS);
     let layer = strict().strip([SERVER]);
     let mut handler = with(&overrides, own(&[(&SERVER, "a"), (&REFERRER_POLICY, "origin")]));
@@ -437,9 +439,9 @@ fn a_304_has_what_other_answers_have_where_there_is_no_nonce() {
     assert_eq!(lines(&response, &X_CONTENT_TYPE_OPTIONS), [""; 0]);
 }
 
-/// "They are sent in this order", says the table of fields.
+/// The table of headers promises their order.
 #[test]
-fn fields_keep_their_order_where_one_is_left_out() {
+fn removed_headers_leave_the_order() {
     let layer = SecurityHeadersLayer::new().set(policy("default-src 'nonce'")).unwrap();
     let names = |response: Response<()>| {
         response.headers().keys().map(ToString::to_string).collect::<Vec<_>>()
@@ -453,7 +455,7 @@ fn fields_keep_their_order_where_one_is_left_out() {
 }
 
 #[test]
-fn an_extension_adds_to_the_policy_that_the_overrides_set() {
+fn extend_adds_to_the_policy_of_overrides() {
     let overrides = Overrides::new()
         .set(Csp::from_static("default-src 'none'"))
         .unwrap()

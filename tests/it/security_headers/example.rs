@@ -1,11 +1,11 @@
-//! The example `security_headers`, as a process.
+//! The example `security_headers` as a process.
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::program::{Program, built};
-use super::support::{boxed, empty, h1_client, soon, text};
+use crate::program::{Program, built};
+use crate::support::{boxed, empty, h1_client, soon, text};
 
 pub(super) struct Site(Program);
 
@@ -30,7 +30,7 @@ impl Site {
     }
 }
 
-/// The field, which is there once or not at all.
+/// Returns a header that the response has once or not at all.
 #[track_caller]
 fn field<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     let mut lines = response.headers().get_all(name).iter();
@@ -39,14 +39,14 @@ fn field<'a>(response: &'a Response<Incoming>, name: &str) -> Option<&'a str> {
     first
 }
 
-/// What stands in a page between these two for the first time.
+/// Returns the text between two others in a page.
 #[track_caller]
 pub(super) fn between<'a>(page: &'a str, before: &str, after: &str) -> &'a str {
     let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("no {before} in {page}"));
     rest.split_once(after).unwrap_or_else(|| panic!("no {after} in {page}")).0
 }
 
-/// The policy of a page that has this in its `script-src` and `frame-ancestors`.
+/// Returns the policy with these sources in `script-src` and `frame-ancestors`.
 fn policy(scripts: &str, ancestors: &str) -> String {
     format!(
         "default-src 'self';script-src {scripts}'strict-dynamic';object-src 'none';\
@@ -55,7 +55,7 @@ fn policy(scripts: &str, ancestors: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_gives_the_script_of_its_page_the_nonce_of_that_answer() {
+async fn the_script_has_the_nonce_of_its_page() {
     let site = Site::start(None);
     let mut nonces = Vec::new();
     for _ in 0..2 {
@@ -67,7 +67,7 @@ async fn the_example_gives_the_script_of_its_page_the_nonce_of_that_answer() {
         let nonce = between(&page, "<script nonce=\"", "\">");
         assert_eq!(nonce.len(), 22, "{nonce}");
         assert_eq!(sent, policy(&format!("'nonce-{nonce}' "), ""));
-        // The one of the comment has none.
+        // The script of the comment has no nonce.
         assert_eq!(page.matches("<script").count(), 2, "{page}");
         assert_eq!(page.matches("<script>").count(), 1, "{page}");
         nonces.push(nonce.to_owned());
@@ -76,7 +76,7 @@ async fn the_example_gives_the_script_of_its_page_the_nonce_of_that_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_asks_for_https_only_where_the_proxy_says_that_there_is_https() {
+async fn https_headers_follow_the_proxy() {
     let site = Site::start(None);
     for (proto, is_https) in [("http", false), ("https", true)] {
         let response = site.ask("GET", "/search?q=lovely", proto).await;
@@ -100,7 +100,7 @@ async fn the_example_does_not_repeat_a_search() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_lets_its_partner_frame_the_widget_and_nothing_else() {
+async fn the_partner_may_frame_the_widget_only() {
     for (partner, origin) in
         [(None, "https://partner.example"), (Some("http://127.0.0.1:8"), "http://127.0.0.1:8")]
     {
@@ -108,7 +108,7 @@ async fn the_example_lets_its_partner_frame_the_widget_and_nothing_else() {
         let response = site.get("/widget").await;
         assert_eq!(field(&response, "x-frame-options"), None);
         let sent = field(&response, "content-security-policy").unwrap().to_owned();
-        // The others stay.
+        // The other headers do not change.
         assert_eq!(field(&response, "x-content-type-options"), Some("nosniff"));
         let page = text(response).await;
         let nonce = format!("'nonce-{}' ", between(&page, "<script nonce=\"", "\">"));
@@ -120,7 +120,7 @@ async fn the_example_lets_its_partner_frame_the_widget_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_does_not_start_for_a_partner_that_is_no_origin() {
+async fn a_wrong_partner_stops_the_start() {
     let built = built("security_headers");
     for partner in ["", "self; script-src *", "https://a.example, https://b.example"] {
         let mut command = tokio::process::Command::new(&built);
@@ -128,12 +128,12 @@ async fn the_example_does_not_start_for_a_partner_that_is_no_origin() {
         let output = soon(command.kill_on_drop(true).output()).await.unwrap();
         assert!(!output.status.success(), "{partner}");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("frame-ancestors"), "{said}");
+        assert!(said.contains("not a host"), "{said}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_api_of_the_example_has_the_fields_of_the_preset_and_from_outside_the_others() {
+async fn the_api_adds_to_its_preset() {
     let site = Site::start(None);
     let response = site.ask("GET", "/api/comments", "https").await;
     let expected = [
@@ -153,7 +153,7 @@ async fn the_api_of_the_example_has_the_fields_of_the_preset_and_from_outside_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_has_the_browser_forget_a_user_who_logs_out_and_nobody_else() {
+async fn only_log_out_clears_site_data() {
     let site = Site::start(None);
     let response = site.ask("POST", "/logout", "http").await;
     assert_eq!((response.status().as_u16(), field(&response, "location")), (303, Some("/")));
@@ -164,7 +164,7 @@ async fn the_example_has_the_browser_forget_a_user_who_logs_out_and_nobody_else(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_the_example_refuses_has_the_fields_too() {
+async fn errors_have_the_headers_too() {
     let site = Site::start(None);
     for (method, path, status) in [
         ("GET", "/nowhere", 404),

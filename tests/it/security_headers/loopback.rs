@@ -1,4 +1,4 @@
-//! Hosts of the own machine, which get nothing that would make a browser ask for them by HTTPS.
+//! Hosts of the own machine, to which the layer sends no header that asks for HTTPS.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::{Layer, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::{Csp, Directive, Hsts, LOOPBACK, Overrides};
+use tower_kit::security_headers::{Csp, Directive, Hsts, LOOPBACK_HOSTS, Overrides};
 
 use crate::support::{Server, boxed, empty, h1_client, h2_client, soon};
 
@@ -19,7 +19,7 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Inf
     Ok(Response::default())
 }
 
-/// What a browser learns of HTTPS in a response: by HSTS, and by the policy.
+/// Returns `true` for HSTS and `true` for a policy that asks for HTTPS.
 fn learned(headers: &HeaderMap) -> (bool, bool) {
     let policy = headers["content-security-policy"].to_str().unwrap();
     let hsts = headers.get(STRICT_TRANSPORT_SECURITY);
@@ -28,8 +28,8 @@ fn learned(headers: &HeaderMap) -> (bool, bool) {
 }
 
 #[tokio::test]
-async fn a_local_host_learns_nothing_of_https() {
-    let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK).unwrap();
+async fn loopback_hosts_get_no_https_headers() {
+    let layer = SecurityHeadersLayer::new().http_hosts(LOOPBACK_HOSTS).unwrap();
     let server = Server::start(layer.layer(service_fn(hello))).await;
     let port = server.addr.port();
     for client in [h1_client(), h2_client()] {
@@ -40,7 +40,7 @@ async fn a_local_host_learns_nothing_of_https() {
             assert_eq!(learned(response.headers()), expected, "{host} {:?}", response.version());
         }
     }
-    // Over HTTP/1 the field says which host it is for, wherever the connection leads.
+    // Over HTTP/1 the header `host` decides, and not the address of the connection.
     for (host, expected) in [
         ("example.com", (true, true)),
         ("app.localhost:3000", (false, false)),
@@ -55,7 +55,7 @@ async fn a_local_host_learns_nothing_of_https() {
 }
 
 #[tokio::test]
-async fn every_host_learns_of_https_by_default() {
+async fn every_host_gets_https_headers_by_default() {
     let server = Server::start(SecurityHeadersLayer::new().layer(service_fn(hello))).await;
     for client in [h1_client(), h2_client()] {
         let request = Request::get(server.url("/")).body(boxed(empty())).unwrap();
@@ -65,11 +65,11 @@ async fn every_host_learns_of_https_by_default() {
 }
 
 #[tokio::test]
-async fn a_local_host_holds_beside_the_other_conditions() {
+async fn http_hosts_hold_beside_other_conditions() {
     let layer = || SecurityHeadersLayer::new().http_hosts(["localhost"]).unwrap();
     let own = Overrides::new()
         .set(Hsts::new(std::time::Duration::from_secs(60)))
-        .and_then(|own| own.extend(Csp::new().flag(Directive::UpgradeInsecureRequests)))
+        .and_then(|own| own.extend(Csp::new().flag(Directive::UPGRADE_INSECURE_REQUESTS)))
         .unwrap();
     let handler = service_fn(move |_: Request<Incoming>| {
         let mut response = Response::new(Full::<bytes::Bytes>::default());
@@ -77,9 +77,9 @@ async fn a_local_host_holds_beside_the_other_conditions() {
         async { Ok::<_, Infallible>(response) }
     });
     for (layer, host, expected) in [
-        (layer().https_only(|_| true), "localhost", false),
-        (layer().https_only(|_| false), "example.com", false),
-        (layer().https_only(|_| true), "example.com", true),
+        (layer().https_if(|_| true), "localhost", false),
+        (layer().https_if(|_| false), "example.com", false),
+        (layer().https_if(|_| true), "example.com", true),
         (layer().http_hosts(["other.example"]).unwrap(), "localhost", false),
         (layer().http_hosts(["other.example"]).unwrap(), "other.example", false),
     ] {
@@ -95,9 +95,9 @@ async fn a_local_host_holds_beside_the_other_conditions() {
 }
 
 #[test]
-fn a_host_with_a_port_is_refused() {
+fn hosts_with_ports_are_refused() {
     for host in ["localhost:3000", "http://localhost", "localhost/", "", "*"] {
         let error = SecurityHeadersLayer::new().http_hosts([host]).unwrap_err();
-        assert_eq!((error.field(), error.value()), ("host", host));
+        assert_eq!((error.header(), error.value()), ("host", host));
     }
 }

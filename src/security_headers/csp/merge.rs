@@ -1,23 +1,26 @@
-//! What two policies allow together.
+//! The union of two policies.
 
-use super::directive::{Directive, Kind};
-use super::policy::List;
+use super::directive::{Directive, Syntax};
 use super::source::Source;
 
-/// Adds what `theirs` allows to these directives of `mine`.
+/// The directives of a policy and their values, in order.
+pub(in crate::security_headers) type List = Vec<(Directive, Vec<Source>)>;
+
+/// Adds the sources of `theirs` to these directives of `mine`.
 ///
-/// What is not there allows what holds in its place (CSP3 §6.8.3), in either policy, so that what
-/// is added to one directive reaches no other and takes nothing away.
-pub(super) fn unite(
+/// In either policy, a directive that is missing has the sources of its fallback (CSP3 §6.8.3). So
+/// the addition to one directive neither reaches another one nor takes a source away.
+pub(super) fn merge(
     mine: &List,
     theirs: &List,
     directives: impl IntoIterator<Item = Directive>,
 ) -> List {
-    let mut united = mine.clone();
+    let mut merged = mine.clone();
     for directive in directives.into_iter().chain(workers(mine, theirs)) {
         let (ours, more) = (allowed(mine, directive), allowed(theirs, directive));
-        let mut sources = match directive.kind() {
-            Kind::Endpoint | Kind::Words(_) if !more.is_empty() => Vec::new(),
+        let mut sources = match directive.syntax() {
+            // Two values would be an error, so the other policy's value replaces this one.
+            Syntax::Endpoint | Syntax::Keyword(_) if !more.is_empty() => Vec::new(),
             _ => ours.to_vec(),
         };
         for source in more {
@@ -25,21 +28,22 @@ pub(super) fn unite(
                 sources.push(source.clone());
             }
         }
+        // `'none'` beside a source is an error; alone it stays.
         if sources.len() > 1 {
             sources.retain(|source| *source != Source::NONE);
         }
-        *entry(&mut united, directive) = sources;
+        *entry(&mut merged, directive) = sources;
     }
-    united
+    merged
 }
 
-/// The value of a directive that is there.
+/// Returns the value of a directive, if the policy has it.
 pub(super) fn find(list: &List, directive: Directive) -> Option<&[Source]> {
     let found = list.iter().find(|(found, _)| *found == directive);
     found.map(|(_, sources)| sources.as_slice())
 }
 
-/// The value of a directive; it is added if it is not there.
+/// Returns the value of a directive, which is added to the end if it is missing.
 pub(super) fn entry(list: &mut List, directive: Directive) -> &mut Vec<Source> {
     let at = list.iter().position(|(found, _)| *found == directive).unwrap_or_else(|| {
         list.push((directive, Vec::new()));
@@ -48,15 +52,18 @@ pub(super) fn entry(list: &mut List, directive: Directive) -> &mut Vec<Source> {
     &mut list[at].1
 }
 
-/// Workers fall back to `child-src` before `script-src`: one that is new would take them over.
+/// Returns `worker-src` if it must be written out.
+///
+/// Workers fall back to `child-src` before `script-src`. If only one of the policies has
+/// `child-src`, the merged policy would apply it to the workers of the other policy too.
 fn workers(mine: &List, theirs: &List) -> Option<Directive> {
     let both = [mine, theirs];
     let have = |wanted| both.map(|list| find(list, wanted).is_some());
-    let [here, there] = have(Directive::ChildSrc);
-    let own = have(Directive::WorkerSrc).contains(&true);
-    let allowed = both.map(|list| allowed(list, Directive::WorkerSrc));
+    let [here, there] = have(Directive::CHILD_SRC);
+    let own = have(Directive::WORKER_SRC).contains(&true);
+    let allowed = both.map(|list| allowed(list, Directive::WORKER_SRC));
     let taken_over = here != there && !own && allowed.iter().all(|sources| !sources.is_empty());
-    taken_over.then_some(Directive::WorkerSrc)
+    taken_over.then_some(Directive::WORKER_SRC)
 }
 
 fn allowed(list: &List, directive: Directive) -> &[Source] {

@@ -1,4 +1,4 @@
-//! Nonces: who gets one, which fields have it, and that no two responses share one.
+//! Nonces: the requests and the headers that have one, and one nonce for each response.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -7,37 +7,30 @@ use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::thread;
 
-use axum::response::{Html, IntoResponse};
-use axum::routing::get;
-use axum::{Extension, Router};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::{
-    Csp, Directive, InvalidField, Nonce, SecurityHeaders, Source, forwarded_proto,
-};
+use tower_kit::security_headers::{Csp, Nonce, SecurityHeaders, forwarded_proto};
 use tower_test::mock;
 
-use crate::support::{BoxBody, Server, boxed, empty, h2_client, now, soon, text};
+use crate::support::now;
 
-const ENFORCED: HeaderName = CONTENT_SECURITY_POLICY;
+pub(super) const ENFORCED: HeaderName = CONTENT_SECURITY_POLICY;
 const REPORTED: HeaderName = CONTENT_SECURITY_POLICY_REPORT_ONLY;
-const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'self' 'nonce'");
-const STATIC: &str = "default-src 'self';script-src 'self'";
+pub(super) const POLICY: Csp = Csp::from_static("default-src 'self'; script-src 'self' 'nonce'");
+pub(super) const STATIC: &str = "default-src 'self';script-src 'self'";
 
 fn layer() -> SecurityHeadersLayer {
     SecurityHeadersLayer::none().set(POLICY).unwrap()
 }
 
-fn with(nonce: &str) -> String {
+pub(super) fn with(nonce: &str) -> String {
     format!("default-src 'self';script-src 'self' 'nonce-{nonce}'")
 }
 
-/// The answer to a request, under this layer and by this handler.
+/// Returns the response of a handler under a layer.
 fn answer(
     layer: &SecurityHeadersLayer,
     handler: impl Fn(&Request<()>) -> Response<()>,
@@ -50,7 +43,7 @@ fn nonce_of<B>(request: &Request<B>) -> Nonce {
     request.extensions().get::<Nonce>().expect("a nonce").clone()
 }
 
-/// Asks for the nonce, and says in a field of its own what it got.
+/// Asks for the nonce, and returns it in a header of the response.
 fn asking(request: &Request<()>) -> Response<()> {
     let nonce = nonce_of(request);
     Response::builder().header("x-nonce", nonce.as_str()).body(()).unwrap()
@@ -60,15 +53,15 @@ fn asked(headers: &HeaderMap) -> &str {
     headers["x-nonce"].to_str().unwrap()
 }
 
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     let mut lines = headers.get_all(name).iter();
-    let line = lines.next().expect("the field").to_str().unwrap();
+    let line = lines.next().expect("the header").to_str().unwrap();
     assert_eq!(lines.next(), None);
     line
 }
 
-/// 22 characters of base64url that are 128 bits: the last one has 2 of them.
-fn assert_shape(nonce: &str) {
+/// Asserts 22 characters of base64url for 128 bits: the last character has two of them.
+pub(super) fn assert_shape(nonce: &str) {
     assert_eq!(nonce.len(), 22, "{nonce}");
     let url = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     assert!(nonce.chars().all(url), "{nonce}");
@@ -76,7 +69,7 @@ fn assert_shape(nonce: &str) {
 }
 
 #[test]
-fn a_nonce_that_is_asked_for_is_in_the_policy() {
+fn used_nonces_are_in_the_policy() {
     let response = answer(&layer(), asking);
     let nonce = asked(response.headers());
     assert_shape(nonce);
@@ -85,7 +78,7 @@ fn a_nonce_that_is_asked_for_is_in_the_policy() {
 }
 
 #[test]
-fn a_response_that_did_not_ask_has_the_policy_without_it() {
+fn unused_nonces_are_not_in_the_policy() {
     let response = answer(&layer(), |request| {
         assert!(!nonce_of(request).is_used());
         Response::new(())
@@ -94,9 +87,9 @@ fn a_response_that_did_not_ask_has_the_policy_without_it() {
     assert!(!response.headers()[ENFORCED].is_sensitive());
 }
 
-/// Else what was forbidden but for the nonce would fall back to `default-src`.
+/// An empty directive would fall back to `default-src`.
 #[test]
-fn a_directive_that_only_a_nonce_would_have_allowed_forbids_all_without_it() {
+fn directives_without_their_nonce_forbid_all() {
     let policy = Csp::from_static("default-src *; script-src 'nonce'; style-src 'nonce' https:");
     let layer = SecurityHeadersLayer::none().set(policy).unwrap();
     let response = answer(&layer, |_| Response::new(()));
@@ -110,7 +103,7 @@ fn a_directive_that_only_a_nonce_would_have_allowed_forbids_all_without_it() {
 }
 
 #[test]
-fn it_is_the_same_however_often_and_by_whomever_it_is_asked_for() {
+fn every_call_returns_the_same_nonce() {
     let response = answer(&layer(), |request| {
         let nonce = nonce_of(request);
         let other = nonce_of(request);
@@ -125,7 +118,7 @@ fn it_is_the_same_however_often_and_by_whomever_it_is_asked_for() {
 }
 
 #[test]
-fn what_is_written_for_debugging_does_not_have_it() {
+fn debug_leaves_the_nonce_out() {
     answer(&layer(), |request| {
         let nonce = nonce_of(request);
         let unused = format!("{nonce:?}");
@@ -139,7 +132,7 @@ fn what_is_written_for_debugging_does_not_have_it() {
 }
 
 #[test]
-fn nobody_gets_a_nonce_where_no_policy_has_one() {
+fn requests_without_a_nonce_policy_have_none() {
     for layer in [SecurityHeadersLayer::new(), SecurityHeadersLayer::none()] {
         answer(&layer, |request| {
             assert!(request.extensions().get::<Nonce>().is_none());
@@ -149,7 +142,7 @@ fn nobody_gets_a_nonce_where_no_policy_has_one() {
 }
 
 #[test]
-fn a_nonce_that_is_asked_for_after_the_answer_stays_empty() {
+fn late_nonces_stay_empty() {
     let (send, receive) = std::sync::mpsc::channel();
     let response = answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -162,7 +155,7 @@ fn a_nonce_that_is_asked_for_after_the_answer_stays_empty() {
 }
 
 #[test]
-fn a_nonce_that_was_asked_for_is_the_same_after_the_answer() {
+fn nonces_stay_after_the_response() {
     let (send, receive) = std::sync::mpsc::channel();
     let response = answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -172,7 +165,7 @@ fn a_nonce_that_was_asked_for_is_the_same_after_the_answer() {
 }
 
 #[test]
-fn who_asks_while_the_answer_is_given_has_what_the_policy_has_or_nothing() {
+fn racing_calls_get_the_policys_nonce_or_none() {
     for _ in 0..300 {
         let start = Arc::new(Barrier::new(2));
         let (send, receive) = std::sync::mpsc::channel();
@@ -193,7 +186,7 @@ fn who_asks_while_the_answer_is_given_has_what_the_policy_has_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_two_of_thousands_of_responses_at_once_share_a_nonce() {
+async fn concurrent_responses_share_no_nonce() {
     let service = layer().layer(service_fn(|request: Request<()>| async move {
         tokio::task::yield_now().await;
         Ok::<_, Infallible>(asking(&request))
@@ -215,7 +208,7 @@ async fn no_two_of_thousands_of_responses_at_once_share_a_nonce() {
 }
 
 #[test]
-fn one_service_gives_each_of_its_requests_another_one() {
+fn each_request_gets_a_nonce_of_its_own() {
     let mut service =
         layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request)))));
     let mut next = || {
@@ -228,7 +221,7 @@ fn one_service_gives_each_of_its_requests_another_one() {
 }
 
 #[test]
-fn the_policy_that_blocks_and_the_one_that_reports_share_the_nonce() {
+fn both_policies_share_the_nonce() {
     let strict = Csp::from_static("default-src 'none'; script-src 'nonce' 'strict-dynamic'");
     let layer = layer().set(strict.report_only()).unwrap();
     let response = answer(&layer, asking);
@@ -244,7 +237,7 @@ fn the_policy_that_blocks_and_the_one_that_reports_share_the_nonce() {
 }
 
 #[test]
-fn nested_layers_have_one_nonce_in_both_orders() {
+fn nested_layers_share_one_nonce() {
     let blocks = layer();
     let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
     for (outer, inner) in [(&blocks, &reports), (&reports, &blocks)] {
@@ -267,16 +260,16 @@ fn nested_layers_have_one_nonce_in_both_orders() {
 }
 
 #[test]
-fn the_nonce_of_an_outer_layer_is_used_by_the_policy_of_an_inner_one() {
+fn inner_policies_use_the_outer_nonce() {
     let service = layer()
         .layer(layer().layer(service_fn(|request| ready(Ok::<_, Infallible>(asking(&request))))));
     let response = now(service.oneshot(Request::new(()))).unwrap();
     assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
 }
 
-/// What stands between the layers asks once the inner one has answered.
+/// A middleware between the layers asks for the nonce after the inner layer has responded.
 #[test]
-fn an_inner_layer_does_not_close_the_nonce_of_an_outer_one() {
+fn inner_layers_leave_the_outer_nonce_open() {
     let reports = SecurityHeadersLayer::none().set(POLICY.report_only()).unwrap();
     let inner = reports.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(())))));
     let between = service_fn(move |request: Request<()>| {
@@ -293,7 +286,7 @@ fn an_inner_layer_does_not_close_the_nonce_of_an_outer_one() {
 }
 
 #[test]
-fn a_policy_that_the_handler_sets_wins_over_the_one_with_the_nonce() {
+fn policies_of_the_handler_beat_the_nonce() {
     let layer = layer().set(POLICY.report_only()).unwrap();
     let response = answer(&layer, |request| {
         let mut response = asking(request);
@@ -320,9 +313,9 @@ fn a_304_has_no_policy_with_a_nonce() {
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }
 
-/// It would replace the one that the browser has kept, whose nonce the kept page has on it.
+/// The policy of a 304 would replace the stored one, and the stored page has the old nonce.
 #[test]
-fn a_304_that_asked_for_no_nonce_does_not_take_the_kept_one_away() {
+fn a_304_without_a_nonce_has_no_policy() {
     let layer = SecurityHeadersLayer::new().set(POLICY).unwrap();
     let response =
         answer(&layer, |_| Response::builder().status(StatusCode::NOT_MODIFIED).body(()).unwrap());
@@ -331,7 +324,7 @@ fn a_304_that_asked_for_no_nonce_does_not_take_the_kept_one_away() {
 }
 
 #[test]
-fn a_304_keeps_the_policies_that_have_no_nonce_and_those_of_the_handler() {
+fn a_304_keeps_policies_without_a_nonce() {
     let plain = Csp::from_static("default-src 'self'").report_only();
     let layer = layer().set(plain).unwrap();
     let own = |own: bool| {
@@ -349,7 +342,7 @@ fn a_304_keeps_the_policies_that_have_no_nonce_and_those_of_the_handler() {
 }
 
 #[test]
-fn answers_of_every_other_status_have_the_nonce() {
+fn every_other_status_has_the_nonce() {
     for status in [200, 201, 206, 301, 400, 404, 412, 416, 500, 503] {
         let response = answer(&layer(), |request| {
             let mut response = asking(request);
@@ -362,7 +355,7 @@ fn answers_of_every_other_status_have_the_nonce() {
 }
 
 #[test]
-fn an_error_passes_after_the_nonce_was_asked_for() {
+fn errors_pass_after_a_used_nonce() {
     let service = layer().layer(service_fn(|request: Request<()>| {
         let nonce = nonce_of(&request);
         ready(Err::<Response<()>, _>(nonce.as_str().len()))
@@ -371,7 +364,7 @@ fn an_error_passes_after_the_nonce_was_asked_for() {
 }
 
 #[test]
-fn a_nonce_that_a_client_of_the_service_has_given_is_used() {
+fn given_nonces_are_used() {
     let (send, receive) = std::sync::mpsc::channel();
     answer(&layer(), |request| {
         send.send(nonce_of(request)).unwrap();
@@ -386,13 +379,11 @@ fn a_nonce_that_a_client_of_the_service_has_given_is_used() {
     assert_eq!(only(response.headers(), &ENFORCED), with(given.as_str()));
 }
 
-// Readiness.
-
 type Called = Request<()>;
 
 #[test]
-fn with_a_nonce_and_https_only_the_service_that_is_ready_is_the_one_that_is_called() {
-    let layer = layer().https_only(forwarded_proto).override_all().documents_only();
+fn the_ready_service_is_called_with_a_nonce() {
+    let layer = layer().https_if(forwarded_proto).override_all().documents_only();
     let (mut service, mut handle) = mock::spawn_layer::<Called, Response<()>, _>(layer);
     handle.allow(0);
     assert!(service.poll_ready().is_pending());
@@ -409,7 +400,7 @@ fn with_a_nonce_and_https_only_the_service_that_is_ready_is_the_one_that_is_call
     assert_eq!(error.to_string(), "gone");
 }
 
-/// A service that is ready only once it was asked, and whose clones are not.
+/// A service that must be polled to be ready, and whose clones are not ready.
 #[derive(Debug, Default)]
 struct Fussy {
     ready: bool,
@@ -438,8 +429,8 @@ impl Service<Request<()>> for Fussy {
 }
 
 #[test]
-fn a_service_whose_clones_are_not_ready_is_called_itself() {
-    let mut service = layer().https_only(forwarded_proto).layer(Fussy::default());
+fn clones_of_the_service_are_not_called() {
+    let mut service = layer().https_if(forwarded_proto).layer(Fussy::default());
     for _ in 0..3 {
         let response = now(async { service.ready().await?.call(Request::new(())).await }).unwrap();
         assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
@@ -447,10 +438,10 @@ fn a_service_whose_clones_are_not_ready_is_called_itself() {
 }
 
 #[test]
-fn the_layer_and_the_service_go_wherever_the_inner_service_goes() {
+fn layer_and_service_are_send_and_sync() {
     fn goes<T: Clone + Send + Sync + 'static>(_: &T) {}
     fn sends<T: Send + 'static>(_: &T) {}
-    let layer = layer().https_only(forwarded_proto).override_all();
+    let layer = layer().https_if(forwarded_proto).override_all();
     goes(&layer);
     let mut service: SecurityHeaders<Fussy> = layer.layer(Fussy::default());
     goes(&service);
@@ -460,159 +451,4 @@ fn the_layer_and_the_service_go_wherever_the_inner_service_goes() {
         goes(&nonce_of(request));
         Response::new(())
     }));
-}
-
-// Over sockets.
-
-async fn page(Extension(nonce): Extension<Nonce>) -> Html<String> {
-    Html(format!("<script nonce=\"{nonce}\">start()</script>"))
-}
-
-async fn failing(Extension(nonce): Extension<Nonce>) -> impl IntoResponse {
-    (StatusCode::INTERNAL_SERVER_ERROR, nonce.to_string())
-}
-
-fn app() -> Result<Router, InvalidField> {
-    let headers = SecurityHeadersLayer::none()
-        .set(POLICY)?
-        .set(Csp::new().set(Directive::DefaultSrc, [Source::NONCE]).report_only())?;
-    Ok(Router::new()
-        .route("/", get(page))
-        .route("/failing", get(failing))
-        .route("/plain", get(|| async { "plain" }))
-        .layer(headers))
-}
-
-#[tokio::test]
-async fn an_axum_page_has_the_nonce_of_its_policy_over_http_1() {
-    let server = Server::start(app().unwrap()).await;
-    let mut client = server.connect().await;
-    let mut seen = HashSet::new();
-    for _ in 0..3 {
-        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-        // The head is in lower case, so that the nonce is compared without it.
-        let (head, body) = client.response().await;
-        let nonce = body.split('"').nth(1).unwrap();
-        assert_shape(nonce);
-        let lower = nonce.to_lowercase();
-        assert!(head.contains(&format!("script-src 'self' 'nonce-{lower}'\r\n")), "{head}");
-        assert!(head.contains(&format!("-report-only: default-src 'nonce-{lower}'\r\n")), "{head}");
-        assert!(seen.insert(nonce.to_owned()));
-    }
-    client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let head = client.head().await;
-    assert!(head.contains("script-src 'self' 'nonce-"), "{head}");
-    client.send("GET /plain HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    let (head, _) = client.response().await;
-    assert!(head.contains(&format!("content-security-policy: {STATIC}\r\n")), "{head}");
-    assert!(head.contains("-report-only: default-src 'none'\r\n"), "{head}");
-}
-
-#[tokio::test]
-async fn an_axum_page_has_the_nonce_of_its_policy_over_http_2() {
-    let server = Server::start(app().unwrap()).await;
-    let client = h2_client();
-    let ask = async |method: Method, path: &str| {
-        let request = Request::builder().method(method).uri(server.url(path));
-        let request = request.body(boxed(empty()) as BoxBody).unwrap();
-        let response = soon(client.request(request)).await.unwrap();
-        let policy = only(response.headers(), &ENFORCED).to_owned();
-        (response.status(), policy, text(response).await)
-    };
-    let (_, policy, body) = ask(Method::GET, "/").await;
-    let nonce = body.split('"').nth(1).unwrap();
-    assert_shape(nonce);
-    assert_eq!(policy, with(nonce));
-    let (status, policy, nonce) = ask(Method::GET, "/failing").await;
-    assert_eq!(status, 500);
-    assert_eq!(policy, with(&nonce));
-    let (_, policy, _) = ask(Method::HEAD, "/").await;
-    assert!(policy.contains(" 'nonce-"), "{policy}");
-    for path in ["/plain", "/nowhere"] {
-        let (_, policy, _) = ask(Method::GET, path).await;
-        assert_eq!(policy, STATIC);
-    }
-}
-
-/// RFC 7541 §6.2.3: no hop may keep such a field in its table.
-#[tokio::test]
-async fn http_2_never_indexes_a_policy_with_a_nonce() {
-    let server = Server::start(app().unwrap()).await;
-    let mut stream = TcpStream::connect(server.addr).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    // Streams 1 and 3 ask for pages with nonces, stream 5 for one without.
-    for (id, path) in [(1, "/"), (3, "/"), (5, "/plain")] {
-        // By the static table: GET, http, then the path and the authority as literals.
-        let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
-        block.extend(path.as_bytes());
-        block.extend(b"\x01\x01a");
-        // HEADERS with END_STREAM and END_HEADERS.
-        let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 0x01, 0x05, 0, 0, 0, id];
-        frame.extend(block);
-        stream.write_all(&frame).await.unwrap();
-        let found = soon(head_block(&mut stream, id)).await;
-        assert_eq!(never_indexed(&found), if id == 5 { 0 } else { 2 }, "{found:x?}");
-    }
-}
-
-/// The header block of the response on this stream, which is in one frame.
-async fn head_block(stream: &mut TcpStream, id: u8) -> Vec<u8> {
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let [_, high, low, kind, flags, .., of] = head;
-        let mut payload = vec![0; usize::from(high) << 8 | usize::from(low)];
-        stream.read_exact(&mut payload).await.unwrap();
-        if kind == 0x01 && of == id {
-            assert_eq!(flags & 0x2c, 0x04, "whole, without padding or priority");
-            return payload;
-        }
-    }
-}
-
-/// How many fields of a block are literals that are never indexed (RFC 7541 §6).
-fn never_indexed(mut block: &[u8]) -> usize {
-    let mut found = 0;
-    while let Some(&first) = block.first() {
-        let prefix = match first {
-            0x80.. => 7,
-            0x40.. => 6,
-            0x20.. => 5,
-            _ => 4,
-        };
-        let index = number(&mut block, prefix);
-        // An index alone, or a new size for the table, has no strings behind it.
-        if (0x20..0x40).contains(&first) || first >= 0x80 {
-            continue;
-        }
-        found += usize::from(first & 0xf0 == 0x10);
-        let strings = if index == 0 { 2 } else { 1 };
-        for _ in 0..strings {
-            let length = number(&mut block, 7);
-            block = &block[length..];
-        }
-    }
-    found
-}
-
-/// A number whose first byte has so many bits of it (RFC 7541 §5.1).
-fn number(block: &mut &[u8], prefix: u32) -> usize {
-    let mut next = || {
-        let (first, rest) = block.split_first().unwrap();
-        *block = rest;
-        usize::from(*first)
-    };
-    let most = (1 << prefix) - 1;
-    let mut value = next() & most;
-    if value < most {
-        return value;
-    }
-    for shift in (0..).step_by(7) {
-        let byte = next();
-        value += (byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    value
 }

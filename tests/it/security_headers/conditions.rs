@@ -1,4 +1,4 @@
-//! What is sent by HTTPS only, and what with documents only.
+//! Headers that are sent by HTTPS only, and headers that are sent with documents only.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,25 +8,24 @@ use http::header::{CONTENT_TYPE, HeaderName, STRICT_TRANSPORT_SECURITY, X_FRAME_
 use http::uri::Scheme;
 use http::{Request, Response};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::Directive::*;
 use tower_kit::security_headers::{
-    Coep, Coop, Corp, Csp, DnsPrefetch, Endpoint, Feature, FrameOptions, Hsts, IntegrityPolicy,
-    Overrides, PermissionsPolicy, forwarded_proto,
+    Coep, Coop, Corp, Csp, Directive, DnsPrefetch, Endpoint, Feature, FrameOptions, Hsts,
+    IntegrityPolicy, Overrides, PermissionsPolicy, forwarded_proto,
 };
 
-use crate::security_headers_overrides::{
+use super::overrides::{
     CSP, REPORTED, answer, asking, lines, nonce, own, policy, stamped, strict, with,
 };
 
-/// A request that came to a proxy by this.
+/// Returns a request that came to a proxy by this protocol.
 fn request(proto: &str) -> Request<()> {
     Request::builder().header("x-forwarded-proto", proto).body(()).unwrap()
 }
 
 #[test]
-fn what_is_for_https_only_is_left_out_by_http() {
+fn https_headers_are_left_out_by_http() {
     let only = policy("upgrade-insecure-requests").without_default_src().report_only();
-    let layer = strict().set(only).unwrap().https_only(forwarded_proto);
+    let layer = strict().set(only).unwrap().https_if(forwarded_proto);
     let response = answer(&layer, request("https"), |_| Response::new(()));
     assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), ["max-age=60"]);
     assert_eq!(lines(&response, &CSP), ["default-src 'self';upgrade-insecure-requests"]);
@@ -41,7 +40,7 @@ fn what_is_for_https_only_is_left_out_by_http() {
 }
 
 #[test]
-fn the_first_proxy_says_whether_the_client_used_https() {
+fn the_first_proxy_tells_the_protocol() {
     let table: [(&[&str], bool); 12] = [
         (&[], false),
         (&["https"], true),
@@ -65,8 +64,8 @@ fn the_first_proxy_says_whether_the_client_used_https() {
 }
 
 #[test]
-fn a_closure_sees_the_request_that_the_handler_gets() {
-    let layer = strict().https_only(|request| {
+fn the_predicate_sees_the_whole_request() {
+    let layer = strict().https_if(|request| {
         let https = request.uri.scheme() == Some(&Scheme::HTTPS);
         https && request.extensions.get() == Some(&7_u8) && request.method == "PUT"
     });
@@ -88,21 +87,21 @@ fn a_closure_sees_the_request_that_the_handler_gets() {
 }
 
 #[test]
-fn by_http_the_handlers_own_fields_stay_unless_the_layer_overrides() {
+fn hsts_of_the_handler_stays_by_http() {
     let handler = || own(&[(&STRICT_TRANSPORT_SECURITY, "max-age=1")]);
     for (layer, lines_there) in [(strict(), &["max-age=1"][..]), (strict().override_all(), &[])] {
-        let layer = layer.https_only(forwarded_proto);
+        let layer = layer.https_if(forwarded_proto);
         let response = answer(&layer, request("http"), |_| handler());
         assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), lines_there);
     }
-    let layer = strict().override_all().https_only(forwarded_proto);
+    let layer = strict().override_all().https_if(forwarded_proto);
     let response = answer(&layer, request("https"), |_| handler());
     assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), ["max-age=60"]);
 }
 
 #[test]
 fn by_http_a_stripped_hsts_is_gone() {
-    let layer = strict().strip([STRICT_TRANSPORT_SECURITY]).https_only(forwarded_proto);
+    let layer = strict().strip([STRICT_TRANSPORT_SECURITY]).https_if(forwarded_proto);
     let handler = || own(&[(&STRICT_TRANSPORT_SECURITY, "max-age=1")]);
     let response = answer(&layer, request("http"), |_| handler());
     assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), [""; 0]);
@@ -111,8 +110,8 @@ fn by_http_a_stripped_hsts_is_gone() {
 }
 
 #[test]
-fn the_condition_holds_for_an_hsts_of_one_response() {
-    let layer = strict().https_only(forwarded_proto);
+fn https_if_holds_for_an_overriding_hsts() {
+    let layer = strict().https_if(forwarded_proto);
     let overrides = Overrides::new().set(Hsts::new(Duration::from_secs(5))).unwrap();
     let response = answer(&layer, request("https"), |_| with(&overrides, Response::new(())));
     assert_eq!(lines(&response, &STRICT_TRANSPORT_SECURITY), ["max-age=5"]);
@@ -121,10 +120,10 @@ fn the_condition_holds_for_an_hsts_of_one_response() {
 }
 
 #[test]
-fn the_condition_holds_for_a_policy_of_one_response() {
-    let layer = strict().https_only(forwarded_proto);
+fn https_if_holds_for_an_overriding_policy() {
+    let layer = strict().https_if(forwarded_proto);
     let set = Overrides::new().set(policy("default-src *; upgrade-insecure-requests")).unwrap();
-    let more = Csp::new().set(ImgSrc, ["*"]).flag(UpgradeInsecureRequests);
+    let more = Csp::new().set(Directive::IMG_SRC, ["*"]).flag(Directive::UPGRADE_INSECURE_REQUESTS);
     let extend = Overrides::new().extend(more).unwrap();
     for (overrides, value) in
         [(set, "default-src *"), (extend, "default-src 'self';img-src 'self' *")]
@@ -137,10 +136,10 @@ fn the_condition_holds_for_a_policy_of_one_response() {
 }
 
 #[test]
-fn by_http_a_policy_with_a_nonce_has_it_without_the_upgrade() {
+fn by_http_nonces_stay_without_the_upgrade() {
     let text = "default-src 'self'; script-src 'nonce'; upgrade-insecure-requests; img-src *";
     let layer = SecurityHeadersLayer::none().set(policy(text)).unwrap();
-    let layer = layer.https_only(forwarded_proto);
+    let layer = layer.https_if(forwarded_proto);
     for (proto, upgrade) in [("http", ""), ("https", ";upgrade-insecure-requests")] {
         let handler = |request: Request<()>| asking(&request, Response::new(()));
         let response = answer(&layer, request(proto), handler);
@@ -154,10 +153,10 @@ fn by_http_a_policy_with_a_nonce_has_it_without_the_upgrade() {
     }
 }
 
-/// Every field of which the documentation says that it is for documents, and some that are not.
+/// Returns a layer with every header for documents, and some others.
 fn everything() -> SecurityHeadersLayer {
-    let features = PermissionsPolicy::new().deny([Feature::Camera]);
-    let reports = Endpoint::new("reports", "/reports");
+    let features = PermissionsPolicy::new().deny([Feature::CAMERA]);
+    let reports = Endpoint::new("reports", "/reports").unwrap();
     SecurityHeadersLayer::new()
         .set(policy("default-src 'self'").report_only())
         .and_then(|layer| layer.set(Coep::REQUIRE_CORP))
@@ -172,7 +171,7 @@ fn everything() -> SecurityHeadersLayer {
         .unwrap()
 }
 
-/// What the answer with this content-type has, of all that there is.
+/// Returns the names of the headers of a response with this content-type.
 fn typed(layer: &SecurityHeadersLayer, content_type: &str) -> Vec<String> {
     let response = stamped(layer, own(&[(&CONTENT_TYPE, content_type)]));
     let mut names = response.headers().keys().map(ToString::to_string).collect::<Vec<_>>();
@@ -181,7 +180,7 @@ fn typed(layer: &SecurityHeadersLayer, content_type: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_for_documents_only_is_left_out_of_what_is_none() {
+fn data_gets_no_document_headers() {
     let layer = everything().documents_only();
     let rest = [
         "content-type",
@@ -216,9 +215,9 @@ fn what_is_for_documents_only_is_left_out_of_what_is_none() {
     }
 }
 
-/// Its content-type names how messages are written, too (gRPC over HTTP/2, "Responses").
+/// The content-type of gRPC also names the format of messages (gRPC over HTTP/2, "Responses").
 #[test]
-fn grpc_is_no_document_whatever_its_messages_are_written_in() {
+fn grpc_is_no_document() {
     let layer = everything().documents_only();
     for content_type in ["application/grpc+proto", "application/grpc+json", "application/grpc+own"]
     {
@@ -231,7 +230,7 @@ fn grpc_is_no_document_whatever_its_messages_are_written_in() {
 }
 
 #[test]
-fn documents_workers_and_what_is_not_known_have_everything() {
+fn documents_and_unknown_types_get_all() {
     let layer = everything().documents_only();
     for content_type in [
         "text/html",
@@ -261,9 +260,9 @@ fn documents_workers_and_what_is_not_known_have_everything() {
     }
 }
 
-/// Browsers take the last one that they understand (Fetch, "extract a MIME type").
+/// Browsers take the last type that they understand (Fetch, "extract a MIME type").
 #[test]
-fn an_answer_of_several_types_may_be_a_document() {
+fn several_types_may_be_a_document() {
     let layer = everything().documents_only();
     let one_line = typed(&layer, "image/png, text/html");
     assert_eq!(one_line, typed(&everything(), "image/png, text/html"));
@@ -273,7 +272,7 @@ fn an_answer_of_several_types_may_be_a_document() {
 }
 
 #[test]
-fn what_is_no_document_has_no_nonce_and_the_handlers_own_policy_unless_that_is_overridden() {
+fn data_keeps_the_policy_of_the_handler() {
     let layer = SecurityHeadersLayer::none().set(policy("default-src 'nonce'")).unwrap();
     let layer = layer.set(FrameOptions::DENY).unwrap().documents_only();
     let image = |request: &Request<()>, more: &[(&HeaderName, &str)]| {

@@ -1,7 +1,3 @@
-mod custom;
-mod local;
-mod nonce_cache;
-
 use std::convert::Infallible;
 
 use axum::Router;
@@ -15,11 +11,12 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{
-    Allow, Csp, Directive, Endpoint, Feature, InvalidField, Overrides, PermissionsPolicy,
+    Allowlist, Csp, Directive, Endpoint, Feature, InvalidHeader, Overrides, PermissionsPolicy,
     ReferrerPolicy, Source,
 };
 use tower_test::mock;
 
+use super::own;
 use crate::support::{
     BoxBody, Scripted, Server, boxed, data, empty, h1_client, h2_client, now, poll_frame, soon,
 };
@@ -56,13 +53,13 @@ fn lines<B>(response: &Response<B>) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn the_twelve_fields_of_helmet_are_sent_to_the_byte_and_in_its_order() {
+async fn helmets_headers_are_sent_in_order() {
     let response = stamped(Response::default()).await;
     assert_eq!(lines(&response), HELMET);
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_fields_whatever_its_status() {
+async fn every_status_gets_the_headers() {
     for status in [200, 204, 301, 304, 404, 413, 500] {
         let response = Response::builder().status(status).body(Full::default()).unwrap();
         let response = stamped(response).await;
@@ -72,7 +69,7 @@ async fn every_answer_carries_the_fields_whatever_its_status() {
 }
 
 #[tokio::test]
-async fn each_field_that_the_handler_sets_wins() {
+async fn headers_of_the_handler_win() {
     for (own, _) in HELMET {
         let response = Response::builder().header(own, "mine").body(Full::default()).unwrap();
         let response = stamped(response).await;
@@ -85,7 +82,7 @@ async fn each_field_that_the_handler_sets_wins() {
 }
 
 #[tokio::test]
-async fn a_field_that_the_handler_sets_on_several_lines_keeps_them_in_order() {
+async fn several_lines_keep_their_order() {
     let response = Response::builder()
         .header("content-security-policy", "default-src 'none'")
         .header("x-own", "1")
@@ -100,7 +97,7 @@ async fn a_field_that_the_handler_sets_on_several_lines_keeps_them_in_order() {
 }
 
 #[tokio::test]
-async fn all_set_cookie_lines_are_kept_in_order_and_so_are_the_other_fields() {
+async fn cookies_keep_their_order() {
     let mut response = Response::builder().header("content-type", "text/html");
     for n in 0..40 {
         response = response.header("set-cookie", format!("c{n}={n}"));
@@ -119,7 +116,7 @@ async fn all_set_cookie_lines_are_kept_in_order_and_so_are_the_other_fields() {
 }
 
 #[tokio::test]
-async fn a_handler_with_hundreds_of_fields_keeps_all_of_them() {
+async fn hundreds_of_headers_are_kept() {
     let mut response = Response::builder();
     for n in 0..500 {
         response = response.header(format!("x-{n}"), n);
@@ -132,7 +129,7 @@ async fn a_handler_with_hundreds_of_fields_keeps_all_of_them() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_no_text_or_is_sensitive_passes_as_it_is() {
+async fn opaque_and_sensitive_values_pass() {
     let mut value = HeaderValue::from_bytes(b"caf\xe9").unwrap();
     value.set_sensitive(true);
     let response = Response::builder().header("x-own", value.clone()).body(Full::default());
@@ -142,7 +139,7 @@ async fn a_value_that_is_no_text_or_is_sensitive_passes_as_it_is() {
 }
 
 #[tokio::test]
-async fn one_answer_never_shows_in_the_next_one() {
+async fn responses_do_not_leak_into_the_next() {
     let mut first = true;
     let answer = move |_: Request<()>| {
         let mut response = Response::new(());
@@ -159,7 +156,7 @@ async fn one_answer_never_shows_in_the_next_one() {
 }
 
 #[tokio::test]
-async fn the_body_and_the_rest_of_the_head_pass_as_they_are() {
+async fn body_and_head_pass_untouched() {
     let body = Scripted::<Infallible>::new([data(3)]).exact();
     let log = body.log();
     let mut response = Response::builder().status(201).version(http::Version::HTTP_2).body(body);
@@ -168,7 +165,7 @@ async fn the_body_and_the_rest_of_the_head_pass_as_they_are() {
     let answer =
         move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(response.take().unwrap()));
     let service = SecurityHeadersLayer::new().layer(service_fn(answer));
-    // The annotation says that the body's type is the service's own.
+    // The annotation asserts that the layer keeps the type of the body.
     let mut response: Response<Scripted<Infallible>> =
         service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(response.status(), 201);
@@ -180,7 +177,7 @@ async fn the_body_and_the_rest_of_the_head_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_service_passes_untouched() {
+async fn inner_errors_pass_untouched() {
     #[derive(Debug, PartialEq)]
     struct Own(u8);
     let service = SecurityHeadersLayer::new()
@@ -190,7 +187,7 @@ async fn an_error_of_the_service_passes_untouched() {
 }
 
 #[tokio::test]
-async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
+async fn the_ready_service_is_called() {
     let (mut service, mut handle) =
         mock::spawn_layer::<Request<()>, Response<()>, _>(SecurityHeadersLayer::new());
     handle.allow(0);
@@ -212,7 +209,7 @@ async fn answer_one(handle: &mut mock::Handle<Request<()>, Response<()>>) {
 }
 
 #[tokio::test]
-async fn it_works_over_a_concurrency_limit() {
+async fn works_over_a_concurrency_limit() {
     let mut service = ServiceBuilder::new()
         .layer(SecurityHeadersLayer::new())
         .layer(ConcurrencyLimitLayer::new(1))
@@ -224,7 +221,7 @@ async fn it_works_over_a_concurrency_limit() {
 }
 
 #[tokio::test]
-async fn a_bare_layer_works_over_hyper_and_axum() {
+async fn works_over_hyper_and_axum() {
     let hyper = SecurityHeadersLayer::new().layer(service_fn(|_: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
     }));
@@ -248,7 +245,7 @@ async fn a_bare_layer_works_over_hyper_and_axum() {
     }
 }
 
-/// Text of which much is almost a policy.
+/// Generates texts that are almost policies.
 fn words() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("default-src".to_owned()),
@@ -273,8 +270,8 @@ fn words() -> impl Strategy<Value = String> {
         .prop_map(|words| words.into_iter().map(|(word, part)| word + part).collect())
 }
 
-/// What a layer sends, or what it says is wrong. That is one line.
-fn sent(layer: Result<SecurityHeadersLayer, InvalidField>) -> Option<Response<()>> {
+/// Returns the response of a layer, or checks that its error is one line.
+fn sent(layer: Result<SecurityHeadersLayer, InvalidHeader>) -> Option<Response<()>> {
     let layer = match layer {
         Ok(layer) => layer,
         Err(error) => {
@@ -293,13 +290,9 @@ fn sent(layer: Result<SecurityHeadersLayer, InvalidField>) -> Option<Response<()
     Some(response)
 }
 
-fn own() -> Csp {
-    Csp::new().set(Directive::DefaultSrc, [Source::SELF])
-}
-
 proptest! {
     #[test]
-    fn a_text_is_refused_or_is_a_policy_that_reads_back_as_itself(text in words()) {
+    fn policies_of_text_read_back_as_themselves(text in words()) {
         if let Ok(policy) = text.parse::<Csp>() {
             prop_assert_eq!(&policy.to_string().parse::<Csp>().unwrap(), &policy);
             if let Some(response) = sent(SecurityHeadersLayer::none().set(policy)) {
@@ -312,8 +305,8 @@ proptest! {
     }
 
     #[test]
-    fn no_source_gets_out_of_its_directive(text in words()) {
-        let policy = || own().set(Directive::ImgSrc, [text.as_str()]);
+    fn sources_stay_in_their_directive(text in words()) {
+        let policy = || own().set(Directive::IMG_SRC, [text.as_str()]);
         if let Some(response) = sent(SecurityHeadersLayer::none().set(policy())) {
             let value = response.headers()["content-security-policy"].to_str().unwrap();
             prop_assert_eq!(value.matches([' ', ';', ',']).count(), 3, "{}", value);
@@ -332,18 +325,18 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_any_value_panic(text in words(), other in words()) {
+    fn no_text_makes_a_value_panic(text in words(), other in words()) {
         let none = SecurityHeadersLayer::none;
         sent(text.parse::<ReferrerPolicy>().and_then(|policy| none().set(policy)));
-        let features = PermissionsPolicy::new();
-        sent(none().set(features.allow(Feature::Usb, [Allow::from(text.as_str())])));
-        sent(none().set(Endpoint::new(text.as_str(), other.as_str())));
-        sent(none().set(Endpoint::new("reports", text.as_str())));
-        sent(none().set(own().report_to(&Endpoint::new(text.as_str(), "/"))));
-        sent(none().set(own().append(Directive::ScriptSrc, [Source::host(text.clone())])));
-        sent(none().set(own().append(Directive::ScriptSrc, [Source::scheme(&text)])));
-        sent(none().set(own().set(Directive::Sandbox, [text.as_str()])));
-        sent(none().set(own().set(Directive::ReportUri, [text.as_str()])));
+        let features = |list| PermissionsPolicy::new().allow(Feature::USB, list);
+        sent(Allowlist::SELF.origin(&text).and_then(|list| none().set(features(list))));
+        sent(Endpoint::new(text.as_str(), other.as_str()).and_then(|one| none().set(one)));
+        sent(Endpoint::new("reports", text.as_str()).and_then(|one| none().set(one)));
+        let scripts = |source| own().append(Directive::SCRIPT_SRC, [source]);
+        sent(Source::host(text.clone()).and_then(|host| none().set(scripts(host))));
+        sent(Source::scheme(&text).and_then(|scheme| none().set(scripts(scheme))));
+        sent(none().set(own().set(Directive::SANDBOX, [text.as_str()])));
+        sent(none().set(own().set(Directive::REPORT_URI, [text.as_str()])));
         if !other.is_empty() {
             sent(none().custom(&text, &other));
             sent(none().custom("x-own", &other));

@@ -1,4 +1,4 @@
-//! Chromium, which does what the headers say.
+//! The headers in Chromium.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -13,9 +13,9 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{Csp, Nonce};
 
-use super::chromium::Chromium;
-use super::security_headers_example::{Site, between};
-use super::support::{Server, text};
+use super::example::{Site, between};
+use crate::chromium::Chromium;
+use crate::support::{Server, text};
 
 fn html(page: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let response = Response::builder().header("content-type", "text/html; charset=utf-8");
@@ -28,16 +28,16 @@ fn not_found() -> Response<Full<Bytes>> {
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
-/// A server whose page at `/` runs this script, without any policy: it can `log` texts, and load
-/// URLs in `frame`s, and what it has logged is in the document when Chromium says that all of it is
-/// loaded. All other paths are `others`.
+/// Starts a server whose page at `/` runs a script without a policy. The script can `log` texts and
+/// load URLs in `frame`s. Chromium dumps the document after the script has ended. `others` responds to
+/// all other paths.
 async fn stage<S>(script: impl Into<String>, others: S) -> Server
 where
     S: Service<Request<Incoming>, Response = Response<Full<Bytes>>> + Clone + Send + 'static,
     S::Error: Debug,
     S::Future: Send,
 {
-    // The image comes when the script has ended.
+    // The image loads when the script has ended, and Chromium waits for it.
     let page = format!(
         r#"<!doctype html><ol id="log"></ol><img src="/held"><script>
 const log = (text) => {{
@@ -66,7 +66,7 @@ play().catch((error) => log(`failed: ${{error}}`)).finally(() => fetch("/done"))
                 "/" => return Answer::Ok(html(page)),
                 "/held" => ended.notified().await,
                 "/done" => ended.notify_one(),
-                // It may be asked for at any time.
+                // Chromium requests it at any time.
                 "/favicon.ico" => {}
                 _ => return Ok(others.oneshot(request).await.unwrap()),
             }
@@ -76,20 +76,20 @@ play().catch((error) => log(`failed: ${{error}}`)).finally(() => fetch("/done"))
     .await
 }
 
-/// What the script of a stage has logged.
+/// Returns the texts that the script of a stage has logged.
 fn logged(dom: &str) -> Vec<&str> {
     let items = between(dom, "<ol id=\"log\">", "</ol>").split("<li>").skip(1);
     items.map(|item| item.strip_suffix("</li>").unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_script_with_the_nonce_runs_and_those_that_a_user_has_smuggled_in_do_not() {
+async fn only_scripts_with_the_nonce_run() {
     let Some(chromium) = Chromium::find("scripts of the page and of a user").await else { return };
     let site = Site::start(None);
     let dom = chromium.dom(&site.url("/")).await;
     assert_eq!(between(&dom, "<p id=\"status\">", "</p>"), "The page ran its script. ");
 
-    // Without the fields, the same page runs them all.
+    // The same page without the headers runs all scripts.
     let page = text(site.get("/").await).await;
     let bare = Server::start(service_fn(move |request: Request<Incoming>| {
         let answer = if request.uri().path() == "/" { html(page.clone()) } else { not_found() };
@@ -105,7 +105,7 @@ async fn a_script_with_the_nonce_runs_and_those_that_a_user_has_smuggled_in_do_n
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script() {
+async fn cached_pages_run_scripts_after_a_304() {
     let Some(chromium) = Chromium::find("a page after a 304").await else { return };
     const POLICY: Csp = Csp::from_static("default-src 'self';script-src 'nonce'");
     let twice = r#"
@@ -139,16 +139,16 @@ async fn a_page_that_comes_from_the_browsers_cache_after_a_304_runs_its_script()
         let server = stage(twice, layer.layer(service_fn(page))).await;
         let dom = chromium.dom(&server.url("/")).await;
         assert_eq!(*statuses.lock().unwrap(), [200, 304]);
-        // A policy that came with the 304 would be the page's, which has the old nonce.
+        // The policy of the 304 becomes that of the stored page, which has the old nonce.
         let second = if has_policy_of_its_own { "" } else { "ran" };
         assert_eq!(logged(&dom), ["ran", second], "{dom}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_partner_frames_the_widget_and_a_stranger_does_not() {
+async fn only_the_partner_frames_the_widget() {
     let Some(chromium) = Chromium::find("the widget in a frame").await else { return };
-    // The end of what is heard is a message of the page's own frame.
+    // The message of the page's own frame is the last one.
     let own = service_fn(|_| async {
         Answer::Ok(html("<script>parent.postMessage({ height: 'own' }, '*')</script>"))
     });
