@@ -29,7 +29,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tower::{Layer, Service, service_fn};
 use tower_http::trace::TraceLayer;
 use tower_kit::LatencyLayer;
-use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
+use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS};
 
 use support::{Bench, Costs, bar, call, read, versioned};
 
@@ -66,8 +66,8 @@ fn compare(bench: &Bench, title: &'static str, declared: Option<u64>) -> Costs {
             group.case(kit(histograms, recorder), || {
                 let layer = LatencyLayer::new()
                     .route(|request| request.extensions.get().map(MatchedPath::as_str));
-                let layer = if histograms >= 3 { layer.sizes() } else { layer };
-                let layer = if histograms >= 4 { layer.first_byte() } else { layer };
+                let layer = if histograms >= 3 { layer.record_body_sizes() } else { layer };
+                let layer = if histograms >= 4 { layer.record_time_to_first_byte() } else { layer };
                 let layer =
                     if recorder == ATOMICS { layer.recorder(Arc::new(Atomics)) } else { layer };
                 requests(layer.layer(service_fn(answer)), declared)
@@ -145,7 +145,7 @@ fn install_exporter() -> PrometheusHandle {
         (Matcher::Full(AXUM_HTTP_REQUESTS_DURATION_SECONDS.into()), SECONDS_DURATION_BUCKETS),
         (Matcher::Full("http_request_duration_seconds".into()), &DURATION_BUCKETS),
         (Matcher::Full("http_request_first_byte_seconds".into()), &DURATION_BUCKETS),
-        (Matcher::Suffix("_bytes".into()), &SIZE_BUCKETS),
+        (Matcher::Suffix("_bytes".into()), &BODY_SIZE_BUCKETS),
     ];
     let builder =
         buckets.into_iter().try_fold(PrometheusBuilder::new(), |builder, (at, buckets)| {

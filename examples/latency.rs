@@ -19,7 +19,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_kit::LatencyLayer;
-use tower_kit::latency::{DURATION_BUCKETS, LIFETIME_BUCKETS};
+use tower_kit::latency::{DURATION_BUCKETS, STREAM_DURATION_BUCKETS};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Before the suffix, which would match it too: streams may last for hours.
         .set_buckets_for_metric(
             Matcher::Full("http_stream_duration_seconds".into()),
-            &LIFETIME_BUCKETS,
+            &STREAM_DURATION_BUCKETS,
         )?
         .install_recorder()?;
 

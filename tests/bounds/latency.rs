@@ -46,7 +46,10 @@ where
 #[test]
 fn sets_of_labels_and_routes_are_bounded() {
     alone(async {
-        let layer = LatencyLayer::new().first_byte().sizes().route(|head| named(head, "x-route"));
+        let layer = LatencyLayer::new()
+            .record_time_to_first_byte()
+            .record_body_sizes()
+            .route(|head| named(head, "x-route"));
         let service = layer.layer(service_fn(ok));
         let taken = flood(&service, 0..5_000, 100).await;
         assert!(taken <= 2_000 * KIB / 2, "{taken}");

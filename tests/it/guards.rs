@@ -3,6 +3,125 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The files that any room may have.
+const COMMON: [&str; 5] = ["mod", "layer", "service", "policy", "body"];
+
+/// What single rooms have beside them. A new entry needs a reason in the commit message.
+const EXTRAS: [(&str, &[&str]); 7] = [
+    ("batch", &["answer", "error", "key", "queue", "submit", "worker"]),
+    (
+        "cache",
+        &[
+            "answer",
+            "attached",
+            "budget",
+            "control",
+            "directive",
+            "entry",
+            "fetch",
+            "fetched",
+            "flight",
+            "flow",
+            "frame",
+            "gather",
+            "handle",
+            "hash",
+            "head",
+            "hint",
+            "key",
+            "key_by",
+            "lookup",
+            "purge",
+            "record",
+            "refresh",
+            "shared",
+            "status",
+            "store",
+            "sync",
+            "tally",
+            "tape",
+            "targeted",
+            "timeout",
+            "values",
+            "vary",
+        ],
+    ),
+    (
+        "compress",
+        &[
+            "accept",
+            "brotli",
+            "codec",
+            "coding",
+            "deflate",
+            "error",
+            "etag",
+            "head",
+            "hint",
+            "libdeflate",
+            "media",
+            "peekable",
+            "pool",
+            "resumable",
+            "stream",
+            "sync",
+            "tally",
+            "zstd",
+        ],
+    ),
+    (
+        "latency",
+        &[
+            "append_only_map",
+            "future",
+            "in_flight",
+            "labels",
+            "methods",
+            "names",
+            "registrar",
+            "registry",
+            "request_totals",
+            "route",
+            "series",
+            "shared",
+            "sync",
+            "timeout",
+            "upgrade",
+        ],
+    ),
+    (
+        "limit",
+        &[
+            "brotli", "codec", "coding", "decode", "error", "failure", "inflate", "pace",
+            "refusal", "zstd",
+        ],
+    ),
+    ("pressure", &["cgroup", "exempt", "linux", "monitor", "portable", "reading", "refusal"]),
+    (
+        "security_headers",
+        &[
+            "caching",
+            "clear_site_data",
+            "conditions",
+            "cross_origin",
+            "csp",
+            "error",
+            "extract",
+            "feature",
+            "field",
+            "hsts",
+            "integrity",
+            "legacy",
+            "nonce",
+            "overrides",
+            "permissions",
+            "presets",
+            "referrer",
+            "reporting",
+        ],
+    ),
+];
+
 /// The files that only think: no waiting and no clock.
 const THINKING: [&str; 12] = [
     "policy.rs",
@@ -42,6 +161,15 @@ fn the_guards_have_found_the_rooms() {
             assert!(found, "src/{room}/{name}.rs was not looked at");
         }
     }
+}
+
+#[test]
+fn a_strange_file_in_a_room_is_named() {
+    let fault = name_fault("limit", "util").unwrap();
+    assert!(fault.starts_with("src/limit/util.rs: "), "{fault}");
+    assert!(name_fault("limit", "registry").is_some(), "an extra of one room is none of another");
+    assert_eq!(name_fault("latency", "registry"), None);
+    assert_eq!(name_fault("limit", "policy"), None);
 }
 
 #[test]
