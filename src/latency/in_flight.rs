@@ -12,6 +12,7 @@ use super::route::Route;
 use super::series::{RouteLabel, Series};
 use super::shared::{RequestRecord, Shared};
 use super::timeout;
+use crate::clock;
 
 /// A request in flight, which is recorded when this value is dropped.
 // The value moves with its request from the service to the body. The compiler moves up to 128
@@ -56,7 +57,7 @@ pub(super) enum AfterHeaders {
 impl InFlight {
     #[inline]
     pub(super) fn start(shared: Arc<Shared>, request: RequestRecord) -> Self {
-        let started = clock();
+        let started = clock::now();
         let RequestRecord { route, series, size, polled_to_end } = request;
         shared.registry.request_started(&series, started);
         Self {
@@ -93,7 +94,7 @@ impl InFlight {
         mut response: Response<B>,
     ) -> (Response<B>, AfterHeaders) {
         if self.shared.settings.times_headers() {
-            self.first_byte = Some(clock().saturating_duration_since(self.started));
+            self.first_byte = Some(clock::now().saturating_duration_since(self.started));
         }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
@@ -162,7 +163,7 @@ impl InFlight {
         self.series.kind = kind;
         let series = Series { outcome: Outcome::Ok, ..self.series };
         let first_byte = self.first_byte.take();
-        self.shared.registry.stream_started(&self.route, &series, first_byte, clock());
+        self.shared.registry.stream_started(&self.route, &series, first_byte, clock::now());
         after
     }
 

@@ -46,7 +46,7 @@ impl LatencyLayer {
             labels: CustomLabels::default(),
             streams: Vec::new(),
             skip_if: None,
-            metrics: Meter::default(),
+            metrics: Metrics::default(),
             reads_requests: false,
             reads_responses: false,
         })

@@ -8,12 +8,12 @@ use super::names::{MetricNames, OVERFLOW, UNMATCHED, VERSIONS};
 use super::policy::{Outcome, StreamKind};
 use super::request_totals;
 use super::series::{RouteLabel, Series, version_index};
-use crate::meter::{METADATA, Meter, Name};
+use crate::metrics::{METADATA, Metrics, Name};
 
 /// Registers metric handles with the recorder, under the names and labels of a convention.
 #[derive(Debug)]
 pub(super) struct Registrar {
-    pub(super) metrics: Meter,
+    pub(super) metrics: Metrics,
     pub(super) names: MetricNames,
     pub(super) enabled: Enabled,
     pub(super) methods: Methods,

@@ -10,19 +10,19 @@ use super::labels::LabelValues;
 use super::policy::StreamKind;
 use super::registrar::{CommonHandles, Handles, Registrar};
 use super::series::{RouteLabel, Series};
-use crate::fresh::{Fresh, Stamped};
+use crate::refreshing_handle::{RefreshingHandle, Registered};
 
 /// The metric handles of every set of labels that was recorded, found without a lock.
 #[derive(Debug)]
 pub(super) struct Registry {
     pub(super) registrar: Registrar,
     routes: AppendOnlyMap<Arc<str>, ()>,
-    series: AppendOnlyMap<SeriesKey, Fresh<Handles>>,
+    series: AppendOnlyMap<SeriesKey, RefreshingHandle<Handles>>,
     /// The sets of labels with the route `_overflow`.
     // The map needs no maximum: custom values are `other` in it, and clients cannot choose the
     // values of the other labels freely.
-    overflow: OnceLock<AppendOnlyMap<SeriesKey, Fresh<Handles>>>,
-    common: OnceLock<Fresh<CommonHandles>>,
+    overflow: OnceLock<AppendOnlyMap<SeriesKey, RefreshingHandle<Handles>>>,
+    common: OnceLock<RefreshingHandle<CommonHandles>>,
     in_flight: Box<[InFlightGauge]>,
     /// The number of open streams of each kind.
     open_streams: Box<[AtomicI64]>,
@@ -33,7 +33,7 @@ pub(super) struct Registry {
 struct InFlightGauge {
     count: AtomicI64,
     /// Unused if the gauge has no labels and is one of the [`CommonHandles`].
-    gauge: OnceLock<Fresh<Gauge>>,
+    gauge: OnceLock<RefreshingHandle<Gauge>>,
 }
 
 /// The key of a set of labels.
@@ -46,7 +46,7 @@ struct SeriesKey {
     custom: u64,
 }
 
-type HandlesGuard = Guard<Arc<Stamped<Handles>>>;
+type HandlesGuard = Guard<Arc<Registered<Handles>>>;
 
 impl Registry {
     pub(super) fn new(registrar: Registrar, max_series: usize) -> Self {
@@ -90,7 +90,7 @@ impl Registry {
             set_gauge(&common.handle.in_flight, &in_flight.count);
         } else {
             let register = || self.registrar.in_flight(series);
-            let gauge = in_flight.gauge.get_or_init(|| Fresh::new(register(), now));
+            let gauge = in_flight.gauge.get_or_init(|| RefreshingHandle::new(register(), now));
             set_gauge(&gauge.get(now, register).handle, &in_flight.count);
         }
     }
@@ -161,7 +161,7 @@ impl Registry {
         let found = self.series.get_or_insert_with(
             key.hash(),
             |other| *other == key,
-            || (key, Fresh::new(register(), now)),
+            || (key, RefreshingHandle::new(register(), now)),
         );
         match found {
             Some((_, handles)) => (handles.get(now, register), false),
@@ -178,19 +178,19 @@ impl Registry {
         let found = map.get_or_insert_with(
             key.hash(),
             |other| *other == key,
-            || (key, Fresh::new(register(), now)),
+            || (key, RefreshingHandle::new(register(), now)),
         );
         match found {
             Some((_, handles)) => handles.get(now, register),
             // Unreachable, since the map has no maximum.
-            None => Fresh::new(register(), now).get(now, register),
+            None => RefreshingHandle::new(register(), now).get(now, register),
         }
     }
 
     #[inline]
-    fn common(&self, now: Instant) -> Guard<Arc<Stamped<CommonHandles>>> {
+    fn common(&self, now: Instant) -> Guard<Arc<Registered<CommonHandles>>> {
         let register = || self.registrar.common();
-        self.common.get_or_init(|| Fresh::new(register(), now)).get(now, register)
+        self.common.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register)
     }
 }
 

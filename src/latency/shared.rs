@@ -14,7 +14,7 @@ use super::registrar::Enabled;
 use super::registry::Registry;
 use super::route::Route;
 use super::series::{RouteLabel, Series};
-use crate::meter::Meter;
+use crate::metrics::Metrics;
 use crate::{axum_extensions, path_template};
 
 /// The settings and the metrics of a layer, shared by all services that it makes.
@@ -38,7 +38,7 @@ pub(super) struct Settings {
     pub(super) labels: CustomLabels,
     pub(super) streams: Vec<(&'static str, Arc<StreamPredicate>)>,
     pub(super) skip_if: Option<Arc<SkipPredicate>>,
-    pub(super) metrics: Meter,
+    pub(super) metrics: Metrics,
     /// A callback of the user reads request parts.
     // Splitting a request into parts and joining them again moves both, so the layer does it only
     // for a callback.
@@ -139,7 +139,7 @@ impl Shared {
             grpc: GrpcStatus::Absent,
             custom,
         };
-        let size = || info.length.exact().or_else(|| policy::content_length(info.headers));
+        let size = || policy::request_size(info.headers, info.length);
         let size = self.settings.enabled.body_sizes.then(size).flatten();
         let polled_to_end = policy::is_polled_to_end(info.version);
         RequestRecord { route, series, size, polled_to_end }
