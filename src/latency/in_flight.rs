@@ -47,7 +47,7 @@ pub(super) struct InFlight {
 
 type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-/// What an [`InFlight`] waits for after the headers of the response.
+/// The event that an [`InFlight`] waits for after the headers of the response.
 pub(super) enum AfterHeaders {
     End(Outcome),
     Upgrade,

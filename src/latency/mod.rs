@@ -171,9 +171,7 @@
 //! ```
 //!
 //! The exporter keeps every sample (16 bytes) until its upkeep runs or `/metrics` is read. Call
-//! `PrometheusHandle::run_upkeep` every few seconds. Native histograms have no buckets: pass the
-//! same matchers to `set_native_histogram_for_metric`, enable the exporter's feature `protobuf` and
-//! Prometheus' `native-histograms`. The text format leaves native histograms out.
+//! `PrometheusHandle::run_upkeep` every few seconds.
 //!
 //! The layer may be built before the recorder is installed, and an exporter may expire idle metrics:
 //! the layer registers its metrics again every ten seconds and sets gauges to absolute values. Two

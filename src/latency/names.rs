@@ -99,6 +99,7 @@ const PROMETHEUS: NameSet = NameSet {
     grpc_status: "grpc_status",
 };
 
+// The conventions define the durations, sizes and active requests. The other names follow their form.
 const OPEN_TELEMETRY: NameSet = NameSet {
     duration: Name::new("http.server.request.duration", Unit::Seconds, DURATION),
     first_byte: Name::new("http.server.request.first_byte", Unit::Seconds, FIRST_BYTE),
@@ -117,27 +118,32 @@ const OPEN_TELEMETRY: NameSet = NameSet {
     grpc_status: "rpc.grpc.status_code",
 };
 
-const DURATION: &str = "Time in seconds from the request to the last byte of the response, or to its headers under stop_at_headers.";
-const FIRST_BYTE: &str = "Time in seconds from the request to the headers of the response.";
-const STREAM_DURATION: &str = "Time in seconds from the request to the end of an event stream, upgraded connection or declared stream.";
-const REQUEST_SIZE: &str = "Declared size of request bodies in bytes.";
-const RESPONSE_SIZE: &str = "Size in bytes of the response bodies that were handed to the server.";
-const IN_FLIGHT: &str = "Requests whose response has not ended, upgraded connections excluded.";
+const DURATION: &str = "Time from the request to the last byte of the response, or to its headers with stop_at_headers.";
+const FIRST_BYTE: &str = "Time from the request to the headers of the response.";
+const STREAM_DURATION: &str = "Time from the request to the end of an event stream, an upgraded connection or a declared stream.";
+const REQUEST_SIZE: &str = "Declared sizes of request bodies.";
+const RESPONSE_SIZE: &str = "Sizes of response bodies, as handed to the server.";
+const IN_FLIGHT: &str = "Requests whose response has not ended, without upgraded connections.";
 const OPEN_STREAMS: &str = "Streams that are open, by kind.";
 const REQUESTS: &str = "Requests that have ended, by status class and outcome.";
 const STREAMS: &str = "Streams that have started, by kind.";
-const SERIES_OVERFLOW: &str = "Requests reported under the route _overflow because max_series sets of labels exist. Raise max_series, or use route templates and labels with fewer values.";
+const SERIES_OVERFLOW: &str = "Requests reported with the route _overflow, because max_series sets of labels exist. Raise max_series, or use labels with fewer values.";
 
 /// The `network.protocol.version` of each HTTP version, behind `None` for conventions without it.
 pub(super) const VERSIONS: [Option<&str>; 6] =
     [None, Some("0.9"), Some("1.0"), Some("1.1"), Some("2"), Some("3")];
 
+// OpenTelemetry leaves the label out instead.
 pub(super) const UNMATCHED: &str = "unmatched";
 pub(super) const OVERFLOW: &str = "_overflow";
 
 /// Histogram buckets for request durations, in seconds: 5 ms to 10 s.
 ///
-/// The bounds are those that OpenTelemetry recommends for `http.server.request.duration`.
+/// The bounds are those that OpenTelemetry recommends for `http.server.request.duration`. The
+/// [module page](crate::latency#exporters) shows how `metrics-exporter-prometheus` takes them. Native
+/// histograms have no buckets: pass the same matchers to `set_native_histogram_for_metric`, and
+/// enable the exporter's feature `protobuf` and Prometheus' `native-histograms`. The text format
+/// leaves native histograms out.
 pub const DURATION_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 

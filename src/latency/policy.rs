@@ -152,6 +152,7 @@ pub(super) fn body_kind(
     match declared_length(headers, length) {
         Some(1..) if ended => BodyKind::Missing,
         _ if ended => BodyKind::Empty,
+        // A body with data under a declared length of 0 is polled, and ends as a body error.
         Some(0) if length.lower() == 0 => BodyKind::Empty,
         Some(declared) => BodyKind::Body { declared },
         // Clients treat an event stream with any other status as an error (WHATWG HTML §9.2.3),

@@ -25,6 +25,7 @@ pub(super) fn label_sets() -> impl Iterator<Item = Option<(&'static str, &'stati
     })
 }
 
+// The label sets are few and fixed, so all of them can be exported as 0 before the first request.
 const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const OTHER_CLASS: usize = CLASSES.len() - 1;
 

@@ -39,6 +39,8 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, S, Request<ReqBody>, S::Error>;
 
+    // The clock starts with the call. If the service waited here for the inner one, the time that a
+    // request spends in the queue of a concurrency limit would not be measured.
     #[inline]
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
