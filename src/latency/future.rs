@@ -123,30 +123,29 @@ where
             let unrecorded = |body| ResponseBody::new(body, None);
             return Poll::Ready(result.map(|response| response.map(unrecorded)));
         };
-        let response = match result {
+        let mut response = match result {
             Ok(response) => response,
             Err(error) => {
                 in_flight.fail(&error);
                 return Poll::Ready(Err(error));
             }
         };
-        let (response, after) = in_flight.read_response(response);
-        let in_flight = match (after, this.guard) {
-            (AfterHeaders::Body, _) => Some(in_flight),
-            (AfterHeaders::Upgrade, Some(guard)) => {
-                guard.hold(in_flight);
-                None
+        in_flight.note_headers(&response);
+        let mut declared = None;
+        if in_flight.has_callbacks() {
+            let (parts, body) = response.into_parts();
+            declared = in_flight.run_callbacks(&parts);
+            response = Response::from_parts(parts, body);
+        }
+        match (in_flight.read_headers(&response, declared), this.guard) {
+            (AfterHeaders::Body, _) => {
+                return Poll::Ready(Ok(response.map(|it| ResponseBody::new(it, Some(in_flight)))));
             }
-            (AfterHeaders::Upgrade, None) => {
-                in_flight.end(Outcome::Ok);
-                None
-            }
-            (AfterHeaders::End(outcome), _) => {
-                in_flight.end(outcome);
-                None
-            }
-        };
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, in_flight))))
+            (AfterHeaders::End(outcome), _) => in_flight.end(outcome),
+            (AfterHeaders::Upgrade, Some(guard)) => guard.hold(in_flight),
+            (AfterHeaders::Upgrade, None) => in_flight.end(Outcome::Ok),
+        }
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))))
     }
 }
 

@@ -87,26 +87,21 @@ impl InFlight {
         self.running = running;
     }
 
-    /// Reads the headers of the response. Returns the response and what to wait for next.
+    /// Notes the time and the route of the response headers.
     #[inline]
-    pub(super) fn read_response<B: Body>(
-        &mut self,
-        mut response: Response<B>,
-    ) -> (Response<B>, AfterHeaders) {
+    pub(super) fn note_headers<B>(&mut self, response: &Response<B>) {
         if self.shared.settings.times_headers() {
             self.first_byte = Some(clock::now().saturating_duration_since(self.started));
         }
         if let Some(route) = response.extensions().get::<Route>() {
             self.route = self.shared.registry.route(route.as_str());
         }
-        let mut declared = None;
-        if self.shared.settings.reads_responses {
-            let (parts, body) = response.into_parts();
-            declared = self.run_callbacks(&parts);
-            response = Response::from_parts(parts, body);
-        }
-        let after = self.read_headers(&response, declared);
-        (response, after)
+    }
+
+    /// Returns `true` if a callback of the user reads responses.
+    #[inline]
+    pub(super) fn has_callbacks(&self) -> bool {
+        self.shared.settings.reads_responses
     }
 
     /// Records the request as failed with an error of the inner service.
@@ -117,7 +112,7 @@ impl InFlight {
 
     /// Runs the user's callbacks on the response. Returns the kind of stream that they declare.
     #[cold]
-    fn run_callbacks(&mut self, parts: &response::Parts) -> Option<StreamKind> {
+    pub(super) fn run_callbacks(&mut self, parts: &response::Parts) -> Option<StreamKind> {
         // A panic in a callback is recorded as a panic of the request.
         self.running = true;
         self.series.custom = self.series.custom.union(self.shared.response_labels(parts));
@@ -126,8 +121,10 @@ impl InFlight {
         declared
     }
 
+    /// Reads the headers of the response, which the user declares to be a stream of the kind
+    /// `declared`. Returns the event to wait for.
     #[inline]
-    fn read_headers<B: Body>(
+    pub(super) fn read_headers<B: Body>(
         &mut self,
         response: &Response<B>,
         declared: Option<StreamKind>,

@@ -92,6 +92,7 @@ impl Shared {
     }
 
     /// Reads a request for settings without callbacks.
+    #[inline]
     pub(super) fn read<B>(&self, request: &Request<B>, length: &SizeHint) -> RequestRecord {
         let info = RequestInfo {
             method: request.method(),

@@ -14,7 +14,6 @@ use http::{Method, Request, Response};
 use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use metrics::Unit;
-use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::latency::{LatencyLayer, MetricNames, ResponseBody, Route};
 
@@ -209,20 +208,6 @@ fn concurrent_threads_lose_no_sample() {
         sets.dedup();
         assert_eq!(sets.len(), 10, "each status keeps its label, whatever its route");
     }
-}
-
-#[tokio::test]
-async fn layer_works_over_a_concurrency_limit() {
-    let metrics = Metrics::new();
-    let mut service = ServiceBuilder::new()
-        .layer(layer(&metrics))
-        .layer(ConcurrencyLimitLayer::new(1))
-        .service_fn(|_| async { Ok::<_, Infallible>(empty_response(200)) });
-    for _ in 0..3 {
-        let response = service.ready().await.unwrap().call(get()).await.unwrap();
-        assert_eq!(response.status(), status(200));
-    }
-    assert_eq!(metrics.samples(DURATION).len(), 3);
 }
 
 #[test]
