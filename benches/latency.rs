@@ -1,4 +1,4 @@
-//! What `latency` costs, beside a bare service and the peers that measure requests too.
+//! The cost of `latency` for each request, compared with a bare service and with its peers.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -29,7 +29,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use tower::{Layer, Service, service_fn};
 use tower_http::trace::TraceLayer;
 use tower_kit::LatencyLayer;
-use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
+use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS};
 
 use support::{Bench, Costs, bar, call, read, versioned};
 
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// The same requests to the bare service and to the layered ones.
+/// Compares the bare service with the layered ones for the same requests.
 fn compare(bench: &Bench, title: &'static str, declared: Option<u64>) -> Costs {
     let mut group = bench.group(title);
     group.case("bare", || requests(service_fn(answer), declared));
@@ -66,8 +66,8 @@ fn compare(bench: &Bench, title: &'static str, declared: Option<u64>) -> Costs {
             group.case(kit(histograms, recorder), || {
                 let layer = LatencyLayer::new()
                     .route(|request| request.extensions.get().map(MatchedPath::as_str));
-                let layer = if histograms >= 3 { layer.sizes() } else { layer };
-                let layer = if histograms >= 4 { layer.first_byte() } else { layer };
+                let layer = if histograms >= 3 { layer.record_body_sizes() } else { layer };
+                let layer = if histograms >= 4 { layer.record_time_to_first_byte() } else { layer };
                 let layer =
                     if recorder == ATOMICS { layer.recorder(Arc::new(Atomics)) } else { layer };
                 requests(layer.layer(service_fn(answer)), declared)
@@ -78,7 +78,7 @@ fn compare(bench: &Bench, title: &'static str, declared: Option<u64>) -> Costs {
         requests(PrometheusMetricLayer::new().layer(service_fn(answer)), declared)
     });
     group.case(format!("{}, 3 histograms, the SDK", versioned("tower-otel")), || {
-        // Its thread collects once a minute, so not within a bench.
+        // The thread of the reader collects once a minute, which is not during a bench.
         let reader = PeriodicReader::builder(Nowhere).build();
         let meters = SdkMeterProvider::builder().with_reader(reader).build();
         let layer = tower_otel::metrics::HttpLayer::server(&meters.meter("bench"));
@@ -119,7 +119,7 @@ fn answer<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> 
     ready(Ok(response))
 }
 
-/// The extensions of every request, as axum has routed it.
+/// Returns the head of a request that axum has routed.
 fn head() -> Request<()> {
     let mut router = Router::new()
         .route("/items/{id}", get(|matched: MatchedPath| async { Extension(matched) }));
@@ -131,21 +131,21 @@ fn head() -> Request<()> {
     let mut head = Request::new(());
     *head.uri_mut() = uri;
     head.extensions_mut().extend(routed.extensions().clone());
-    let fields =
+    let headers =
         [(HOST, "localhost:3000"), (USER_AGENT, "curl/8.5.0"), (ACCEPT, "text/html, */*;q=0.8")];
-    for (name, value) in fields {
+    for (name, value) in headers {
         head.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     head
 }
 
-/// The exporter that the peer is made for becomes the process's recorder.
+/// Installs the exporter of the peer as the global recorder.
 fn install_exporter() -> PrometheusHandle {
     let buckets: [(Matcher, &[f64]); 4] = [
         (Matcher::Full(AXUM_HTTP_REQUESTS_DURATION_SECONDS.into()), SECONDS_DURATION_BUCKETS),
         (Matcher::Full("http_request_duration_seconds".into()), &DURATION_BUCKETS),
         (Matcher::Full("http_request_first_byte_seconds".into()), &DURATION_BUCKETS),
-        (Matcher::Suffix("_bytes".into()), &SIZE_BUCKETS),
+        (Matcher::Suffix("_bytes".into()), &BODY_SIZE_BUCKETS),
     ];
     let builder =
         buckets.into_iter().try_fold(PrometheusBuilder::new(), |builder, (at, buckets)| {
@@ -160,7 +160,7 @@ fn install_exporter() -> PrometheusHandle {
     handle
 }
 
-/// A recorder that costs next to nothing, so that what is left is the layer's cost.
+/// A recorder that costs almost nothing, so that the layer's own cost remains.
 struct Atomics;
 
 #[derive(Default)]
@@ -194,7 +194,7 @@ impl HistogramFn for Samples {
     }
 }
 
-/// An exporter that sends nothing: the SDK still aggregates.
+/// An exporter that sends nothing, while the SDK still aggregates.
 struct Nowhere;
 
 impl PushMetricExporter for Nowhere {

@@ -67,7 +67,7 @@ fn compare(bench: &Bench, workload: &Workload) -> Costs {
         Exchanges::new(workload, || service_fn(move |request| by_hand(compressed.clone(), request)))
     });
     group.case(kit(), || {
-        let layers = layers(LatencyLayer::new().routes(ROUTES), cache());
+        let layers = layers(LatencyLayer::new().route_templates(ROUTES), cache());
         Exchanges::new(workload, || layers.layer(service_fn(answer)))
     });
     if workload.status == 200 {
@@ -105,7 +105,7 @@ fn room_by_room(bench: &Bench, workload: &Workload) {
         Exchanges::new(workload, || layers.layer(service_fn(answer)))
     });
     group.case("latency", || {
-        let layers = layers(LatencyLayer::new().routes(ROUTES), cache());
+        let layers = layers(LatencyLayer::new().route_templates(ROUTES), cache());
         Exchanges::new(workload, || layers.layer(service_fn(answer)))
     });
     group.run();

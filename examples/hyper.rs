@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .install_recorder()?;
     tokio::spawn(upkeep(prometheus.clone()));
     let service = ServiceBuilder::new()
-        .layer(LatencyLayer::new().routes(["/", "/metrics"]))
+        .layer(LatencyLayer::new().route_templates(["/", "/metrics"]))
         .layer(PressureLayer::new())
         .layer(SecurityHeadersLayer::new())
         .layer(LimitLayer::new())

@@ -1,4 +1,4 @@
-//! Latency histograms of an axum service.
+//! An axum service that exports its latency histograms to Prometheus.
 //!
 //! ```sh
 //! cargo run --example latency --features latency
@@ -6,9 +6,8 @@
 //! curl http://127.0.0.1:3000/metrics
 //! ```
 //!
-//! Look at `http_request_duration_seconds`, whose label `route` is `/items/{id}` whatever the id.
-//! The memory, CPU time and open files of the process (`process_*`) come from the crate
-//! `metrics-process`, which the example `job_queue` exports.
+//! The label `route` of `http_request_duration_seconds` is the template `/items/{id}` for every id.
+//! The example `job_queue` also exports the memory, CPU time and open files of the process.
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,16 +18,16 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_kit::LatencyLayer;
-use tower_kit::latency::{DURATION_BUCKETS, LIFETIME_BUCKETS};
+use tower_kit::latency::{DURATION_BUCKETS, STREAM_DURATION_BUCKETS};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS)?
-        // Before the suffix, which would match it too: streams may last for hours.
+        // Streams may last for hours. A full name takes precedence over a suffix.
         .set_buckets_for_metric(
             Matcher::Full("http_stream_duration_seconds".into()),
-            &LIFETIME_BUCKETS,
+            &STREAM_DURATION_BUCKETS,
         )?
         .install_recorder()?;
 
@@ -59,7 +58,7 @@ async fn metrics(State(prometheus): State<PrometheusHandle>) -> String {
     prometheus.render()
 }
 
-/// The exporter keeps every sample until it is drained.
+/// Drains the exporter every five seconds, because it keeps each sample until then.
 async fn upkeep(prometheus: PrometheusHandle) {
     let mut every = tokio::time::interval(Duration::from_secs(5));
     loop {

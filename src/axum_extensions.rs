@@ -1,34 +1,31 @@
-//! Extensions of requests through which axum and its extractors are spoken to. Without the feature
-//! `axum` there are none.
+//! The extensions that axum's router and extractors exchange in a request. Without the feature `axum`,
+//! no request has them.
+
+#![cfg_attr(
+    not(all(feature = "cache", feature = "latency", feature = "limit")),
+    expect(dead_code, reason = "each of the three layers uses a part of the module")
+)]
 
 use http::{Extensions, Request, Uri};
 
 /// Returns the template of the route that axum's router has found, such as `/items/{id}`.
-#[cfg_attr(not(feature = "latency"), expect(dead_code, reason = "one layer uses it"))]
 #[inline]
 pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
-    on::matched_path(extensions)
+    imp::matched_path(extensions)
 }
 
-/// Returns the URI of a request as it reached axum's outermost router.
-#[cfg_attr(
-    not(any(feature = "cache", feature = "limit")),
-    expect(dead_code, reason = "two layers use it")
-)]
+/// Returns the URI of a request before axum's nested routers have shortened it.
 #[inline]
 pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
-    on::original_uri(extensions)
+    imp::original_uri(extensions)
 }
 
-/// Returns the same URI, to change it.
-#[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "one layer uses it"))]
+/// Returns a mutable reference to the URI that [`original_uri`] returns.
 pub(crate) fn original_uri_mut(extensions: &mut Extensions) -> Option<&mut Uri> {
-    on::original_uri_mut(extensions)
+    imp::original_uri_mut(extensions)
 }
 
-/// Returns `true` if a request's `uri` is the `original` one, or a nested router has cut the
-/// beginning off its path.
-#[cfg_attr(not(any(feature = "cache", test)), expect(dead_code, reason = "one layer uses it"))]
+/// Returns `true` if `uri` is `original`, or `original` without the prefix of a nested router.
 pub(crate) fn is_nested(original: &Uri, uri: &Uri) -> bool {
     original.scheme() == uri.scheme()
         && original.authority() == uri.authority()
@@ -36,21 +33,21 @@ pub(crate) fn is_nested(original: &Uri, uri: &Uri) -> bool {
         && (uri.path() == "/" || original.path().ends_with(uri.path()))
 }
 
-/// Lets axum's extractors read bodies of up to `max` bytes; `u64::MAX` is no limit. A
-/// `DefaultBodyLimit` of the user's stays, wherever it stands.
-#[cfg_attr(not(feature = "limit"), expect(dead_code, reason = "one layer uses it"))]
+/// Sets the maximum body size of axum's extractors to `max` bytes, or to no maximum for `u64::MAX`.
+///
+/// A `DefaultBodyLimit` that the user has set takes precedence, whether outside or inside.
 pub(crate) fn set_body_limit<B>(request: &mut Request<B>, max: u64) {
-    on::set_body_limit(request, max);
+    imp::set_body_limit(request, max);
 }
 
 #[cfg(feature = "axum")]
-mod on {
+mod imp {
     use std::mem;
 
     use axum::extract::{DefaultBodyLimit, MatchedPath, OriginalUri};
     use http::{Extensions, Request, Uri};
 
-    /// Marks that the limit of the extractors is this crate's, which an inner layer replaces.
+    /// Marks the limit of the extractors as set by this crate, so that an inner layer replaces it.
     #[derive(Clone, Copy, Debug)]
     struct OwnLimit;
 
@@ -77,17 +74,17 @@ mod on {
             limit.apply(request);
             return;
         }
-        // The type of the extension is axum's own, so that nobody can see whether there is one: what
-        // is there goes over the new one.
-        let given = mem::take(request.extensions_mut());
+        // The type of the extension is private to axum, so its presence cannot be tested. The
+        // extensions that are there already are inserted again and overwrite the new limit.
+        let existing = mem::take(request.extensions_mut());
         limit.apply(request);
         request.extensions_mut().insert(OwnLimit);
-        request.extensions_mut().extend(given);
+        request.extensions_mut().extend(existing);
     }
 }
 
 #[cfg(not(feature = "axum"))]
-mod on {
+mod imp {
     use http::{Extensions, Request, Uri};
 
     #[inline]
@@ -113,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nested_uri_has_lost_the_beginning_of_its_path() {
+    fn nested_uri_lacks_a_prefix_of_the_original() {
         for (original, uri, expected) in [
             ("/shop/list?a=1", "/list?a=1", true),
             ("/shop/list", "/shop/list", true),

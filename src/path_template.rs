@@ -1,14 +1,17 @@
-//! Templates of paths, such as `/items/{id}`.
+//! Matching of paths against templates, such as `/items/{id}`.
 
 use std::borrow::Cow;
 
-/// Returns the first template that matches the path: `{name}` is one segment that is not empty, and
-/// `{*name}` at the end is the rest, which is not empty either.
+/// Returns the first template that matches `path`.
+///
+/// `{name}` matches one segment that is not empty, and `{*name}` at the end of a template matches the
+/// rest of the path if that is not empty.
 pub(crate) fn find_template<'a>(templates: &'a [Cow<'static, str>], path: &str) -> Option<&'a str> {
     templates.iter().map(AsRef::as_ref).find(|template| matches(template, path))
 }
 
 fn matches(template: &str, path: &str) -> bool {
+    // `None` once the last segment is consumed: a path that ends with `/` has one more, empty segment.
     let mut path = Some(path);
     for expected in template.split('/') {
         let Some(left) = path else { return false };
@@ -19,8 +22,9 @@ fn matches(template: &str, path: &str) -> bool {
             Some((segment, rest)) => (segment, Some(rest)),
             None => (left, None),
         };
-        let any = expected.starts_with('{') && expected.ends_with('}');
-        if if any { segment.is_empty() } else { segment != expected } {
+        let is_parameter = expected.starts_with('{') && expected.ends_with('}');
+        let matches = if is_parameter { !segment.is_empty() } else { segment == expected };
+        if !matches {
             return false;
         }
         path = rest;
@@ -33,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn path_finds_the_first_template_that_matches() {
+    fn first_template_that_matches_is_found() {
         let templates = ["/", "/items", "/items/new", "/items/{id}", "/items/{id}/tags", "/f/{*p}"]
             .map(Cow::from);
         for (path, expected) in [

@@ -37,7 +37,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use tower_kit::cache::{CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::compress::Encoding;
-use tower_kit::latency::SIZE_BUCKETS;
+use tower_kit::latency::BODY_SIZE_BUCKETS;
 use tower_kit::pressure::{Event, Level};
 use tower_kit::security_headers::Csp;
 use tower_kit::{
@@ -50,7 +50,7 @@ use routes::{App, ROUTES, serve};
 async fn main() -> Result<(), Box<dyn Error>> {
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &SIZE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BODY_SIZE_BUCKETS)?
         .install_recorder()?;
     tokio::spawn(upkeep(prometheus.clone()));
     let (stop, stopping) = watch::channel(false);
@@ -73,7 +73,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let stack = ServiceBuilder::new()
         // Outermost, so that it measures what clients wait for, and counts every response.
-        .layer(LatencyLayer::new().routes(ROUTES).first_byte().sizes().skip_if(is_health_check))
+        .layer(
+            LatencyLayer::new()
+                .route_templates(ROUTES)
+                .record_time_to_first_byte()
+                .record_body_sizes()
+                .skip_if(is_health_check),
+        )
         // Responds with 503 while memory is nearly full, before the kernel kills the process. Never
         // to /healthz, so that nobody restarts the process for that.
         .layer(demo::pressure().on_pressure(move |event| make_room(event, &kept)))

@@ -42,7 +42,7 @@ pub(crate) async fn work() -> Result<(), Box<dyn Error>> {
     let numbers = show_numbers().await?;
 
     let app = ServiceBuilder::new()
-        .layer(LatencyLayer::new().routes(["/", "/echo", "/panic"]))
+        .layer(LatencyLayer::new().route_templates(["/", "/echo", "/panic"]))
         .layer(SecurityHeadersLayer::new())
         .layer(LimitLayer::new())
         // Each worker has its own; a `TieredStore` over Redis makes them one.

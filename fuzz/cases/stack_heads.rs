@@ -21,7 +21,7 @@ use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use tower::{Layer, Service, service_fn};
-use tower_kit::latency::Names;
+use tower_kit::latency::MetricNames;
 use tower_kit::security_headers::forwarded_proto;
 use tower_kit::{LatencyLayer, SecurityHeadersLayer};
 
@@ -76,9 +76,14 @@ pub(crate) fn check(input: &Input<'_>) {
     let inner = service_fn(move |_| ready(Ok::<_, Infallible>(response.clone())));
 
     let seen = Arc::new(Seen::default());
-    let names = if input.open_telemetry { Names::OpenTelemetry } else { Names::Prometheus };
+    let names =
+        if input.open_telemetry { MetricNames::OpenTelemetry } else { MetricNames::Prometheus };
     let templates = input.templates.iter().map(|template| (*template).to_owned());
-    let latency = LatencyLayer::new().names(names).routes(templates).sizes().first_byte();
+    let latency = LatencyLayer::new()
+        .metric_names(names)
+        .route_templates(templates)
+        .record_body_sizes()
+        .record_time_to_first_byte();
     let latency = latency.recorder(Arc::clone(&seen) as _);
     let security = SecurityHeadersLayer::new().https_if(forwarded_proto).documents_only();
     let mut cx = Context::from_waker(Waker::noop());

@@ -1,7 +1,7 @@
 //! `content-length` (RFC 9110 §8.6).
 
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
 
 /// The reasons for which a `content-length` is not a number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,17 +14,44 @@ pub(crate) enum InvalidContentLength {
 
 /// Returns the length that a head declares. Several lines or members that agree are one, as RFC 9110
 /// §8.6 allows and hyper reads them.
+#[inline]
 pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, InvalidContentLength> {
+    // Comparing the names of a small map costs less than hashing `content-length`.
+    if headers.len() <= MAX_COMPARED {
+        let lines = headers.iter().filter(|(name, _)| **name == CONTENT_LENGTH);
+        return agreed_length(lines.map(|(_, line)| line));
+    }
+    agreed_length(headers.get_all(CONTENT_LENGTH))
+}
+
+fn agreed_length<'a>(
+    lines: impl IntoIterator<Item = &'a HeaderValue>,
+) -> Result<Option<u64>, InvalidContentLength> {
     let mut found = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        for member in line.as_bytes().split(|&byte| byte == b',') {
-            let length = parse_length(member.trim_ascii())?;
-            if *found.get_or_insert(length) != length {
-                return Err(InvalidContentLength::Malformed);
-            }
+    for line in lines {
+        let line = line.as_bytes();
+        let length = match parse_length(line) {
+            Err(InvalidContentLength::Malformed) => members_length(line)?,
+            length => length?,
+        };
+        if *found.get_or_insert(length) != length {
+            return Err(InvalidContentLength::Malformed);
         }
     }
     Ok(found)
+}
+
+/// Parses a line of several members, such as `7, 7`.
+#[cold]
+fn members_length(line: &[u8]) -> Result<u64, InvalidContentLength> {
+    let mut members = line.split(|&byte| byte == b',').map(|it| parse_length(it.trim_ascii()));
+    let first = members.next().unwrap_or(Err(InvalidContentLength::Malformed))?;
+    for length in members {
+        if length? != first {
+            return Err(InvalidContentLength::Malformed);
+        }
+    }
+    Ok(first)
 }
 
 /// Parses the value of one line: digits alone.
@@ -39,10 +66,11 @@ pub(crate) fn parse_length(digits: &[u8]) -> Result<u64, InvalidContentLength> {
     length.ok_or(InvalidContentLength::TooLarge)
 }
 
+/// The maximum number of headers that are compared one by one.
+const MAX_COMPARED: usize = 6;
+
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -4,15 +4,18 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::watch::InFlight;
+use super::in_flight::InFlight;
 
 pin_project! {
-    /// A response body that is followed to its end: the last byte, an error, or the client's
-    /// leaving.
+    /// The response body of [`Latency`](super::Latency), which records the request when the body
+    /// ends, fails or is dropped.
+    ///
+    /// Data, errors, trailers and the size hint of the inner body pass unchanged.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
         inner: B,
+        // `None` once the request is recorded, or if it is skipped.
         in_flight: Option<InFlight>,
     }
 }

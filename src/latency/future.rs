@@ -10,27 +10,31 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::body::ResponseBody;
-use super::watch::InFlight;
+use super::in_flight::{AfterHeaders, InFlight};
+use super::policy::Outcome;
+use super::upgrade::WeakGuard;
 
 pin_project! {
-    /// The future of [`Latency`](super::Latency). It waits for the inner service to be ready, if
-    /// that is not, and then for its response.
+    /// The response future of [`Latency`](super::Latency).
     ///
-    /// `F` is the future of the inner service `S`, `E` its error and `R` the request. They are
-    /// parameters, and no projections of `S`, since the compiler cannot tell of projections whether
-    /// they are `Send` where an `async` block has erased the lifetimes in them.
+    /// The future waits until the inner service is ready, calls the service, and waits for the
+    /// response. `F` is the future of the inner service, `S` the inner service, `R` the request and
+    /// `E` the error of the service.
+    // `F` and `E` are parameters and not projections of `S`: where an `async` block has erased the
+    // lifetimes in `S`, the compiler cannot prove that a projection is `Send`.
     pub struct ResponseFuture<F, S, R, E> {
         #[pin]
         state: State<F, S, R, E>,
-        // Empty for a request that is skipped.
+        // `None` if the request is skipped.
         in_flight: Option<InFlight>,
+        guard: Option<WeakGuard>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
     enum State<F, S, R, E> {
-        // Boxed: a request and a service would make every future larger for what is rare.
+        // Boxed, because a request and a service would enlarge every future for a rare state.
         Waiting { waiting: Option<Box<(S, R)>> },
         Failed { error: Option<E> },
         Called { #[pin] future: F },
@@ -41,13 +45,19 @@ impl<S, R> ResponseFuture<S::Future, S, R, S::Error>
 where
     S: Service<R> + Clone,
 {
-    /// Calls `inner` now if it is ready. Otherwise the service that has begun to wait, and may
-    /// have its place in a queue, moves into the future, and a clone takes its place.
+    /// Creates the future of a request, and calls `inner` at once if it is ready.
+    ///
+    /// If `inner` is not ready, the future takes the service and leaves a clone in its place: the
+    /// service that was polled may hold a position in a queue or a permit.
     #[inline]
-    pub(super) fn new(inner: &mut S, request: R, mut in_flight: Option<InFlight>) -> Self {
-        // Before the service runs, so that a panic in there is seen.
+    pub(super) fn new(
+        inner: &mut S,
+        request: R,
+        mut in_flight: Option<InFlight>,
+        guard: Option<WeakGuard>,
+    ) -> Self {
         set_running(&mut in_flight, true);
-        // There is no task to wake yet: the future asks again when it is polled.
+        // There is no task to wake yet. The future polls the service again with its own waker.
         let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => State::Called { future: inner.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
@@ -58,7 +68,7 @@ where
             }
         };
         set_running(&mut in_flight, false);
-        Self { state, in_flight }
+        Self { state, in_flight, guard }
     }
 }
 
@@ -109,17 +119,33 @@ where
         let polled = this.state.poll(cx);
         set_running(this.in_flight, false);
         let Poll::Ready(result) = polled else { return Poll::Pending };
-        let Some(in_flight) = this.in_flight.take() else {
-            let unmeasured = |body| ResponseBody::new(body, None);
-            return Poll::Ready(result.map(|response| response.map(unmeasured)));
+        let Some(mut in_flight) = this.in_flight.take() else {
+            let unrecorded = |body| ResponseBody::new(body, None);
+            return Poll::Ready(result.map(|response| response.map(unrecorded)));
         };
-        Poll::Ready(match result {
-            Ok(response) => Ok(in_flight.respond(response)),
+        let mut response = match result {
+            Ok(response) => response,
             Err(error) => {
                 in_flight.fail(&error);
-                Err(error)
+                return Poll::Ready(Err(error));
             }
-        })
+        };
+        in_flight.note_headers(&response);
+        let mut declared = None;
+        if in_flight.has_callbacks() {
+            let (parts, body) = response.into_parts();
+            declared = in_flight.run_callbacks(&parts);
+            response = Response::from_parts(parts, body);
+        }
+        match (in_flight.read_headers(&response, declared), this.guard) {
+            (AfterHeaders::Body, _) => {
+                return Poll::Ready(Ok(response.map(|it| ResponseBody::new(it, Some(in_flight)))));
+            }
+            (AfterHeaders::End(outcome), _) => in_flight.end(outcome),
+            (AfterHeaders::Upgrade, Some(guard)) => guard.hold(in_flight),
+            (AfterHeaders::Upgrade, None) => in_flight.end(Outcome::Ok),
+        }
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))))
     }
 }
 
@@ -130,9 +156,9 @@ impl<F, S, R, E> fmt::Debug for ResponseFuture<F, S, R, E> {
 }
 
 #[inline]
-fn set_running(in_flight: &mut Option<InFlight>, is_running: bool) {
+fn set_running(in_flight: &mut Option<InFlight>, running: bool) {
     if let Some(in_flight) = in_flight {
-        in_flight.set_running(is_running);
+        in_flight.set_running(running);
     }
 }
 

@@ -6,26 +6,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::{request, response};
 use metrics::{Label, SharedString};
 
-use super::grow::{GrowOnly, hash_str};
+use super::append_only_map::{AppendOnlyMap, hash_str};
 
-/// The labels of the user's own.
+/// The labels that the user has added, with the functions that read their values.
 #[derive(Clone, Default)]
 pub(super) struct CustomLabels {
     labels: Vec<(&'static str, Source)>,
 }
 
-/// The values of the user's own labels that were seen, up to a bound for each label.
+/// The values that custom labels have had so far, up to a maximum for each label.
 #[derive(Debug)]
 pub(super) struct LabelValues {
     names: Vec<&'static str>,
-    values: Vec<Values>,
+    values: Vec<ValueTable>,
 }
 
-/// One value for each of the user's labels, of 8 bits each, so that it is compared in one step.
+/// One value for each custom label, as identifiers of 8 bits: 0 for no value.
+// Packed into one integer, so that a series key is compared and hashed in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LabelSet(pub(super) u64);
 
-/// A label that a layer refuses: its name is not valid, is used already, or is one too many.
+/// The error of [`request_label`](super::LatencyLayer::request_label) and
+/// [`response_label`](super::LatencyLayer::response_label): the name of the label is invalid,
+/// reserved or taken, or the layer has the maximum number of labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidLabel {
     name: &'static str,
@@ -34,46 +37,46 @@ pub struct InvalidLabel {
 
 #[derive(Clone)]
 enum Source {
-    Request(Arc<OfRequest>),
-    Response(Arc<OfResponse>),
+    Request(Arc<RequestLabelFn>),
+    Response(Arc<ResponseLabelFn>),
 }
 
 #[derive(Debug)]
-struct Values {
-    table: GrowOnly<Box<str>, u8>,
+struct ValueTable {
+    ids: AppendOnlyMap<Box<str>, u8>,
     next: AtomicUsize,
 }
 
-pub(super) type OfRequest = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
-pub(super) type OfResponse = dyn Fn(&response::Parts) -> Option<&str> + Send + Sync;
+pub(super) type RequestLabelFn = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
+pub(super) type ResponseLabelFn = dyn Fn(&response::Parts) -> Option<&str> + Send + Sync;
 
 impl CustomLabels {
-    pub(super) fn of_request(
+    pub(super) fn add_request_label(
         &mut self,
         name: &'static str,
-        value: Arc<OfRequest>,
+        value: Arc<RequestLabelFn>,
     ) -> Result<(), InvalidLabel> {
         self.push(name, Source::Request(value))
     }
 
-    pub(super) fn of_response(
+    pub(super) fn add_response_label(
         &mut self,
         name: &'static str,
-        value: Arc<OfResponse>,
+        value: Arc<ResponseLabelFn>,
     ) -> Result<(), InvalidLabel> {
         self.push(name, Source::Response(value))
     }
 
     fn push(&mut self, name: &'static str, source: Source) -> Result<(), InvalidLabel> {
-        let used = self.labels.iter().any(|(other, _)| is_same(other, name));
-        let reason = if !is_valid(name) {
-            "it is not of letters, digits, `_` and `.`, or begins with a digit, `.` or `__`"
-        } else if RESERVED.iter().any(|reserved| is_same(reserved, name)) {
-            "the layer, or Prometheus, has a label of this name"
-        } else if used {
-            "there is a label of this name already"
+        let is_taken = self.labels.iter().any(|(other, _)| is_same_name(other, name));
+        let reason = if !is_valid_name(name) {
+            "a name has only ASCII letters, digits, `_` and `.`, and starts with a letter or a single `_`"
+        } else if RESERVED.iter().any(|reserved| is_same_name(reserved, name)) {
+            "the name is reserved for a label of this layer or of Prometheus"
+        } else if is_taken {
+            "this layer already has a label of this name"
         } else if self.labels.len() == MAX_LABELS {
-            "a layer has at most 8 labels of yours"
+            "this layer already has 8 custom labels, which is the maximum"
         } else {
             self.labels.push((name, source));
             return Ok(());
@@ -81,103 +84,104 @@ impl CustomLabels {
         Err(InvalidLabel { name, reason })
     }
 
-    pub(super) fn read_requests(&self) -> bool {
+    pub(super) fn has_request_labels(&self) -> bool {
         self.labels.iter().any(|(_, source)| matches!(source, Source::Request(_)))
     }
 
-    pub(super) fn read_responses(&self) -> bool {
+    pub(super) fn has_response_labels(&self) -> bool {
         self.labels.iter().any(|(_, source)| matches!(source, Source::Response(_)))
     }
 }
 
 impl LabelValues {
-    /// Makes a table for each label, of up to `max` values.
+    /// Creates an empty table of at most `max` values for each label.
     pub(super) fn new(labels: &CustomLabels, max: usize) -> Self {
-        let values = || Values {
-            table: GrowOnly::new(max.min(MAX_VALUES)),
-            next: AtomicUsize::new(FIRST_VALUE),
+        let table = || ValueTable {
+            ids: AppendOnlyMap::new(max.min(MAX_VALUES)),
+            next: AtomicUsize::new(FIRST_ID),
         };
         Self {
             names: labels.labels.iter().map(|(name, _)| *name).collect(),
-            values: labels.labels.iter().map(|_| values()).collect(),
+            values: labels.labels.iter().map(|_| table()).collect(),
         }
     }
 
-    pub(super) fn of_request(&self, labels: &CustomLabels, head: &request::Parts) -> LabelSet {
-        self.read(labels, |source| match source {
+    pub(super) fn read_request(&self, labels: &CustomLabels, head: &request::Parts) -> LabelSet {
+        self.read_with(labels, |source| match source {
             Source::Request(value) => value(head),
             Source::Response(_) => None,
         })
     }
 
-    pub(super) fn of_response(&self, labels: &CustomLabels, head: &response::Parts) -> LabelSet {
-        self.read(labels, |source| match source {
+    pub(super) fn read_response(&self, labels: &CustomLabels, head: &response::Parts) -> LabelSet {
+        self.read_with(labels, |source| match source {
             Source::Request(_) => None,
             Source::Response(value) => value(head),
         })
     }
 
-    /// Returns the set in which every value is `other`.
-    pub(super) fn folded(set: LabelSet) -> LabelSet {
-        let folded = |at| if set.at(at) == 0 { 0 } else { OTHER_VALUE };
-        (0..MAX_LABELS).fold(LabelSet::default(), |set, at| set.with(at, folded(at)))
+    /// Returns a set in which every label that has a value has the value `other`.
+    pub(super) fn with_other_values(set: LabelSet) -> LabelSet {
+        let other = |at| if set.id(at) == 0 { 0 } else { OTHER_ID };
+        (0..MAX_LABELS).fold(LabelSet::default(), |set, at| set.with(at, other(at)))
     }
 
     pub(super) fn labels(&self, set: LabelSet) -> impl Iterator<Item = Label> {
-        let named = self.names.iter().zip(&self.values).enumerate();
-        named.filter_map(move |(at, (name, values))| {
-            let value = match set.at(at) {
+        let tables = self.names.iter().zip(&self.values).enumerate();
+        tables.filter_map(move |(at, (name, table))| {
+            let value = match set.id(at) {
                 0 => return None,
-                OTHER_VALUE => SharedString::const_str(OTHER),
-                id => values.table.find(|found| *found == id)?.to_string().into(),
+                OTHER_ID => SharedString::const_str(OTHER),
+                id => table.ids.find_key(|other| *other == id)?.to_string().into(),
             };
             Some(Label::new(*name, value))
         })
     }
 
-    fn read<'a>(
+    fn read_with<'a>(
         &self,
         labels: &CustomLabels,
         value: impl Fn(&Source) -> Option<&'a str>,
     ) -> LabelSet {
-        let pairs = labels.labels.iter().zip(&self.values).enumerate();
-        pairs.fold(LabelSet::default(), |set, (at, ((_, source), values))| {
+        let tables = labels.labels.iter().zip(&self.values).enumerate();
+        tables.fold(LabelSet::default(), |set, (at, ((_, source), table))| {
             let value = value(source).filter(|value| !value.is_empty());
-            set.with(at, value.map_or(0, |value| values.id(value)))
+            set.with(at, value.map_or(0, |value| table.id(value)))
         })
     }
 }
 
-impl Values {
+impl ValueTable {
     fn id(&self, value: &str) -> u8 {
         if value.len() > MAX_VALUE_LEN || value == OTHER {
-            return OTHER_VALUE;
+            return OTHER_ID;
         }
-        let found = self.table.find_or_insert(
+        let found = self.ids.get_or_insert_with(
             hash_str(value),
-            |at| **at == *value,
+            |other| **other == *value,
             || {
-                // Threads that insert the same value at once waste an identifier each.
+                // Two threads that insert the same value at once waste an identifier: the map
+                // keeps one of the two.
                 let id = self.next.fetch_add(1, Ordering::Relaxed);
-                (value.into(), u8::try_from(id).unwrap_or(OTHER_VALUE))
+                (value.into(), u8::try_from(id).unwrap_or(OTHER_ID))
             },
         );
-        found.map_or(OTHER_VALUE, |(_, id)| *id)
+        found.map_or(OTHER_ID, |(_, id)| *id)
     }
 }
 
 impl LabelSet {
-    /// Unites the labels of a request with those of its response.
-    pub(super) fn or(self, other: Self) -> Self {
+    /// Returns the union of the labels of a request and those of its response.
+    pub(super) fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    fn at(self, at: usize) -> u8 {
+    fn id(self, at: usize) -> u8 {
         (self.0 >> (8 * at)) as u8
     }
 
-    fn with(self, at: usize, value: u8) -> Self {
-        Self(self.0 | u64::from(value) << (8 * at))
+    fn with(self, at: usize, id: u8) -> Self {
+        Self(self.0 | u64::from(id) << (8 * at))
     }
 }
 
@@ -189,25 +193,25 @@ impl fmt::Debug for CustomLabels {
 
 impl fmt::Display for InvalidLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the label `{}` is refused: {}", self.name, self.reason)
+        write!(f, "invalid label `{}`: {}", self.name, self.reason)
     }
 }
 
 impl Error for InvalidLabel {}
 
-fn is_valid(name: &str) -> bool {
+fn is_valid_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
     name.bytes().all(allowed)
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && !name.starts_with("__")
 }
 
-/// Exporters of Prometheus write `.` as `_`.
-fn is_same(one: &str, other: &str) -> bool {
+/// Returns `true` if two names are the same to Prometheus, whose exporters write `.` as `_`.
+fn is_same_name(one: &str, other: &str) -> bool {
     one.replace('.', "_") == other.replace('.', "_")
 }
 
-/// Those of both conventions, and what exporters and scrapes of Prometheus add.
+/// The labels of both conventions, and those that exporters and scrapes of Prometheus add.
 const RESERVED: [&str; 19] = [
     "method",
     "route",
@@ -230,14 +234,16 @@ const RESERVED: [&str; 19] = [
     "instance",
 ];
 
-/// What a [`LabelSet`] has place for.
+/// The number of 8-bit identifiers in a [`LabelSet`].
 const MAX_LABELS: usize = 8;
+/// The maximum of distinct values, which leaves identifiers for those that threads waste.
 const MAX_VALUES: usize = 250;
+/// The maximum length in bytes of a value, since clients may choose the values.
 const MAX_VALUE_LEN: usize = 128;
 
 const OTHER: &str = "other";
-const OTHER_VALUE: u8 = 1;
-const FIRST_VALUE: usize = 2;
+const OTHER_ID: u8 = 1;
+const FIRST_ID: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -246,18 +252,18 @@ mod tests {
     fn labels(names: &[&'static str]) -> Result<CustomLabels, InvalidLabel> {
         let mut labels = CustomLabels::default();
         for name in names {
-            labels.of_request(name, Arc::new(|head| head.uri.query()))?;
+            labels.add_request_label(name, Arc::new(|head| head.uri.query()))?;
         }
         Ok(labels)
     }
 
     fn set(values: &LabelValues, labels: &CustomLabels, query: &str) -> Vec<Label> {
         let request = http::Request::get(format!("/?{query}")).body(()).unwrap();
-        values.labels(values.of_request(labels, &request.into_parts().0)).collect()
+        values.labels(values.read_request(labels, &request.into_parts().0)).collect()
     }
 
     #[test]
-    fn names_that_cannot_be_exported_are_refused() {
+    fn names_that_cannot_be_exported_are_invalid() {
         for name in ["", "1a", "a-b", "a b", ".a", "__a", "ä", "route", "http_route", "le", "job"]
         {
             assert!(labels(&[name]).is_err(), "{name}");
@@ -270,7 +276,7 @@ mod tests {
         let error = labels(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the label `i` is refused: a layer has at most 8 labels of yours"
+            "invalid label `i`: this layer already has 8 custom labels, which is the maximum"
         );
     }
 

@@ -7,14 +7,22 @@ use tower::Layer;
 
 use super::labels::{CustomLabels, InvalidLabel, LabelValues};
 use super::methods::Methods;
-use super::names::Names;
-use super::register::{self, Enabled, Registrar};
-use super::series::Registry;
+use super::names::MetricNames;
+use super::registrar::{self, Enabled, Registrar};
+use super::registry::Registry;
 use super::service::Latency;
 use super::shared::{Settings, Shared};
 use crate::metrics::Metrics;
 
-/// Measures how long clients waited; see the [module](crate::latency).
+/// A layer that records request durations as histograms, with labels for route, status and outcome.
+///
+/// The [module page](crate::latency) lists the metrics and labels, and shows where the layer stands
+/// in a stack.
+#[doc(alias = "histogram")]
+#[doc(alias = "metrics")]
+#[doc(alias = "prometheus")]
+#[doc(alias = "opentelemetry")]
+#[doc(alias = "prom-client")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct LatencyLayer {
@@ -22,14 +30,14 @@ pub struct LatencyLayer {
 }
 
 impl LatencyLayer {
-    /// Creates a layer that measures the duration to the last byte and the requests in flight,
-    /// under [`Names::Prometheus`].
+    /// Creates a layer that records request durations, requests in flight and totals, under
+    /// [`MetricNames::Prometheus`].
     pub fn new() -> Self {
-        Self::of(Settings {
-            names: Names::default(),
+        Self::from_settings(Settings {
+            names: MetricNames::default(),
             enabled: Enabled::default(),
-            until_first_byte: false,
-            https: false,
+            stop_at_headers: false,
+            assume_https: false,
             max_series: DEFAULT_MAX_SERIES,
             max_label_values: DEFAULT_MAX_LABEL_VALUES,
             route: None,
@@ -37,20 +45,27 @@ impl LatencyLayer {
             methods: Methods::default(),
             labels: CustomLabels::default(),
             streams: Vec::new(),
-            skip: None,
+            skip_if: None,
             metrics: Metrics::default(),
             reads_requests: false,
             reads_responses: false,
         })
     }
 
-    /// Sets the names of metrics and labels. [`Names::Prometheus`] by default.
-    pub fn names(self, names: Names) -> Self {
+    /// Sets the convention that metrics and labels are named by.
+    ///
+    /// The default is [`MetricNames::Prometheus`].
+    #[doc(alias = "names")]
+    #[doc(alias = "semantic conventions")]
+    pub fn metric_names(self, names: MetricNames) -> Self {
         self.edit(|settings| settings.names = names)
     }
 
-    /// Sets the function that finds the template of a request's route. The template must come
-    /// from a set that is small and known, so never from the path.
+    /// Sets the callback that finds the route template of a request.
+    ///
+    /// The template must come from a small, fixed set. A path would make each URL a time series.
+    /// By default, the route comes from the other sources listed under
+    /// [Cardinality](crate::latency#cardinality).
     ///
     /// ```
     /// use axum::extract::MatchedPath;
@@ -67,10 +82,21 @@ impl LatencyLayer {
         self.edit(|settings| settings.route = Some(Arc::new(route)))
     }
 
-    /// Sets the templates to match the path with, of which the first match wins: `{name}` stands for one segment
-    /// that is not empty, `{*name}` at the end for all that follow. They are compared one by one,
-    /// for requests with no other route, so this is for a few dozen.
-    pub fn routes<T>(self, templates: impl IntoIterator<Item = T>) -> Self
+    /// Sets the route templates that the paths of requests are matched against.
+    ///
+    /// The first template that matches is the route. `{name}` matches one segment that is not
+    /// empty, and `{*name}` at the end of a template matches the rest of the path if that is not
+    /// empty. The templates are compared one after the other, which suits a few dozen of them.
+    /// There are none by default.
+    ///
+    /// ```
+    /// use tower_kit::LatencyLayer;
+    ///
+    /// let layer = LatencyLayer::new().route_templates(["/", "/items/{id}", "/files/{*path}"]);
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "routes")]
+    pub fn route_templates<T>(self, templates: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
@@ -78,34 +104,38 @@ impl LatencyLayer {
         self.edit(|settings| settings.templates = templates)
     }
 
-    /// Names further methods than those that are registered at IANA. Any other is `_OTHER`.
+    /// Sets the methods that are label values in addition to those registered at IANA.
+    ///
+    /// All other methods are reported as `_OTHER`, because clients may send any method. There are
+    /// no extra methods by default.
     ///
     /// ```
     /// use tower_kit::LatencyLayer;
     ///
     /// # fn main() -> Result<(), http::method::InvalidMethod> {
-    /// let layer = LatencyLayer::new().methods([http::Method::from_bytes(b"PURGE")?]);
+    /// let layer = LatencyLayer::new().extra_methods([http::Method::from_bytes(b"PURGE")?]);
     /// # drop(layer);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
+    #[doc(alias = "methods")]
+    #[doc(alias = "known methods")]
+    pub fn extra_methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.edit(|settings| settings.methods = Methods::new(methods))
     }
 
-    /// Adds a label whose value is read from requests. A request for which `value` returns `None`
-    /// or an empty string goes without the label.
+    /// Adds a label whose value `value` reads from each request.
     ///
-    /// Clients may choose the values: each label has at most
-    /// [`max_label_values`](Self::max_label_values) of up to 128 bytes, and reports all others as
-    /// `other`. Each combination of values is a set of labels of its own, of
-    /// [`max_series`](Self::max_series).
+    /// The label is left out if `value` returns `None` or an empty string. Clients may choose the
+    /// values: each label has at most [`max_label_values`](Self::max_label_values) values of up to
+    /// 128 bytes, and all others are reported as `other`. Each combination of values counts
+    /// towards [`max_series`](Self::max_series). A layer has at most 8 labels of this kind.
     ///
     /// # Errors
     ///
-    /// Returns an error if the name is not of letters, digits, `_` and `.`, if the layer or
-    /// Prometheus has a label of this name, if this layer has it already, or if it would be the
-    /// ninth.
+    /// Returns an error if the name has other characters than ASCII letters, digits, `_` and `.`,
+    /// if this layer or Prometheus uses the name, if the label was added already, or if the layer
+    /// has 8 custom labels.
     ///
     /// ```
     /// use tower_kit::LatencyLayer;
@@ -120,103 +150,136 @@ impl LatencyLayer {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "custom label")]
+    #[doc(alias = "attribute")]
     pub fn request_label<F>(self, name: &'static str, value: F) -> Result<Self, InvalidLabel>
     where
         F: Fn(&request::Parts) -> Option<&str> + Send + Sync + 'static,
     {
         let mut labels = self.shared.settings.labels.clone();
-        labels.of_request(name, Arc::new(value))?;
+        labels.add_request_label(name, Arc::new(value))?;
         Ok(self.edit(|settings| settings.labels = labels))
     }
 
-    /// Adds a label whose value is read from responses, such as from an extension that a handler
-    /// has set; as [`request_label`](Self::request_label) does from requests. A request that gets
-    /// no response goes without the label.
+    /// Adds a label whose value `value` reads from each response, for example from an extension
+    /// that a handler has inserted.
+    ///
+    /// The label is left out if there is no response. The limits are those of
+    /// [`request_label`](Self::request_label).
     ///
     /// # Errors
     ///
-    /// Returns an error for the same names as [`request_label`](Self::request_label).
+    /// Returns an error in the cases of [`request_label`](Self::request_label).
     pub fn response_label<F>(self, name: &'static str, value: F) -> Result<Self, InvalidLabel>
     where
         F: Fn(&response::Parts) -> Option<&str> + Send + Sync + 'static,
     {
         let mut labels = self.shared.settings.labels.clone();
-        labels.of_response(name, Arc::new(value))?;
+        labels.add_response_label(name, Arc::new(value))?;
         Ok(self.edit(|settings| settings.labels = labels))
     }
 
-    /// Sets how many values each label of yours may have before others are reported as `other`.
-    /// 100 by default; more than 250 is taken as 250.
+    /// Sets the maximum number of values of each custom label.
+    ///
+    /// Further values are reported as `other`. The default is 100, and numbers above 250 count as
+    /// 250.
     pub fn max_label_values(self, max: usize) -> Self {
         self.edit(|settings| settings.max_label_values = max)
     }
 
-    /// Declares responses to be streams of this `kind`: responses that last as long as their
-    /// client likes, and so say nothing about latency. `is_stream` is asked for each response with
-    /// a body, and gets the template of the route (`unmatched` if there is none) and the head.
-    /// Event streams and upgrades are streams without being declared.
+    /// Declares the responses for which `is_stream` returns `true` to be streams of this `kind`.
+    ///
+    /// Streams last as long as their clients stay connected, so they are recorded apart from
+    /// requests: see [Streams](crate::latency#streams). The layer calls `is_stream` for each
+    /// response, with the route template (or `unmatched`) and the response parts. Responses without
+    /// content are not streams. Event streams and upgrades are streams without a declaration.
     ///
     /// ```
     /// use http::header::CONTENT_TYPE;
     /// use tower_kit::LatencyLayer;
     ///
     /// let layer = LatencyLayer::new()
-    ///     .routes(["/prices.Prices/Watch"])
-    ///     .stream("grpc", |route, _| route == "/prices.Prices/Watch")
-    ///     .stream("ndjson", |_, response| {
+    ///     .route_templates(["/prices.Prices/Watch"])
+    ///     .stream_if("grpc", |route, _| route == "/prices.Prices/Watch")
+    ///     .stream_if("ndjson", |_, response| {
     ///         response.headers.get(CONTENT_TYPE).is_some_and(|it| it == "application/x-ndjson")
     ///     });
     /// # drop(layer);
     /// ```
-    pub fn stream<F>(self, kind: &'static str, is_stream: F) -> Self
+    #[doc(alias = "stream")]
+    pub fn stream_if<F>(self, kind: &'static str, is_stream: F) -> Self
     where
         F: Fn(&str, &response::Parts) -> bool + Send + Sync + 'static,
     {
         self.edit(|settings| settings.streams.push((kind, Arc::new(is_stream))))
     }
 
-    /// Leaves out the requests for which `skip` returns `true`, such as health checks. None by
-    /// default.
+    /// Skips the requests for which `skip` returns `true`, such as health checks.
+    ///
+    /// Skipped requests are in no metric. By default, no request is skipped.
     #[doc(alias = "skip")]
+    #[doc(alias = "exclude")]
     pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
-        self.edit(|settings| settings.skip = Some(Arc::new(skip)))
+        self.edit(|settings| settings.skip_if = Some(Arc::new(skip)))
     }
 
-    /// Measures the time to the head of the response too, in a histogram of its own: that of
-    /// streams as well, for which it is recorded at once.
-    pub fn first_byte(self) -> Self {
+    /// Records the time to the first byte of each response as a histogram, in seconds.
+    ///
+    /// The first byte is the response headers, as the inner service returns them. The histogram
+    /// includes streams, whose first byte is recorded at once. It is off by default.
+    #[doc(alias = "TTFB")]
+    #[doc(alias = "first_byte")]
+    pub fn record_time_to_first_byte(self) -> Self {
         self.edit(|settings| settings.enabled.first_byte = true)
     }
 
-    /// Measures the sizes of request and response bodies too, in bytes.
-    pub fn sizes(self) -> Self {
-        self.edit(|settings| settings.enabled.sizes = true)
+    /// Records the sizes of request and response bodies as histograms, in bytes.
+    ///
+    /// The request size is the declared one. A request body of unknown length is not recorded,
+    /// because counting its bytes would change the body type that the inner service receives. The
+    /// response size is the number of bytes handed to the server. The histograms are off by
+    /// default.
+    #[doc(alias = "sizes")]
+    #[doc(alias = "content-length")]
+    pub fn record_body_sizes(self) -> Self {
+        self.edit(|settings| settings.enabled.body_sizes = true)
     }
 
-    /// Ends the duration with the response's head instead of its last byte. Requests are still
-    /// recorded, and in flight, until their last byte. The lifetime of a stream stays what it is.
-    pub fn until_first_byte(self) -> Self {
-        self.edit(|settings| settings.until_first_byte = true)
+    /// Stops the duration of a request at the response headers instead of the last byte.
+    ///
+    /// A request is still recorded, and counted as in flight, until its last byte. The durations of
+    /// streams do not change.
+    #[doc(alias = "until_first_byte")]
+    pub fn stop_at_headers(self) -> Self {
+        self.edit(|settings| settings.stop_at_headers = true)
     }
 
-    /// Reports the scheme `https`, under [`Names::OpenTelemetry`], where the target of a request has
-    /// none, as on HTTP/1: for a service behind TLS. `http` by default.
-    pub fn https(self) -> Self {
-        self.edit(|settings| settings.https = true)
+    /// Reports the scheme `https` for requests whose target has no scheme, as on HTTP/1.
+    ///
+    /// This suits a service behind TLS. The default is `http`. Only
+    /// [`MetricNames::OpenTelemetry`] has a label for the scheme.
+    #[doc(alias = "https")]
+    #[doc(alias = "url.scheme")]
+    pub fn assume_https(self) -> Self {
+        self.edit(|settings| settings.assume_https = true)
     }
 
-    /// Sets how many sets of labels there may be before the route of new ones is reported as
-    /// `_overflow`, and how many routes. 2,000 by default.
+    /// Sets the maximum number of sets of label values, and of route templates.
+    ///
+    /// Further sets are reported with the route `_overflow`, custom labels as `other`, and count on
+    /// `http_series_overflow_total`. The default is 2,000.
+    #[doc(alias = "cardinality")]
     pub fn max_series(self, max: usize) -> Self {
         self.edit(|settings| settings.max_series = max)
     }
 
-    /// Records on `recorder` instead of the process's. A recorder has one layer: clones of it, and
-    /// all services that it makes, count together, but the gauges of two layers that were made
-    /// apart overwrite each other.
+    /// Sets the recorder that the metrics are registered with, instead of the global one.
+    ///
+    /// Use one layer for each recorder, and clone the layer where it is needed twice. The clones
+    /// of a layer count together, but two layers made apart overwrite the gauges of each other.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -224,7 +287,7 @@ impl LatencyLayer {
     /// use metrics_exporter_prometheus::PrometheusBuilder;
     /// use tower_kit::LatencyLayer;
     ///
-    /// // Two apps in a process, each with numbers of its own.
+    /// // Two apps in a process, each with metrics of its own.
     /// let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
     /// let handle = recorder.handle();
     /// let layer = LatencyLayer::new().recorder(recorder);
@@ -234,23 +297,27 @@ impl LatencyLayer {
         self.edit(|settings| settings.metrics = Metrics::to(recorder))
     }
 
+    // Each setter builds a new registry, which is empty until the first request.
     fn edit(self, edit: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.shared.settings.clone();
         edit(&mut settings);
-        Self::of(settings)
+        Self::from_settings(settings)
     }
 
-    fn of(mut settings: Settings) -> Self {
-        settings.reads_requests =
-            settings.route.is_some() || settings.skip.is_some() || settings.labels.read_requests();
-        settings.reads_responses = !settings.streams.is_empty() || settings.labels.read_responses();
+    fn from_settings(mut settings: Settings) -> Self {
+        settings.reads_requests = settings.route.is_some()
+            || settings.skip_if.is_some()
+            || settings.labels.has_request_labels();
+        settings.reads_responses =
+            !settings.streams.is_empty() || settings.labels.has_response_labels();
+        let kinds = settings.streams.iter().map(|(kind, _)| *kind);
         let registrar = Registrar {
             metrics: settings.metrics.clone(),
             names: settings.names,
             enabled: settings.enabled,
             methods: settings.methods.clone(),
             custom: LabelValues::new(&settings.labels, settings.max_label_values),
-            stream_kinds: register::stream_kinds(settings.streams.iter().map(|(kind, _)| *kind)),
+            stream_kinds: registrar::stream_kinds(kinds),
             templates: settings.templates.iter().map(|it| Arc::from(&**it)).collect(),
         };
         let registry = Registry::new(registrar, settings.max_series);
@@ -268,7 +335,7 @@ impl<S> Layer<S> for LatencyLayer {
     type Service = Latency<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.shared.registry.announce();
+        self.shared.registry.register_common();
         Latency::new(inner, Arc::clone(&self.shared))
     }
 }

@@ -1,22 +1,23 @@
 use http::Method;
 use metrics::SharedString;
 
-/// The methods that are named in labels: those of the IANA registry, and the user's.
+/// The methods that get a label value of their own: the methods of the IANA registry, and those
+/// added by the user.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Methods {
-    custom: Vec<Method>,
+    extra: Vec<Method>,
 }
 
-/// A method as a label: an index of [`REGISTERED`], or behind these of the user's methods.
+/// The identifier of a method: an index into [`REGISTERED`] followed by the user's methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MethodId(pub(super) u16);
 
 impl Methods {
-    pub(super) fn new(custom: impl IntoIterator<Item = Method>) -> Self {
+    pub(super) fn new(extra: impl IntoIterator<Item = Method>) -> Self {
         let mut methods = Self::default();
-        for method in custom {
+        for method in extra {
             if methods.id(&method) == MethodId::OTHER && methods.len() < usize::from(u16::MAX) {
-                methods.custom.push(method);
+                methods.extra.push(method);
             }
         }
         methods
@@ -41,23 +42,23 @@ impl Methods {
     #[cold]
     fn rare(&self, method: &Method) -> MethodId {
         let registered = REGISTERED.iter().position(|name| *name == method.as_str());
-        let custom = || self.custom.iter().position(|name| name == method);
-        let found = registered.or_else(|| custom().map(|at| REGISTERED.len() + at));
+        let extra = || self.extra.iter().position(|name| name == method);
+        let found = registered.or_else(|| extra().map(|at| REGISTERED.len() + at));
         found.and_then(|at| u16::try_from(at).ok()).map_or(MethodId::OTHER, MethodId)
     }
 
     pub(super) fn name(&self, id: MethodId) -> SharedString {
         let at = usize::from(id.0);
-        match (REGISTERED.get(at), self.custom.get(at.saturating_sub(REGISTERED.len()))) {
+        match (REGISTERED.get(at), self.extra.get(at.saturating_sub(REGISTERED.len()))) {
             (Some(name), _) => SharedString::const_str(name),
             (None, Some(method)) => method.as_str().to_owned().into(),
             (None, None) => SharedString::const_str(OTHER),
         }
     }
 
-    /// Returns how many identifiers there are.
+    /// Returns the number of identifiers.
     pub(super) fn len(&self) -> usize {
-        REGISTERED.len() + self.custom.len()
+        REGISTERED.len() + self.extra.len()
     }
 }
 
@@ -70,8 +71,8 @@ impl MethodId {
 
 const OTHER: &str = "_OTHER";
 
-/// The methods of RFC 9110 and RFC 5789, in the order of [`Methods::id`]; the label of unknown
-/// methods; and the rest of the [registry].
+/// The methods of RFC 9110 and RFC 5789, in the order of [`Methods::id`], the label of unknown
+/// methods, and the other methods of the [registry].
 ///
 /// [registry]: https://www.iana.org/assignments/http-methods
 const REGISTERED: [&str; 42] = [
@@ -116,7 +117,7 @@ const REGISTERED: [&str; 42] = [
     "UPDATE",
     "UPDATEREDIRECTREF",
     "VERSION-CONTROL",
-    // Reserved, so no client may send it as a method; a server sees it all the same.
+    // Reserved by RFC 9110 §18.2, but a server may receive it.
     "*",
 ];
 
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn registered_methods_are_named() {
+    fn registered_methods_keep_their_names() {
         let methods = Methods::default();
         for name in REGISTERED {
             assert_eq!(named(&methods, name), name);
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn custom_methods_are_named_once() {
+    fn extra_methods_are_added_once() {
         let parse = |name: &str| Method::from_bytes(name.as_bytes()).unwrap();
         let methods = Methods::new(["PURGE", "GET", "BAN", "PURGE", "query"].map(parse));
         assert_eq!(methods.len(), REGISTERED.len() + 3);

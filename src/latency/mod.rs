@@ -1,6 +1,9 @@
-//! Histograms of how long clients waited, to the last byte of the response, for any service of
-//! `hyper`. Numbers go through the [`metrics`](https://docs.rs/metrics) facade, so any exporter
-//! takes them.
+//! Histograms of request durations, measured to the last byte of the response.
+//!
+//! [`LatencyLayer`] records how long the clients of an HTTP service wait, by route, status and
+//! outcome, for any service of the `hyper` ecosystem. The metrics go through the
+//! [`metrics`](https://docs.rs/metrics) facade, so they reach Prometheus, OpenTelemetry or any other
+//! exporter.
 //!
 //! ```
 //! use axum::{Router, extract::MatchedPath, routing::get};
@@ -13,145 +16,149 @@
 //! );
 //! ```
 //!
-//! Without a router that knows its templates, give them:
+//! A service without a router takes its route templates from the layer:
 //!
 //! ```
-//! use tower_kit::latency::{LatencyLayer, Names};
+//! use tower_kit::latency::{LatencyLayer, MetricNames};
 //!
 //! # fn main() -> Result<(), tower_kit::latency::InvalidLabel> {
 //! let layer = LatencyLayer::new()
-//!     .names(Names::OpenTelemetry)
-//!     .routes(["/", "/items", "/items/{id}", "/files/{*path}"])
+//!     .metric_names(MetricNames::OpenTelemetry)
+//!     .route_templates(["/", "/items", "/items/{id}", "/files/{*path}"])
 //!     .request_label("tenant", |request| request.headers.get("x-tenant")?.to_str().ok())?
-//!     .stream("ndjson", |route, _| route == "/items")
-//!     .first_byte()
-//!     .sizes();
+//!     .stream_if("ndjson", |route, _| route == "/items")
+//!     .record_time_to_first_byte()
+//!     .record_body_sizes();
 //! # drop(layer);
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! # Behavior
+//!
+//! ## Duration
+//!
+//! The clock starts when the layer is called, and stops when the last byte of the response body is
+//! handed to the server. The duration includes the time that the inner service takes to become
+//! ready: see [Placement](#placement). [`stop_at_headers`](LatencyLayer::stop_at_headers) stops the
+//! clock at the response headers instead. A request counts as in flight from the call to the last
+//! byte.
+//!
+//! ## Outcome
+//!
+//! | `outcome` | meaning |
+//! |---|---|
+//! | `ok` | the response is complete, whatever its status |
+//! | `service_error` | the inner service returned an error instead of a response |
+//! | `timeout` | the inner service or the response body failed with a timeout |
+//! | `body_error` | the response body failed, or was shorter or longer than its declared length |
+//! | `disconnect` | the client disconnected before the response body was complete |
+//! | `cancelled` | the client disconnected, or an outer layer gave up, before there was a response |
+//! | `panic` | the inner service or the response body panicked |
+//!
+//! An error is a timeout if the error or one of its sources is `Elapsed` of `tower` or `tokio`, an
+//! I/O error of the kind `TimedOut`, a timeout of hyper, or the timeout error of tower-http,
+//! reqwest or tonic. The layer reads the sources of boxed errors and of the error types of axum 0.8,
+//! hyper 1 and `std::io`, but not those of other types.
+//!
+//! ## Streams
+//!
+//! A stream lasts as long as its client stays connected. Its duration says nothing about latency,
+//! and is recorded in a histogram of its own. Streams are:
+//!
+//! - event streams: responses with the status 200, the type `text/event-stream` and no declared
+//!   length. Clients treat any other status as an error, so such a response is not a stream;
+//! - upgrades: responses with the status 101, and 2xx responses to CONNECT, which starts a WebSocket
+//!   over HTTP/2 (RFC 8441);
+//! - responses that [`stream_if`](LatencyLayer::stream_if) declares, such as gRPC server streams,
+//!   `ndjson` or `multipart/x-mixed-replace`.
+//!
+//! A stream counts as started and open once its headers are sent. When the stream ends, its duration
+//! and outcome are recorded. The outcome of most event streams is `disconnect`. An upgraded
+//! connection is no longer in flight, and stays open while its [`UpgradeGuard`] lives.
+//!
+//! ## Cardinality
+//!
+//! No request can add an unbounded number of time series. The route is a template, never the path.
+//! The layer takes the first template that it finds in:
+//!
+//! 1. a [`Route`] in the extensions of the response;
+//! 2. the callback [`route`](LatencyLayer::route);
+//! 3. a [`Route`] in the extensions of the request;
+//! 4. the [`route_templates`](LatencyLayer::route_templates) that match the path;
+//! 5. axum's `MatchedPath` in the extensions of the request, with the feature `axum`.
+//!
+//! Once [`max_series`](LatencyLayer::max_series) sets of label values exist, new sets are reported
+//! with the route `_overflow`, custom labels as `other`, and their own method, status and outcome.
+//! `http_series_overflow_total` counts these requests. The layer never reads a path, a host or the
+//! text of an error into a label.
+//!
 //! # Metrics
 //!
-//! | [`Names::Prometheus`] | [`Names::OpenTelemetry`] | kind | on |
+//! | [`Prometheus`](MetricNames::Prometheus) | [`OpenTelemetry`](MetricNames::OpenTelemetry) | kind | recorded |
 //! |---|---|---|---|
 //! | `http_request_duration_seconds` | `http.server.request.duration` | histogram, s | always |
 //! | `http_stream_duration_seconds` | `http.server.stream.duration` | histogram, s | always |
-//! | `http_request_first_byte_seconds` | `http.server.request.first_byte` | histogram, s | [`first_byte`](LatencyLayer::first_byte) |
-//! | `http_request_size_bytes` | `http.server.request.body.size` | histogram, bytes | [`sizes`](LatencyLayer::sizes) |
-//! | `http_response_size_bytes` | `http.server.response.body.size` | histogram, bytes | [`sizes`](LatencyLayer::sizes) |
+//! | `http_request_first_byte_seconds` | `http.server.request.first_byte` | histogram, s | [`record_time_to_first_byte`](LatencyLayer::record_time_to_first_byte) |
+//! | `http_request_size_bytes` | `http.server.request.body.size` | histogram, bytes | [`record_body_sizes`](LatencyLayer::record_body_sizes) |
+//! | `http_response_size_bytes` | `http.server.response.body.size` | histogram, bytes | [`record_body_sizes`](LatencyLayer::record_body_sizes) |
 //! | `http_requests_in_flight` | `http.server.active_requests` | gauge | always |
 //! | `http_open_streams` | `http.server.open_streams` | gauge | always |
 //! | `http_requests_total` | `http.server.requests` | counter | always |
 //! | `http_streams_total` | `http.server.streams` | counter | always |
 //! | `http_series_overflow_total` | `http.server.series_overflow` | counter | always |
 //!
-//! The duration is the time from the call of this layer to the *last byte* of the response body,
-//! as it is handed to the server; [`until_first_byte`](LatencyLayer::until_first_byte) ends it
-//! with the head. Each response is in exactly one of the histograms of durations: that of
-//! requests, or that of streams.
-//!
-//! The clock starts with the call, and the wait for the inner service is a part of the duration:
-//! see [Placement](#placement). The gauge counts requests, from the call to the last byte.
-//!
-//! The request size is the declared one (`content-length`, or the exact length that the body
-//! states): a chunked request body is not counted, since that would change its type for the
-//! service. The response size is what was handed to the server.
-//!
-//! `http_requests_total` counts requests that have ended, streams among them, by two labels alone:
-//! `status_class` (`2xx` and so on, or `none`) and `outcome`. All its sets of labels, those of
-//! `http_open_streams`, and the counters without labels are exported as 0 as soon as a service is
-//! stacked under the layer, or at the first request where the recorder was installed later. Alerts
-//! should read these counters: Prometheus computes no increase for the first event of a counter that
-//! begins with it. Under the names of Prometheus, `http_streams_total` begins at 0 for GET and the
-//! templates of [`routes`](LatencyLayer::routes).
-//!
-//! # Labels
+//! Each response is in exactly one of the two duration histograms.
 //!
 //! | `Prometheus` | `OpenTelemetry` | values |
 //! |---|---|---|
-//! | `method` | `http.request.method` | registered at IANA, or named by [`methods`](LatencyLayer::methods); any other is `_OTHER` |
+//! | `method` | `http.request.method` | methods registered at IANA and [`extra_methods`](LatencyLayer::extra_methods); `_OTHER` for all others |
 //! | `route` | `http.route` | a template; `unmatched`, or left out under OpenTelemetry |
-//! | `status_code` | `http.response.status_code` | left out where there was no response |
-//! | `outcome` | `error.type` | below; under OpenTelemetry only what failed, and the code of a 5xx |
-//! | `grpc_status` | `rpc.grpc.status_code` | where the response is gRPC: its code, `other`, or `missing` |
-//! | `kind` | `kind` | of streams: `event_stream`, `upgrade`, or what [`stream`](LatencyLayer::stream) declares |
+//! | `status_code` | `http.response.status_code` | left out if there was no response |
+//! | `outcome` | `error.type` | an [outcome](#outcome); under OpenTelemetry only failures and the codes of 5xx responses |
+//! | `grpc_status` | `rpc.grpc.status_code` | the status code of a gRPC response, `other` or `missing` |
+//! | `kind` | `kind` | for streams: `event_stream`, `upgrade` or a declared kind |
 //! | | `url.scheme` | `http`, `https` |
 //! | | `network.protocol.version` | `1.0`, `1.1`, `2`, `3` |
-//! | yours | yours | [`request_label`](LatencyLayer::request_label), [`response_label`](LatencyLayer::response_label) |
+//! | custom | custom | [`request_label`](LatencyLayer::request_label), [`response_label`](LatencyLayer::response_label) |
 //!
-//! | `outcome` | how the request ended |
-//! |---|---|
-//! | `ok` | the response is complete, whatever its status |
-//! | `service_error` | the service failed, so there was no response |
-//! | `timeout` | the service or the body failed for want of time |
-//! | `body_error` | the response body failed, or was shorter or longer than its declared length |
-//! | `disconnect` | the client left before the response body was complete |
-//! | `cancelled` | the client left, or an outer layer gave up, before there was a response |
-//! | `panic` | the service or the body panicked |
-//!
-//! An error is a timeout if it, or a source of it, is `Elapsed` of `tower` or `tokio`, an I/O error
-//! of the kind `TimedOut`, a timeout of hyper, or that of tower-http, reqwest or tonic. The layer
-//! reads the sources of boxed errors, and of the error types of axum 0.8, hyper 1 and `std::io`;
-//! it cannot read those of other types.
-//!
-//! Labels cannot explode. A route is a template, never the path: the first there is of
-//!
-//! 1. a [`Route`] among the extensions of the response,
-//! 2. what [`route`](LatencyLayer::route) finds,
-//! 3. a [`Route`] among the extensions of the request,
-//! 4. the template of [`routes`](LatencyLayer::routes) that matches the path,
-//! 5. with the feature `axum`, axum's `MatchedPath` among the extensions of the request.
-//!
-//! After [`max_series`](LatencyLayer::max_series) sets of labels, the route of new ones is
-//! `_overflow`, and each value of your labels is `other`; status, outcome and method stay what they
-//! are. Each such request counts on `http_series_overflow_total`.
-//!
-//! # Streams
-//!
-//! A stream lasts as long as its client likes: its lifetime would poison the percentiles of
-//! requests, and has a histogram of its own. Streams are
-//!
-//! - event streams: responses of the status 200 with the type `text/event-stream`, and without a
-//!   declared length. With any other status (429, 503) such a response is one like any other, since
-//!   that is what it is to its client;
-//! - upgrades: a 101, or a 2xx to CONNECT, which on HTTP/2 is how a WebSocket begins (RFC 8441);
-//! - what [`stream`](LatencyLayer::stream) declares, such as gRPC server streams, `ndjson` or
-//!   `multipart/x-mixed-replace`.
-//!
-//! A stream counts on `http_streams_total` and `http_open_streams` from its head on, and its time to
-//! the first byte is recorded then. When it ends, its lifetime is recorded with its outcome, which
-//! for most event streams is `disconnect`. An upgrade leaves the requests in flight with its head,
-//! and is open while its [`UpgradeGuard`] lives.
+//! `http_requests_total` counts ended requests and streams by `status_class` (`2xx` and so on, or
+//! `none`) and `outcome`. Alerts should read this counter, because all of its label sets are
+//! exported as 0 from the start, and Prometheus computes no increase for the first event of a
+//! counter that starts with it. The layer also exports `http_open_streams`,
+//! `http_series_overflow_total` and, under the Prometheus names, `http_streams_total` for GET and the
+//! route templates as 0.
 //!
 //! # Defaults
 //!
-//! | what | default | why |
+//! | setting | default | reason |
 //! |---|---|---|
-//! | names | `Prometheus` | what most dashboards query |
-//! | duration until | the last byte | that is what a client waits for |
-//! | first byte, sizes | off | each histogram is a dozen time series per set of labels |
-//! | sets of labels | at most 2,000 | what OpenTelemetry's SDKs allow; a service has a few hundred |
-//! | values of a label of yours | at most 100 | clients may choose them |
-//! | skipped | nothing | a health check is a request too |
+//! | names | `Prometheus` | most dashboards query these names |
+//! | end of the duration | last byte | clients wait for the whole response |
+//! | time to first byte, body sizes | off | each histogram is a dozen time series for each set of labels |
+//! | maximum of label sets | 2,000 | the default of OpenTelemetry's SDKs; a service has a few hundred |
+//! | maximum of values of a custom label | 100 | clients may choose the values |
+//! | skipped requests | none | a health check is a request |
 //!
-//! # The exporter
+//! # Exporters
 //!
-//! `metrics-exporter-prometheus` exports a *summary* unless it is given buckets, and summaries of
-//! several processes cannot be added up. It also keeps every sample (16 bytes) until its upkeep
-//! runs or `/metrics` is asked for: call `PrometheusHandle::run_upkeep` every few seconds.
+//! `metrics-exporter-prometheus` exports *summaries* unless it is given buckets, and summaries of
+//! several processes cannot be added up. [`DURATION_BUCKETS`], [`STREAM_DURATION_BUCKETS`] and
+//! [`BODY_SIZE_BUCKETS`] suit the three kinds of histograms:
 //!
 //! ```
 //! use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-//! use tower_kit::latency::{DURATION_BUCKETS, LIFETIME_BUCKETS, Names, SIZE_BUCKETS};
+//! use tower_kit::latency::{
+//!     BODY_SIZE_BUCKETS, DURATION_BUCKETS, MetricNames, STREAM_DURATION_BUCKETS,
+//! };
 //!
 //! # fn main() -> Result<(), metrics_exporter_prometheus::BuildError> {
-//! let names = Names::Prometheus; // Or that of `LatencyLayer::names`.
+//! let names = MetricNames::Prometheus; // As in `LatencyLayer::metric_names`.
 //! let mut builder = PrometheusBuilder::new();
 //! for (names, buckets) in [
 //!     (&names.durations()[..], &DURATION_BUCKETS[..]),
-//!     (&names.lifetimes(), &LIFETIME_BUCKETS),
-//!     (&names.sizes(), &SIZE_BUCKETS),
+//!     (&names.stream_durations(), &STREAM_DURATION_BUCKETS),
+//!     (&names.body_sizes(), &BODY_SIZE_BUCKETS),
 //! ] {
 //!     for name in names {
 //!         builder = builder.set_buckets_for_metric(Matcher::Full((*name).into()), buckets)?;
@@ -163,63 +170,59 @@
 //! # }
 //! ```
 //!
-//! For native histograms, which have no buckets to choose, give `set_native_histogram_for_metric`
-//! the same matchers. The exporter, from 0.18 on, sends them in the Protobuf format alone: turn on
-//! its feature `protobuf`, and `native-histograms` in Prometheus. In the text format these
-//! histograms are missing.
+//! The exporter keeps every sample (16 bytes) until its upkeep runs or `/metrics` is read. Call
+//! `PrometheusHandle::run_upkeep` every few seconds.
 //!
-//! The layer may be built before the recorder is installed, and an exporter may expire idle
-//! metrics: handles are registered again every ten seconds, and gauges are set, not incremented.
-//! So a recorder has one layer: clone it, instead of making a second one.
+//! The layer may be built before the recorder is installed, and an exporter may expire idle metrics:
+//! the layer registers its metrics again every ten seconds and sets gauges to absolute values. Two
+//! layers on one recorder would overwrite each other's gauges, so clone one layer instead.
 //!
 //! # Placement
 //!
-//! Outermost, so that what the other layers answer and take counts too. With axum, `MatchedPath` is
-//! there for layers that are added with `Router::layer`, not for one around the whole `Router`: use
-//! [`routes`](LatencyLayer::routes) there. The feature `axum` takes it from the extensions.
+//! The layer stands outermost, so that it records the responses of the other layers and the time
+//! they take. axum inserts `MatchedPath` for layers added with `Router::layer`, but not for a layer
+//! around the whole `Router`, which needs
+//! [`route_templates`](LatencyLayer::route_templates).
 //!
-//! The service is always ready. A request exists from the call on, so the clock starts there, and
-//! the inner service is waited for by the response's future, with a clone in its place: its time
-//! in the queue of a `concurrency_limit` or a `buffer` is measured, however the layers are stacked.
-//! With axum, that is the same for layers in one `ServiceBuilder` or tuple as for separate calls
-//! of `Router::layer`, where each `Router` is always ready anyway. Two things follow:
+//! The service is always ready, so that the time in the queue of an inner `concurrency_limit` or
+//! `buffer` is part of the duration. Two rules follow:
 //!
-//! - The inner service has to be `Clone`. What is not, such as `rate_limit`, goes behind a `buffer`
-//!   inside of this layer.
-//! - Layers outside do not see that the inner service is busy. Put `load_shed` *inside*, between
-//!   this layer and the limit, where it sheds as before and its refusals are recorded; outside it
-//!   would never shed.
+//! - The inner service must be `Clone`. Put a `buffer` between this layer and a service that is not,
+//!   such as `rate_limit`.
+//! - Outer layers do not see that the inner service is busy. Put `load_shed` inside this layer,
+//!   outside the limit: the layer then records its rejections.
 //!
 //! # What it does not do
 //!
-//! It changes no response, takes no lock, and allocates nothing for a set of labels that it has
-//! seen, but while a request waits for the inner service. It adds an [`UpgradeGuard`] to the
-//! extensions of requests that ask for an upgrade. It never reads the path, the host or an error's
-//! text into a label.
+//! The layer changes no response, takes no lock, and allocates nothing for a known set of labels
+//! unless the inner service is not ready. It adds an [`UpgradeGuard`] to the extensions of requests
+//! that ask for an upgrade. It does not export the metrics, and it does not trace requests.
 
+mod append_only_map;
 mod body;
-mod errors;
 mod future;
-mod grow;
+mod in_flight;
 mod labels;
 mod layer;
 mod methods;
 mod names;
 mod policy;
-mod register;
+mod registrar;
+mod registry;
+mod request_totals;
+mod route;
 mod series;
 mod service;
 mod shared;
 mod sync;
-mod totals;
+mod timeout;
 mod upgrade;
-mod watch;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use labels::InvalidLabel;
 pub use layer::LatencyLayer;
-pub use names::{DURATION_BUCKETS, LIFETIME_BUCKETS, Names, SIZE_BUCKETS};
-pub use policy::Route;
+pub use names::{BODY_SIZE_BUCKETS, DURATION_BUCKETS, MetricNames, STREAM_DURATION_BUCKETS};
+pub use route::Route;
 pub use service::Latency;
 pub use upgrade::UpgradeGuard;

@@ -2,24 +2,32 @@ use metrics::Unit;
 
 use crate::metrics::Name;
 
-/// The names of metrics and labels; the [module](crate::latency) lists them.
+/// The convention that metrics and labels are named by.
+///
+/// The [module page](crate::latency#metrics) lists the names of both conventions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Names {
+pub enum MetricNames {
+    /// The [naming practices] of Prometheus:
     /// `http_request_duration_seconds{method, route, status_code, outcome}`.
+    ///
+    /// [naming practices]: https://prometheus.io/docs/practices/naming/
     #[default]
     Prometheus,
     /// The [semantic conventions] of OpenTelemetry for HTTP servers:
-    /// `http.server.request.duration` with `http.request.method`, `http.route`,
-    /// `http.response.status_code`, `url.scheme` and `error.type`.
+    /// `http.server.request.duration` with the labels `http.request.method`, `http.route`,
+    /// `http.response.status_code`, `url.scheme`, `network.protocol.version` and `error.type`.
+    ///
+    /// Metrics that the conventions do not define, such as streams and totals, get names of the
+    /// same form.
     ///
     /// [semantic conventions]: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
     OpenTelemetry,
 }
 
-/// The names of one convention.
+/// The names, units and help texts of one convention.
 #[derive(Debug)]
-pub(super) struct MetricNames {
+pub(super) struct NameSet {
     pub(super) duration: Name,
     pub(super) first_byte: Name,
     pub(super) stream_duration: Name,
@@ -37,28 +45,31 @@ pub(super) struct MetricNames {
     pub(super) grpc_status: &'static str,
 }
 
-impl Names {
-    /// Returns the names of the histograms of durations, in seconds: for [`DURATION_BUCKETS`].
+impl MetricNames {
+    /// Returns the names of the histograms of request durations and times to the first byte, in
+    /// seconds. [`DURATION_BUCKETS`] suit them.
     #[must_use]
     pub const fn durations(self) -> [&'static str; 2] {
-        let names = self.metric_names();
+        let names = self.name_set();
         [names.duration.name, names.first_byte.name]
     }
 
-    /// Returns the names of the histograms of lifetimes, in seconds: for [`LIFETIME_BUCKETS`].
+    /// Returns the names of the histograms of stream durations, in seconds.
+    /// [`STREAM_DURATION_BUCKETS`] suit them.
     #[must_use]
-    pub const fn lifetimes(self) -> [&'static str; 1] {
-        [self.metric_names().stream_duration.name]
+    pub const fn stream_durations(self) -> [&'static str; 1] {
+        [self.name_set().stream_duration.name]
     }
 
-    /// Returns the names of the histograms of sizes, in bytes: for [`SIZE_BUCKETS`].
+    /// Returns the names of the histograms of request and response body sizes, in bytes.
+    /// [`BODY_SIZE_BUCKETS`] suit them.
     #[must_use]
-    pub const fn sizes(self) -> [&'static str; 2] {
-        let names = self.metric_names();
+    pub const fn body_sizes(self) -> [&'static str; 2] {
+        let names = self.name_set();
         [names.request_size.name, names.response_size.name]
     }
 
-    pub(super) const fn metric_names(self) -> &'static MetricNames {
+    pub(super) const fn name_set(self) -> &'static NameSet {
         match self {
             Self::Prometheus => &PROMETHEUS,
             Self::OpenTelemetry => &OPEN_TELEMETRY,
@@ -70,7 +81,7 @@ impl Names {
     }
 }
 
-const PROMETHEUS: MetricNames = MetricNames {
+const PROMETHEUS: NameSet = NameSet {
     duration: Name::new("http_request_duration_seconds", Unit::Seconds, DURATION),
     first_byte: Name::new("http_request_first_byte_seconds", Unit::Seconds, FIRST_BYTE),
     stream_duration: Name::new("http_stream_duration_seconds", Unit::Seconds, STREAM_DURATION),
@@ -88,7 +99,8 @@ const PROMETHEUS: MetricNames = MetricNames {
     grpc_status: "grpc_status",
 };
 
-const OPEN_TELEMETRY: MetricNames = MetricNames {
+// The conventions define the durations, sizes and active requests. The other names follow their form.
+const OPEN_TELEMETRY: NameSet = NameSet {
     duration: Name::new("http.server.request.duration", Unit::Seconds, DURATION),
     first_byte: Name::new("http.server.request.first_byte", Unit::Seconds, FIRST_BYTE),
     stream_duration: Name::new("http.server.stream.duration", Unit::Seconds, STREAM_DURATION),
@@ -106,34 +118,42 @@ const OPEN_TELEMETRY: MetricNames = MetricNames {
     grpc_status: "rpc.grpc.status_code",
 };
 
-const DURATION: &str = "Time from the request to the end of the response.";
-const FIRST_BYTE: &str = "Time from the request to the head of the response.";
-const STREAM_DURATION: &str = "Time from the request to the end of an event stream, an upgraded connection or another stream.";
-const REQUEST_SIZE: &str = "Declared length of the request body.";
-const RESPONSE_SIZE: &str = "Bytes of the response body that were sent.";
-const IN_FLIGHT: &str = "Requests whose response is not complete yet.";
-const OPEN_STREAMS: &str = "Streams that have begun and not ended, by kind.";
-const REQUESTS: &str = "Requests that have ended, by the class of their status and their outcome.";
-const STREAMS: &str = "Streams that have begun, by kind.";
-const SERIES_OVERFLOW: &str = "Requests whose route is reported as _overflow, because there are more sets of labels than max_series.";
+const DURATION: &str = "Time from the request to the last byte of the response, or to its headers with stop_at_headers.";
+const FIRST_BYTE: &str = "Time from the request to the headers of the response.";
+const STREAM_DURATION: &str = "Time from the request to the end of an event stream, an upgraded connection or a declared stream.";
+const REQUEST_SIZE: &str = "Declared sizes of request bodies.";
+const RESPONSE_SIZE: &str = "Sizes of response bodies, as handed to the server.";
+const IN_FLIGHT: &str = "Requests whose response has not ended, without upgraded connections.";
+const OPEN_STREAMS: &str = "Streams that are open, by kind.";
+const REQUESTS: &str = "Requests that have ended, by status class and outcome.";
+const STREAMS: &str = "Streams that have started, by kind.";
+const SERIES_OVERFLOW: &str = "Requests reported with the route _overflow, because max_series sets of labels exist. Raise max_series, or use labels with fewer values.";
 
-/// The versions of HTTP as OpenTelemetry writes them, behind one for none.
+/// The `network.protocol.version` of each HTTP version, behind `None` for conventions without it.
 pub(super) const VERSIONS: [Option<&str>; 6] =
     [None, Some("0.9"), Some("1.0"), Some("1.1"), Some("2"), Some("3")];
 
+// OpenTelemetry leaves the label out instead.
 pub(super) const UNMATCHED: &str = "unmatched";
 pub(super) const OVERFLOW: &str = "_overflow";
 
-/// Buckets for durations in seconds: the boundaries that OpenTelemetry recommends for HTTP.
+/// Histogram buckets for request durations, in seconds: 5 ms to 10 s.
+///
+/// The bounds are those that OpenTelemetry recommends for `http.server.request.duration`. The
+/// [module page](crate::latency#exporters) shows how `metrics-exporter-prometheus` takes them. Native
+/// histograms have no buckets: pass the same matchers to `set_native_histogram_for_metric`, and
+/// enable the exporter's feature `protobuf` and Prometheus' `native-histograms`. The text format
+/// leaves native histograms out.
 pub const DURATION_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Buckets for the lifetimes of streams in seconds: a tenth of a second to a day.
-pub const LIFETIME_BUCKETS: [f64; 12] =
+/// Histogram buckets for stream durations, in seconds: a tenth of a second to one day.
+pub const STREAM_DURATION_BUCKETS: [f64; 12] =
     [0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
 
-/// Buckets for sizes in bytes: 128 bytes to 32 MiB, each four times the one before.
-pub const SIZE_BUCKETS: [f64; 10] = [
+/// Histogram buckets for body sizes, in bytes: 128 bytes to 32 MiB, each bound four times the
+/// previous one.
+pub const BODY_SIZE_BUCKETS: [f64; 10] = [
     128.0,
     512.0,
     2_048.0,

@@ -1,18 +1,14 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode, Version};
 use http_body::SizeHint;
 
 use super::methods::MethodId;
+use crate::headers::content_length::content_length;
+use crate::headers::media_type;
 
-/// The template of a request's route, such as `/items/{id}`: put it into the extensions of the
-/// request (outside of the layer) or of the response (inside of it).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Route(Cow<'static, str>);
-
-/// How a request ended.
+/// The way a request ended, as the value of the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     Ok,
@@ -24,49 +20,45 @@ pub(super) enum Outcome {
     Panic,
 }
 
-/// What follows the head of a response.
+/// The content that follows the headers of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyKind {
-    /// Nothing: the body, if there is one, will not be sent.
+    /// No content: the server sends no byte of the body, if there is one.
     Empty,
-    /// Nothing, although the head declares a length.
+    /// No content, although the headers declare a length above 0.
     Missing,
     /// Another protocol.
     Upgrade,
-    /// A response that lasts as long as its client likes, of this kind.
+    /// A stream, which lasts as long as its client stays connected.
     Stream(StreamKind),
-    /// A body, which is complete after so many bytes; [`UNDECLARED`] where the head does not say.
+    /// A body that is complete after `declared` bytes, or at its end if this is [`UNDECLARED`].
     Body { declared: u64 },
 }
 
-/// A kind of stream: its place in the list of kinds, from 1 on; 0 for what is no stream.
+/// The kind of a stream: its index in the list of kinds plus one, or 0 for a plain response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamKind(pub(super) u8);
 
-/// The status of a gRPC call, as a label.
+/// The status of a gRPC call, as the value of the label `grpc_status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum GrpcStatus {
-    /// The response is not gRPC, or it has not come to its end.
+    /// The response is not gRPC, or is not complete.
     #[default]
     Absent,
-    /// The response is gRPC and is complete without a status.
+    /// The response is a complete gRPC response without a status.
     Missing,
-    /// A number that is not a code.
+    /// The status is not a code that gRPC defines.
     Unknown,
     Code(u8),
 }
 
-impl Route {
-    /// The route with this template.
-    pub fn new(template: impl Into<Cow<'static, str>>) -> Self {
-        Self(template.into())
-    }
-
-    /// The template.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// The bytes of a body that were sent, compared with its declared length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Undeclared,
+    Short,
+    Exact,
+    Long,
 }
 
 impl Outcome {
@@ -89,21 +81,11 @@ impl StreamKind {
     pub(super) const UPGRADE: Self = Self(2);
 }
 
-/// How much of a body was sent, compared with the declared length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// No length is declared.
-    Open,
-    Short,
-    Exact,
-    Long,
-}
-
 impl Progress {
     #[inline]
     pub(super) fn of(sent: u64, declared: u64) -> Self {
         match sent.cmp(&declared) {
-            _ if declared == UNDECLARED => Self::Open,
+            _ if declared == UNDECLARED => Self::Undeclared,
             Ordering::Less => Self::Short,
             Ordering::Equal => Self::Exact,
             Ordering::Greater => Self::Long,
@@ -112,16 +94,16 @@ impl Progress {
 }
 
 impl GrpcStatus {
-    /// Reads the status of the headers or trailers of a response that is gRPC.
-    pub(super) fn of(fields: &HeaderMap) -> Option<Self> {
-        let text = fields.get("grpc-status")?.to_str().ok()?;
+    /// Parses the header or trailer `grpc-status` of a gRPC response.
+    pub(super) fn parse(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get("grpc-status")?.to_str().ok()?;
         Some(match text.parse() {
             Ok(code @ 0..=LAST_GRPC_CODE) => Self::Code(code),
             _ => Self::Unknown,
         })
     }
 
-    /// Returns the status of a response that is complete.
+    /// Returns the status, or `Missing` if a complete response has none.
     pub(super) fn or_missing(self) -> Self {
         if self == Self::Absent { Self::Missing } else { self }
     }
@@ -145,8 +127,9 @@ impl GrpcStatus {
     }
 }
 
-/// Returns what follows the head of a response (RFC 9110 §6.4.1, §9.3.6). `ended` is whether the
-/// body says that it is at its end, and `length` the length that it states.
+/// Returns the content that follows the headers of a response (RFC 9110 §6.4.1, §9.3.6).
+///
+/// `ended` is the body's `is_end_stream`, and `length` its size hint.
 #[inline]
 pub(super) fn body_kind(
     method: MethodId,
@@ -169,100 +152,69 @@ pub(super) fn body_kind(
     match declared_length(headers, length) {
         Some(1..) if ended => BodyKind::Missing,
         _ if ended => BodyKind::Empty,
+        // A body with data under a declared length of 0 is polled, and ends as a body error.
         Some(0) if length.lower() == 0 => BodyKind::Empty,
         Some(declared) => BodyKind::Body { declared },
-        // Clients reconnect after no other status, and see what came as an error (WHATWG HTML
-        // §9.2.3). What declares its length has an end, and is no stream either.
-        None if status == StatusCode::OK && has_type(headers, b"text/event-stream") => {
+        // Clients treat an event stream with any other status as an error (WHATWG HTML §9.2.3),
+        // and a body with a declared length ends by itself: both are plain responses.
+        None if status == StatusCode::OK && is_event_stream(headers) => {
             BodyKind::Stream(StreamKind::EVENT_STREAM)
         }
         None => BodyKind::Body { declared: UNDECLARED },
     }
 }
 
-/// Returns the length that the head declares, or else the exact one that the body states, which
-/// servers then declare.
-pub(super) fn declared_length(headers: &HeaderMap, length: &SizeHint) -> Option<u64> {
-    content_length(headers).or_else(|| length.exact())
+/// Returns the length that the headers of a response declare, or the exact size hint of the body,
+/// which servers send as `content-length`.
+fn declared_length(headers: &HeaderMap, length: &SizeHint) -> Option<u64> {
+    content_length(headers).ok().flatten().or_else(|| length.exact())
 }
 
-/// Reads the header `content-length`, which is of digits alone (RFC 9110 §8.6).
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    // To hash the name costs as much as to compare it with half a dozen others.
-    let value = if headers.len() <= 6 {
-        headers.iter().find(|(name, _)| **name == CONTENT_LENGTH).map(|(_, value)| value)
-    } else {
-        headers.get(CONTENT_LENGTH)
-    };
-    let value = value?.as_bytes();
-    // So few digits do not overflow.
-    if value.is_empty() || value.len() > 19 {
-        return None;
-    }
-    let mut length = 0;
-    for byte in value {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        length = length * 10 + u64::from(digit);
-    }
-    Some(length)
+/// Returns the size of a request body: the exact size hint, or the length that the headers declare.
+pub(super) fn request_size(headers: &HeaderMap, length: &SizeHint) -> Option<u64> {
+    length.exact().or_else(|| content_length(headers).ok().flatten())
 }
 
-/// Returns `true` if the response belongs to a gRPC call. Calls of gRPC are POST, which spares
-/// all other requests the look.
+/// Returns `true` if the response belongs to a gRPC call.
 pub(super) fn is_grpc(method: MethodId, headers: &HeaderMap) -> bool {
-    method == MethodId::POST
-        && essence(headers).is_some_and(|essence| {
-            let rest = strip_prefix(essence, b"application/grpc");
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
-        })
+    // All gRPC calls are POST, so no other request pays for the header lookup.
+    method == MethodId::POST && media_type::content_type(headers).is_some_and(|it| it.is_grpc())
 }
 
-/// Returns `true` if a body on this version of HTTP is polled up to its end, although its
-/// declared length was reached: HTTP/1 servers drop it there.
-pub(super) fn is_polled_to_its_end(version: Version) -> bool {
+/// Returns `true` if servers poll a body of this HTTP version to its end even after its declared
+/// length was reached. HTTP/1 servers drop the body at that point.
+pub(super) fn is_polled_to_end(version: Version) -> bool {
     version >= Version::HTTP_2
 }
 
-fn has_type(headers: &HeaderMap, expected: &[u8]) -> bool {
-    essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
-}
-
-fn essence(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(CONTENT_TYPE)?.as_bytes();
-    value.split(|&byte| byte == b';').next().map(<[u8]>::trim_ascii)
-}
-
-fn strip_prefix<'a>(value: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
-    let (start, rest) = value.split_at_checked(prefix.len())?;
-    start.eq_ignore_ascii_case(prefix).then_some(rest)
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    media_type::content_type(headers).is_some_and(|it| it.is_event_stream())
 }
 
 /// The declared length of a body that declares none.
 pub(super) const UNDECLARED: u64 = u64::MAX;
 
-/// `UNAUTHENTICATED`, the last of the codes of gRPC.
+/// `UNAUTHENTICATED`, the highest status code of gRPC.
 const LAST_GRPC_CODE: u8 = 16;
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
     use http::{HeaderValue, Method};
 
     use super::*;
     use crate::latency::methods::Methods;
 
     #[test]
-    fn head_tells_what_follows() {
+    fn headers_determine_the_body_kind() {
         let body = BodyKind::Body { declared: UNDECLARED };
         let declared = |declared| BodyKind::Body { declared };
         let events = BodyKind::Stream(StreamKind::EVENT_STREAM);
         let (empty, missing, upgrade) = (BodyKind::Empty, BodyKind::Missing, BodyKind::Upgrade);
         let length = |value| Some(("content-length", value));
         let of_type = |value| Some(("content-type", value));
-        // Method, status, one field, whether the body says that it is at its end, its exact
-        // length, and what follows (RFC 9110 §6.4.1, §9.3.2, §9.3.6, §15.2.2).
+        // Method, status, one header, `is_end_stream` of the body, its exact length, and the
+        // expected kind (RFC 9110 §6.4.1, §9.3.2, §9.3.6, §15.2.2).
         type Row = (Method, u16, Option<(&'static str, &'static str)>, bool, Option<u64>, BodyKind);
         let table: &[Row] = &[
             (Method::GET, 200, None, false, None, body),
@@ -296,9 +248,9 @@ mod tests {
             (Method::GET, 200, of_type("text/event-streams"), false, None, body),
         ];
         let methods = Methods::default();
-        for (method, status, field, ended, length, expected) in table {
+        for (method, status, header, ended, length, expected) in table {
             let mut headers = HeaderMap::new();
-            if let Some((name, value)) = field {
+            if let Some((name, value)) = header {
                 headers.insert(*name, HeaderValue::from_static(value));
             }
             let found = body_kind(
@@ -308,39 +260,30 @@ mod tests {
                 *ended,
                 &length.map_or_else(SizeHint::new, SizeHint::with_exact),
             );
-            assert_eq!(found, *expected, "{method} {status} {field:?} {ended} {length:?}");
+            assert_eq!(found, *expected, "{method} {status} {header:?} {ended} {length:?}");
         }
     }
 
     #[test]
-    fn grpc_is_known_by_its_media_type() {
-        for (value, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("Application/gRPC ; a=b", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            let headers = [(CONTENT_TYPE, HeaderValue::from_static(value))].into_iter().collect();
-            assert_eq!(is_grpc(MethodId::POST, &headers), expected, "{value}");
-            assert!(!is_grpc(MethodId::HEAD, &headers));
-        }
+    fn only_post_is_grpc() {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse().unwrap())]);
+        assert!(is_grpc(MethodId::POST, &headers));
+        assert!(!is_grpc(MethodId::HEAD, &headers));
     }
 
     #[test]
-    fn grpc_status_is_one_of_its_codes() {
-        let of = |value| {
-            let fields = [("grpc-status", value)].map(|(name, value)| {
+    fn grpc_status_outside_the_codes_is_other() {
+        let label = |value| {
+            let headers = [("grpc-status", value)].map(|(name, value)| {
                 (http::HeaderName::from_static(name), HeaderValue::from_static(value))
             });
-            GrpcStatus::of(&fields.into_iter().collect()).and_then(GrpcStatus::label)
+            GrpcStatus::parse(&headers.into_iter().collect()).and_then(GrpcStatus::label)
         };
-        assert_eq!(of("0").unwrap(), "0");
-        assert_eq!(of("16").unwrap(), "16");
+        assert_eq!(label("0").unwrap(), "0");
+        assert_eq!(label("16").unwrap(), "16");
         for other in ["17", "-1", "999", "OK", ""] {
-            assert_eq!(of(other).unwrap(), "other", "{other}");
+            assert_eq!(label(other).unwrap(), "other", "{other}");
         }
-        assert_eq!(GrpcStatus::of(&HeaderMap::new()), None);
+        assert_eq!(GrpcStatus::parse(&HeaderMap::new()), None);
     }
 }

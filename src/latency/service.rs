@@ -7,10 +7,14 @@ use tower::Service;
 
 use super::body::ResponseBody;
 use super::future::ResponseFuture;
+use super::in_flight::InFlight;
 use super::shared::Shared;
+use super::upgrade::UpgradeGuard;
 
-/// The service of [`LatencyLayer`](super::LatencyLayer). It is always ready: the clock starts with
-/// the call, and only then the inner service is waited for.
+/// The service that [`LatencyLayer`](super::LatencyLayer) makes.
+///
+/// The service is always ready. The clock starts with the call, and the response future waits for
+/// the inner service, so that this wait is part of the duration.
 #[derive(Clone, Debug)]
 pub struct Latency<S> {
     inner: S,
@@ -35,6 +39,8 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, S, Request<ReqBody>, S::Error>;
 
+    // The clock starts with the call. If the service waited here for the inner one, the time that a
+    // request spends in the queue of a concurrency limit would not be measured.
     #[inline]
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -42,20 +48,17 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let length = request.body().size_hint();
-        let mut in_flight;
-        let request = if self.shared.settings.reads_requests {
-            let (mut head, body) = request.into_parts();
-            in_flight = self.shared.start_head(&head, &length);
-            if let Some(in_flight) = &mut in_flight {
-                in_flight.offer_guard(&mut head.extensions);
-            }
-            Request::from_parts(head, body)
+        let record = if self.shared.settings.reads_requests {
+            let (parts, body) = request.into_parts();
+            let record = self.shared.read_parts(&parts, &length);
+            request = Request::from_parts(parts, body);
+            record
         } else {
-            let mut started = self.shared.start(&request, &length);
-            started.offer_guard(request.extensions_mut());
-            in_flight = Some(started);
-            request
+            Some(self.shared.read(&request, &length))
         };
-        ResponseFuture::new(&mut self.inner, request, in_flight)
+        let in_flight = record.map(|record| InFlight::start(Arc::clone(&self.shared), record));
+        let method = in_flight.as_ref().map(InFlight::method);
+        let guard = method.and_then(|it| UpgradeGuard::insert(it, request.extensions_mut()));
+        ResponseFuture::new(&mut self.inner, request, in_flight, guard)
     }
 }

@@ -8,15 +8,16 @@ use http_body::SizeHint;
 
 use super::labels::{CustomLabels, LabelSet};
 use super::methods::Methods;
-use super::names::Names;
-use super::policy::{self, GrpcStatus, Outcome, Route, StreamKind};
-use super::register::Enabled;
-use super::series::{Registry, RouteLabel, Series};
-use super::watch::InFlight;
+use super::names::MetricNames;
+use super::policy::{self, GrpcStatus, Outcome, StreamKind};
+use super::registrar::Enabled;
+use super::registry::Registry;
+use super::route::Route;
+use super::series::{RouteLabel, Series};
 use crate::metrics::Metrics;
 use crate::{axum_extensions, path_template};
 
-/// The settings and the numbers of a layer, which all of its services share.
+/// The settings and the metrics of a layer, shared by all services that it makes.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: Settings,
@@ -25,26 +26,38 @@ pub(super) struct Shared {
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) names: Names,
+    pub(super) names: MetricNames,
     pub(super) enabled: Enabled,
-    pub(super) until_first_byte: bool,
-    pub(super) https: bool,
+    pub(super) stop_at_headers: bool,
+    pub(super) assume_https: bool,
     pub(super) max_series: usize,
     pub(super) max_label_values: usize,
-    pub(super) route: Option<Arc<RouteOf>>,
+    pub(super) route: Option<Arc<RouteFn>>,
     pub(super) templates: Vec<Cow<'static, str>>,
     pub(super) methods: Methods,
     pub(super) labels: CustomLabels,
-    pub(super) streams: Vec<(&'static str, Arc<IsStream>)>,
-    pub(super) skip: Option<Arc<Skip>>,
+    pub(super) streams: Vec<(&'static str, Arc<StreamPredicate>)>,
+    pub(super) skip_if: Option<Arc<SkipPredicate>>,
     pub(super) metrics: Metrics,
-    /// Functions of the user's need the head of a request in one piece: taking it off costs.
+    /// A callback of the user reads request parts.
+    // Splitting a request into parts and joining them again moves both, so the layer does it only
+    // for a callback.
     pub(super) reads_requests: bool,
-    /// The same for the head of a response.
+    /// A callback of the user reads response parts.
     pub(super) reads_responses: bool,
 }
 
-/// The parts of a request that its labels come from.
+/// The facts about a request that are recorded when it ends.
+pub(super) struct RequestRecord {
+    pub(super) route: RouteLabel,
+    pub(super) series: Series,
+    /// The declared size of the request body, if body sizes are recorded.
+    pub(super) size: Option<u64>,
+    /// See [`policy::is_polled_to_end`].
+    pub(super) polled_to_end: bool,
+}
+
+/// The parts of a request that the layer reads.
 struct RequestInfo<'a> {
     method: &'a Method,
     uri: &'a Uri,
@@ -54,32 +67,33 @@ struct RequestInfo<'a> {
     length: &'a SizeHint,
 }
 
-type RouteOf = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
-type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
-type IsStream = dyn Fn(&str, &response::Parts) -> bool + Send + Sync;
+type RouteFn = dyn Fn(&request::Parts) -> Option<&str> + Send + Sync;
+type SkipPredicate = dyn Fn(&request::Parts) -> bool + Send + Sync;
+type StreamPredicate = dyn Fn(&str, &response::Parts) -> bool + Send + Sync;
 
 impl Shared {
-    /// Starts the clock of a request, for settings that read the heads of requests. Returns `None`
-    /// for a request that is skipped.
-    pub(super) fn start_head(
-        self: &Arc<Self>,
-        head: &request::Parts,
+    /// Reads a request for settings with callbacks. Returns `None` if the request is skipped.
+    pub(super) fn read_parts(
+        &self,
+        parts: &request::Parts,
         length: &SizeHint,
-    ) -> Option<InFlight> {
-        let Settings { route, skip, labels, .. } = &self.settings;
-        if skip.as_ref().is_some_and(|skip| skip(head)) {
-            self.registry.announce();
+    ) -> Option<RequestRecord> {
+        let Settings { route, skip_if, labels, .. } = &self.settings;
+        if skip_if.as_ref().is_some_and(|skip_if| skip_if(parts)) {
+            // A skipped request may be the scrape itself: its response has the counters at 0.
+            self.registry.register_common();
             return None;
         }
-        let request::Parts { method, uri, version, headers, extensions, .. } = head;
-        let template = route.as_ref().and_then(|route| route(head));
-        let custom = self.registry.registrar.custom.of_request(labels, head);
+        let request::Parts { method, uri, version, headers, extensions, .. } = parts;
+        let template = route.as_ref().and_then(|route| route(parts));
+        let custom = self.registry.registrar.custom.read_request(labels, parts);
         let info = RequestInfo { method, uri, version: *version, headers, extensions, length };
-        Some(self.start_with(&info, template, custom))
+        Some(self.record(&info, template, custom))
     }
 
-    /// Starts the clock of a request, for all other settings.
-    pub(super) fn start<B>(self: &Arc<Self>, request: &Request<B>, length: &SizeHint) -> InFlight {
+    /// Reads a request for settings without callbacks.
+    #[inline]
+    pub(super) fn read<B>(&self, request: &Request<B>, length: &SizeHint) -> RequestRecord {
         let info = RequestInfo {
             method: request.method(),
             uri: request.uri(),
@@ -88,28 +102,28 @@ impl Shared {
             extensions: request.extensions(),
             length,
         };
-        self.start_with(&info, None, LabelSet::default())
+        self.record(&info, None, LabelSet::default())
     }
 
-    /// Reads the user's own labels of a response.
-    pub(super) fn response_labels(&self, head: &response::Parts) -> LabelSet {
-        self.registry.registrar.custom.of_response(&self.settings.labels, head)
+    /// Returns the values of the custom labels that are read from responses.
+    pub(super) fn response_labels(&self, parts: &response::Parts) -> LabelSet {
+        self.registry.registrar.custom.read_response(&self.settings.labels, parts)
     }
 
-    /// Returns the kind that a response was declared to be a stream of.
-    pub(super) fn stream_kind(&self, route: &str, head: &response::Parts) -> Option<StreamKind> {
+    /// Returns the kind of stream that the settings declare a response to be.
+    pub(super) fn stream_kind(&self, route: &str, parts: &response::Parts) -> Option<StreamKind> {
         let mut streams = self.settings.streams.iter();
-        let (kind, _) = streams.find(|(_, is_stream)| is_stream(route, head))?;
+        let (kind, _) = streams.find(|(_, is_stream)| is_stream(route, parts))?;
         self.registry.registrar.stream_kind(kind)
     }
 
     #[inline]
-    fn start_with(
-        self: &Arc<Self>,
+    fn record(
+        &self,
         info: &RequestInfo<'_>,
         template: Option<&str>,
         custom: LabelSet,
-    ) -> InFlight {
+    ) -> RequestRecord {
         let template = template
             .or_else(|| info.extensions.get().map(Route::as_str))
             .or_else(|| path_template::find_template(&self.settings.templates, info.uri.path()))
@@ -126,22 +140,22 @@ impl Shared {
             grpc: GrpcStatus::Absent,
             custom,
         };
-        let size = || info.length.exact().or_else(|| policy::content_length(info.headers));
-        let size = self.settings.enabled.sizes.then(size).flatten();
-        let polled_to_end = policy::is_polled_to_its_end(info.version);
-        InFlight::start(Arc::clone(self), route, series, size, polled_to_end)
+        let size = || policy::request_size(info.headers, info.length);
+        let size = self.settings.enabled.body_sizes.then(size).flatten();
+        let polled_to_end = policy::is_polled_to_end(info.version);
+        RequestRecord { route, series, size, polled_to_end }
     }
 }
 
 impl Settings {
-    /// Returns `true` if the clock is to be read at the head of the response.
-    pub(super) fn times_first_byte(&self) -> bool {
-        self.enabled.first_byte || self.until_first_byte
+    /// Returns `true` if the layer reads the clock at the response headers.
+    pub(super) fn times_headers(&self) -> bool {
+        self.enabled.first_byte || self.stop_at_headers
     }
 
     fn is_https(&self, uri: &Uri) -> bool {
-        let scheme = || uri.scheme().map_or(self.https, |scheme| *scheme == Scheme::HTTPS);
-        self.names.is_open_telemetry() && scheme()
+        let is_https = || uri.scheme().map_or(self.assume_https, |it| *it == Scheme::HTTPS);
+        self.names.is_open_telemetry() && is_https()
     }
 }
 

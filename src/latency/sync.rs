@@ -1,5 +1,5 @@
-//! What [`grow`](super::grow) synchronises with, so that a test can put a model checker's in its
-//! place.
+//! The synchronization types of [`append_only_map`](super::append_only_map), in a file of their own
+//! so that `tests/peers` can compile the map with those of a model checker.
 
 pub(super) use std::sync::OnceLock;
 pub(super) use std::sync::atomic::AtomicUsize;

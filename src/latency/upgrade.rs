@@ -1,19 +1,24 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
-use super::policy::Outcome;
-use super::watch::InFlight;
+use http::Extensions;
+use hyper::upgrade::OnUpgrade;
 
-/// A handle that keeps an upgraded connection open in the metrics.
+use super::in_flight::InFlight;
+use super::methods::MethodId;
+use super::policy::Outcome;
+
+/// A guard that keeps an upgraded connection counted as open in the metrics.
 ///
-/// No layer sees an upgraded connection: the server hands it to whoever has asked for it, such as
-/// the task behind `hyper::upgrade::on`. So [`LatencyLayer`](super::LatencyLayer) puts this handle
-/// into the extensions of each request that asks for an upgrade (an `upgrade` header, or the
-/// method CONNECT). The upgraded connection counts as open, and its lifetime goes on, while a
-/// clone of the handle lives. A task that keeps the whole request keeps the handle with it; any
-/// other takes a clone:
+/// No layer sees an upgraded connection, because the server hands the connection to the task that
+/// awaits `hyper::upgrade::on`. [`LatencyLayer`](super::LatencyLayer) therefore inserts a guard
+/// into the extensions of each request that asks for an upgrade: an HTTP/1 request with an
+/// `upgrade` header, or a CONNECT request. The connection counts as open, and its stream duration
+/// runs, until the last clone of the guard is dropped.
+///
+/// A task that owns the whole request owns the guard with it. Any other task takes a clone:
 ///
 /// ```
 /// use axum::Extension;
@@ -33,47 +38,61 @@ use super::watch::InFlight;
 /// # drop(handler);
 /// ```
 ///
-/// Where no clone is left when the response is given to the server, the lifetime ends there.
+/// If no clone is left when the response headers are sent, the stream ends there.
+#[doc(alias = "websocket")]
 #[derive(Clone)]
-pub struct UpgradeGuard(Arc<Cell>);
+pub struct UpgradeGuard(Arc<Connection>);
 
-pub(super) struct Cell {
+/// A reference to an [`UpgradeGuard`] that does not keep the connection open.
+pub(super) struct WeakGuard(Weak<Connection>);
+
+struct Connection {
+    /// The request in flight, once its connection was upgraded.
     upgraded: OnceLock<InFlight>,
     failed: AtomicBool,
-    /// The handle of a layer outside, which has to live as long.
+    /// The guard of an outer latency layer, which has to live as long.
     outer: Option<UpgradeGuard>,
 }
 
 impl UpgradeGuard {
-    pub(super) fn new(outer: Option<Self>) -> Self {
+    /// Inserts a guard into the extensions of a request that asks for an upgrade.
+    #[inline]
+    pub(super) fn insert(method: MethodId, extensions: &mut Extensions) -> Option<WeakGuard> {
+        // hyper inserts `OnUpgrade` into each request whose connection it can upgrade.
+        if method != MethodId::CONNECT && extensions.get::<OnUpgrade>().is_none() {
+            return None;
+        }
         let (upgraded, failed) = (OnceLock::new(), AtomicBool::new(false));
-        Self(Arc::new(Cell { upgraded, failed, outer }))
+        let connection = Arc::new(Connection { upgraded, failed, outer: extensions.remove() });
+        let weak = WeakGuard(Arc::downgrade(&connection));
+        extensions.insert(Self(connection));
+        Some(weak)
     }
 
-    /// Records the outcome `body_error`, instead of `ok`, when the last clone is dropped.
+    /// Marks the upgraded connection as failed.
+    ///
+    /// The stream is then recorded with the outcome `body_error` instead of `ok` when the last
+    /// clone of the guard is dropped.
     pub fn fail(&self) {
         self.0.failed.store(true, Ordering::Relaxed);
         if let Some(outer) = &self.0.outer {
             outer.fail();
         }
     }
-
-    pub(super) fn cell(&self) -> &Arc<Cell> {
-        &self.0
-    }
 }
 
-impl Cell {
-    /// Keeps the upgraded connection open until the last handle is dropped.
-    pub(super) fn keep(&self, upgraded: InFlight) {
-        if let Err(upgraded) = self.upgraded.set(upgraded) {
-            // Two requests with the same extensions: this one is not followed.
+impl WeakGuard {
+    /// Keeps an upgraded connection in flight until the last guard is dropped.
+    pub(super) fn hold(&self, upgraded: InFlight) {
+        let Some(connection) = self.0.upgrade() else { return upgraded.end(Outcome::Ok) };
+        if let Err(upgraded) = connection.upgraded.set(upgraded) {
+            // A clone of the request was sent too, with the same guard. Only one can be followed.
             upgraded.end(Outcome::Ok);
         }
     }
 }
 
-impl Drop for Cell {
+impl Drop for Connection {
     fn drop(&mut self) {
         let Some(upgraded) = self.upgraded.take() else { return };
         upgraded.end(if *self.failed.get_mut() {

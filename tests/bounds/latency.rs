@@ -1,4 +1,4 @@
-//! Sets of labels, and the values of labels.
+//! The memory of the latency layer: sets of labels, label values and requests in flight.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, ready};
@@ -19,12 +19,12 @@ async fn ok(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallibl
     Ok(Response::new(Full::default()))
 }
 
-fn named<'a>(head: &'a http::request::Parts, name: &str) -> Option<&'a str> {
+fn header<'a>(head: &'a http::request::Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
 }
 
-/// Asks so many times, with a route and values of labels of its own each time, and returns what is
-/// held more then.
+/// Sends requests, each with a route and label values of its own. Returns the bytes that are held
+/// afterwards in addition.
 async fn flood<S>(service: &Latency<S>, numbers: Range<usize>, length: usize) -> u64
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible> + Clone,
@@ -44,9 +44,12 @@ where
 }
 
 #[test]
-fn sets_of_labels_and_routes_are_bounded() {
+fn label_sets_and_routes_are_bounded() {
     alone(async {
-        let layer = LatencyLayer::new().first_byte().sizes().route(|head| named(head, "x-route"));
+        let layer = LatencyLayer::new()
+            .record_time_to_first_byte()
+            .record_body_sizes()
+            .route(|head| header(head, "x-route"));
         let service = layer.layer(service_fn(ok));
         let taken = flood(&service, 0..5_000, 100).await;
         assert!(taken <= 2_000 * KIB / 2, "{taken}");
@@ -56,18 +59,18 @@ fn sets_of_labels_and_routes_are_bounded() {
 }
 
 #[test]
-fn values_of_labels_are_bounded() {
+fn label_values_are_bounded() {
     for length in [8, 128, 129, 5_000] {
         alone(async {
             let mut layer = LatencyLayer::new();
             for name in LABELS {
-                layer = layer.request_label(name, move |head| named(head, name)).unwrap();
+                layer = layer.request_label(name, move |head| header(head, name)).unwrap();
             }
             let service = layer.layer(service_fn(ok));
             let taken = flood(&service, 0..300, length).await;
-            // 100 values of 8 labels, and the 101 sets of labels that they make.
-            let most = 8 * 100 * (128 + 64) + 101 * KIB / 2;
-            assert!(taken <= most, "{taken} for {length} bytes");
+            // 100 values of each of the 8 labels, and the 101 sets of labels with them.
+            let max = 8 * 100 * (128 + 64) + 101 * KIB / 2;
+            assert!(taken <= max, "{taken} for {length} bytes");
             let more = flood(&service, 300..600, length).await;
             assert!(more <= KIB, "{more} beyond the bound, for {length} bytes");
         });
@@ -75,14 +78,14 @@ fn values_of_labels_are_bounded() {
 }
 
 #[test]
-fn combinations_of_values_are_sets_of_labels() {
+fn combinations_of_values_are_bounded() {
     alone(async {
         let mut layer = LatencyLayer::new();
         for name in LABELS {
-            layer = layer.request_label(name, move |head| named(head, name)).unwrap();
+            layer = layer.request_label(name, move |head| header(head, name)).unwrap();
         }
         let service = layer.layer(service_fn(ok));
-        let ask = async |numbers: Range<usize>| {
+        let send = async |numbers: Range<usize>| {
             let before = held();
             for number in numbers {
                 let mut request = Request::get("/");
@@ -95,23 +98,23 @@ fn combinations_of_values_are_sets_of_labels() {
             }
             held().saturating_sub(before)
         };
-        let taken = ask(0..5_000).await;
+        let taken = send(0..5_000).await;
         assert!(taken <= 2_000 * KIB / 2, "{taken}");
-        let more = ask(5_000..8_000).await;
+        let more = send(5_000..8_000).await;
         assert!(more <= KIB, "{more} beyond the bound");
     });
 }
 
 #[test]
-fn an_open_request_allocates_nothing() {
+fn request_in_flight_allocates_nothing() {
     const COUNT: usize = 100;
     alone(async {
         let mut cx = Context::from_waker(Waker::noop());
-        // Of a service that hangs.
+        // Requests that wait for a service that hangs.
         let hangs =
             |_: Request<Empty<Bytes>>| pending::<Result<Response<Full<Bytes>>, Infallible>>();
         let mut service = LatencyLayer::new().layer(service_fn(hangs));
-        // What is made with the first request.
+        // The first request registers the metrics.
         drop(service.call(Request::new(Empty::new())));
         let mut waiting = Vec::with_capacity(COUNT);
         let before = allocations();
@@ -122,10 +125,10 @@ fn an_open_request_allocates_nothing() {
             assert!(Pin::new(future).poll(&mut cx).is_pending());
         }
         assert_eq!(allocations(), before);
-        // Of a client that does not read the body.
-        let answers =
+        // Responses whose client does not read the body.
+        let responds =
             |_: Request<Empty<Bytes>>| ready(Ok::<_, Infallible>(Response::new(Full::default())));
-        let mut service = LatencyLayer::new().layer(service_fn(answers));
+        let mut service = LatencyLayer::new().layer(service_fn(responds));
         let first: Response<_> = service.call(Request::new(Empty::new())).await.unwrap();
         drop::<Response<ResponseBody<Full<Bytes>>>>(first);
         let mut open = Vec::with_capacity(COUNT);

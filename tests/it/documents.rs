@@ -210,10 +210,10 @@ async fn recorded() -> Recorded {
     let of = || Arc::clone(&recorder);
 
     let latency = LatencyLayer::new()
-        .routes(["/items"])
-        .stream("events", |route, _| route == "unmatched")
-        .first_byte()
-        .sizes()
+        .route_templates(["/items"])
+        .stream_if("events", |route, _| route == "unmatched")
+        .record_time_to_first_byte()
+        .record_body_sizes()
         .recorder(of());
     let store = MemoryStore::new(MIB);
     let cache = CacheLayer::with_ttl(store.clone(), Duration::from_secs(60)).recorder(of());

@@ -176,7 +176,7 @@ fn measured<S>(metrics: &Metrics, service: S) -> tower_kit::latency::Latency<S>
 where
     S: Service<Request<Incoming>>,
 {
-    let layer = LatencyLayer::new().sizes().recorder(metrics.recorder());
+    let layer = LatencyLayer::new().record_body_sizes().recorder(metrics.recorder());
     ServiceBuilder::new().layer(layer).service(service)
 }
 

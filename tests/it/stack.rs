@@ -207,7 +207,7 @@ where
 
 /// The four layers, in the order that the documentation recommends and in others.
 fn compressing(metrics: &Metrics) -> Vec<(&'static str, Stack)> {
-    let latency = || LatencyLayer::new().sizes().recorder(metrics.recorder());
+    let latency = || LatencyLayer::new().record_body_sizes().recorder(metrics.recorder());
     let limit = || LimitLayer::new().default_body(10).recorder(metrics.recorder());
     let headers = SecurityHeadersLayer::new;
     let compress = || CompressLayer::new().recorder(metrics.recorder());

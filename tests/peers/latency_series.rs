@@ -1,5 +1,5 @@
-//! The map of `src/latency/grow.rs`, and the gauge of what is in flight, under a model checker,
-//! which tries orders of their threads' steps.
+//! The append-only map and the gauge of requests in flight, under a model checker that runs the
+//! steps of their threads in many orders.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,21 +18,21 @@ use shuttle::thread;
 use tower::{Layer, Service, service_fn};
 use tower_kit::LatencyLayer;
 
-use self::model::GrowOnly;
+use self::model::AppendOnlyMap;
 use crate::support::{self, Scripted, Step};
 
 #[expect(dead_code, reason = "the hashes are not shared")]
-#[path = "../../src/latency/grow.rs"]
+#[path = "../../src/latency/append_only_map.rs"]
 mod model;
 
-/// What is behind `src/latency/sync.rs`, but the model checker's.
+/// The types of `src/latency/sync.rs`, with those of the model checker in place of the standard ones.
 mod sync {
     use shuttle::sync::atomic::{AtomicBool, Ordering};
 
     pub(super) use shuttle::sync::atomic::AtomicUsize;
 
-    /// The model checker has none: the system's, and a place before each step where another task
-    /// may run.
+    /// The standard cell, with a point before each step where the model checker may switch threads.
+    // shuttle has no `OnceLock` of its own.
     #[derive(Debug)]
     pub(super) struct OnceLock<T> {
         inner: std::sync::OnceLock<T>,
@@ -56,8 +56,8 @@ mod sync {
     }
 }
 
-/// Keys, and which thread has made their values.
-type Map = GrowOnly<u64, usize>;
+/// A map from keys to the thread that has inserted them.
+type Map = AppendOnlyMap<u64, usize>;
 
 const ORDERS: usize = 500;
 const THREADS: usize = 3;
@@ -67,17 +67,17 @@ fn check(scenario: impl Fn() + Send + Sync + Copy + 'static) {
     shuttle::check_pct(scenario, ORDERS, 3);
 }
 
-/// Of two hashes in all, so that threads meet in the same chains.
+/// Gets or inserts `key`, with one of two hashes, so that threads meet in the same lists.
 fn get(map: &Map, key: u64, make: impl FnOnce() -> usize) -> Option<usize> {
-    let found = map.find_or_insert((key % 2) << 32, |at| *at == key, || (key, make()));
+    let found = map.get_or_insert_with((key % 2) << 32, |at| *at == key, || (key, make()));
     found.map(|(found, value)| {
         assert_eq!(*found, key);
         *value
     })
 }
 
-/// What all threads got that ran `each` against each other.
-fn all<T: Send + 'static>(each: impl Fn(usize) -> T + Send + Sync + 'static) -> Vec<T> {
+/// Runs `each` on all threads at once. Returns their results.
+fn run_threads<T: Send + 'static>(each: impl Fn(usize) -> T + Send + Sync + 'static) -> Vec<T> {
     let each = Arc::new(each);
     let threads = (0..THREADS).map(|at| {
         let each = Arc::clone(&each);
@@ -88,85 +88,85 @@ fn all<T: Send + 'static>(each: impl Fn(usize) -> T + Send + Sync + 'static) -> 
 }
 
 #[test]
-fn a_key_is_made_once_and_found_again() {
-    // One thread, and so one order.
+fn key_is_inserted_once() {
+    // There is one order for one thread.
     let scenario = || {
         let map = Map::new(8);
         assert_eq!(get(&map, 1, || 10), Some(10));
-        assert_eq!(get(&map, 3, || 30), Some(30), "the same hash is not the same key");
-        assert_eq!(get(&map, 1, || panic!("it is there")), Some(10));
-        assert_eq!(get(&map, 3, || panic!("it is there")), Some(30));
+        assert_eq!(get(&map, 3, || 30), Some(30), "another key with the same hash");
+        assert_eq!(get(&map, 1, || panic!("the key exists")), Some(10));
+        assert_eq!(get(&map, 3, || panic!("the key exists")), Some(30));
     };
     shuttle::check_random(scenario, 1);
 }
 
 #[test]
-fn threads_that_insert_the_same_keys_agree_and_fill_the_map_exactly() {
+fn threads_with_the_same_keys_agree() {
     const KEYS: u64 = 4;
     check(|| {
         let map = Arc::new(Map::new(KEYS as usize));
         let same = Arc::clone(&map);
-        let seen = all(move |thread| {
+        let seen = run_threads(move |thread| {
             let keys = (0..KEYS).map(|at| (at + thread as u64) % KEYS);
             keys.map(|key| (key, get(&same, key, || thread))).collect::<BTreeMap<_, _>>()
         });
         assert!(seen[0].values().all(Option::is_some), "{seen:?}");
         assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
         for (key, thread) in &seen[0] {
-            assert_eq!(get(&map, *key, || panic!("it is there")), *thread);
+            assert_eq!(get(&map, *key, || panic!("the key exists")), *thread);
         }
     });
 }
 
 #[test]
-fn threads_pass_the_bound_by_less_than_one_each_and_a_full_map_takes_nothing_more() {
-    const MOST: usize = 2;
+fn maximum_is_exceeded_by_one_entry_a_thread() {
+    const MAX: usize = 2;
     check(|| {
-        let map = Arc::new(Map::new(MOST));
+        let map = Arc::new(Map::new(MAX));
         let same = Arc::clone(&map);
-        let seen = all(move |thread| {
+        let seen = run_threads(move |thread| {
             let keys = [2 * thread as u64, 2 * thread as u64 + 1];
             keys.map(|key| (key, get(&same, key, || thread)))
         });
-        let (taken, refused): (Vec<_>, Vec<_>) =
+        let (inserted, rejected): (Vec<_>, Vec<_>) =
             seen.into_iter().flatten().partition(|(_, found)| found.is_some());
-        assert!((MOST..MOST + THREADS).contains(&taken.len()), "{taken:?}");
-        for (key, thread) in taken {
-            assert_eq!(get(&map, key, || panic!("it is there")), thread);
+        assert!((MAX..MAX + THREADS).contains(&inserted.len()), "{inserted:?}");
+        for (key, thread) in inserted {
+            assert_eq!(get(&map, key, || panic!("the key exists")), thread);
         }
-        for (key, _) in refused {
-            assert_eq!(get(&map, key, || panic!("it is full")), None);
+        for (key, _) in rejected {
+            assert_eq!(get(&map, key, || panic!("the map is full")), None);
         }
     });
 }
 
-/// A gauge, and how often it was set.
+/// A gauge that counts how often it is set.
 #[derive(Default)]
-struct Level {
-    now: AtomicI64,
+struct CountedGauge {
+    value: AtomicI64,
     sets: AtomicUsize,
 }
 
-struct Levels(Arc<Level>);
+struct GaugeRecorder(Arc<CountedGauge>);
 
-impl GaugeFn for Level {
+impl GaugeFn for CountedGauge {
     fn increment(&self, _: f64) {
-        panic!("an expired gauge would begin at 0");
+        panic!("an expired gauge would start at 0");
     }
 
     fn decrement(&self, _: f64) {
-        panic!("an expired gauge would begin at 0");
+        panic!("an expired gauge would start at 0");
     }
 
     fn set(&self, value: f64) {
         assert!(value >= 0.0);
-        // Another thread may come between the layer's look at its count and this.
+        // A point where the model checker may switch to another thread.
         self.sets.fetch_add(1, Ordering::SeqCst);
-        self.now.store(value as i64, Ordering::SeqCst);
+        self.value.store(value as i64, Ordering::SeqCst);
     }
 }
 
-impl Recorder for Levels {
+impl Recorder for GaugeRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -188,44 +188,44 @@ impl Recorder for Levels {
 }
 
 #[test]
-fn nothing_is_in_flight_when_all_have_ended_however_they_end() {
+fn gauge_is_zero_once_all_requests_ended() {
     check(|| {
-        let level = Arc::new(Level::default());
-        let recorder = Arc::new(Levels(Arc::clone(&level)));
+        let gauge = Arc::new(CountedGauge::default());
+        let recorder = Arc::new(GaugeRecorder(Arc::clone(&gauge)));
         let layer = LatencyLayer::new().recorder(recorder);
-        let tasks: Vec<_> = (0..THREADS).map(|_| spawn(ask(layer.clone()))).collect();
+        let tasks: Vec<_> = (0..THREADS).map(|_| spawn(send(layer.clone()))).collect();
         block_on(async {
             for task in tasks {
                 task.await.unwrap();
             }
         });
-        assert!(level.sets.load(Ordering::SeqCst) >= 2 * THREADS);
-        assert_eq!(level.now.load(Ordering::SeqCst), 0);
+        assert!(gauge.sets.load(Ordering::SeqCst) >= 2 * THREADS);
+        assert_eq!(gauge.value.load(Ordering::SeqCst), 0);
     });
 }
 
-/// Asks once, and leaves at any moment: before the answer, within its body, or after its end.
-async fn ask(layer: LatencyLayer) {
+/// Sends one request, and drops it at a random point: before the response, in its body or after.
+async fn send(layer: LatencyLayer) {
     let mut service = layer.layer(service_fn(|_: Request<support::BoxBody>| async {
         yield_now().await;
         let steps = [Step::Data(Bytes::from_static(b"x")), Step::Pending];
         Ok::<_, Infallible>(Response::new(Scripted::<Infallible>::new(steps)))
     }));
     let mut call = Box::pin(service.call(Request::new(support::boxed(support::empty()))));
-    let mut patience = thread_rng().gen_range(0..6);
+    let mut polls = thread_rng().gen_range(0..6);
     let response = loop {
-        if patience == 0 {
+        if polls == 0 {
             return;
         }
-        patience -= 1;
+        polls -= 1;
         match support::poll_once(call.as_mut()) {
             Poll::Ready(response) => break response.unwrap(),
             Poll::Pending => yield_now().await,
         }
     };
     let mut body = response.into_body();
-    while patience > 0 {
-        patience -= 1;
+    while polls > 0 {
+        polls -= 1;
         if let Poll::Ready(None) = support::poll_frame(&mut body) {
             return;
         }

@@ -23,7 +23,7 @@ use tower_kit::batch::{Batch, BatchLayer};
 use tower_kit::cache::{
     CacheHandle, CacheHint, CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore,
 };
-use tower_kit::latency::{DURATION_BUCKETS, SIZE_BUCKETS};
+use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS};
 use tower_kit::{
     CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
 };
@@ -48,8 +48,9 @@ pub(crate) async fn serve() {
     let prometheus = PrometheusBuilder::new();
     let prometheus =
         prometheus.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS);
-    let prometheus = prometheus
-        .and_then(|it| it.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &SIZE_BUCKETS));
+    let prometheus = prometheus.and_then(|it| {
+        it.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BODY_SIZE_BUCKETS)
+    });
     let prometheus = prometheus.and_then(PrometheusBuilder::install_recorder).unwrap();
     let versions: Arc<[AtomicU64]> = (0..ITEMS).map(|_| AtomicU64::new(0)).collect();
     let mut servers = Vec::new();
@@ -90,8 +91,8 @@ async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Serv
         .layer((
             LatencyLayer::new()
                 .route(|request| request.extensions.get().map(MatchedPath::as_str))
-                .first_byte()
-                .sizes(),
+                .record_time_to_first_byte()
+                .record_body_sizes(),
             PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new(),

@@ -87,7 +87,7 @@ async fn with_layers(
     cache: CacheLayer,
 ) -> Result<(), Box<dyn Error>> {
     let metrics = prometheus()?;
-    let latency = LatencyLayer::new().routes(ROUTES);
+    let latency = LatencyLayer::new().route_templates(ROUTES);
     let service = compressed_by(compress, latency, cache).layer(service_fn(move |request| {
         let metrics = metrics.clone();
         async move { answer_or_metrics(&metrics, request).await }

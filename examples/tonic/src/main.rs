@@ -67,12 +67,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .timeout(Duration::from_secs(10))
         .layer((
             LatencyLayer::new()
-                .routes([
+                .route_templates([
                     "/grpc.health.v1.Health/Check",
                     "/grpc.health.v1.Health/Watch",
                     "/metrics",
                 ])
-                .stream("grpc", |route, _| route.ends_with("/Watch")),
+                .stream_if("grpc", |route, _| route.ends_with("/Watch")),
             PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new()

@@ -123,9 +123,10 @@ async fn grpc_statuses_pass_every_layer() {
         let limits = LimitLayer::new().recorder(recorder.clone());
         let server = Server::builder()
             .layer((
-                LatencyLayer::new()
-                    .recorder(recorder)
-                    .routes(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]),
+                LatencyLayer::new().recorder(recorder).route_templates([
+                    "/grpc.health.v1.Health/Check",
+                    "/grpc.health.v1.Health/Watch",
+                ]),
                 SecurityHeadersLayer::new(),
                 limits.media_type("application/grpc", limit).unwrap(),
                 CacheLayer::new(MemoryStore::new(MIB)),

@@ -133,7 +133,7 @@ async fn matched_path_is_the_route_without_a_closure() {
         request.extensions_mut().insert(Route::new("named"));
         next.run(request).await
     };
-    let layer = LatencyLayer::new().recorder(metrics.recorder()).routes(["/items/{own}"]);
+    let layer = LatencyLayer::new().recorder(metrics.recorder()).route_templates(["/items/{own}"]);
     let item = || async { "an item" };
     let inner = Router::new().route("/{id}", get(item));
     let app = Router::new()

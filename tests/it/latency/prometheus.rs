@@ -1,8 +1,8 @@
-//! A real Prometheus, which scrapes a server of the layers: each panel of the dashboard gives a
-//! number before there was a request, and each alert fires on its first event.
+//! A real Prometheus that scrapes a server with all layers. Each panel of the dashboard shows a
+//! number before the first request, and each alert fires on its first event.
 //!
-//! Where there is no Prometheus these tests do nothing, and say so; with
-//! `TOWER_KIT_PROMETHEUS=required` they fail instead.
+//! Without Prometheus on the machine, the tests print that they are skipped. With
+//! `TOWER_KIT_PROMETHEUS=required`, they fail instead.
 
 use std::fs;
 use std::io::Write;
@@ -23,28 +23,28 @@ use tower_kit::{CacheLayer, CompressLayer, LimitLayer, MIB, PressureLayer};
 use super::*;
 use crate::support::{BoxBody, Dir, Server, boxed, h1_client, soon, text};
 
-/// Prometheus, which scrapes one server each second.
+/// A Prometheus that scrapes one server each second.
 struct Prometheus {
     port: u16,
     _process: Child,
     _dir: Dir,
 }
 
-/// A server of the layers, and how often it was scraped.
+/// A server with all layers, and the number of its scrapes.
 struct Target {
     server: Server,
     scrapes: watch::Receiver<u64>,
 }
 
 impl Prometheus {
-    /// Starts one, unless there is none on this machine.
+    /// Starts a Prometheus, if this machine has the program.
     async fn start(test: &str, target: &Target) -> Option<Self> {
         let mut version = Command::new("prometheus");
         let version = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
         if !version.status().await.is_ok_and(|status| status.success()) {
             let required = std::env::var("TOWER_KIT_PROMETHEUS");
             assert!(!required.is_ok_and(|it| it == "required"), "there is no Prometheus");
-            // Not by a macro, whose output the test harness keeps to itself.
+            // The test harness captures the output of `eprintln!`.
             let line = format!("SKIPPED: {test}: there is no Prometheus\n");
             io::stderr().write_all(line.as_bytes()).unwrap();
             return None;
@@ -61,7 +61,7 @@ impl Prometheus {
         );
         let config_file = dir.path().join("prometheus.yml");
         fs::write(&config_file, config).unwrap();
-        // Free at this moment. Prometheus cannot say which port it has taken.
+        // Prometheus does not report the port of `:0`, so the test picks one that is free now.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}", config_file.display()))
@@ -81,7 +81,7 @@ impl Prometheus {
         serde_json::from_str(&text(response.unwrap()).await).unwrap()
     }
 
-    /// The values of a query, as text: `NaN` is one.
+    /// Returns the values of a query as text, since a value can be `NaN`.
     async fn query(&self, query: &str) -> Vec<String> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let answer = self.get(&format!("/api/v1/query?query={encoded}")).await;
@@ -110,34 +110,33 @@ impl Target {
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, process_metrics);
         let recorder: Arc<dyn metrics::Recorder + Send + Sync> = Arc::new(recorder);
-        let of = || Arc::clone(&recorder);
+        let shared = || Arc::clone(&recorder);
         let (scraped, scrapes) = watch::channel(0);
         let service = ServiceBuilder::new()
             .layer(
                 LatencyLayer::new()
-                    .first_byte()
-                    .sizes()
+                    .record_time_to_first_byte()
+                    .record_body_sizes()
                     .max_series(6)
                     .route(|head| Some(head.uri.path()))
                     .skip_if(|head| head.uri.path() == "/metrics")
-                    .recorder(of()),
+                    .recorder(shared()),
             )
-            .layer(PressureLayer::new().recorder(of()))
-            .layer(LimitLayer::new().recorder(of()))
-            .layer(CacheLayer::new(MemoryStore::new(MIB)).recorder(of()))
-            .layer(CompressLayer::new().recorder(of()))
+            .layer(PressureLayer::new().recorder(shared()))
+            .layer(LimitLayer::new().recorder(shared()))
+            .layer(CacheLayer::new(MemoryStore::new(MIB)).recorder(shared()))
+            .layer(CompressLayer::new().recorder(shared()))
             .service_fn(move |request| ready(serve(&request, &handle, &scraped)));
         Self { server: Server::start(service).await, scrapes }
     }
 
-    /// Waits until Prometheus has scraped the server this many times more. A scrape that has
-    /// begun after another one has ended finds that one stored.
+    /// Waits for this many more scrapes. Prometheus has stored a scrape before it starts the next.
     async fn scraped(&mut self, times: u64) {
         let now = *self.scrapes.borrow();
         soon(self.scrapes.wait_for(|count| *count >= now + times)).await.unwrap();
     }
 
-    async fn ask(&self, path: &str) {
+    async fn send(&self, path: &str) {
         let request = Request::get(self.server.url(path)).body(full("")).unwrap();
         if let Ok(response) = soon(h1_client().request(request)).await {
             drop(soon(response.into_body().collect()).await);
@@ -145,7 +144,7 @@ impl Target {
     }
 }
 
-/// As the crate `metrics-process` exports them.
+/// Registers process metrics under the names of the crate `metrics-process`.
 fn process_metrics() {
     metrics::gauge!("process_resident_memory_bytes").set(1e6);
     metrics::gauge!("process_open_fds").set(10.0);
@@ -173,7 +172,7 @@ fn serve(
     })
 }
 
-/// Titles of panels, and their queries.
+/// Returns the titles of the dashboard's panels with their queries.
 fn panels() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/grafana.json");
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -190,7 +189,7 @@ fn panels() -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn every_panel_gives_a_number_on_a_fresh_server() {
+async fn every_panel_shows_a_number_at_the_start() {
     let mut target = Target::start().await;
     let Some(prometheus) = Prometheus::start("the dashboard", &target).await else { return };
     let panels = panels();
@@ -208,7 +207,7 @@ async fn every_panel_gives_a_number_on_a_fresh_server() {
 }
 
 #[tokio::test]
-async fn the_dashboard_shows_the_first_failures() {
+async fn dashboard_shows_the_first_failures() {
     let mut target = Target::start().await;
     let Some(prometheus) = Prometheus::start("the first failures", &target).await else { return };
     target.scraped(3).await;
@@ -216,14 +215,14 @@ async fn the_dashboard_shows_the_first_failures() {
     let (_, query) = failed.unwrap();
     assert_eq!(prometheus.query(&query).await, ["0"]);
     for path in ["/503", "/panic", "/failed", "/broken"] {
-        target.ask(path).await;
+        target.send(path).await;
     }
     target.scraped(2).await;
     assert_eq!(prometheus.query(&query).await, ["1"]);
 }
 
 #[tokio::test]
-async fn each_alert_fires_on_its_first_event() {
+async fn alerts_fire_on_their_first_event() {
     let mut target = Target::start().await;
     let Some(prometheus) = Prometheus::start("the alerts", &target).await else { return };
     target.scraped(3).await;
@@ -231,20 +230,20 @@ async fn each_alert_fires_on_its_first_event() {
     for (path, alert) in
         [("/503", "ServerErrors"), ("/panic", "Panics"), ("/failed", "FailedRequests")]
     {
-        target.ask(path).await;
-        fires(&mut target, &prometheus, alert).await;
+        target.send(path).await;
+        assert_fires(&mut target, &prometheus, alert).await;
     }
-    // Three sets of labels are there, and three more fit.
+    // There are three sets of labels, and the maximum is six.
     for route in 0..3 {
-        target.ask(&format!("/{route}")).await;
+        target.send(&format!("/{route}")).await;
     }
     target.scraped(3).await;
     assert!(!prometheus.firing().await.contains(&"LabelOverflow".to_owned()));
-    target.ask("/3").await;
-    fires(&mut target, &prometheus, "LabelOverflow").await;
+    target.send("/3").await;
+    assert_fires(&mut target, &prometheus, "LabelOverflow").await;
 }
 
-async fn fires(target: &mut Target, prometheus: &Prometheus, alert: &str) {
+async fn assert_fires(target: &mut Target, prometheus: &Prometheus, alert: &str) {
     for _ in 0..10 {
         target.scraped(1).await;
         if prometheus.firing().await.iter().any(|it| it == alert) {

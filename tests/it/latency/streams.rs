@@ -1,4 +1,4 @@
-//! Event streams, upgrades and other streams: outcome, lifetime, and how many are open.
+//! Event streams, upgrades and declared streams: outcome, duration and the gauge of open streams.
 
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Request, Response};
@@ -21,8 +21,8 @@ fn open(metrics: &Metrics, kind: &str) -> f64 {
 }
 
 #[track_caller]
-fn assert_lifetime(metrics: &Metrics, kind: &str, status: &str, outcome: &str) {
-    let (labels, _) = metrics.sample(LIFETIME);
+fn assert_stream_ended(metrics: &Metrics, kind: &str, status: &str, outcome: &str) {
+    let (labels, _) = metrics.sample(STREAM_DURATION);
     let found = (&*labels["kind"], &*labels["status_code"], &*labels["outcome"]);
     assert_eq!(found, (kind, status, outcome));
     assert_eq!(metrics.samples(DURATION), [], "no duration");
@@ -34,7 +34,7 @@ fn assert_lifetime(metrics: &Metrics, kind: &str, status: &str, outcome: &str) {
 }
 
 #[test]
-fn an_event_stream_is_open_until_it_ends() {
+fn event_stream_is_open_until_it_ends() {
     let reset = || Step::Error(io::Error::from(io::ErrorKind::ConnectionReset));
     let timed_out = || Step::Error(io::Error::from(io::ErrorKind::TimedOut));
     for (last, expected) in [
@@ -46,29 +46,28 @@ fn an_event_stream_is_open_until_it_ends() {
         (None, "ok"),
     ] {
         let metrics = Metrics::new();
-        let layer = layer(&metrics).first_byte().sizes();
+        let layer = layer(&metrics).record_time_to_first_byte().record_body_sizes();
         let steps = [data(1), Step::Pending].into_iter().chain(last);
-        let mut body = answered(&layer, Method::GET, events(200, Scripted::new(steps)));
+        let mut body = get_body(&layer, events(200, Scripted::new(steps)));
         assert_eq!((open(&metrics, "event_stream"), metrics.gauge(IN_FLIGHT)), (1.0, 1.0));
-        assert_eq!(metrics.samples(FIRST_BYTE).len(), 1, "recorded with the head");
+        assert_eq!(metrics.samples(FIRST_BYTE).len(), 1, "recorded with the headers");
         assert!(poll_frame(&mut body).is_ready());
         assert!(poll_frame(&mut body).is_pending());
-        assert_eq!(metrics.samples(LIFETIME), []);
+        assert_eq!(metrics.samples(STREAM_DURATION), []);
         drop(catch_unwind(AssertUnwindSafe(|| poll_frame(&mut body).is_ready())));
         drop(body);
-        assert_lifetime(&metrics, "event_stream", "200", expected);
+        assert_stream_ended(&metrics, "event_stream", "200", expected);
         assert_eq!(metrics.samples(FIRST_BYTE).len(), 1);
         assert_eq!(metrics.samples(RESPONSE_SIZE), []);
     }
 }
 
 #[test]
-fn an_event_stream_of_another_status_is_a_response() {
+fn event_stream_of_another_status_is_a_response() {
     for code in [201, 400, 429, 500, 503] {
         let metrics = Metrics::new();
-        let body = Scripted::<Infallible>::new([data(3)]);
-        let mut body = answered(&layer(&metrics), Method::GET, events(code, body));
-        while !matches!(poll_frame(&mut body), Poll::Ready(None)) {}
+        let response = events(code, Scripted::<Infallible>::new([data(3)]));
+        drop(now(get_body(&layer(&metrics), response).collect()));
         assert_ended(&metrics, Some(&code.to_string()), "ok");
         assert_eq!(metrics.counted(STREAMS, &[]), 0);
         assert_eq!(open(&metrics, "event_stream"), 0.0);
@@ -76,34 +75,28 @@ fn an_event_stream_of_another_status_is_a_response() {
 }
 
 #[test]
-fn an_event_stream_of_a_known_length_is_a_response() {
+fn event_stream_of_known_length_is_a_response() {
     let metrics = Metrics::new();
     let mut response = events(200, Scripted::<Infallible>::new([data(3)]));
     response.headers_mut().insert("content-length", "3".parse().unwrap());
-    let mut body = answered(&layer(&metrics), Method::GET, response);
+    let mut body = get_body(&layer(&metrics), response);
     assert!(poll_frame(&mut body).is_ready());
     assert_ended(&metrics, Some("200"), "ok");
 }
 
 #[test]
-fn declared_streams_have_a_kind_of_their_own() {
+fn declared_streams_have_their_own_kind() {
     let metrics = Metrics::new();
     let layer = layer(&metrics)
-        .routes(["/prices.Prices/Watch", "/prices.Prices/Get", "/lines"])
-        .stream("grpc", |route, _| route == "/prices.Prices/Watch")
-        .stream("ndjson", |_, head| {
+        .route_templates(["/prices.Prices/Watch", "/prices.Prices/Get", "/lines"])
+        .stream_if("grpc", |route, _| route == "/prices.Prices/Watch")
+        .stream_if("ndjson", |_, head| {
             head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-ndjson")
         });
+    drop(layer.layer(service_fn(|_: Request<()>| pending::<Result<(), ()>>())));
+    let gauges = metrics.gauges(OPEN);
     for kind in ["event_stream", "upgrade", "grpc", "ndjson"] {
-        let gauges = metrics.gauges(OPEN);
-        assert!(
-            gauges.iter().any(|(labels, value)| labels["kind"] == kind && *value == 0.0) || {
-                // The layer announces itself when a service is stacked under it.
-                drop(layer.layer(service_fn(|_: Request<()>| pending::<Result<(), ()>>())));
-                metrics.gauges(OPEN).iter().any(|(labels, _)| labels["kind"] == kind)
-            },
-            "{kind}"
-        );
+        assert!(gauges.iter().any(|(it, value)| it["kind"] == kind && *value == 0.0), "{kind}");
     }
     for (path, media, kind) in [
         ("/prices.Prices/Watch", "application/grpc", Some("grpc")),
@@ -113,57 +106,54 @@ fn declared_streams_have_a_kind_of_their_own() {
         let request = Request::post(path).body(empty()).unwrap();
         let body = Scripted::<Infallible>::new([data(1), Step::PendingForever]);
         let response = Response::builder().header(CONTENT_TYPE, media).body(body).unwrap();
-        let response = answer::<_, _, Infallible>(&layer, request, Ok(response)).unwrap();
-        for (name, value) in [("grpc", Some("grpc")), ("ndjson", Some("ndjson"))] {
-            assert_eq!(open(&metrics, name), f64::from(u8::from(kind == value)), "{path}");
+        let Ok(response) = call::<_, _, Infallible>(&layer, request, Ok(response));
+        for other in ["grpc", "ndjson"] {
+            assert_eq!(open(&metrics, other) == 1.0, kind == Some(other), "{path}");
         }
         drop(response);
     }
-    let kinds: Vec<_> = metrics.samples(LIFETIME).into_iter().map(|(it, _)| it).collect();
+    let kinds: Vec<_> = metrics.samples(STREAM_DURATION).into_iter().map(|(it, _)| it).collect();
     assert_eq!(kinds.len(), 2, "{kinds:?}");
     assert!(kinds.iter().all(|labels| labels["outcome"] == "disconnect"));
     assert_eq!(metrics.sample(DURATION).0["route"], "/prices.Prices/Get");
 }
 
 #[test]
-fn a_declared_stream_without_a_body_is_a_response() {
+fn bodiless_declared_stream_is_a_response() {
     let metrics = Metrics::new();
-    let layer = layer(&metrics).stream("all", |_, _| true);
-    drop(answered(&layer, Method::HEAD, Response::new(full("x"))));
-    drop(answered(&layer, Method::GET, Response::new(full(""))));
+    let layer = layer(&metrics).stream_if("all", |_, _| true);
+    drop(body_of(&layer, Method::HEAD, Response::new(full("x"))));
+    record(&layer, get());
     assert_eq!(metrics.samples(DURATION).len(), 2);
     assert_eq!(metrics.counted(STREAMS, &[]), 0);
 }
 
 #[test]
-fn a_panic_of_a_hook_is_a_panic() {
-    let metrics = Metrics::new();
-    let layer = layer(&metrics).stream("all", |_, _| panic!("a hook"));
-    let ran = catch_unwind(AssertUnwindSafe(|| {
-        drop(answered(&layer, Method::GET, Response::new(full("x"))));
-    }));
-    assert!(ran.is_err());
-    assert_ended(&metrics, None, "panic");
-}
-
-#[test]
-fn an_upgrade_without_a_guard_ends_with_its_head() {
+fn upgrade_without_a_guard_ends_with_its_headers() {
     for (method, code) in [(Method::GET, 101), (Method::CONNECT, 200), (Method::CONNECT, 204)] {
         let metrics = Metrics::new();
-        let response = Response::builder().status(code).body(full("")).unwrap();
-        drop(answered(&layer(&metrics).first_byte().sizes(), method, response));
-        assert_lifetime(&metrics, "upgrade", &code.to_string(), "ok");
+        let layer = layer(&metrics).record_time_to_first_byte().record_body_sizes();
+        drop(body_of(&layer, method, empty_response(code)));
+        assert_stream_ended(&metrics, "upgrade", &code.to_string(), "ok");
         assert_eq!(metrics.samples(FIRST_BYTE).len(), 1);
     }
 }
 
-/// Accepts an upgrade, and echoes what it reads until it reads the end, or fails at a `!`.
+#[test]
+fn rejected_connect_is_a_response() {
+    let metrics = Metrics::new();
+    drop(body_of(&layer(&metrics), Method::CONNECT, empty_response(502)));
+    assert_eq!(metrics.counted(STREAMS, &[]), 0);
+    assert_eq!(metrics.sample(DURATION).0["outcome"], "ok");
+}
+
+/// Accepts an upgrade and echoes each byte, until the end or until a `!`, which is a failure.
 #[expect(clippy::disallowed_methods, reason = "an upgrade outlives its response")]
 async fn echo(mut request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
     let connect = request.method() == Method::CONNECT;
     let guard = request.extensions().get::<UpgradeGuard>().cloned();
     tokio::spawn(async move {
-        // The handle is in the request, which lives as long as this task.
+        // The guard is in the request, which lives as long as this task.
         let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
         let mut upgraded = TokioIo::new(upgraded);
         let mut byte = [0];
@@ -181,7 +171,7 @@ async fn echo(mut request: Request<Incoming>) -> Result<Response<BoxBody>, Infal
 }
 
 #[tokio::test]
-async fn an_h1_upgrade_is_open_while_its_task_lives() {
+async fn h1_upgrade_is_open_while_its_task_lives() {
     for (last, outcome) in [("", "ok"), ("!", "body_error")] {
         let metrics = Metrics::new();
         let service = ServiceBuilder::new().layer(layer(&metrics)).service_fn(echo);
@@ -194,16 +184,16 @@ async fn an_h1_upgrade_is_open_while_its_task_lives() {
         client.send("a").await;
         client.until("a").await;
         assert_eq!((open(&metrics, "upgrade"), metrics.gauge(IN_FLIGHT)), (1.0, 0.0));
-        assert_eq!(metrics.samples(LIFETIME), []);
+        assert_eq!(metrics.samples(STREAM_DURATION), []);
         client.send(last).await;
         drop(client);
-        metrics.wait_for(LIFETIME, 1).await;
-        assert_lifetime(&metrics, "upgrade", "101", outcome);
+        metrics.wait_for(STREAM_DURATION, 1).await;
+        assert_stream_ended(&metrics, "upgrade", "101", outcome);
     }
 }
 
 #[tokio::test]
-async fn two_layers_follow_the_same_upgrade() {
+async fn nested_layers_record_the_same_upgrade() {
     let (outer, inner) = (Metrics::new(), Metrics::new());
     let service = ServiceBuilder::new().layer(layer(&outer)).layer(layer(&inner)).service_fn(echo);
     let server = Server::start(service).await;
@@ -214,13 +204,13 @@ async fn two_layers_follow_the_same_upgrade() {
     client.send("!").await;
     client.closed().await;
     for metrics in [&outer, &inner] {
-        metrics.wait_for(LIFETIME, 1).await;
-        assert_lifetime(metrics, "upgrade", "101", "body_error");
+        metrics.wait_for(STREAM_DURATION, 1).await;
+        assert_stream_ended(metrics, "upgrade", "101", "body_error");
     }
 }
 
 #[tokio::test]
-async fn an_h2_connect_is_open_while_its_task_lives() {
+async fn h2_connect_is_open_while_its_task_lives() {
     let metrics = Metrics::new();
     let service = ServiceBuilder::new().layer(layer(&metrics)).service_fn(echo);
     let server = Server::start(service).await;
@@ -233,12 +223,12 @@ async fn an_h2_connect_is_open_while_its_task_lives() {
     assert_eq!((open(&metrics, "upgrade"), metrics.gauge(IN_FLIGHT)), (1.0, 0.0));
     soon(upgraded.shutdown()).await.unwrap();
     drop(upgraded);
-    metrics.wait_for(LIFETIME, 1).await;
-    assert_lifetime(&metrics, "upgrade", "200", "ok");
+    metrics.wait_for(STREAM_DURATION, 1).await;
+    assert_stream_ended(&metrics, "upgrade", "200", "ok");
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_a_response() {
+async fn rejected_upgrade_is_a_response() {
     let metrics = Metrics::new();
     let service = ServiceBuilder::new().layer(layer(&metrics)).service_fn(
         |request: Request<Incoming>| async move {
@@ -256,12 +246,12 @@ async fn a_refused_upgrade_is_a_response() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_upgrade_gets_no_guard() {
+async fn request_without_an_upgrade_has_no_guard() {
     let metrics = Metrics::new();
     let service = ServiceBuilder::new().layer(layer(&metrics)).service_fn(
         |request: Request<Incoming>| async move {
             assert!(request.extensions().get::<UpgradeGuard>().is_none());
-            Ok::<_, Infallible>(Response::new(full("")))
+            Ok::<_, Infallible>(empty_response(200))
         },
     );
     let server = Server::start(service).await;
@@ -272,7 +262,7 @@ async fn a_request_without_an_upgrade_gets_no_guard() {
 }
 
 #[tokio::test]
-async fn leaving_an_event_stream_is_a_disconnect() {
+async fn dropped_event_stream_is_a_disconnect() {
     let metrics = Metrics::new();
     let service =
         ServiceBuilder::new().layer(layer(&metrics)).service_fn(|_: Request<Incoming>| async {
@@ -287,16 +277,16 @@ async fn leaving_an_event_stream_is_a_disconnect() {
         assert_eq!(open(&metrics, "event_stream"), 1.0);
         drop(response);
         drop(client);
-        metrics.wait_for(LIFETIME, count).await;
+        metrics.wait_for(STREAM_DURATION, count).await;
         assert_eq!(open(&metrics, "event_stream"), 0.0);
     }
-    let outcomes = metrics.samples(LIFETIME);
+    let outcomes = metrics.samples(STREAM_DURATION);
     assert!(outcomes.iter().all(|(labels, _)| labels["outcome"] == "disconnect"), "{outcomes:?}");
 }
 
 #[test]
-fn the_status_of_grpc_is_a_label() {
-    let fields = |status: &'static str| -> HeaderMap {
+fn grpc_status_is_a_label() {
+    let headers = |status: &'static str| -> HeaderMap {
         [("grpc-status", status)]
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
             .into_iter()
@@ -308,19 +298,19 @@ fn the_status_of_grpc_is_a_label() {
         *response.headers_mut() = head;
         response.headers_mut().insert(CONTENT_TYPE, media.parse().unwrap());
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let mut body = answered(&layer(&metrics), method, response);
+        let mut body = body_of(&layer(&metrics), method, response);
         while let Poll::Ready(Some(_)) = poll_frame(&mut body) {}
         drop(body);
         let (labels, _) = metrics.sample(DURATION);
         labels.get("grpc_status").cloned().unwrap_or_else(|| "none".to_owned())
     };
     let none = HeaderMap::new;
-    let end = |status| vec![data(3), Step::Trailers(fields(status))];
+    let end = |status| vec![data(3), Step::Trailers(headers(status))];
     for (media, expected) in
         [("application/grpc", "5"), ("application/grpc+proto", "5"), ("application/json", "none")]
     {
         assert_eq!(call("POST", media, none(), end("5")), expected, "{media}");
-        assert_eq!(call("POST", media, fields("5"), vec![]), expected, "trailers only, {media}");
+        assert_eq!(call("POST", media, headers("5"), vec![]), expected, "trailers only, {media}");
     }
     let grpc = "application/grpc";
     assert_eq!(call("POST", grpc, none(), end("0")), "0");

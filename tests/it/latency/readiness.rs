@@ -1,4 +1,4 @@
-//! The clock starts where the request arrives, whatever the inner service waits for.
+//! The wait for the inner service: part of the duration, and in flight.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,17 +21,17 @@ use crate::support::{Server, h1_client, h2_client, soon};
 
 const WORK: Duration = Duration::from_secs(1);
 
-/// A service that takes a second.
+/// Responds after a second.
 async fn slow<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     sleep(WORK).await;
     Ok(Response::new(Full::from("done")))
 }
 
-/// Sends five requests at once, and returns the sum of what their clients waited for, in seconds.
+/// Sends five requests at once. Returns the sum of the times that their clients waited, in seconds.
 #[expect(clippy::disallowed_methods, reason = "a paused clock")]
-async fn five<S>(service: S) -> f64
+async fn send_five<S>(service: S) -> f64
 where
-    S: Service<Request<http_body_util::Empty<Bytes>>> + Clone + Send + 'static,
+    S: Service<Request<Empty<Bytes>>> + Clone + Send + 'static,
     S::Future: Send,
     S::Response: Send,
     S::Error: Send,
@@ -49,45 +49,44 @@ where
     clients.join_all().await.iter().sum()
 }
 
-/// The sum of what the layer measured. The clock of the layer is not tokio's, so that it is the
-/// gauge, as of each second, which tells how long requests were in flight.
-async fn in_flight_each_second(metrics: &Metrics) -> f64 {
-    let mut sum = 0.0;
-    sleep(WORK / 2).await;
-    while metrics.gauge(IN_FLIGHT) > 0.0 {
-        sum += metrics.gauge(IN_FLIGHT);
-        sleep(WORK).await;
-    }
-    sum
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_for_a_concurrency_limit_is_in_flight() {
-    let metrics = Metrics::new();
-    let service = ServiceBuilder::new()
-        .layer(layer(&metrics))
-        .layer(GlobalConcurrencyLimitLayer::new(1))
-        .service_fn(slow);
-    let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
-    assert_eq!((waited, in_flight), (15.0, 15.0));
+/// Asserts that five requests, served one after the other, are in flight as long as clients wait.
+async fn assert_wait_is_in_flight<S>(metrics: &Metrics, service: S)
+where
+    S: Service<Request<Empty<Bytes>>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+    S::Error: Send,
+{
+    // The layer does not use the paused clock of tokio, so the gauge is read once a second.
+    let in_flight = async {
+        let mut sum = 0.0;
+        sleep(WORK / 2).await;
+        while metrics.gauge(IN_FLIGHT) > 0.0 {
+            sum += metrics.gauge(IN_FLIGHT);
+            sleep(WORK).await;
+        }
+        sum
+    };
+    assert_eq!(tokio::join!(send_five(service), in_flight), (15.0, 15.0));
     assert_eq!(metrics.samples(DURATION).len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_a_buffer_is_in_flight() {
+async fn wait_for_an_inner_limit_is_in_flight() {
     let metrics = Metrics::new();
-    let service = ServiceBuilder::new()
-        .layer(layer(&metrics))
-        .layer(BufferLayer::new(2))
-        .layer(ConcurrencyLimitLayer::new(1))
-        .service_fn(slow);
-    let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
-    assert_eq!((waited, in_flight), (15.0, 15.0));
+    let stack = ServiceBuilder::new().layer(layer(&metrics));
+    let limited = stack.layer(GlobalConcurrencyLimitLayer::new(1)).service_fn(slow);
+    assert_wait_is_in_flight(&metrics, limited).await;
+
+    let metrics = Metrics::new();
+    let stack = ServiceBuilder::new().layer(layer(&metrics)).layer(BufferLayer::new(2));
+    let buffered = stack.layer(ConcurrencyLimitLayer::new(1)).service_fn(slow);
+    assert_wait_is_in_flight(&metrics, buffered).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_is_in_flight_in_both_ways_of_axum() {
-    let of = |request: Request<http_body_util::Empty<Bytes>>| request.map(AxumBody::new);
+async fn wait_is_in_flight_in_axum_stacks() {
+    let map_body = |request: Request<Empty<Bytes>>| request.map(AxumBody::new);
     let limit = || GlobalConcurrencyLimitLayer::new(1);
     for tuple in [true, false] {
         let metrics = Metrics::new();
@@ -97,16 +96,15 @@ async fn waiting_is_in_flight_in_both_ways_of_axum() {
         } else {
             app.layer(limit()).layer(layer(&metrics))
         };
-        let service = ServiceBuilder::new().map_request(of).service(app);
-        let (waited, in_flight) = tokio::join!(five(service), in_flight_each_second(&metrics));
-        assert_eq!((waited, in_flight), (15.0, 15.0), "tuple: {tuple}");
+        let service = ServiceBuilder::new().map_request(map_body).service(app);
+        assert_wait_is_in_flight(&metrics, service).await;
     }
 }
 
 type Mock = mock::Mock<Request<Full<Bytes>>, Response<Full<Bytes>>>;
 type Handle = mock::Handle<Request<Full<Bytes>>, Response<Full<Bytes>>>;
 
-/// A service that is not ready yet, behind the layer.
+/// Returns the layer over a service that is not ready.
 fn unready(metrics: &Metrics) -> (Latency<Mock>, Handle) {
     let (inner, mut handle) = mock::pair();
     handle.allow(0);
@@ -114,7 +112,7 @@ fn unready(metrics: &Metrics) -> (Latency<Mock>, Handle) {
 }
 
 #[tokio::test]
-async fn a_call_on_a_service_that_is_not_ready_waits() {
+async fn call_waits_until_the_service_is_ready() {
     let metrics = Metrics::new();
     let (mut service, mut handle) = unready(&metrics);
     assert!(now(service.ready()).is_ok(), "the layer is always ready");
@@ -134,7 +132,7 @@ async fn a_call_on_a_service_that_is_not_ready_waits() {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_a_service_error() {
+async fn readiness_error_is_a_service_error() {
     for waits in [true, false] {
         let metrics = Metrics::new();
         let (mut service, mut handle) = unready(&metrics);
@@ -153,7 +151,7 @@ async fn an_error_of_readiness_is_a_service_error() {
 }
 
 #[test]
-fn a_client_that_leaves_while_waiting_is_cancelled() {
+fn call_dropped_while_waiting_is_cancelled() {
     for polled in [true, false] {
         let metrics = Metrics::new();
         let (mut service, _handle) = unready(&metrics);
@@ -166,13 +164,13 @@ fn a_client_that_leaves_while_waiting_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_shared_service_gives_each_call_its_permit() {
+async fn each_call_of_a_service_gets_a_permit() {
     let metrics = Metrics::new();
     let mut service = ServiceBuilder::new()
         .layer(layer(&metrics))
         .layer(ConcurrencyLimitLayer::new(1))
-        .service_fn(|_| async { Ok::<_, Infallible>(Response::new(full(""))) });
-    // All calls on one service, without asking it for readiness again.
+        .service_fn(|_| async { Ok::<_, Infallible>(empty_response(200)) });
+    // All calls are made on one service, without polling it for readiness in between.
     let calls: Vec<_> = (0..3).map(|_| service.call(get())).collect();
     assert_eq!(metrics.gauge(IN_FLIGHT), 3.0);
     for call in calls {
@@ -182,7 +180,7 @@ async fn a_shared_service_gives_each_call_its_permit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_load_shed_inside_is_recorded() {
+async fn rejection_of_inner_load_shed_is_recorded() {
     let metrics = Metrics::new();
     let service = ServiceBuilder::new()
         .layer(layer(&metrics))
@@ -193,16 +191,13 @@ async fn a_refusal_of_load_shed_inside_is_recorded() {
         tokio::join!(service.clone().oneshot(get()), service.clone().oneshot(get()));
     drop(first.unwrap());
     assert!(second.unwrap_err().is::<tower::load_shed::error::Overloaded>());
-    let outcomes = metrics.samples(DURATION).into_iter();
-    let mut outcomes: Vec<_> = outcomes.map(|(labels, _)| labels["outcome"].clone()).collect();
-    outcomes.sort();
     // The body of the first response is not read.
-    assert_eq!(outcomes, ["disconnect", "service_error"]);
+    assert_eq!(values(&metrics, DURATION, "outcome"), ["disconnect", "service_error"]);
 }
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "real sockets run by the real clock")]
-async fn the_sum_over_sockets_is_that_of_the_clients() {
+async fn durations_over_sockets_match_the_clients() {
     for client in [h1_client(), h2_client()] {
         let metrics = Metrics::new();
         let service = ServiceBuilder::new()
@@ -227,7 +222,7 @@ async fn the_sum_over_sockets_is_that_of_the_clients() {
         let waited: f64 = clients.join_all().await.iter().sum();
         metrics.wait_for(DURATION, 5).await;
         let measured: f64 = metrics.samples(DURATION).iter().map(|(_, value)| value).sum();
-        assert!(measured >= 1.4, "five that wait for one another: {measured}");
+        assert!(measured >= 1.4, "five requests one after the other: {measured}");
         assert!((measured - waited).abs() <= 0.05 * waited, "{measured} of {waited}");
     }
 }

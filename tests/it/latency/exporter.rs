@@ -1,4 +1,4 @@
-//! What Prometheus' exporter makes of the numbers.
+//! The metrics as `metrics-exporter-prometheus` exports them.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use metrics_exporter_prometheus::{
     Matcher, NativeHistogramConfig, PrometheusBuilder, PrometheusHandle,
 };
 use metrics_util::MetricKindMask;
-use tower_kit::latency::{DURATION_BUCKETS, LIFETIME_BUCKETS, SIZE_BUCKETS};
+use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS, STREAM_DURATION_BUCKETS};
 
 use super::*;
 
-/// The set-up of the module's page.
-fn builder(names: Names) -> PrometheusBuilder {
+/// Returns an exporter with the buckets of the module page.
+fn builder(names: MetricNames) -> PrometheusBuilder {
     let buckets = [
         (&names.durations()[..], &DURATION_BUCKETS[..]),
-        (&names.lifetimes(), &LIFETIME_BUCKETS),
-        (&names.sizes(), &SIZE_BUCKETS),
+        (&names.stream_durations(), &STREAM_DURATION_BUCKETS),
+        (&names.body_sizes(), &BODY_SIZE_BUCKETS),
     ];
     let mut builder = PrometheusBuilder::new();
     for (names, buckets) in buckets {
@@ -27,10 +27,11 @@ fn builder(names: Names) -> PrometheusBuilder {
     builder
 }
 
-fn exporter(names: Names) -> (LatencyLayer, PrometheusHandle) {
+fn exporter(names: MetricNames) -> (LatencyLayer, PrometheusHandle) {
     let recorder = builder(names).build_recorder();
     let handle = recorder.handle();
-    let layer = LatencyLayer::new().names(names).first_byte().sizes();
+    let layer =
+        LatencyLayer::new().metric_names(names).record_time_to_first_byte().record_body_sizes();
     (layer.recorder(std::sync::Arc::new(recorder)), handle)
 }
 
@@ -40,27 +41,23 @@ fn value(text: &str, line: &str) -> Option<f64> {
 }
 
 #[test]
-fn every_histogram_has_buckets_under_both_names() {
-    for names in [Names::Prometheus, Names::OpenTelemetry] {
+fn histograms_have_buckets_in_both_conventions() {
+    for names in [MetricNames::Prometheus, MetricNames::OpenTelemetry] {
         let (layer, handle) = exporter(names);
-        drop(answered(&layer, Method::GET, Response::new(full(""))));
-        drop(answered(
-            &layer,
-            Method::GET,
-            Response::builder().status(101).body(full("")).unwrap(),
-        ));
+        record(&layer, get());
+        drop(get_body(&layer, empty_response(101)));
         let text = handle.render();
         assert!(!text.contains(" summary"), "{text}");
         assert_eq!(text.matches(" histogram\n").count(), 5, "{text}");
-        assert!(text.contains("le=\"86400\""), "lifetimes have buckets of their own");
+        assert!(text.contains("le=\"86400\""), "streams have buckets of their own");
     }
 }
 
 #[test]
-fn closed_sets_of_labels_are_born_at_zero() {
-    let (layer, handle) = exporter(Names::Prometheus);
-    let layer = layer.routes(["/items/{id}"]).stream("ndjson", |_, _| false);
-    // No request yet: the layer is stacked upon a service.
+fn known_label_sets_are_exported_as_zero() {
+    let (layer, handle) = exporter(MetricNames::Prometheus);
+    let layer = layer.route_templates(["/items/{id}"]).stream_if("ndjson", |_, _| false);
+    // Stacking the layer on a service is enough: there is no request yet.
     drop(layer.layer(service_fn(|_: Request<()>| pending::<Result<(), ()>>())));
     let text = handle.render();
     assert_eq!(value(&text, "http_series_overflow_total"), Some(0.0), "{text}");
@@ -79,27 +76,25 @@ fn closed_sets_of_labels_are_born_at_zero() {
     assert!(requests.clone().all(|line| line.ends_with(" 0")), "{text}");
 
     for _ in 0..50 {
-        let refused = Response::builder().status(503).body(full("")).unwrap();
-        drop(answered(&layer, Method::GET, refused));
+        drop(get_body(&layer, empty_response(503)));
     }
     let refused = "http_requests_total{status_class=\"5xx\",outcome=\"ok\"}";
     assert_eq!(value(&handle.render(), refused), Some(50.0));
 }
 
 #[test]
-fn a_skipped_first_request_announces_the_rest() {
+fn skipped_request_registers_the_counters() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     let layer = LatencyLayer::new().skip_if(|_| true);
-    // Built before there is a recorder; the scrape itself is skipped.
-    let mut service =
-        layer.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(full(""))))));
+    // The layer is built before the recorder is installed, and the first request is a scrape.
+    let mut service = layer.layer(service_fn(|_| ready(Ok::<_, Infallible>(empty_response(200)))));
     metrics::with_local_recorder(&recorder, || drop(now(service.call(get()))));
     assert_eq!(value(&handle.render(), "http_requests_in_flight"), Some(0.0));
 }
 
 #[tokio::test]
-async fn an_expired_gauge_comes_back_right() {
+async fn expired_gauge_returns_with_the_right_value() {
     let recorder = PrometheusBuilder::new()
         .idle_timeout(MetricKindMask::ALL, Some(Duration::from_millis(1)))
         .build_recorder();
@@ -111,29 +106,30 @@ async fn an_expired_gauge_comes_back_right() {
     let first = service.call(get());
     let second = service.call(get());
     assert_eq!(in_flight(), Some(2.0));
-    // The exporter forgets what was idle for a millisecond, by a clock of its own.
+    // The exporter expires metrics that are idle for a millisecond, by a clock of its own.
     while in_flight().is_some() {
         tokio::task::yield_now().await;
     }
     drop(first);
-    // A set of labels is registered when it ends, and so is its gauge.
+    // The end of a request registers its set of labels, which includes the gauge.
     assert_eq!(in_flight(), Some(1.0), "and not -1");
     drop(second);
     assert!(matches!(in_flight(), None | Some(0.0)));
 }
 
 #[test]
-fn native_histograms_replace_those_with_buckets() {
-    let names = Names::Prometheus;
+fn native_histograms_are_not_in_the_text_format() {
+    let names = MetricNames::Prometheus;
     let native = NativeHistogramConfig::new(1.1, 160, 1e-6).unwrap();
     let duration = Matcher::Full(names.durations()[0].to_owned());
     let recorder =
         builder(names).set_native_histogram_for_metric(duration, native).build_recorder();
     let handle = recorder.handle();
-    let layer = LatencyLayer::new().first_byte().recorder(std::sync::Arc::new(recorder));
-    drop(answered(&layer, Method::GET, Response::new(full(""))));
+    let layer =
+        LatencyLayer::new().record_time_to_first_byte().recorder(std::sync::Arc::new(recorder));
+    record(&layer, get());
     let text = handle.render();
-    // The text has no place for them: they are for the exporter's feature `protobuf`.
+    // The exporter writes native histograms with its feature `protobuf` only.
     assert!(!text.contains("http_request_duration_seconds"), "{text}");
     assert!(text.contains("# TYPE http_request_first_byte_seconds histogram"), "{text}");
 }

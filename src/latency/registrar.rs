@@ -4,37 +4,62 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Recorder};
 
 use super::labels::LabelValues;
 use super::methods::Methods;
-use super::names::{Names, OVERFLOW, UNMATCHED, VERSIONS};
+use super::names::{MetricNames, OVERFLOW, UNMATCHED, VERSIONS};
 use super::policy::{Outcome, StreamKind};
-use super::series::{Common, Handles, RouteLabel, Series, version_index};
-use super::totals;
+use super::request_totals;
+use super::series::{RouteLabel, Series, version_index};
 use crate::metrics::{METADATA, Metrics, Name};
 
-/// Registers handles with the recorder, under the names and labels of a convention.
+/// Registers metric handles with the recorder, under the names and labels of a convention.
 #[derive(Debug)]
 pub(super) struct Registrar {
     pub(super) metrics: Metrics,
-    pub(super) names: Names,
+    pub(super) names: MetricNames,
     pub(super) enabled: Enabled,
     pub(super) methods: Methods,
     pub(super) custom: LabelValues,
-    /// The kinds of streams, each once.
+    /// The kinds of streams, without duplicates.
     pub(super) stream_kinds: Vec<&'static str>,
-    /// The templates that are known before there is a request.
+    /// The route templates that are known before the first request.
     pub(super) templates: Vec<Arc<str>>,
 }
 
-/// The histograms that are recorded beside the duration.
+/// The optional histograms that the user has enabled.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Enabled {
     pub(super) first_byte: bool,
-    pub(super) sizes: bool,
+    pub(super) body_sizes: bool,
+}
+
+/// The metric handles of one set of labels.
+#[derive(Debug)]
+pub(super) struct Handles {
+    /// The request duration, or the stream duration if the labels are those of a stream.
+    pub(super) duration: Histogram,
+    pub(super) first_byte: Histogram,
+    pub(super) request_size: Histogram,
+    pub(super) response_size: Histogram,
+    pub(super) streams: Counter,
+    /// The total of requests with the same status class and outcome.
+    pub(super) requests: Counter,
+    /// The gauge of requests in flight that have the same method and scheme.
+    pub(super) in_flight: Gauge,
+}
+
+/// The metric handles whose labels are known before the first request.
+#[derive(Debug)]
+pub(super) struct CommonHandles {
+    pub(super) overflow: Counter,
+    /// A no-op under OpenTelemetry, where the gauge has labels.
+    pub(super) in_flight: Gauge,
+    /// One gauge for each kind of stream.
+    pub(super) open_streams: Vec<Gauge>,
 }
 
 impl Registrar {
-    /// Returns the number of gauges of requests in flight: one, or under OpenTelemetry one for
-    /// each method and scheme.
-    pub(super) fn gauges(&self) -> usize {
+    /// Returns the number of gauges of requests in flight: 1, or under OpenTelemetry one for each
+    /// method and scheme.
+    pub(super) fn gauge_count(&self) -> usize {
         if self.names.is_open_telemetry() { 2 * self.methods.len() } else { 1 }
     }
 
@@ -52,30 +77,25 @@ impl Registrar {
         u8::try_from(at + 1).ok().map(StreamKind)
     }
 
-    /// Registers what needs no request: with that, its counters are born at 0. The increase of a
-    /// counter that is born at its first event does not include that event.
+    /// Registers every metric whose labels are known before the first request, so that its
+    /// counters are exported as 0.
+    // Prometheus computes no increase for the first sample of a counter. A counter that is
+    // registered with its first event therefore hides that event from `rate` and from alerts.
     #[cold]
-    pub(super) fn common(&self) -> Common {
-        let names = self.names.metric_names();
-        for (class, outcome) in totals::label_sets().flatten() {
+    pub(super) fn common(&self) -> CommonHandles {
+        let names = self.names.name_set();
+        for (class, outcome) in request_totals::label_sets().flatten() {
             drop(self.requests(class, outcome));
+        }
+        // Under OpenTelemetry, streams have labels that only a request knows.
+        if !self.names.is_open_telemetry() {
+            self.register_streams();
         }
         let open_streams = self.stream_kinds.iter().map(|kind| {
             self.metrics.gauge(names.open_streams, vec![Label::from_static_parts(KIND, kind)])
         });
         let open_streams = open_streams.collect();
-        for kind in &self.stream_kinds {
-            let templates = self.templates.iter().map(|it| RouteLabel::Template(Arc::clone(it)));
-            for route in templates.chain([RouteLabel::Unmatched]) {
-                let mut labels = vec![Label::from_static_parts(names.method, "GET")];
-                labels.extend(self.route_label(&route));
-                labels.push(Label::from_static_parts(KIND, kind));
-                if !self.names.is_open_telemetry() {
-                    drop(self.metrics.counter(names.streams, labels));
-                }
-            }
-        }
-        Common {
+        CommonHandles {
             overflow: self.metrics.counter(names.overflow, Vec::new()),
             in_flight: if self.names.is_open_telemetry() {
                 Gauge::noop()
@@ -86,10 +106,10 @@ impl Registrar {
         }
     }
 
-    /// Registers the gauge of requests in flight with the labels that OpenTelemetry requires.
+    /// Registers the gauge of requests in flight, which has labels under OpenTelemetry.
     #[cold]
     pub(super) fn in_flight(&self, series: &Series) -> Gauge {
-        let names = self.names.metric_names();
+        let names = self.names.name_set();
         let mut labels = Vec::new();
         if self.names.is_open_telemetry() {
             labels.push(Label::new(names.method, self.methods.name(series.method)));
@@ -98,51 +118,68 @@ impl Registrar {
         self.metrics.gauge(names.in_flight, labels)
     }
 
+    /// Registers the handles of one set of labels.
     #[cold]
     pub(super) fn handles(&self, route: &RouteLabel, series: &Series) -> Handles {
-        let names = self.names.metric_names();
-        let head = self.head_labels(route, series);
-        let labels = self.end_labels(head.clone(), series);
+        let names = self.names.name_set();
+        let labels_at_headers = self.labels_at_headers(route, series);
+        let labels = self.labels_at_end(labels_at_headers.clone(), series);
         let is_stream = series.kind != StreamKind::NONE;
         let kind = self.stream_kinds.get(usize::from(series.kind.0).wrapping_sub(1));
-        let of_kind = |mut labels: Vec<Label>| {
+        let with_kind = |mut labels: Vec<Label>| {
             labels.extend(kind.map(|kind| Label::from_static_parts(KIND, kind)));
             labels
         };
-        let Enabled { first_byte, sizes } = self.enabled;
-        let class = totals::label_sets().nth(totals::index(series.status, series.outcome));
-        let (duration, of_duration) = if is_stream {
-            (names.stream_duration, of_kind(labels.clone()))
+        let Enabled { first_byte, body_sizes } = self.enabled;
+        // The size of a stream depends on when its client disconnects.
+        let body_sizes = body_sizes && !is_stream;
+        let total = request_totals::index(series.status, series.outcome);
+        let total = request_totals::label_sets().nth(total).flatten();
+        let (duration, duration_labels) = if is_stream {
+            (names.stream_duration, with_kind(labels.clone()))
         } else {
             (names.duration, labels.clone())
         };
         let streams = if is_stream {
-            self.metrics.counter(names.streams, of_kind(head))
+            self.metrics.counter(names.streams, with_kind(labels_at_headers))
         } else {
             Counter::noop()
         };
         self.metrics.with(|recorder| Handles {
-            duration: histogram(recorder, duration, &of_duration, true),
+            duration: histogram(recorder, duration, &duration_labels, true),
             first_byte: histogram(recorder, names.first_byte, &labels, first_byte),
-            request_size: histogram(recorder, names.request_size, &labels, sizes && !is_stream),
-            response_size: histogram(recorder, names.response_size, &labels, sizes && !is_stream),
+            request_size: histogram(recorder, names.request_size, &labels, body_sizes),
+            response_size: histogram(recorder, names.response_size, &labels, body_sizes),
             streams,
-            requests: class
-                .flatten()
+            requests: total
                 .map_or_else(Counter::noop, |(class, outcome)| self.requests(class, outcome)),
             in_flight: self.in_flight(series),
         })
     }
 
+    /// Registers the counters of streams for GET and each known route.
+    fn register_streams(&self) {
+        let names = self.names.name_set();
+        for kind in &self.stream_kinds {
+            let templates = self.templates.iter().map(|it| RouteLabel::Template(Arc::clone(it)));
+            for route in templates.chain([RouteLabel::Unmatched]) {
+                let mut labels = vec![Label::from_static_parts(names.method, "GET")];
+                labels.extend(self.route_label(&route));
+                labels.push(Label::from_static_parts(KIND, kind));
+                drop(self.metrics.counter(names.streams, labels));
+            }
+        }
+    }
+
     fn requests(&self, class: &'static str, outcome: &'static str) -> Counter {
         let labels = [("status_class", class), ("outcome", outcome)];
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-        self.metrics.counter(self.names.metric_names().requests, labels.into())
+        self.metrics.counter(self.names.name_set().requests, labels.into())
     }
 
-    /// Returns the labels that are known from the head of a response.
-    fn head_labels(&self, route: &RouteLabel, series: &Series) -> Vec<Label> {
-        let names = self.names.metric_names();
+    /// Returns the labels that are known once the response headers are.
+    fn labels_at_headers(&self, route: &RouteLabel, series: &Series) -> Vec<Label> {
+        let names = self.names.name_set();
         let mut labels = vec![Label::new(names.method, self.methods.name(series.method))];
         labels.extend(self.route_label(route));
         labels.extend(self.scheme_label(series));
@@ -153,12 +190,14 @@ impl Registrar {
         labels
     }
 
-    /// Adds the labels that are known from the end of a response.
-    fn end_labels(&self, mut labels: Vec<Label>, series: &Series) -> Vec<Label> {
-        let names = self.names.metric_names();
+    /// Adds the labels that are known once the response has ended.
+    fn labels_at_end(&self, mut labels: Vec<Label>, series: &Series) -> Vec<Label> {
+        let names = self.names.name_set();
         if let Some(status) = series.status {
             labels.push(Label::new(names.status, status.as_str().to_owned()));
         }
+        // OpenTelemetry's `error.type` is set on failures only. The status code of a server error is
+        // one, unless the response failed in another way as well.
         let outcome = match series.status.filter(|status| status.is_server_error()) {
             _ if !self.names.is_open_telemetry() => Some(series.outcome.as_str().into()),
             _ if series.outcome != Outcome::Ok => Some(series.outcome.as_str().into()),
@@ -172,7 +211,7 @@ impl Registrar {
     }
 
     fn route_label(&self, route: &RouteLabel) -> Option<Label> {
-        let name = self.names.metric_names().route;
+        let name = self.names.name_set().route;
         match route {
             RouteLabel::Template(route) => Some(Label::new(name, Arc::clone(route))),
             RouteLabel::Unmatched if self.names.is_open_telemetry() => None,
@@ -188,7 +227,7 @@ impl Registrar {
     }
 }
 
-/// Returns the kinds of streams: those that are known by themselves, and the declared ones.
+/// Returns the kinds of streams: the built-in kinds, and those declared with `stream_if`.
 pub(super) fn stream_kinds(declared: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut kinds = vec!["event_stream", "upgrade"];
     for kind in declared {
@@ -199,8 +238,8 @@ pub(super) fn stream_kinds(declared: impl Iterator<Item = &'static str>) -> Vec<
     kinds
 }
 
-fn histogram(recorder: &dyn Recorder, name: Name, labels: &[Label], is_on: bool) -> Histogram {
-    if !is_on {
+fn histogram(recorder: &dyn Recorder, name: Name, labels: &[Label], enabled: bool) -> Histogram {
+    if !enabled {
         return Histogram::noop();
     }
     recorder.describe_histogram(name.name.into(), Some(name.unit), name.help());

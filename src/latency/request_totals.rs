@@ -2,15 +2,15 @@ use http::StatusCode;
 
 use super::policy::Outcome;
 
-/// Returns the place of a request among the counters of all requests.
+/// Returns the index in [`label_sets`] of the counter for a request.
 #[inline]
 pub(super) fn index(status: Option<StatusCode>, outcome: Outcome) -> usize {
     let class = status.map_or(0, |status| usize::from(status.as_u16() / 100).min(OTHER_CLASS));
     class * OUTCOMES.len() + outcome as usize
 }
 
-/// Returns the class of the status and the outcome of each place, or `None` where no request has
-/// both: a service that has failed gave no status, and what is complete has one.
+/// Returns the status class and outcome of each counter of requests, or `None` for combinations
+/// that no request has: a failed service returns no status, and a complete response has one.
 pub(super) fn label_sets() -> impl Iterator<Item = Option<(&'static str, &'static str)>> {
     let all = CLASSES.iter().enumerate();
     all.flat_map(|(class, name)| {
@@ -25,10 +25,11 @@ pub(super) fn label_sets() -> impl Iterator<Item = Option<(&'static str, &'stati
     })
 }
 
+// The label sets are few and fixed, so all of them can be exported as 0 before the first request.
 const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 const OTHER_CLASS: usize = CLASSES.len() - 1;
 
-/// In the order of their declaration.
+/// All outcomes, in the order of the enum, whose discriminants [`index`] uses.
 const OUTCOMES: [Outcome; 7] = [
     Outcome::Ok,
     Outcome::ServiceError,
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_possible_end_has_its_place() {
+    fn possible_status_and_outcome_have_a_counter() {
         let sets: Vec<_> = label_sets().collect();
         let found = |status, outcome| {
             let status = (status > 0).then(|| StatusCode::from_u16(status).unwrap());

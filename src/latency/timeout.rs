@@ -1,4 +1,4 @@
-//! Tells timeouts from other errors.
+//! Recognizes errors that report a timeout.
 
 use std::any::Any;
 use std::error::Error;
@@ -6,19 +6,18 @@ use std::io;
 
 use tower::timeout::error::Elapsed;
 
-/// Returns `true` if an error, or one of its sources, says that time ran out.
-///
-/// An error type of a body or a service need not implement [`Error`] (a boxed one does not), so
-/// that there is no bound which would give its sources for any type: the types whose sources are
-/// looked through are listed in [`as_error`].
+/// Returns `true` if `error` or one of its sources reports a timeout.
+// The parameter is `Any` because body and service errors need not implement `Error`: boxed ones do
+// not. There is no bound that gives access to the sources of every error type, so `as_error` lists
+// the types whose sources are searched.
 pub(super) fn is_timeout(error: &dyn Any) -> bool {
     let mut next = as_error(error);
     for _ in 0..MAX_SOURCES {
         let Some(error) = next else { return false };
-        if says_timeout(error) {
+        if reports_timeout(error) {
             return true;
         }
-        // The source of an I/O error is that of the error in it, which itself would be left out.
+        // `io::Error::source` skips the error that the I/O error wraps, and returns its source.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match inner {
             Some(inner) => Some(inner),
@@ -48,7 +47,7 @@ fn as_error(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
         .or_else(|| of::<tokio::time::error::Elapsed>(error))
 }
 
-fn says_timeout(error: &(dyn Error + 'static)) -> bool {
+fn reports_timeout(error: &(dyn Error + 'static)) -> bool {
     error.is::<Elapsed>()
         || error.is::<tokio::time::error::Elapsed>()
         || error.downcast_ref().is_some_and(|it: &io::Error| it.kind() == io::ErrorKind::TimedOut)
@@ -56,16 +55,16 @@ fn says_timeout(error: &(dyn Error + 'static)) -> bool {
         || TIMEOUT_TEXTS.contains(&error.to_string().as_str())
 }
 
-/// The whole texts of errors whose types are private, or those of crates that would be a
-/// dependency for their name alone: of tower-http's `TimeoutError`, reqwest's `TimedOut` and
-/// tonic's `TimeoutExpired`.
+/// The messages of timeout errors whose types are private, or whose crates would be a dependency
+/// for the type alone: `TimeoutError` of tower-http, `TimedOut` of reqwest and `TimeoutExpired` of
+/// tonic.
 const TIMEOUT_TEXTS: [&str; 3] = [
     "data was not received within the designated timeout",
     "operation timed out",
     "Timeout expired",
 ];
 
-/// How deep the sources of an error are searched: an error could be its own source.
+/// The maximum number of errors in a chain of sources, since an error can be its own source.
 const MAX_SOURCES: usize = 16;
 
 #[cfg(test)]
@@ -75,7 +74,7 @@ mod tests {
     type BoxError = Box<dyn Error + Send + Sync>;
 
     #[test]
-    fn timeouts_are_found_among_the_sources() {
+    fn timeouts_are_found_in_the_sources() {
         let timed_out = || io::Error::from(io::ErrorKind::TimedOut);
         let boxed = |error: io::Error| -> BoxError { Box::new(error) };
         let in_axum = |error: BoxError| axum_core::Error::new(error);
@@ -94,25 +93,25 @@ mod tests {
         assert!(is_timeout(&sendable));
         assert!(!is_timeout(&in_axum("refused".into())));
         assert!(!is_timeout(&boxed(io::Error::other("refused"))));
-        assert!(!is_timeout(&boxed(io::Error::other("the field `timeout` is no number"))));
+        assert!(!is_timeout(&boxed(io::Error::other("the header `timeout` is no number"))));
         assert!(!is_timeout(&io::Error::from(io::ErrorKind::BrokenPipe)));
-        assert!(!is_timeout(&"operation timed out"), "no error type");
+        assert!(!is_timeout(&"operation timed out"), "not an error type");
     }
 
     #[test]
-    fn an_error_that_is_its_own_source_ends() {
+    fn cyclic_sources_terminate() {
         #[derive(Debug)]
-        struct Own;
-        impl std::fmt::Display for Own {
+        struct Cyclic;
+        impl std::fmt::Display for Cyclic {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("own")
+                f.write_str("cyclic")
             }
         }
-        impl Error for Own {
+        impl Error for Cyclic {
             fn source(&self) -> Option<&(dyn Error + 'static)> {
                 Some(self)
             }
         }
-        assert!(!is_timeout(&(Box::new(Own) as BoxError)));
+        assert!(!is_timeout(&(Box::new(Cyclic) as BoxError)));
     }
 }
