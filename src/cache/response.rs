@@ -119,7 +119,7 @@ fn status_of(conditional: &Conditional, stored: StatusCode) -> StatusCode {
     }
 }
 
-/// Edits the headers for the conditional of the response, and returns the part of the body that it has.
+/// Edits the headers for the outcome of the conditions, and returns the bytes that are sent.
 fn shape(headers: &mut HeaderMap, conditional: &Conditional, body: &Bytes) -> Bytes {
     match conditional {
         Conditional::Full => body.clone(),

@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{Extensions, HeaderMap};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
-use tower_kit::cache::{CacheLayer, MemoryStore};
+use tower_kit::cache::{CacheHint, CacheLayer, MemoryStore};
 
 use self::reference::{Got, Reference, Service, Setup};
-use self::story::{Call, Purge, Reply, Request, Step, URLS, seconds_of, story};
+use self::story::{Call, Hint, Purge, Reply, Request, Step, URLS, seconds_of, story};
 use super::rig::{self, Rig, idle};
 use crate::support::{full, status};
 
@@ -150,6 +150,7 @@ async fn send(
         let Some((head, body)) = answer else { return Err("the service is gone".into()) };
         let mut response = http::Response::new(full(body));
         *response.status_mut() = status(head.status);
+        response.extensions_mut().extend(extensions(head.hint));
         for (name, value) in head.fields() {
             response.headers_mut().append(name, value.parse().unwrap());
         }
@@ -171,6 +172,17 @@ async fn send(
         Got { status, body: got.body, fields, cache }
     });
     (calls, got)
+}
+
+fn extensions(hint: Option<Hint>) -> Extensions {
+    let mut extensions = Extensions::new();
+    if let Some(hint) = hint {
+        extensions.insert(match hint {
+            Hint::NoStore => CacheHint::no_store(),
+            Hint::Ttl(seconds) => CacheHint::new().ttl(Duration::from_secs(seconds.unsigned_abs())),
+        });
+    }
+    extensions
 }
 
 fn call(head: &Parts) -> Call {
@@ -216,7 +228,7 @@ fn class(member: &str) -> String {
     parts.join(" ").replace("fwd=uri-miss", "fwd=miss").replace("fwd=vary-miss", "fwd=miss")
 }
 
-const SEEN: [&str; 15] = [
+const SEEN: [&str; 16] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -228,6 +240,7 @@ const SEEN: [&str; 15] = [
     "expires",
     "last-modified",
     "location",
+    "pragma",
     "set-cookie",
     "surrogate-key",
     "vary",

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::story::{Ask, Call, Directive, Expires, Head, Odd, Purge, Reply, Request, has_tag};
+use super::story::{
+    Ask, Call, Directive, Expires, Head, Hint, Odd, Purge, Reply, Request, has_tag,
+};
 
 /// The setters of the layer that a story runs under.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,7 +165,13 @@ impl Reference {
             }
             "GET" | "HEAD" => {
                 let heeds = self.setup != Setup::IgnoresRequests;
-                let asks = if heeds { &request.control[..] } else { &[] };
+                // §5.4: pragma counts where there is no cache-control.
+                let pragma = [Ask::NoCache];
+                let asks = match &request.control[..] {
+                    _ if !heeds => &[],
+                    [] if request.pragma => &pragma[..],
+                    asks => asks,
+                };
                 let fills = request.method == "GET"
                     && request.range.is_none()
                     && !asks.contains(&Ask::NoStore);
@@ -436,6 +444,9 @@ impl Reference {
         if head.status == 206 || head.status == 304 {
             return Err(NotStored::Other);
         }
+        if head.hint == Some(Hint::NoStore) {
+            return Err(NotStored::Other);
+        }
         let (says, targeted) = directives(head).ok_or(NotStored::Other)?;
         let says = &says[..];
         let has = |directive| says.contains(&directive);
@@ -457,7 +468,11 @@ impl Reference {
         }
         let own = self.setup == Setup::OwnLifetimes;
         let status_ttl = (own && head.status == 404).then_some(5 * SECOND);
-        if !STORED.contains(&head.status) {
+        let hint = match head.hint {
+            Some(Hint::Ttl(seconds)) => Some(seconds * SECOND),
+            _ => None,
+        };
+        if !STORED.contains(&head.status) && hint.is_none() {
             return Err(NotStored::Other);
         }
         if head.set_cookie && !has(Directive::PrivateCookie) {
@@ -484,7 +499,7 @@ impl Reference {
         }
         let default = (own && may_guess && head.status < 400).then_some(30 * SECOND);
         let given = self.setup == Setup::WithTtl && head.status == 200;
-        let given = given.then_some(20 * SECOND + age);
+        let given = hint.or(given.then_some(20 * SECOND)).map(|ttl| ttl + age);
         let validate = has(Directive::NoCache) && given.is_none();
         let stated = given.or(stated);
         let of_layer = status_ttl.or(if guessed.is_none() { default } else { None });
@@ -689,6 +704,10 @@ fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
     if !head.targeted.is_empty() && !malformed {
         return Some((head.targeted.clone(), true));
     }
+    // The module page: `pragma` forbids where there is no `cache-control`.
+    if head.pragma && head.control.is_empty() {
+        return None;
+    }
     if malformed && head.control.is_empty() && head.expires.is_none() {
         return None;
     }
@@ -721,6 +740,8 @@ fn updated(old: &Head, new: &Head, now: i64) -> Head {
         status: old.status,
         control: list(&old.control, &new.control),
         targeted: list(&old.targeted, &new.targeted),
+        pragma: new.pragma || old.pragma,
+        hint: new.hint,
         expires: new.expires.or(old.expires),
         date: new.date.or(Some(now / SECOND)),
         age: new.age,

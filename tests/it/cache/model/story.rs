@@ -43,6 +43,8 @@ pub(super) struct Request {
     pub(super) range: Option<&'static str>,
     pub(super) if_range: Option<&'static str>,
     pub(super) control: Vec<Ask>,
+    /// `pragma: no-cache`.
+    pub(super) pragma: bool,
 }
 
 /// A directive of a request (RFC 9111 §5.2.1).
@@ -77,6 +79,10 @@ pub(super) struct Head {
     pub(super) control: Vec<Directive>,
     /// `cdn-cache-control` (RFC 9213).
     pub(super) targeted: Vec<Directive>,
+    /// `pragma: no-cache`.
+    pub(super) pragma: bool,
+    /// The `CacheHint` of the handler, which is no header.
+    pub(super) hint: Option<Hint>,
     pub(super) expires: Option<Expires>,
     pub(super) date: Option<i64>,
     pub(super) age: Option<i64>,
@@ -89,6 +95,12 @@ pub(super) struct Head {
     pub(super) content_location: Option<&'static str>,
     /// The number of the response in the header `x-one`, which directives name.
     pub(super) one: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Hint {
+    NoStore,
+    Ttl(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,6 +175,7 @@ impl Request {
         push("range", self.range.map(str::to_owned));
         push("if-range", self.if_range.map(str::to_owned));
         push("cache-control", list(&self.control));
+        push("pragma", self.pragma.then(|| "no-cache".to_owned()));
         fields
     }
 }
@@ -229,6 +242,7 @@ impl Head {
         let text = |text: Option<&str>| text.map(str::to_owned);
         push("cache-control", list(&self.control));
         push("cdn-cache-control", list(&self.targeted));
+        push("pragma", self.pragma.then(|| "no-cache".to_owned()));
         push("expires", self.expires.map(|expires| expires.to_string()));
         push("date", self.date.map(date));
         push("age", self.age.map(|age| age.to_string()));
@@ -253,7 +267,7 @@ fn list<T: fmt::Display>(members: &[T]) -> Option<String> {
 
 pub(super) const URLS: [&str; 3] = ["http://x.org/a", "http://x.org/a/b", "http://y.org/a"];
 const TAGS: [&str; 3] = ["\"1\"", "\"2\"", "W/\"1\""];
-const DATES: [i64; 3] = [-100_000, -1000, -995];
+const DATES: [i64; 4] = [-10_000_000, -100_000, -1000, -995];
 const TIMES: [i64; 6] = [0, 1, 5, 20, 60, 700];
 
 pub(super) fn story() -> impl Strategy<Value = Vec<Step>> {
@@ -290,7 +304,7 @@ fn request() -> impl Strategy<Value = Request> {
         prop::bool::weighted(0.15),
     );
     let condition = (
-        prop::bool::weighted(0.02),
+        (prop::bool::weighted(0.02), prop::bool::weighted(0.04)),
         rarely(&["\"1\"", "W/\"1\"", "\"2\"", "\"2\", \"1\"", "*"]),
         rarely(&DATES),
         rarely(&["bytes=0-2", "bytes=5-", "bytes=-2", "bytes=50-", "bytes=0-1,3-4"]),
@@ -298,7 +312,7 @@ fn request() -> impl Strategy<Value = Request> {
     );
     (method, who, condition, asks()).prop_map(|(method, who, condition, control)| {
         let (url, language, a, authorization, cookie) = who;
-        let (if_match, none_match, modified_since, range, if_range) = condition;
+        let ((if_match, pragma), none_match, modified_since, range, if_range) = condition;
         let range = range.filter(|_| method == "GET" || method == "HEAD");
         Request {
             method,
@@ -313,6 +327,7 @@ fn request() -> impl Strategy<Value = Request> {
             range,
             if_range: if_range.filter(|_| range.is_some()),
             control,
+            pragma,
         }
     })
 }
@@ -380,15 +395,23 @@ fn reply() -> impl Strategy<Value = Reply> {
         prop::option::weighted(0.5, select(vec![0, 0, 0, -5, -30, 7])),
         prop::option::weighted(0.15, select(vec![0, 3, 30])),
     );
+    let hint = prop_oneof![
+        30 => Just(None),
+        1 => Just(Some(Hint::NoStore)),
+        2 => select(vec![0, 7]).prop_map(|seconds| Some(Hint::Ttl(seconds))),
+    ];
+    let other = (prop::bool::weighted(0.04), hint);
     let sent = (prop::bool::weighted(0.8), prop_oneof![8 => Just(0), 1 => Just(1), 1 => Just(10)]);
-    let responds = (status, directives(), targeted(), about, times, sent).prop_map(
-        |(status, control, targeted, about, times, (honest, takes))| {
+    let responds = (status, directives(), targeted(), about, times, other, sent).prop_map(
+        |(status, control, targeted, about, times, (pragma, hint), (honest, takes))| {
             let (etag, modified, vary, set_cookie, tag, location, content_location, one) = about;
             let (expires, date, age) = times;
             let head = Box::new(Head {
                 status,
                 control,
                 targeted,
+                pragma,
+                hint,
                 expires,
                 date,
                 age,
@@ -500,6 +523,9 @@ impl fmt::Debug for Reply {
             write!(f, "{}", at("expires", after))?;
         }
         write!(f, "{}", head.date.map_or(String::new(), |after| at("date", after)))?;
+        if let Some(hint) = head.hint {
+            write!(f, "; hint {hint:?}")?;
+        }
         if *takes > 0 { write!(f, " after {takes} s") } else { Ok(()) }
     }
 }
