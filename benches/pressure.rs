@@ -15,7 +15,7 @@ use hyper::body::Body;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_kit::pressure::{PressureLayer, Reading};
+use tower_kit::pressure::{PressureLayer, MemoryUsage};
 
 use support::{Bench, bar, call, read, versioned};
 
@@ -53,7 +53,7 @@ fn main() {
     });
     group.case(&kit, || {
         let layer = PressureLayer::new();
-        move || drop(black_box(layer.reading()))
+        move || drop(black_box(layer.memory_usage()))
     });
     group.case(versioned("sysinfo"), || {
         let (mut system, own) = (System::new(), get_current_pid());
@@ -79,8 +79,8 @@ fn main() {
 
 /// A layer that sheds, and reads once.
 fn full() -> PressureLayer {
-    let layer = PressureLayer::new().source(|| Ok(Reading::new(95, 100)));
-    layer.shed_for(FOR_EVER).interval(FOR_EVER)
+    let layer = PressureLayer::new().memory_source(|| Ok(MemoryUsage::new(95, 100)));
+    layer.shed_duration(FOR_EVER).interval(FOR_EVER)
 }
 
 fn requests<S, B>(mut service: S) -> impl FnMut() + use<S, B>

@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let count = Arc::clone(&batches);
     let events = ServiceBuilder::new()
         // A client waits: a few milliseconds are what an fsync takes by itself.
-        .layer(BatchLayer::new().delay(Duration::from_millis(5)).queue(10_000))
+        .layer(BatchLayer::new().max_delay(Duration::from_millis(5)).max_queued(10_000))
         .service(service_fn(move |events: Vec<String>| {
             count.fetch_add(1, Ordering::Relaxed);
             let file = Arc::clone(&file);

@@ -26,7 +26,7 @@ use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_kit::cache::{CacheKey, MemoryStore, Store};
-use tower_kit::pressure::{Event, Level, PressureLayer, Priority, Reading};
+use tower_kit::pressure::{Level, MemoryUsage, PressureEvent, PressureLayer, Priority};
 use tower_kit::{CacheLayer, MIB};
 
 /// Memory that is held until a request releases it.
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = CacheLayer::new(store.clone()).key(CacheKey::new().any_host());
 
     let pressure = PressureLayer::new()
-        .limit(limit_mib()? * MIB)
+        .memory_limit(limit_mib()? * MIB)
         .on_pressure(move |event| make_room(event, &store))
         // These give memory back.
         .skip_if(|request| request.method == Method::DELETE)
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await?;
     // An error here would be one that nobody sees later.
-    let memory = of_limit(pressure.reading()?);
+    let memory = of_limit(pressure.memory_usage()?);
     println!("listening on http://{}, memory: {memory}", listener.local_addr()?);
     tokio::select! {
         served = axum::serve(listener, app) => served?,
@@ -81,13 +81,13 @@ fn ready(level: Level) -> StatusCode {
 }
 
 /// The cache is what this service can do without.
-fn make_room(event: &Event, store: &MemoryStore) {
+fn make_room(event: &PressureEvent, store: &MemoryStore) {
     match event.level() {
         Level::Normal => {}
         Level::High => store.shrink_to(8 * MIB),
         _ => store.shrink_to(0),
     }
-    let (level, memory) = (event.level(), of_limit(event.reading()));
+    let (level, memory) = (event.level(), of_limit(event.memory_usage()));
     println!("{level:?}: {memory}, of which the cache keeps {} MiB", store.usage().bytes / MIB);
 }
 
@@ -119,6 +119,6 @@ async fn metrics(prometheus: PrometheusHandle) -> String {
     prometheus.render()
 }
 
-fn of_limit(reading: Reading) -> String {
+fn of_limit(reading: MemoryUsage) -> String {
     format!("{} of {} MiB", reading.used() / MIB, reading.limit() / MIB)
 }

@@ -49,7 +49,7 @@ async fn flood(batch: &mut Batch<Item, ()>, calls: usize, stay: bool) -> u64 {
 fn queue_and_batches_under_way_are_bounded() {
     for (concurrency, queue) in [(1, 1_000), (4, 1_000), (1, 10)] {
         alone(async {
-            let layer = BatchLayer::new().concurrency(concurrency).queue(queue);
+            let layer = BatchLayer::new().max_concurrency(concurrency).max_queued(queue);
             let mut batch = layer.layer(service_fn(hangs));
             let taken = flood(&mut batch, 4_000, true).await;
             let items = (queue.max(100) + 100 * concurrency) as u64;
@@ -95,7 +95,7 @@ fn a_shared_item_is_kept_once() {
 #[test]
 fn weight_bounds_a_batch_in_bytes() {
     alone(async {
-        let layer = BatchLayer::new().weight(4 * SIZE, Vec::len).queue(100);
+        let layer = BatchLayer::new().max_weight(4 * SIZE, Vec::len).max_queued(100);
         let mut batch = layer.layer(service_fn(hangs));
         let taken = flood(&mut batch, 2_000, true).await;
         assert!(taken <= 104 * EACH, "{taken}");

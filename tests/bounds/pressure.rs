@@ -9,13 +9,13 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::KIB;
-use tower_kit::pressure::{PressureLayer, Reading};
+use tower_kit::pressure::{PressureLayer, MemoryUsage};
 
 use super::adversary::{Unfinished, settled};
 use super::{alone, held};
 
 fn shedding() -> PressureLayer {
-    PressureLayer::new().source(|| Ok(Reading::new(95, 100)))
+    PressureLayer::new().memory_source(|| Ok(MemoryUsage::new(95, 100)))
 }
 
 #[test]

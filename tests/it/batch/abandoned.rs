@@ -14,7 +14,7 @@ use crate::support::{now, soon};
 
 #[tokio::test(start_paused = true)]
 async fn the_item_of_a_caller_that_left_is_skipped() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3));
     let first = put(&mut batch, 0);
     drop(put(&mut batch, 1));
     let third = put(&mut batch, 2);
@@ -29,7 +29,7 @@ async fn the_item_of_a_caller_that_left_is_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn no_batch_is_sent_for_nobody() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     for item in 0..7 {
         drop(put(&mut batch, item));
     }
@@ -62,7 +62,7 @@ async fn a_drain_ends_where_all_callers_have_left() {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_that_was_sent_is_sent() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1));
     let caller = put(&mut batch, 0);
     let first = next(&mut arrived).await;
     drop(caller);
@@ -77,7 +77,7 @@ async fn an_item_that_was_sent_is_sent() {
 async fn a_caller_may_leave_while_the_service_is_not_ready() {
     let (service, mut handle) = mock::pair::<Vec<u32>, Vec<u32>>();
     handle.allow(0);
-    let layer = BatchLayer::new().size(2);
+    let layer = BatchLayer::new().max_size(2);
     let mut batch = layer.layer(service);
     let both = [put(&mut batch, 0), put(&mut batch, 1)];
     settle().await;
@@ -92,7 +92,7 @@ async fn a_caller_may_leave_while_the_service_is_not_ready() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_that_left_do_not_fill_the_queue() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(3));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_queued(3));
     let _hangs = put(&mut batch, 0);
     let hangs = next(&mut arrived).await;
     let mut answers: Vec<_> = (1..4).map(|item| put(&mut batch, item)).collect();
@@ -113,7 +113,7 @@ async fn callers_that_left_do_not_fill_the_queue() {
 async fn a_timeout_outside_leaves_nothing_to_send() {
     let (sender, mut arrived) = mpsc::unbounded_channel();
     let rows: Batch<u32, u32> =
-        BatchLayer::new().delay(2 * SECOND).layer(service_fn(move |items: Vec<u32>| {
+        BatchLayer::new().max_delay(2 * SECOND).layer(service_fn(move |items: Vec<u32>| {
             sender.send(items.clone()).unwrap();
             async { Ok::<_, std::io::Error>(items) }
         }));
@@ -144,7 +144,7 @@ async fn a_skipped_item_that_panics_hurts_no_others() {
     let count =
         service_fn(|items: Vec<Item>| async move { Ok::<_, std::io::Error>(vec![1; items.len()]) });
     let mut batch: Batch<Item, u32> =
-        BatchLayer::new().delay(Duration::from_millis(1)).layer(count);
+        BatchLayer::new().max_delay(Duration::from_millis(1)).layer(count);
     let mut put = |item| now(batch.ready()).unwrap().call(item);
     for _ in 0..3 {
         drop(put(item(true)));

@@ -10,18 +10,18 @@ use proptest::prelude::*;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_kit::batch::{Batch, BatchLayer, Deduped};
+use tower_kit::batch::{Batch, BatchLayer, Dedupe};
 
 use super::{Arrived, SECOND, clock, next, put, settle};
 use crate::support::{now, poll_once, soon};
 
 /// Items are equal that have the same last digit.
-fn digits() -> BatchLayer<u32, Deduped> {
+fn digits() -> BatchLayer<u32, Dedupe> {
     BatchLayer::new().dedupe_by(|item: &u32| item % 10)
 }
 
 fn scripted(
-    layer: &BatchLayer<u32, Deduped>,
+    layer: &BatchLayer<u32, Dedupe>,
 ) -> (Batch<u32, String>, mpsc::UnboundedReceiver<Arrived>) {
     let (sender, arrived) = mpsc::unbounded_channel();
     let service = service_fn(move |items| {
@@ -34,7 +34,7 @@ fn scripted(
 
 #[tokio::test(start_paused = true)]
 async fn callers_with_an_equal_key_share_one_item() {
-    let (mut batch, mut arrived) = scripted(&digits().size(3));
+    let (mut batch, mut arrived) = scripted(&digits().max_size(3));
     let answers = [1, 11, 2, 21, 12].map(|item| put(&mut batch, item));
     settle().await;
     assert!(arrived.try_recv().is_err(), "they are two items");
@@ -48,7 +48,7 @@ async fn callers_with_an_equal_key_share_one_item() {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_that_was_sent_is_not_shared() {
-    let (mut batch, mut arrived) = scripted(&digits().size(1).concurrency(2));
+    let (mut batch, mut arrived) = scripted(&digits().max_size(1).max_concurrency(2));
     let first = put(&mut batch, 1);
     let under_way = next(&mut arrived).await;
     let second = put(&mut batch, 11);
@@ -71,13 +71,13 @@ async fn a_failure_is_shared_too() {
     batch.flush();
     next(&mut arrived).await.answer.send(Ok(vec![])).unwrap();
     for answer in both {
-        assert!(answer.await.unwrap_err().is_count());
+        assert!(answer.await.unwrap_err().is_length_mismatch());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_item_stays_while_one_of_its_callers_waits() {
-    let (mut batch, mut arrived) = scripted(&digits().size(2));
+    let (mut batch, mut arrived) = scripted(&digits().max_size(2));
     let first = put(&mut batch, 1);
     let second = put(&mut batch, 11);
     drop(first);
@@ -118,7 +118,7 @@ async fn the_delay_is_of_the_first_caller() {
 #[tokio::test(start_paused = true)]
 async fn callers_that_share_fill_the_queue_and_send_it() {
     // A delay without end: only a full batch is sent.
-    let (mut batch, mut arrived) = scripted(&digits().size(3).queue(4).delay(Duration::MAX));
+    let (mut batch, mut arrived) = scripted(&digits().max_size(3).max_queued(4).max_delay(Duration::MAX));
     let answers: Vec<_> = [1, 11, 21].map(|item| put(&mut batch, item)).into();
     settle().await;
     assert!(arrived.try_recv().is_err());
@@ -204,7 +204,7 @@ proptest! {
                 seen.lock().unwrap().push(items.clone());
                 ready(Ok::<_, Infallible>(items))
             });
-            let layer = digits().size(size).queue(100).weight(weight, |item| *item as usize);
+            let layer = digits().max_size(size).max_queued(100).max_weight(weight, |item| *item as usize);
             let layer = if idle { layer.send_when_idle() } else { layer };
             let mut batch = layer.layer(service);
             let mut answers = Vec::new();

@@ -25,7 +25,7 @@ impl Drop for Ended {
 
 #[tokio::test]
 async fn the_item_of_a_client_that_left_is_not_sent() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     let (sender, mut ended) = mpsc::unbounded_channel();
     let (queued, mut is_queued) = mpsc::unbounded_channel();
     let handlers = batch.clone();

@@ -12,7 +12,7 @@ use super::{clock, echo, next, poll_once, put, scripted, settle};
 
 #[tokio::test(start_paused = true)]
 async fn a_submitted_item_is_sent_without_its_caller() {
-    for layer in [BatchLayer::new(), BatchLayer::new().delay(Duration::MAX).size(2)] {
+    for layer in [BatchLayer::new(), BatchLayer::new().max_delay(Duration::MAX).max_size(2)] {
         let (batch, batches) = echo(&layer);
         let start = clock();
         batch.submit(1).unwrap();
@@ -27,7 +27,7 @@ async fn a_submitted_item_is_sent_without_its_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn submitted_items_share_batches_with_called_ones() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3));
     batch.submit(1).unwrap();
     let answer = put(&mut batch, 2);
     batch.submit(3).unwrap();
@@ -59,7 +59,7 @@ async fn drain_waits_for_submitted_items() {
 
 #[tokio::test(start_paused = true)]
 async fn submit_tells_a_full_queue_and_a_closed_one() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(1));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_queued(1));
     batch.submit(1).unwrap();
     let first = next(&mut arrived).await;
     batch.submit(2).unwrap();
@@ -72,7 +72,7 @@ async fn submit_tells_a_full_queue_and_a_closed_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_batch_fails_no_later_submit() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(1));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(1));
     batch.submit(1).unwrap();
     next(&mut arrived).await.answer.send(Err(io::Error::other("down"))).unwrap();
     settle().await;

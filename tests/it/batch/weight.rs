@@ -14,7 +14,7 @@ use crate::support::{now, soon};
 
 /// An item weighs as much as its number says.
 fn weighted(max: usize) -> BatchLayer<u32> {
-    BatchLayer::new().weight(max, |item: &u32| usize::try_from(*item).unwrap())
+    BatchLayer::new().max_weight(max, |item: &u32| usize::try_from(*item).unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +47,7 @@ async fn an_item_that_is_too_heavy_goes_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn the_size_holds_beside_the_weight() {
-    let (mut batch, mut arrived) = scripted(&weighted(10).size(2));
+    let (mut batch, mut arrived) = scripted(&weighted(10).max_size(2));
     let start = clock();
     let _held: Vec<_> = [0, 0, 0, 9, 0].map(|item| put(&mut batch, item)).into();
     assert_eq!(next(&mut arrived).await.well(), [0, 0]);
@@ -73,7 +73,7 @@ async fn a_flush_and_a_drain_keep_the_weight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_weight_that_panics_queues_nothing() {
-    let layer = BatchLayer::new().size(2).queue(2).weight(10, |item: &u32| match item {
+    let layer = BatchLayer::new().max_size(2).max_queued(2).max_weight(10, |item: &u32| match item {
         0 => panic!("no weight"),
         _ => usize::MAX,
     });
@@ -102,8 +102,8 @@ async fn a_lone_item_costs_what_a_direct_call_costs() {
     });
     for (layer, expected) in [
         (BatchLayer::new().send_when_idle(), CALL),
-        (BatchLayer::new().send_when_idle().concurrency(4), CALL),
-        (BatchLayer::new().delay(Duration::ZERO), CALL),
+        (BatchLayer::new().send_when_idle().max_concurrency(4), CALL),
+        (BatchLayer::new().max_delay(Duration::ZERO), CALL),
         (BatchLayer::new(), CALL + 5 * SECOND),
     ] {
         let batch = layer.layer(service);
@@ -118,7 +118,7 @@ async fn a_lone_item_costs_what_a_direct_call_costs() {
 #[tokio::test(start_paused = true)]
 async fn items_share_a_batch_while_one_is_under_way() {
     let (mut batch, mut arrived) =
-        scripted(&BatchLayer::new().send_when_idle().concurrency(2).size(3));
+        scripted(&BatchLayer::new().send_when_idle().max_concurrency(2).max_size(3));
     let start = clock();
     let _lone = put(&mut batch, 0);
     let lone = next(&mut arrived).await;

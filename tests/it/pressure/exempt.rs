@@ -49,9 +49,9 @@ async fn a_layer_that_watches_only_sheds_nothing() {
         let memory = Memory::new(500);
         let layer = memory.layer().priority(|_| Priority::Low);
         let layer = if before {
-            layer.watch_only().shed_for(minute)
+            layer.watch_only().shed_duration(minute)
         } else {
-            layer.shed_for(minute).watch_only()
+            layer.shed_duration(minute).watch_only()
         };
         let (layer, events) = told(layer);
         for used in [500, 850, 950, 1000, 1000, 500] {

@@ -62,7 +62,7 @@ fn a_limit_is_seen_that_a_running_process_gets() {
     let files = files_of_group();
     let lower = 128 * MIB;
     fs::write(&files["limit"], lower.to_string()).unwrap();
-    let reading = PressureLayer::new().limit(LIMIT).reading().unwrap();
+    let reading = PressureLayer::new().limit(LIMIT).memory_usage().unwrap();
     assert_eq!(reading.limit(), lower);
 }
 
@@ -73,7 +73,7 @@ fn in_group(test: &str) -> Option<impl Fn() -> u64> {
         // Its limit is so low that the group's reading is the nearest to its limit.
         let layer = PressureLayer::new();
         return Some(move || {
-            let reading = layer.reading().unwrap();
+            let reading = layer.memory_usage().unwrap();
             assert_eq!(reading.limit(), LIMIT, "{reading:?}");
             reading.used()
         });

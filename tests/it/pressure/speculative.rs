@@ -127,7 +127,7 @@ async fn the_level_can_be_asked_for_in_its_own_callbacks() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let (asked, write) = (Arc::clone(&own), Arc::clone(&told));
     let memory = Memory::new(950);
-    let layer = memory.layer().shed_for(Duration::ZERO).on_pressure(move |event| {
+    let layer = memory.layer().shed_duration(Duration::ZERO).on_pressure(move |event| {
         let level = asked.get().map(PressureLayer::level);
         write.lock().unwrap().push((event.level(), level));
     });

@@ -69,7 +69,7 @@ impl Service<Vec<Bomb>> for LateStarter {
 
 #[tokio::test(start_paused = true)]
 async fn an_item_or_an_error_that_panics_is_of_its_own_batch() {
-    let mut batch = BatchLayer::new().size(1).layer(LateStarter { failed: false });
+    let mut batch = BatchLayer::new().max_size(1).layer(LateStarter { failed: false });
     let first = batch.ready().await.unwrap().call(Bomb(1));
     let second = batch.ready().await.unwrap().call(Bomb(2));
     assert!(soon(first).await.unwrap_err().is_panic());
@@ -81,7 +81,7 @@ async fn a_result_that_panics_since_its_caller_has_left_hurts_no_others() {
     let service = service_fn(|items: Vec<u32>| {
         ready(Ok::<_, Infallible>(items.into_iter().map(Bomb).collect()))
     });
-    let mut batch = BatchLayer::new().size(3).layer(service);
+    let mut batch = BatchLayer::new().max_size(3).layer(service);
     let first = batch.ready().await.unwrap().call(1);
     drop(batch.ready().await.unwrap().call(2));
     let third = batch.ready().await.unwrap().call(3);
@@ -102,12 +102,12 @@ impl Future for Trap {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_after_the_answer_is_still_of_the_service() {
-    let mut traps = BatchLayer::new().size(1).layer(service_fn(|_: Vec<()>| Trap(Bomb(1))));
+    let mut traps = BatchLayer::new().max_size(1).layer(service_fn(|_: Vec<()>| Trap(Bomb(1))));
     let trapped = soon(traps.ready().await.unwrap().call(())).await;
     assert!(trapped.unwrap_err().is_panic());
     // Results that are too many, and so are dropped.
     let service = service_fn(|_: Vec<()>| ready(Ok::<_, Infallible>(vec![Bomb(1), Bomb(0)])));
-    let mut bombs = BatchLayer::new().size(1).layer(service);
+    let mut bombs = BatchLayer::new().max_size(1).layer(service);
     let bombed = soon(bombs.ready().await.unwrap().call(())).await;
     assert!(bombed.unwrap_err().is_panic());
 }
@@ -163,7 +163,7 @@ async fn the_service_is_dropped_before_a_drain_ends() {
 #[test]
 fn a_first_call_outside_of_a_runtime_panics_and_leaves_the_batch_as_it_was() {
     let mut batch: Batch<u32, u32> =
-        BatchLayer::new().size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
+        BatchLayer::new().max_size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
     let mut other = batch.clone();
     assert!(catch_unwind(AssertUnwindSafe(|| other.call(1))).is_err());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
@@ -186,7 +186,7 @@ fn recursive(concurrency: usize) -> Batch<u32, u32> {
             }
         }
     });
-    let batch = BatchLayer::new().size(1).concurrency(concurrency).layer(service);
+    let batch = BatchLayer::new().max_size(1).max_concurrency(concurrency).layer(service);
     *own.lock().unwrap() = Some(batch.clone());
     batch
 }
@@ -206,12 +206,12 @@ async fn a_service_may_call_its_own_batch_and_drop_its_last_handle() {
 #[tokio::test(start_paused = true)]
 async fn settings_of_zero_are_of_one_and_those_without_end_are_taken() {
     let service = || service_fn(|items: Vec<u32>| ready(Ok::<_, Infallible>(items)));
-    let zero = BatchLayer::new().size(0).queue(0).concurrency(0).delay(Duration::ZERO);
+    let zero = BatchLayer::new().max_size(0).max_queued(0).max_concurrency(0).max_delay(Duration::ZERO);
     let endless = BatchLayer::new()
-        .size(usize::MAX)
-        .queue(usize::MAX)
-        .concurrency(usize::MAX)
-        .delay(Duration::MAX);
+        .max_size(usize::MAX)
+        .max_queued(usize::MAX)
+        .max_concurrency(usize::MAX)
+        .max_delay(Duration::MAX);
     for layer in [zero, endless] {
         let mut batch = layer.layer(service());
         let answer = batch.ready().await.unwrap().call(1);
@@ -226,7 +226,7 @@ fn a_batch_serves_other_runtimes_than_its_own_until_that_ends() {
     let one = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let two = Builder::new_current_thread().enable_time().build().unwrap();
     let batch: Batch<u32, u32> =
-        BatchLayer::new().size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
+        BatchLayer::new().max_size(1).layer(service_fn(|items| ready(Ok::<_, Infallible>(items))));
     assert_eq!(one.block_on(soon(batch.clone().oneshot(1))).unwrap(), 1);
     assert_eq!(two.block_on(soon(batch.clone().oneshot(2))).unwrap(), 2);
     drop(one);
@@ -239,7 +239,7 @@ async fn no_wake_up_is_lost_where_nothing_but_a_full_batch_or_a_flush_sends() {
     // Lost once, it would be waited for without end.
     for (size, flushes) in [(CALLERS, false), (1_000, true)] {
         let service = service_fn(|items: Vec<u32>| ready(Ok::<_, Infallible>(items)));
-        let batch = BatchLayer::new().size(size).delay(Duration::MAX).layer(service);
+        let batch = BatchLayer::new().max_size(size).max_delay(Duration::MAX).layer(service);
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
             let mut batch: Batch<u32, u32> = batch.clone();
@@ -315,10 +315,10 @@ proptest! {
         drained_after in 0..40_usize,
         keeps in any::<bool>(),
     ) {
-        let layer = BatchLayer::new().size(size).queue(queue).concurrency(concurrency);
+        let layer = BatchLayer::new().max_size(size).max_queued(queue).max_concurrency(concurrency);
         let layer = if keeps { layer.keep_abandoned() } else { layer };
         let runtime = Builder::new_multi_thread().worker_threads(3).enable_time().build().unwrap();
-        runtime.block_on(race(layer.delay(Duration::ZERO), callers, ends, drained_after, keeps));
+        runtime.block_on(race(layer.max_delay(Duration::ZERO), callers, ends, drained_after, keeps));
     }
 }
 
@@ -405,7 +405,7 @@ async fn call(
         match answered {
             Ok(result) => assert_eq!(result, item),
             Err(error) if error.is_closed() => continue,
-            Err(error) => assert!(error.is_service() || error.is_panic() || error.is_count()),
+            Err(error) => assert!(error.is_service() || error.is_panic() || error.is_length_mismatch()),
         }
         accepted.push((item, left));
     }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::batch::{Answer, Batch, BatchError, BatchLayer};
+use tower_kit::batch::{Batch, BatchError, BatchLayer, ResponseFuture};
 
 use super::support::{now, poll_once, soon};
 
@@ -75,7 +75,7 @@ fn clock() -> Instant {
 }
 
 /// Queues an item for which there is room.
-fn put<R>(batch: &mut Batch<u32, R>, item: u32) -> Answer<R> {
+fn put<R>(batch: &mut Batch<u32, R>, item: u32) -> ResponseFuture<R> {
     now(batch.ready()).unwrap().call(item)
 }
 
@@ -92,7 +92,7 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_it_is_full() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3));
     let start = clock();
     let answers: Vec<_> = (0..7).map(|item| put(&mut batch, item)).collect();
     for expected in [[0, 1, 2], [3, 4, 5]] {
@@ -109,7 +109,7 @@ async fn a_batch_goes_when_it_is_full() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_goes_when_its_first_item_has_waited_long_enough() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().delay(4 * SECOND));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_delay(4 * SECOND));
     let start = clock();
     let _first = put(&mut batch, 1);
     tokio::time::sleep(3 * SECOND).await;
@@ -137,7 +137,7 @@ async fn the_defaults_are_a_hundred_items_and_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_sends_what_is_queued_and_nothing_that_comes_later() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     batch.flush();
     let start = clock();
     let _held: Vec<_> = (0..5).map(|item| put(&mut batch, item)).collect();
@@ -157,7 +157,7 @@ async fn a_flush_sends_what_is_queued_and_nothing_that_comes_later() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_batches_are_under_way_than_may_be() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).concurrency(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_concurrency(2));
     let _answers: Vec<_> = (0..4).map(|item| put(&mut batch, item)).collect();
     let first = next(&mut arrived).await;
     let second = next(&mut arrived).await;
@@ -173,7 +173,7 @@ async fn no_more_batches_are_under_way_than_may_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_grows_while_it_waits_for_the_one_before() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3).delay(Duration::ZERO));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3).max_delay(Duration::ZERO));
     let _first = put(&mut batch, 0);
     let under_way = next(&mut arrived).await;
     let _answers: Vec<_> = (1..6).map(|item| put(&mut batch, item)).collect();
@@ -185,7 +185,7 @@ async fn a_batch_grows_while_it_waits_for_the_one_before() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_makes_callers_wait_for_their_turn() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2).queue(3));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(2).max_queued(3));
     let mut handles: Vec<_> = (0..6).map(|_| batch.clone()).collect();
     let mut answers = Vec::new();
     for (handle, item) in handles.iter_mut().take(3).zip(0..) {
@@ -216,7 +216,7 @@ async fn a_full_queue_makes_callers_wait_for_their_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_does_not_wait_for_a_place_is_told_that_there_is_none() {
-    let (mut batch, _) = echo(&BatchLayer::new().size(1).queue(1));
+    let (mut batch, _) = echo(&BatchLayer::new().max_size(1).max_queued(1));
     let taken = batch.call(1);
     let refused = now(batch.call(2)).unwrap_err();
     assert!(refused.is_full() && !refused.is_closed(), "{refused}");
@@ -225,7 +225,7 @@ async fn a_caller_that_does_not_wait_for_a_place_is_told_that_there_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn load_is_shed_where_a_layer_outside_sheds_it() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(1));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_queued(1));
     let mut shedding = LoadShedLayer::new().layer(batch);
     let kept = shedding.ready().await.unwrap().call(1);
     let shed = shedding.ready().await.unwrap().call(2);
@@ -236,7 +236,7 @@ async fn load_is_shed_where_a_layer_outside_sheds_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_not_used_is_given_back() {
-    let (mut batch, _) = echo(&BatchLayer::new().size(1).queue(1));
+    let (mut batch, _) = echo(&BatchLayer::new().max_size(1).max_queued(1));
     let mut idle = batch.clone();
     now(idle.ready()).unwrap();
     assert!(poll_once(pin!(batch.ready())).is_pending());
@@ -246,7 +246,7 @@ async fn a_place_that_is_not_used_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_fails_fails_its_own_items_and_no_others() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2).concurrency(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2).max_concurrency(2));
     let mut answers: Vec<_> = (0..6).map(|item| put(&mut batch, item)).collect();
     let failing = next(&mut arrived).await;
     assert_eq!(next(&mut arrived).await.well(), [2, 3]);
@@ -257,7 +257,7 @@ async fn a_batch_that_fails_fails_its_own_items_and_no_others() {
     }
     for answer in answers {
         let error = answer.await.unwrap_err();
-        assert!(error.is_service() && !error.is_panic() && !error.is_count());
+        assert!(error.is_service() && !error.is_panic() && !error.is_length_mismatch());
         assert_eq!(error.to_string(), "the service failed with the batch");
         let source = error.source().and_then(|it| it.downcast_ref::<io::Error>()).unwrap();
         assert_eq!(source.to_string(), "the disk is full");
@@ -273,7 +273,7 @@ async fn a_panic_in_the_call_or_in_the_future_fails_its_own_items_and_no_others(
             Ok::<_, Infallible>(items)
         }
     });
-    let mut batch = BatchLayer::new().size(1).layer(service);
+    let mut batch = BatchLayer::new().max_size(1).layer(service);
     let answers: Vec<_> = (0..4).map(|item| put(&mut batch, item)).collect();
     let mut said = Vec::new();
     for answer in answers {
@@ -290,13 +290,13 @@ async fn a_panic_in_the_call_or_in_the_future_fails_its_own_items_and_no_others(
 #[tokio::test(start_paused = true)]
 async fn a_wrong_number_of_results_is_an_error_of_each_item() {
     for given in [0, 1, 3] {
-        let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+        let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
         let answers = [put(&mut batch, 0), put(&mut batch, 1)];
         let next = next(&mut arrived).await;
         next.answer.send(Ok(vec![String::new(); given])).unwrap();
         for answer in answers {
             let error = answer.await.unwrap_err();
-            assert!(error.is_count());
+            assert!(error.is_length_mismatch());
             let expected = format!("the service gave {given} results for a batch of 2 items");
             assert_eq!(error.to_string(), expected);
         }
@@ -309,7 +309,7 @@ async fn an_item_that_fails_by_itself_fails_alone() {
         let even = |item: u32| if item % 2 == 0 { Ok(item) } else { Err("odd") };
         ready(Ok::<_, Infallible>(items.into_iter().map(even).collect()))
     });
-    let mut batch: Batch<u32, Result<u32, &str>> = BatchLayer::new().size(2).layer(service);
+    let mut batch: Batch<u32, Result<u32, &str>> = BatchLayer::new().max_size(2).layer(service);
     let answers = [put(&mut batch, 1), put(&mut batch, 2)];
     let [one, two] = answers.map(|answer| answer);
     assert_eq!((one.await.unwrap(), two.await.unwrap()), (Err("odd"), Ok(2)));
@@ -317,7 +317,7 @@ async fn an_item_that_fails_by_itself_fails_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kept_item_of_a_caller_that_left_is_sent() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3).keep_abandoned());
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3).keep_abandoned());
     let first = put(&mut batch, 0);
     drop(put(&mut batch, 1));
     let third = put(&mut batch, 2);
@@ -327,7 +327,7 @@ async fn a_kept_item_of_a_caller_that_left_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_sends_what_is_queued() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2).queue(5));
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(2).max_queued(5));
     let mut clones = [batch.clone(), batch.clone()];
     let mut answers: Vec<_> = (0..2).map(|item| put(&mut clones[0], item)).collect();
     answers.extend((2..5).map(|item| put(&mut clones[1], item)));
@@ -345,7 +345,7 @@ async fn dropping_the_last_handle_sends_what_is_queued() {
 
 #[tokio::test(start_paused = true)]
 async fn drain_waits_until_all_that_was_queued_is_answered() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     let answers: Vec<_> = (0..3).map(|item| put(&mut batch, item)).collect();
     let other = batch.clone();
     let mut drained = pin!(other.drain());
@@ -368,7 +368,7 @@ async fn drain_waits_until_all_that_was_queued_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drained_batch_refuses_what_comes_later_and_whoever_waits() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(1));
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_queued(1));
     let _first = put(&mut batch, 0);
     let under_way = next(&mut arrived).await;
     let mut with_place = batch.clone();
@@ -426,7 +426,7 @@ fn a_batch_that_is_dropped_without_a_call_leaves_nothing() {
 fn the_end_of_the_runtime_is_told_to_all_who_wait() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let service = service_fn(|_: Vec<u32>| pending::<Result<Vec<u32>, Infallible>>());
-    let mut batch = BatchLayer::new().size(1).queue(1).layer(service);
+    let mut batch = BatchLayer::new().max_size(1).max_queued(1).layer(service);
     let mut under_way = Vec::new();
     runtime.block_on(async {
         under_way.push(put(&mut batch, 0));
@@ -447,7 +447,7 @@ async fn the_service_is_waited_for_and_its_ready_self_is_called() {
     let free = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&free);
     let service = ServiceBuilder::new()
-        .layer(BatchLayer::new().size(1).concurrency(9))
+        .layer(BatchLayer::new().max_size(1).max_concurrency(9))
         .layer(ConcurrencyLimitLayer::new(1))
         .service_fn(move |items: Vec<u32>| {
             let gate = Arc::clone(&gate);
@@ -471,7 +471,7 @@ async fn the_service_is_waited_for_and_its_ready_self_is_called() {
 async fn the_batch_grows_while_the_service_is_not_ready() {
     let (mock, mut handle) = tower_test::mock::pair::<Vec<u32>, Vec<u32>>();
     handle.allow(0);
-    let mut batch = BatchLayer::new().size(2).layer(mock);
+    let mut batch = BatchLayer::new().max_size(2).layer(mock);
     let first = put(&mut batch, 1);
     batch.flush();
     settle().await;
@@ -486,7 +486,7 @@ async fn the_batch_grows_while_the_service_is_not_ready() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_to_become_ready_fails_that_batch_and_is_tried_again() {
     let (mock, mut handle) = tower_test::mock::pair::<Vec<u32>, Vec<u32>>();
-    let mut batch = BatchLayer::new().size(1).layer(mock);
+    let mut batch = BatchLayer::new().max_size(1).layer(mock);
     handle.send_error("not now");
     let error = soon(put(&mut batch, 0)).await.unwrap_err();
     assert!(error.is_service() && error.source().unwrap().to_string() == "not now");
@@ -497,7 +497,7 @@ async fn a_service_that_fails_to_become_ready_fails_that_batch_and_is_tried_agai
 
 #[tokio::test(start_paused = true)]
 async fn clones_share_a_queue_and_two_layers_do_not() {
-    let layer = BatchLayer::new().size(2);
+    let layer = BatchLayer::new().max_size(2);
     let (mut one, ones) = echo(&layer);
     let (mut two, twos) = echo(&layer);
     let answers = [put(&mut one, 1), put(&mut one.clone(), 2), put(&mut two, 3)];
@@ -519,7 +519,7 @@ async fn a_herd_gets_each_its_own_result() {
             Ok::<_, Infallible>(items.into_iter().map(|item| item * 3).collect::<Vec<_>>())
         }
     });
-    let layer = BatchLayer::new().size(64).queue(200).delay(Duration::ZERO).concurrency(3);
+    let layer = BatchLayer::new().max_size(64).max_queued(200).max_delay(Duration::ZERO).max_concurrency(3);
     let batch: Batch<u64, u64> = layer.layer(service);
     let mut callers = JoinSet::new();
     for caller in 0..200 {
@@ -546,7 +546,7 @@ fn errors_and_handles_can_be_sent_anywhere() {
     anywhere::<Batch<u32, u32>>();
     anywhere::<Batch<std::cell::Cell<u32>, std::cell::Cell<u32>>>();
     sent::<Batch<u32, u32>>();
-    sent::<Answer<u32>>();
+    sent::<ResponseFuture<u32>>();
 }
 
 #[derive(Clone, Debug)]
@@ -586,7 +586,7 @@ proptest! {
 }
 
 async fn play(size: usize, concurrency: usize, keeps: bool, steps: Vec<Step>) {
-    let layer = BatchLayer::new().size(size).concurrency(concurrency).queue(100);
+    let layer = BatchLayer::new().max_size(size).max_concurrency(concurrency).max_queued(100);
     let layer = if keeps { layer.keep_abandoned() } else { layer };
     let mut abandoned = Vec::new();
     let (mut batch, mut arrived) = scripted(&layer);

@@ -18,8 +18,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::advance;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::pressure::ResponseBody;
-use tower_kit::pressure::{Level, Pressure, PressureLayer, Priority, Reading};
+use tower_kit::pressure::{Level, Pressure, PressureLayer, Priority, MemoryUsage, ResponseBody};
 use tower_test::mock;
 
 mod drain;
@@ -56,11 +55,11 @@ impl Memory {
 
     fn layer(&self) -> PressureLayer {
         let memory = self.clone();
-        PressureLayer::new().source(move || {
+        PressureLayer::new().memory_source(move || {
             memory.reads.fetch_add(1, Ordering::SeqCst);
             match memory.per_mille.load(Ordering::SeqCst) {
                 BROKEN => Err(io::Error::other("broken")),
-                per_mille => Ok(Reading::new(per_mille, 1_000)),
+                per_mille => Ok(MemoryUsage::new(per_mille, 1_000)),
             }
         })
     }
@@ -91,7 +90,7 @@ fn told(layer: PressureLayer) -> (PressureLayer, impl Fn() -> Vec<(Level, Level,
     let told = Arc::new(Mutex::new(Vec::new()));
     let write = Arc::clone(&told);
     let layer = layer.on_pressure(move |event| {
-        write.lock().unwrap().push((event.previous(), event.level(), event.reading().used()));
+        write.lock().unwrap().push((event.previous(), event.level(), event.memory_usage().used()));
     });
     (layer, move || std::mem::take(&mut *told.lock().unwrap()))
 }
@@ -169,11 +168,11 @@ async fn requests_go_on_while_one_reads_and_nobody_reads_beside_it() {
     let own = Arc::new(Mutex::new(None));
     let (count, used) = (Arc::clone(&reads), Arc::clone(&own));
     // A reading that takes more than one interval, while requests come.
-    let layer = PressureLayer::new().source(move || {
+    let layer = PressureLayer::new().memory_source(move || {
         count.fetch_add(1, Ordering::SeqCst);
         let layer = used.lock().unwrap().take();
         while_called(layer.as_ref(), 3 * SECOND, 200);
-        Ok(Reading::new(95, 100))
+        Ok(MemoryUsage::new(95, 100))
     });
     *own.lock().unwrap() = Some(layer.clone());
     assert_eq!(get(&layer, "/").await, 503);
@@ -248,7 +247,7 @@ async fn two_apps_in_a_process_share_nothing() {
 async fn changing_a_clone_of_a_layer_leaves_the_other_as_it_was() {
     let memory = Memory::new(950);
     let layer = memory.layer();
-    let other = layer.clone().shed_for(Duration::ZERO);
+    let other = layer.clone().shed_duration(Duration::ZERO);
     assert_eq!((get(&layer, "/").await, get(&other, "/").await), (503, 200));
 }
 
@@ -282,7 +281,7 @@ async fn memory_that_stays_critical_lets_requests_in_half_of_the_time() {
     let memory = Memory::new(950);
     // Read far less often than requests are let in: the end of a period is kept all the same.
     for interval in [SECOND, 3_600 * SECOND] {
-        let (layer, told) = told(memory.layer().interval(interval).shed_for(5 * SECOND));
+        let (layer, told) = told(memory.layer().interval(interval).shed_duration(5 * SECOND));
         let mut let_in = Vec::new();
         for _ in 0..20 {
             let_in.push(get(&layer, "/").await == 200);
@@ -346,7 +345,7 @@ async fn a_limit_of_the_users_counts_where_it_is_lower() {
     let memory = Memory::new(500);
     for (limit, expected) in [(0, 1_000), (510, 510), (5_000, 1_000)] {
         let layer = memory.layer().limit(limit);
-        assert_eq!(layer.reading().unwrap(), Reading::new(500, expected), "{limit}");
+        assert_eq!(layer.memory_usage().unwrap(), MemoryUsage::new(500, expected), "{limit}");
         assert_eq!(get(&layer, "/").await, if expected == 510 { 503 } else { 200 });
     }
 }
@@ -356,7 +355,7 @@ async fn a_reading_that_fails_is_counted_and_is_no_pressure() {
     let memory = Memory::new(BROKEN);
     let metrics = Metrics::new();
     let (layer, told) = told(memory.layer().recorder(metrics.recorder()));
-    assert_eq!(layer.reading().unwrap_err().to_string(), "broken");
+    assert_eq!(layer.memory_usage().unwrap_err().to_string(), "broken");
     assert_eq!(get(&layer, "/").await, 200);
     assert_eq!(metrics.counted(ERRORS, &[("operation", "read")]), 1);
     assert!(metrics.gauges(RATIO).is_empty(), "it is not known");
@@ -379,7 +378,7 @@ async fn a_reading_that_fails_is_counted_and_is_no_pressure() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_panics_is_one_that_fails() {
     let metrics = Metrics::new();
-    let layer = PressureLayer::new().recorder(metrics.recorder()).source(|| panic!("no reading"));
+    let layer = PressureLayer::new().recorder(metrics.recorder()).memory_source(|| panic!("no reading"));
     for _ in 0..3 {
         assert_eq!(get(&layer, "/").await, 200);
         advance(SECOND).await;
@@ -410,7 +409,7 @@ async fn a_handler_may_use_the_layer_that_tells_it() {
     let used = Arc::clone(&own);
     let layer = layer.on_pressure(move |_| {
         let layer = used.lock().unwrap().clone().unwrap();
-        assert_eq!(layer.reading().unwrap().used(), 950);
+        assert_eq!(layer.memory_usage().unwrap().used(), 950);
         assert!(format!("{layer:?}").starts_with("PressureLayer"));
         assert_eq!(now(get(&layer, "/")), 503);
     });
@@ -498,7 +497,7 @@ async fn a_request_that_is_shed_is_told_when_to_come_back() {
         assert_eq!(response.headers()[name], value);
     }
     assert_eq!(text(response).await, "The service is overloaded: try again in 10 seconds.\n");
-    let layer = layer.shed_for(Duration::from_millis(2_500));
+    let layer = layer.shed_duration(Duration::from_millis(2_500));
     let response = ask(&layer, Request::new(empty())).await;
     assert_eq!(response.headers()["retry-after"], "3");
 }
@@ -789,12 +788,12 @@ async fn real_clients_are_shed_and_let_in_again() {
 #[tokio::test]
 async fn the_system_can_be_read() {
     let layer = PressureLayer::new();
-    let reading = layer.reading().unwrap();
+    let reading = layer.memory_usage().unwrap();
     assert!(reading.used() > 0 && reading.used() < reading.limit(), "{reading:?}");
     // More than any process has, and less than any process takes.
-    assert_eq!(layer.clone().limit(u64::MAX).reading().unwrap().limit(), reading.limit());
+    assert_eq!(layer.clone().limit(u64::MAX).memory_usage().unwrap().limit(), reading.limit());
     let tight = layer.limit(4_096);
-    assert_eq!(tight.reading().unwrap().limit(), 4_096);
-    assert!(tight.reading().unwrap().ratio() > 1.0);
+    assert_eq!(tight.memory_usage().unwrap().limit(), 4_096);
+    assert!(tight.memory_usage().unwrap().ratio() > 1.0);
     assert_eq!(get(&tight, "/").await, 503);
 }
