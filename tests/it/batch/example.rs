@@ -6,8 +6,8 @@ use std::path::Path;
 use http::{Request, StatusCode};
 use tokio::task::JoinSet;
 
-use super::program::Program;
-use super::support::{BoxBody, Dir, full, h1_client, soon, text};
+use crate::program::Program;
+use crate::support::{BoxBody, Dir, full, h1_client, soon, text};
 
 fn start(log: &Path) -> Program {
     Program::start("batch", &[("LOG", log.to_str().unwrap())])

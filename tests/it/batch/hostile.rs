@@ -16,7 +16,7 @@ use tokio::task::{JoinSet, yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchLayer};
 
-use super::support::{now, poll_once, soon};
+use crate::support::{now, poll_once, soon};
 
 /// Panics when it is dropped, unless it is a zero.
 #[derive(Debug)]

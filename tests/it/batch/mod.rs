@@ -2,6 +2,8 @@
 
 mod abandoned;
 mod dedupe;
+mod example;
+mod hostile;
 mod sockets;
 mod submit;
 mod weight;
@@ -26,7 +28,7 @@ use tower::load_shed::LoadShedLayer;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchError, BatchLayer, ResponseFuture};
 
-use super::support::{now, poll_once, soon};
+use crate::support::{now, poll_once, soon};
 
 const SECOND: Duration = Duration::from_secs(1);
 
