@@ -15,7 +15,7 @@ use hyper::body::Body;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_kit::pressure::{PressureLayer, MemoryUsage};
+use tower_kit::pressure::{MemoryUsage, PressureLayer};
 
 use support::{Bench, bar, call, read, versioned};
 

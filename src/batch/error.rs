@@ -89,7 +89,9 @@ impl fmt::Display for BatchError {
                 write!(f, "the service returned {results} results for a batch of {items} items")
             }
             Kind::Full => f.write_str("the queue of the batch is full"),
-            Kind::Closed => f.write_str("the batch is closed: it was drained, or its runtime ended"),
+            Kind::Closed => {
+                f.write_str("the batch is closed: it was drained, or its runtime ended")
+            }
         }
     }
 }

@@ -124,8 +124,7 @@ mod tests {
     #[test]
     fn batch_is_due_when_full_old_flushed_or_last() {
         let start = Instant::now();
-        let settings =
-            Settings {
+        let settings = Settings {
             max_size: 3,
             max_delay: 5 * SECOND,
             max_queued: 9,
@@ -160,12 +159,7 @@ mod tests {
     fn idle_service_gets_queued_items_at_once() {
         let now = Instant::now();
         let settings =
-            Settings {
-            max_size: 3,
-            max_concurrency: 2,
-            send_when_idle: true,
-            ..Settings::DEFAULT
-        };
+            Settings { max_size: 3, max_concurrency: 2, send_when_idle: true, ..Settings::DEFAULT };
         let until = Action::WaitUntil(now + 5 * SECOND);
         for (queued, in_flight, expected) in [
             (0, 0, Action::WaitForItems),
@@ -202,7 +196,10 @@ mod tests {
             assert_eq!(settings.next_action(&queue, now), expected, "{load:?}");
             let empty = Load::default();
             assert!(settings.wakes_worker(empty, load), "{load:?}");
-            assert_eq!(settings.wakes_worker(Load { items: 1, ..empty }, load), expected == Action::Send);
+            assert_eq!(
+                settings.wakes_worker(Load { items: 1, ..empty }, load),
+                expected == Action::Send
+            );
             assert!(!settings.wakes_worker(load, load), "{load:?}");
         }
     }
@@ -232,7 +229,9 @@ mod tests {
         let queue = QueueState { load, queued_since, flushed: false, closed: false, in_flight: 0 };
         let of = |max_delay| Settings { max_delay, ..Settings::DEFAULT };
         assert_eq!(of(Duration::ZERO).next_action(&queue, now), Action::Send);
-        assert!(matches!(of(Duration::MAX).next_action(&queue, now), Action::WaitUntil(at) if at > now));
+        assert!(
+            matches!(of(Duration::MAX).next_action(&queue, now), Action::WaitUntil(at) if at > now)
+        );
         let full = QueueState { load: items(100), ..queue };
         assert_eq!(of(Duration::MAX).next_action(&full, now), Action::Send);
     }

@@ -115,7 +115,8 @@ impl Monitor {
     fn read_memory(&self, now: u64, due: u64) {
         let next = now.saturating_add(nanoseconds(self.settings.interval));
         // The winner of the exchange reads. All other requests go on with the published values.
-        let claimed = self.next_read.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        let claimed =
+            self.next_read.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
         if claimed.is_err() {
             return;
         }

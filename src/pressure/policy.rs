@@ -475,7 +475,10 @@ mod tests {
             (80.0, 90.0),
         ] {
             let error = rules.set_thresholds(high, critical).unwrap_err();
-            assert!(error.to_string().contains(&format!("high is {high} and critical is {critical}")), "{error}");
+            assert!(
+                error.to_string().contains(&format!("high is {high} and critical is {critical}")),
+                "{error}"
+            );
         }
         for (high, critical) in [(0.5, 1.0), (1.0, 1.0), (f64::MIN_POSITIVE, 0.1)] {
             rules.set_thresholds(high, critical).unwrap();

@@ -71,7 +71,8 @@ where
         if !self.shared.sheds(level, &head) {
             return ResponseFuture::admitted(self.inner.call(Request::from_parts(head, body)));
         }
-        let mut format = ErrorFormat::of(&head.method, head.version, &head.headers, body.is_end_stream());
+        let mut format =
+            ErrorFormat::of(&head.method, head.version, &head.headers, body.is_end_stream());
         let permit = self.shared.drain_permit(&head, &body);
         if permit.as_ref().is_some_and(Permit::keeps_connection) {
             format.keep_alive();

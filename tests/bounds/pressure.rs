@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::KIB;
-use tower_kit::pressure::{PressureLayer, MemoryUsage};
+use tower_kit::pressure::{MemoryUsage, PressureLayer};
 
 use super::adversary::{Unfinished, settled};
 use super::{alone, held};

@@ -191,9 +191,7 @@ fn parse_mount(line: &str, version: CgroupVersion) -> Option<Mount> {
     let mut after = after.split(' ');
     let is_memory = match (after.next()?, version) {
         ("cgroup2", CgroupVersion::V2) => true,
-        ("cgroup", CgroupVersion::V1) => {
-            after.nth(1)?.split(',').any(|option| option == "memory")
-        }
+        ("cgroup", CgroupVersion::V1) => after.nth(1)?.split(',').any(|option| option == "memory"),
         _ => false,
     };
     let mut before = before.split(' ').skip(3);

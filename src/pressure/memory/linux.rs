@@ -331,7 +331,8 @@ mod tests {
     fn v1_ancestor_may_be_tightest() {
         let membership = ("proc/self/cgroup", "4:memory:/outer/inner\n");
         let machine = Fixture::new("v1-above", &[STATUS, MEMINFO, V1, membership]);
-        for (directory, limit, usage) in [("inner", "1000000", "300000"), ("", "1000000", "800000")] {
+        for (directory, limit, usage) in [("inner", "1000000", "300000"), ("", "1000000", "800000")]
+        {
             let file = |name| format!("groups/outer/{directory}/{name}");
             machine.write(&file("memory.usage_in_bytes"), usage);
             let stat = format!("hierarchical_memory_limit {limit}\n");

@@ -5,9 +5,9 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tower_kit::MIB;
 
-use crate::program::{Program, built};
 use super::control_group::ControlGroup;
 use super::{ERRORS, RATIO, REJECTED, say};
+use crate::program::{Program, built};
 use crate::support::{boxed, empty, h1_client, soon, text};
 
 /// The memory limit, in MiB.

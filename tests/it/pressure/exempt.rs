@@ -44,7 +44,8 @@ async fn exempt_paths_are_added_or_replaced() {
     let unchanged = layer.clone().skip_paths([""; 0]);
     assert_eq!(get(&unchanged, "/healthz").await, 200);
     let replaced = layer.skip_only_paths(["/checkout"]).skip_paths(["/live"]);
-    for (path, status) in [("/checkout", 200), ("/live", 200), ("/status", 503), ("/healthz", 503)] {
+    for (path, status) in [("/checkout", 200), ("/live", 200), ("/status", 503), ("/healthz", 503)]
+    {
         assert_eq!(get(&replaced, path).await, status, "{path}");
     }
 }

@@ -1,8 +1,8 @@
 //! The times at which memory is read, and failed readings.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
-use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use http_body::{Body, SizeHint};
 use tower::{Layer, service_fn};
 use tower_kit::pressure::Level;
 
-use super::{Memory, MILLISECOND, SECOND, ServiceResponse, hello, send};
+use super::{MILLISECOND, Memory, SECOND, ServiceResponse, hello, send};
 use crate::support::{
     BoxError, Scripted, Server, data, empty, full, h1_client, h2_client, soon, text,
 };
