@@ -81,7 +81,7 @@ async fn full_disk_is_reported_and_retried() {
     for _ in 0..2 {
         let response = soon(h1_client().request(event(&program, "one"))).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(text(response).await, "the event was not kept\n");
+        assert_eq!(text(response).await, "the event was not written\n");
     }
     let batches = text(program.get("/batches").await).await;
     assert_eq!(batches, "2\n");
