@@ -25,10 +25,10 @@ fn main() {
     let bench = Bench::from_args();
     let kit = versioned("tower-kit");
 
-    let mut group = bench.group("GET that is admitted");
+    let mut group = bench.group("GET that is let in");
     group.case("bare", || requests(service_fn(respond)));
     group.case(&kit, || requests(PressureLayer::new().layer(service_fn(respond))));
-    let by_skip_if = format!("{kit}, other requests of normal priority are shed");
+    let by_skip_if = format!("{kit}, all that is of normal priority shed");
     group.case(&by_skip_if, || {
         let layer = full().skip_if(|request| request.uri.path() == "/items");
         requests(layer.layer(service_fn(respond)))
@@ -68,10 +68,10 @@ fn main() {
     let reading = group.run();
 
     let of = |name: &str| admitted.net(name);
-    bar("allocations for an admitted request", of(&kit).map(|net| net.allocations), 0.0);
-    bar("instructions for an admitted request", of(&kit).map(|net| net.instructions), 300.0);
+    bar("allocations for a request that is let in", of(&kit).map(|net| net.allocations), 0.0);
+    bar("instructions for a request that is let in", of(&kit).map(|net| net.instructions), 300.0);
     let allocations = of(&by_skip_if).map(|net| net.allocations);
-    bar("allocations for an admitted request while others are shed", allocations, 0.0);
+    bar("allocations for one that is let in while others are shed", allocations, 0.0);
     // The bare case allocates, so the difference may be negative.
     let allocations = reading.net(&kit).map(|net| net.allocations.max(0.0));
     bar("allocations for a reading, beyond those of reading one file", allocations, 0.0);

@@ -141,9 +141,8 @@ impl PressureLayer {
     /// With a [`memory_source`](Self::memory_source), the lower one of its limit and this one
     /// applies. There is no such limit by default, and 0 means none.
     pub fn memory_limit(self, bytes: u64) -> Self {
-        self.with_settings(|settings| {
-            settings.memory_limit = Some(bytes).filter(|&bytes| bytes > 0)
-        })
+        let limit = Some(bytes).filter(|&bytes| bytes > 0);
+        self.with_settings(|settings| settings.memory_limit = limit)
     }
 
     /// Reads memory usage with `read` instead of from the operating system, for example from the
