@@ -33,6 +33,7 @@ pub struct BatchLayer<T, M = NoDedupe> {
     settings: Settings,
     weight_of: Option<WeightFn<T>>,
     key_of: Option<KeyFn<T>>,
+    // `fn(M)` is `Send` and `Sync` for any `M`.
     mode: PhantomData<fn(M)>,
 }
 
@@ -192,6 +193,8 @@ where
     }
 }
 
+// A second impl, because only this mode needs `R: Clone`. The function pointer carries the bound to the
+// worker.
 impl<S, T, R> Layer<S> for BatchLayer<T, Dedupe>
 where
     S: Service<Vec<T>, Response = Vec<R>> + Send + 'static,
@@ -213,6 +216,7 @@ impl<T> Default for BatchLayer<T> {
     }
 }
 
+// A derived `Clone` would require `T: Clone`.
 impl<T, M> Clone for BatchLayer<T, M> {
     fn clone(&self) -> Self {
         let Self { settings, weight_of, key_of, mode } = self;

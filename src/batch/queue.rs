@@ -172,6 +172,7 @@ impl<T, R> Queue<T, R> {
         let before = contents.load.callers;
         let removed = contents.remove_abandoned();
         let left = before - contents.load.callers;
+        // Waking callers and dropping items, which may call the batch, need the lock released.
         drop(contents);
         self.permits.add_permits(left);
         for entry in removed {
@@ -207,6 +208,7 @@ impl<T, R> Queue<T, R> {
 
     /// Waits until an item is queued, or the queue is flushed or closed, since the last call.
     pub(super) async fn changed(&self) {
+        // `Notify` stores one notification, so a change between `state` and this call is not lost.
         self.changed.notified().await;
     }
 
@@ -283,6 +285,7 @@ impl<T, R> Contents<T, R> {
 
     fn remove_abandoned(&mut self) -> Vec<Entry<T, R>> {
         let is_abandoned = |entry: &Entry<T, R>| entry.senders.iter().any(ResultSender::is_closed);
+        // The usual case, checked before the queue is rebuilt.
         if !self.entries.iter().any(is_abandoned) {
             return Vec::new();
         }

@@ -82,7 +82,7 @@ impl<T, R> Batch<T, R> {
     fn try_reserve(&self) -> Result<OwnedSemaphorePermit, BatchError> {
         let queue = &self.handle.0;
         let acquired = Arc::clone(&queue.permits).try_acquire_owned().or_else(|_| {
-            // Callers that left may still hold permits.
+            // Callers that left keep their permits until somebody looks.
             queue.remove_abandoned();
             Arc::clone(&queue.permits).try_acquire_owned()
         });
@@ -136,6 +136,7 @@ impl<T, R> Service<T> for Batch<T, R> {
     fn call(&mut self, item: T) -> ResponseFuture<R> {
         let permit = match std::mem::replace(&mut self.slot, Slot::Empty) {
             Slot::Reserved(permit) => Ok(permit),
+            // Dropping the wait gives its turn to the next caller.
             Slot::Empty | Slot::Waiting(_) => self.try_reserve(),
         };
         match permit {

@@ -31,6 +31,7 @@ where
     let queue = &guard.queue;
     let mut in_flight = JoinSet::new();
     loop {
+        // Only removes completed tasks: they deliver their results themselves.
         while in_flight.try_join_next().is_some() {}
         let state = queue.state(in_flight.len());
         #[expect(clippy::disallowed_methods, reason = "the edge: a decision is due now")]
@@ -61,6 +62,7 @@ where
                 });
             }
             Action::WaitForCompletion => drop(in_flight.join_next().await),
+            // All branches are cancel safe.
             Action::WaitUntil(due) => tokio::select! {
                 () = sleep_until(due) => {}
                 () = queue.changed() => {}

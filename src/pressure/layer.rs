@@ -361,6 +361,8 @@ impl PressureLayer {
         async move { shared.monitor.watch().await }
     }
 
+    // Setters replace the shared state instead of changing it: services and clones of the layer that
+    // exist already keep theirs.
     fn with_settings(self, edit: impl FnOnce(&mut MonitorSettings)) -> Self {
         let (mut settings, requests) = self.settings();
         edit(&mut settings);

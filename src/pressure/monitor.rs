@@ -81,6 +81,7 @@ impl Monitor {
         if now >= self.shed_low_until.load(Ordering::Relaxed) {
             return Level::Normal;
         }
+        // `shed_normal_until` is never later: the critical level sheds low priority too.
         let sheds_normal = now < self.shed_normal_until.load(Ordering::Relaxed);
         if sheds_normal { Level::Critical } else { Level::High }
     }
@@ -98,6 +99,7 @@ impl Monitor {
             let next_read = Duration::from_nanos(self.next_read.load(Ordering::Relaxed));
             match self.start.checked_add(next_read) {
                 Some(at) => tokio::time::sleep_until(at).await,
+                // The interval is `Duration::MAX` or close to it.
                 None => std::future::pending().await,
             }
         }
@@ -129,6 +131,7 @@ impl Monitor {
         if !std::mem::replace(&mut last.counters_registered, true) {
             self.register_counters();
         }
+        // Requests that come during this call use the values of the previous reading.
         let event = match self.settings.source.read(self.settings.memory_limit) {
             Ok(usage) => self.record_usage(&mut last, usage, now),
             Err(_) => {
@@ -155,6 +158,7 @@ impl Monitor {
         let elapsed = Duration::from_nanos(now);
         last.usage = Some(usage);
         let now = (self.start + elapsed).into_std();
+        // Registered anew now and then: exporters drop gauges that are idle for long.
         let register = || metrics.gauge(RATIO, Vec::new());
         let gauge = last.gauge.get_or_insert_with(|| RefreshingHandle::new(register(), now));
         gauge.get(now, register).handle.set(usage.ratio());

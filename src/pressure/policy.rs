@@ -163,6 +163,7 @@ impl PressureState {
         self.level = rules.level(previous, ratio);
         self.ratio = ratio;
         let change = Some(LevelChange { previous, level: self.level });
+        // A higher level sheds at once, even within an admitting phase of the lower one.
         if self.level > previous {
             self.phase = rules.shedding(now);
             return change;
@@ -182,6 +183,7 @@ impl PressureState {
             {
                 self.phase = rules.shedding(now);
             }
+            // A lower level keeps the phase: `Level::sheds` already admits more requests.
             _ => {}
         }
         change.filter(|_| reported)
@@ -226,6 +228,7 @@ impl Default for Rules {
 impl Level {
     /// Returns the level with the discriminant `number`.
     pub(super) fn from_discriminant(number: u8) -> Self {
+        // Safe Rust has no cast from an integer to an enum.
         [Self::Normal, Self::High].into_iter().nth(number.into()).unwrap_or(Self::Critical)
     }
 

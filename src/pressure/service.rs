@@ -63,6 +63,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // Here and not in `poll_ready`, which sees no request. The inner service is ready by now, so
+        // rejecting a request gives its reservation back.
         let level = self.shared.monitor.shedding_level();
         if level == Level::Normal {
             return ResponseFuture::admitted(self.inner.call(request));
@@ -73,6 +75,7 @@ where
         }
         let mut format =
             ErrorFormat::of(&head.method, head.version, &head.headers, body.is_end_stream());
+        // Known before the response: a body that will be drained leaves the connection usable.
         let permit = self.shared.drain_permit(&head, &body);
         if permit.as_ref().is_some_and(Permit::keeps_connection) {
             format.keep_alive();
@@ -128,6 +131,8 @@ impl SharedState {
     /// Returns a permit to drain the body of a request that is shed, if the client sends one
     /// without waiting for `100 Continue`.
     fn drain_permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
+        // Polling a body after `expect: 100-continue` would ask the client to send it (RFC 9110
+        // §10.1.1).
         if body.is_end_stream() || expects_continue(head.version, &head.headers) {
             return None;
         }

@@ -130,6 +130,7 @@ pub(super) fn parse_number(text: &[u8]) -> Option<u64> {
 pub(super) fn field(text: &[u8], name: &str) -> Option<u64> {
     let value = text.split(|&byte| byte == b'\n').find_map(|line| {
         let rest = line.strip_prefix(name.as_bytes())?;
+        // Otherwise `MemTotal` would match `MemTotalX`.
         rest.first().is_some_and(|byte| b": \t".contains(byte)).then_some(rest)
     })?;
     let mut words = value.split(|byte| b": \t".contains(byte)).filter(|word| !word.is_empty());
@@ -156,6 +157,7 @@ pub(super) fn process_memory(status: &[u8]) -> Option<u64> {
 fn memory_cgroup(cgroup: &str) -> Option<(CgroupVersion, &str)> {
     let mut found = None;
     for line in cgroup.lines() {
+        // Three parts at most: the path may contain colons.
         let mut parts = line.splitn(3, ':');
         let (id, controllers, path) = (parts.next()?, parts.next(), parts.next());
         let Some((controllers, path)) = controllers.zip(path) else { continue };
@@ -194,6 +196,7 @@ fn parse_mount(line: &str, version: CgroupVersion) -> Option<Mount> {
         ("cgroup", CgroupVersion::V1) => after.nth(1)?.split(',').any(|option| option == "memory"),
         _ => false,
     };
+    // The optional fields between the mount options and the separator do not matter here.
     let mut before = before.split(' ').skip(3);
     let (root, point) = (before.next()?, before.next()?);
     is_memory.then(|| Mount { root: unescape(root), point: unescape(point) })

@@ -28,7 +28,7 @@ struct KernelFiles {
     /// control groups.
     membership: Option<(File, Vec<u8>)>,
     version: CgroupVersion,
-    /// From the group of the process up to the root.
+    /// The group of the process and its ancestors, from the group up to the root.
     groups: Vec<Group>,
 }
 
@@ -55,6 +55,7 @@ struct UsageFiles {
     kernel_memory: Option<File>,
 }
 
+// The largest files, `memory.stat` and `/proc/meminfo`, are a few KiB.
 type Buffer = [u8; 8 * 1024];
 
 impl SystemMemory {
@@ -115,6 +116,7 @@ impl KernelFiles {
             .ok_or_else(|| malformed("/proc/meminfo"))?;
         let mut tightest = MemoryUsage::new(process, machine.total).with_max_limit(memory_limit);
         for Group { directory, files } in &mut self.groups {
+            // Not there yet, or not readable: retried at each reading.
             if files.is_none() {
                 *files = accessible(GroupFiles::open(self.version, directory))?;
             }
@@ -155,6 +157,7 @@ impl GroupFiles {
             }
             None => None,
         };
+        // The limit of version 1 is in `memory.stat`. In version 2 a usage alone says nothing.
         if limits.is_empty() && (usage.is_none() || version == CgroupVersion::V2) {
             return Err(ErrorKind::NotFound.into());
         }

@@ -19,6 +19,7 @@ impl SystemMemory {
         let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = get_current_pid().map_err(unsupported)?;
         let kind = ProcessRefreshKind::nothing().with_memory();
+        // Without the list of all processes, which takes much longer to read.
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
         system.refresh_memory();
         let process =

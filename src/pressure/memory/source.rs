@@ -20,6 +20,7 @@ impl MemorySource {
     pub(in crate::pressure) fn read(&self, memory_limit: Option<u64>) -> io::Result<MemoryUsage> {
         match self {
             Self::System(system) => system.read(memory_limit),
+            // The request that happens to read memory must not fail for a panic of the function.
             Self::Custom(read) => catch_unwind(AssertUnwindSafe(|| read()))
                 .unwrap_or_else(|_| Err(io::Error::other("the custom memory source panicked")))
                 .map(|usage| usage.with_max_limit(memory_limit)),

@@ -130,37 +130,6 @@ fn drain_ends_though_an_item_panics() {
     now(batch.drain());
 }
 
-type Drained = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A drain, and whether it had completed when the service was dropped.
-#[derive(Clone, Default)]
-struct DrainProbe(Arc<Mutex<(Option<Drained>, Option<bool>)>>);
-
-struct ProbeOnDrop(DrainProbe);
-
-impl Drop for ProbeOnDrop {
-    fn drop(&mut self) {
-        let mut probe = self.0.0.lock().unwrap();
-        let ended = probe.0.take().map(|mut drained| poll_once(drained.as_mut()).is_ready());
-        probe.1 = ended;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn service_is_dropped_before_the_drain_ends() {
-    let probe = DrainProbe::default();
-    let on_drop = ProbeOnDrop(probe.clone());
-    let mut batch: Batch<u32, u32> = BatchLayer::new().layer(service_fn(move |items| {
-        let _on_drop = &on_drop;
-        ready(Ok::<_, Infallible>(items))
-    }));
-    let future = batch.ready().await.unwrap().call(1);
-    probe.0.lock().unwrap().0 = Some(Box::pin(batch.drain()));
-    soon(batch.drain()).await;
-    assert_eq!(now(future).unwrap(), 1);
-    assert_eq!(probe.0.lock().unwrap().1, Some(false));
-}
-
 #[test]
 fn first_call_outside_of_a_runtime_panics() {
     let mut batch: Batch<u32, u32> =

@@ -46,6 +46,7 @@ async fn drain_waits_for_all_results() {
     assert!(poll_once(drained.as_mut()).is_pending());
     assert_eq!(last.succeed(), [2]);
     soon(drained).await;
+    assert!(now(arrived.recv()).is_none(), "the service is dropped before the drain ends");
     for future in futures {
         assert!(now(future).is_ok());
     }
