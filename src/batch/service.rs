@@ -82,7 +82,7 @@ impl<T, R> Batch<T, R> {
     fn try_reserve(&self) -> Result<OwnedSemaphorePermit, BatchError> {
         let queue = &self.handle.0;
         let acquired = Arc::clone(&queue.permits).try_acquire_owned().or_else(|_| {
-            // Callers that left keep their permits until somebody looks.
+            // A caller that leaves does not release its permit.
             queue.remove_abandoned();
             Arc::clone(&queue.permits).try_acquire_owned()
         });

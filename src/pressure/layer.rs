@@ -17,6 +17,7 @@ use super::monitor::{Callback, Monitor, MonitorSettings};
 use super::policy::{InvalidThresholds, Level, Priority, Rules};
 use super::rejection::PressureRejection;
 use super::service::Pressure;
+use super::state::{RequestSettings, SharedState};
 use crate::drain::Drains;
 use crate::error_response::Format;
 use crate::metrics::Metrics;
@@ -32,27 +33,6 @@ use crate::metrics::Metrics;
 pub struct PressureLayer {
     shared: Arc<SharedState>,
 }
-
-/// The state that clones of a layer and their services share.
-pub(super) struct SharedState {
-    pub(super) monitor: Monitor,
-    pub(super) drains: Arc<Drains>,
-    pub(super) requests: RequestSettings,
-}
-
-/// The settings that apply to single requests.
-#[derive(Clone)]
-pub(super) struct RequestSettings {
-    pub(super) exempt: Vec<ExemptPath>,
-    pub(super) skip_if: Option<Arc<SkipFn>>,
-    pub(super) priority: Option<Arc<PriorityFn>>,
-    pub(super) format: Format,
-    pub(super) response: Option<Arc<ResponseFn>>,
-}
-
-type SkipFn = dyn Fn(&request::Parts) -> bool + Send + Sync;
-type PriorityFn = dyn Fn(&request::Parts) -> Priority + Send + Sync;
-type ResponseFn = dyn Fn(&PressureRejection) -> Response<Bytes> + Send + Sync;
 
 impl PressureLayer {
     /// Creates a layer with the [defaults](crate::pressure#defaults).
@@ -402,21 +382,6 @@ impl<S> Layer<S> for PressureLayer {
 impl fmt::Debug for PressureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.fmt_fields(f.debug_struct("PressureLayer"))
-    }
-}
-
-impl fmt::Debug for SharedState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fmt_fields(f.debug_struct("SharedState"))
-    }
-}
-
-impl SharedState {
-    fn fmt_fields(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        let MonitorSettings { rules, interval, memory_limit, .. } = &self.monitor.settings;
-        f.field("rules", rules).field("interval", interval).field("memory_limit", memory_limit);
-        self.monitor.fmt_last(&mut f);
-        f.field("exempt", &self.requests.exempt).finish_non_exhaustive()
     }
 }
 

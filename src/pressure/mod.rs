@@ -165,6 +165,7 @@ mod monitor;
 mod policy;
 mod rejection;
 mod service;
+mod state;
 
 pub use crate::body::ResponseBody;
 pub use event::PressureEvent;

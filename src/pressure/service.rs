@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::layer::{RequestSettings, SharedState};
-use super::policy::{Level, Priority};
+use super::policy::Level;
 use super::rejection::PressureRejection;
+use super::state::SharedState;
 use crate::body::ResponseBody;
-use crate::drain::{DEFAULT_MAX, Permit, Unread, expects_continue};
-use crate::error_response::{ErrorFormat, count_rejected};
+use crate::drain::Permit;
+use crate::error_response::ErrorFormat;
 use crate::future::{self, MapResponse};
 
 /// The service that [`PressureLayer`](super::PressureLayer) creates around an inner service.
@@ -110,45 +110,6 @@ where
 impl<F, B> fmt::Debug for ResponseFuture<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-impl SharedState {
-    /// Returns `true` if the request is shed at `level`.
-    #[cold]
-    fn sheds(&self, level: Level, request: &request::Parts) -> bool {
-        let RequestSettings { exempt, skip_if, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path.matches(request.uri.path()))
-            || skip_if.as_ref().is_some_and(|skip_if| skip_if(request))
-        {
-            return false;
-        }
-        let priority =
-            priority.as_ref().map_or_else(Priority::default, |priority| priority(request));
-        level.sheds(priority.lower_if_speculative(&request.headers))
-    }
-
-    /// Returns a permit to drain the body of a request that is shed, if the client sends one
-    /// without waiting for `100 Continue`.
-    fn drain_permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
-        // Polling a body after `expect: 100-continue` would ask the client to send it (RFC 9110
-        // §10.1.1).
-        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
-            return None;
-        }
-        self.drains.permit(Unread::new(DEFAULT_MAX, body.size_hint().exact()))
-    }
-
-    /// Counts the rejection and builds its response.
-    fn reject(&self, mut rejection: PressureRejection) -> Response<Bytes> {
-        let RequestSettings { format, response, .. } = &self.requests;
-        rejection.format.or(*format);
-        count_rejected(&self.monitor.settings.metrics, "pressure", rejection.reason(), 1);
-        let response = match response {
-            Some(response) => response(&rejection),
-            None => rejection.to_response(),
-        };
-        rejection.format.finish(response)
     }
 }
 
