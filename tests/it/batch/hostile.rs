@@ -368,16 +368,16 @@ async fn run_caller(
                 }
             },
         };
-        let (answered, left) = match (turn, poll_once(Pin::new(&mut future))) {
-            (_, Poll::Ready(answered)) => (answered, false),
+        let (received, left) = match (turn, poll_once(Pin::new(&mut future))) {
+            (_, Poll::Ready(received)) => (received, false),
             (Turn::Leave, Poll::Pending) => (Ok(item), true),
             (_, Poll::Pending) => (future.await, false),
         };
-        match answered {
+        match received {
             Ok(result) => assert_eq!(result, item),
             Err(error) if error.is_closed() => continue,
             Err(error) => {
-                assert!(error.is_service() || error.is_panic() || error.is_length_mismatch())
+                assert!(error.is_service() || error.is_panic() || error.is_length_mismatch());
             }
         }
         accepted.push((item, left));

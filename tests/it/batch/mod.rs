@@ -1,4 +1,4 @@
-//! `BatchLayer` over a service that tests answer by hand.
+//! `BatchLayer` over a service that the tests control.
 
 mod abandoned;
 mod dedupe;

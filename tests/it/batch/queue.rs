@@ -45,8 +45,8 @@ async fn full_queue_is_not_ready() {
 async fn call_without_readiness_may_fail() {
     let (mut batch, _) = echo(&BatchLayer::new().max_size(1).max_queued(1));
     let taken = batch.call(1);
-    let refused = now(batch.call(2)).unwrap_err();
-    assert!(refused.is_full() && !refused.is_closed(), "{refused}");
+    let rejected = now(batch.call(2)).unwrap_err();
+    assert!(rejected.is_full() && !rejected.is_closed(), "{rejected}");
     assert_eq!(taken.await.unwrap(), 1);
 }
 

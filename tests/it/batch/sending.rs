@@ -76,7 +76,7 @@ async fn flush_sends_only_queued_items() {
 #[tokio::test(start_paused = true)]
 async fn concurrency_is_limited() {
     let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_concurrency(2));
-    let _answers: Vec<_> = (0..4).map(|item| call(&mut batch, item)).collect();
+    let _held: Vec<_> = (0..4).map(|item| call(&mut batch, item)).collect();
     let first = next_batch(&mut arrived).await;
     let second = next_batch(&mut arrived).await;
     settle().await;
@@ -95,7 +95,7 @@ async fn due_batch_grows_while_it_waits() {
         scripted(&BatchLayer::new().max_size(3).max_delay(Duration::ZERO));
     let _first = call(&mut batch, 0);
     let in_flight = next_batch(&mut arrived).await;
-    let _answers: Vec<_> = (1..6).map(|item| call(&mut batch, item)).collect();
+    let _held: Vec<_> = (1..6).map(|item| call(&mut batch, item)).collect();
     settle().await;
     assert_eq!(in_flight.succeed(), [0]);
     assert_eq!(next_batch(&mut arrived).await.succeed(), [1, 2, 3]);
