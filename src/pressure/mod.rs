@@ -96,12 +96,12 @@
 //! A shed request gets 503 Service Unavailable with `retry-after: 10` (the length of a shedding
 //! period) and `cache-control: no-store`. The body is a line of `text/plain`, or
 //! `application/problem+json` (RFC 9457) if the `accept` header names JSON or with
-//! [`PressureLayer::problem_json`]. [`PressureLayer::response`] replaces the response. It never
-//! mentions memory.
+//! [`PressureLayer::problem_json`]; neither mentions memory. [`PressureLayer::response`] replaces the
+//! response.
 //!
 //! A gRPC call gets 200 with `grpc-status: 14` (`UNAVAILABLE`), `grpc-message` and
-//! `grpc-retry-pushback-ms`: clients such as tonic's turn a 503 with a body into `INTERNAL`, which they
-//! do not retry.
+//! `grpc-retry-pushback-ms`, because clients such as tonic's turn a 503 with a body into `INTERNAL`,
+//! which they do not retry.
 //!
 //! The layer responds at once and drains the rest of the request body in the background: up to 8 MiB,
 //! for up to 5 seconds, and for up to 256 requests at a time. A client that sends its whole body
