@@ -1,7 +1,7 @@
-//! What it costs to send items together, beside one call each and the peers.
+//! The cost of batching, next to one call for each item and to peers.
 //!
-//! An iteration is a hundred items, from a hundred callers, on a runtime with one thread. The
-//! service does nothing: what is counted is the way to it and back.
+//! An iteration is a hundred items of a hundred callers, on a runtime with one thread. The service
+//! does nothing, so the cost is that of the layer.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -19,7 +19,7 @@ use tower_kit::BatchLayer;
 
 use support::{Bench, bar, versioned};
 
-#[expect(dead_code, reason = "an item is no request")]
+#[expect(dead_code, reason = "an item is not a request")]
 mod support;
 
 fn main() {
@@ -55,7 +55,7 @@ fn results(items: Vec<Item>) -> Ready<Result<Vec<()>, Infallible>> {
     ready(Ok(vec![(); black_box(items).len()]))
 }
 
-/// A hundred callers, of whom each has a clone of the service.
+/// Runs a hundred callers, each with a clone of the service.
 fn hundreds<S, F>(set_up: F) -> impl FnMut() + use<S, F>
 where
     F: FnOnce() -> S,
@@ -63,21 +63,21 @@ where
 {
     let runtime: Runtime = match Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => runtime,
-        Err(error) => panic!("there is no runtime: {error}"),
+        Err(error) => panic!("cannot start a runtime: {error}"),
     };
     let service = runtime.block_on(async { set_up() });
     move || {
         let callers = (0..SIZE as u64).map(|item| service.clone().oneshot(Item(item)));
-        let answers = runtime.block_on(join_all(callers));
-        assert!(answers.iter().all(Result::is_ok), "an item fails");
+        let results = runtime.block_on(join_all(callers));
+        assert!(results.iter().all(Result::is_ok), "an item fails");
     }
 }
 
-struct Item(#[expect(dead_code, reason = "nobody looks at it")] u64);
+struct Item(#[expect(dead_code, reason = "the services ignore the item")] u64);
 
 impl tower_batch_control::RequestWeight for Item {}
 
-/// The peers' services get items one by one, and then a flush, whose end answers all of them.
+/// A service for `tower-batch`, which passes items one by one, and then a flush that completes them.
 #[derive(Clone)]
 struct Nothing;
 
@@ -96,7 +96,7 @@ impl Service<tower_batch::BatchControl<Item>> for Nothing {
     }
 }
 
-/// Here an item has to wait for the flush by itself.
+/// A service for `tower-batch-control`, whose items wait for the flush themselves.
 #[derive(Default)]
 struct Notified(Arc<Notify>);
 

@@ -1,4 +1,4 @@
-//! What `pressure` costs, beside a bare service and tower's `load_shed`, and what a reading takes.
+//! The cost of `pressure` next to a bare service and to tower's `load_shed`, and of a reading.
 
 use std::convert::Infallible;
 use std::fs::read_to_string;
@@ -15,7 +15,7 @@ use hyper::body::Body;
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_kit::pressure::{PressureLayer, Reading};
+use tower_kit::pressure::{MemoryUsage, PressureLayer};
 
 use support::{Bench, bar, call, read, versioned};
 
@@ -26,19 +26,19 @@ fn main() {
     let kit = versioned("tower-kit");
 
     let mut group = bench.group("GET that is let in");
-    group.case("bare", || requests(service_fn(answer)));
-    group.case(&kit, || requests(PressureLayer::new().layer(service_fn(answer))));
+    group.case("bare", || requests(service_fn(respond)));
+    group.case(&kit, || requests(PressureLayer::new().layer(service_fn(respond))));
     let by_skip_if = format!("{kit}, all that is of normal priority shed");
     group.case(&by_skip_if, || {
         let layer = full().skip_if(|request| request.uri.path() == "/items");
-        requests(layer.layer(service_fn(answer)))
+        requests(layer.layer(service_fn(respond)))
     });
-    group.case("tower's load_shed", || requests(LoadShedLayer::new().layer(service_fn(answer))));
-    let let_in = group.run();
+    group.case("tower's load_shed", || requests(LoadShedLayer::new().layer(service_fn(respond))));
+    let admitted = group.run();
 
     let mut group = bench.group("GET that is shed");
-    group.case("bare, not shed", || requests(service_fn(answer)));
-    group.case(&kit, || requests(full().layer(service_fn(answer))));
+    group.case("bare, not shed", || requests(service_fn(respond)));
+    group.case(&kit, || requests(full().layer(service_fn(respond))));
     group.case("tower's load_shed, and a bare 503 for its error", || {
         let shed = LoadShedLayer::new().layer(Never);
         requests(shed.map_result(|result: Result<_, BoxError>| {
@@ -53,7 +53,7 @@ fn main() {
     });
     group.case(&kit, || {
         let layer = PressureLayer::new();
-        move || drop(black_box(layer.reading()))
+        move || drop(black_box(layer.memory_usage()))
     });
     group.case(versioned("sysinfo"), || {
         let (mut system, own) = (System::new(), get_current_pid());
@@ -67,20 +67,20 @@ fn main() {
     });
     let reading = group.run();
 
-    let of = |name: &str| let_in.net(name);
+    let of = |name: &str| admitted.net(name);
     bar("allocations for a request that is let in", of(&kit).map(|net| net.allocations), 0.0);
     bar("instructions for a request that is let in", of(&kit).map(|net| net.instructions), 300.0);
     let allocations = of(&by_skip_if).map(|net| net.allocations);
     bar("allocations for one that is let in while others are shed", allocations, 0.0);
-    // What it takes less than the bare case is what that one allocates.
+    // The bare case allocates, so the difference may be negative.
     let allocations = reading.net(&kit).map(|net| net.allocations.max(0.0));
     bar("allocations for a reading, beyond those of reading one file", allocations, 0.0);
 }
 
-/// A layer that sheds, and reads once.
+/// Returns a layer that sheds, and reads memory once.
 fn full() -> PressureLayer {
-    let layer = PressureLayer::new().source(|| Ok(Reading::new(95, 100)));
-    layer.shed_for(FOR_EVER).interval(FOR_EVER)
+    let layer = PressureLayer::new().memory_source(|| Ok(MemoryUsage::new(95, 100)));
+    layer.shed_duration(FOREVER).interval(FOREVER)
 }
 
 fn requests<S, B>(mut service: S) -> impl FnMut() + use<S, B>
@@ -95,7 +95,7 @@ where
     }
 }
 
-fn answer<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+fn respond<B>(_: Request<B>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     let mut response = Response::new(Full::new(Bytes::from_static(b"done")));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     ready(Ok(response))
@@ -116,7 +116,7 @@ fn head() -> Request<()> {
     request
 }
 
-/// Is never ready.
+/// A service that is never ready.
 struct Never;
 
 impl Service<Request<Empty<Bytes>>> for Never {
@@ -129,9 +129,9 @@ impl Service<Request<Empty<Bytes>>> for Never {
     }
 
     fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
-        answer(request)
+        respond(request)
     }
 }
 
-/// An interval that is longer than any bench.
-const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+/// Longer than a bench.
+const FOREVER: Duration = Duration::from_secs(1 << 30);

@@ -1,5 +1,5 @@
-//! Events that are on the disk when they are acknowledged: one write and one `fsync` for all that
-//! come within a few milliseconds.
+//! An event log that acknowledges an event once it is on disk, with one write and one `fsync` for all
+//! events within a few milliseconds.
 //!
 //! ```sh
 //! cargo run --example batch --features batch
@@ -8,9 +8,9 @@
 //! curl http://127.0.0.1:3000/batches
 //! ```
 //!
-//! The answer is where the event begins in the file, which is `events.log`, or what the environment
-//! variable `LOG` names. An event with a line break in it is refused by itself, and those beside it
-//! are kept. Ctrl-C or SIGTERM stops it: what was accepted is written first.
+//! The response is the offset of the event in the file: `events.log`, or the value of the environment
+//! variable `LOG`. An event with a line break is rejected, without effect on the others in its batch.
+//! On Ctrl-C or SIGTERM the server writes all accepted events before it stops.
 
 use std::error::Error;
 use std::fs::{File, OpenOptions};
@@ -30,12 +30,12 @@ use tower::load_shed::LoadShedLayer;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchError, BatchLayer};
 
-/// The offset of an event in the file, or the error of writing it.
-type Kept = Result<u64, &'static str>;
+/// The offset of an event in the file, or the reason for its rejection.
+type Appended = Result<u64, &'static str>;
 
 #[derive(Clone)]
 struct App {
-    events: Batch<String, Kept>,
+    events: Batch<String, Appended>,
     batches: Arc<AtomicU64>,
 }
 
@@ -48,8 +48,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let batches = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&batches);
     let events = ServiceBuilder::new()
-        // A client waits: a few milliseconds are what an fsync takes by itself.
-        .layer(BatchLayer::new().delay(Duration::from_millis(5)).queue(10_000))
+        // Clients wait, but no longer for the batch than for the fsync itself.
+        .layer(BatchLayer::new().max_delay(Duration::from_millis(5)).max_queued(10_000))
         .service(service_fn(move |events: Vec<String>| {
             count.fetch_add(1, Ordering::Relaxed);
             let file = Arc::clone(&file);
@@ -78,52 +78,54 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
-    // Of clients that left there may be events still.
+    // Clients that disconnected may have left events in the queue.
     events.drain().await;
     Ok(())
 }
 
 async fn event(State(app): State<App>, event: String) -> Result<String, (StatusCode, String)> {
-    // A queue that is full is told at once, and not waited for.
+    // Reports a full queue at once instead of waiting.
     let events = ServiceBuilder::new().layer(LoadShedLayer::new()).service(app.events);
     match events.oneshot(event).await {
-        Ok(Ok(at)) => Ok(format!("{at}\n")),
-        Ok(Err(why)) => Err((StatusCode::BAD_REQUEST, format!("{why}\n"))),
+        Ok(Ok(offset)) => Ok(format!("{offset}\n")),
+        Ok(Err(reason)) => Err((StatusCode::BAD_REQUEST, format!("{reason}\n"))),
         Err(error) => {
-            eprintln!("an event was not kept: {}", reason(&error));
-            Err((StatusCode::SERVICE_UNAVAILABLE, "the event was not kept\n".to_owned()))
+            eprintln!("an event was not written: {}", with_cause(&error));
+            Err((StatusCode::SERVICE_UNAVAILABLE, "the event was not written\n".to_owned()))
         }
     }
 }
 
-/// Appends all events, a line each, and waits for the disk.
-fn append(file: &Mutex<File>, events: &[String]) -> Result<Vec<Kept>, BoxError> {
+/// Appends all events, one per line, and syncs the file.
+fn append(file: &Mutex<File>, events: &[String]) -> Result<Vec<Appended>, BoxError> {
     let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
     let start = file.seek(SeekFrom::End(0))?;
     let mut lines = Vec::new();
-    let kept = events.iter().map(|event| {
+    let appended = events.iter().map(|event| {
         if event.contains('\n') {
             return Err("an event is one line");
         }
-        let at = start + lines.len() as u64;
+        let offset = start + lines.len() as u64;
         lines.extend_from_slice(event.as_bytes());
         lines.push(b'\n');
-        Ok(at)
+        Ok(offset)
     });
-    let kept = kept.collect();
+    let appended = appended.collect();
     let written = file.write_all(&lines).and_then(|()| file.sync_data());
     if let Err(error) = written {
-        // Half of a batch would be taken for all of it.
+        // Removes a partly written batch: its items all get an error.
         return Err(match file.set_len(start) {
             Ok(()) => error.into(),
-            Err(left) => format!("{error}; what was written of it stays: {left}").into(),
+            Err(left) => {
+                format!("{error}; the partly written batch cannot be removed: {left}").into()
+            }
         });
     }
-    Ok(kept)
+    Ok(appended)
 }
 
-/// An error with what caused it: of a batch, that is what the service failed with.
-fn reason(error: &BoxError) -> String {
+/// Returns the message of an error, with the error of the service if the batch failed.
+fn with_cause(error: &BoxError) -> String {
     let cause = error.downcast_ref::<BatchError>().and_then(Error::source);
     cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

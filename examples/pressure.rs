@@ -1,10 +1,10 @@
-//! A service that gives memory back when it is short, and sheds requests when that is not enough.
+//! A server that shrinks its cache when memory is short, and sheds requests if that is not enough.
 //!
 //! ```sh
 //! LIMIT_MIB=256 cargo run --example pressure --features cache,pressure
-//! curl -s 'http://127.0.0.1:3000/pages/[1-400]' -o /dev/null   # 50 MiB, which the cache keeps
-//! curl -X POST http://127.0.0.1:3000/hold/160                  # and 160 MiB more
-//! curl -i http://127.0.0.1:3000/reports                        # can wait: 503 from 80% on
+//! curl -s 'http://127.0.0.1:3000/pages/[1-400]' -o /dev/null   # 50 MiB in the cache
+//! curl -X POST http://127.0.0.1:3000/hold/160                  # 160 MiB more
+//! curl -i http://127.0.0.1:3000/reports                        # low priority: 503 from 80% on
 //! curl -X POST http://127.0.0.1:3000/hold/70
 //! curl -i http://127.0.0.1:3000/                               # 503 from 90% on
 //! curl -i http://127.0.0.1:3000/healthz                        # never shed, nor is /metrics
@@ -12,7 +12,8 @@
 //! curl -X DELETE http://127.0.0.1:3000/hold
 //! ```
 //!
-//! It prints each change of the level. A container needs no `LIMIT_MIB`: its own limit counts.
+//! The server prints each change of the level. In a container, leave out `LIMIT_MIB`: the limit of the
+//! container applies.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,10 +27,10 @@ use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tower_kit::cache::{CacheKey, MemoryStore, Store};
-use tower_kit::pressure::{Event, Level, PressureLayer, Priority, Reading};
+use tower_kit::pressure::{Level, MemoryUsage, PressureEvent, PressureLayer, Priority};
 use tower_kit::{CacheLayer, MIB};
 
-/// Memory that is held until a request releases it.
+/// Memory that requests allocate and free.
 type Held = Arc<Mutex<Vec<Vec<u8>>>>;
 
 #[tokio::main]
@@ -39,9 +40,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = CacheLayer::new(store.clone()).key(CacheKey::new().any_host());
 
     let pressure = PressureLayer::new()
-        .limit(limit_mib()? * MIB)
-        .on_pressure(move |event| make_room(event, &store))
-        // These give memory back.
+        .memory_limit(limit_mib()? * MIB)
+        .on_pressure(move |event| shrink_cache(event, &store))
+        // DELETE frees memory.
         .skip_if(|request| request.method == Method::DELETE)
         .priority(|request| match request.uri.path() {
             "/reports" => Priority::Low,
@@ -54,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(cache)
         .route("/", get(|| async { "hello\n" }))
         .route("/reports", get(|| async { "a report\n" }))
-        .route("/hold", delete(let_go))
+        .route("/hold", delete(release))
         .route("/hold/{mib}", post(hold))
         .with_state(Held::default())
         .route("/healthz", get(|| async { "ok\n" }))
@@ -64,12 +65,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let addr = std::env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&addr).await?;
-    // An error here would be one that nobody sees later.
-    let memory = of_limit(pressure.reading()?);
+    // Later failures of a reading only show in the metrics.
+    let memory = format_usage(pressure.memory_usage()?);
     println!("listening on http://{}, memory: {memory}", listener.local_addr()?);
     tokio::select! {
         served = axum::serve(listener, app) => served?,
-        // Handlers are told even while no requests come.
+        // Calls the callback even while there are no requests.
         () = pressure.watch() => {}
     }
     Ok(())
@@ -80,18 +81,18 @@ fn ready(level: Level) -> StatusCode {
     if level == Level::Normal { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// The cache is what this service can do without.
-fn make_room(event: &Event, store: &MemoryStore) {
+/// Shrinks the cache, the only memory that the server can do without.
+fn shrink_cache(event: &PressureEvent, store: &MemoryStore) {
     match event.level() {
         Level::Normal => {}
         Level::High => store.shrink_to(8 * MIB),
         _ => store.shrink_to(0),
     }
-    let (level, memory) = (event.level(), of_limit(event.reading()));
-    println!("{level:?}: {memory}, of which the cache keeps {} MiB", store.usage().bytes / MIB);
+    let (level, memory) = (event.level(), format_usage(event.memory_usage()));
+    println!("{level:?}: {memory}, {} MiB in the cache", store.usage().bytes / MIB);
 }
 
-/// 0 is none.
+/// Returns the memory limit of the environment, or 0 for none.
 fn limit_mib() -> Result<u64, Box<dyn Error>> {
     match std::env::var("LIMIT_MIB") {
         Ok(mib) => mib.parse().map_err(|error| format!("LIMIT_MIB {mib:?}: {error}").into()),
@@ -104,13 +105,13 @@ async fn page(Path(number): Path<u64>) -> impl IntoResponse {
 }
 
 async fn hold(State(held): State<Held>, Path(mib): Path<u8>) -> String {
-    // Written to, since memory that nobody has touched is none.
+    // Not zeroes: the kernel allocates pages only when they are written.
     let bytes = vec![1; usize::from(mib) * 1024 * 1024];
     held.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
     format!("holding {mib} MiB more\n")
 }
 
-async fn let_go(State(held): State<Held>) -> &'static str {
+async fn release(State(held): State<Held>) -> &'static str {
     held.lock().unwrap_or_else(PoisonError::into_inner).clear();
     "holding nothing\n"
 }
@@ -119,6 +120,6 @@ async fn metrics(prometheus: PrometheusHandle) -> String {
     prometheus.render()
 }
 
-fn of_limit(reading: Reading) -> String {
-    format!("{} of {} MiB", reading.used() / MIB, reading.limit() / MIB)
+fn format_usage(usage: MemoryUsage) -> String {
+    format!("{} of {} MiB", usage.used() / MIB, usage.limit() / MIB)
 }

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::PressureLayer;
 use tower_kit::batch::{Batch, BatchError, BatchLayer};
-use tower_kit::pressure::{Priority, Reading};
+use tower_kit::pressure::{MemoryUsage, Priority};
 
 /// Sheds `/report` from 80% of the memory on, since it costs the most, and the rest from 90% on.
 pub(crate) fn pressure() -> PressureLayer {
@@ -32,7 +32,9 @@ pub(crate) fn pressure() -> PressureLayer {
 pub(crate) async fn rehearse(used: u64, paths: &[&str]) -> String {
     let service = ServiceBuilder::new()
         .layer(
-            pressure().source(move || Ok(Reading::new(used, 100))).recorder(Arc::new(NoopRecorder)),
+            pressure()
+                .memory_source(move || Ok(MemoryUsage::new(used, 100)))
+                .recorder(Arc::new(NoopRecorder)),
         )
         .service(service_fn(|_: Request<Empty<Bytes>>| async {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -79,7 +81,7 @@ pub(crate) fn views() -> Batch<u64, u64> {
         }
     };
     ServiceBuilder::new()
-        .layer(BatchLayer::new().size(20).delay(Duration::from_millis(50)))
+        .layer(BatchLayer::new().max_size(20).max_delay(Duration::from_millis(50)))
         .service(service_fn(insert))
 }
 

@@ -38,7 +38,7 @@ use tower_http::timeout::RequestBodyDeadlineLayer;
 use tower_kit::cache::{CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::compress::Encoding;
 use tower_kit::latency::BODY_SIZE_BUCKETS;
-use tower_kit::pressure::{Event, Level};
+use tower_kit::pressure::{Level, PressureEvent};
 use tower_kit::security_headers::Csp;
 use tower_kit::{
     CacheLayer, CompressLayer, KIB, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer,
@@ -197,7 +197,7 @@ async fn hold(
 }
 
 /// Shrinks the cache: its entries can be fetched again.
-fn make_room(event: &Event, cache: &MemoryStore) {
+fn make_room(event: &PressureEvent, cache: &MemoryStore) {
     if event.level() > Level::Normal {
         cache.shrink_to(8 * MIB);
     }

@@ -3,10 +3,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why an item has no result.
+/// The error of an item without a result.
 ///
-/// All items of a batch share one, so that it can be cloned. What the service failed with is its
-/// [`source`](Error::source).
+/// The items of a failed batch share one error, so it is cheap to clone. If the service returned an
+/// error, [`source`](Error::source) returns it.
 #[derive(Clone, Debug)]
 pub struct BatchError(Kind);
 
@@ -14,7 +14,7 @@ pub struct BatchError(Kind);
 enum Kind {
     Service(Arc<dyn Error + Send + Sync>),
     Panic(Arc<str>),
-    Count { items: usize, results: usize },
+    LengthMismatch { items: usize, results: usize },
     Full,
     Closed,
 }
@@ -25,13 +25,13 @@ impl BatchError {
     }
 
     pub(super) fn panic(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Self(Kind::Panic(text.unwrap_or("no text").into()))
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Self(Kind::Panic(message.unwrap_or("no message").into()))
     }
 
-    pub(super) fn count(items: usize, results: usize) -> Self {
-        Self(Kind::Count { items, results })
+    pub(super) fn length_mismatch(items: usize, results: usize) -> Self {
+        Self(Kind::LengthMismatch { items, results })
     }
 
     pub(super) fn full() -> Self {
@@ -42,33 +42,36 @@ impl BatchError {
         Self(Kind::Closed)
     }
 
-    /// The service failed, or was not ready, with the item's batch.
+    /// Returns `true` if the service returned an error for the batch, or failed to become ready.
     #[must_use]
     pub fn is_service(&self) -> bool {
         matches!(self.0, Kind::Service(_))
     }
 
-    /// The service panicked with the item's batch.
+    /// Returns `true` if the service panicked while it processed the batch.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         matches!(self.0, Kind::Panic(_))
     }
 
-    /// The service answered with another number of results than there were items, so that nobody
-    /// knows which is whose.
+    /// Returns `true` if the service returned more or fewer results than the batch has items, so that
+    /// no result can be assigned to its item.
     #[must_use]
-    pub fn is_count(&self) -> bool {
-        matches!(self.0, Kind::Count { .. })
+    #[doc(alias = "is_count")]
+    pub fn is_length_mismatch(&self) -> bool {
+        matches!(self.0, Kind::LengthMismatch { .. })
     }
 
-    /// The queue was full, and the call did not wait for `poll_ready`. The item was not taken.
+    /// Returns `true` if the queue was full. The item was not queued.
+    ///
+    /// A call after `poll_ready` returned ready never fails this way.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self.0, Kind::Full)
     }
 
-    /// It came after [`drain`](super::Batch::drain), and was not taken; or the runtime ended before
-    /// there was a result.
+    /// Returns `true` if the item came after [`drain`](super::Batch::drain) and was not queued, or if
+    /// the runtime ended before there was a result.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.0, Kind::Closed)
@@ -78,13 +81,17 @@ impl BatchError {
 impl fmt::Display for BatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Service(_) => f.write_str("the service failed with the batch"),
-            Kind::Panic(text) => write!(f, "the service panicked with the batch: {text}"),
-            Kind::Count { items, results } => {
-                write!(f, "the service gave {results} results for a batch of {items} items")
+            Kind::Service(_) => f.write_str("the service failed to process the batch"),
+            Kind::Panic(message) => {
+                write!(f, "the service panicked while it processed the batch: {message}")
             }
-            Kind::Full => f.write_str("the queue is full"),
-            Kind::Closed => f.write_str("batches have ended"),
+            Kind::LengthMismatch { items, results } => {
+                write!(f, "the service returned {results} results for a batch of {items} items")
+            }
+            Kind::Full => f.write_str("the queue of the batch is full"),
+            Kind::Closed => {
+                f.write_str("the batch is closed: it was drained, or its runtime ended")
+            }
         }
     }
 }

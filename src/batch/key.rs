@@ -1,19 +1,18 @@
-//! Keys of items, of a type that is not part of the queue's.
+//! Type-erased keys, so that the key type does not appear in the type of the queue.
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The key of an item that waits.
+/// The key by which queued items are deduplicated.
 #[derive(Clone)]
 pub(super) struct Key(Arc<dyn AnyKey>);
 
-/// Returns the key of an item.
-pub(super) type KeyOf<T> = Arc<dyn Fn(&T) -> Key + Send + Sync>;
+pub(super) type KeyFn<T> = Arc<dyn Fn(&T) -> Key + Send + Sync>;
 
 trait AnyKey: Any + Send + Sync {
     fn hash(&self, state: &mut dyn Hasher);
-    fn is(&self, other: &dyn Any) -> bool;
+    fn equals(&self, other: &dyn Any) -> bool;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -28,7 +27,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> AnyKey for K {
         Hash::hash(self, &mut state);
     }
 
-    fn is(&self, other: &dyn Any) -> bool {
+    fn equals(&self, other: &dyn Any) -> bool {
         other.downcast_ref::<K>().is_some_and(|other| self == other)
     }
 
@@ -45,7 +44,7 @@ impl Hash for Key {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.0.is(other.0.as_any())
+        self.0.equals(other.0.as_any())
     }
 }
 

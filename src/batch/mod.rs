@@ -1,8 +1,8 @@
-//! Turns a service that takes many items at once into one that takes an item.
+//! Batching of single items for a service of many.
 //!
-//! A database inserts a hundred rows in one statement in hardly more time than one. Handlers have a
-//! row each. [`BatchLayer`] gathers their rows, gives them to the service together, and gives each
-//! handler its own result:
+//! A database inserts a hundred rows in one statement almost as fast as one row, but each handler has
+//! only one. [`BatchLayer`] collects the items of concurrent callers, calls a service of `Vec<T>` with
+//! all of them, and returns to each caller its own result.
 //!
 //! ```
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
@@ -18,8 +18,8 @@
 //!     name: String,
 //! }
 //!
-//! /// One id for each row, in their order: in which `ORDER BY` counts them, and `RETURNING` need not
-//! /// give them back.
+//! /// Returns one id for each row, in order. `RETURNING` may reorder the ids, but they are assigned in
+//! /// the order of `ORDER BY`.
 //! async fn insert(db: Db, rows: Vec<Row>) -> Result<Vec<u64>, std::io::Error> {
 //!     let insert = "INSERT INTO people (name) SELECT name FROM unnest($1) WITH ORDINALITY \
 //!                   AS added (name, place) ORDER BY place RETURNING id";
@@ -36,7 +36,7 @@
 //! // In each handler, with a clone:
 //! let id = people.clone().oneshot(Row { name: "Ada".into() }).await?;
 //!
-//! // When the server stops:
+//! // At shutdown:
 //! people.drain().await;
 //! # drop(id);
 //! # Ok(())
@@ -47,10 +47,11 @@
 //! # }
 //! ```
 //!
-//! The service's response is a `Vec` with a result for each item, in their order. Where items can
-//! fail one by one, those are `Result`s: of a `Batch<Row, Result<u64, Duplicate>>`. An event log
-//! that wants less delay, more at once, no batch above a megabyte, and all events, even of callers
-//! that have left:
+//! The response of the service is a `Vec` with one result for each item, in order. If items can fail
+//! one by one, the results are `Result`s, as in `Batch<Row, Result<u64, Duplicate>>`.
+//!
+//! A log needs short delays, large batches of at most a megabyte, and the items of callers that have
+//! left:
 //!
 //! ```
 //! use std::time::Duration;
@@ -58,16 +59,16 @@
 //! use tower_kit::batch::BatchLayer;
 //!
 //! let layer = BatchLayer::new()
-//!     .size(1_000)
-//!     .weight(1_000_000, String::len)
-//!     .delay(Duration::from_millis(20))
-//!     .keep_abandoned()
-//!     .queue(10_000)
-//!     .concurrency(4);
+//!     .max_size(1_000)
+//!     .max_weight(1_000_000, String::len)
+//!     .max_delay(Duration::from_millis(20))
+//!     .max_queued(10_000)
+//!     .max_concurrency(4)
+//!     .keep_abandoned();
 //! # drop(layer);
 //! ```
 //!
-//! A loader that answers a lone request at once, and asks for each key once a batch:
+//! A data loader sends a lone request at once, and loads each key once per batch:
 //!
 //! ```
 //! use tower::{ServiceBuilder, service_fn};
@@ -80,74 +81,87 @@
 //! # drop(users);
 //! ```
 //!
+//! # Behavior
+//!
+//! ## Sending
+//!
+//! A batch is sent when
+//!
+//! - it is full, by [`max_size`](BatchLayer::max_size) or [`max_weight`](BatchLayer::max_weight);
+//! - its first item has waited for [`max_delay`](BatchLayer::max_delay);
+//! - [`flush`](Batch::flush) is called;
+//! - the queue is closed, by [`drain`](Batch::drain) or because the last [`Batch`] was dropped;
+//! - no other batch is in flight, with [`send_when_idle`](BatchLayer::send_when_idle);
+//! - the queue is full of callers that share items.
+//!
+//! A batch that is due still waits while [`max_concurrency`](BatchLayer::max_concurrency) batches are
+//! in flight, and for the service to be ready. Meanwhile it takes further items, up to its maximum.
+//!
+//! ## Backpressure
+//!
+//! While [`max_queued`](BatchLayer::max_queued) callers are queued, `poll_ready` is pending. `tower`'s
+//! `load_shed` outside of the batch turns this into an error.
+//!
+//! ## Calls
+//!
+//! | | returns | result of the item |
+//! |---|---|---|
+//! | [`call`](tower::Service::call), `oneshot` | a future that waits for the batch and the service | the output of the future |
+//! | [`submit`](Batch::submit) | at once, with an error if the queue is full | discarded |
+//!
+//! If clients wait for a call, set a [`max_delay`](BatchLayer::max_delay) of a few milliseconds. A loop
+//! that awaits one call after the other waits for the delay each time.
+//!
+//! ## Failures
+//!
+//! A batch that fails, panics, or returns the wrong number of results fails its own items and no
+//! others. Each gets a [`BatchError`], and the next batch is sent as usual.
+//!
+//! ## Cancellation
+//!
+//! Dropping the future of a call discards the result. An item whose callers have all left before it
+//! was sent is removed from the queue, so a queue of requests that have timed out causes no work.
+//! [`keep_abandoned`](BatchLayer::keep_abandoned) sends such items anyway.
+//!
+//! ## Shutdown
+//!
+//! [`drain`](Batch::drain) rejects new items and waits until all queued items have their results.
+//! Dropping the last [`Batch`] also sends the queued items, but they are lost if the runtime ends
+//! before.
+//!
+//! # Metrics
+//!
+//! The layer records none. The service sees each batch and can count them.
+//!
 //! # Defaults
 //!
-//! | what | default | why |
+//! | setting | default | reason |
 //! |---|---|---|
-//! | [`size`](BatchLayer::size) | 100 items | most of what a round trip costs is shared by then; a statement is still short |
-//! | [`weight`](BatchLayer::weight) | no bound | only the service knows what is heavy |
-//! | [`delay`](BatchLayer::delay) | 5 s after the first item | for work that nobody waits for; where a client waits, make it a few milliseconds |
-//! | [`queue`](BatchLayer::queue) | 1,000 items | ten batches: more would wait longer than clients do |
-//! | [`concurrency`](BatchLayer::concurrency) | 1 batch | batches end in the order in which they began |
-//! | [`send_when_idle`](BatchLayer::send_when_idle) | off | with one batch at a time the delay would never hold, and first items would go alone |
-//! | [`keep_abandoned`](BatchLayer::keep_abandoned) | off | as in `tower`'s `buffer`: a call that is dropped before it begins does nothing |
+//! | [`max_size`](BatchLayer::max_size) | 100 items | shares most of the cost of a round trip, and keeps statements short |
+//! | [`max_weight`](BatchLayer::max_weight) | none | only the service knows the cost of an item |
+//! | [`max_delay`](BatchLayer::max_delay) | 5 s | for work that no client waits for |
+//! | [`max_queued`](BatchLayer::max_queued) | 1,000 callers | ten batches; further callers would wait too long |
+//! | [`max_concurrency`](BatchLayer::max_concurrency) | 1 batch | batches complete in order |
+//! | [`send_when_idle`](BatchLayer::send_when_idle) | off | with one batch at a time, the first items would be sent alone |
+//! | [`keep_abandoned`](BatchLayer::keep_abandoned) | off | as in `tower`'s `buffer`, a call that is dropped before it starts has no effect |
 //! | [`dedupe_by`](BatchLayer::dedupe_by) | off | two equal rows are two rows |
 //!
-//! # When a batch goes
+//! # Placement
 //!
-//! When it is full, by [`size`](BatchLayer::size) or [`weight`](BatchLayer::weight), when its first
-//! item has waited for the delay, at [`flush`](Batch::flush), or when no more can come: after
-//! [`drain`](Batch::drain), or when the last [`Batch`] is dropped; with
-//! [`send_when_idle`](BatchLayer::send_when_idle) also when none is under way. A queue that is full of
-//! callers who share items sends these too. A batch waits for one of the batches that are under way if these are as many as there may be, and for the
-//! service to be ready; meanwhile it takes further items, up to the size.
+//! Around the service that handlers call, such as a database client, not around the HTTP service. A
+//! concurrency limit, timeout or retry inside of the batch applies to batches, outside of it to items.
 //!
-//! While the queue is full, `poll_ready` is pending. `tower`'s `load_shed` outside of it makes an
-//! error of that.
+//! The first call spawns a task on the current Tokio runtime, which needs a timer. The task ends with
+//! the last [`Batch`]. Calls from other runtimes work until the runtime of the task ends.
 //!
-//! # Who waits
-//!
-//! | | returns | the result |
-//! |---|---|---|
-//! | [`call`](tower::Service::call), `oneshot` | a future, which waits for the item's batch: for the delay, 5 s by default, if no batch is full before, and for the service | is the future's |
-//! | [`submit`](Batch::submit) | at once; an error if the queue is full | is dropped |
-//! | [`flush`](Batch::flush) | at once | |
-//! | [`drain`](Batch::drain) | a future, which waits until all items are answered, also those that were submitted | |
-//!
-//! A handler whose client waits either has a short [`delay`](BatchLayer::delay), or submits its item.
-//! Awaiting a call one by one in a loop waits for the delay each time.
-//!
-//! # What goes wrong
-//!
-//! A batch that fails, panics, or has another number of results than items fails its own items, and
-//! no others: each gets a [`BatchError`], and the next batch is tried.
-//!
-//! A caller that leaves loses its result. An item that was not sent by then, and that no other caller
-//! shares, is dropped, and its place in the queue is free: a queue of requests that have timed out
-//! does no work for nobody. [`keep_abandoned`](BatchLayer::keep_abandoned) sends it all the same. An
-//! item whose caller waits is never lost.
-//!
-//! # Shutting down
-//!
-//! [`drain`](Batch::drain) refuses new items and waits until all that were queued are answered.
-//! Dropping the last [`Batch`] sends what is queued too, but nobody waits for it: a program that
-//! then ends its runtime loses it.
-//!
-//! # Where it goes
-//!
-//! Not around the HTTP service but behind it, around what handlers call. A concurrency limit, a
-//! time-out or a retry inside of it is of batches, outside of it of items. It needs a Tokio runtime
-//! with its timer: the first call starts a task there, which ends with the last [`Batch`]. Calls from
-//! other runtimes are served for as long as that one runs.
-//!
-//! A service that calls its own [`Batch`] waits for itself where as many batches are under way as may
-//! be, and one that waits for its [`drain`](Batch::drain) always does. One that holds a clone keeps it
-//! alive until somebody else drains it.
+//! A service that calls its own [`Batch`] deadlocks once all batches in flight wait for it, and always
+//! if it awaits its own [`drain`](Batch::drain). A service that holds a clone keeps the task alive
+//! until the batch is drained.
 //!
 //! # Streams
 //!
-//! A stream needs no layer: `chunks` of the crate `futures` gathers a fixed number of items, and
-//! `chunks_timeout` of `tokio-stream` sends fewer after a while:
+//! A stream needs no layer: `chunks` of the `futures` crate collects a fixed number of items, and
+//! `chunks_timeout` of `tokio-stream` sends fewer after a timeout:
 //!
 //! ```
 //! use std::time::Duration;
@@ -166,13 +180,13 @@
 //! # drop(import(tokio_stream::empty()));
 //! ```
 //!
-//! # What it never does
+//! # What it does not do
 //!
-//! It merges items only by [`dedupe_by`](BatchLayer::dedupe_by), never reorders them, never retries, and never holds more than the queue and the
-//! batches that are under way. It counts nothing: the service sees each batch, and can.
+//! The layer does not reorder, retry or persist items, and merges them only with
+//! [`dedupe_by`](BatchLayer::dedupe_by). It never holds more than the queue and the batches in flight.
 
-mod answer;
 mod error;
+mod future;
 mod key;
 mod layer;
 mod policy;
@@ -181,7 +195,7 @@ mod service;
 mod submit;
 mod worker;
 
-pub use answer::Answer;
 pub use error::BatchError;
-pub use layer::{BatchLayer, Deduped, Each};
+pub use future::ResponseFuture;
+pub use layer::{BatchLayer, Dedupe, NoDedupe};
 pub use service::Batch;

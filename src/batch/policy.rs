@@ -1,18 +1,18 @@
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    pub(super) size: usize,
-    /// The largest sum of weights of a batch.
-    pub(super) weight: usize,
-    pub(super) delay: Duration,
-    pub(super) queue: usize,
-    pub(super) concurrency: usize,
-    /// An item does not wait for others while no batch is under way.
+    /// The maximum number of items of a batch.
+    pub(super) max_size: usize,
+    /// The maximum sum of the weights of a batch.
+    pub(super) max_weight: usize,
+    pub(super) max_delay: Duration,
+    pub(super) max_queued: usize,
+    pub(super) max_concurrency: usize,
     pub(super) send_when_idle: bool,
-    /// An item is sent even if its caller has left.
     pub(super) keep_abandoned: bool,
 }
 
@@ -20,100 +20,98 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) items: usize,
-    /// The sum of their weights. It cannot overflow.
+    /// The sum of the weights. `u128`, so that `usize` weights cannot overflow it.
     pub(super) weight: u128,
-    /// Callers that wait: more than there are items where some share one.
+    /// The number of callers, which exceeds the number of items if callers share items.
     pub(super) callers: usize,
 }
 
-/// What a decision is made from.
+/// A snapshot of the queue, from which the worker's next action follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueState {
     pub(super) load: Load,
-    /// Since when the first item waits.
-    pub(super) since: Option<Instant>,
-    /// `true` if the first item waits for no others.
+    /// The time since which the first item is queued. `None` if the queue is empty.
+    pub(super) queued_since: Option<Instant>,
+    /// `true` if the first item was flushed.
     pub(super) flushed: bool,
-    /// No more can come.
+    /// `true` if no more items can be queued.
     pub(super) closed: bool,
-    /// Batches that are under way.
+    /// The number of batches that the service is processing.
     pub(super) in_flight: usize,
 }
 
+/// The worker's next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A batch is due.
+pub(super) enum Action {
     Send,
-    /// One is due once one that is under way has ended.
-    WaitForFlight,
-    /// One is due then, if not before.
+    /// A batch is due, but as many as allowed are in flight.
+    WaitForCompletion,
+    /// A batch is due at this time, or once the queue changes.
     WaitUntil(Instant),
-    /// Nothing is queued.
     WaitForItems,
-    End,
+    Stop,
 }
 
 impl Settings {
     pub(super) const DEFAULT: Self = Self {
-        size: 100,
-        weight: usize::MAX,
-        delay: Duration::from_secs(5),
-        queue: 1_000,
-        concurrency: 1,
+        max_size: 100,
+        max_weight: usize::MAX,
+        max_delay: Duration::from_secs(5),
+        max_queued: 1_000,
+        max_concurrency: 1,
         send_when_idle: false,
         keep_abandoned: false,
     };
 
-    /// Returns the number of callers that may wait.
-    pub(super) fn places(&self) -> usize {
-        self.queue.max(self.size).min(MOST_PLACES)
+    /// Returns the maximum number of queued callers: at least `max_size`, without which no batch
+    /// would ever be full.
+    pub(super) fn capacity(&self) -> usize {
+        self.max_queued.max(self.max_size).min(Semaphore::MAX_PERMITS)
     }
 
-    pub(super) fn next(&self, queue: &QueueState, now: Instant) -> Next {
-        let Some(since) = queue.since else {
-            return if queue.closed { Next::End } else { Next::WaitForItems };
+    pub(super) fn next_action(&self, queue: &QueueState, now: Instant) -> Action {
+        let Some(since) = queue.queued_since else {
+            return if queue.closed { Action::Stop } else { Action::WaitForItems };
         };
         let is_idle = self.send_when_idle && queue.in_flight == 0;
         let due = if self.is_full(queue.load) || queue.flushed || queue.closed || is_idle {
             None
         } else {
-            // A delay without end is over when the batch is full.
-            Some(since.checked_add(self.delay).unwrap_or_else(|| now + FOREVER))
+            // `Duration::MAX` is a valid delay: only a full batch or a flush is then sent.
+            Some(since.checked_add(self.max_delay).unwrap_or_else(|| now + FAR_FUTURE))
         };
         match due {
-            Some(due) if due > now => Next::WaitUntil(due),
-            _ if queue.in_flight >= self.concurrency => Next::WaitForFlight,
-            _ => Next::Send,
+            Some(due) if due > now => Action::WaitUntil(due),
+            _ if queue.in_flight >= self.max_concurrency => Action::WaitForCompletion,
+            _ => Action::Send,
         }
     }
 
-    /// Returns `true` if the next item must fit into a batch that has these items and this weight.
-    /// An item that is heavier than a batch may be goes alone.
+    /// Returns `true` if an item of weight `next` fits into a batch of `items` with `weight`.
+    ///
+    /// The first item always fits: an item above the maximum weight is sent alone.
     pub(super) fn fits(&self, items: usize, weight: u128, next: usize) -> bool {
-        items == 0 || items < self.size && weight + next as u128 <= self.weight as u128
+        items == 0 || items < self.max_size && weight + next as u128 <= self.max_weight as u128
     }
 
-    /// Returns `true` if nothing that is queued is worth waiting for others, or no more can be
-    /// queued: then callers that share items fill the queue.
+    /// Returns `true` if the queue holds a full batch, or cannot hold more callers. The latter happens
+    /// below `max_size` items if callers share items, and waiting would then be a deadlock.
     fn is_full(&self, load: Load) -> bool {
-        load.items >= self.size
-            || load.weight >= self.weight as u128
-            || load.callers >= self.places()
+        load.items >= self.max_size
+            || load.weight >= self.max_weight as u128
+            || load.callers >= self.capacity()
     }
 
-    /// Returns `true` if the worker has to look again, now that more is queued than before.
-    pub(super) fn wakes(&self, before: Load, now: Load) -> bool {
-        before.items == 0 || !self.is_full(before) && self.is_full(now)
+    /// Returns `true` if a change of the load can change the worker's next action.
+    pub(super) fn wakes_worker(&self, before: Load, after: Load) -> bool {
+        before.items == 0 || !self.is_full(before) && self.is_full(after)
     }
 }
 
-const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-
-/// What a semaphore of tokio's can have, on any machine.
-const MOST_PLACES: usize = usize::MAX >> 3;
+const FAR_FUTURE: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "any time will do as the first one")]
+#[expect(clippy::disallowed_methods, reason = "the tests need only some start time")]
 mod tests {
     use super::*;
 
@@ -124,83 +122,91 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_goes_when_it_is_full_old_flushed_or_the_last() {
+    fn batch_is_due_when_full_old_flushed_or_last() {
         let start = Instant::now();
-        let settings =
-            Settings { size: 3, delay: 5 * SECOND, queue: 9, concurrency: 2, ..Settings::DEFAULT };
-        let until = Next::WaitUntil(start + 5 * SECOND);
-        // Queued, flushed, closed, in flight, seconds since the first one; and what is next.
+        let settings = Settings {
+            max_size: 3,
+            max_delay: 5 * SECOND,
+            max_queued: 9,
+            max_concurrency: 2,
+            ..Settings::DEFAULT
+        };
+        let until = Action::WaitUntil(start + 5 * SECOND);
+        // Queued, flushed, closed, in flight, seconds since the first item, and the expected action.
         for (queued, flushed, closed, in_flight, seconds, expected) in [
-            (0, false, false, 0, 0, Next::WaitForItems),
-            (0, false, false, 2, 9, Next::WaitForItems),
-            (0, false, true, 2, 0, Next::End),
+            (0, false, false, 0, 0, Action::WaitForItems),
+            (0, false, false, 2, 9, Action::WaitForItems),
+            (0, false, true, 2, 0, Action::Stop),
             (1, false, false, 0, 0, until),
             (2, false, false, 2, 4, until),
-            (2, false, false, 1, 5, Next::Send),
-            (2, false, false, 2, 5, Next::WaitForFlight),
-            (3, false, false, 1, 0, Next::Send),
-            (9, false, false, 2, 0, Next::WaitForFlight),
-            (1, true, false, 0, 0, Next::Send),
-            (1, true, false, 2, 0, Next::WaitForFlight),
-            (1, false, true, 0, 0, Next::Send),
+            (2, false, false, 1, 5, Action::Send),
+            (2, false, false, 2, 5, Action::WaitForCompletion),
+            (3, false, false, 1, 0, Action::Send),
+            (9, false, false, 2, 0, Action::WaitForCompletion),
+            (1, true, false, 0, 0, Action::Send),
+            (1, true, false, 2, 0, Action::WaitForCompletion),
+            (1, false, true, 0, 0, Action::Send),
         ] {
-            let since = (queued > 0).then_some(start);
+            let queued_since = (queued > 0).then_some(start);
             let load = items(queued);
-            let queue = QueueState { load, since, flushed, closed, in_flight };
-            let next = settings.next(&queue, start + seconds * SECOND);
-            assert_eq!(next, expected, "{queue:?} after {seconds} s");
+            let queue = QueueState { load, queued_since, flushed, closed, in_flight };
+            let action = settings.next_action(&queue, start + seconds * SECOND);
+            assert_eq!(action, expected, "{queue:?} after {seconds} s");
         }
     }
 
     #[test]
-    fn an_idle_service_gets_what_is_there() {
+    fn idle_service_gets_queued_items_at_once() {
         let now = Instant::now();
         let settings =
-            Settings { size: 3, concurrency: 2, send_when_idle: true, ..Settings::DEFAULT };
-        let until = Next::WaitUntil(now + 5 * SECOND);
+            Settings { max_size: 3, max_concurrency: 2, send_when_idle: true, ..Settings::DEFAULT };
+        let until = Action::WaitUntil(now + 5 * SECOND);
         for (queued, in_flight, expected) in [
-            (0, 0, Next::WaitForItems),
-            (1, 0, Next::Send),
-            (2, 0, Next::Send),
+            (0, 0, Action::WaitForItems),
+            (1, 0, Action::Send),
+            (2, 0, Action::Send),
             (1, 1, until),
-            (3, 1, Next::Send),
+            (3, 1, Action::Send),
             (1, 2, until),
-            (3, 2, Next::WaitForFlight),
+            (3, 2, Action::WaitForCompletion),
         ] {
-            let since = (queued > 0).then_some(now);
+            let queued_since = (queued > 0).then_some(now);
             let load = items(queued);
-            let queue = QueueState { load, since, flushed: false, closed: false, in_flight };
-            assert_eq!(settings.next(&queue, now), expected, "{queue:?}");
+            let queue = QueueState { load, queued_since, flushed: false, closed: false, in_flight };
+            assert_eq!(settings.next_action(&queue, now), expected, "{queue:?}");
         }
     }
 
     #[test]
-    fn a_batch_is_full_by_items_weight_or_callers() {
+    fn batch_is_full_by_items_weight_or_callers() {
         let now = Instant::now();
-        let settings = Settings { size: 3, weight: 10, queue: 5, ..Settings::DEFAULT };
-        let until = Next::WaitUntil(now + 5 * SECOND);
+        let settings = Settings { max_size: 3, max_weight: 10, max_queued: 5, ..Settings::DEFAULT };
+        let until = Action::WaitUntil(now + 5 * SECOND);
         for (items, weight, callers, expected) in [
             (2, 9, 4, until),
-            (3, 3, 3, Next::Send),
-            (1, 10, 1, Next::Send),
-            (2, u128::MAX, 2, Next::Send),
-            (1, 0, 5, Next::Send),
+            (3, 3, 3, Action::Send),
+            (1, 10, 1, Action::Send),
+            (2, u128::MAX, 2, Action::Send),
+            (1, 0, 5, Action::Send),
             (1, 0, 4, until),
         ] {
             let load = Load { items, weight, callers };
-            let (since, in_flight) = (Some(now), 0);
-            let queue = QueueState { load, since, flushed: false, closed: false, in_flight };
-            assert_eq!(settings.next(&queue, now), expected, "{load:?}");
+            let (queued_since, in_flight) = (Some(now), 0);
+            let queue = QueueState { load, queued_since, flushed: false, closed: false, in_flight };
+            assert_eq!(settings.next_action(&queue, now), expected, "{load:?}");
             let empty = Load::default();
-            assert!(settings.wakes(empty, load), "{load:?}");
-            assert_eq!(settings.wakes(Load { items: 1, ..empty }, load), expected == Next::Send);
-            assert!(!settings.wakes(load, load), "{load:?}");
+            assert!(settings.wakes_worker(empty, load), "{load:?}");
+            assert_eq!(
+                settings.wakes_worker(Load { items: 1, ..empty }, load),
+                expected == Action::Send
+            );
+            assert!(!settings.wakes_worker(load, load), "{load:?}");
         }
     }
 
     #[test]
-    fn an_item_goes_with_those_that_it_fits_to() {
-        let settings = Settings { size: 3, weight: 10, ..Settings::DEFAULT };
+    fn items_fit_by_size_and_weight() {
+        let settings = Settings { max_size: 3, max_weight: 10, ..Settings::DEFAULT };
         for (items, weight, next, expected) in [
             (0, 0, 0, true),
             (0, 0, 99, true),
@@ -217,23 +223,26 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_of_zero_waits_for_nobody_and_one_without_end_for_a_full_batch() {
+    fn zero_and_endless_delays_are_valid() {
         let now = Instant::now();
-        let (load, since) = (items(1), Some(now));
-        let queue = QueueState { load, since, flushed: false, closed: false, in_flight: 0 };
-        let of = |delay| Settings { delay, ..Settings::DEFAULT };
-        assert_eq!(of(Duration::ZERO).next(&queue, now), Next::Send);
-        assert!(matches!(of(Duration::MAX).next(&queue, now), Next::WaitUntil(at) if at > now));
+        let (load, queued_since) = (items(1), Some(now));
+        let queue = QueueState { load, queued_since, flushed: false, closed: false, in_flight: 0 };
+        let of = |max_delay| Settings { max_delay, ..Settings::DEFAULT };
+        assert_eq!(of(Duration::ZERO).next_action(&queue, now), Action::Send);
+        assert!(
+            matches!(of(Duration::MAX).next_action(&queue, now), Action::WaitUntil(at) if at > now)
+        );
         let full = QueueState { load: items(100), ..queue };
-        assert_eq!(of(Duration::MAX).next(&full, now), Next::Send);
+        assert_eq!(of(Duration::MAX).next_action(&full, now), Action::Send);
     }
 
     #[test]
-    fn a_full_batch_has_room_in_the_queue() {
-        for (size, queue, places) in
-            [(100, 1_000, 1_000), (5_000, 1_000, 5_000), (1, usize::MAX, MOST_PLACES)]
+    fn queue_holds_a_full_batch() {
+        for (max_size, max_queued, capacity) in
+            [(100, 1_000, 1_000), (5_000, 1_000, 5_000), (1, usize::MAX, Semaphore::MAX_PERMITS)]
         {
-            assert_eq!(Settings { size, queue, ..Settings::DEFAULT }.places(), places);
+            let settings = Settings { max_size, max_queued, ..Settings::DEFAULT };
+            assert_eq!(settings.capacity(), capacity);
         }
     }
 }

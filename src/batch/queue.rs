@@ -1,4 +1,4 @@
-//! What handles and the worker share.
+//! The queue between the handles and the worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -12,299 +12,307 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use super::answer::Answer;
 use super::error::BatchError;
-use super::key::{Key, KeyOf};
+use super::future::ResponseFuture;
+use super::key::{Key, KeyFn};
 use super::policy::{Load, QueueState, Settings};
 
 pub(super) struct Queue<T, R> {
     pub(super) settings: Settings,
     pub(super) functions: Functions<T, R>,
-    /// A permit for each caller that may wait.
-    pub(super) places: Arc<Semaphore>,
-    state: Mutex<State<T, R>>,
+    /// A permit for each caller that may be queued.
+    pub(super) permits: Arc<Semaphore>,
+    contents: Mutex<Contents<T, R>>,
     changed: Notify,
-    /// Of nothing but the end of its sender, which is the worker's.
-    ended: watch::Receiver<()>,
+    /// Carries no values: the end of its sender, in [`WorkerGuard`], is the message.
+    stopped: watch::Receiver<()>,
 }
 
-/// The functions that the user gives for items and results.
+/// The functions of the user's for items and results.
 pub(super) struct Functions<T, R> {
-    pub(super) weight_of: Option<WeightOf<T>>,
-    pub(super) key_of: Option<KeyOf<T>>,
-    /// Copies a result for callers that share it. There is one wherever there are keys.
-    pub(super) share: Option<fn(&R) -> R>,
+    pub(super) weight_of: Option<WeightFn<T>>,
+    pub(super) key_of: Option<KeyFn<T>>,
+    /// Clones a result for callers that share it. `Some` if `key_of` is.
+    pub(super) clone_result: Option<fn(&R) -> R>,
 }
 
-pub(super) type WeightOf<T> = Arc<dyn Fn(&T) -> usize + Send + Sync>;
+pub(super) type WeightFn<T> = Arc<dyn Fn(&T) -> usize + Send + Sync>;
 
-struct State<T, R> {
-    waiting: VecDeque<Waiting<T, R>>,
+struct Contents<T, R> {
+    /// Ordered by id.
+    entries: VecDeque<Entry<T, R>>,
     load: Load,
-    /// The numbers of the items that wait and have a key.
-    by_key: HashMap<Key, u64>,
-    /// The number of the next item.
-    next: u64,
-    /// Items with a lower number wait for no others.
-    flushed: u64,
+    /// The ids of queued entries with a key.
+    ids_by_key: HashMap<Key, u64>,
+    next_id: u64,
+    /// Entries with a lower id were flushed.
+    flushed_before: u64,
     closed: bool,
-    /// Until the first item, which knows the runtime.
+    /// The worker until the first item starts it: only a call is known to be inside of a runtime.
     worker: Option<Worker>,
 }
 
-struct Waiting<T, R> {
+struct Entry<T, R> {
     item: T,
-    number: u64,
+    id: u64,
     weight: usize,
     key: Option<Key>,
-    since: Instant,
-    /// The reply to one caller, or those to several with an equal key.
-    replies: Vec<Reply<R>>,
+    queued_since: Instant,
+    /// One sender for each caller that shares the item.
+    senders: Vec<ResultSender<R>>,
 }
 
-/// Items, and the callers of each.
-pub(super) type Taken<T, R> = (Vec<T>, Vec<Vec<Reply<R>>>);
+/// Items taken from the queue, with the senders of each.
+pub(super) struct TakenBatch<T, R> {
+    pub(super) items: Vec<T>,
+    pub(super) senders: Vec<Vec<ResultSender<R>>>,
+}
 
 pub(super) type Worker = Pin<Box<dyn Future<Output = ()> + Send>>;
-pub(super) type Reply<R> = oneshot::Sender<Result<R, BatchError>>;
+pub(super) type ResultSender<R> = oneshot::Sender<Result<R, BatchError>>;
 
-/// The worker's end. When it is dropped nothing waits any more, and nobody can begin to.
-pub(super) struct Exit<T, R> {
+/// The worker's handle of the queue. Dropping it closes and empties the queue, and ends a drain.
+///
+/// A drop, and not a message: the worker may also end by a panic, or with its runtime.
+pub(super) struct WorkerGuard<T, R> {
     pub(super) queue: Arc<Queue<T, R>>,
-    /// Dropped after all else, even where that panics.
-    _ended: watch::Sender<()>,
+    /// Dropped after the queue was emptied, even if an item panics on drop.
+    _stopped: watch::Sender<()>,
 }
 
-impl<T, R> Exit<T, R> {
-    /// Of a new queue.
+impl<T, R> WorkerGuard<T, R> {
+    /// Creates the guard of a new queue.
     pub(super) fn new(settings: Settings, functions: Functions<T, R>) -> Self {
-        let state = State {
-            waiting: VecDeque::new(),
+        let contents = Contents {
+            entries: VecDeque::new(),
             load: Load::default(),
-            by_key: HashMap::new(),
-            next: 0,
-            flushed: 0,
+            ids_by_key: HashMap::new(),
+            next_id: 0,
+            flushed_before: 0,
             closed: false,
             worker: None,
         };
-        let (sender, ended) = watch::channel(());
+        let (sender, stopped) = watch::channel(());
         let queue = Queue {
             settings,
             functions,
-            places: Arc::new(Semaphore::new(settings.places())),
-            state: Mutex::new(state),
+            permits: Arc::new(Semaphore::new(settings.capacity())),
+            contents: Mutex::new(contents),
             changed: Notify::new(),
-            ended,
+            stopped,
         };
-        Self { queue: Arc::new(queue), _ended: sender }
+        Self { queue: Arc::new(queue), _stopped: sender }
     }
 }
 
 impl<T, R> Queue<T, R> {
-    /// Keeps the worker until there is something to do.
     pub(super) fn set_worker(&self, worker: Worker) {
         self.lock().worker = Some(worker);
     }
 
-    /// Queues an item, or lets its caller share one that waits and has an equal key. The first one
-    /// gets the worker to start.
+    /// Queues `item`, or shares a queued item with an equal key. The first call also returns the
+    /// worker, to be spawned.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a function of the user's does, or if the first call is outside of a runtime. The
+    /// queue is then unchanged.
     pub(super) fn push(
         &self,
         item: T,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         now: Instant,
-    ) -> (Answer<R>, Option<Worker>) {
-        // The user's functions are not called under the lock.
+    ) -> (ResponseFuture<R>, Option<Worker>) {
+        // Before the lock: functions of the user's may call the batch.
         let weight = self.functions.weight_of.as_ref().map_or(0, |weight_of| weight_of(&item));
         let key = self.functions.key_of.as_ref().map(|key_of| key_of(&item));
-        let (reply, answer) = oneshot::channel();
-        let mut state = self.lock();
-        if state.closed {
-            return (Answer::refused(BatchError::closed()), None);
+        let (sender, receiver) = oneshot::channel();
+        let mut contents = self.lock();
+        if contents.closed {
+            return (ResponseFuture::rejected(BatchError::closed()), None);
         }
-        // Keys are compared here. If that panics, nothing has changed.
-        let shared = key.as_ref().and_then(|key| state.by_key.get(key)).copied();
-        if state.worker.is_some() {
-            // Outside of a runtime this panics, before anything has changed.
+        // Hashing and comparing keys may panic, so this precedes all changes.
+        let shared = key.as_ref().and_then(|key| contents.ids_by_key.get(key)).copied();
+        if contents.worker.is_some() {
+            // Panics outside of a runtime; `tokio::spawn` would do so after the changes.
             drop(Handle::current());
         }
-        let before = state.load;
-        let duplicate = match shared.and_then(|number| state.find(number)) {
-            Some(waiting) => {
-                waiting.replies.push(reply);
+        let before = contents.load;
+        let duplicate = match shared.and_then(|id| contents.find(id)) {
+            Some(entry) => {
+                entry.senders.push(sender);
                 Some((item, key))
             }
             None => {
-                state.add(Waiting {
-                    item,
-                    number: 0,
-                    weight,
-                    key,
-                    since: now,
-                    replies: vec![reply],
-                });
+                let senders = vec![sender];
+                contents.add(Entry { item, id: 0, weight, key, queued_since: now, senders });
                 None
             }
         };
-        state.load.callers += 1;
-        // Given back when the item is taken.
-        place.forget();
-        let wakes = self.settings.wakes(before, state.load);
-        let worker = state.worker.take();
-        drop(state);
+        contents.load.callers += 1;
+        // `take` and `remove_abandoned` add the permit back.
+        permit.forget();
+        let wakes_worker = self.settings.wakes_worker(before, contents.load);
+        let worker = contents.worker.take();
+        drop(contents);
         drop(duplicate);
-        if wakes {
+        if wakes_worker {
             self.changed.notify_one();
         }
-        (Answer::queued(answer), worker)
+        (ResponseFuture::queued(receiver), worker)
     }
 
-    /// Takes out the callers that have left, and the items that nobody waits for, unless these are
-    /// to be sent. Gives back their places.
+    /// Removes callers that dropped their future, and items without callers, unless the settings keep
+    /// them.
     pub(super) fn remove_abandoned(&self) {
         if self.settings.keep_abandoned {
             return;
         }
-        let mut state = self.lock();
-        let before = state.load.callers;
-        let removed = state.remove_abandoned();
-        let left = before - state.load.callers;
-        drop(state);
-        self.places.add_permits(left);
-        for waiting in removed {
-            // Code of others, whose panic is no fault of the callers that are left.
-            drop(catch_unwind(AssertUnwindSafe(|| drop(waiting))));
+        let mut contents = self.lock();
+        let before = contents.load.callers;
+        let removed = contents.remove_abandoned();
+        let left = before - contents.load.callers;
+        // Waking callers and dropping items, which may call the batch, need the lock released.
+        drop(contents);
+        self.permits.add_permits(left);
+        for entry in removed {
+            // An item that panics on drop must not fail the callers that are left.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(entry))));
         }
     }
 
-    /// What waits now waits for no others.
     pub(super) fn flush(&self) {
-        let mut state = self.lock();
-        state.flushed = state.next;
-        drop(state);
+        let mut contents = self.lock();
+        contents.flushed_before = contents.next_id;
+        drop(contents);
         self.changed.notify_one();
     }
 
-    /// Takes no more items.
+    /// Rejects new items from now on.
     pub(super) fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        // One that was not started has nothing to do, and ends by being dropped.
-        let worker = state.worker.take();
-        drop(state);
+        let mut contents = self.lock();
+        contents.closed = true;
+        // A worker that was never started has nothing to do. Dropping it drops the guard, which
+        // closes the queue again: hence outside of the lock.
+        let worker = contents.worker.take();
+        drop(contents);
         drop(worker);
-        self.places.close();
+        self.permits.close();
         self.changed.notify_one();
     }
 
-    /// Until the worker has ended.
-    pub(super) async fn ended(&self) {
-        while self.ended.clone().changed().await.is_ok() {}
+    /// Waits until the worker has stopped.
+    pub(super) async fn stopped(&self) {
+        while self.stopped.clone().changed().await.is_ok() {}
     }
 
-    /// Until something was queued, flushed or closed since this was awaited last.
+    /// Waits until an item is queued, or the queue is flushed or closed, since the last call.
     pub(super) async fn changed(&self) {
+        // `Notify` stores one notification, so a change between `state` and this call is not lost.
         self.changed.notified().await;
     }
 
     pub(super) fn state(&self, in_flight: usize) -> QueueState {
         self.remove_abandoned();
-        let state = self.lock();
-        let first = state.waiting.front();
+        let contents = self.lock();
+        let first = contents.entries.front();
         QueueState {
-            load: state.load,
-            since: first.map(|first| first.since),
-            flushed: first.is_some_and(|first| first.number < state.flushed),
-            closed: state.closed,
+            load: contents.load,
+            queued_since: first.map(|first| first.queued_since),
+            flushed: first.is_some_and(|first| first.id < contents.flushed_before),
+            closed: contents.closed,
             in_flight,
         }
     }
 
     /// Takes the next batch. It is empty if all callers have left.
-    pub(super) fn take(&self) -> Taken<T, R> {
+    pub(super) fn take(&self) -> TakenBatch<T, R> {
         self.remove_abandoned();
-        let mut state = self.lock();
+        let mut contents = self.lock();
         let (mut count, mut weight) = (0, 0);
-        for waiting in &state.waiting {
-            if !self.settings.fits(count, weight, waiting.weight) {
+        for entry in &contents.entries {
+            if !self.settings.fits(count, weight, entry.weight) {
                 break;
             }
             count += 1;
-            weight += waiting.weight as u128;
+            weight += entry.weight as u128;
         }
-        let before = state.load.callers;
-        let taken: Vec<_> = state.waiting.drain(..count).collect();
-        taken.iter().for_each(|waiting| state.forget(waiting));
-        let callers = before - state.load.callers;
-        drop(state);
-        self.places.add_permits(callers);
-        taken.into_iter().map(|waiting| (waiting.item, waiting.replies)).unzip()
+        let before = contents.load.callers;
+        let taken: Vec<_> = contents.entries.drain(..count).collect();
+        taken.iter().for_each(|entry| contents.unregister(entry));
+        let callers = before - contents.load.callers;
+        drop(contents);
+        self.permits.add_permits(callers);
+        let (items, senders) = taken.into_iter().map(|entry| (entry.item, entry.senders)).unzip();
+        TakenBatch { items, senders }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T, R>> {
-        // What is done under it does not panic half-way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Contents<T, R>> {
+        // Poisoning can be ignored: every change under the lock is complete before code of the
+        // user's can panic.
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T, R> State<T, R> {
-    fn add(&mut self, mut waiting: Waiting<T, R>) {
-        waiting.number = self.next;
-        // First: it calls code of the key's, which may panic.
-        if let Some(key) = &waiting.key {
-            self.by_key.insert(key.clone(), waiting.number);
+impl<T, R> Contents<T, R> {
+    fn add(&mut self, mut entry: Entry<T, R>) {
+        entry.id = self.next_id;
+        // First, because hashing the key may panic.
+        if let Some(key) = &entry.key {
+            self.ids_by_key.insert(key.clone(), entry.id);
         }
-        self.next += 1;
+        self.next_id += 1;
         self.load.items += 1;
-        self.load.weight += waiting.weight as u128;
-        self.waiting.push_back(waiting);
+        self.load.weight += entry.weight as u128;
+        self.entries.push_back(entry);
     }
 
-    fn find(&mut self, number: u64) -> Option<&mut Waiting<T, R>> {
-        let at = self.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()?;
-        self.waiting.get_mut(at)
+    fn find(&mut self, id: u64) -> Option<&mut Entry<T, R>> {
+        let index = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        self.entries.get_mut(index)
     }
 
-    /// Brings the rest up to date with an item that waits no more.
-    fn forget(&mut self, waiting: &Waiting<T, R>) {
+    /// Subtracts `entry`, which left the queue, from the load, and removes its key.
+    fn unregister(&mut self, entry: &Entry<T, R>) {
         self.load.items -= 1;
-        self.load.weight -= waiting.weight as u128;
-        self.load.callers -= waiting.replies.len();
-        if let Some(key) = &waiting.key {
-            // If the key's code panics, its entry leads to an item that is not found any more.
-            drop(catch_unwind(AssertUnwindSafe(|| self.by_key.remove(key))));
+        self.load.weight -= entry.weight as u128;
+        self.load.callers -= entry.senders.len();
+        if let Some(key) = &entry.key {
+            // If hashing the key panics, its id stays, and `find` finds no entry for it.
+            drop(catch_unwind(AssertUnwindSafe(|| self.ids_by_key.remove(key))));
         }
     }
 
-    fn remove_abandoned(&mut self) -> Vec<Waiting<T, R>> {
-        let has_left = |waiting: &Waiting<T, R>| waiting.replies.iter().any(Reply::is_closed);
-        if !self.waiting.iter().any(has_left) {
+    fn remove_abandoned(&mut self) -> Vec<Entry<T, R>> {
+        let is_abandoned = |entry: &Entry<T, R>| entry.senders.iter().any(ResultSender::is_closed);
+        // The usual case, checked before the queue is rebuilt.
+        if !self.entries.iter().any(is_abandoned) {
             return Vec::new();
         }
         let (mut kept, mut removed) = (VecDeque::new(), Vec::new());
-        for mut waiting in mem::take(&mut self.waiting) {
-            let callers = waiting.replies.len();
-            waiting.replies.retain(|reply| !reply.is_closed());
-            self.load.callers -= callers - waiting.replies.len();
-            if waiting.replies.is_empty() {
-                self.forget(&waiting);
-                removed.push(waiting);
+        for mut entry in mem::take(&mut self.entries) {
+            let callers = entry.senders.len();
+            entry.senders.retain(|sender| !sender.is_closed());
+            self.load.callers -= callers - entry.senders.len();
+            if entry.senders.is_empty() {
+                self.unregister(&entry);
+                removed.push(entry);
             } else {
-                kept.push_back(waiting);
+                kept.push_back(entry);
             }
         }
-        self.waiting = kept;
+        self.entries = kept;
         removed
     }
 }
 
-impl<T, R> Drop for Exit<T, R> {
+impl<T, R> Drop for WorkerGuard<T, R> {
     fn drop(&mut self) {
         self.queue.close();
-        // Not under the lock: items are dropped, which is code of others.
-        let mut state = self.queue.lock();
-        let left = (mem::take(&mut state.waiting), mem::take(&mut state.by_key));
-        drop(state);
+        // Items and keys are dropped outside of the lock, since their drop may call the batch.
+        let mut contents = self.queue.lock();
+        let left = (mem::take(&mut contents.entries), mem::take(&mut contents.ids_by_key));
+        drop(contents);
         drop(left);
     }
 }
@@ -313,7 +321,7 @@ impl<T, R> fmt::Debug for Queue<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("settings", &self.settings)
-            .field("free", &self.places.available_permits())
+            .field("available", &self.permits.available_permits())
             .finish_non_exhaustive()
     }
 }

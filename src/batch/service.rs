@@ -9,33 +9,38 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::answer::Answer;
 use super::error::BatchError;
+use super::future::ResponseFuture;
 use super::policy::Settings;
-use super::queue::{Exit, Functions, Queue};
+use super::queue::{Functions, Queue, WorkerGuard};
 use super::worker::work;
 
-/// Takes items one by one, and gives each its result; the service of
-/// [`BatchLayer`](super::BatchLayer). `T` is an item, `R` its result.
+/// The service that [`BatchLayer`](super::BatchLayer) creates: it takes one item of type `T` per call,
+/// and returns its result of type `R`.
 ///
-/// Clones share the queue. The service that gets the batches is not part of the type, so that this
-/// can be a field of an application's state.
+/// Clones share the queue. The inner service is not part of the type, so that the state of an
+/// application can hold a `Batch<T, R>`.
+#[doc(alias("BatchProcessor", "DataLoader"))]
 pub struct Batch<T, R> {
     handle: Arc<Handle<T, R>>,
-    place: Place,
+    slot: Slot,
 }
 
-/// What all clones have. When it is dropped, no more can come.
+/// The part that all clones share. Its drop closes the queue.
 struct Handle<T, R>(Arc<Queue<T, R>>);
 
-type Acquired = Result<OwnedSemaphorePermit, AcquireError>;
-
-/// A place in the queue, for the next call.
-enum Place {
-    None,
-    Waiting(Pin<Box<dyn Future<Output = Acquired> + Send + Sync>>),
-    Kept(OwnedSemaphorePermit),
+/// The reservation of a place in the queue, for the next call.
+///
+/// `tokio_util::sync::PollSemaphore` is not used: it would add three crates to this feature, and cannot
+/// give up a wait, nor tell when one begins, which is when abandoned items are removed.
+enum Slot {
+    Empty,
+    Waiting(AcquireFuture),
+    Reserved(OwnedSemaphorePermit),
 }
+
+type AcquireFuture =
+    Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
 impl<T, R> Batch<T, R>
 where
@@ -48,38 +53,38 @@ where
         S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
     {
-        let exit = Exit::new(settings, functions);
-        let queue = Arc::clone(&exit.queue);
-        queue.set_worker(Box::pin(work(exit, service)));
-        Self { handle: Arc::new(Handle(queue)), place: Place::None }
+        let guard = WorkerGuard::new(settings, functions);
+        let queue = Arc::clone(&guard.queue);
+        queue.set_worker(Box::pin(work(guard, service)));
+        Self { handle: Arc::new(Handle(queue)), slot: Slot::Empty }
     }
 }
 
 impl<T, R> Batch<T, R> {
-    /// Sends what is queued, without waiting until the batch is full or the delay is over. What
-    /// comes later waits as ever.
+    /// Sends all queued items without waiting for full batches or the
+    /// [`max_delay`](super::BatchLayer::max_delay). Items queued later wait as usual.
     pub fn flush(&self) {
         self.handle.0.flush();
     }
 
-    /// From now on refuses new items on all clones ([`BatchError::is_closed`]), and sends what is
-    /// queued. The future waits until all of it is answered; where it is dropped, that goes on
-    /// without it.
+    /// Closes the batch for new items, on all clones, and returns a future that completes when all
+    /// queued items have their results.
     ///
-    /// It waits for as long as the service takes: where that may hang, give it a time-out.
+    /// Later calls fail with [`BatchError::is_closed`]. Dropping the future does not stop the drain.
+    /// The drain lasts as long as the service takes; use a timeout if the service may hang.
+    #[doc(alias("shutdown", "graceful shutdown", "close"))]
     pub fn drain(&self) -> impl Future<Output = ()> + use<T, R> {
         let queue = Arc::clone(&self.handle.0);
         queue.close();
-        async move { queue.ended().await }
+        async move { queue.stopped().await }
     }
 
-    /// A place in the queue, if there is a free one.
-    fn try_place(&self) -> Result<OwnedSemaphorePermit, BatchError> {
+    fn try_reserve(&self) -> Result<OwnedSemaphorePermit, BatchError> {
         let queue = &self.handle.0;
-        let acquired = Arc::clone(&queue.places).try_acquire_owned().or_else(|_| {
-            // Some of the places may be those of callers that have left.
+        let acquired = Arc::clone(&queue.permits).try_acquire_owned().or_else(|_| {
+            // A caller that leaves does not release its permit.
             queue.remove_abandoned();
-            Arc::clone(&queue.places).try_acquire_owned()
+            Arc::clone(&queue.permits).try_acquire_owned()
         });
         acquired.map_err(|error| match error {
             TryAcquireError::NoPermits => BatchError::full(),
@@ -91,70 +96,72 @@ impl<T, R> Batch<T, R> {
 impl<T, R> Service<T> for Batch<T, R> {
     type Response = R;
     type Error = BatchError;
-    type Future = Answer<R>;
+    type Future = ResponseFuture<R>;
 
-    /// Waits for a place in the queue, which is then kept for the next call.
+    /// Waits for a place in the queue, and reserves it for the next call.
     ///
     /// # Errors
     ///
-    /// After [`drain`](Self::drain): [`BatchError::is_closed`].
+    /// Returns [`BatchError::is_closed`] after [`drain`](Self::drain).
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BatchError>> {
-        loop {
-            match &mut self.place {
-                Place::Kept(_) => return Poll::Ready(Ok(())),
-                Place::None => match self.try_place() {
-                    Ok(place) => self.place = Place::Kept(place),
-                    Err(error) if error.is_full() => {
-                        let places = Arc::clone(&self.handle.0.places);
-                        self.place = Place::Waiting(Box::pin(places.acquire_owned()));
-                    }
-                    Err(error) => return Poll::Ready(Err(error)),
-                },
-                Place::Waiting(waiting) => {
-                    let place = ready!(waiting.as_mut().poll(cx));
-                    self.place = Place::None;
-                    self.place = Place::Kept(place.map_err(|_| BatchError::closed())?);
+        if let Slot::Empty = self.slot {
+            self.slot = match self.try_reserve() {
+                Ok(permit) => Slot::Reserved(permit),
+                Err(error) if error.is_full() => {
+                    let permits = Arc::clone(&self.handle.0.permits);
+                    Slot::Waiting(Box::pin(permits.acquire_owned()))
                 }
-            }
+                Err(error) => return Poll::Ready(Err(error)),
+            };
         }
+        if let Slot::Waiting(acquire) = &mut self.slot {
+            let acquired = ready!(acquire.as_mut().poll(cx));
+            // A completed future must not be polled again.
+            self.slot = Slot::Empty;
+            self.slot = Slot::Reserved(acquired.map_err(|_| BatchError::closed())?);
+        }
+        Poll::Ready(Ok(()))
     }
 
-    /// Queues `item`. Without a place from `poll_ready` it fails where the queue is full
-    /// ([`BatchError::is_full`]).
+    /// Queues `item`, and returns a future of its result.
+    ///
+    /// The future fails with [`BatchError::is_full`] if the queue is full and `poll_ready` was not
+    /// called first.
     ///
     /// # Panics
     ///
-    /// The first call panics outside of a Tokio runtime, and any call where a function panics that
-    /// [`weight`](super::BatchLayer::weight) or [`dedupe_by`](super::BatchLayer::dedupe_by) was given.
-    /// Then nothing is queued.
-    fn call(&mut self, item: T) -> Answer<R> {
-        let place = match std::mem::replace(&mut self.place, Place::None) {
-            Place::Kept(place) => Ok(place),
-            Place::None | Place::Waiting(_) => self.try_place(),
+    /// The first call panics outside of a Tokio runtime. Each call panics if a function passed to
+    /// [`max_weight`](super::BatchLayer::max_weight) or [`dedupe_by`](super::BatchLayer::dedupe_by)
+    /// does. The item is then not queued.
+    fn call(&mut self, item: T) -> ResponseFuture<R> {
+        let permit = match std::mem::replace(&mut self.slot, Slot::Empty) {
+            Slot::Reserved(permit) => Ok(permit),
+            // Dropping the wait gives its turn to the next caller.
+            Slot::Empty | Slot::Waiting(_) => self.try_reserve(),
         };
-        match place {
-            Ok(place) => {
+        match permit {
+            Ok(permit) => {
                 #[expect(clippy::disallowed_methods, reason = "the edge: the item's delay begins")]
                 let now = Instant::now();
-                let (answer, worker) = self.handle.0.push(item, place, now);
+                let (future, worker) = self.handle.0.push(item, permit, now);
                 if let Some(worker) = worker {
                     #[expect(
                         clippy::disallowed_methods,
-                        reason = "batches go when nobody polls; the task ends with the last handle, and `drain` waits for it"
+                        reason = "batches are sent while nobody polls; the task ends with the last handle, and `drain` waits for it"
                     )]
                     tokio::spawn(worker);
                 }
-                answer
+                future
             }
-            Err(error) => Answer::refused(error),
+            Err(error) => ResponseFuture::rejected(error),
         }
     }
 }
 
 impl<T, R> Clone for Batch<T, R> {
-    /// A place in the queue is not cloned.
+    /// Returns a handle of the same queue, without the reservation of this one.
     fn clone(&self) -> Self {
-        Self { handle: Arc::clone(&self.handle), place: Place::None }
+        Self { handle: Arc::clone(&self.handle), slot: Slot::Empty }
     }
 }
 

@@ -13,12 +13,12 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    /// Queues `item` and returns at once, without waiting for its result: for work that no caller
-    /// waits for, such as an audit log.
+    /// Queues `item` and returns at once: for work whose result no caller waits for, such as an audit
+    /// log.
     ///
-    /// The item is sent with its batch, whatever becomes of the caller; [`drain`](Self::drain) waits
-    /// for it. The service's result, or its error, is dropped: where a failure must be seen, let the
-    /// service count or log it. To wait for the result, call the batch instead.
+    /// The item is sent with its batch even if all handles are dropped, and [`drain`](Self::drain)
+    /// waits for it. Its result or error is discarded; the service should count or log failures. To
+    /// wait for the result, call the batch instead.
     ///
     /// ```
     /// # async fn insert(_: Vec<String>) -> Result<Vec<()>, std::io::Error> { Ok(vec![]) }
@@ -42,22 +42,23 @@ where
     ///
     /// # Errors
     ///
-    /// [`BatchError::is_full`] if the queue is full, and [`BatchError::is_closed`] after
-    /// [`drain`](Self::drain). The item was not queued.
+    /// Returns [`BatchError::is_full`] if the queue is full, and [`BatchError::is_closed`] after
+    /// [`drain`](Self::drain). The item is then not queued.
     ///
     /// # Panics
     ///
-    /// Outside of a Tokio runtime. Then nothing is queued.
+    /// Panics outside of a Tokio runtime. The item is then not queued.
+    #[doc(alias("fire and forget", "add"))]
     pub fn submit(&self, item: T) -> Result<(), BatchError> {
-        // Panics outside of a runtime, before anything has changed.
+        // Panics outside of a runtime, before the item is queued.
         let runtime = Handle::current();
-        let mut answer = self.clone().call(item);
-        match Pin::new(&mut answer).poll(&mut Context::from_waker(Waker::noop())) {
+        let mut future = self.clone().call(item);
+        match Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Err(error)) if error.is_full() || error.is_closed() => Err(error),
             Poll::Ready(_) => Ok(()),
             Poll::Pending => {
-                // An item whose caller has left may be dropped unsent: this caller stays.
-                drop(runtime.spawn(answer));
+                // Dropping the future would abandon the item, so a task keeps it.
+                drop(runtime.spawn(future));
                 Ok(())
             }
         }

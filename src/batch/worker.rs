@@ -11,14 +11,16 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 use super::error::BatchError;
-use super::policy::Next;
-use super::queue::{Exit, Reply, Taken};
+use super::policy::Action;
+use super::queue::{ResultSender, TakenBatch, WorkerGuard};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Sends batches until the last one. The service is dropped before the exit is, and so before a
-/// drain ends.
-pub(super) async fn work<S, T, R>(exit: Exit<T, R>, mut service: S)
+/// Sends batches until the queue is closed and empty, and all batches have completed.
+///
+/// The parameters are dropped in reverse order: the service before the guard, and so before a drain
+/// ends.
+pub(super) async fn work<S, T, R>(guard: WorkerGuard<T, R>, mut service: S)
 where
     S: Service<Vec<T>, Response = Vec<R>>,
     S::Error: Into<BoxError>,
@@ -26,65 +28,70 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let queue = &exit.queue;
-    let mut flights = JoinSet::new();
+    let queue = &guard.queue;
+    let mut in_flight = JoinSet::new();
     loop {
-        while flights.try_join_next().is_some() {}
-        let state = queue.state(flights.len());
-        #[expect(clippy::disallowed_methods, reason = "this is the edge: a decision is due now")]
-        match queue.settings.next(&state, Instant::now()) {
-            Next::Send => {
-                // It may take its time, in which the batch may grow.
-                let ready =
-                    caught(async { poll_fn(|cx| service.poll_ready(cx)).await.map_err(failed) });
+        // Only removes completed tasks: they deliver their results themselves.
+        while in_flight.try_join_next().is_some() {}
+        let state = queue.state(in_flight.len());
+        #[expect(clippy::disallowed_methods, reason = "the edge: a decision is due now")]
+        match queue.settings.next_action(&state, Instant::now()) {
+            Action::Send => {
+                let ready = catch_panics(async {
+                    poll_fn(|cx| service.poll_ready(cx)).await.map_err(service_error)
+                });
                 let ready = ready.await;
-                let (items, replies): Taken<T, R> = queue.take();
+                // After readiness, which may take a while: the batch can grow meanwhile.
+                let TakenBatch { items, senders } = queue.take();
                 let count = items.len();
                 if count == 0 {
                     continue;
                 }
-                let share = queue.functions.share;
-                let called = caught(async { ready.map(|()| service.call(items)) }).await;
-                flights.spawn(async move {
-                    let answer = caught(async move {
-                        let results = called?.await.map_err(failed)?;
+                let clone_result = queue.functions.clone_result;
+                let called = catch_panics(async { ready.map(|()| service.call(items)) }).await;
+                in_flight.spawn(async move {
+                    let results = catch_panics(async move {
+                        let results = called?.await.map_err(service_error)?;
                         if results.len() == count {
                             Ok(results)
                         } else {
-                            Err(BatchError::count(count, results.len()))
+                            Err(BatchError::length_mismatch(count, results.len()))
                         }
                     });
-                    reply(replies, answer.await, share);
+                    deliver(senders, results.await, clone_result);
                 });
             }
-            Next::WaitForFlight => drop(flights.join_next().await),
-            Next::WaitUntil(due) => tokio::select! {
+            Action::WaitForCompletion => drop(in_flight.join_next().await),
+            // All branches are cancel safe.
+            Action::WaitUntil(due) => tokio::select! {
                 () = sleep_until(due) => {}
                 () = queue.changed() => {}
-                // Then the service may be idle.
-                Some(_) = flights.join_next() => {}
+                // The service may be idle now, which `send_when_idle` reacts to.
+                Some(_) = in_flight.join_next() => {}
             },
-            Next::WaitForItems => queue.changed().await,
-            Next::End => break,
+            Action::WaitForItems => queue.changed().await,
+            Action::Stop => break,
         }
     }
-    while flights.join_next().await.is_some() {}
+    while in_flight.join_next().await.is_some() {}
 }
 
-/// Gives each item's result to its callers: copies, made by `share`, to all but the last.
-fn reply<R>(
-    replies: Vec<Vec<Reply<R>>>,
-    answer: Result<Vec<R>, BatchError>,
-    share: Option<fn(&R) -> R>,
+/// Sends each result to the callers of its item. The last caller gets the result itself, all others
+/// a clone.
+fn deliver<R>(
+    senders: Vec<Vec<ResultSender<R>>>,
+    results: Result<Vec<R>, BatchError>,
+    clone_result: Option<fn(&R) -> R>,
 ) {
-    match answer {
+    match results {
         Ok(results) => {
-            for (mut callers, result) in replies.into_iter().zip(results) {
-                let last = callers.pop();
-                for reply in callers {
-                    let copy = share.map(|share| catch_unwind(AssertUnwindSafe(|| share(&result))));
-                    let copy = copy.unwrap_or_else(|| Err(Box::new("no copy of the result")));
-                    send(reply, copy.map_err(|payload| BatchError::panic(&*payload)));
+            for (mut senders, result) in senders.into_iter().zip(results) {
+                let last = senders.pop();
+                for sender in senders {
+                    let clone = clone_result
+                        .map(|clone| catch_unwind(AssertUnwindSafe(|| clone(&result))))
+                        .unwrap_or_else(|| Err(Box::new("the result cannot be cloned")));
+                    send(sender, clone.map_err(|payload| BatchError::panic(&*payload)));
                 }
                 match last {
                     Some(last) => send(last, Ok(result)),
@@ -93,28 +100,31 @@ fn reply<R>(
             }
         }
         Err(error) => {
-            for reply in replies.into_iter().flatten() {
-                send(reply, Err(error.clone()));
+            for sender in senders.into_iter().flatten() {
+                send(sender, Err(error.clone()));
             }
         }
     }
 }
 
-/// If its caller has left, this drops the result, which is code of others.
-fn send<R>(reply: Reply<R>, result: Result<R, BatchError>) {
-    drop(catch_unwind(AssertUnwindSafe(|| drop(reply.send(result)))));
+/// Sends a result to a caller. If the caller has left, the result is dropped here, and a panic of its
+/// drop must not keep other callers from their results.
+fn send<R>(sender: ResultSender<R>, result: Result<R, BatchError>) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(sender.send(result)))));
 }
 
-fn failed(error: impl Into<BoxError>) -> BatchError {
+fn service_error(error: impl Into<BoxError>) -> BatchError {
     BatchError::service(error.into())
 }
 
-/// A panic of what is polled, or of what it drops, is an error of this batch, and of no other.
-async fn caught<T>(future: impl Future<Output = Result<T, BatchError>>) -> Result<T, BatchError> {
+/// Turns a panic of `future` into an error, so that it fails one batch and not the worker.
+async fn catch_panics<T>(
+    future: impl Future<Output = Result<T, BatchError>>,
+) -> Result<T, BatchError> {
     let mut future = pin!(future);
-    let polled = poll_fn(|cx| {
+    poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         polled.unwrap_or_else(|payload| Poll::Ready(Err(BatchError::panic(&*payload))))
-    });
-    polled.await
+    })
+    .await
 }

@@ -21,8 +21,8 @@ use super::pool::{Key, Pooled};
 use super::settings::Settings;
 use super::stream::{Resources, Stream};
 use super::whole::Whole;
-use crate::single_use::{SingleUse, VariesBy};
 use crate::future::{self, MapResponse};
+use crate::single_use::{SingleUse, VariesBy};
 
 pin_project! {
     /// The response future of [`Compress`](super::Compress).
@@ -230,7 +230,7 @@ where
     /// again, so that no cache may store this one.
     fn fall_back(self) -> ResponseBody<B> {
         self.metrics.record_fallback();
-        self.SingleUse::mark(&mut head.extensions);
+        SingleUse::mark(&mut self.head.extensions);
         self.pass()
     }
 }

@@ -1,8 +1,8 @@
-//! Which paths are never shed.
+//! The paths of requests that are never shed.
 
 use std::borrow::Cow;
 
-/// A path as users write it, or all paths under one: `/actuator/health/**`.
+/// A path, or all paths below one: `/actuator/health/**`.
 #[derive(Clone, Debug)]
 pub(super) struct ExemptPath(Cow<'static, str>);
 
@@ -11,20 +11,20 @@ impl ExemptPath {
         Self(path.into())
     }
 
-    /// The paths of [`DEFAULT_EXEMPT`].
+    /// Returns the paths of [`DEFAULT_EXEMPT`].
     pub(super) fn defaults() -> Vec<Self> {
         DEFAULT_EXEMPT.iter().copied().map(Self::new).collect()
     }
 
-    /// Returns `true` for the path, with or without a `/` at its end, and for a path below one that
-    /// ends in `/**`.
+    /// Returns `true` for the path itself, with or without a trailing slash, and for all paths below
+    /// it if it ends in `/**`.
     pub(super) fn matches(&self, path: &str) -> bool {
-        let (own, below) = match self.0.strip_suffix("/**") {
-            Some(own) => (own, true),
+        let (prefix, below) = match self.0.strip_suffix("/**") {
+            Some(prefix) => (prefix, true),
             None => (self.0.strip_suffix('/').unwrap_or(&self.0), false),
         };
-        match path.strip_prefix(own) {
-            // The empty text is no path.
+        match path.strip_prefix(prefix) {
+            // An empty exempt path matches nothing, not even `/`.
             Some("") => !path.is_empty(),
             Some("/") => below || !self.0.is_empty(),
             Some(rest) => below && rest.starts_with('/'),
@@ -33,8 +33,10 @@ impl ExemptPath {
     }
 }
 
-/// The paths that probes ask for, of Kubernetes, its ingresses and load balancers, Spring, Quarkus,
-/// Micronaut, .NET, Rails, Prometheus and gRPC, and the ones where this process is measured.
+/// The probe paths of Kubernetes, its ingresses and load balancers, Spring, Quarkus, Micronaut, .NET,
+/// Rails, Prometheus and gRPC, and the usual paths of metrics.
+///
+/// A process that fails its liveness probe is restarted and loses all requests in progress.
 const DEFAULT_EXEMPT: [&str; 36] = [
     "/health",
     "/healthz",
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_matched_whole_or_below() {
+    fn paths_match_whole_or_below() {
         for (exempt, path, expected) in [
             ("/up", "/up", true),
             ("/up", "/up/", true),
@@ -99,7 +101,7 @@ mod tests {
             ("/", "/a", false),
             ("", "/", false),
             ("", "", false),
-            // `*` means something at the end alone, as a segment of its own.
+            // A wildcard is `/**` at the end, and nothing else.
             ("/a**", "/ab", false),
             ("/a/*", "/a/b", false),
         ] {

@@ -10,145 +10,164 @@ use http::{Response, request};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::event::PressureEvent;
 use super::exempt::ExemptPath;
-use super::monitor::{Handler, Monitor, Settings};
+use super::memory::{MemorySource, MemoryUsage};
+use super::monitor::{Callback, Monitor, MonitorSettings};
 use super::policy::{InvalidThresholds, Level, Priority, Rules};
-use super::reading::{Event, Reading, Source};
-use super::refusal::Refusal;
+use super::rejection::PressureRejection;
 use super::service::Pressure;
+use super::state::{RequestSettings, SharedState};
 use crate::drain::Drains;
 use crate::error_response::Format;
 use crate::metrics::Metrics;
 
-/// Watches memory, tells handlers when it is short, and sheds requests; see the
-/// [module](crate::pressure).
+/// A layer that sheds requests while memory is short, before the kernel kills the process.
+///
+/// The layer is its own builder: each setter returns the changed layer. Clones of a layer, and all
+/// services made from them, share the readings of memory; a setter makes a layer with readings of
+/// its own. See the [module documentation](crate::pressure) for the behavior and the defaults.
 #[derive(Clone)]
+#[doc(alias("load shedding", "load_shed", "OOM", "cgroup", "under-pressure", "overload"))]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct PressureLayer {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
-
-pub(super) struct Shared {
-    pub(super) monitor: Monitor,
-    pub(super) drains: Arc<Drains>,
-    pub(super) requests: Requests,
-}
-
-/// What becomes of requests.
-#[derive(Clone)]
-pub(super) struct Requests {
-    pub(super) exempt: Vec<ExemptPath>,
-    pub(super) skip: Option<Arc<Skip>>,
-    pub(super) priority: Option<Arc<PriorityOf>>,
-    pub(super) format: Format,
-    pub(super) respond: Option<Arc<Respond>>,
-}
-
-type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
-type PriorityOf = dyn Fn(&request::Parts) -> Priority + Send + Sync;
-type Respond = dyn Fn(&Refusal) -> Response<Bytes> + Send + Sync;
 
 impl PressureLayer {
-    /// The defaults: memory is read once a second, handlers are told from 80% on, and everything
-    /// but health checks is shed from 90% on, for ten seconds at a time.
+    /// Creates a layer with the [defaults](crate::pressure#defaults).
+    ///
+    /// The layer reads memory once a second, calls callbacks from 80% of the limit on, and sheds all
+    /// requests but health checks from 90% on, for ten seconds at a time.
     pub fn new() -> Self {
-        let settings = Settings {
+        let settings = MonitorSettings {
             rules: Rules::default(),
             interval: DEFAULT_INTERVAL,
-            limit: None,
-            source: Source::default(),
-            handlers: Vec::new(),
+            memory_limit: None,
+            source: MemorySource::default(),
+            callbacks: Vec::new(),
             metrics: Metrics::default(),
         };
-        let exempt = ExemptPath::defaults();
-        let requests =
-            Requests { exempt, skip: None, priority: None, format: Format::Text, respond: None };
-        Self::of(settings, requests)
+        let requests = RequestSettings {
+            exempt: ExemptPath::defaults(),
+            skip_if: None,
+            priority: None,
+            format: Format::Text,
+            response: None,
+        };
+        Self::from_settings(settings, requests)
     }
 
-    /// From which parts of the limit on memory is [high](Level::High) and
-    /// [critical](Level::Critical): 0.80 and 0.90 by default. Where both are the same, memory is
-    /// never merely high.
+    /// Sets the fractions of the memory limit at which the level becomes [high](Level::High) and
+    /// [critical](Level::Critical).
+    ///
+    /// The defaults are 0.80 and 0.90. With equal thresholds, the level is never `High`.
     ///
     /// # Errors
     ///
-    /// Unless `0 < high <= critical <= 1`.
+    /// Returns an error unless `0 < high <= critical <= 1`.
     pub fn thresholds(self, high: f64, critical: f64) -> Result<Self, InvalidThresholds> {
-        let (mut settings, requests) = self.parts();
-        settings.rules.thresholds(high, critical)?;
-        Ok(Self::of(settings, requests))
+        let (mut settings, requests) = self.settings();
+        settings.rules.set_thresholds(high, critical)?;
+        Ok(Self::from_settings(settings, requests))
     }
 
-    /// How often memory is read. Every second by default; less than 10 ms is taken as 10 ms.
+    /// Sets the minimum time between two readings of memory.
+    ///
+    /// The default is 1 second; the minimum is 10 milliseconds, and a shorter interval is raised to
+    /// it.
     pub fn interval(self, interval: Duration) -> Self {
-        self.edit(|settings| settings.interval = interval.max(SHORTEST_INTERVAL))
+        self.with_settings(|settings| settings.interval = interval.max(MIN_INTERVAL))
     }
 
-    /// For how long requests are shed before they are let in for as long again; rounded up to whole
-    /// seconds, since that is what `retry-after` is told in. 10 seconds by default. With
-    /// [`Duration::ZERO`] none are shed, and handlers are told all the same.
-    pub fn shed_for(self, time: Duration) -> Self {
-        self.edit(|settings| settings.rules.shed_for(time))
+    /// Sets how long requests are shed before they are admitted for the same time, in turn.
+    ///
+    /// The default is 10 seconds. The duration is rounded up to whole seconds, the unit of
+    /// `retry-after`. [`Duration::ZERO`] disables shedding; callbacks still run.
+    ///
+    /// Periods of shedding end because usage may never fall: the allocator may keep freed memory.
+    /// These settings make allocators return it to the system sooner:
+    ///
+    /// - glibc: `MALLOC_ARENA_MAX=2` and `MALLOC_TRIM_THRESHOLD_=131072`. Only `malloc_trim` returns
+    ///   holes below the top of an arena; an [`on_pressure`](Self::on_pressure) callback may call it.
+    /// - jemalloc: `background_thread:true,dirty_decay_ms:1000`, in `_RJEM_MALLOC_CONF` for
+    ///   `tikv-jemallocator`. Without the thread, memory decays only along with other allocations.
+    /// - mimalloc: `MIMALLOC_PURGE_DELAY=0`.
+    #[doc(alias("shed_for", "malloc_trim", "jemalloc", "mimalloc"))]
+    pub fn shed_duration(self, duration: Duration) -> Self {
+        self.with_settings(|settings| settings.rules.set_shed_duration(duration))
     }
 
-    /// Sheds no requests, whatever the memory: the layer only calls [handlers](Self::on_pressure) and
-    /// records the gauge. Holds whatever [`shed_for`](Self::shed_for) says.
+    /// Disables shedding: the layer only calls [callbacks](Self::on_pressure) and records metrics.
+    ///
+    /// Takes precedence over [`shed_duration`](Self::shed_duration).
     ///
     /// ```
     /// use tower_kit::PressureLayer;
     ///
     /// let layer = PressureLayer::new().watch_only().on_pressure(|event| {
-    ///     eprintln!("memory is {:?}: {:?}", event.level(), event.reading());
+    ///     eprintln!("memory is {:?}: {:?}", event.level(), event.memory_usage());
     /// });
     /// # drop(layer);
     /// ```
-    ///
-    /// A handler is called when the level changes. Memory is read while requests come, and without
-    /// them by [`watch`](Self::watch).
+    #[doc(alias = "dry run")]
     pub fn watch_only(self) -> Self {
-        self.edit(|settings| settings.rules.watch_only())
+        self.with_settings(|settings| settings.rules.set_watch_only())
     }
 
-    /// The most bytes that this process should take, where that is less than what the machine has.
-    /// Limits of control groups count beside it. Of a [`source`](Self::source), the lower one of its
-    /// limit and this counts. None by default; 0 is none.
-    pub fn limit(self, bytes: u64) -> Self {
-        self.edit(|settings| settings.limit = Some(bytes).filter(|bytes| *bytes > 0))
+    /// Sets a memory limit for this process, in bytes.
+    ///
+    /// The lowest limit applies: this one, the memory of the machine, and those of control groups.
+    /// With a [`memory_source`](Self::memory_source), the lower one of its limit and this one
+    /// applies. There is no such limit by default, and 0 means none.
+    pub fn memory_limit(self, bytes: u64) -> Self {
+        let limit = Some(bytes).filter(|&bytes| bytes > 0);
+        self.with_settings(|settings| settings.memory_limit = limit)
     }
 
-    /// Reads memory through `read` instead of from the system: for an allocator that knows better,
-    /// and for tests. It is called in the middle of a request, so it should be quick.
+    /// Reads memory usage with `read` instead of from the operating system, for example from the
+    /// allocator's statistics.
+    ///
+    /// The layer calls `read` within a request, so it should return fast. An error or a panic counts
+    /// as a failed reading.
     ///
     /// ```
-    /// use tower_kit::pressure::{PressureLayer, Reading};
+    /// use tower_kit::MIB;
+    /// use tower_kit::pressure::{MemoryUsage, PressureLayer};
     ///
     /// # fn allocated() -> std::io::Result<u64> { Ok(0) }
-    /// let layer = PressureLayer::new().source(|| Ok(Reading::new(allocated()?, 512 << 20)));
+    /// let layer =
+    ///     PressureLayer::new().memory_source(|| Ok(MemoryUsage::new(allocated()?, 512 * MIB)));
     /// # drop(layer);
     /// ```
-    pub fn source<F>(self, read: F) -> Self
+    pub fn memory_source<F>(self, read: F) -> Self
     where
-        F: Fn() -> io::Result<Reading> + Send + Sync + 'static,
+        F: Fn() -> io::Result<MemoryUsage> + Send + Sync + 'static,
     {
-        self.edit(|settings| settings.source = Source::Own(Arc::new(read)))
+        self.with_settings(|settings| settings.source = MemorySource::Custom(Arc::new(read)))
     }
 
-    /// Calls `handler` when the level changes, and while it stays [critical](Level::Critical) each
-    /// time that requests have been shed for a while. Handlers add up, and are called one by one.
+    /// Adds a callback that is called when the level changes.
     ///
-    /// It is called in the middle of a request, or in [`watch`](Self::watch): start a thread or a
-    /// task for what takes longer than some milliseconds. One that panics is counted, and the
-    /// request goes on.
-    pub fn on_pressure<F>(self, handler: F) -> Self
+    /// While the level stays [`Critical`](Level::Critical), callbacks are also called at the end of
+    /// each shedding period. They are called one after the other, in the order in which they were
+    /// added.
+    ///
+    /// A callback runs within a request, or in [`watch`](Self::watch): it should start a task or a
+    /// thread for work of more than some milliseconds. A panic is caught and counted.
+    #[doc(alias("callback", "free memory"))]
+    pub fn on_pressure<F>(self, callback: F) -> Self
     where
-        F: Fn(&Event) + Send + Sync + 'static,
+        F: Fn(&PressureEvent) + Send + Sync + 'static,
     {
-        self.edit(|settings| settings.handlers.push(Handler(Arc::new(handler))))
+        self.with_settings(|settings| settings.callbacks.push(Callback(Arc::new(callback))))
     }
 
-    /// Adds paths that are never shed, beside those of the
-    /// [usual probes](crate::pressure#exempt-paths) and of metrics. A path is exempt with and without
-    /// a `/` at its end; `/status/**` exempts `/status` and all paths below it.
+    /// Adds exempt paths, whose requests are never shed.
+    ///
+    /// The paths of common probes and of metrics are [exempt by default](crate::pressure#exempt-paths).
+    /// A path matches with and without a trailing slash; `/status/**` matches `/status` and all paths
+    /// below it.
     ///
     /// ```
     /// use tower_kit::PressureLayer;
@@ -156,54 +175,54 @@ impl PressureLayer {
     /// let layer = PressureLayer::new().skip_paths(["/checkout", "/internal/status/**"]);
     /// # drop(layer);
     /// ```
-    #[doc(alias = "exempt")]
+    #[doc(alias("exempt", "health check", "probe"))]
     pub fn skip_paths<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
-        self.edit_requests(|requests| {
+        self.with_requests(|requests| {
             requests.exempt.extend(paths.into_iter().map(ExemptPath::new));
         })
     }
 
-    /// Sets the paths that are never shed, in place of the default ones and of those that
-    /// [`skip_paths`](Self::skip_paths) added: for a service that has other pages at `/live` or
-    /// `/up`.
+    /// Replaces the exempt paths, the default ones included.
+    ///
+    /// Meant for a service that has other pages at `/live` or `/up`.
     #[doc(alias = "exempt_only")]
     pub fn skip_only_paths<T>(self, paths: impl IntoIterator<Item = T>) -> Self
     where
         T: Into<Cow<'static, str>>,
     {
         let paths = paths.into_iter().map(ExemptPath::new).collect();
-        self.edit_requests(|requests| requests.exempt = paths)
+        self.with_requests(|requests| requests.exempt = paths)
     }
 
-    /// Never sheds the requests for which `skip` returns `true`, beside those of the exempt
-    /// [paths](Self::skip_paths). None by default. `skip` is only called while something is shed.
+    /// Never sheds requests for which `predicate` returns `true`, in addition to those of exempt
+    /// [paths](Self::skip_paths).
+    ///
+    /// The predicate is called only during shedding periods.
     ///
     /// ```
     /// use http::Method;
     /// use tower_kit::PressureLayer;
     ///
-    /// // A request that deletes gives memory back.
+    /// // A DELETE request frees memory.
     /// let layer = PressureLayer::new().skip_if(|request| request.method == Method::DELETE);
     /// # drop(layer);
     /// ```
-    #[doc(alias = "exempt")]
-    #[doc(alias = "skip")]
-    pub fn skip_if<F>(self, skip: F) -> Self
+    #[doc(alias("exempt", "skip"))]
+    pub fn skip_if<F>(self, predicate: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
     {
-        self.edit_requests(|requests| requests.skip = Some(Arc::new(skip)))
+        self.with_requests(|requests| requests.skip_if = Some(Arc::new(predicate)))
     }
 
-    /// Sets how soon a request is shed that is not exempt by its [path](Self::skip_paths) or by
-    /// [`skip_if`](Self::skip_if). [`Priority::Normal`] by default. `priority` is only called while
-    /// something is shed.
+    /// Sets the function that assigns a priority to a request.
     ///
-    /// A request with `sec-purpose: prefetch` that is of normal priority is shed as one of
-    /// [`Priority::Low`].
+    /// All requests have [`Priority::Normal`] by default. The function is called only during
+    /// shedding periods, and not for exempt requests. A request with `sec-purpose: prefetch` and
+    /// normal priority is treated as one of [`Priority::Low`].
     ///
     /// ```
     /// use tower_kit::pressure::{PressureLayer, Priority};
@@ -218,46 +237,50 @@ impl PressureLayer {
     where
         F: Fn(&request::Parts) -> Priority + Send + Sync + 'static,
     {
-        self.edit_requests(|requests| requests.priority = Some(Arc::new(priority)))
+        self.with_requests(|requests| requests.priority = Some(Arc::new(priority)))
     }
 
-    /// Refuses with `application/problem+json` (RFC 9457), whatever `accept` says; calls of
-    /// gRPC excepted.
+    /// Sends `application/problem+json` (RFC 9457) to all shed requests, except to gRPC calls.
+    ///
+    /// By default only requests whose `accept` header names JSON get it.
     pub fn problem_json(self) -> Self {
-        self.edit_requests(|requests| requests.format = Format::ProblemJson)
+        self.with_requests(|requests| requests.format = Format::ProblemJson)
     }
 
-    /// Makes the response to a request that is shed. [`Refusal::to_response`] gives the one that is
-    /// sent otherwise, to start from. The layer adds `connection: close` where it must, and leaves
-    /// the body out for HEAD.
-    pub fn response<F>(self, respond: F) -> Self
+    /// Sets the function that builds the response to a shed request.
+    ///
+    /// [`PressureRejection::to_response`] returns the default response, to start from. The layer
+    /// still adds `connection: close` where HTTP/1 needs it, and removes the body for HEAD.
+    #[doc(alias = "503")]
+    pub fn response<F>(self, response: F) -> Self
     where
-        F: Fn(&Refusal) -> Response<Bytes> + Send + Sync + 'static,
+        F: Fn(&PressureRejection) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.edit_requests(|requests| requests.respond = Some(Arc::new(respond)))
+        self.with_requests(|requests| requests.response = Some(Arc::new(response)))
     }
 
-    /// Records on `recorder` instead of the process's.
+    /// Sets the recorder for metrics, in place of the global recorder.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|settings| settings.metrics = Metrics::to(recorder))
+        self.with_settings(|settings| settings.metrics = Metrics::to(recorder))
     }
 
-    /// Reads memory now, apart from what the layer does by itself: to see at the start which limit
-    /// was found, and that it can be read.
+    /// Reads memory usage now, without effect on levels and metrics.
+    ///
+    /// Call this at startup to check that memory can be read, and which limit applies.
     ///
     /// # Errors
     ///
-    /// Where memory cannot be read. A layer over such a system never sheds.
-    pub fn reading(&self) -> io::Result<Reading> {
-        let Settings { source, limit, .. } = &self.shared.monitor.settings;
-        source.read(*limit)
+    /// Returns an error if memory usage cannot be read. The layer then never sheds.
+    #[doc(alias = "reading")]
+    pub fn memory_usage(&self) -> io::Result<MemoryUsage> {
+        let MonitorSettings { source, memory_limit, .. } = &self.shared.monitor.settings;
+        source.read(*memory_limit)
     }
 
-    /// Returns the level of memory, which is read first if the last reading is older than the
-    /// interval. Costs as much as the layer costs a request.
+    /// Returns the current level. Reads memory first if the last reading is older than the
+    /// [`interval`](Self::interval).
     ///
-    /// A handler asks a clone of the layer, such as a readiness endpoint, which takes an instance
-    /// out of rotation before it has to shed:
+    /// A readiness endpoint can use the level to take an instance out of rotation before it sheds:
     ///
     /// ```
     /// use axum::extract::State;
@@ -273,7 +296,7 @@ impl PressureLayer {
     ///     }
     /// }
     ///
-    /// // Setters make another layer: clone the one that is finished.
+    /// // Clone the layer after the last setter: a setter makes a layer with readings of its own.
     /// let pressure = PressureLayer::new();
     /// let app: Router = Router::new()
     ///     .route("/readyz", get(ready))
@@ -281,17 +304,20 @@ impl PressureLayer {
     ///     .layer(pressure);
     /// ```
     ///
-    /// The level stays as it is while requests are admitted for a period in spite of it, and while
-    /// readings fail. Before the first reading that succeeds it is [`Level::Normal`]. A liveness
-    /// endpoint should not depend on it: a restart loses all requests in progress.
+    /// A liveness endpoint should not use the level: a restart loses all requests in progress.
+    ///
+    /// The level does not change while requests are admitted in spite of it, or while readings fail.
+    /// Before the first successful reading the level is [`Level::Normal`].
+    #[doc(alias("readiness", "readyz"))]
     #[must_use]
     pub fn level(&self) -> Level {
         self.shared.monitor.level()
     }
 
-    /// Looks at memory where no request does: every interval, for ever. With it, handlers are told
-    /// and the gauge is right while no requests come; without it, the first request after that is
-    /// what looks.
+    /// Reads memory every [`interval`](Self::interval), independently of requests; never completes.
+    ///
+    /// Without this future memory is read by requests only: callbacks are not called, and the gauge
+    /// does not change, while there are none.
     ///
     /// ```
     /// # async fn serve() -> std::io::Result<()> { Ok(()) }
@@ -302,38 +328,40 @@ impl PressureLayer {
     /// let pressure = PressureLayer::new();
     /// tokio::select! {
     ///     served = serve() => served,
-    ///     () = pressure.watch() => unreachable!("it watches for ever"),
+    ///     () = pressure.watch() => unreachable!("`watch` never completes"),
     /// }
     /// # }
     /// ```
     ///
     /// # Panics
     ///
-    /// When it is polled outside of a tokio runtime with a timer.
+    /// The future panics if it is polled outside of a Tokio runtime with a timer.
     pub fn watch(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         async move { shared.monitor.watch().await }
     }
 
-    fn edit(self, edit: impl FnOnce(&mut Settings)) -> Self {
-        let (mut settings, requests) = self.parts();
+    // Setters replace the shared state instead of changing it: services and clones of the layer that
+    // exist already keep theirs.
+    fn with_settings(self, edit: impl FnOnce(&mut MonitorSettings)) -> Self {
+        let (mut settings, requests) = self.settings();
         edit(&mut settings);
-        Self::of(settings, requests)
+        Self::from_settings(settings, requests)
     }
 
-    fn edit_requests(self, edit: impl FnOnce(&mut Requests)) -> Self {
-        let (settings, mut requests) = self.parts();
+    fn with_requests(self, edit: impl FnOnce(&mut RequestSettings)) -> Self {
+        let (settings, mut requests) = self.settings();
         edit(&mut requests);
-        Self::of(settings, requests)
+        Self::from_settings(settings, requests)
     }
 
-    fn parts(&self) -> (Settings, Requests) {
+    fn settings(&self) -> (MonitorSettings, RequestSettings) {
         (self.shared.monitor.settings.clone(), self.shared.requests.clone())
     }
 
-    fn of(settings: Settings, requests: Requests) -> Self {
+    fn from_settings(settings: MonitorSettings, requests: RequestSettings) -> Self {
         let drains = Drains::new("pressure", settings.metrics.clone());
-        Self { shared: Arc::new(Shared { monitor: Monitor::new(settings), drains, requests }) }
+        Self { shared: Arc::new(SharedState { monitor: Monitor::new(settings), drains, requests }) }
     }
 }
 
@@ -353,42 +381,29 @@ impl<S> Layer<S> for PressureLayer {
 
 impl fmt::Debug for PressureLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.describe(f.debug_struct("PressureLayer"))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.describe(f.debug_struct("Shared"))
-    }
-}
-
-impl Shared {
-    fn describe(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        let Settings { rules, interval, limit, .. } = &self.monitor.settings;
-        f.field("rules", rules).field("interval", interval).field("limit", limit);
-        self.monitor.describe(&mut f);
-        f.field("exempt", &self.requests.exempt).finish_non_exhaustive()
+        self.shared.fmt_fields(f.debug_struct("PressureLayer"))
     }
 }
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_out_of_range_are_the_nearest() {
+    fn out_of_range_values_are_clamped() {
         let ms = Duration::from_millis;
-        for (given, taken) in [(ms(0), ms(10)), (ms(9), ms(10)), (ms(10), ms(10)), (ms(11), ms(11))]
+        for (given, expected) in
+            [(ms(0), ms(10)), (ms(9), ms(10)), (ms(10), ms(10)), (ms(11), ms(11))]
         {
             let layer = PressureLayer::new().interval(given);
-            assert_eq!(layer.shared.monitor.settings.interval, taken);
+            assert_eq!(layer.shared.monitor.settings.interval, expected);
         }
-        for (given, taken) in [(0, None), (1, Some(1)), (u64::MAX, Some(u64::MAX))] {
-            assert_eq!(PressureLayer::new().limit(given).shared.monitor.settings.limit, taken);
+        for (given, expected) in [(0, None), (1, Some(1)), (u64::MAX, Some(u64::MAX))] {
+            let layer = PressureLayer::new().memory_limit(given);
+            assert_eq!(layer.shared.monitor.settings.memory_limit, expected);
         }
     }
 }

@@ -7,183 +7,195 @@ use std::time::Duration;
 use metrics::{Gauge, Label, Unit};
 use tokio::time::Instant;
 
-use super::policy::{Change, Level, Rules, State};
-use super::reading::{Event, Reading, Source};
-use super::refusal::REASONS;
+use super::event::PressureEvent;
+use super::memory::{MemorySource, MemoryUsage};
+use super::policy::{Level, LevelChange, PressureState, Rules};
+use super::rejection::REASONS;
 use crate::clock;
 use crate::error_response::count_rejected;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
-/// Looks at memory when it is time, and knows what is to be shed until the next look.
+/// Reads memory at most once per interval, and publishes the result for requests.
 ///
-/// Points in time are nanoseconds since it was made.
+/// Points in time are nanoseconds since `start`, so that they fit into atomics. The atomics need no
+/// ordering among themselves: a request that sees some of them late is shed or admitted a moment
+/// later.
 #[derive(Debug)]
 pub(super) struct Monitor {
-    pub(super) settings: Settings,
+    pub(super) settings: MonitorSettings,
     start: Instant,
-    /// When it is time to look again.
-    due: AtomicU64,
-    /// Until when requests of low priority are shed, and until when those of normal priority are.
-    /// They end by themselves, whatever became of the next look.
-    high_until: AtomicU64,
-    critical_until: AtomicU64,
-    /// The [`Level`] that the last reading led to, whether or not requests are shed.
+    /// The time of the next reading.
+    next_read: AtomicU64,
+    /// The ends of the shedding phase, for requests of low and of normal priority. Each end holds
+    /// even if no later reading succeeds, so shedding cannot outlast its phase.
+    shed_low_until: AtomicU64,
+    shed_normal_until: AtomicU64,
+    /// The [`Level`] of the last reading, in shedding and admitting phases alike.
     level: AtomicU8,
-    seen: Mutex<Seen>,
+    last: Mutex<LastReading>,
 }
 
-/// What a look needs and what it found.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct MonitorSettings {
     pub(super) rules: Rules,
     pub(super) interval: Duration,
-    pub(super) limit: Option<u64>,
-    pub(super) source: Source,
-    pub(super) handlers: Vec<Handler>,
+    /// The limit that the user set, in bytes.
+    pub(super) memory_limit: Option<u64>,
+    pub(super) source: MemorySource,
+    pub(super) callbacks: Vec<Callback>,
     pub(super) metrics: Metrics,
 }
 
 #[derive(Clone)]
-pub(super) struct Handler(pub(super) Arc<dyn Fn(&Event) + Send + Sync>);
+pub(super) struct Callback(pub(super) Arc<dyn Fn(&PressureEvent) + Send + Sync>);
 
 #[derive(Debug, Default)]
-struct Seen {
-    state: State,
-    last: Option<Reading>,
-    failed: u64,
-    /// The counters exist.
-    announced: bool,
+struct LastReading {
+    state: PressureState,
+    usage: Option<MemoryUsage>,
+    failures: u64,
+    counters_registered: bool,
     gauge: Option<RefreshingHandle<Gauge>>,
 }
 
 impl Monitor {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: MonitorSettings) -> Self {
         Self {
             settings,
             start: clock::timer_now(),
-            due: AtomicU64::new(0),
-            high_until: AtomicU64::new(0),
-            critical_until: AtomicU64::new(0),
+            next_read: AtomicU64::new(0),
+            shed_low_until: AtomicU64::new(0),
+            shed_normal_until: AtomicU64::new(0),
             level: AtomicU8::new(Level::Normal as u8),
-            seen: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
-    /// The level at which requests are shed now. Looks at memory first, if it is time to.
+    /// Returns the level at which requests are shed now: `Normal` outside of shedding phases. Reads
+    /// memory first if a reading is due.
     #[inline]
-    pub(super) fn sheds(&self) -> Level {
+    pub(super) fn shedding_level(&self) -> Level {
         let now = self.now();
-        self.look(now);
-        if now >= self.high_until.load(Ordering::Relaxed) {
+        self.poll_memory(now);
+        if now >= self.shed_low_until.load(Ordering::Relaxed) {
             return Level::Normal;
         }
-        let is_critical = now < self.critical_until.load(Ordering::Relaxed);
-        if is_critical { Level::Critical } else { Level::High }
+        // `shed_normal_until` is never later: the critical level sheds low priority too.
+        let sheds_normal = now < self.shed_normal_until.load(Ordering::Relaxed);
+        if sheds_normal { Level::Critical } else { Level::High }
     }
 
-    /// Returns the level of memory, which is read first if it is time to.
+    /// Returns the level of the last reading. Reads memory first if a reading is due.
     pub(super) fn level(&self) -> Level {
-        self.look(self.now());
-        Level::of(self.level.load(Ordering::Relaxed))
+        self.poll_memory(self.now());
+        Level::from_discriminant(self.level.load(Ordering::Relaxed))
     }
 
-    /// Looks for ever, as often as it is time to.
+    /// Reads memory whenever a reading is due; never returns.
     pub(super) async fn watch(&self) {
         loop {
-            self.look(self.now());
-            let due = Duration::from_nanos(self.due.load(Ordering::Relaxed));
-            match self.start.checked_add(due) {
+            self.poll_memory(self.now());
+            let next_read = Duration::from_nanos(self.next_read.load(Ordering::Relaxed));
+            match self.start.checked_add(next_read) {
                 Some(at) => tokio::time::sleep_until(at).await,
-                // Centuries from now.
+                // The interval is `Duration::MAX` or close to it.
                 None => std::future::pending().await,
             }
         }
     }
 
     #[inline]
-    fn look(&self, now: u64) {
-        let due = self.due.load(Ordering::Relaxed);
+    fn poll_memory(&self, now: u64) {
+        let due = self.next_read.load(Ordering::Relaxed);
         if now >= due {
-            self.look_now(now, due);
+            self.read_memory(now, due);
         }
     }
 
     #[cold]
-    fn look_now(&self, now: u64, due: u64) {
+    fn read_memory(&self, now: u64, due: u64) {
         let next = now.saturating_add(nanoseconds(self.settings.interval));
-        let taken = self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
-        if taken.is_err() {
+        // The winner of the exchange reads. All other requests go on with the published values.
+        let claimed =
+            self.next_read.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        if claimed.is_err() {
             return;
         }
-        let mut seen = match self.seen.try_lock() {
-            Ok(seen) => seen,
+        let mut last = match self.last.try_lock() {
+            Ok(last) => last,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // The look before this one takes longer than the interval.
+            // The previous reading, or one of its callbacks, takes longer than the interval.
             Err(TryLockError::WouldBlock) => return,
         };
-        if !std::mem::replace(&mut seen.announced, true) {
-            self.announce();
+        if !std::mem::replace(&mut last.counters_registered, true) {
+            self.register_counters();
         }
-        let event = match self.settings.source.read(self.settings.limit) {
-            Ok(reading) => self.take_in(&mut seen, reading, now),
+        // Requests that come during this call use the values of the previous reading.
+        let event = match self.settings.source.read(self.settings.memory_limit) {
+            Ok(usage) => self.record_usage(&mut last, usage, now),
             Err(_) => {
-                seen.failed += 1;
-                seen.state.not_read(&self.settings.rules, Duration::from_nanos(now));
-                self.failed("read");
+                last.failures += 1;
+                last.state.apply_failure(&self.settings.rules, Duration::from_nanos(now));
+                self.count_error("read");
                 None
             }
         };
-        self.publish(&seen.state, now, next);
+        self.publish(&last.state, now, next);
         if let Some(event) = event {
-            // The lock is held, so that they are told one by one and in order.
-            self.tell(&event);
+            // Still under the lock, so that callbacks see events one by one and in order.
+            self.notify(&event);
         }
     }
 
-    fn take_in(&self, seen: &mut Seen, reading: Reading, now: u64) -> Option<Event> {
-        let Settings { rules, metrics, .. } = &self.settings;
-        let at = Duration::from_nanos(now);
-        seen.last = Some(reading);
-        let clock = (self.start + at).into_std();
+    fn record_usage(
+        &self,
+        last: &mut LastReading,
+        usage: MemoryUsage,
+        now: u64,
+    ) -> Option<PressureEvent> {
+        let MonitorSettings { rules, metrics, .. } = &self.settings;
+        let elapsed = Duration::from_nanos(now);
+        last.usage = Some(usage);
+        let now = (self.start + elapsed).into_std();
+        // Registered anew now and then: exporters drop gauges that are idle for long.
         let register = || metrics.gauge(RATIO, Vec::new());
-        let gauge = seen.gauge.get_or_insert_with(|| RefreshingHandle::new(register(), clock));
-        gauge.get(clock, register).handle.set(reading.ratio());
-        let Change { previous, level } = seen.state.read(rules, reading.ratio(), at)?;
-        Some(Event { previous, level, reading })
+        let gauge = last.gauge.get_or_insert_with(|| RefreshingHandle::new(register(), now));
+        gauge.get(now, register).handle.set(usage.ratio());
+        let LevelChange { previous, level } = last.state.apply(rules, usage.ratio(), elapsed)?;
+        Some(PressureEvent { previous, level, usage })
     }
 
-    fn publish(&self, state: &State, now: u64, next: u64) {
-        let until = state.sheds_until().map_or(0, nanoseconds);
-        let critical = if state.level() == Level::Critical { until } else { 0 };
+    fn publish(&self, state: &PressureState, now: u64, next: u64) {
+        let until = state.shedding_until().map_or(0, nanoseconds);
+        let normal_until = if state.level() == Level::Critical { until } else { 0 };
         self.level.store(state.level() as u8, Ordering::Relaxed);
-        self.critical_until.store(critical, Ordering::Relaxed);
-        self.high_until.store(until, Ordering::Relaxed);
-        let turn = state.turns_at().map(nanoseconds).filter(|turn| *turn > now);
-        self.due.store(turn.map_or(next, |turn| turn.min(next)), Ordering::Relaxed);
+        self.shed_normal_until.store(normal_until, Ordering::Relaxed);
+        self.shed_low_until.store(until, Ordering::Relaxed);
+        // Phases start and end on time even if the interval is longer.
+        let transition = state.next_transition().map(nanoseconds).filter(|at| *at > now);
+        self.next_read.store(transition.map_or(next, |at| at.min(next)), Ordering::Relaxed);
     }
 
-    fn tell(&self, event: &Event) {
-        for Handler(handler) in &self.settings.handlers {
-            // It is not the fault of the request that it is told in.
-            if catch_unwind(AssertUnwindSafe(|| handler(event))).is_err() {
-                self.failed("handler");
+    fn notify(&self, event: &PressureEvent) {
+        for Callback(callback) in &self.settings.callbacks {
+            // The request that happens to read memory must not fail for a callback's panic.
+            if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
+                self.count_error("handler");
             }
         }
     }
 
-    /// Makes all counters exist before anything is counted: the increase from nothing to 1 is one that
-    /// Prometheus does not see.
-    fn announce(&self) {
-        REASONS
-            .iter()
-            .for_each(|reason| count_rejected(&self.settings.metrics, "pressure", reason, 0));
+    /// Registers all counters with 0: Prometheus cannot see an increase from an absent series to 1.
+    fn register_counters(&self) {
+        let metrics = &self.settings.metrics;
+        REASONS.iter().for_each(|reason| count_rejected(metrics, "pressure", reason, 0));
         for operation in OPERATIONS {
-            self.settings.metrics.counter(ERRORS, label(operation)).increment(0);
+            metrics.counter(ERRORS, label(operation)).increment(0);
         }
     }
 
-    fn failed(&self, operation: &'static str) {
+    fn count_error(&self, operation: &'static str) {
         self.settings.metrics.counter(ERRORS, label(operation)).increment(1);
     }
 
@@ -191,16 +203,17 @@ impl Monitor {
         nanoseconds(clock::timer_now().saturating_duration_since(self.start))
     }
 
-    pub(super) fn describe(&self, f: &mut fmt::DebugStruct<'_, '_>) {
-        let Ok(seen) = self.seen.try_lock() else { return };
-        f.field("level", &seen.state.level()).field("reading", &seen.last);
-        f.field("failed_readings", &seen.failed);
+    /// Adds the last reading to debug output, unless a reading is in progress.
+    pub(super) fn fmt_last(&self, f: &mut fmt::DebugStruct<'_, '_>) {
+        let Ok(last) = self.last.try_lock() else { return };
+        f.field("level", &last.state.level()).field("usage", &last.usage);
+        f.field("failed_readings", &last.failures);
     }
 }
 
-impl fmt::Debug for Handler {
+impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Handler")
+        f.write_str("Callback")
     }
 }
 
@@ -213,16 +226,16 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What can fail.
+/// The values of the label `operation`.
 const OPERATIONS: [&str; 2] = ["read", "handler"];
 
 const RATIO: Name = Name::new(
     "process_memory_usage_ratio",
     Unit::Count,
-    "Memory that is used, as a part of what there may be.",
+    "Memory usage as a fraction of the memory limit.",
 );
 const ERRORS: Name = Name::new(
     "process_memory_errors_total",
     Unit::Count,
-    "Readings of memory that failed, and handlers of its pressure that panicked.",
+    "Failed readings of memory usage and panics of memory pressure callbacks, by operation.",
 );

@@ -4,81 +4,97 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// How full memory is.
+/// The memory pressure level: how close memory usage is to its limit.
+///
+/// Levels are ordered: `Normal < High < Critical`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
-    /// There is room.
+    /// Usage is below the high threshold.
     #[default]
     Normal,
-    /// 80% or more, by default: handlers are told, and requests of low priority are shed.
+    /// Usage has reached the high threshold, 80% by default. Callbacks run, and requests of
+    /// [`Priority::Low`] are shed.
     High,
-    /// 90% or more, by default: requests are shed.
+    /// Usage has reached the critical threshold, 90% by default. All requests are shed, except
+    /// exempt ones.
     Critical,
 }
 
-/// How soon a request is shed that is not left out by
-/// [`skip_if`](super::PressureLayer::skip_if) or
-/// [`skip_paths`](super::PressureLayer::skip_paths).
+/// The priority of a request, which selects the [`Level`] from which it is shed.
+///
+/// Requests that match [`skip_if`](super::PressureLayer::skip_if) or
+/// [`skip_paths`](super::PressureLayer::skip_paths) are never shed, whatever their priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Priority {
-    /// From [`Level::High`] on. Requests with `sec-purpose: prefetch` have this priority.
+    /// The request is shed from [`Level::High`] on. Requests with `sec-purpose: prefetch` get this
+    /// priority.
     Low,
-    /// From [`Level::Critical`] on.
+    /// The request is shed from [`Level::Critical`] on.
     #[default]
     Normal,
 }
 
-/// Thresholds that are not `0 < high <= critical <= 1`.
+/// The error of [`PressureLayer::thresholds`](super::PressureLayer::thresholds): the thresholds are
+/// not `0 < high <= critical <= 1`.
 #[derive(Clone, Copy, Debug)]
 pub struct InvalidThresholds {
     high: f64,
     critical: f64,
 }
 
+/// The settings from which [`PressureState`] derives levels and phases.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     high: f64,
     critical: f64,
-    /// In whole seconds; none where nothing is shed.
-    shed_for: Duration,
+    /// The length of a shedding phase and of the admitting phase after it, in whole seconds. Zero
+    /// disables shedding.
+    shed_duration: Duration,
     watch_only: bool,
 }
 
-/// What the readings up to now have led to. Points in time are told from when the layer was made.
+/// The level and phase that follow from all readings so far. Points in time count from the creation
+/// of the layer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct State {
+pub(super) struct PressureState {
     level: Level,
     ratio: f64,
-    period: Period,
+    phase: Phase,
 }
 
+/// Memory that a process has freed may stay with its allocator, so usage may never fall again.
+/// Shedding therefore alternates with admitting instead of lasting as long as the level does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Period {
+enum Phase {
     #[default]
-    Calm,
-    Sheds {
+    Idle,
+    Shedding {
         until: Duration,
     },
-    /// `from` is the ratio that it began with.
-    Admits {
+    Admitting {
         until: Duration,
-        from: f64,
+        /// The usage ratio at the start of the phase.
+        initial: f64,
     },
 }
 
-/// What handlers are told. Both are the same where memory is still critical after requests were
-/// shed for a while.
+/// A change to report to callbacks. Both levels are `Critical` if memory is still critical after a
+/// shedding phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct LevelChange {
     pub(super) previous: Level,
     pub(super) level: Level,
 }
 
 impl Rules {
-    pub(super) fn thresholds(&mut self, high: f64, critical: f64) -> Result<(), InvalidThresholds> {
-        // Written so that it is false for what is not a number.
+    pub(super) fn set_thresholds(
+        &mut self,
+        high: f64,
+        critical: f64,
+    ) -> Result<(), InvalidThresholds> {
+        // Phrased positively: NaN makes every comparison false.
         if 0.0 < high && high <= critical && critical <= 1.0 {
             (self.high, self.critical) = (high, critical);
             return Ok(());
@@ -86,117 +102,137 @@ impl Rules {
         Err(InvalidThresholds { high, critical })
     }
 
-    pub(super) fn shed_for(&mut self, time: Duration) {
-        let more = u64::from(time.subsec_nanos() > 0);
-        self.shed_for = Duration::from_secs(time.as_secs().saturating_add(more));
+    /// Sets the duration of a phase, rounded up to whole seconds, the unit of `retry-after`.
+    pub(super) fn set_shed_duration(&mut self, duration: Duration) {
+        let partial = u64::from(duration.subsec_nanos() > 0);
+        self.shed_duration = Duration::from_secs(duration.as_secs().saturating_add(partial));
     }
 
-    /// Sheds nothing from now on.
-    pub(super) fn watch_only(&mut self) {
+    pub(super) fn set_watch_only(&mut self) {
         self.watch_only = true;
     }
 
-    /// What a client is asked to wait: a whole period, so that those who were sent away return as
-    /// spread out as they came, and when they are let in.
+    /// Returns the delay that a rejected client is told to wait.
+    ///
+    /// A whole phase, not its remainder: clients then return in the admitting phase, and as spread
+    /// out as they came.
     pub(super) fn retry_after(&self) -> Duration {
-        self.shed_for
+        self.shed_duration
     }
 
-    /// A level is entered at its threshold, and left a margin below it.
-    fn level(&self, before: Level, ratio: f64) -> Level {
-        let at_least = |level, threshold: f64| {
-            let margin = if before >= level { MARGIN.min(threshold / 2.0) } else { 0.0 };
+    /// Returns the level for `ratio`. A level is left only [`HYSTERESIS`] below its threshold.
+    fn level(&self, previous: Level, ratio: f64) -> Level {
+        let reaches = |level, threshold: f64| {
+            let margin = if previous >= level { HYSTERESIS.min(threshold / 2.0) } else { 0.0 };
             ratio >= threshold - margin
         };
-        if at_least(Level::Critical, self.critical) {
+        if reaches(Level::Critical, self.critical) {
             Level::Critical
-        } else if at_least(Level::High, self.high) {
+        } else if reaches(Level::High, self.high) {
             Level::High
         } else {
             Level::Normal
         }
     }
 
-    fn sheds_from(&self, now: Duration) -> Period {
-        if self.watch_only || self.shed_for.is_zero() {
-            return Period::Calm;
+    fn shedding(&self, now: Duration) -> Phase {
+        if self.watch_only || self.shed_duration.is_zero() {
+            return Phase::Idle;
         }
-        Period::Sheds { until: now.saturating_add(self.shed_for) }
+        Phase::Shedding { until: now.saturating_add(self.shed_duration) }
     }
 
-    fn admits_from(&self, now: Duration, from: f64) -> Period {
-        Period::Admits { until: now.saturating_add(self.shed_for), from }
+    fn admitting(&self, now: Duration, initial: f64) -> Phase {
+        Phase::Admitting { until: now.saturating_add(self.shed_duration), initial }
     }
 }
 
-impl State {
+impl PressureState {
     pub(super) fn level(&self) -> Level {
         self.level
     }
 
-    /// Takes in a reading, and says what handlers are to be told of it.
-    pub(super) fn read(&mut self, rules: &Rules, ratio: f64, now: Duration) -> Option<Change> {
+    /// Applies a usage ratio, and returns the change to report to callbacks, if any.
+    pub(super) fn apply(
+        &mut self,
+        rules: &Rules,
+        ratio: f64,
+        now: Duration,
+    ) -> Option<LevelChange> {
         let previous = self.level;
         self.level = rules.level(previous, ratio);
         self.ratio = ratio;
-        let change = Some(Change { previous, level: self.level });
+        let change = Some(LevelChange { previous, level: self.level });
+        // A higher level sheds at once, even within an admitting phase of the lower one.
         if self.level > previous {
-            self.period = rules.sheds_from(now);
+            self.phase = rules.shedding(now);
             return change;
         }
-        let mut is_told = self.level < previous;
-        match self.period {
-            _ if self.level == Level::Normal => self.period = Period::Calm,
-            Period::Sheds { until } if now >= until => {
-                self.period = rules.admits_from(now, ratio);
-                is_told |= self.level == Level::Critical;
+        let mut reported = self.level < previous;
+        match self.phase {
+            _ if self.level == Level::Normal => self.phase = Phase::Idle,
+            Phase::Shedding { until } if now >= until => {
+                self.phase = rules.admitting(now, ratio);
+                // Callbacks get another chance: the memory that they freed was not enough.
+                reported |= self.level == Level::Critical;
             }
-            Period::Admits { until, from } if now >= until || ratio >= from + RISE => {
-                self.period = rules.sheds_from(now);
+            // Growth by MAX_GROWTH ends an admitting phase early: the requests that it lets in are
+            // what fills memory.
+            Phase::Admitting { until, initial }
+                if now >= until || ratio >= initial + MAX_GROWTH =>
+            {
+                self.phase = rules.shedding(now);
             }
+            // A lower level keeps the phase: `Level::sheds` already admits more requests.
             _ => {}
         }
-        change.filter(|_| is_told)
+        change.filter(|_| reported)
     }
 
-    /// A reading failed: nothing changes, but that shedding which ends now is not begun again before
-    /// there is one.
-    pub(super) fn not_read(&mut self, rules: &Rules, now: Duration) {
-        if matches!(self.period, Period::Sheds { until } if now >= until) {
-            self.period = rules.admits_from(now, self.ratio);
+    /// Applies a failed reading. The level stays; a shedding phase that has ended turns into an
+    /// admitting phase, and none starts before a reading succeeds.
+    pub(super) fn apply_failure(&mut self, rules: &Rules, now: Duration) {
+        if matches!(self.phase, Phase::Shedding { until } if now >= until) {
+            self.phase = rules.admitting(now, self.ratio);
         }
     }
 
-    /// Until when requests are shed, if they are.
-    pub(super) fn sheds_until(&self) -> Option<Duration> {
-        match self.period {
-            Period::Sheds { until } => Some(until),
+    /// Returns the end of the shedding phase, if there is one.
+    pub(super) fn shedding_until(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Shedding { until } => Some(until),
             _ => None,
         }
     }
 
-    /// When to read again, other than by and by.
-    pub(super) fn turns_at(&self) -> Option<Duration> {
-        match self.period {
-            Period::Calm => None,
-            Period::Sheds { until } | Period::Admits { until, .. } => Some(until),
+    /// Returns the end of the current phase, at which memory is read even before the interval ends.
+    pub(super) fn next_transition(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Idle => None,
+            Phase::Shedding { until } | Phase::Admitting { until, .. } => Some(until),
         }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { high: 0.80, critical: 0.90, shed_for: Duration::from_secs(10), watch_only: false }
+        Self {
+            high: 0.80,
+            critical: 0.90,
+            shed_duration: Duration::from_secs(10),
+            watch_only: false,
+        }
     }
 }
 
 impl Level {
-    /// Returns the level whose discriminant is `number`.
-    pub(super) fn of(number: u8) -> Self {
+    /// Returns the level with the discriminant `number`.
+    pub(super) fn from_discriminant(number: u8) -> Self {
+        // Safe Rust has no cast from an integer to an enum.
         [Self::Normal, Self::High].into_iter().nth(number.into()).unwrap_or(Self::Critical)
     }
 
-    /// Whether a request of this priority is shed at this level.
+    /// Returns `true` if a request of `priority` is shed at this level.
     pub(super) fn sheds(self, priority: Priority) -> bool {
         match priority {
             Priority::Low => self >= Self::High,
@@ -206,10 +242,11 @@ impl Level {
 }
 
 impl Priority {
-    /// Returns the priority of a request with these headers, for which the user's choice is `self`.
+    /// Lowers `Normal` to `Low` if `headers` mark the request as speculative.
     ///
-    /// What a browser fetches ahead may never be shown, and is fetched again where it was refused.
-    pub(super) fn of_speculative(self, headers: &HeaderMap) -> Self {
+    /// A browser repeats a rejected prefetch when the user follows the link, so rejecting it loses
+    /// nothing.
+    pub(super) fn lower_if_speculative(self, headers: &HeaderMap) -> Self {
         match self {
             Self::Normal if is_speculative(headers) => Self::Low,
             other => other,
@@ -217,9 +254,10 @@ impl Priority {
     }
 }
 
-/// Returns `true` if `sec-purpose` says that the response is fetched ahead of a navigation: the
-/// token `prefetch` or `prerender` (Fetch §3.8), whatever its parameters, such as `;prerender`. The
-/// header is an item of RFC 9651, so that a list of tokens, or several lines, do not count.
+/// Returns `true` if `sec-purpose` is the token `prefetch` or `prerender` (Fetch §3.8), with any
+/// parameters.
+///
+/// The header is an RFC 9651 item: a list or a repeated header line is invalid and does not count.
 fn is_speculative(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all("sec-purpose").iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
@@ -232,17 +270,22 @@ fn is_speculative(headers: &HeaderMap) -> bool {
 impl fmt::Display for InvalidThresholds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { high, critical } = self;
-        write!(f, "thresholds of {high} and {critical} are not 0 < high <= critical <= 1")
+        write!(
+            f,
+            "invalid memory thresholds: high is {high} and critical is {critical}, but \
+             0 < high <= critical <= 1 must hold"
+        )
     }
 }
 
 impl Error for InvalidThresholds {}
 
-/// How far below its threshold a level is left, as a part of the limit; at most half way down.
-const MARGIN: f64 = 0.05;
+/// The distance below its threshold at which a level is left, as a fraction of the limit. It never
+/// exceeds half of the threshold, so every level can be left.
+const HYSTERESIS: f64 = 0.05;
 
-/// By how much memory must grow, as a part of the limit, for requests to be shed again at once.
-const RISE: f64 = 0.02;
+/// The growth, as a fraction of the limit, that ends an admitting phase.
+const MAX_GROWTH: f64 = 0.02;
 
 #[cfg(test)]
 mod tests {
@@ -255,30 +298,30 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// What is shed at a point in time.
-    fn shed(state: &State, now: Duration) -> Level {
-        let sheds = state.sheds_until().is_some_and(|until| now < until);
+    /// Returns the level at which requests are shed at `now`.
+    fn shedding_level(state: &PressureState, now: Duration) -> Level {
+        let sheds = state.shedding_until().is_some_and(|until| now < until);
         if sheds { state.level() } else { Normal }
     }
 
+    /// A time in seconds, the usage ratio read then, and the expected outcome: the level, the
+    /// reported change, and the level at which requests are shed.
     type Row = (u64, f64, Level, Option<(Level, Level)>, Level);
 
-    /// Each row is a time in seconds, a reading, the level that it leads to, what is told, and what
-    /// is shed from then on.
-    fn follow(rules: &Rules, rows: &[Row]) {
-        let mut state = State::default();
-        for (at, ratio, level, told, sheds) in rows {
+    fn check(rules: &Rules, rows: &[Row]) {
+        let mut state = PressureState::default();
+        for (at, ratio, level, reported, sheds) in rows {
             let now = seconds(*at);
-            let change = state.read(rules, *ratio, now);
+            let change = state.apply(rules, *ratio, now);
             let change = change.map(|change| (change.previous, change.level));
-            let found = (state.level(), change, shed(&state, now));
-            assert_eq!(found, (*level, *told, *sheds), "{ratio} at {at} s");
+            let found = (state.level(), change, shedding_level(&state, now));
+            assert_eq!(found, (*level, *reported, *sheds), "{ratio} at {at} s");
         }
     }
 
     #[test]
-    fn levels_are_entered_at_their_threshold_and_left_below_it() {
-        follow(
+    fn levels_are_left_below_their_threshold() {
+        check(
             &Rules::default(),
             &[
                 (0, 0.79, Normal, None, Normal),
@@ -289,7 +332,7 @@ mod tests {
                 (5, 0.79, Normal, None, Normal),
                 (6, 0.90, Critical, Some((Normal, Critical)), Critical),
                 (7, 0.86, Critical, None, Critical),
-                // Requests that are not of low priority come in at once.
+                // Requests of normal priority are admitted at once.
                 (8, 0.84, High, Some((Critical, High)), High),
                 (9, 0.89, High, None, High),
                 (10, 0.91, Critical, Some((High, Critical)), Critical),
@@ -299,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_stays_critical_is_shed_for_and_admitted_to_in_turn() {
-        follow(
+    fn shedding_and_admitting_alternate() {
+        check(
             &Rules::default(),
             &[
                 (0, 0.93, Critical, Some((Normal, Critical)), Critical),
@@ -315,12 +358,12 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_grows_further_is_shed_for_at_once() {
-        follow(
+    fn growth_ends_an_admitting_phase() {
+        check(
             &Rules::default(),
             &[
                 (0, 0.91, Critical, Some((Normal, Critical)), Critical),
-                // It began at what it is by now.
+                // The admitting phase starts at this ratio.
                 (10, 0.93, Critical, Some((Critical, Critical)), Normal),
                 (11, 0.949, Critical, None, Normal),
                 (12, 0.951, Critical, None, Critical),
@@ -331,18 +374,18 @@ mod tests {
     }
 
     #[test]
-    fn low_priorities_are_not_shed_for_ever_either_and_handlers_are_told_once() {
-        follow(
+    fn shedding_at_high_ends_unreported() {
+        check(
             &Rules::default(),
             &[
                 (0, 0.85, High, Some((Normal, High)), High),
                 (10, 0.85, High, None, Normal),
                 (20, 0.85, High, None, High),
                 (30, 0.85, High, None, Normal),
-                // A higher level begins anew.
+                // A higher level starts a new phase.
                 (31, 0.90, Critical, Some((High, Critical)), Critical),
                 (40, 0.90, Critical, None, Critical),
-                // A lower one does not: this ends when it would have.
+                // A lower level keeps the phase and its end.
                 (40, 0.80, High, Some((Critical, High)), High),
                 (41, 0.80, High, None, Normal),
             ],
@@ -350,8 +393,8 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_falls_as_its_period_ends_is_told_as_that() {
-        follow(
+    fn level_may_fall_as_its_phase_ends() {
+        check(
             &Rules::default(),
             &[
                 (0, 0.95, Critical, Some((Normal, Critical)), Critical),
@@ -361,10 +404,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_thresholds_have_no_level_between_them() {
+    fn equal_thresholds_skip_the_high_level() {
         let mut rules = Rules::default();
-        rules.thresholds(0.9, 0.9).unwrap();
-        follow(
+        rules.set_thresholds(0.9, 0.9).unwrap();
+        check(
             &rules,
             &[
                 (0, 0.89, Normal, None, Normal),
@@ -375,10 +418,10 @@ mod tests {
     }
 
     #[test]
-    fn a_level_can_be_left_however_low_its_threshold_is() {
+    fn levels_with_low_thresholds_can_be_left() {
         let mut rules = Rules::default();
-        rules.thresholds(0.01, 0.02).unwrap();
-        follow(
+        rules.set_thresholds(0.01, 0.02).unwrap();
+        check(
             &rules,
             &[
                 (0, 0.02, Critical, Some((Normal, Critical)), Critical),
@@ -389,10 +432,10 @@ mod tests {
     }
 
     #[test]
-    fn no_time_of_shedding_sheds_nothing_and_is_told_all_the_same() {
+    fn zero_shed_duration_only_reports() {
         let mut rules = Rules::default();
-        rules.shed_for(Duration::ZERO);
-        follow(
+        rules.set_shed_duration(Duration::ZERO);
+        check(
             &rules,
             &[
                 (0, 0.80, High, Some((Normal, High)), Normal),
@@ -404,25 +447,25 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_fails_is_no_pressure_and_no_relief() {
+    fn failed_reading_keeps_the_level() {
         let rules = Rules::default();
-        let mut state = State::default();
-        state.not_read(&rules, seconds(0));
-        assert_eq!((state.level(), state.turns_at()), (Normal, None));
-        state.read(&rules, 0.95, seconds(1));
-        state.not_read(&rules, seconds(5));
-        assert_eq!(shed(&state, seconds(5)), Critical);
+        let mut state = PressureState::default();
+        state.apply_failure(&rules, seconds(0));
+        assert_eq!((state.level(), state.next_transition()), (Normal, None));
+        state.apply(&rules, 0.95, seconds(1));
+        state.apply_failure(&rules, seconds(5));
+        assert_eq!(shedding_level(&state, seconds(5)), Critical);
         for at in [11, 12, 500] {
-            state.not_read(&rules, seconds(at));
-            assert_eq!(shed(&state, seconds(at)), Normal, "{at}");
+            state.apply_failure(&rules, seconds(at));
+            assert_eq!(shedding_level(&state, seconds(at)), Normal, "{at}");
             assert_eq!(state.level(), Critical);
         }
-        assert_eq!(state.read(&rules, 0.95, seconds(501)), None);
-        assert_eq!(shed(&state, seconds(501)), Critical);
+        assert_eq!(state.apply(&rules, 0.95, seconds(501)), None);
+        assert_eq!(shedding_level(&state, seconds(501)), Critical);
     }
 
     #[test]
-    fn thresholds_that_are_none_are_refused() {
+    fn invalid_thresholds_are_errors() {
         let mut rules = Rules::default();
         for (high, critical) in [
             (0.0, 0.9),
@@ -434,16 +477,19 @@ mod tests {
             (0.8, f64::INFINITY),
             (80.0, 90.0),
         ] {
-            let error = rules.thresholds(high, critical).unwrap_err();
-            assert!(error.to_string().contains(&format!("{high} and {critical}")), "{error}");
+            let error = rules.set_thresholds(high, critical).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("high is {high} and critical is {critical}")),
+                "{error}"
+            );
         }
         for (high, critical) in [(0.5, 1.0), (1.0, 1.0), (f64::MIN_POSITIVE, 0.1)] {
-            rules.thresholds(high, critical).unwrap();
+            rules.set_thresholds(high, critical).unwrap();
         }
     }
 
     #[test]
-    fn the_time_of_shedding_is_one_of_whole_seconds() {
+    fn shed_duration_is_rounded_up_to_seconds() {
         let mut rules = Rules::default();
         for (time, expected) in [
             (Duration::ZERO, Duration::ZERO),
@@ -452,13 +498,13 @@ mod tests {
             (Duration::from_millis(10_001), seconds(11)),
             (Duration::MAX, seconds(u64::MAX)),
         ] {
-            rules.shed_for(time);
+            rules.set_shed_duration(time);
             assert_eq!(rules.retry_after(), expected);
         }
     }
 
     #[test]
-    fn priorities_are_shed_from_their_level_on() {
+    fn priorities_are_shed_from_their_level() {
         for (level, low, normal) in
             [(Normal, false, false), (High, true, false), (Critical, true, true)]
         {
@@ -468,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_speculative_request_is_of_low_priority() {
+    fn speculative_requests_have_low_priority() {
         let table: &[(&[&str], bool)] = &[
             (&["prefetch"], true),
             (&[" prefetch "], true),
@@ -499,43 +545,43 @@ mod tests {
             assert_eq!(is_speculative(&headers), *expected, "{lines:?}");
             let normal = if *expected { Priority::Low } else { Priority::Normal };
             for (own, effective) in [(Priority::Normal, normal), (Priority::Low, Priority::Low)] {
-                assert_eq!(own.of_speculative(&headers), effective, "{own:?} {lines:?}");
+                assert_eq!(own.lower_if_speculative(&headers), effective, "{own:?} {lines:?}");
             }
         }
     }
 
     #[test]
-    fn a_level_is_kept_as_a_number() {
+    fn level_survives_its_discriminant() {
         for level in [Normal, High, Critical] {
-            assert_eq!(Level::of(level as u8), level);
+            assert_eq!(Level::from_discriminant(level as u8), level);
         }
     }
 
     proptest! {
-        /// Whatever memory does: nothing is shed for longer than it may be, unless a new period
-        /// began, and that needs a rise or as much time of admitting.
+        /// No shedding phase outlasts its duration, and a new one starts only after growth or a full
+        /// admitting phase.
         #[test]
         fn shedding_always_ends(ratios in prop::collection::vec((0.0..1.2, any::<bool>()), 1..200)) {
             let rules = Rules::default();
-            let mut state = State::default();
-            let mut before = (State::default(), 0.0);
+            let mut state = PressureState::default();
+            let mut before = (PressureState::default(), 0.0);
             for (at, (ratio, fails)) in ratios.into_iter().enumerate() {
                 let now = seconds(at as u64);
                 if fails {
-                    state.not_read(&rules, now);
+                    state.apply_failure(&rules, now);
                 } else {
-                    state.read(&rules, ratio, now);
+                    state.apply(&rules, ratio, now);
                 }
-                if let Some(until) = state.sheds_until() {
+                if let Some(until) = state.shedding_until() {
                     prop_assert!(until <= now + seconds(10));
                     prop_assert!(until > now);
                     prop_assert!(state.level() > Normal);
-                    let began = before.0.sheds_until() != Some(until);
-                    let rose = state.level() > before.0.level() || ratio >= before.1 + RISE;
-                    let waited = before.0.turns_at().is_some_and(|turn| now >= turn);
+                    let began = before.0.shedding_until() != Some(until);
+                    let rose = state.level() > before.0.level() || ratio >= before.1 + MAX_GROWTH;
+                    let waited = before.0.next_transition().is_some_and(|turn| now >= turn);
                     prop_assert!(!began || !fails && (rose || waited));
                 }
-                if state.period != before.0.period {
+                if state.phase != before.0.phase {
                     before.1 = state.ratio;
                 }
                 before.0 = state;

@@ -1,33 +1,46 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Request, Response};
 use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::Service;
 
-use super::layer::{Requests, Shared};
-use super::policy::{Level, Priority};
-use super::refusal::Refusal;
+use super::policy::Level;
+use super::rejection::PressureRejection;
+use super::state::SharedState;
 use crate::body::ResponseBody;
-use crate::drain::{DEFAULT_MAX, DrainLimit, Permit, expects_continue};
-use crate::error_response::{ErrorFormat, count_rejected};
-use crate::future::{MapResponse, ResponseFuture};
+use crate::drain::Permit;
+use crate::error_response::ErrorFormat;
+use crate::future::{self, MapResponse};
 
-/// The service of [`PressureLayer`](super::PressureLayer).
+/// The service that [`PressureLayer`](super::PressureLayer) creates around an inner service.
 #[derive(Clone, Debug)]
 pub struct Pressure<S> {
     inner: S,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-/// Hands the answer to a request that was let in over as it is.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Admitted;
+pin_project! {
+    /// The response future of [`Pressure`].
+    ///
+    /// `F` is the future of the inner service, and `B` the body of its responses.
+    #[must_use = "futures do nothing unless you `.await` or poll them"]
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        future: future::ResponseFuture<F, WrapBody, ResponseBody<B>>,
+    }
+}
+
+/// Wraps the body of an admitted request's response, without changing it.
+struct WrapBody;
 
 impl<S> Pressure<S> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(inner: S, shared: Arc<SharedState>) -> Self {
         Self { inner, shared }
     }
 }
@@ -41,7 +54,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, Admitted, ResponseBody<ResBody>>;
+    type Future = ResponseFuture<S::Future, ResBody>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -50,77 +63,65 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let level = self.shared.monitor.sheds();
+        // Here and not in `poll_ready`, which sees no request. The inner service is ready by now, so
+        // rejecting a request gives its reservation back.
+        let level = self.shared.monitor.shedding_level();
         if level == Level::Normal {
-            return ResponseFuture::later(self.inner.call(request), Admitted);
+            return ResponseFuture::admitted(self.inner.call(request));
         }
         let (head, body) = request.into_parts();
         if !self.shared.sheds(level, &head) {
-            return ResponseFuture::later(
-                self.inner.call(Request::from_parts(head, body)),
-                Admitted,
-            );
+            return ResponseFuture::admitted(self.inner.call(Request::from_parts(head, body)));
         }
         let mut format =
             ErrorFormat::of(&head.method, head.version, &head.headers, body.is_end_stream());
-        let permit = self.shared.permit(&head, &body);
+        // Known before the response: a body that will be drained leaves the connection usable.
+        let permit = self.shared.drain_permit(&head, &body);
         if permit.as_ref().is_some_and(Permit::keeps_connection) {
             format.keep_alive();
         }
         let retry_after = self.shared.monitor.settings.rules.retry_after();
-        let response = self.shared.refuse(Refusal::new(level, retry_after, format));
+        let response = self.shared.reject(PressureRejection::new(level, retry_after, format));
         if let Some(permit) = permit {
             permit.drain(body);
         }
-        ResponseFuture::now(response.map(ResponseBody::own))
+        ResponseFuture { future: future::ResponseFuture::now(response.map(ResponseBody::own)) }
     }
 }
 
-impl Shared {
-    /// Whether a request is shed at this level.
-    #[cold]
-    fn sheds(&self, level: Level, request: &request::Parts) -> bool {
-        let Requests { exempt, skip, priority, .. } = &self.requests;
-        if exempt.iter().any(|path| path.matches(request.uri.path()))
-            || skip.as_ref().is_some_and(|skip| skip(request))
-        {
-            return false;
-        }
-        let own = priority.as_ref().map_or_else(Priority::default, |priority| priority(request));
-        level.sheds(own.of_speculative(&request.headers))
-    }
-
-    /// Returns the permit to discard the body of a request that is shed, where there is one that
-    /// the client sends.
-    fn permit<B: Body>(&self, head: &request::Parts, body: &B) -> Option<Permit> {
-        if body.is_end_stream() || expects_continue(head.version, &head.headers) {
-            return None;
-        }
-        self.drains.try_acquire(DrainLimit::new(DEFAULT_MAX, body.size_hint().exact()))
-    }
-
-    /// Counts the refusal and makes its response.
-    fn refuse(&self, mut refusal: Refusal) -> Response<Bytes> {
-        let Requests { format, respond, .. } = &self.requests;
-        refusal.format.or(*format);
-        count_rejected(&self.monitor.settings.metrics, "pressure", refusal.reason(), 1);
-        let response = match respond {
-            Some(respond) => respond(&refusal),
-            None => refusal.to_response(),
-        };
-        refusal.format.finish(response)
+impl<F, B> ResponseFuture<F, B> {
+    fn admitted(inner: F) -> Self {
+        Self { future: future::ResponseFuture::later(inner, WrapBody) }
     }
 }
 
-impl<B, E> MapResponse<B, E> for Admitted {
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<B, E> MapResponse<B, E> for WrapBody {
     type Body = ResponseBody<B>;
 
     #[inline]
     fn map_response(
         self,
-        answer: Result<Response<B>, E>,
+        result: Result<Response<B>, E>,
         _: &mut Context<'_>,
     ) -> Result<Response<ResponseBody<B>>, E> {
-        answer.map(|response| response.map(ResponseBody::inner))
+        result.map(|response| response.map(ResponseBody::inner))
     }
 }

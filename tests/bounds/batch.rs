@@ -1,4 +1,4 @@
-//! Items that wait, and those of batches under way.
+//! Queued items, and items in flight.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -14,18 +14,18 @@ type Item = Vec<u8>;
 
 const SIZE: usize = 16 * 1024;
 
-/// An item, and what the queue takes for it and its caller.
+/// The bytes of an item, and of its entry in the queue.
 const EACH: u64 = SIZE as u64 + KIB;
 
-/// Never returns a result.
+/// A service that holds its batch and never responds.
 async fn hangs(batch: Vec<Item>) -> Result<Vec<()>, Infallible> {
     pending::<()>().await;
     drop(batch);
     Ok(Vec::new())
 }
 
-/// Calls `batch` so many times, waits until the worker has done what it can, and returns what is
-/// then held. The callers stay, or leave at once.
+/// Calls `batch` until the worker can do no more, and returns the bytes that are then allocated. The
+/// callers stay, or drop their future at once.
 async fn flood(batch: &mut Batch<Item, ()>, calls: usize, stay: bool) -> u64 {
     let before = held();
     let mut callers = Vec::with_capacity(calls);
@@ -33,11 +33,11 @@ async fn flood(batch: &mut Batch<Item, ()>, calls: usize, stay: bool) -> u64 {
     for number in 0..calls {
         let mut item = vec![0; SIZE];
         item[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        let answer = batch.call(item);
+        let future = batch.call(item);
         if stay {
-            callers.push(answer);
+            callers.push(future);
         }
-        // The worker gets a turn.
+        // Lets the worker run.
         if number % 100 == 0 {
             tokio::task::yield_now().await;
         }
@@ -46,15 +46,18 @@ async fn flood(batch: &mut Batch<Item, ()>, calls: usize, stay: bool) -> u64 {
 }
 
 #[test]
-fn queue_and_batches_under_way_are_bounded() {
-    for (concurrency, queue) in [(1, 1_000), (4, 1_000), (1, 10)] {
+fn queue_and_batches_in_flight_are_bounded() {
+    for (max_concurrency, max_queued) in [(1, 1_000), (4, 1_000), (1, 10)] {
         alone(async {
-            let layer = BatchLayer::new().concurrency(concurrency).queue(queue);
+            let layer = BatchLayer::new().max_concurrency(max_concurrency).max_queued(max_queued);
             let mut batch = layer.layer(service_fn(hangs));
             let taken = flood(&mut batch, 4_000, true).await;
-            let items = (queue.max(100) + 100 * concurrency) as u64;
-            assert!(taken <= items * EACH, "{taken} for {concurrency} batches");
-            assert!(taken >= items * SIZE as u64, "{taken} for {concurrency} batches: it is used");
+            let items = (max_queued.max(100) + 100 * max_concurrency) as u64;
+            assert!(taken <= items * EACH, "{taken} for {max_concurrency} batches");
+            assert!(
+                taken >= items * SIZE as u64,
+                "{taken} for {max_concurrency} batches: the bound is tight"
+            );
         });
     }
 }
@@ -69,18 +72,18 @@ fn items_of_abandoned_callers_are_bounded() {
     alone(async {
         let mut batch = BatchLayer::new().keep_abandoned().layer(service_fn(hangs));
         let taken = flood(&mut batch, 10_000, false).await;
-        assert!(taken <= 1_100 * EACH, "{taken} with items that are kept");
-        assert!(taken >= 1_100 * SIZE as u64, "{taken}: it is used");
+        assert!(taken <= 1_100 * EACH, "{taken} with abandoned items");
+        assert!(taken >= 1_100 * SIZE as u64, "{taken}: the bound is tight");
     });
 }
 
 #[test]
-fn a_shared_item_is_kept_once() {
+fn shared_item_is_held_once() {
     alone(async {
         let layer = BatchLayer::new().dedupe_by(|_: &Item| 0_u8);
         let mut batch = layer.layer(service_fn(hangs));
         let taken = flood(&mut batch, 4_000, true).await;
-        // A full queue of callers is sent; then it fills again.
+        // A full queue of callers is sent, and then fills again.
         assert!(taken <= 2 * SIZE as u64 + 2_000 * KIB, "{taken}");
     });
     alone(async {
@@ -95,7 +98,7 @@ fn a_shared_item_is_kept_once() {
 #[test]
 fn weight_bounds_a_batch_in_bytes() {
     alone(async {
-        let layer = BatchLayer::new().weight(4 * SIZE, Vec::len).queue(100);
+        let layer = BatchLayer::new().max_weight(4 * SIZE, Vec::len).max_queued(100);
         let mut batch = layer.layer(service_fn(hangs));
         let taken = flood(&mut batch, 2_000, true).await;
         assert!(taken <= 104 * EACH, "{taken}");

@@ -1,4 +1,4 @@
-//! Bodies of requests that are shed.
+//! Bodies of shed requests.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::KIB;
-use tower_kit::pressure::{PressureLayer, Reading};
+use tower_kit::pressure::{MemoryUsage, PressureLayer};
 
 use super::adversary::{Unfinished, settled};
 use super::{alone, held};
 
 fn shedding() -> PressureLayer {
-    PressureLayer::new().source(|| Ok(Reading::new(95, 100)))
+    PressureLayer::new().memory_source(|| Ok(MemoryUsage::new(95, 100)))
 }
 
 #[test]
-fn only_256_shed_bodies_are_kept() {
+fn only_256_shed_bodies_are_held() {
     const OWN: u64 = 64 * KIB;
     alone(async {
         let calls = Arc::new(AtomicUsize::new(0));
@@ -31,7 +31,7 @@ fn only_256_shed_bodies_are_kept() {
         let service = shedding().layer(service_fn(inner));
         let before = held();
         for _ in 0..1_000 {
-            // Within what is read of a body, and then nothing.
+            // Below the maximum of a drain, and unfinished.
             let body = Unfinished::new(4, 1_024).with_buffer(OWN as usize);
             let response = service.clone().oneshot(Request::post("/").body(body).unwrap()).await;
             let response = response.unwrap();
@@ -40,13 +40,13 @@ fn only_256_shed_bodies_are_kept() {
         }
         let taken = settled().await.saturating_sub(before);
         assert!(taken <= 256 * (OWN + 4 * KIB), "{taken}");
-        assert!(taken >= 256 * OWN, "{taken}: it is used");
+        assert!(taken >= 256 * OWN, "{taken}: the bound is tight");
         assert_eq!(calls.load(Ordering::SeqCst), 0);
     });
 }
 
 #[test]
-fn a_shed_body_is_discarded_after_8_mib() {
+fn shed_body_is_dropped_after_8_mib() {
     alone(async {
         let inner = |_: Request<Unfinished>| async {
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -59,6 +59,6 @@ fn a_shed_body_is_discarded_after_8_mib() {
             drop(service.clone().oneshot(request).await.unwrap());
         }
         let taken = settled().await.saturating_sub(before);
-        assert!(taken <= 64 * KIB, "{taken}: the bodies are gone");
+        assert!(taken <= 64 * KIB, "{taken}: the bodies are held");
     });
 }

@@ -8,10 +8,6 @@
 mod axum;
 #[cfg(feature = "batch")]
 mod batch;
-#[cfg(feature = "batch")]
-mod batch_example;
-#[cfg(feature = "batch")]
-mod batch_hostile;
 #[cfg(feature = "cache")]
 mod cache;
 #[cfg(feature = "cache")]
@@ -54,8 +50,6 @@ mod limit;
 mod pinned;
 #[cfg(feature = "pressure")]
 mod pressure;
-#[cfg(feature = "full")]
-mod pressure_example;
 #[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
 mod program;
 #[cfg(feature = "full")]

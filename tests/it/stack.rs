@@ -16,7 +16,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
-use tower_kit::pressure::{PressureLayer, Reading};
+use tower_kit::pressure::{MemoryUsage, PressureLayer};
 use tower_kit::security_headers::{Csp, Directive, Nonce, Overrides, Source};
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, SecurityHeadersLayer};
 
@@ -342,7 +342,9 @@ async fn opt_out_and_compressed_copies_stay_apart() {
 /// A layer over memory that is nearly full, or that has room.
 fn pressure(metrics: &Metrics, is_full: bool) -> PressureLayer {
     let used = if is_full { 95 } else { 50 };
-    PressureLayer::new().source(move || Ok(Reading::new(used, 100))).recorder(metrics.recorder())
+    PressureLayer::new()
+        .memory_source(move || Ok(MemoryUsage::new(used, 100)))
+        .recorder(metrics.recorder())
 }
 
 /// The layers with `pressure` among them, in the order that the documentation recommends and in
@@ -429,8 +431,8 @@ async fn one_layer_at_most_rejects_a_request() {
 async fn rejections_are_not_stored_and_hits_go_on() {
     let used = Arc::new(AtomicU64::new(95));
     let read = Arc::clone(&used);
-    let pressure =
-        PressureLayer::new().source(move || Ok(Reading::new(read.load(Ordering::SeqCst), 100)));
+    let pressure = PressureLayer::new()
+        .memory_source(move || Ok(MemoryUsage::new(read.load(Ordering::SeqCst), 100)));
     let page = |_| async {
         let response = Response::builder().header("cache-control", "max-age=600");
         Ok::<_, Infallible>(response.body(Full::new(Bytes::from("a page"))).unwrap())

@@ -75,7 +75,7 @@ async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Serv
     let cache = CacheLayer::new(store).key(CacheKey::new().any_host());
     let rows = Arc::clone(&versions);
     let database = ServiceBuilder::new()
-        .layer(BatchLayer::new().delay(Duration::from_millis(2)).concurrency(4))
+        .layer(BatchLayer::new().max_delay(Duration::from_millis(2)).max_concurrency(4))
         .service(service_fn(move |items: Vec<u64>| query(Arc::clone(&rows), items)));
     let node = Node { cache: cache.handle(), redis, prometheus, database, versions };
     let router = Router::new()

@@ -1,4 +1,4 @@
-//! Items whose callers have left before they were sent.
+//! Items whose callers dropped the future before the batch was sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,111 +9,120 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchLayer};
 use tower_test::mock;
 
-use super::{SECOND, clock, next, put, scripted, settle};
+use super::{SECOND, call, clock, next_batch, scripted, settle};
 use crate::support::{now, soon};
 
 #[tokio::test(start_paused = true)]
-async fn the_item_of_a_caller_that_left_is_skipped() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(3));
-    let first = put(&mut batch, 0);
-    drop(put(&mut batch, 1));
-    let third = put(&mut batch, 2);
+async fn abandoned_item_is_skipped() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3));
+    let first = call(&mut batch, 0);
+    drop(call(&mut batch, 1));
+    let third = call(&mut batch, 2);
     settle().await;
-    assert!(arrived.try_recv().is_err(), "two items are no full batch");
-    let last = put(&mut batch, 3);
-    assert_eq!(next(&mut arrived).await.well(), [0, 2, 3]);
-    for (answer, item) in [first, third, last].into_iter().zip(["0", "2", "3"]) {
-        assert_eq!(answer.await.unwrap(), item);
+    assert!(arrived.try_recv().is_err(), "the batch is not full");
+    let last = call(&mut batch, 3);
+    assert_eq!(next_batch(&mut arrived).await.succeed(), [0, 2, 3]);
+    for (future, item) in [first, third, last].into_iter().zip(["0", "2", "3"]) {
+        assert_eq!(future.await.unwrap(), item);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_batch_is_sent_for_nobody() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+async fn keep_abandoned_sends_the_item() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(3).keep_abandoned());
+    let first = call(&mut batch, 0);
+    drop(call(&mut batch, 1));
+    let third = call(&mut batch, 2);
+    assert_eq!(next_batch(&mut arrived).await.succeed(), [0, 1, 2]);
+    assert_eq!((first.await.unwrap(), third.await.unwrap()), ("0".into(), "2".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batch_without_callers_is_not_sent() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     for item in 0..7 {
-        drop(put(&mut batch, item));
+        drop(call(&mut batch, item));
     }
     batch.flush();
     settle().await;
     tokio::time::sleep(6 * SECOND).await;
     assert!(arrived.try_recv().is_err());
-    // The delay is of the first item that somebody waits for.
+    // The delay counts from the first item with a caller.
     let start = clock();
-    let _held = put(&mut batch, 7);
-    assert_eq!(next(&mut arrived).await.well(), [7]);
+    let _held = call(&mut batch, 7);
+    assert_eq!(next_batch(&mut arrived).await.succeed(), [7]);
     assert_eq!(start.elapsed(), 5 * SECOND);
     soon(batch.drain()).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_where_all_callers_have_left() {
+async fn drain_ends_without_callers() {
     let (mut batch, mut arrived) = scripted(&BatchLayer::new());
-    let waits = put(&mut batch, 0);
-    drop(put(&mut batch, 1));
+    let waits = call(&mut batch, 0);
+    drop(call(&mut batch, 1));
     let drained = batch.drain();
-    assert_eq!(next(&mut arrived).await.well(), [0]);
+    assert_eq!(next_batch(&mut arrived).await.succeed(), [0]);
     soon(drained).await;
     assert_eq!(waits.await.unwrap(), "0");
     let (mut batch, mut arrived) = scripted(&BatchLayer::new());
-    drop(put(&mut batch, 0));
+    drop(call(&mut batch, 0));
     soon(batch.drain()).await;
     assert!(arrived.recv().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_was_sent_is_sent() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1));
-    let caller = put(&mut batch, 0);
-    let first = next(&mut arrived).await;
+async fn sent_item_is_not_taken_back() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1));
+    let caller = call(&mut batch, 0);
+    let first = next_batch(&mut arrived).await;
     drop(caller);
-    assert_eq!(first.well(), [0]);
-    // The next batch is as ever.
-    let caller = put(&mut batch, 1);
-    assert_eq!(next(&mut arrived).await.well(), [1]);
+    assert_eq!(first.succeed(), [0]);
+    // The next batch is not affected.
+    let caller = call(&mut batch, 1);
+    assert_eq!(next_batch(&mut arrived).await.succeed(), [1]);
     assert_eq!(caller.await.unwrap(), "1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_may_leave_while_the_service_is_not_ready() {
+async fn caller_may_leave_before_readiness() {
     let (service, mut handle) = mock::pair::<Vec<u32>, Vec<u32>>();
     handle.allow(0);
-    let layer = BatchLayer::new().size(2);
+    let layer = BatchLayer::new().max_size(2);
     let mut batch = layer.layer(service);
-    let both = [put(&mut batch, 0), put(&mut batch, 1)];
+    let both = [call(&mut batch, 0), call(&mut batch, 1)];
     settle().await;
     let [left, waits] = both;
     drop(left);
     handle.allow(1);
-    let (items, answer) = soon(handle.next_request()).await.unwrap();
+    let (items, respond) = soon(handle.next_request()).await.unwrap();
     assert_eq!(items, [1]);
-    answer.send_response(items);
+    respond.send_response(items);
     assert_eq!(soon(waits).await.unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_left_do_not_fill_the_queue() {
-    let (mut batch, mut arrived) = scripted(&BatchLayer::new().size(1).queue(3));
-    let _hangs = put(&mut batch, 0);
-    let hangs = next(&mut arrived).await;
-    let mut answers: Vec<_> = (1..4).map(|item| put(&mut batch, item)).collect();
-    // A call that does not wait for a place is refused, and has not been before.
+async fn abandoned_items_free_their_places() {
+    let (mut batch, mut arrived) = scripted(&BatchLayer::new().max_size(1).max_queued(3));
+    let _hangs = call(&mut batch, 0);
+    let hangs = next_batch(&mut arrived).await;
+    let mut futures: Vec<_> = (1..4).map(|item| call(&mut batch, item)).collect();
     let full = batch.clone().call(9);
     assert!(full.await.unwrap_err().is_full());
-    drop(answers.remove(1));
-    let fourth = put(&mut batch, 4);
+    drop(futures.remove(1));
+    let fourth = call(&mut batch, 4);
     assert!(batch.call(9).await.unwrap_err().is_full());
-    hangs.well();
+    hangs.succeed();
     for expected in [1, 3, 4] {
-        assert_eq!(next(&mut arrived).await.well(), [expected]);
+        assert_eq!(next_batch(&mut arrived).await.succeed(), [expected]);
     }
     assert_eq!(fourth.await.unwrap(), "4");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_outside_leaves_nothing_to_send() {
+async fn timeout_outside_abandons_the_item() {
     let (sender, mut arrived) = mpsc::unbounded_channel();
     let rows: Batch<u32, u32> =
-        BatchLayer::new().delay(2 * SECOND).layer(service_fn(move |items: Vec<u32>| {
+        BatchLayer::new().max_delay(2 * SECOND).layer(service_fn(move |items: Vec<u32>| {
             sender.send(items.clone()).unwrap();
             async { Ok::<_, std::io::Error>(items) }
         }));
@@ -124,7 +133,7 @@ async fn a_timeout_outside_leaves_nothing_to_send() {
     assert!(arrived.try_recv().is_err());
 }
 
-/// An item that counts when it is dropped, and panics if it is to.
+/// An item that counts its drop, and may panic then.
 struct Item {
     drops: Arc<AtomicUsize>,
     panics: bool,
@@ -138,18 +147,18 @@ impl Drop for Item {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_skipped_item_that_panics_hurts_no_others() {
+async fn panic_of_a_skipped_item_is_contained() {
     let drops = Arc::new(AtomicUsize::new(0));
     let item = |panics| Item { drops: Arc::clone(&drops), panics };
     let count =
         service_fn(|items: Vec<Item>| async move { Ok::<_, std::io::Error>(vec![1; items.len()]) });
     let mut batch: Batch<Item, u32> =
-        BatchLayer::new().delay(Duration::from_millis(1)).layer(count);
-    let mut put = |item| now(batch.ready()).unwrap().call(item);
+        BatchLayer::new().max_delay(Duration::from_millis(1)).layer(count);
+    let mut call = |item| now(batch.ready()).unwrap().call(item);
     for _ in 0..3 {
-        drop(put(item(true)));
-        let waits = put(item(false));
-        drop(put(item(true)));
+        drop(call(item(true)));
+        let waits = call(item(false));
+        drop(call(item(true)));
         assert_eq!(soon(waits).await.unwrap(), 1);
     }
     assert_eq!(drops.load(Ordering::SeqCst), 9);

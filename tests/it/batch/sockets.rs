@@ -1,4 +1,4 @@
-//! Handlers of a real server that share batches, and clients that leave.
+//! Handlers of a real server that share batches, and clients that disconnect.
 
 use std::convert::Infallible;
 
@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tower::{ServiceExt, service_fn};
 use tower_kit::batch::BatchLayer;
 
-use super::{next, scripted, settle};
+use super::{next_batch, scripted, settle};
 use crate::support::{Server, boxed, empty, h1_client, h2_client, soon, text};
 
-/// Tells when a handler has ended, also where its client has left.
+/// Reports the end of a handler, even if its client has disconnected.
 struct Ended(mpsc::UnboundedSender<()>);
 
 impl Drop for Ended {
@@ -24,8 +24,8 @@ impl Drop for Ended {
 }
 
 #[tokio::test]
-async fn the_item_of_a_client_that_left_is_not_sent() {
-    let (batch, mut arrived) = scripted(&BatchLayer::new().size(2));
+async fn item_of_a_disconnected_client_is_not_sent() {
+    let (batch, mut arrived) = scripted(&BatchLayer::new().max_size(2));
     let (sender, mut ended) = mpsc::unbounded_channel();
     let (queued, mut is_queued) = mpsc::unbounded_channel();
     let handlers = batch.clone();
@@ -35,9 +35,9 @@ async fn the_item_of_a_client_that_left_is_not_sent() {
             let _ended = ended;
             let item = request.uri().path()[1..].parse().unwrap();
             let mut batch = batch;
-            let answer = tower::Service::call(batch.ready().await.unwrap(), item);
+            let future = tower::Service::call(batch.ready().await.unwrap(), item);
             queued.send(()).unwrap();
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer.await.unwrap())))
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(future.await.unwrap())))
         }
     }))
     .await;
@@ -56,7 +56,7 @@ async fn the_item_of_a_client_that_left_is_not_sent() {
         for _ in &stays {
             soon(is_queued.recv()).await.unwrap();
         }
-        let mut items = next(&mut arrived).await.well();
+        let mut items = next_batch(&mut arrived).await.succeed();
         items.sort_unstable();
         assert_eq!(items, [2, 3]);
         for (mut response, expected) in stays.into_iter().zip(["2", "3"]) {

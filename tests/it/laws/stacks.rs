@@ -15,7 +15,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
 use tower_kit::compress::Encoding;
-use tower_kit::pressure::Reading;
+use tower_kit::pressure::MemoryUsage;
 use tower_kit::{
     CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
     limit,
@@ -84,9 +84,9 @@ impl Parts {
         let short = Arc::clone(&self.short);
         PressureLayer::new()
             .interval(Duration::ZERO)
-            .source(move || {
+            .memory_source(move || {
                 let used = if short.load(Ordering::SeqCst) { 99 } else { 1 };
-                io::Result::Ok(Reading::new(used, 100))
+                io::Result::Ok(MemoryUsage::new(used, 100))
             })
             .recorder(self.metrics.recorder())
     }

@@ -1,4 +1,4 @@
-//! What is left of the body of a request that is shed is discarded, so that its client sees the 503.
+//! The body of a shed request is drained, so that its client sees the 503.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tower::ServiceBuilder;
 use tower_kit::pressure::PressureLayer;
 
-use super::{Memory, ask};
+use super::{Memory, send};
 use crate::support::{
     BoxError, Log, Metrics, Scripted, Server, Step, data, full, h1_client, h2_client, soon, text,
 };
@@ -23,12 +23,12 @@ async fn dropped(log: &Log) {
 }
 
 #[tokio::test]
-async fn a_shed_body_is_read_to_its_end() {
+async fn body_is_read_to_its_end() {
     let metrics = Metrics::new();
     let layer = Memory::new(950).layer().recorder(metrics.recorder());
     let body = Scripted::<BoxError>::new([data(6), Step::Pending, data(6)]);
     let log = body.log();
-    let response = ask(&layer, Request::post("/").body(body).unwrap()).await;
+    let response = send(&layer, Request::post("/").body(body).unwrap()).await;
     assert_eq!(response.status(), 503);
     assert!(!response.headers().contains_key("connection"));
     soon(dropped(&log)).await;
@@ -38,12 +38,12 @@ async fn a_shed_body_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_100_continue_is_not_read() {
+async fn body_after_100_continue_is_not_read() {
     let layer = Memory::new(950).layer();
     let body = Scripted::<BoxError>::new([data(6)]);
     let log = body.log();
     let request = Request::post("/").version(Version::HTTP_11).header("expect", "100-continue");
-    let response = ask(&layer, request.body(body).unwrap()).await;
+    let response = send(&layer, request.body(body).unwrap()).await;
     assert_eq!(response.headers()["connection"], "close");
     assert_eq!((log.polls(), log.dropped()), (0, true));
 }
@@ -56,7 +56,7 @@ async fn shedding(layer: PressureLayer) -> Server {
 }
 
 #[tokio::test]
-async fn the_503_is_seen_and_the_connection_kept() {
+async fn response_is_seen_and_connection_kept() {
     let server = shedding(Memory::new(950).layer()).await;
     for client in [h1_client(), h2_client()] {
         for size in [20 << 10, 2 << 20, 8 << 20] {

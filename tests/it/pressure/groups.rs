@@ -1,5 +1,5 @@
-//! What a process reads in a real control group with a limit of memory, where one can be made. This
-//! test program runs itself in the group.
+//! Readings in a real control group with a memory limit, if one can be created. The test program runs
+//! itself in the group.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,24 +11,25 @@ use tower_kit::MIB;
 use tower_kit::pressure::PressureLayer;
 
 use super::control_group::ControlGroup;
+use super::say;
 
-/// Set in the process that runs in the group.
+/// The environment variable that marks the process in the group.
 const IN_GROUP: &str = "TOWER_KIT_IN_GROUP";
 
 const LIMIT: u64 = 256 * MIB;
 
 #[test]
-fn names_of_absent_files_are_not_memory_in_use() {
-    let Some(read) = in_group("names_of_absent_files_are_not_memory_in_use") else { return };
+fn names_of_absent_files_do_not_count() {
+    let Some(read) = in_group("names_of_absent_files_do_not_count") else { return };
     let used = read();
     let folder = scratch("names");
     let usage = &files_of_group()["usage"];
     let usage = || fs::read_to_string(usage).unwrap().trim().parse::<u64>().unwrap();
-    // The kernel remembers each name, and forgets some as the group comes near its limit.
+    // The kernel caches each name, and drops some as the group comes near its limit.
     let mut names = (0..3_000_000).map(|name| format!("a-name-of-which-there-is-no-file-{name}"));
     while usage() < 128 * MIB {
         let some: Vec<_> = names.by_ref().take(4096).collect();
-        assert!(!some.is_empty(), "the kernel remembers too few names: {} bytes", usage());
+        assert!(!some.is_empty(), "the kernel caches too few names: {} bytes", usage());
         assert!(some.iter().all(|name| !folder.join(name).exists()));
     }
     let usage = usage();
@@ -37,8 +38,8 @@ fn names_of_absent_files_are_not_memory_in_use() {
 }
 
 #[test]
-fn cached_files_do_not_count_and_files_in_memory_do() {
-    let Some(read) = in_group("cached_files_do_not_count_and_files_in_memory_do") else { return };
+fn cached_files_do_not_count_but_shmem_does() {
+    let Some(read) = in_group("cached_files_do_not_count_but_shmem_does") else { return };
     let used = read();
     let file = scratch("file").join("file");
     write(&file, 96 * MIB);
@@ -56,30 +57,30 @@ fn cached_files_do_not_count_and_files_in_memory_do() {
 }
 
 #[test]
-fn a_limit_is_seen_that_a_running_process_gets() {
-    let Some(read) = in_group("a_limit_is_seen_that_a_running_process_gets") else { return };
+fn changed_limit_applies() {
+    let Some(read) = in_group("changed_limit_applies") else { return };
     read();
     let files = files_of_group();
     let lower = 128 * MIB;
     fs::write(&files["limit"], lower.to_string()).unwrap();
-    let reading = PressureLayer::new().limit(LIMIT).reading().unwrap();
-    assert_eq!(reading.limit(), lower);
+    let usage = PressureLayer::new().memory_limit(LIMIT).memory_usage().unwrap();
+    assert_eq!(usage.limit(), lower);
 }
 
-/// In the group, returns a function that reads how much memory is in use. Outside of it, runs the
-/// test in a group and returns `None`.
+/// Returns a function that reads the memory in use, if this process runs in the group. Otherwise runs
+/// `test` in a group and returns `None`.
 fn in_group(test: &str) -> Option<impl Fn() -> u64> {
     if std::env::var_os(IN_GROUP).is_some() {
-        // Its limit is so low that the group's reading is the nearest to its limit.
+        // The limit is low enough for the group to have the highest ratio.
         let layer = PressureLayer::new();
         return Some(move || {
-            let reading = layer.reading().unwrap();
-            assert_eq!(reading.limit(), LIMIT, "{reading:?}");
-            reading.used()
+            let usage = layer.memory_usage().unwrap();
+            assert_eq!(usage.limit(), LIMIT, "{usage:?}");
+            usage.used()
         });
     }
-    let Some(group) = ControlGroup::make(LIMIT) else {
-        say("SKIPPED: no control group with a limit of memory can be made here");
+    let Some(group) = ControlGroup::create(LIMIT) else {
+        say("SKIPPED: no control group with a memory limit can be created here");
         return None;
     };
     let own = std::env::current_exe().unwrap();
@@ -91,7 +92,7 @@ fn in_group(test: &str) -> Option<impl Fn() -> u64> {
     None
 }
 
-/// The files of this process's group, by what they are.
+/// Returns the usage file and the limit file of this process's group.
 fn files_of_group() -> BTreeMap<&'static str, PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -123,11 +124,6 @@ fn write(path: &Path, bytes: u64) {
     for _ in 0..bytes / MIB {
         file.write_all(&chunk).unwrap();
     }
-    // Dirty pages are given back once they are written.
+    // The kernel cannot reclaim dirty pages.
     file.sync_all().unwrap();
-}
-
-#[expect(clippy::explicit_write, reason = "what tests print that pass is not shown")]
-fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use http::{Request, StatusCode};
 use tokio::task::JoinSet;
 
-use super::program::Program;
-use super::support::{BoxBody, Dir, full, h1_client, soon, text};
+use crate::program::Program;
+use crate::support::{BoxBody, Dir, full, h1_client, soon, text};
 
 fn start(log: &Path) -> Program {
     Program::start("batch", &[("LOG", log.to_str().unwrap())])
@@ -22,14 +22,14 @@ fn event(program: &Program, body: impl Into<bytes::Bytes>) -> Request<BoxBody> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_of_many_clients_are_in_the_file_where_their_answers_say() {
+async fn events_are_at_their_reported_offsets() {
     let dir = Dir::new();
     let log = dir.path().join("events.log");
     let program = start(&log);
     let client = h1_client();
     let mut posts = JoinSet::new();
     for number in 0..300 {
-        // Of different lengths, so that a wrong place would be seen.
+        // Different lengths reveal a wrong offset.
         let line = format!("event {number} {}", "x".repeat(number % 7));
         let response = client.request(event(&program, line.clone()));
         posts.spawn(async move {
@@ -46,12 +46,12 @@ async fn events_of_many_clients_are_in_the_file_where_their_answers_say() {
     }
     assert_eq!((seen, content(&log).lines().count()), (300, 300));
     let batches: usize = text(program.get("/batches").await).await.trim().parse().unwrap();
-    assert!(batches < 300, "{batches} batches are no batches");
+    assert!(batches < 300, "{batches} batches for 300 events");
     assert!(program.stop().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_is_refused_leaves_those_beside_it() {
+async fn rejected_event_leaves_the_others() {
     let dir = Dir::new();
     let log = dir.path().join("events.log");
     let program = start(&log);
@@ -76,12 +76,12 @@ async fn an_event_that_is_refused_leaves_those_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_is_full_is_told_to_clients_and_tried_again() {
+async fn full_disk_is_reported_and_retried() {
     let program = start(Path::new("/dev/full"));
     for _ in 0..2 {
         let response = soon(h1_client().request(event(&program, "one"))).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(text(response).await, "the event was not kept\n");
+        assert_eq!(text(response).await, "the event was not written\n");
     }
     let batches = text(program.get("/batches").await).await;
     assert_eq!(batches, "2\n");

@@ -1,32 +1,28 @@
-//! The example `pressure`, as a process whose memory is filled for real: under a limit of its own, and
-//! under that of a control group, where one can be made.
-
-use std::io::Write;
+//! The example `pressure`, as a process that fills its memory: under a limit of its own, and in a
+//! control group, if one can be created.
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tower_kit::MIB;
 
-use crate::pressure::control_group::ControlGroup;
+use super::control_group::ControlGroup;
+use super::{ERRORS, RATIO, REJECTED, say};
 use crate::program::{Program, built};
 use crate::support::{boxed, empty, h1_client, soon, text};
 
-const RATIO: &str = "process_memory_usage_ratio";
-const REJECTED: &str = "http_requests_rejected_total";
-
-/// In MiB.
+/// The memory limit, in MiB.
 const LIMIT: u64 = 256;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_gives_memory_back_and_sheds_under_a_limit_of_its_own() {
+async fn example_sheds_under_its_own_limit() {
     let limit = LIMIT.to_string();
     check(Program::start("pressure", &[("LIMIT_MIB", &limit)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_example_gives_memory_back_and_sheds_under_the_limit_of_a_control_group() {
-    let Some(group) = ControlGroup::make(LIMIT * MIB) else {
-        say("SKIPPED: no control group with a limit of memory can be made here");
+async fn example_sheds_in_a_control_group() {
+    let Some(group) = ControlGroup::create(LIMIT * MIB) else {
+        say("SKIPPED: no control group with a memory limit can be created here");
         return;
     };
     say(&format!("the example runs in the control group {}", group.0.display()));
@@ -35,33 +31,33 @@ async fn the_example_gives_memory_back_and_sheds_under_the_limit_of_a_control_gr
     check(Program::run(&mut command)).await;
 }
 
-/// Fills its memory up to each level, and empties it.
+/// Fills the memory of the server up to each level, and frees it.
 async fn check(mut server: Program) {
     assert!(server.said.starts_with("memory: "), "{}", server.said);
     for path in ["/", "/reports", "/healthz"] {
         assert_eq!(server.get(path).await.status(), StatusCode::OK);
     }
 
-    // The cache fills memory, and makes room when it is high.
+    // The cache fills memory, and shrinks at the high level.
     for page in 0..96 {
         let page = text(server.get(&format!("/pages/{page}")).await).await;
         assert_eq!(page.len(), 128 * 1024);
     }
-    ask(&server, Method::POST, "/hold/198").await;
-    let report = shed(&server, "/reports").await;
+    send(&server, Method::POST, "/hold/198").await;
+    let report = until_shed(&server, "/reports").await;
     assert_eq!(report.headers()["retry-after"], "10");
-    let (memory, limit, kept) = told(&mut server, "High");
+    let (memory, limit, kept) = next_event(&mut server, "High");
     assert_eq!(limit, LIMIT);
     assert!((LIMIT * 80 / 100..=LIMIT * 90 / 100).contains(&memory), "{memory} MiB");
     assert!((1..=8).contains(&kept), "{kept} MiB in the cache");
     assert_eq!(server.get("/").await.status(), StatusCode::OK);
 
-    // What is held cannot be given back.
-    ask(&server, Method::POST, "/hold/36").await;
-    let hello = shed(&server, "/").await;
+    // Memory held by requests cannot be freed by the callback.
+    send(&server, Method::POST, "/hold/36").await;
+    let hello = until_shed(&server, "/").await;
     assert_eq!(hello.headers()["retry-after"], "10");
     assert_eq!(text(hello).await, "The service is overloaded: try again in 10 seconds.\n");
-    let (memory, limit, kept) = told(&mut server, "Critical");
+    let (memory, limit, kept) = next_event(&mut server, "Critical");
     assert_eq!(limit, LIMIT);
     assert!((LIMIT * 90 / 100..=LIMIT).contains(&memory), "{memory} MiB");
     assert_eq!(kept, 0);
@@ -74,28 +70,28 @@ async fn check(mut server: Program) {
         assert!(server.metric(REJECTED, &labels).await >= 1.0, "{reason}");
     }
 
-    // And then it is, by a request that is never shed.
-    ask(&server, Method::DELETE, "/hold").await;
+    // An exempt request frees it.
+    send(&server, Method::DELETE, "/hold").await;
     soon(async { while server.get("/").await.status() != StatusCode::OK {} }).await;
     soon(async { while server.get("/reports").await.status() != StatusCode::OK {} }).await;
-    // Whose limit is the nearest now depends on where this runs.
-    let (memory, limit, _) = told(&mut server, "Normal");
+    // The tightest limit now depends on the machine.
+    let (memory, limit, _) = next_event(&mut server, "Normal");
     assert!(memory * 100 < limit * 75, "{memory} of {limit} MiB");
     assert_eq!(server.get("/readyz").await.status(), StatusCode::OK);
     let ratio = server.metric(RATIO, &[]).await;
     assert!(ratio < 0.75, "{ratio}");
-    assert_eq!(server.metric("process_memory_errors_total", &[]).await, 0.0);
+    assert_eq!(server.metric(ERRORS, &[]).await, 0.0);
 }
 
-async fn ask(server: &Program, method: Method, path: &str) {
+async fn send(server: &Program, method: Method, path: &str) {
     let request = Request::builder().method(method).uri(server.url(path));
     let response = soon(h1_client().request(request.body(boxed(empty())).unwrap())).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(text(response).await.starts_with("holding "));
 }
 
-/// Asks until the request is shed.
-async fn shed(server: &Program, path: &str) -> Response<Incoming> {
+/// Sends requests until one is shed.
+async fn until_shed(server: &Program, path: &str) -> Response<Incoming> {
     soon(async {
         loop {
             let response = server.get(path).await;
@@ -107,16 +103,12 @@ async fn shed(server: &Program, path: &str) -> Response<Incoming> {
     .await
 }
 
-/// Its next line: how much memory is taken, of how much, and what its cache keeps then, in MiB.
-fn told(server: &mut Program, level: &str) -> (u64, u64, u64) {
+/// Parses the next line that the server prints: the memory in use, the limit and the size of the cache,
+/// in MiB.
+fn next_event(server: &mut Program, level: &str) -> (u64, u64, u64) {
     let line = server.line();
     let rest = line.strip_prefix(level).unwrap_or_else(|| panic!("not {level}: {line}"));
     let mut numbers = rest.split(' ').filter_map(|word| word.parse().ok());
     let mut next = || numbers.next().unwrap();
     (next(), next(), next())
-}
-
-#[expect(clippy::explicit_write, reason = "what tests print that pass is not shown")]
-fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
 }
