@@ -48,20 +48,6 @@ pub(crate) fn parse_qvalue(value: &[u8]) -> Option<QValue> {
     (weight <= 1000).then_some(weight)
 }
 
-pub(crate) fn weighted(member: &[u8]) -> Option<(&[u8], QValue)> {
-    parse_member(member).map(|(name, weight)| (name, weight.unwrap_or(0)))
-}
-
-pub(crate) fn well_formed(member: &[u8]) -> Option<&[u8]> {
-    parse_member(member).and_then(|(name, weight)| weight.map(|_| name))
-}
-
-pub(crate) fn record(slot: &mut Option<QValue>, weight: QValue) {
-    if slot.is_none() || weight == 0 {
-        *slot = Some(weight);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
