@@ -4,6 +4,9 @@
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::headers::list::members;
+use crate::headers::token::is_token;
+
 /// Makes a response private (RFC 9111 §5.2.2.7), even if the service sends `public`.
 ///
 /// The client's own cache may store the response: it serves the page and the policy together, to
@@ -16,13 +19,7 @@ pub(super) fn make_private(headers: &mut HeaderMap) {
             *value = HeaderValue::from_static("no-store");
         }
     }
-    // Several lines are one list (RFC 9110 §5.3).
-    let lines = headers.get_all(CACHE_CONTROL).iter();
-    let lines: Option<Vec<_>> = lines.map(|line| line.to_str().ok()).collect();
-    // A value that is not text cannot be relied on to forbid anything.
-    let value = lines.map_or_else(|| Some(PRIVATE.to_owned()), |lines| private(&lines.join(",")));
-    if let Some(value) = value {
-        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(PRIVATE));
+    if let Some(value) = private(members(headers, &CACHE_CONTROL)) {
         // Fails only for a map that is full, which no server can send.
         drop(headers.try_insert(CACHE_CONTROL, value));
     }
@@ -35,49 +32,36 @@ fn is_targeted(name: &HeaderName) -> bool {
     name.ends_with("-cache-control") || OLDER_TARGETED.contains(&name)
 }
 
-/// Returns a `cache-control` that forbids shared caches to store the response, or `None` if `value`
-/// forbids it already.
-fn private(value: &str) -> Option<String> {
-    let mut kept = Vec::new();
+/// Returns a `cache-control` that forbids shared caches to store the response, or `None` if the
+/// directives forbid it already.
+fn private<'a>(directives: impl Iterator<Item = &'a [u8]>) -> Option<HeaderValue> {
+    let mut kept = vec![PRIVATE.as_bytes()];
     let (mut is_private, mut is_contradicted) = (false, false);
-    for directive in directives(value) {
-        let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-        let has = |other: &str| name.trim_end().eq_ignore_ascii_case(other);
+    for directive in directives {
+        let (name, has_argument) = match directive.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&directive[..at], at + 1 < directive.len()),
+            None => (directive, false),
+        };
+        let has = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         // `private="set-cookie"` forbids to store that header only (RFC 9111 §5.2.2.7).
-        // Both directives forbid a shared cache to store the response.
-        if has("no-store") || has("private") && argument.is_empty() {
-            is_private = true;
-        }
+        is_private |= has("no-store") || has("private") && !has_argument;
         // A cache that knows `must-understand` ignores `no-store` beside it (RFC 9111 §5.2.2.3).
         is_contradicted |= has("public") || has("s-maxage") || has("must-understand");
-        // Some cache might understand a malformed directive, such as `public; max-age=60`.
-        let is_whole = is_token(name) && directive.matches('"').count() % 2 == 0;
-        // The value is written anew without such a directive.
-        is_contradicted |= !is_whole;
-        if is_whole && !(has("public") || has("s-maxage") || has("private")) {
+        // Some cache might understand a malformed directive, such as `public; max-age=60`, so the
+        // value is written anew without it.
+        let quotes = directive.iter().filter(|byte| **byte == b'"').count();
+        let is_malformed = !is_token(name) || quotes % 2 == 1;
+        is_contradicted |= is_malformed;
+        let is_replaced = has("public") || has("s-maxage") || has("private");
+        if !(is_malformed || is_replaced) {
             kept.push(directive);
         }
     }
     if is_private && !is_contradicted {
         return None;
     }
-    kept.insert(0, PRIVATE);
-    Some(kept.join(", "))
-}
-
-/// Splits a value at its commas, except those in double quotes.
-fn directives(value: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let members = value.split(move |c| {
-        is_quoted ^= c == '"';
-        c == ',' && !is_quoted
-    });
-    members.map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty())
-}
-
-fn is_token(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(fits)
+    let value = HeaderValue::from_bytes(&kept.join(&b", "[..]));
+    Some(value.unwrap_or(HeaderValue::from_static(PRIVATE)))
 }
 
 const PRIVATE: &str = "private";

@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Uri, request};
 
 use super::error::InvalidHeader;
+use crate::headers::media_type::essence;
 
 /// A host as requests name it, without a port: in lower case, or `*.` and a domain for all hosts
 /// below the domain.
@@ -90,12 +91,21 @@ fn canonical(host: &str) -> Option<String> {
 pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (types.next(), types.next()) else { return true };
-    let Ok(value) = value.to_str() else { return true };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(essence) = essence(value.as_bytes()) else { return true };
+    let is_class = |class: &&str| essence.class.eq_ignore_ascii_case(class.as_bytes());
+    let is_type = |data: &&str| essence.whole.eq_ignore_ascii_case(data.as_bytes());
+    let suffix = essence.suffix().unwrap_or_default();
     // SVG and other XML can run scripts. A comma joins several types in one line.
-    let is_shown = essence.ends_with("+xml") || value.contains(',');
-    let is_data = essence.ends_with("+json") || DATA.contains(&essence.as_str());
-    is_shown || !(is_data || CLASSES.iter().any(|class| essence.starts_with(class)))
+    if suffix.eq_ignore_ascii_case(b"xml") || value.as_bytes().contains(&b',') {
+        return true;
+    }
+    let is_data = suffix.eq_ignore_ascii_case(b"json")
+        || CLASSES.iter().any(is_class)
+        || TYPES.iter().any(is_type)
+        || essence.is_event_stream()
+        || essence.is_grpc()
+        || essence.is_grpc_web();
+    !is_data
 }
 
 /// The hosts by which a machine reaches itself, for
@@ -103,15 +113,15 @@ pub(super) fn may_be_document(headers: &HeaderMap) -> bool {
 #[doc(alias = "localhost")]
 pub const LOOPBACK_HOSTS: [&str; 4] = ["localhost", "*.localhost", "127.0.0.1", "[::1]"];
 
-// JavaScript is not among them: a worker has policies of its own.
-const CLASSES: [&str; 5] = ["application/grpc", "audio/", "font/", "image/", "video/"];
-const DATA: [&str; 6] = [
+/// Classes of media types that are data, not pages.
+const CLASSES: [&str; 4] = ["audio", "font", "image", "video"];
+// JavaScript is not in the list: a worker has policies of its own.
+const TYPES: [&str; 5] = [
     "application/json",
     "application/octet-stream",
     "application/wasm",
     "application/x-ndjson",
     "text/css",
-    "text/event-stream",
 ];
 
 #[cfg(test)]

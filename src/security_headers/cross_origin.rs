@@ -76,7 +76,7 @@ impl Coep {
     pub const REQUIRE_CORP: Self = Self(Isolation::new("require-corp"));
     /// Allows every resource, but requests it without credentials.
     pub const CREDENTIALLESS: Self = Self(Isolation::new("credentialless"));
-    /// Allows every resource.
+    /// Allows every resource, as without the header.
     pub const UNSAFE_NONE: Self = Self(Isolation::new("unsafe-none"));
 
     /// Returns a policy that this crate does not know, sent as it is.

@@ -24,7 +24,7 @@ pub struct ReferrerPolicy {
 }
 
 impl ReferrerPolicy {
-    /// Reveals nothing: `no-referrer`.
+    /// Reveals nothing of the URL: `no-referrer`.
     pub const NO_REFERRER: Self = Self::new("no-referrer");
     /// Reveals the URL, but not from HTTPS to HTTP.
     pub const NO_REFERRER_WHEN_DOWNGRADE: Self = Self::new("no-referrer-when-downgrade");

@@ -36,9 +36,9 @@ impl Source {
     pub const STRICT_DYNAMIC: Self = Self::known("'strict-dynamic'");
     /// `'unsafe-inline'`: inline scripts or styles, unless there is a nonce or a hash.
     pub const UNSAFE_INLINE: Self = Self::known("'unsafe-inline'");
-    /// `'unsafe-eval'`: `eval` and similar functions.
+    /// `'unsafe-eval'`: scripts may call `eval` and similar functions.
     pub const UNSAFE_EVAL: Self = Self::known("'unsafe-eval'");
-    /// `'wasm-unsafe-eval'`: compiling WebAssembly.
+    /// `'wasm-unsafe-eval'`: scripts may compile WebAssembly.
     pub const WASM_UNSAFE_EVAL: Self = Self::known("'wasm-unsafe-eval'");
     /// `'unsafe-hashes'`: hashes apply to attributes too.
     pub const UNSAFE_HASHES: Self = Self::known("'unsafe-hashes'");
