@@ -12,9 +12,9 @@ mod source;
 mod usage;
 
 #[cfg(target_os = "linux")]
-use linux::SystemMemory;
+pub(super) use linux::SystemMemory;
 #[cfg(not(target_os = "linux"))]
-use portable::SystemMemory;
+pub(super) use portable::SystemMemory;
 
 pub(super) use source::MemorySource;
 pub use usage::MemoryUsage;
