@@ -1,8 +1,8 @@
 //! Marks in the extensions of a request or a response, by which a layer tells the cache what no
 //! header says.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 use http::{Extensions, HeaderName, Response};
@@ -10,22 +10,29 @@ use http::{Extensions, HeaderName, Response};
 /// A mark of a response that answers its own request only: another response for the same URL may
 /// differ, though no header says so. The cache does not store it.
 ///
-/// In the extensions of a request it is a flag that a layer sets while the response is made, and
+/// In the extensions of a request it has a flag that a layer sets while the response is made, and
 /// even while the body is sent. In the extensions of a response its presence is the mark.
-#[derive(Clone, Debug)]
-pub(crate) struct SingleUse(Option<Arc<AtomicBool>>);
+#[derive(Clone)]
+pub(crate) struct SingleUse(Option<Arc<dyn Flag>>);
+
+/// A flag of a request, which is part of a layer's own state: a second allocation for each request
+/// would cost more than the flag.
+pub(crate) trait Flag: Send + Sync {
+    /// Returns `true` if the response is for its request only, as far as is known by now.
+    fn is_set(&self) -> bool;
+}
 
 /// A request header that the response depends on, as if `vary` named it.
 #[derive(Clone, Debug)]
 pub(crate) struct VariesBy(pub(crate) HeaderName);
 
 impl SingleUse {
-    /// Returns a flag that is not set, for the extensions of a request.
-    pub(crate) fn new() -> Self {
-        Self(Some(Arc::default()))
+    /// Returns a mark for the extensions of a request.
+    pub(crate) fn new(flag: Arc<dyn Flag>) -> Self {
+        Self(Some(flag))
     }
 
-    /// Returns the flag of a request. A request without a flag has one that is never set.
+    /// Returns the mark of a request. The flag of a request without a mark is never set.
     pub(crate) fn of(request: &Extensions) -> Self {
         request.get().cloned().unwrap_or(Self(None))
     }
@@ -40,16 +47,9 @@ impl SingleUse {
         response.extensions().get::<Self>().is_some()
     }
 
-    /// Sets the flag, and returns `true` if it was not set before.
-    pub(crate) fn set(&self) -> bool {
-        // Relaxed: the flag guards no other data. A body that sets it does so before its next frame
-        // is read.
-        self.0.as_ref().is_some_and(|flag| !flag.swap(true, Ordering::Relaxed))
-    }
-
     /// Returns `true` if the flag has been set by now.
     pub(crate) fn is_set(&self) -> bool {
-        self.0.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+        self.0.as_ref().is_some_and(|flag| flag.is_set())
     }
 
     /// Returns `true` if the response must not be stored, as far as its head tells: the flag is
@@ -66,5 +66,11 @@ impl SingleUse {
         let has_nonce =
             headers.any(|(name, value)| value.is_sensitive() && policies.contains(name));
         self.is_set() || Self::marks(response) || has_nonce
+    }
+}
+
+impl fmt::Debug for SingleUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SingleUse").field("is_set", &self.is_set()).finish()
     }
 }

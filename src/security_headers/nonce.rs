@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use base64::Engine;
@@ -8,7 +9,7 @@ use http::Extensions;
 use metrics::{Label, Unit};
 
 use crate::metrics::{Metrics, Name};
-use crate::single_use::SingleUse;
+use crate::single_use::{Flag, SingleUse};
 
 /// The nonce of a response, in the extensions of its request.
 ///
@@ -51,9 +52,9 @@ enum Reason {
 
 struct State {
     drawn: OnceLock<Result<[u8; LENGTH], Reason>>,
-    /// Set when the nonce is asked for. The request's extensions have the flag too: the cache does
-    /// not store a response whose body asked for the nonce.
-    used: SingleUse,
+    /// Set when the nonce is asked for. The cache does not store a response whose body asked for the
+    /// nonce, and sees this flag by the mark in the request's extensions.
+    used: AtomicBool,
     misses: Arc<Misses>,
 }
 
@@ -74,7 +75,9 @@ impl Nonce {
     pub fn get(&self) -> Result<&str, NonceError> {
         let State { drawn, used, misses } = &*self.0;
         // The flag is set before the nonce exists, so that no thread sees a nonce without its flag.
-        let is_first = used.set();
+        // Relaxed: the flag guards no other data. A body that sets it does so before its next frame
+        // is read.
+        let is_first = !used.swap(true, Ordering::Relaxed);
         // `get` and `close` may race in two threads. The first of them to initialize the cell
         // decides, and both see the same result.
         drawn.get_or_init(draw).as_ref().map(text).map_err(|reason| {
@@ -94,7 +97,7 @@ impl Nonce {
     /// Returns `true` if the nonce was asked for, even too late.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.0.used.is_set()
+        self.0.is_set()
     }
 
     /// Returns the nonce if it was asked for in time.
@@ -106,22 +109,34 @@ impl Nonce {
     /// is `true` for a new nonce.
     pub(super) fn of(request: &mut Extensions, misses: &Arc<Misses>) -> (Self, bool) {
         if let Some(nonce) = request.get::<Self>().cloned() {
-            request.insert(nonce.0.used.clone());
+            nonce.mark(request);
             return (nonce, false);
         }
         // Not when the layer is built: the process may install its recorder later.
         misses.announce();
         let misses = Arc::clone(misses);
-        let used = SingleUse::new();
-        request.insert(used.clone());
-        let nonce = Self(Arc::new(State { drawn: OnceLock::new(), used, misses }));
+        let state = State { drawn: OnceLock::new(), used: AtomicBool::new(false), misses };
+        let nonce = Self(Arc::new(state));
+        nonce.mark(request);
         request.insert(nonce.clone());
         (nonce, true)
+    }
+
+    /// Tells caches further in of the nonce, which they do not know by its type.
+    fn mark(&self, request: &mut Extensions) {
+        let Self(state) = self.clone();
+        request.insert(SingleUse::new(state));
     }
 
     /// Makes a nonce that was not asked for empty from now on: the policy is about to be sent.
     pub(super) fn close(&self) {
         self.0.drawn.get_or_init(|| Err(Reason::Late));
+    }
+}
+
+impl Flag for State {
+    fn is_set(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 }
 

@@ -196,28 +196,6 @@ fn hosts_match_as_written() {
 }
 
 #[test]
-fn malformed_nonces_and_hashes_are_refused() {
-    let digest = HashAlgorithm::Sha256.apply(CODE);
-    for source in [
-        "nonce".to_owned(),
-        format!("'sha256-{digest}"),
-        format!("'sha256-{digest}x"),
-        format!("'sha256-{digest}\""),
-        format!("'sha256-{digest}="),
-        format!("sha256-{digest}"),
-        format!("'sha384-{digest}'"),
-        "'nonce-'".to_owned(),
-        "'nonce-abc'".to_owned(),
-        "'nonce".to_owned(),
-    ] {
-        let text = format!("default-src {source}");
-        assert!(text.parse::<Csp>().is_err(), "{text}");
-        let policy = Csp::new().set(Directive::DEFAULT_SRC, [source]);
-        assert!(SecurityHeadersLayer::none().set(policy).is_err(), "{text}");
-    }
-}
-
-#[test]
 fn parsed_policies_can_be_set() {
     for text in [
         "default-src 'self' 'SELF'",
