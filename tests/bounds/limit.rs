@@ -232,7 +232,7 @@ fn brotli_decoders_take_16_mib() {
 }
 
 #[test]
-fn larger_windows_are_refused() {
+fn larger_windows_are_rejected() {
     // Empty streams of large window brotli, 2^24 to 2^30 bytes, which RFC 7932 §9.1 does not allow.
     let br = (24..=30).map(|bits| ("br", vec![0x11, 0xc0 | bits]));
     // RFC 8878 §3.1.1.1: a frame without a content size, and a window of 16 MiB.

@@ -67,8 +67,8 @@ async fn a_413_of_the_service_is_kept() {
     assert_eq!(rejections(&metrics, "body_too_large"), 1);
 }
 
-/// Without a drain the server closes the connection, and a client that is not told so loses its next
-/// request.
+/// The server closes the connection of an undrained body, and a client that is not told so loses its
+/// next request.
 #[tokio::test]
 async fn an_undrained_body_closes_the_connection() {
     for code in [413, 400] {
