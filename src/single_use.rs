@@ -10,8 +10,8 @@ use http::{Extensions, HeaderName, Response};
 /// A mark of a response that answers its own request only: another response for the same URL may
 /// differ, though no header says so. The cache does not store it.
 ///
-/// In the extensions of a request it has a flag that a layer sets while the response is made, and
-/// even while the body is sent. In the extensions of a response its presence is the mark.
+/// The mark of a request has a flag that a layer sets while the response is made, and even while the
+/// body is sent. In the extensions of a response the presence of a mark says it.
 #[derive(Clone)]
 pub(crate) struct SingleUse(Option<Arc<dyn Flag>>);
 
@@ -27,13 +27,18 @@ pub(crate) trait Flag: Send + Sync {
 pub(crate) struct VariesBy(pub(crate) HeaderName);
 
 impl SingleUse {
-    /// Returns a mark for the extensions of a request.
+    /// Creates the mark of a request.
     pub(crate) fn new(flag: Arc<dyn Flag>) -> Self {
         Self(Some(flag))
     }
 
     /// Returns the mark of a request. The flag of a request without a mark is never set.
     pub(crate) fn of(request: &Extensions) -> Self {
+        // A second extension beside the nonce would cost each request an allocation.
+        #[cfg(feature = "security-headers")]
+        if let Some(nonce) = request.get::<crate::security_headers::Nonce>() {
+            return nonce.single_use();
+        }
         request.get().cloned().unwrap_or(Self(None))
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 pub(crate) enum InvalidContentLength {
     /// A line has something else than digits, or two lines or members differ.
     Malformed,
-    /// The number is larger than a `u64`.
+    /// The number is `u64::MAX`, or larger.
     TooLarge,
 }
 
@@ -38,7 +38,8 @@ fn agreed_length<'a>(
             return Err(InvalidContentLength::Malformed);
         }
     }
-    Ok(found)
+    // Only now: another line may differ, and then the message is malformed.
+    if found == Some(u64::MAX) { Err(InvalidContentLength::TooLarge) } else { Ok(found) }
 }
 
 /// Parses a line of several members, such as `7, 7`.
@@ -54,16 +55,16 @@ fn members_length(line: &[u8]) -> Result<u64, InvalidContentLength> {
     Ok(first)
 }
 
-/// Parses the value of one line: digits alone.
+/// Parses the value of one line: digits alone. The result is saturated.
 #[inline]
-pub(crate) fn parse_length(digits: &[u8]) -> Result<u64, InvalidContentLength> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+fn parse_length(digits: &[u8]) -> Result<u64, InvalidContentLength> {
+    if digits.is_empty() {
         return Err(InvalidContentLength::Malformed);
     }
-    let length = digits
-        .iter()
-        .try_fold(0_u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-    length.ok_or(InvalidContentLength::TooLarge)
+    digits.iter().try_fold(0_u64, |sum, byte| match byte {
+        b'0'..=b'9' => Ok(sum.saturating_mul(10).saturating_add(u64::from(byte - b'0'))),
+        _ => Err(InvalidContentLength::Malformed),
+    })
 }
 
 /// The maximum number of headers that are compared one by one.
@@ -76,16 +77,18 @@ mod tests {
     #[test]
     fn lines_and_members_have_to_agree() {
         use InvalidContentLength::{Malformed, TooLarge};
-        let rows: [(&[&str], Result<Option<u64>, InvalidContentLength>); 16] = [
+        let rows: [(&[&str], Result<Option<u64>, InvalidContentLength>); 18] = [
             (&[], Ok(None)),
             (&["0"], Ok(Some(0))),
             (&["7"], Ok(Some(7))),
             (&["007"], Ok(Some(7))),
             (&["7", "7"], Ok(Some(7))),
             (&["7, 7"], Ok(Some(7))),
-            (&["18446744073709551615"], Ok(Some(u64::MAX))),
-            (&["18446744073709551616"], Err(TooLarge)),
+            (&["18446744073709551614"], Ok(Some(u64::MAX - 1))),
+            (&["18446744073709551615"], Err(TooLarge)),
             (&["99999999999999999999999"], Err(TooLarge)),
+            (&["99999999999999999999999, 5"], Err(Malformed)),
+            (&["99999999999999999999999", "5"], Err(Malformed)),
             (&["7", "8"], Err(Malformed)),
             (&["7, 8"], Err(Malformed)),
             (&["7,"], Err(Malformed)),

@@ -109,7 +109,6 @@ impl Nonce {
     /// is `true` for a new nonce.
     pub(super) fn of(request: &mut Extensions, misses: &Arc<Misses>) -> (Self, bool) {
         if let Some(nonce) = request.get::<Self>().cloned() {
-            nonce.mark(request);
             return (nonce, false);
         }
         // Not when the layer is built: the process may install its recorder later.
@@ -117,15 +116,14 @@ impl Nonce {
         let misses = Arc::clone(misses);
         let state = State { drawn: OnceLock::new(), used: AtomicBool::new(false), misses };
         let nonce = Self(Arc::new(state));
-        nonce.mark(request);
         request.insert(nonce.clone());
         (nonce, true)
     }
 
-    /// Tells caches further in of the nonce, which they do not know by its type.
-    fn mark(&self, request: &mut Extensions) {
+    /// Returns the mark by which the cache knows that a response has the nonce.
+    pub(crate) fn single_use(&self) -> SingleUse {
         let Self(state) = self.clone();
-        request.insert(SingleUse::new(state));
+        SingleUse::new(state)
     }
 
     /// Makes a nonce that was not asked for empty from now on: the policy is about to be sent.
