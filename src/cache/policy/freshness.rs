@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lifetime_that_there_is_counts() {
+    fn first_lifetime_counts() {
         const NONE: Result<u64, NotStorable> = Err(NotStorable::Freshness);
         let (s_maxage, max_age) =
             (("cache-control", "s-maxage=12"), ("cache-control", "max-age=22"));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_chosen_has_its_place_among_what_is_stated() {
+    fn configured_lifetimes_have_their_place() {
         const fn secs(seconds: u64) -> Duration {
             Duration::from_secs(seconds)
         }
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_as_old_as_it_says_and_took() {
+    fn initial_age_is_the_larger_one() {
         // RFC 9111 §4.2.3.
         let table: &[(TestHeaders<'_>, u64)] = &[
             (&[], 2),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_it_may_be_stale_is_stated_or_chosen_or_forbidden() {
+    fn stale_times_are_stated_chosen_or_forbidden() {
         // RFC 5861 §3 and §4; RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10.
         for (control, expected) in [
             ("max-age=9", (0, 600, false)),
