@@ -267,6 +267,7 @@ impl Fetch {
             size,
             sent: self.sent,
             received: self.received,
+            clock: self.received,
             random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
             post,
         }

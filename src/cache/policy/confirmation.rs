@@ -40,7 +40,7 @@ pub(crate) fn confirm(
     let kept = storable(rules, request, &response).map(|new| Box::new(replacing(*new, stored)));
     // Headers that `no-cache` and `private` name are for this client, though they are not stored.
     let freshness =
-        Freshness { received: response.received, age: initial_age(&response), ..stored.freshness };
+        Freshness { received: response.clock, age: initial_age(&response), ..stored.freshness };
     strip_tags(rules, &mut headers);
     Confirmed { response: Stored { headers, freshness, ..stored.clone() }, kept }
 }
@@ -132,6 +132,7 @@ mod tests {
             size: None,
             sent: now,
             received: now,
+            clock: now,
             random: 0.0,
             post: false,
         }

@@ -67,7 +67,7 @@ pub(super) fn freshness(
         return Err(NotStorable::Freshness);
     }
     Ok(Freshness {
-        received: response.received,
+        received: response.clock,
         age,
         lifetime,
         while_revalidate,
@@ -144,6 +144,8 @@ mod tests {
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
     const A_MINUTE_AGO: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:48:37 GMT");
     const IN_A_MINUTE: (&str, &str) = ("expires", "Sun, 06 Nov 1994 08:50:37 GMT");
+    /// The clock of ages, which the wall clock was set back from.
+    const CLOCK: u64 = NOW + 3_600_000;
     /// 1000 s before [`DATE`].
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
 
@@ -200,6 +202,7 @@ mod tests {
                 size: None,
                 sent: NOW - 2000,
                 received: NOW,
+                clock: CLOCK,
                 random: self.random,
                 post: self.post,
             })
@@ -395,7 +398,7 @@ mod tests {
                 [("cache-control", "max-age=99")].iter().chain(*fields).copied().collect();
             let freshness = lasting(&fields).decide().unwrap();
             assert_eq!(freshness.age, age * 1000, "{fields:?}");
-            assert_eq!((freshness.lifetime, freshness.received), (99_000, NOW));
+            assert_eq!((freshness.lifetime, freshness.received), (99_000, CLOCK));
             assert_eq!(freshness.took, 2000);
         }
         // What came too old for its lifetime is of use only if it can be validated.

@@ -26,10 +26,12 @@ pub(crate) struct ResponseInfo<'a> {
     pub(crate) request: &'a HeaderMap,
     /// The size of the body in bytes, if it is known.
     pub(crate) size: Option<u64>,
-    /// The time of the request in milliseconds since 1970.
+    /// The time of the request by the wall clock, in milliseconds since 1970.
     pub(crate) sent: u64,
-    /// The time of the response in milliseconds since 1970.
+    /// The time of the response by the wall clock, with which its dates are compared.
     pub(crate) received: u64,
+    /// The time of the response by the clock that measures ages, which never goes back.
+    pub(crate) clock: u64,
     /// A number from 0 to 1, new each time.
     pub(crate) random: f64,
     /// The response to a POST, for which only a lifetime that it states counts (RFC 9110 §9.3.3).

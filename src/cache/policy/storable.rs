@@ -168,6 +168,7 @@ mod tests {
             size,
             sent,
             received,
+            clock: NOW,
             random,
             post,
         }
