@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
@@ -28,6 +27,7 @@ use super::response;
 use super::state::{Lead, Verdict};
 use super::storage;
 use super::task::spawn_if_pending;
+use crate::headers::content_length::content_length;
 use crate::single_use::{SingleUse, VariesBy};
 
 /// A request that the inner service is asked, as the cache has to know it when the response comes.
@@ -267,6 +267,7 @@ impl Fetch {
             size,
             sent: self.sent,
             received: self.received,
+            clock: self.received,
             random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
             post,
         }
@@ -402,6 +403,6 @@ impl Fetch {
 
 /// Returns the length in bytes that the head states, or that the body knows.
 pub(crate) fn length<B: Body>(response: &Response<B>) -> Option<u64> {
-    let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    stated.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
+    let stated = content_length(response.headers()).ok().flatten();
+    stated.or_else(|| response.body().size_hint().exact())
 }

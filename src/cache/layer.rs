@@ -45,8 +45,9 @@ impl CacheLayer {
         Self { config: Arc::new(Config::new(rules, store)) }
     }
 
-    /// How long to keep responses that state no freshness and have no `last-modified` to guess it
-    /// from, where their status allows it (RFC 9110 §15.1). None by default: they are not kept.
+    /// Sets the lifetime of responses that state none and have no `last-modified` to guess it from, if
+    /// their status allows a guess (RFC 9110 §15.1). None by default: such responses are not stored.
+    /// Errors, a 404 among them, have no default: set their lifetime by [`ttl`](Self::ttl).
     ///
     /// Such a response is neither stored for nor given to a request with `cookie`, unless the layer
     /// allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
@@ -101,8 +102,9 @@ impl CacheLayer {
         Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
-    /// How long after its lifetime an entry may stand in for a service that fails or answers 5xx,
-    /// where the response states no `stale-if-error` and does not forbid it. 600 s by default.
+    /// Sets the time after its lifetime for which an entry is served if the service fails or responds
+    /// with 5xx, for responses that state no `stale-if-error` and do not forbid it. 600 s by default. A
+    /// stored error is never served so.
     pub fn stale_if_error(self, grace: Duration) -> Self {
         self.rules(|rules| rules.grace = grace)
     }

@@ -89,15 +89,17 @@
 //! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
 //! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
 //! status; and, where the status (RFC 9110 §15.1) or `public` allows to guess, a tenth of the time
-//! since `last-modified`, a day at most, or [`default_ttl`](CacheLayer::default_ttl). A response
-//! without any of these is not kept.
+//! since `last-modified`, a day at most, or, unless it is an error,
+//! [`default_ttl`](CacheLayer::default_ttl). A response without any of these is not kept.
 //!
 //! What is stale is validated, if it has an `etag` or a `last-modified`: the service gets
 //! `if-none-match` and `if-modified-since`, and its 304 makes the entry fresh again. Meanwhile, or
 //! instead, a stale entry is the answer only
 //!
-//! - within `stale-while-revalidate`, while it is refreshed in the background;
-//! - within `stale-if-error`, or else 600 s, if the service fails or answers 5xx;
+//! - within `stale-while-revalidate`, while it is refreshed in the background, unless the request has
+//!   `max-age` without `max-stale`;
+//! - within `stale-if-error`, or else 600 s, if the service fails or answers 5xx, and the entry is no
+//!   error itself;
 //! - if the client takes it (`max-stale`);
 //!
 //! and never where the response says `must-revalidate`, `proxy-revalidate`, `s-maxage` or

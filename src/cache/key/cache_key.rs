@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_sees_the_spelling_of_the_key() {
+    fn service_sees_the_spelling_of_the_key() {
         let by = || CacheKey::new().without_tracking().sorted_query();
         // The target and the host as sent, and as the service sees them.
         for (uri, host, seen_uri, seen_host) in [
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spelling_that_the_service_sees_fills_nothing() {
+    fn visible_spelling_fills_nothing() {
         let mut empty = head("/p", &[("host", "")]);
         let key = CacheKey::new().of(&empty).unwrap();
         assert!(!key.may_fill() && !key.spell(&mut empty));
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_counts_cannot_be_forged() {
+    fn lines_of_a_key_cannot_be_forged() {
         let by = CacheKey::new().any_host().header(HeaderName::from_static("x-tenant"));
         assert_eq!(key(&by, "/", &[("x-tenant", "a")]).as_deref(), Ok("/\nx-tenant=a"));
         assert_eq!(
@@ -519,7 +519,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_else_counts_can_be_read_from_the_key(
+        fn lines_of_a_key_round_trip(
             values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
             with in any::<String>(),
         ) {
@@ -539,7 +539,7 @@ mod tests {
         }
 
         #[test]
-        fn no_request_makes_it_panic_or_a_url_of_two_lines(
+        fn url_of_a_key_has_one_line(
             uri in prop_oneof![any::<String>(), "(https?://[a-z:0-9\\[\\]@]{0,9})?/[a-z&=;?*]{0,30}"],
             host in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..3),
         ) {

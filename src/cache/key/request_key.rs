@@ -109,6 +109,7 @@ impl Key {
             let query = path_and_query.find('?').map_or("", |at| &path_and_query[at..]);
             *target = format!("{}{query}", uri.path()).parse().ok()?;
         }
+        // A request in origin form stays in it: the service may tell the forms apart.
         if self.host > 0 && parts.authority.is_some() {
             parts.authority = Some(self.text[self.host..self.path].parse().ok()?);
         }
@@ -156,6 +157,7 @@ pub(crate) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u
 /// Writes a host in lower case, without its default port.
 pub(crate) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
     let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
+    // RFC 3986 §6.2.3: an empty port is the default one.
     let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
     let host = std::str::from_utf8(host).ok().filter(|host| host.bytes().all(is_of_host));
     let start = text.len();

@@ -2,18 +2,16 @@
 //! returns it.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, SET_COOKIE,
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::super::entry::Stored;
 use super::cache_control::{ResponseControl, Scope};
 use super::directive::contains;
-use super::response::NotStorable;
+use super::response::{HOP_BY_HOP, NotStorable};
 use super::rules::{Exception, Rules};
 use super::targeted::directives_for_cache;
-use crate::headers::list;
 
 /// Returns `true` if a whole response can have this status: it is final, and not one of a part or of a
 /// confirmation (RFC 9111 §3, §3.3 and §4.3.4).
@@ -72,14 +70,6 @@ pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
 }
 
-/// Returns the names of the headers of one connection (RFC 9110 §7.6.1, RFC 9111 §3.1).
-pub(super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
-    let named = list::members(headers, &CONNECTION);
-    let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-    names.extend(HOP_BY_HOP);
-    names
-}
-
 /// Returns `true` if `content-length` is that of the body, or missing.
 fn has_own_length(stored: &Stored) -> bool {
     let size = stored.body.len();
@@ -115,19 +105,6 @@ const UNDERSTOOD: [u16; 38] = [
     407, 408, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505,
 ];
 
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -155,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_in_a_policy_is_for_one_response() {
+    fn nonce_forbids_storage() {
         for (fields, refused) in [
             (&[("content-security-policy", "script-src 'nonce-abc'")][..], true),
             (&[("content-security-policy", "script-src 'NONCE-abc'")], true),
@@ -189,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_changed_is_not_sound() {
+    fn changed_entry_is_not_sound() {
         let sound: [(u16, TestHeaders<'_>, &str); 7] = [
             (200, &[], "body"),
             (200, &[("content-length", "4"), ("cache-control", "max-age=60")], "body"),

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_the_response_is_told_so() {
+    fn client_with_the_response_gets_a_304() {
         // RFC 9110 §13.1.2, §13.1.3, §13.2.2; RFC 9111 §4.3.2.
         let table: &[(TestHeaders<'_>, TestHeaders<'_>, bool)] = &[
             (&[STRONG], &[("if-none-match", "\"a\"")], true),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_another_response_is_not_answered() {
+    fn if_range_of_another_response_is_ignored() {
         // RFC 9110 §13.1.5.
         let table: &[(TestHeaders<'_>, &str, bool)] = &[
             (&[STRONG], "\"a\"", true),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_the_client_are_for_the_cache() {
+    fn conditions_sent_are_those_of_the_cache() {
         let stored = |headers| Stored {
             status: StatusCode::OK,
             headers: map(headers),
@@ -338,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn no_field_makes_it_panic_or_give_what_is_not_there(
+        fn part_is_within_the_body(
             fields in prop::collection::vec((0..7_usize, prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..40),
                 "(bytes=)?[0-9]{0,21}-[0-9]{0,21}|(W/)?\"[ab]?\"|\\*".prop_map(String::into_bytes),

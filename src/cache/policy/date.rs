@@ -145,7 +145,7 @@ mod tests {
         }
 
         #[test]
-        fn dates_and_numbers_are_read_as_they_are_written(
+        fn dates_and_numbers_round_trip(
             seconds in 0..253_402_300_800_u64,
             number in any::<u64>(),
         ) {

@@ -29,6 +29,8 @@ impl<'a> Directive<'a> {
             Some(at) => (member[..at].trim_ascii(), Argument::parse(member[at + 1..].trim_ascii())),
             None => (member, Some(Argument::None)),
         };
+        // A member that is nearly a directive is not guessed at here: what it may forbid is for the
+        // caller, which looks at its words.
         match argument {
             Some(argument) if is_token(name) => Self::Named(name, argument),
             _ => Self::Malformed(member),

@@ -151,7 +151,7 @@ mod tests {
     };
 
     #[test]
-    fn an_entry_is_used_as_its_freshness_and_the_request_say() {
+    fn entry_is_reused_by_freshness_and_request() {
         const STALE: Reuse = Reuse::Validate { asked: false };
         const ASKED: Reuse = Reuse::Validate { asked: true };
         let none = RequestControl::default;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_for_all_is_withheld_from_the_authorized() {
+    fn personal_entry_is_withheld_from_credentials() {
         let request = RequestPolicy { authorized: true, ..RequestPolicy::default() };
         let decide = |shared| {
             let stored = stored(Freshness { shared, ..MINUTE });
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_stands_in_for_a_service_that_fails_for_a_while() {
+    fn stale_entry_is_usable_on_error_for_a_while() {
         let request = RequestPolicy::default();
         let grace = Freshness { if_error: 5_000, ..MINUTE };
         let at = |freshness, now| is_usable_on_error(&request, &stored(freshness), now);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_error_stands_in_for_nothing() {
+    fn stored_error_is_not_usable_on_error() {
         let grace = Freshness { if_error: 600_000, ..MINUTE };
         for (status, stands) in [(200, true), (301, true), (404, false), (410, false), (500, false)]
         {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_refresh_is_the_likelier_the_nearer_the_end() {
+    fn early_refresh_is_likelier_near_the_end() {
         let rules = Rules { early_refresh: 1.0, ..Rules::default() };
         let slow = stored(Freshness { took: 1_000, ..MINUTE });
         let at = |now, random: f64| reuse(&rules, &RequestPolicy::default(), &slow, now, || random);

@@ -3,6 +3,7 @@
 mod cache_control;
 mod checks;
 mod conditional;
+mod confirmation;
 pub(crate) mod date;
 mod directive;
 mod freshness;
@@ -11,17 +12,17 @@ mod lookup;
 mod request;
 mod response;
 mod rules;
+mod storable;
 mod targeted;
 
 pub(crate) use checks::is_sound;
 pub(crate) use conditional::{Conditional, evaluate, has_validator, is_outdated, set_conditions};
+pub(crate) use confirmation::{Confirmed, confirm};
 pub(crate) use directive::MAX_SECONDS;
 pub(crate) use invalidation::{invalidated, resolve};
 pub(crate) use lookup::{Reuse, is_usable_on_error, reuse};
 pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify};
-pub(crate) use response::{
-    CACHE_STATUS, Confirmed, NotStorable, ResponseInfo, Storable, confirm, is_shareable, storable,
-    strip_tags, survives,
-};
+pub(crate) use response::{CACHE_STATUS, NotStorable, ResponseInfo, Storable, strip_tags};
 pub(crate) use rules::Rules;
 pub use rules::{Exception, InvalidNumber};
+pub(crate) use storable::{is_shareable, storable, survives};

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_answered_from_a_store_is_looked_up() {
+    fn requests_are_classified() {
         let ask =
             |no_fill| RequestAction::LookUp(RequestPolicy { no_fill, ..RequestPolicy::default() });
         let part = |no_fill| {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_request_says_counts_unless_it_is_ignored() {
+    fn request_control_counts_unless_ignored() {
         let fields = [("cache-control", "no-store, no-cache"), ("authorization", "Basic x")];
         let RequestAction::LookUp(ask) = decide(&Rules::default(), "GET", &fields, false) else {
             panic!()
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_field_does_not_keep_a_request_from_filling() {
+    fn trusted_header_lets_a_request_fill() {
         let rules = Rules {
             trusted: vec![HeaderName::from_static("x-forwarded-host")],
             ..Rules::default()

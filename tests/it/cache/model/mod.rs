@@ -5,6 +5,7 @@
 //! how many.
 
 mod reference;
+mod storing;
 mod story;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use tokio::runtime::{Builder, Runtime};
 use tower_kit::cache::{CacheHint, CacheLayer, MemoryStore};
 
-use self::reference::{Got, Reference, Service, Setup};
+use self::reference::{Got, Reference, Service};
+use self::storing::Setup;
 use self::story::{Call, Hint, Purge, Reply, Request, Step, URLS, seconds_of, story};
 use super::rig::{self, Rig, idle};
 use crate::support::{full, status};
@@ -247,7 +249,7 @@ const SEEN: [&str; 16] = [
     "x-one",
 ];
 
-/// How many stories each test tells.
+/// The number of stories that each test tells.
 const STORIES: u64 = 700;
 
 const IDLE_AT_MOST: usize = 100;

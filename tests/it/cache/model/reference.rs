@@ -1,24 +1,12 @@
 //! A plain reference of a shared cache by RFC 9111, with the defaults that the module page states.
-//! Times are in milliseconds since the story began.
+//! Times are in milliseconds since the story began, and sections are those of RFC 9111.
 
 use std::collections::BTreeMap;
 
-use super::story::{
-    Ask, Call, Directive, Expires, Head, Hint, Odd, Purge, Reply, Request, has_tag,
+use super::storing::{
+    Freshness, NotStored, SECOND, Setup, directives, initial_age, is_session, judge,
 };
-
-/// The setters of the layer that a story runs under.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Setup {
-    /// What requests say of caching counts.
-    Rfc,
-    /// What requests say of caching does not count.
-    IgnoresRequests,
-    /// As [`Setup::Rfc`], and the layer has lifetimes of its own: 30 s, and 5 s for a 404.
-    OwnLifetimes,
-    /// As [`Setup::Rfc`], and each 200 is stored for 20 s, whatever lifetime it states.
-    WithTtl,
-}
+use super::story::{Ask, Call, Directive, Head, Odd, Purge, Reply, Request, has_tag};
 
 #[derive(Clone)]
 pub(super) struct Reference {
@@ -38,7 +26,7 @@ pub(super) struct Service<'a> {
     pub(super) calls: Vec<Call>,
 }
 
-/// What a client gets.
+/// A response as its client gets it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Got {
     pub(super) status: u16,
@@ -58,36 +46,8 @@ struct Stored {
     /// All tags that it ever had: to purge too much does no harm.
     tags: Vec<&'static str>,
     freshness: Freshness,
-    /// It was purged, or dropped. The list of variants names it until it is replaced.
+    /// The response was purged or dropped. The list of variants names it until another one replaces it.
     gone: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Freshness {
-    received: i64,
-    /// `corrected_initial_age` (§4.2.3).
-    age: i64,
-    lifetime: i64,
-    while_revalidate: i64,
-    if_error: i64,
-    /// `no-cache`: never without validation.
-    validate: bool,
-    /// Never when stale.
-    strict: bool,
-    /// Also for requests with `authorization` (§3.5).
-    shared: bool,
-    /// The lifetime is not one of the layer's own.
-    stated: bool,
-}
-
-/// Why a response is not stored.
-#[derive(Clone, Copy, PartialEq)]
-enum NotStored {
-    /// Because of who asked, which says nothing of what others get.
-    Client,
-    /// The 304 is not about the stored response.
-    Validator,
-    Other,
 }
 
 enum Use {
@@ -97,7 +57,7 @@ enum Use {
     Validate {
         asked: bool,
     },
-    /// It is not for this client.
+    /// The response is not for this client.
     Withheld,
 }
 
@@ -268,11 +228,7 @@ impl Reference {
     /// §3.5, and the module page on cookies.
     fn is_withheld(&self, stored: &Stored, request: &Request) -> bool {
         let credentials = request.authorization && !stored.freshness.shared;
-        credentials || self.is_session(request) && !stored.freshness.stated
-    }
-
-    fn is_session(&self, request: &Request) -> bool {
-        request.cookie && self.setup == Setup::OwnLifetimes
+        credentials || is_session(self.setup, request) && !stored.freshness.stated
     }
 
     fn forward(
@@ -331,7 +287,7 @@ impl Reference {
         Some(got)
     }
 
-    /// §4.3.1: what the client has does not count where the response fills the cache.
+    /// Replaces the conditions of the client by those of the cache (§4.3.1).
     fn condition(&self, mut call: Call, old: Option<usize>) -> Call {
         let head = old.map(|at| &self.stored[at].head);
         call.none_match = head.and_then(|head| head.etag).map(str::to_owned);
@@ -370,7 +326,7 @@ impl Reference {
         old.gone |= !stays;
     }
 
-    /// §4.3.4: what the client gets, and whether the entry is kept.
+    /// Returns what the client gets after a 304, and `true` if the entry is kept (§4.3.4).
     fn confirm(
         &mut self,
         at: usize,
@@ -384,7 +340,7 @@ impl Reference {
             return (old, false);
         }
         let head = updated(&old.head, new, times.1);
-        let judged = self.judge(request, &head, times);
+        let judged = judge(self.setup, request, &head, times);
         let age = initial_age(&head, times);
         let client = Freshness { received: times.1, age, ..old.freshness };
         // Fields that `private` or `no-cache` name are for the client that asked.
@@ -413,7 +369,7 @@ impl Reference {
         body: &str,
         times: (i64, i64),
     ) -> Result<(), NotStored> {
-        let freshness = self.judge(request, head, times)?;
+        let freshness = judge(self.setup, request, head, times)?;
         let mut head = head.clone();
         head.date = head.date.or(Some(times.1 / SECOND));
         let (url, variant) = (request.url, selecting(&head, request));
@@ -432,128 +388,6 @@ impl Reference {
             other.url != stored.url || !replaced
         });
         self.stored.push(stored);
-    }
-
-    /// Returns for how long a response may be used, if it may be stored (§3).
-    fn judge(
-        &self,
-        request: &Request,
-        head: &Head,
-        (sent, received): (i64, i64),
-    ) -> Result<Freshness, NotStored> {
-        if head.status == 206 || head.status == 304 {
-            return Err(NotStored::Other);
-        }
-        if head.hint == Some(Hint::NoStore) {
-            return Err(NotStored::Other);
-        }
-        let (says, targeted) = directives(head).ok_or(NotStored::Other)?;
-        let says = &says[..];
-        let has = |directive| says.contains(&directive);
-        let number = |of: fn(&Directive) -> Option<i64>| says.iter().filter_map(of).min();
-        let understood = has(Directive::MustUnderstand) && UNDERSTOOD.contains(&head.status);
-        if has(Directive::MustUnderstand) && !understood {
-            return Err(NotStored::Other);
-        }
-        if has(Directive::NoStore) && !understood || has(Directive::Private) {
-            return Err(NotStored::Other);
-        }
-        let s_maxage = number(|directive| match directive {
-            Directive::SMaxage(seconds) => Some(*seconds),
-            _ => None,
-        });
-        let shared = has(Directive::Public) || has(Directive::MustRevalidate) || s_maxage.is_some();
-        if request.authorization && !shared {
-            return Err(NotStored::Client);
-        }
-        let own = self.setup == Setup::OwnLifetimes;
-        let status_ttl = (own && head.status == 404).then_some(5 * SECOND);
-        let hint = match head.hint {
-            Some(Hint::Ttl(seconds)) => Some(seconds * SECOND),
-            _ => None,
-        };
-        if !STORED.contains(&head.status) && hint.is_none() {
-            return Err(NotStored::Other);
-        }
-        if head.set_cookie && !has(Directive::PrivateCookie) {
-            return Err(NotStored::Other);
-        }
-        let age = initial_age(head, (sent, received));
-        let date = head.date.map_or(received, |date| date * SECOND);
-        let max_age = number(|directive| match directive {
-            Directive::MaxAge(seconds) => Some(*seconds),
-            _ => None,
-        });
-        // §4.2.1, and RFC 9213 §2.1: a targeted header takes the place of `expires` too.
-        let stated = s_maxage.or(max_age).map(|seconds| seconds * SECOND);
-        let stated = stated.or(head.expires.filter(|_| !targeted).map(|expires| match expires {
-            Expires::At(seconds) => (seconds * SECOND - date).max(0),
-            Expires::Junk => 0,
-        }));
-        // §4.2.2: a tenth of the time since it was modified, a day at most.
-        let may_guess = HEURISTIC.contains(&head.status) || has(Directive::Public);
-        let guessed = head.modified.filter(|_| may_guess);
-        let guessed = guessed.map(|modified| ((date - modified * SECOND).max(0) / 10).min(DAY));
-        if request.method == "POST" && stated.is_none() {
-            return Err(NotStored::Other);
-        }
-        let default = (own && may_guess && head.status < 400).then_some(30 * SECOND);
-        let given = self.setup == Setup::WithTtl && head.status == 200;
-        let given = hint.or(given.then_some(20 * SECOND)).map(|ttl| ttl + age);
-        let validate = has(Directive::NoCache) && given.is_none();
-        let stated = given.or(stated);
-        let of_layer = status_ttl.or(if guessed.is_none() { default } else { None });
-        let lifetime = match stated {
-            Some(stated) => stated,
-            None => match status_ttl.map(|ttl| ttl + age).or(guessed) {
-                Some(lifetime) => lifetime,
-                None => match default {
-                    Some(ttl) => ttl + age,
-                    None if validate => 0,
-                    None => return Err(NotStored::Other),
-                },
-            },
-        };
-        let strict =
-            has(Directive::MustRevalidate) || has(Directive::ProxyRevalidate) || s_maxage.is_some();
-        let stale = |seconds: Option<i64>, default| match seconds {
-            _ if strict => 0,
-            Some(seconds) => seconds * SECOND,
-            None => default,
-        };
-        let while_revalidate = number(|directive| match directive {
-            Directive::WhileRevalidate(seconds) => Some(*seconds),
-            _ => None,
-        });
-        let while_revalidate = stale(while_revalidate, 0);
-        let if_error = number(|directive| match directive {
-            Directive::IfError(seconds) => Some(*seconds),
-            _ => None,
-        });
-        let if_error = stale(if_error, GRACE);
-        // What could never be used again is not stored.
-        let has_validator = head.etag.is_some() || head.modified.is_some();
-        if (validate || lifetime <= age) && !has_validator && while_revalidate == 0 {
-            return Err(NotStored::Other);
-        }
-        let stated = stated.is_some() || validate || of_layer.is_none();
-        if self.is_session(request) && !stated {
-            return Err(NotStored::Client);
-        }
-        if head.vary.contains(&"*") {
-            return Err(NotStored::Other);
-        }
-        Ok(Freshness {
-            received,
-            age,
-            lifetime,
-            while_revalidate,
-            if_error,
-            validate,
-            strict,
-            shared,
-            stated,
-        })
     }
 
     /// §4.4: an unsafe method.
@@ -583,17 +417,6 @@ impl Reference {
     }
 }
 
-impl Freshness {
-    /// `current_age`. A clock that goes back makes nothing younger than it came.
-    fn age(&self, now: i64) -> i64 {
-        self.age + (now - self.received).max(0)
-    }
-
-    fn left(&self, now: i64) -> i64 {
-        self.lifetime - self.age(now)
-    }
-}
-
 impl Stored {
     /// RFC 5861 §4. A stored error does not stand in for another one.
     fn may_stand_in(&self, now: i64) -> bool {
@@ -613,7 +436,7 @@ impl Stored {
         }
     }
 
-    /// §4.3.5, of the response to a HEAD.
+    /// Returns `true` if the response to a HEAD shows that this one is out of date (§4.3.5).
     fn is_outdated(&self, head: &Head) -> bool {
         let personal = [Directive::NoStore, Directive::Private, Directive::PrivateOne]
             .into_iter()
@@ -697,38 +520,6 @@ fn has_it(head: &Head, request: &Request) -> bool {
     }
 }
 
-/// The directives for this cache, and whether a targeted header states them (RFC 9213 §2.2). `None`
-/// if what they say of storing cannot be read.
-fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
-    let malformed = head.targeted.contains(&Directive::Odd(Odd::Junk));
-    if !head.targeted.is_empty() && !malformed {
-        return Some((head.targeted.clone(), true));
-    }
-    // The module page: `pragma` forbids where there is no `cache-control`.
-    if head.pragma && head.control.is_empty() {
-        return None;
-    }
-    if malformed && head.control.is_empty() && head.expires.is_none() {
-        return None;
-    }
-    let read = |directive: &Directive| {
-        Some(match directive {
-            Directive::Odd(Odd::Junk) => Directive::MaxAge(0),
-            Directive::Odd(Odd::Quoted) => Directive::MaxAge(20),
-            Directive::Odd(Odd::NoStore | Odd::Unreadable | Odd::Private) => return None,
-            other => *other,
-        })
-    };
-    Some((head.control.iter().map(read).collect::<Option<_>>()?, false))
-}
-
-fn initial_age(head: &Head, (sent, received): (i64, i64)) -> i64 {
-    let date = head.date.map_or(received, |date| date * SECOND);
-    let apparent = (received - date).max(0);
-    let corrected = head.age.unwrap_or(0) * SECOND + (received - sent).max(0);
-    apparent.max(corrected)
-}
-
 /// §3.2: the stored head with what the 304 says.
 fn updated(old: &Head, new: &Head, now: i64) -> Head {
     let weak = old.etag.filter(|tag| tag.starts_with("W/"));
@@ -782,16 +573,4 @@ fn header(request: &Request, name: &str) -> Option<String> {
     request.fields().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value)
 }
 
-const SECOND: i64 = 1000;
-const DAY: i64 = 24 * 60 * 60 * SECOND;
-const GRACE: i64 = 600 * SECOND;
 const HIT_FOR_MISS: i64 = 10 * SECOND;
-
-/// The statuses that the module page names.
-const STORED: [u16; 11] = [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 410];
-
-/// RFC 9110 §15.1, of those that are stored.
-const HEURISTIC: [u16; 8] = [200, 203, 204, 300, 301, 308, 404, 410];
-
-/// Those that a story has and RFC 9110 defines.
-const UNDERSTOOD: [u16; 10] = [200, 203, 204, 301, 302, 400, 404, 410, 500, 503];

@@ -58,7 +58,7 @@ pub(super) enum Ask {
     MaxStale(Option<i64>),
 }
 
-/// What the service responds, until the next request of a client.
+/// The behavior of the service until the next request of a client.
 #[derive(Clone)]
 pub(super) enum Reply {
     Fails,
@@ -470,21 +470,15 @@ fn lifetime(directive: fn(i64) -> Directive) -> impl Fn(Option<i64>) -> Option<D
 
 /// Directives of a structured field: what is malformed there is ignored as a whole.
 fn targeted() -> impl Strategy<Value = Vec<Directive>> {
-    let valid = (
-        select(vec![5, 60]),
-        subsequence(
-            vec![
-                Directive::NoStore,
-                Directive::NoCache,
-                Directive::MustRevalidate,
-                Directive::WhileRevalidate(20),
-            ],
-            0..2,
-        ),
-    )
-        .prop_map(|(seconds, rest)| {
-            [Directive::MaxAge(seconds)].into_iter().chain(rest).collect::<Vec<_>>()
-        });
+    let rest = vec![
+        Directive::NoStore,
+        Directive::NoCache,
+        Directive::MustRevalidate,
+        Directive::WhileRevalidate(20),
+    ];
+    let max_age = prop::option::weighted(0.7, select(vec![5, 60]));
+    let valid = (max_age.prop_map(lifetime(Directive::MaxAge)), subsequence(rest, 0..2))
+        .prop_map(|(max_age, rest)| max_age.into_iter().chain(rest).collect::<Vec<_>>());
     prop_oneof![
         14 => Just(Vec::new()),
         2 => valid,
