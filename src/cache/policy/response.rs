@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::super::entry::{Freshness, Stored};
+use super::super::entry::{Freshness, StoredResponse};
 use super::super::hint::CacheHint;
 use super::super::vary::Variant;
 use super::cache_control::{ResponseControl, Scope};
@@ -57,9 +57,9 @@ pub(crate) struct Storable {
 #[derive(Debug)]
 pub(crate) struct Confirmed {
     /// The response for the client that asked: the stored one with the headers of the 304.
-    pub(crate) response: Stored,
+    pub(crate) response: StoredResponse,
     /// The response to store in its place.
-    pub(crate) kept: Result<Box<Stored>, NotStorable>,
+    pub(crate) kept: Result<Box<StoredResponse>, NotStorable>,
 }
 
 /// The reasons for which a response is not stored.
@@ -152,7 +152,7 @@ pub(crate) fn storable(
 pub(crate) fn confirm(
     rules: &Rules,
     request: &RequestPolicy,
-    stored: &Stored,
+    stored: &StoredResponse,
     response: &ResponseInfo<'_>,
 ) -> Confirmed {
     if is_other(&stored.headers, response.headers) {
@@ -165,7 +165,7 @@ pub(crate) fn confirm(
     let freshness =
         Freshness { received: response.received, age: initial_age(&response), ..stored.freshness };
     strip_tags(rules, &mut headers);
-    Confirmed { response: Stored { headers, freshness, ..stored.clone() }, kept }
+    Confirmed { response: StoredResponse { headers, freshness, ..stored.clone() }, kept }
 }
 
 /// Removes the headers with tags from a response, if the user chose that.
@@ -183,7 +183,7 @@ pub(crate) fn is_shareable(freshness: &Freshness) -> bool {
 
 /// Returns `true` if an entry survives though the response that would replace it is not stored. A
 /// client that asks past a fresh entry, or has credentials or cookies, does not take it from others.
-pub(crate) fn survives(stored: &Stored, reason: NotStorable, now: u64) -> bool {
+pub(crate) fn survives(stored: &StoredResponse, reason: NotStorable, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
     let fresh = !validate && stored.freshness.left(now) > 0;
     matches!(reason, NotStorable::Authorization | NotStorable::Cookie)
@@ -196,7 +196,7 @@ pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &Hea
 }
 
 /// Returns the response that a 304 makes of a stored one.
-fn replacing(new: Storable, stored: &Stored) -> Stored {
+fn replacing(new: Storable, stored: &StoredResponse) -> StoredResponse {
     let Storable { mut headers, freshness, mut variant, mut tags } = new;
     // The tags of a hint are not known from those of headers. Purging too much does no harm.
     let old: Vec<_> = stored.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
@@ -208,7 +208,7 @@ fn replacing(new: Storable, stored: &Stored) -> Stored {
     if variant.varies_like(&stored.variant) {
         variant.clone_from(&stored.variant);
     }
-    Stored { headers, freshness, variant, tags, ..stored.clone() }
+    StoredResponse { headers, freshness, variant, tags, ..stored.clone() }
 }
 
 /// Returns the headers of a stored response with those of a 304 (§3.2).
@@ -612,7 +612,7 @@ mod tests {
         );
         let Storable { mut headers, freshness, variant, tags } = *first.unwrap();
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("8"));
-        let stored = Stored {
+        let stored = StoredResponse {
             status: StatusCode::OK,
             headers,
             body: bytes::Bytes::from_static(b"the body"),
