@@ -14,13 +14,12 @@ impl StoreError {
         Self { reason: reason.into(), deferred: false }
     }
 
-    /// Creates an error for an operation that is performed later.
-    #[cfg(feature = "cache-redis")]
-    pub(crate) fn deferred(reason: &'static str) -> Self {
+    /// Creates an error for an operation that is performed later, as soon as that is possible.
+    pub fn deferred(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { reason: reason.into(), deferred: true }
     }
 
-    /// Returns `true` if the operation is performed as soon as possible: a purge that holds in this
+    /// Returns `true` if the operation is performed later: a purge, for example, that holds in this
     /// process, and of which Redis could not be told in time.
     #[must_use]
     pub const fn is_deferred(&self) -> bool {

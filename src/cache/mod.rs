@@ -339,6 +339,6 @@ pub use purge::{PurgeFuture, SharedPurges};
 pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;
-pub use store::{BoxStore, Lease, MemoryStore, Store, TieredStore, Usage};
 #[cfg(feature = "cache-redis")]
-pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
+pub use store::redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
+pub use store::{BoxStore, Lease, MemoryStore, Store, TieredStore, Usage};

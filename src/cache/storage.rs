@@ -83,8 +83,9 @@ async fn put(config: &Config, key: &Key, entry: Entry) {
     } else {
         let variant = &stored.variant;
         // The variant first: a request that finds it in the list finds its entry.
-        put_one(config, &key.variant(variant.id()), &entry, ttl).await
-            && add_to_variants(config, key, variant, ttl.max(VARIANTS_TTL)).await
+        let stored = put_one(config, &key.variant(variant.id()), &entry, ttl).await;
+        // A memory has the variant even if the store behind it fails.
+        add_to_variants(config, key, variant, ttl.max(VARIANTS_TTL)).await && stored
     };
     record_usage(config);
     // A purge may have come between the last check and the put.

@@ -86,18 +86,18 @@ impl Entry {
     /// Returns the entry in memory of its own: one that was read may be slices of the buffers of
     /// another store. An entry that is not checked yet stays so.
     pub(crate) fn into_owned_memory(self) -> Self {
-        match self.kind() {
-            EntryKind::Response(stored) if !self.0.is_owned => {
-                let kind = EntryKind::Response(stored.to_owned_memory());
-                let checked = AtomicBool::new(self.0.checked.load(Ordering::Relaxed));
-                Self(Arc::new(Inner { kind, checked, is_owned: true }))
-            }
-            _ => self,
+        if self.0.is_owned {
+            return self;
         }
+        let mut owned = self.map_response(|stored| *stored = stored.to_owned_memory());
+        // A list of variants is decoded into memory of its own, and may be shared.
+        if let Some(inner) = Arc::get_mut(&mut owned.0) {
+            inner.is_owned = true;
+        }
+        owned
     }
 
     /// Returns the entry with a stored response that `edit` has changed.
-    #[cfg(feature = "cache-redis")]
     pub(crate) fn map_response(mut self, edit: impl FnOnce(&mut StoredResponse)) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             if let EntryKind::Response(stored) = &mut inner.kind {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn many_prefixes_purge_only_what_begins_with_them() {
+    fn many_prefixes_purge_nothing_else() {
         let mut table = PurgeTable::default();
         for number in 0..10_000 {
             prefix(&mut table, &format!("http://x/{number}/"), number + 1);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn full_table_of_prefixes_purges_more_and_not_less() {
+    fn full_table_of_prefixes_purges_more() {
         let mut table = PurgeTable::default();
         for number in 0..=MAX_NAMES as Stamp {
             prefix(&mut table, &format!("http://x/{number}/"), number + 1);

@@ -8,7 +8,7 @@ mod lease;
 mod memory;
 mod namespaced;
 #[cfg(feature = "cache-redis")]
-mod redis;
+pub(crate) mod redis;
 mod tiered;
 mod variants;
 
@@ -18,7 +18,5 @@ pub use boxed::BoxStore;
 pub use lease::Lease;
 pub use memory::MemoryStore;
 pub(crate) use namespaced::Namespaced;
-#[cfg(feature = "cache-redis")]
-pub use redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use tiered::TieredStore;
 pub(crate) use variants::add_variant;

@@ -21,10 +21,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// The address of Redis, or the connections of a user.
 #[derive(Clone, Debug)]
-pub(super) enum Server {
-    At(Config),
-    #[cfg(feature = "cache-redis-fred")]
-    Through(Pool),
+pub(super) struct Server {
+    config: Config,
+    /// The connections of a user, who has configured them.
+    pool: Option<Pool>,
 }
 
 /// The connections: one for commands, or those of a user's pool, and one for messages. A pool of
@@ -98,8 +98,10 @@ impl Server {
         if url.contains('#') {
             return Err("a # in the URL must be written as %23".to_owned());
         }
-        let config = Config::from_url(url).map(Self::At);
-        config.map_err(|error| format!("the URL is not valid: {}", error.details()))
+        let config = Config::from_url(url);
+        let config =
+            config.map_err(|error| format!("the URL is not valid: {}", error.details()))?;
+        Ok(Self { config, pool: None })
     }
 
     pub(super) fn with_password(
@@ -107,15 +109,15 @@ impl Server {
         username: Option<String>,
         password: Option<String>,
     ) -> Self {
-        match &mut self {
-            Self::At(config) => {
-                config.username = username;
-                config.password = password;
-            }
-            #[cfg(feature = "cache-redis-fred")]
-            Self::Through(_) => {}
-        }
+        self.config.username = username;
+        self.config.password = password;
         self
+    }
+}
+
+impl From<Pool> for Server {
+    fn from(pool: Pool) -> Self {
+        Self { config: Config::default(), pool: Some(pool) }
     }
 }
 
@@ -124,12 +126,11 @@ impl Client {
     /// request waits for.
     #[expect(clippy::expect_used, reason = "a pool of one is not empty")]
     pub(super) fn new(server: Server, timeout: Duration) -> Self {
-        let (pool, is_borrowed) = match server {
-            #[cfg(feature = "cache-redis-fred")]
-            Server::Through(pool) => (pool, true),
-            Server::At(config) => {
+        let (pool, is_borrowed) = match server.pool {
+            Some(pool) => (pool, true),
+            None => {
                 // With `fail_fast` the first attempt to connect would be the last.
-                let config = Config { fail_fast: false, ..config };
+                let config = Config { fail_fast: false, ..server.config };
                 // Without a policy `fred` never reconnects.
                 let policy = ReconnectPolicy::new_exponential(0, 10, 1000, 2);
                 // `max_command_buffer_len` stays 0: with a limit `fred` leaks its counter until all

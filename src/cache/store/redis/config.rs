@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "cache-redis-fred")]
-use fred::clients::Pool;
 use metrics::Recorder;
 
 use super::super::super::clock::Clock;
@@ -96,8 +94,8 @@ impl RedisConfig {
     ///
     /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
     #[cfg(feature = "cache-redis-fred")]
-    pub fn from_client(pool: Pool) -> Self {
-        Self::with_server(Server::Through(pool))
+    pub fn from_client(pool: fred::clients::Pool) -> Self {
+        Self::with_server(pool.into())
     }
 
     /// Sets the text that all keys start with. **Stores with the same prefix share their entries:
@@ -246,7 +244,6 @@ mod tests {
             ("redis-cluster://a:1?node=b:2", true),
             ("redis-sentinel://a:1/0?sentinelServiceName=main", true),
             ("redis-sentinel://a:1/0", false),
-            ("rediss://localhost", cfg!(feature = "cache-redis-tls")),
             ("http://localhost", false),
             ("localhost:6379", false),
             ("redis://localhost:x", false),

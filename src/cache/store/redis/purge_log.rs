@@ -2,7 +2,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::super::clock::Clock;
-use super::super::super::purge::{LocalPurge, PurgeTarget, Purges, Stamp};
+use super::super::super::purge::list::LocalPurge;
+use super::super::super::purge::table::PurgeTarget;
+use super::super::super::purge::{Purges, Stamp};
 use super::client::{Client, CommandError};
 
 /// A client of the log of purges in Redis, which all processes with the same prefix share.
@@ -197,6 +199,10 @@ const MAX_PENDING: usize = 50_000;
 mod tests {
     use proptest::prelude::*;
 
+    use std::future::ready;
+
+    use super::super::super::super::purge::Purge;
+    use super::super::super::super::purge::list::{PurgeFuture, PurgeLog};
     use super::*;
 
     #[test]
@@ -245,6 +251,78 @@ mod tests {
         ] {
             assert_eq!(offset(start, end, server), expected, "{start} {end} {server}");
         }
+    }
+
+    #[test]
+    fn entries_from_before_the_log_are_purged() {
+        let purges = Purges::default();
+        let tag = |stamp| (PurgeTarget::Tag("a".into()), stamp);
+        purges.learn(&[tag(1005), (PurgeTarget::Url(1), 2005)], 5, &[]);
+        assert_eq!(purges.watermark(), 2005);
+        let spared =
+            |tag: &str, watermark| purges.current_as_of("http://x/", &[tag.into()], watermark, 0);
+        assert_eq!(spared("a", 4), None, "the entry is older than the log");
+        assert_eq!(spared("b", 4), None);
+        assert_eq!(spared("a", 5), None);
+        assert_eq!(spared("b", 5), Some(2005));
+        assert_eq!(spared("a", 1005), Some(2005));
+        drop(purges.purge(Purge::Tag("a"), 0));
+        assert_eq!(spared("a", 2005), None, "a local purge is the last one");
+        purges.learn(&[tag(3005)], 1005, &[]);
+        assert_eq!(spared("a", 2006), None);
+        assert_eq!(spared("a", 3005), Some(3005));
+        assert_eq!(spared("b", 1004), None);
+        assert_eq!(spared("b", 1005), Some(3005));
+        purges.trust_from(100);
+        assert_eq!(purges.current_as_of("http://x/", &[], 3005, 99), None);
+        assert_eq!(purges.current_as_of("http://x/", &[], 3005, 100), Some(3005));
+    }
+
+    struct SilentLog;
+
+    impl PurgeLog for SilentLog {
+        fn write(&self, _: LocalPurge) -> PurgeFuture {
+            PurgeFuture(Box::pin(ready(Ok(()))))
+        }
+    }
+
+    #[test]
+    fn local_purge_holds_until_it_is_written() {
+        let tag = |tag: &str| PurgeTarget::Tag(tag.to_owned());
+        let purges = Purges::with_log(SilentLog);
+        purges.learn(&[(tag("other"), 1000)], 0, &[]);
+        drop(purges.purge(Purge::Tag("a"), 0));
+        let spared =
+            |tag: &str, watermark| purges.current_as_of("http://x/", &[tag.into()], watermark, 0);
+        assert_eq!(spared("a", 1000), None);
+        // Another process knows a newer purge but not this one.
+        purges.learn(&[(tag("other"), 2000)], 0, &[]);
+        assert_eq!(purges.learned(), 2000);
+        assert_eq!(spared("a", 2000), None);
+        assert!(spared("b", 2000).is_some());
+        // An earlier purge of the same target is written, and this one is not.
+        drop(purges.purge(Purge::Tag("a"), 0));
+        purges.learn(&[(tag("a"), 3000)], 0, &[LocalPurge { target: tag("a"), number: 1 }]);
+        assert_eq!(spared("a", 3000), None);
+        purges.learn(&[(tag("a"), 4000)], 0, &[LocalPurge { target: tag("a"), number: 2 }]);
+        assert_eq!(spared("a", 4000), Some(4000));
+        drop(purges.purge(Purge::All, 0));
+        purges.learn(&[(tag("other"), 5000)], 0, &[]);
+        assert_eq!(spared("b", 5000), None);
+        purges.learn(&[], 6000, &[LocalPurge { target: PurgeTarget::All, number: 3 }]);
+        assert_eq!(spared("b", 6000), Some(6000));
+    }
+
+    #[test]
+    fn local_purges_hide_none_of_others() {
+        let purges = Purges::with_log(SilentLog);
+        let before = purges.watermark();
+        for number in 0..3 * 999 {
+            drop(purges.purge(Purge::Tag(&number.to_string()), 0));
+            assert!(!purges.admits("http://x/", &[number.to_string()], before));
+        }
+        assert!(purges.watermark() < 1000, "below the next stamp of the log");
+        assert!(purges.admits("http://x/", &["else".to_owned()], purges.watermark()));
     }
 
     proptest! {

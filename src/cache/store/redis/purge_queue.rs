@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::super::super::error::StoreError;
-use super::super::super::purge::{LocalPurge, PurgeFuture, PurgeLog};
+use super::super::super::purge::PurgeFuture;
+use super::super::super::purge::list::{LocalPurge, PurgeLog};
 use super::backend::Backend;
 
 /// The queue of purges that the background task writes to the log. It holds at most one purge for

@@ -4,13 +4,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-#[cfg(feature = "cache-redis-fred")]
-use fred::clients::Pool;
 use tokio::sync::{SemaphorePermit, mpsc};
 
 use super::super::super::entry::{Entry, Watermark};
 use super::super::super::error::StoreError;
-use super::super::super::purge::{LocalPurge, PurgeTarget, Purges, SharedPurges};
+use super::super::super::purge::list::LocalPurge;
+use super::super::super::purge::table::PurgeTarget;
+use super::super::super::purge::{Purges, SharedPurges};
 use super::super::super::task::spawn;
 use super::super::api::Store;
 use super::super::lease::Lease;
@@ -99,7 +99,7 @@ impl RedisStore {
     /// Panics outside of a Tokio runtime.
     #[cfg(feature = "cache-redis-fred")]
     #[must_use]
-    pub fn from_client(pool: Pool) -> Self {
+    pub fn from_client(pool: fred::clients::Pool) -> Self {
         Self::connect(RedisConfig::from_client(pool))
     }
 
