@@ -41,6 +41,7 @@ where
     if found.is_fresh {
         return Ok(found.value);
     }
+    // The others do not wait: they have the stale value.
     let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&name)) else {
         return Ok(found.value);
     };
@@ -182,6 +183,7 @@ where
     T: Serialize,
     Fut: Future<Output = Result<T, E>>,
 {
+    // Before the load: what is removed during it must not be stored.
     let since = shared.since();
     let fetched = load().await;
     let land = |verdict| {
@@ -220,6 +222,7 @@ fn collapsed<T: DeserializeOwned>(
 ) -> Option<T> {
     let Verdict::Found(entry) = verdict else { return None };
     let stored = entry.stored()?;
+    // A value with a ttl of 0 is for those who waited for it.
     let is_new = stored.freshness.received >= asked;
     let usable = is_new || policy::age(&stored.freshness, shared.clock.now()) == Age::Fresh;
     if usable { shared.decode(name, stored) } else { None }

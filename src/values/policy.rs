@@ -69,6 +69,7 @@ impl Default for Rules {
 /// Returns the text that the names of a namespace start with. No scheme of a URL has a `=`, and the
 /// `:` is escaped within the name.
 pub(super) fn namespace(name: &str) -> String {
+    // The `%` comes first: it escapes the others.
     format!("value={}:", name.replace('%', "%25").replace(':', "%3A"))
 }
 

@@ -104,6 +104,7 @@ impl Shared {
         });
         if let Poll::Ready(entry) = got {
             let found = entry.and_then(|entry| self.use_entry(name, entry, or_stale));
+            // Another process may have stored the value behind the memory.
             if found.is_some() || !self.store.is_tiered() {
                 return found;
             }
@@ -205,6 +206,7 @@ impl Shared {
             }
             run().await
         };
+        // Counted once, after the last attempt.
         let tried = within(self.store_timeout, trying).await;
         tried.inspect_err(|_| self.metrics.failed(operation))
     }

@@ -75,6 +75,7 @@ pub(super) fn encode(kind: &EntryKind, key: &str) -> Bytes {
 pub(super) fn decode(mut bytes: Bytes, key: &str) -> Result<EntryKind, InvalidEntry> {
     let sum = bytes.len().checked_sub(FIXED + SUM).ok_or(SHORT)? + FIXED;
     let mut fixed = Reader(bytes.slice(..FIXED));
+    // The version comes before the checksum: another version may compute that otherwise.
     if fixed.array()? != *MAGIC {
         return Err(damaged("the beginning"));
     }
@@ -103,6 +104,7 @@ pub(super) fn decode(mut bytes: Bytes, key: &str) -> Result<EntryKind, InvalidEn
         VARIANTS if body.is_empty() => EntryKind::Variants(head.variants()?),
         _ => return Err(damaged("the kind")),
     };
+    // Nothing may hide behind the last field: equal entries have equal bytes.
     if head.0.is_empty() { Ok(kept) } else { Err(damaged("the end of the head")) }
 }
 
@@ -246,6 +248,7 @@ impl Reader {
     }
 
     fn line(&mut self) -> Result<HeaderValue, InvalidEntry> {
+        // A layer outside may rely on the flag, for example to keep a nonce out of a log.
         let sensitive = self.flag()?;
         let mut line = HeaderValue::from_maybe_shared(self.text()?).map_err(|_| HEADER)?;
         line.set_sensitive(sensitive);
@@ -297,6 +300,7 @@ impl Reader {
     fn name(&mut self) -> Result<HeaderName, InvalidEntry> {
         let length = self.u32()? as usize;
         let text = self.0.get(..length).ok_or(SHORT)?;
+        // An upper case letter would be a second spelling of the same entry.
         let name = HeaderName::from_lowercase(text);
         self.0.advance(length);
         name.map_err(|_| damaged("the name of a header"))

@@ -58,6 +58,7 @@ impl Entry {
     /// Returns `true` if the entry may be served. `is_sound` is called once, and only for an entry
     /// that was read from outside of the process.
     pub(crate) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
+        // Two requests may check the entry at the same time, with the same result.
         if self.0.checked.load(Ordering::Relaxed) {
             return true;
         }
@@ -99,6 +100,7 @@ impl Entry {
 
     /// Returns the entry with a stored response that `edit` has changed.
     pub(crate) fn map_response(mut self, edit: impl FnOnce(&mut StoredResponse)) -> Self {
+        // Nobody else has an entry that was just decoded.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             if let EntryKind::Response(stored) = &mut inner.kind {
                 edit(stored);

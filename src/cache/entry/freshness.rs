@@ -30,6 +30,7 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Returns the age in milliseconds (RFC 9111 §4.2.3, `current_age`).
     pub(crate) fn age(&self, now: u64) -> u64 {
+        // Saturating: the numbers may come from a store, and the clock may have gone back.
         self.age.saturating_add(now.saturating_sub(self.received))
     }
 

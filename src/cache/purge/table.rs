@@ -69,6 +69,7 @@ impl PurgeTable {
             PurgeTarget::All => return self.raise_floor(stamp),
             PurgeTarget::Url(url) => {
                 let purge = self.urls.entry(url).or_insert(UrlPurge { stamp, removed });
+                // One purge that left entries in the store is enough to need a floor later.
                 purge.removed &= removed;
                 &mut purge.stamp
             }
@@ -95,6 +96,7 @@ impl PurgeTable {
 
     /// Returns `true` if an entry was purged after `watermark`.
     pub(super) fn is_purged(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
+        // The cheapest first: most entries have no tags, and most processes purge no prefixes.
         self.floor > watermark
             || self.urls.get(&hash128(url)).is_some_and(|purge| purge.stamp > watermark)
             || tags.iter().any(|tag| self.tags.get(tag).is_some_and(|stamp| *stamp > watermark))
@@ -117,6 +119,7 @@ impl PurgeTable {
                 return false;
             };
             let common = prefix.bytes().zip(url.bytes()).take_while(|(a, b)| a == b).count();
+            // A prefix of `url` that is not greater than `prefix` is no longer than what they share.
             end = if common < prefix.len() {
                 common
             } else if *stamp > watermark {
@@ -126,6 +129,7 @@ impl PurgeTable {
             } else {
                 common - 1
             };
+            // A prefix of `url` ends between two characters.
             while !url.is_char_boundary(end) {
                 end -= 1;
             }
@@ -177,6 +181,7 @@ impl PurgeTable {
 /// Returns the newest stamp of the oldest quarter.
 fn oldest_quarter(stamps: impl Iterator<Item = Stamp>) -> Stamp {
     let mut stamps: Vec<_> = stamps.collect();
+    // Linear in the size of the table, once for every quarter of it.
     let quarter = stamps.len() / 4;
     *stamps.select_nth_unstable(quarter).1
 }

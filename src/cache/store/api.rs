@@ -124,6 +124,7 @@ pub trait Store: Send + Sync + 'static {
         ttl: Duration,
         change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        // An entry that cannot be read is not replaced: it may be a list of variants that is needed.
         async move {
             let entry = change(self.get(key).await?);
             self.put(key, entry, ttl).await
@@ -183,6 +184,8 @@ pub struct Usage {
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A [`Store`] of any type.
+// The methods of `Store` return `impl Future`, so that the stores of others need no boxes and no
+// macro; a trait object needs them. A hit of `get_now` has no box.
 pub(crate) trait DynStore: Send + Sync {
     fn get_now(&self, key: &str) -> Poll<Option<Entry>>;
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;

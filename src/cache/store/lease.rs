@@ -35,6 +35,7 @@ use std::fmt;
 /// ```
 pub struct Lease(State);
 
+// Opaque, so that a lease may one day have an expiration.
 enum State {
     Free,
     Held { _guard: Box<dyn Send + Sync> },

@@ -18,6 +18,7 @@ pub(crate) struct Namespaced {
 impl Namespaced {
     /// Returns `store` in a namespace. The empty namespace costs nothing.
     pub(crate) fn wrap(store: Arc<dyn DynStore>, namespace: Namespace) -> Arc<dyn DynStore> {
+        // The first layer over a store, mostly the only one, pays for no wrapper.
         if namespace.is_empty() { store } else { Arc::new(Self { store, namespace }) }
     }
 }
@@ -49,6 +50,7 @@ impl Store for Namespaced {
     }
 
     async fn clear(&self) -> Result<(), StoreError> {
+        // No store can list the keys of a namespace. A layer purges its own by prefix.
         self.store.clear().await
     }
 

@@ -16,11 +16,13 @@ pub(crate) async fn add_variant(
     ttl: Duration,
 ) -> Result<Vec<Variant>, StoreError> {
     let mut evicted = Vec::new();
+    // May run several times, when other processes add variants meanwhile; the last run counts.
     let mut add = |list: Option<Entry>| {
         let mut variants = match list.as_ref().map(Entry::kind) {
             Some(EntryKind::Variants(variants)) => variants.clone(),
             _ => Vec::new(),
         };
+        // The newest at the end: variants that are stored often stay.
         variants.retain(|other| other.id() != variant.id());
         variants.push(variant.clone());
         evicted = variants.drain(..variants.len().saturating_sub(max)).collect();

@@ -73,6 +73,7 @@ impl Backend {
         let generation = generation.as_ref().filter(|_| !open && Handle::try_current().is_ok());
         let reason = if open { "breaker" } else { "connection" };
         let prefix = &generation.ok_or_else(|| self.failed(reason))?.prefix;
+        // One allocation: `format!` would grow the string for long keys.
         let mut name = String::with_capacity(prefix.len() + key.len());
         name.push_str(prefix);
         name.push_str(key);
@@ -91,6 +92,7 @@ impl Backend {
     }
 
     fn shift(&self, entry: Entry, millis: i64) -> Entry {
+        // The usual case, in which nothing is copied.
         if millis == 0 {
             return entry;
         }
@@ -127,6 +129,7 @@ impl Backend {
             let prefix = format!("{}{flushed:x}{{}}:", self.common_prefix());
             self.generation.store(Some(Arc::new(Generation { flushed, prefix })));
         }
+        // Only the process that purged everything removes the entries, not all of them at once.
         if wrote_flush {
             self.cleared.notify_one();
         }
@@ -162,6 +165,7 @@ impl Backend {
     ) -> Result<T, StoreError> {
         result.inspect(|_| self.breaker.succeeded()).map_err(|error| {
             self.record_error(&error);
+            // A refusal is a reply: Redis is there.
             if !error.is_outage() {
                 self.breaker.succeeded();
             } else if self.breaker.failed() {
@@ -190,6 +194,7 @@ impl Backend {
             let is_old = |key: &str| {
                 let generation = key.strip_prefix(&common).and_then(|rest| rest.split_once("{}:"));
                 let stamp = generation.and_then(|(stamp, _)| Stamp::from_str_radix(stamp, 16).ok());
+                // A key of another program, or of a newer generation, is left alone.
                 stamp.is_some_and(|stamp| stamp < flushed)
             };
             let pattern = format!("{}*", escape_glob(&common));

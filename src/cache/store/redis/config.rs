@@ -84,6 +84,7 @@ impl RedisConfig {
             Err(env::VarError::NotUnicode(_)) => {
                 Err(InvalidRedisConfig(format!("{name} is not Unicode")))
             }
+            // Deployments set variables to nothing to unset them.
             value => Ok(value.ok().filter(|value| !value.is_empty())),
         })
     }
@@ -161,6 +162,7 @@ impl RedisConfig {
     }
 
     fn with_server(server: Server) -> Self {
+        // The table above gives the reasons.
         Self {
             server,
             prefix: "tower-kit:".to_owned(),
@@ -181,6 +183,7 @@ impl RedisConfig {
             return Self::new(&url).map_err(|error| error.in_variable("REDIS_URL"));
         }
         let host = variable("REDIS_HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
+        // An address of IPv6 stands in brackets in a URL.
         let host =
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
         let port = variable("REDIS_PORT")?.unwrap_or_else(|| "6379".to_owned());

@@ -32,10 +32,12 @@ impl PurgeQueue {
         purge: LocalPurge,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let (written, waiting) = oneshot::channel();
+        // Before the future is polled: a purge that nobody awaits is sent as well.
         let sent = self.sender.send(Pending { purge, written });
         let backend = Arc::clone(&self.backend);
         async move {
             sent.map_err(|_| StoreError::new("the task of the Redis store has ended"))?;
+            // The task sends it when Redis is back. No caller waits for that.
             if backend.breaker.is_open() {
                 return Err(StoreError::deferred(DEFERRED));
             }

@@ -18,6 +18,7 @@ pub struct RedisStatus {
 }
 
 /// The last error.
+// A lock, since errors are rare and their text is read by people.
 #[derive(Debug, Default)]
 pub(super) struct LastError(Mutex<Option<String>>);
 

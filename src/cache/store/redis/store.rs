@@ -246,6 +246,7 @@ impl Store for RedisStore {
 
     async fn lease(&self, key: &str) -> Lease {
         let backend = &self.backend;
+        // A Redis that is away must not keep anyone from fetching.
         let Some(time) = backend.config.lease_ttl else { return Lease::free() };
         let Ok(name) = backend.name(&format!("lease:{key}")) else { return Lease::free() };
         lease::take(backend, name, time).await
