@@ -8,7 +8,6 @@ pub(crate) mod list;
 mod scope;
 pub(crate) mod table;
 
-pub(crate) use list::Purges;
 pub use list::{PurgeFuture, SharedPurges};
 pub(crate) use scope::ScopedPurges;
 pub(crate) use table::{Purge, Stamp};

@@ -2,9 +2,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::super::clock::Clock;
-use super::super::super::purge::list::LocalPurge;
+use super::super::super::purge::Stamp;
+use super::super::super::purge::list::{LocalPurge, Purges};
 use super::super::super::purge::table::PurgeTarget;
-use super::super::super::purge::{Purges, Stamp};
 use super::client::{Client, CommandError};
 
 /// A client of the log of purges in Redis, which all processes with the same prefix share.

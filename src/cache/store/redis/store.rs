@@ -8,9 +8,9 @@ use tokio::sync::{SemaphorePermit, mpsc};
 
 use super::super::super::entry::{Entry, Watermark};
 use super::super::super::error::StoreError;
-use super::super::super::purge::list::LocalPurge;
+use super::super::super::purge::SharedPurges;
+use super::super::super::purge::list::{LocalPurge, Purges};
 use super::super::super::purge::table::PurgeTarget;
-use super::super::super::purge::{Purges, SharedPurges};
 use super::super::super::task::spawn;
 use super::super::api::Store;
 use super::super::lease::Lease;

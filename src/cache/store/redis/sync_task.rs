@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::super::policy::date::in_millis;
-use super::super::super::purge::Purges;
+use super::super::super::purge::list::Purges;
 use super::backend::Backend;
 use super::client::{Event, Events};
 use super::purge_log::PurgeLogClient;
