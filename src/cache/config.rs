@@ -7,9 +7,11 @@ use http::request;
 use super::clock::Clock;
 use super::key::CacheKey;
 use super::metrics::CacheMetrics;
+use super::namespace::Namespace;
 use super::policy::Rules;
+use super::purge::ScopedPurges;
 use super::state::{Family, State};
-use super::store::{Erased, Store};
+use super::store::{DynStore, Namespaced, Store};
 
 /// What the setters of a layer write, with the store and the state that its services share.
 #[derive(Clone)]
@@ -21,7 +23,9 @@ pub(crate) struct Config {
     /// Adds `cache-status` to responses.
     pub(crate) cache_status: bool,
     pub(crate) clock: Clock,
-    pub(crate) store: Arc<dyn Erased>,
+    pub(crate) store: Arc<dyn DynStore>,
+    /// The store without the namespace of this layer.
+    bare_store: Arc<dyn DynStore>,
     pub(crate) state: Arc<State>,
 }
 
@@ -43,6 +47,10 @@ pub(crate) struct Limits {
 impl Config {
     pub(crate) fn new(rules: Rules, store: impl Store) -> Self {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
+        let namespace = Namespace::numbered(purges.add_layer());
+        let bare_store: Arc<dyn DynStore> = Arc::new(store);
+        let store = Namespaced::wrap(Arc::clone(&bare_store), namespace.clone());
+        let purges = ScopedPurges::new(purges, namespace);
         let key = Arc::new(CacheKey::new());
         let family = Arc::new(Family::default());
         family.add_key(&key);
@@ -54,7 +62,8 @@ impl Config {
             cache_status: true,
             clock: Clock::default(),
             state: State::new(CacheMetrics::default(), purges, family),
-            store: Arc::new(store),
+            store,
+            bare_store,
         }
     }
 
@@ -65,10 +74,20 @@ impl Config {
         self.state.family.add_key(&self.key);
     }
 
+    /// Sets the namespace. Older handles find it. The requests in flight are those of a namespace, as
+    /// the entries are.
+    pub(crate) fn set_namespace(&mut self, name: &str) {
+        let namespace = Namespace::named(name);
+        self.store = Namespaced::wrap(Arc::clone(&self.bare_store), namespace.clone());
+        let State { metrics, purges, family, .. } = &*self.state;
+        let purges = purges.with_namespace(namespace);
+        self.state = State::new(metrics.another(), purges, Arc::clone(family));
+    }
+
     /// Sets the metrics. Older handles find what they count.
     pub(crate) fn set_metrics(&mut self, metrics: CacheMetrics) {
         let State { purges, family, .. } = &*self.state;
-        self.state = State::new(metrics, Arc::clone(purges), Arc::clone(family));
+        self.state = State::new(metrics, purges.clone(), Arc::clone(family));
     }
 }
 

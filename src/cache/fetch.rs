@@ -13,7 +13,7 @@ use super::cache_status::{CacheStatus, Fwd};
 use super::clock::random;
 use super::config::Config;
 use super::decide::Miss;
-use super::entry::{Entry, Kept, Stored, Watermark};
+use super::entry::{Entry, EntryKind, StoredResponse, Watermark};
 use super::exchange::Exchange;
 use super::hit_for_miss::Marker;
 use super::key::Key;
@@ -286,10 +286,10 @@ impl Fetch {
 
     /// A response that is not stored because of its request may still show that an entry is out of
     /// date.
-    fn bypass<B>(&mut self, bypass: Bypass, response: &Response<B>, old: Option<&Stored>) {
+    fn bypass<B>(&mut self, bypass: Bypass, response: &Response<B>, old: Option<&StoredResponse>) {
         self.status.detail = Some(bypass.as_str());
         self.status.header = self.ask.override_by.filter(|_| bypass == Bypass::Override);
-        let outdated = |stored: &&Stored| {
+        let outdated = |stored: &&StoredResponse| {
             self.ask.head_only
                 && !bypass.is_of_another()
                 && self.key.is_spelled_so()
@@ -301,23 +301,25 @@ impl Fetch {
     }
 
     /// Returns the entry that a 304 confirms, with the headers of the 304.
-    fn confirm<R>(&mut self, response: &Response<R>, stored: &Stored) -> Entry {
+    fn confirm<R>(&mut self, response: &Response<R>, stored: &StoredResponse) -> Entry {
         self.status.fwd_status = Some(304);
         let answer = self.answer(response, None, false);
         let Confirmed { response: last, kept } =
             policy::confirm(&self.config.rules, &self.ask, stored, &answer);
         match kept {
-            Ok(fresh) => self.keep(Stored { watermark: Watermark::at(self.watermark), ..*fresh }),
+            Ok(fresh) => {
+                self.keep(StoredResponse { watermark: Watermark::at(self.watermark), ..*fresh });
+            }
             Err(reason) => {
                 self.refuse(response, reason, Some(stored));
                 self.status.detail = Some(reason.as_str());
             }
         }
-        Entry::new(Kept::Response(last))
+        Entry::new(EntryKind::Response(last))
     }
 
     /// Stores a response that was confirmed, unless it was purged since the inner service was asked.
-    fn keep(&mut self, fresh: Stored) {
+    fn keep(&mut self, fresh: StoredResponse) {
         let config = &self.config;
         if config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
             config.state.hit_for_miss.clear(self.marker);
@@ -332,7 +334,7 @@ impl Fetch {
         &mut self,
         cx: &mut Context<'_>,
         response: Response<B>,
-        old: Option<&Stored>,
+        old: Option<&StoredResponse>,
     ) -> Fetched<B>
     where
         B: Body + Send + 'static,
@@ -361,7 +363,7 @@ impl Fetch {
 
     /// Tells the waiting requests that they get no response, and requests of the next while not to
     /// wait.
-    fn refuse<B>(&self, response: &Response<B>, reason: NotStorable, old: Option<&Stored>) {
+    fn refuse<B>(&self, response: &Response<B>, reason: NotStorable, old: Option<&StoredResponse>) {
         self.complete(&Verdict::Alone);
         let stays = old.is_some_and(|old| policy::survives(old, reason, self.received));
         // A response for a single request says nothing about the next one, nor does a 304 of the
@@ -383,7 +385,7 @@ impl Fetch {
 
     /// Removes an entry from the store, but not the other variants of its URL. The client does not
     /// wait for that.
-    fn remove(&self, old: &Stored) {
+    fn remove(&self, old: &StoredResponse) {
         let config = Arc::clone(&self.config);
         let key = match old.variant.class() {
             0 => self.key.clone(),

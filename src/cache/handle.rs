@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, Uri};
@@ -11,11 +11,11 @@ use tower::Service;
 use super::body::{FRAMES_AT_ONCE, LONGEST_FILL};
 use super::classify::Warm;
 use super::config::Config;
+use super::error::StoreError;
 use super::fetch::call;
 use super::metrics::Statistics;
-use super::purge::{Purge, PurgeFuture};
+use super::purge::{Purge, PurgeFuture, ScopedPurges};
 use super::storage;
-use super::store::StoreError;
 
 /// Purges the entries of a layer, warms them, and counts them. Clones are the same.
 ///
@@ -94,7 +94,8 @@ impl CacheHandle {
         self.purge(Purge::Tag(tag))
     }
 
-    /// Purges all, and empties the store. Unlike the other purges, it has to be awaited.
+    /// Purges all, and empties the store, for all layers and values that share it. Unlike the other
+    /// purges, it has to be awaited. Redis removes the entries in the background.
     ///
     /// # Errors
     ///
@@ -157,7 +158,17 @@ impl CacheHandle {
     }
 
     fn purge(&self, what: Purge<'_>) -> PurgeFuture {
-        let purging = self.config.state.purges.purge(what, self.config.clock.now());
+        // Entries may be in a namespace that the layer got after this handle was taken.
+        let now = self.config.clock.now();
+        let states = self.config.state.family.states();
+        let mut namespaces: Vec<&ScopedPurges> = vec![&self.config.state.purges];
+        for state in &states {
+            if namespaces.iter().all(|known| known.namespace() != state.purges.namespace()) {
+                namespaces.push(&state.purges);
+            }
+        }
+        let purgings = namespaces.iter().map(|purges| purges.purge(what, now)).collect();
+        let Some(purging) = all(purgings) else { return PurgeFuture(Box::pin(ready(Ok(())))) };
         if !self.config.state.purges.is_shared() {
             return purging;
         }

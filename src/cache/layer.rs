@@ -292,6 +292,30 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
+    /// Sets the name of the part of the store that this layer uses. Layers of the same name, in this
+    /// process or in others, share their responses; a [`CacheHandle`] purges what has the name of its
+    /// layer.
+    ///
+    /// By default each layer that is made over clones of a store has a part of its own. The first one
+    /// has the empty name, the second `2`, the third `3`, in the order in which
+    /// [`new`](Self::new) and [`with_ttl`](Self::with_ttl) are called: clone a layer to use it in
+    /// several places. Set names where processes share a store and have several layers over it, so
+    /// that the order does not matter. Only a store with [`purges`](super::Store::purges) of its own
+    /// tells its layers apart; over others all have the empty name.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// let store = MemoryStore::new(64 * tower_kit::MIB);
+    /// let shop = CacheLayer::new(store.clone()).namespace("shop");
+    /// let blog = CacheLayer::new(store).namespace("blog");
+    /// # drop((shop, blog));
+    /// ```
+    #[doc(alias = "prefix")]
+    pub fn namespace(self, name: &str) -> Self {
+        self.edit(|config| config.set_namespace(name))
+    }
+
     /// Counts on `recorder` instead of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))

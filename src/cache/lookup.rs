@@ -9,14 +9,14 @@ use http::HeaderMap;
 
 use super::clock::random;
 use super::config::Config;
-use super::entry::{Entry, Kept, Stored};
+use super::entry::{Entry, EntryKind, StoredResponse};
+use super::error::StoreError;
 use super::key::Key;
 use super::metrics::Fallback;
 use super::policy;
-use super::purge::Purges;
 use super::state::Lead;
 use super::storage;
-use super::store::{Erased, Lease, StoreError};
+use super::store::{DynStore, Lease};
 use super::timeout::within;
 use super::vary::Variant;
 
@@ -137,9 +137,9 @@ impl Query<'_> {
     }
 
     /// Returns `true` if an entry answers the request and was not purged.
-    pub(crate) fn is_valid(self, stored: &Stored) -> bool {
+    pub(crate) fn is_valid(self, stored: &StoredResponse) -> bool {
         stored.variant.answers(self.headers)
-            && is_current(&self.config.state.purges, self.key.url(), stored)
+            && stored.is_current(&self.config.state.purges, self.key.url())
     }
 
     /// Returns the number that the request shares with those that none of the variants tells from
@@ -154,16 +154,16 @@ impl Query<'_> {
 
     fn first(self, entry: Option<Entry>) -> First {
         let Some(entry) = entry else { return First::Done(Lookup::Nothing) };
-        match entry.kept() {
-            Kept::Response(stored) => {
+        match entry.kind() {
+            EntryKind::Response(stored) => {
                 let valid = self.is_sound(&entry, stored) && self.is_valid(stored);
                 First::Done(if valid { Lookup::Found(entry) } else { Lookup::Nothing })
             }
             // The entry of a shared store may name more variants than this layer stores.
-            Kept::Variants(variants) if variants.len() > self.config.rules.variants => {
+            EntryKind::Variants(variants) if variants.len() > self.config.rules.variants => {
                 First::Done(Lookup::Nothing)
             }
-            Kept::Variants(variants) => {
+            EntryKind::Variants(variants) => {
                 match variants.iter().rposition(|variant| variant.answers(self.headers)) {
                     Some(at) => First::Variant(self.key.variant(variants[at].id()), entry, at),
                     None => First::Done(self.other_variants(&entry)),
@@ -173,16 +173,16 @@ impl Query<'_> {
     }
 
     fn second(self, entry: Option<Entry>, names: &Entry, at: usize) -> Lookup {
-        let is_named = |stored: &Stored| match names.kept() {
-            Kept::Variants(variants) => variants.get(at) == Some(&stored.variant),
-            Kept::Response(_) => false,
+        let is_named = |stored: &StoredResponse| match names.kind() {
+            EntryKind::Variants(variants) => variants.get(at) == Some(&stored.variant),
+            EntryKind::Response(_) => false,
         };
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|stored| {
                     is_named(stored)
                         && self.is_sound(&entry, stored)
-                        && is_current(&self.config.state.purges, self.key.url(), stored)
+                        && stored.is_current(&self.config.state.purges, self.key.url())
                 }) =>
             {
                 Lookup::Found(entry)
@@ -193,7 +193,7 @@ impl Query<'_> {
 
     /// Returns `true` for an entry that this layer could have stored. Any other entry counts as an
     /// error of the store.
-    fn is_sound(self, entry: &Entry, stored: &Stored) -> bool {
+    fn is_sound(self, entry: &Entry, stored: &StoredResponse) -> bool {
         let sound = entry.is_checked(|| policy::is_sound(&self.config.rules, stored));
         if !sound {
             self.config.state.metrics.store_failed("get");
@@ -202,16 +202,16 @@ impl Query<'_> {
     }
 
     fn other_variants(self, names: &Entry) -> Lookup {
-        match names.kept() {
-            Kept::Variants(variants) => Lookup::OtherVariants(self.class(variants)),
-            Kept::Response(_) => Lookup::Nothing,
+        match names.kind() {
+            EntryKind::Variants(variants) => Lookup::OtherVariants(self.class(variants)),
+            EntryKind::Response(_) => Lookup::Nothing,
         }
     }
 }
 
 /// Waits until this process may fetch, or until `look_up` finds what another process has fetched.
 pub(crate) async fn take_turn<T, F>(
-    store: &dyn Erased,
+    store: &dyn DynStore,
     key: &str,
     mut look_up: impl FnMut() -> F,
 ) -> Turn<T>
@@ -233,16 +233,6 @@ where
         Turn::Own(lease)
     };
     within(MAX_TURN, async { Ok(taking.await) }).await.unwrap_or(Turn::TimedOut)
-}
-
-/// Returns `true` if no purge hit an entry since its inner service was asked.
-pub(crate) fn is_current(purges: &Purges, url: &str, stored: &Stored) -> bool {
-    let Stored { tags, watermark, freshness, .. } = stored;
-    let spared = purges.spares(url, tags, watermark.get(), freshness.received);
-    if let Some(stamp) = spared {
-        watermark.raise(stamp);
-    }
-    spared.is_some()
 }
 
 /// The longest wait for another process. The pauses between two lookups grow.

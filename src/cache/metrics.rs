@@ -87,6 +87,11 @@ impl CacheMetrics {
         Self { metrics, ..Self::default() }
     }
 
+    /// Counts anew, on the same recorder.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.metrics.clone())
+    }
+
     pub(crate) fn count(&self, outcome: Outcome) {
         let index = outcome.index();
         self.requests[index].fetch_add(1, Ordering::Relaxed);

@@ -196,7 +196,9 @@
 //! store that fails, or takes too long, is a miss, and a counter. So is an entry that the layer could
 //! not have stored (its status, its length, a header of a connection, a cookie): what an [`Entry`] was
 //! read from may have been changed. Layers and values over clones of one `MemoryStore` share its
-//! purges.
+//! purges. Each layer over a clone has a [namespace](CacheLayer::namespace) of its own, and its
+//! [`CacheHandle`] purges what that namespace has; [`CacheHandle::purge_all`] alone empties the store
+//! for all.
 //!
 //! With the feature `cache-redis`, [`RedisStore`][redis] keeps them in Redis or Valkey, for many processes,
 //! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
@@ -216,7 +218,8 @@
 //!
 //! **With other stores, purges are the layer's own.** A store that several processes share, or that
 //! outlives one, does not learn of them: the others, and this one after a restart, give out again
-//! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself.
+//! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself. A
+//! store that returns [`SharedPurges`] shares them among its clones in the process.
 //!
 //! # Values
 //!
@@ -272,7 +275,7 @@
 //! | `http_cache_panics_total` | | of functions that were given to the layer |
 //! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large`, `breaker` (not asked, since it did not answer) | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
 //! | `http_cache_redis_breaker_open` | | gauge: 1 while Redis is not asked, since it did not answer |
-//! | `http_cache_redis_in_step` | | gauge: 1 while it is known what other processes have purged |
+//! | `http_cache_redis_synced` | | gauge: 1 while this process learns of purges by other processes |
 //!
 //! # What it never does
 //!
@@ -297,12 +300,11 @@ pub(crate) mod coalesce;
 mod config;
 mod decide;
 pub(crate) mod entry;
+pub(crate) mod error;
 mod exchange;
 mod fetch;
-mod frame;
 mod handle;
 mod hash;
-mod head;
 mod hint;
 mod hit_for_miss;
 mod invalidate;
@@ -310,6 +312,7 @@ mod key;
 pub(crate) mod layer;
 pub(crate) mod lookup;
 pub(crate) mod metrics;
+pub(crate) mod namespace;
 pub(crate) mod policy;
 pub(crate) mod purge;
 mod refresh;
@@ -324,8 +327,8 @@ pub(crate) mod timeout;
 pub(crate) mod vary;
 
 pub use body::ResponseBody;
-pub use entry::Entry;
-pub use frame::InvalidEntry;
+pub use entry::{Entry, InvalidEntry};
+pub use error::StoreError;
 #[cfg(feature = "cache-redis-fred")]
 pub use fred;
 pub use handle::{CacheHandle, InvalidUrl};
@@ -338,6 +341,6 @@ pub use purge::{PurgeFuture, SharedPurges};
 pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;
-pub use store::{BoxStore, Lease, MemoryStore, Store, StoreError, TieredStore, Usage};
 #[cfg(feature = "cache-redis")]
-pub use store::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
+pub use store::redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
+pub use store::{BoxStore, Lease, MemoryStore, Store, TieredStore, Usage};

@@ -10,14 +10,14 @@ use super::entry::Entry;
 use super::hit_for_miss::HitForMiss;
 use super::key::CacheKey;
 use super::metrics::CacheMetrics;
-use super::purge::Purges;
+use super::purge::ScopedPurges;
 use super::store::Lease;
 use super::task::Slot;
 
 /// What the services of a layer share and change.
 pub(crate) struct State {
     pub(crate) coalescer: Coalescer<Arc<str>, Verdict>,
-    pub(crate) purges: Arc<Purges>,
+    pub(crate) purges: ScopedPurges,
     pub(crate) family: Arc<Family>,
     pub(crate) metrics: CacheMetrics,
     pub(crate) hit_for_miss: HitForMiss,
@@ -58,7 +58,7 @@ pub(crate) struct Lead {
 impl State {
     pub(crate) fn new(
         metrics: CacheMetrics,
-        purges: Arc<Purges>,
+        purges: ScopedPurges,
         family: Arc<Family>,
     ) -> Arc<Self> {
         let state = Arc::new(Self {

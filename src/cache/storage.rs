@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::budget::Charge;
 use super::config::Config;
-use super::entry::{Entry, Kept, Stored};
+use super::entry::{Entry, EntryKind, StoredResponse};
+use super::error::StoreError;
 use super::key::Key;
 use super::metrics::Fallback;
 use super::policy::{has_validator, is_shareable};
 use super::purge::PurgeFuture;
 use super::state::{Lead, Verdict};
-use super::store::{StoreError, Usage};
+use super::store::{Usage, add_variant};
 use super::task::spawn_if_pending;
 use super::timeout::within;
 use super::vary::Variant;
@@ -43,11 +44,11 @@ pub(crate) async fn get(config: &Config, key: &Key) -> Result<Option<Entry>, Sto
 pub(crate) fn keep(
     config: Arc<Config>,
     key: Key,
-    stored: Stored,
+    stored: StoredResponse,
     lead: Option<Lead>,
     charge: Option<Charge>,
 ) -> Entry {
-    let entry = Entry::new(Kept::Response(stored.compact()));
+    let entry = Entry::new(EntryKind::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.complete(if is_shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
@@ -82,12 +83,9 @@ async fn put(config: &Config, key: &Key, entry: Entry) {
     } else {
         let variant = &stored.variant;
         // The variant first: a request that finds it in the list finds its entry.
-        put_one(config, &key.variant(variant.id()), &entry, ttl).await && {
-            let variants = with_variant(config, key, variant).await;
-            // The other variants may be of use for longer than this one.
-            let ttl = ttl.max(VARIANTS_TTL);
-            put_one(config, key, &Entry::new(Kept::Variants(variants)), ttl).await
-        }
+        let stored = put_one(config, &key.variant(variant.id()), &entry, ttl).await;
+        // A memory has the variant even if the store behind it fails.
+        add_to_variants(config, key, variant, ttl.max(VARIANTS_TTL)).await && stored
     };
     record_usage(config);
     // A purge may have come between the last check and the put.
@@ -103,17 +101,19 @@ async fn put_one(config: &Config, key: &Key, entry: &Entry, ttl: Duration) -> bo
     put.inspect_err(|_| config.state.metrics.store_failed("put")).is_ok()
 }
 
-/// Returns the variants of a URL, with this one as the newest.
-async fn with_variant(config: &Config, key: &Key, variant: &Variant) -> Vec<Variant> {
-    let known = get(config, key).await.ok().flatten();
-    let mut variants = match known.as_ref().map(Entry::kept) {
-        Some(Kept::Variants(variants)) => variants.clone(),
-        _ => Vec::new(),
+/// Adds a variant to the list of its URL, and removes the entries of those that make space for it. The
+/// other variants may be of use for longer than this one.
+async fn add_to_variants(config: &Config, key: &Key, variant: &Variant, ttl: Duration) -> bool {
+    let max = config.rules.variants;
+    let add = add_variant(&*config.store, key.as_str(), variant, max, ttl);
+    let Ok(evicted) = within(config.limits.store_timeout, add).await else {
+        config.state.metrics.store_failed("put");
+        return false;
     };
-    variants.retain(|other| other.id() != variant.id());
-    variants.push(variant.clone());
-    variants.drain(..variants.len().saturating_sub(config.rules.variants));
-    variants
+    for variant in evicted {
+        remove(config, &key.variant(variant.id())).await;
+    }
+    true
 }
 
 pub(crate) async fn remove(config: &Config, key: &Key) {

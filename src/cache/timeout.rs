@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::store::StoreError;
+use super::error::StoreError;
 
 /// Runs an operation of a store. One that is not done after `limit` is dropped.
 ///

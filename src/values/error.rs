@@ -1,55 +1,53 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::cache::store::StoreError;
+use crate::cache::error::StoreError;
 
-/// A value that was not kept, or not dropped.
+/// An error for a value that was not stored, or not removed.
 #[derive(Debug)]
-pub struct ValueCacheError(Fault);
+pub struct ValueCacheError(Kind);
 
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum Kind {
     Json(serde_json::Error),
     TooLarge,
     Store(StoreError),
 }
 
 impl ValueCacheError {
-    /// Whether the value cannot be written as JSON.
+    /// Returns `true` if the value cannot be encoded as JSON.
     #[must_use]
     pub const fn is_json(&self) -> bool {
-        matches!(self.0, Fault::Json(_))
+        matches!(self.0, Kind::Json(_))
     }
 
-    /// Whether the value is over 1 MiB of JSON, or the key over 8 KiB.
+    /// Returns `true` if the value exceeds 1 MiB of JSON, or the key 8 KiB.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
-        matches!(self.0, Fault::TooLarge)
+        matches!(self.0, Kind::TooLarge)
     }
 
-    /// Whether the store failed, as often as it was tried.
+    /// Returns `true` if the store failed in each attempt.
     #[must_use]
     pub const fn is_store(&self) -> bool {
-        matches!(self.0, Fault::Store(_))
+        matches!(self.0, Kind::Store(_))
     }
-}
 
-impl ValueCacheError {
-    /// Whether this process has done it, and others that share the store will be told later:
-    /// [`StoreError::is_deferred`](crate::cache::StoreError::is_deferred).
+    /// Returns `true` if the removal holds in this process, and other processes that share the store
+    /// learn of it later: [`StoreError::is_deferred`](crate::cache::StoreError::is_deferred).
     #[must_use]
     pub const fn is_deferred(&self) -> bool {
-        matches!(&self.0, Fault::Store(error) if error.is_deferred())
+        matches!(&self.0, Kind::Store(error) if error.is_deferred())
     }
 }
 
-impl From<Fault> for ValueCacheError {
-    fn from(fault: Fault) -> Self {
-        Self(fault)
+impl From<Kind> for ValueCacheError {
+    fn from(kind: Kind) -> Self {
+        Self(kind)
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for Kind {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -58,9 +56,11 @@ impl From<StoreError> for Fault {
 impl fmt::Display for ValueCacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Fault::Json(_) => f.write_str("a value for the cache cannot be written as JSON"),
-            Fault::TooLarge => f.write_str("a value or a key is too large for the cache"),
-            Fault::Store(error) => error.fmt(f),
+            Kind::Json(_) => f.write_str("the value for the cache cannot be encoded as JSON"),
+            Kind::TooLarge => {
+                f.write_str("the value for the cache exceeds 1 MiB of JSON, or its key 8 KiB")
+            }
+            Kind::Store(error) => error.fmt(f),
         }
     }
 }
@@ -68,10 +68,10 @@ impl fmt::Display for ValueCacheError {
 impl Error for ValueCacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Fault::Json(error) => Some(error),
-            Fault::TooLarge => None,
-            // It says the same as this one.
-            Fault::Store(error) => error.source(),
+            Kind::Json(error) => Some(error),
+            Kind::TooLarge => None,
+            // The message of this error is that of the store.
+            Kind::Store(error) => error.source(),
         }
     }
 }

@@ -4,34 +4,34 @@ use std::time::Duration;
 use crate::cache::entry::Freshness;
 use crate::cache::policy::date::in_millis;
 
-/// What the user chose.
+/// The settings that decide about values.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) ttl: Duration,
     pub(super) jitter: f64,
     pub(super) while_revalidate: Duration,
     pub(super) negative_ttl: Duration,
-    /// What all names begin with. It is no URL's beginning, and no other space's.
-    pub(super) space: String,
+    /// The text that all names start with. It starts neither a URL nor another namespace.
+    pub(super) namespace: String,
 }
 
-/// What a value may be used for.
+/// The use that the age of a value permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     Fresh,
-    /// While it is refreshed.
+    /// The value may be used while it is fetched again.
     Stale,
-    Ended,
+    Expired,
 }
 
 impl Rules {
-    /// The name of a key in the store, and for purges. None is for keys that are too long.
+    /// Returns the name of a key, in the store and for purges, or `None` if the key is too long.
     pub(super) fn name(&self, key: &str) -> Option<Arc<str>> {
-        let fits = self.space.len() + key.len() <= LONGEST_NAME;
-        fits.then(|| format!("{}{key}", self.space).into())
+        let fits = self.namespace.len() + key.len() <= MAX_NAME_LENGTH;
+        fits.then(|| format!("{}{key}", self.namespace).into())
     }
 
-    /// Of a value that came at `now`; `random` is from 0 to 1.
+    /// Returns the freshness of a value that was fetched at `now`. `random` is from 0 to 1.
     pub(super) fn freshness(
         &self,
         ttl: Option<Duration>,
@@ -41,7 +41,7 @@ impl Rules {
     ) -> Freshness {
         let ttl = ttl.unwrap_or(self.ttl);
         let (ttl, stale) = match json {
-            // What was not there may come, and nobody would think of dropping it then.
+            // Programs seldom remove an absent value when it comes into being.
             b"null" => (ttl.min(self.negative_ttl), Duration::ZERO),
             _ => (ttl, self.while_revalidate),
         };
@@ -61,17 +61,19 @@ impl Default for Rules {
             jitter: 0.0,
             while_revalidate: Duration::ZERO,
             negative_ttl: Duration::from_secs(60),
-            space: space(""),
+            namespace: namespace(""),
         }
     }
 }
 
-/// What the names in a name space begin with: `=` is in no scheme of a URL, and a `:` within the
-/// space's own name is escaped.
-pub(super) fn space(name: &str) -> String {
+/// Returns the text that the names of a namespace start with. No scheme of a URL has a `=`, and the
+/// `:` is escaped within the name.
+pub(super) fn namespace(name: &str) -> String {
+    // The `%` comes first: it escapes the others.
     format!("value={}:", name.replace('%', "%25").replace(':', "%3A"))
 }
 
+/// Returns the use that the age of a value permits at `now`.
 pub(super) fn age(freshness: &Freshness, now: u64) -> Age {
     let left = freshness.left(now);
     let stale = i64::try_from(freshness.while_revalidate).unwrap_or(i64::MAX);
@@ -80,12 +82,12 @@ pub(super) fn age(freshness: &Freshness, now: u64) -> Age {
     } else if left.saturating_add(stale) > 0 {
         Age::Stale
     } else {
-        Age::Ended
+        Age::Expired
     }
 }
 
-/// In bytes.
-const LONGEST_NAME: usize = 8 * 1024;
+/// The maximum length of a name, in bytes.
+const MAX_NAME_LENGTH: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -94,7 +96,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_value_is_fresh_for_its_ttl_and_an_absence_for_less() {
+    fn absence_is_fresh_for_a_shorter_time() {
         let rules = Rules { while_revalidate: 5 * SECOND, ..Rules::default() };
         for (ttl, json, lifetime, stale) in [
             (None, "1", 3_600_000, 5000),
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_shortens_by_a_part() {
+    fn jitter_shortens_by_a_fraction() {
         for (jitter, random, expected) in
             [(0.0, 1.0, 1000), (0.1, 1.0, 900), (0.1, 0.5, 950), (1.0, 1.0, 0)]
         {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_ages() {
+    fn age_decides_about_use() {
         let freshness =
             Freshness { received: 100, lifetime: 10, while_revalidate: 5, ..Freshness::default() };
         for (now, expected) in [
@@ -135,29 +137,29 @@ mod tests {
             (109, Age::Fresh),
             (110, Age::Stale),
             (114, Age::Stale),
-            (115, Age::Ended),
-            (u64::MAX, Age::Ended),
+            (115, Age::Expired),
+            (u64::MAX, Age::Expired),
         ] {
             assert_eq!(age(&freshness, now), expected, "{now}");
         }
     }
 
     #[test]
-    fn spaces_do_not_meet() {
+    fn namespaces_do_not_overlap() {
         let names = ["", "a", "ab", "a:", "a%", "a%3A", ":", "ä"];
-        let spaces = names.map(space);
-        for (at, one) in spaces.iter().enumerate() {
-            for other in spaces.iter().skip(at + 1) {
+        let namespaces = names.map(namespace);
+        for (at, one) in namespaces.iter().enumerate() {
+            for other in namespaces.iter().skip(at + 1) {
                 assert!(!one.starts_with(other) && !other.starts_with(one), "{one} {other}");
             }
         }
     }
 
     #[test]
-    fn a_key_that_is_too_long_has_no_name() {
+    fn long_key_has_no_name() {
         let rules = Rules::default();
         assert_eq!(rules.name("a:b").as_deref(), Some("value=:a:b"));
-        let long = "a".repeat(LONGEST_NAME - rules.space.len());
+        let long = "a".repeat(MAX_NAME_LENGTH - rules.namespace.len());
         assert!(rules.name(&long).is_some());
         assert!(rules.name(&format!("{long}a")).is_none());
     }

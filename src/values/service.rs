@@ -7,10 +7,11 @@ use metrics::Recorder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{Fault, ValueCacheError};
+use super::error::{Kind, ValueCacheError};
+use super::fetch;
+use super::metrics::{Outcome, ValueMetrics};
 use super::policy;
 use super::shared::Shared;
-use super::tally::{Outcome, Tally};
 use crate::cache::clock::Clock;
 use crate::cache::layer::SHORTEST_TIMEOUT;
 use crate::cache::policy::InvalidNumber;
@@ -18,157 +19,81 @@ use crate::cache::purge::Purge;
 use crate::cache::store::Store;
 use crate::metrics::Metrics;
 
-/// Keeps values of any type in a [`Store`], as JSON: results of queries, or of calls to other
-/// services. It works without a [`CacheLayer`](crate::CacheLayer), or beside one over the same
-/// store.
+/// A cache of values in a [`Store`]. The [module page](crate::values) describes its behavior, metrics and
+/// defaults.
 ///
-/// ```
-/// use std::time::Duration;
-///
-/// use serde::{Deserialize, Serialize};
-/// use tower_kit::MIB;
-/// use tower_kit::cache::{ValueCache, MemoryStore};
-/// # #[derive(Clone)] struct Database;
-/// # impl Database {
-/// #     async fn user(&self, id: u64) -> Result<Option<User>, std::io::Error> {
-/// #         Ok(Some(User { id, name: "Ada".to_owned() }))
-/// #     }
-/// #     async fn rename(&self, _: u64, _: &str) -> Result<(), std::io::Error> { Ok(()) }
-/// # }
-///
-/// #[derive(Serialize, Deserialize)]
-/// struct User {
-///     id: u64,
-///     name: String,
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let database = Database;
-/// let cache = ValueCache::new(MemoryStore::new(64 * MIB)).ttl(Duration::from_secs(300));
-///
-/// // To read: the cache is asked first, and the database once for all who miss.
-/// let load = || database.user(7);
-/// let user: Option<User> = cache.get_or_insert_with("user:7", None, load).await?;
-/// # assert_eq!(user.unwrap().name, "Ada");
-///
-/// // To write: the database first, then the cache forgets.
-/// database.rename(7, "Grace").await?;
-/// cache.remove("user:7").await?;
-/// # assert!(cache.get::<User>("user:7").await.is_none());
-/// # Ok(())
-/// # }
-/// ```
-///
-/// Clones are the same cache, and setters on a clone change what that clone does. Two that were made
-/// separately over clones of a [`MemoryStore`](crate::cache::MemoryStore), or over Redis, see each
-/// other's [`remove`](Self::remove) and [`flush`](Self::clear).
-///
-/// # Herds
-///
-/// Of the callers that miss the same key, one fetches, and the others wait for what it gets, for
-/// 10 s at most. If it leaves or panics, one of them takes its place. If it gets an error, that is
-/// its own: the others fetch at once, each for itself, and none waits twice. Errors are not kept.
-///
-/// # Changes
-///
-/// A [`remove`](Self::remove) or a [`flush`](Self::clear) wins over a fetch that began before it, and a
-/// [`set`](Self::insert) does in this process: what is fetched is given to its caller, and is not kept.
-///
-/// # Failures
-///
-/// A store that fails, and a value that is not what was asked for any more since its type has
-/// changed, are misses, and counters. An operation of the store that fails is tried again at once,
-/// for as long as [`store_timeout`](Self::store_timeout) says.
-/// With a Redis that is silent, the first callers may wait for 3 × 50 ms, or for 300 ms if they fetch,
-/// set or drop; later ones do not wait.
-///
-/// # Defaults
-///
-/// | what | default | why |
-/// |---|---|---|
-/// | [`ttl`](Self::ttl) | 3600 s | for what [`remove`](Self::remove) drops when it changes |
-/// | [`negative_ttl`](Self::negative_ttl) | 60 s | what comes to be is seldom dropped first |
-/// | [`stale_while_revalidate`](Self::stale_while_revalidate), [`jitter`](Self::jitter) | 0 | what a call says is meant |
-/// | [`max_attempts`](Self::max_attempts) | 3 | a connection that broke is there again the next time |
-/// | [`store_timeout`](Self::store_timeout) | 1 s | longer than a store takes that is worth asking |
-/// | value | 1 MiB of JSON | what is larger is no result to parse at each hit |
-/// | key, with its name space | 8 KiB | the most that stores take |
-/// | wait for another | 10 s | longer than a query should take |
-/// | refreshes | 64, of 60 s each | a database that has become slow is not asked by more |
-///
-/// # Numbers
-///
-/// | name | labels |
-/// |---|---|
-/// | `value_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `collapsed` (another caller has fetched it) |
-/// | `value_cache_errors_total` | `operation`: `get`, `put`, `remove`, `purge`, `lease` of the store, after its attempts; `encode`, `decode`, `too-large` of values and keys; `refresh` that failed; `wait` for another caller, `refreshes` and `puts` beyond their bounds |
+/// Clones are the same cache; a setter on a clone affects only that clone.
 #[derive(Clone)]
-#[must_use = "a setter gives back the service that it changed"]
+#[doc(alias = "CacheService")]
+#[must_use = "a setter returns the changed cache"]
 pub struct ValueCache {
     shared: Arc<Shared>,
 }
 
 impl ValueCache {
-    /// Keeps values in this store.
+    /// Creates a cache over a store.
     pub fn new(store: impl Store) -> Self {
         Self { shared: Arc::new(Shared::new(store)) }
     }
 
-    /// How long values are fresh where a call does not say. 3600 s by default.
+    /// Sets the time for which a value is fresh, for calls that do not give one. 3600 s by default.
+    #[doc(alias = "expiration")]
     pub fn ttl(self, ttl: Duration) -> Self {
         self.edit(|shared| shared.rules.ttl = ttl)
     }
 
-    /// Shortens each ttl by a random part of up to `fraction` of it, so that what was kept together
-    /// does not end together. 0 by default.
+    /// Shortens each ttl by a random part, of up to `fraction` of it, so that values that were stored
+    /// together do not expire together. 0 by default.
     ///
     /// # Errors
     ///
-    /// Unless `0 <= fraction <= 1`.
+    /// Returns an error unless `0 <= fraction <= 1`.
     pub fn jitter(self, fraction: f64) -> Result<Self, InvalidNumber> {
         let fraction = InvalidNumber::check(fraction, 1.0)?;
         Ok(self.edit(|shared| shared.rules.jitter = fraction))
     }
 
-    /// Sets how long after its ttl a value is given all the same, while it is fetched anew: by one of
+    /// Sets the time after its ttl for which a value is returned while it is fetched again: by one of
     /// its callers ([`get_or_insert_with`](Self::get_or_insert_with)) or in the background
     /// ([`get_or_refresh_with`](Self::get_or_refresh_with)). 0 by default.
+    #[doc(alias = "grace")]
     pub fn stale_while_revalidate(self, time: Duration) -> Self {
         self.edit(|shared| shared.rules.while_revalidate = time)
     }
 
-    /// How long a missing value is remembered, at most: an [`Option`] that is `None`, or what else is
-    /// `null` in JSON. It is never used stale. 60 s by default.
+    /// Sets the maximum time for which an absent value is stored: a `None`, or anything else that is
+    /// `null` in JSON. 60 s by default. Absent values are never used stale.
     pub fn negative_ttl(self, ttl: Duration) -> Self {
         self.edit(|shared| shared.rules.negative_ttl = ttl)
     }
 
-    /// How often an operation of the store is tried, one right after the other, before it has
-    /// failed. 3 by default; 0 is taken as 1.
+    /// Sets the maximum number of attempts of an operation of the store, one right after the other.
+    /// 3 by default; at least 1.
+    #[doc(alias = "retry")]
     pub fn max_attempts(self, attempts: usize) -> Self {
         self.edit(|shared| shared.attempts = attempts.max(1))
     }
 
-    /// Sets how long an operation of the store may take, with all of its [`max_attempts`](Self::max_attempts),
-    /// before it has failed. 1 s by default; less than 1 ms is taken as 1 ms.
+    /// Sets the timeout of an operation of the store, with all of its
+    /// [attempts](Self::max_attempts). 1 s by default; at least 1 ms.
     pub fn store_timeout(self, time: Duration) -> Self {
         self.edit(|shared| shared.store_timeout = time.max(SHORTEST_TIMEOUT))
     }
 
-    /// Keys are in a space of this name: others may have the same ones, and
-    /// [`flush`](Self::clear) leaves theirs. It is empty by default.
+    /// Sets the name of the part of the store that this cache uses. Caches of different names may use
+    /// the same keys, and [`clear`](Self::clear) removes the values of one name. The name is empty by
+    /// default: caches over one store share their values unless their names differ.
+    #[doc(alias = "prefix")]
     pub fn namespace(self, name: &str) -> Self {
-        self.edit(|shared| shared.rules.space = policy::space(name))
+        self.edit(|shared| shared.rules.namespace = policy::namespace(name))
     }
 
-    /// Counts on `recorder` instead of the process's.
+    /// Sets the recorder of the metrics, in place of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.tally = Arc::new(Tally::new(Metrics::to(recorder))))
+        self.edit(|shared| shared.metrics = Arc::new(ValueMetrics::new(Metrics::to(recorder))))
     }
 
-    /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
-    /// timer.
+    /// Sets the clock that lifetimes are measured by, for tests. Timeouts use the timer of tokio.
     pub fn clock<F>(self, clock: F) -> Self
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,
@@ -176,22 +101,38 @@ impl ValueCache {
         self.edit(|shared| shared.clock = Clock::of(clock))
     }
 
-    /// The value of a key, if it is fresh.
+    /// Returns the value of a key if it is fresh.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let found = match self.shared.rules.name(key) {
             Some(name) => self.shared.look(&name, false).await,
             None => None,
         };
-        self.shared.tally.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
+        self.shared.metrics.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
         found.map(|found| found.value)
     }
 
-    /// Keeps a value under a key, for `ttl`, or for the [default](Self::ttl) one.
+    /// Stores a value under a key, for `ttl`, or for the [default](Self::ttl) time.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_kit::ValueCache;
+    /// # use tower_kit::cache::MemoryStore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = ValueCache::new(MemoryStore::new(tower_kit::MIB));
+    /// cache.insert("rate:EUR", &1.08, Duration::from_secs(60)).await?;
+    /// cache.insert("rate:CHF", &1.13, None).await?;
+    /// assert_eq!(cache.get("rate:EUR").await, Some(1.08));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// If the value is no JSON, it or the key is too large, or the store failed. What was kept before
-    /// may be there still.
+    /// Returns an error if the value cannot be encoded as JSON, if it or the key is too large, or if
+    /// the store fails. The previous value may still be there.
+    #[doc(alias = "set")]
+    #[doc(alias = "put")]
     pub async fn insert<T: Serialize + ?Sized>(
         &self,
         key: &str,
@@ -200,44 +141,50 @@ impl ValueCache {
     ) -> Result<(), ValueCacheError> {
         let json = self.shared.encode(value)?;
         let name = self.shared.rules.name(key).filter(|_| self.shared.fits(&json));
-        let name = name.ok_or(Fault::TooLarge)?;
-        Ok(self.shared.set(&name, ttl.into(), json).await.map_err(Fault::from)?)
+        let name = name.ok_or(Kind::TooLarge)?;
+        Ok(self.shared.insert(&name, ttl.into(), json).await.map_err(Kind::from)?)
     }
 
-    /// Forgets the value of a key. It takes effect here when it is first polled, also for what is being
-    /// fetched, and is nothing if it is not awaited; `Ok` means that other processes are told too.
+    /// Removes the value of a key. The removal takes effect in this process when the future is first
+    /// polled, also for values that are being fetched. `Ok` means that the other processes that share
+    /// the store learn of it too.
     ///
     /// # Errors
     ///
-    /// If the store failed. This process does not give the value out any more; others may.
+    /// Returns an error if the store fails. This process does not return the value any more; others
+    /// may.
+    #[doc(alias = "del")]
+    #[doc(alias = "delete")]
+    #[doc(alias = "invalidate")]
     pub async fn remove(&self, key: &str) -> Result<(), ValueCacheError> {
-        // What has no name was never kept.
+        // A key that is too long was never stored.
         let Some(name) = self.shared.rules.name(key) else { return Ok(()) };
-        Ok(self.shared.del(&name).await.map_err(Fault::from)?)
+        Ok(self.shared.remove(&name).await.map_err(Kind::from)?)
     }
 
-    /// Forgets all values of this [name space](Self::namespace), and nothing else that the store
-    /// keeps. It holds from the first poll on, as [`remove`](Self::remove) does. Their memory is free when
-    /// others take their place.
+    /// Removes all values of this [namespace](Self::namespace), and nothing else from the store. The
+    /// removal takes effect when the future is first polled, as that of [`remove`](Self::remove) does.
+    /// Their memory is freed when other entries need it.
     ///
     /// # Errors
     ///
-    /// If the store failed to tell other processes: they may give the values out still.
+    /// Returns an error if the store fails to tell other processes: these may still return the values.
+    #[doc(alias = "flush")]
     pub async fn clear(&self) -> Result<(), ValueCacheError> {
         let shared = &self.shared;
-        Ok(shared.purge(Purge::Prefix(&shared.rules.space)).await.map_err(Fault::from)?)
+        let purged = shared.purge(Purge::Prefix(&shared.rules.namespace)).await;
+        Ok(purged.map_err(Kind::from)?)
     }
 
-    /// The value of a key, or else what `fetch` gets, which is then kept for `ttl`, or for the
-    /// [default](Self::ttl) one. See [Herds](Self#herds) for who fetches.
+    /// Returns the value of a key, or calls `load` and stores its value for `ttl`, or for the
+    /// [default](Self::ttl) time. One of several callers [loads the value](crate::values#coalescing).
     ///
-    /// A fetch that cannot fail says so: `Ok::<_, std::convert::Infallible>(value)`.
-    ///
-    /// The caller does not wait until the store has the value. `fetch` runs within the call, and may
-    /// borrow:
+    /// `load` runs within the call, and may borrow. The caller does not wait until the store has the
+    /// value. A `load` that cannot fail returns `Ok::<_, std::convert::Infallible>(value)`.
     ///
     /// ```
-    /// # use tower_kit::cache::{ValueCache, MemoryStore};
+    /// # use tower_kit::ValueCache;
+    /// # use tower_kit::cache::MemoryStore;
     /// # struct Database;
     /// # impl Database {
     /// #     async fn name(&self, _: &str) -> Result<String, std::io::Error> { Ok("Ada".to_owned()) }
@@ -255,40 +202,46 @@ impl ValueCache {
     /// # });
     /// ```
     ///
-    /// Within [`stale_while_revalidate`](Self::stale_while_revalidate) one caller fetches, and gets the
-    /// new value, or the stale one if its `fetch` fails; the others get the stale one at once.
-    /// [`get_or_refresh_with`](Self::get_or_refresh_with) fetches in the background instead.
+    /// Within [`stale_while_revalidate`](Self::stale_while_revalidate) one caller loads the value, and
+    /// gets the new one, or the stale one if its `load` fails. The others get the stale one at once.
+    /// [`get_or_refresh_with`](Self::get_or_refresh_with) loads in the background instead.
     ///
     /// # Errors
     ///
-    /// Those of this caller's `fetch`, and no others: what cannot be kept is given all the same.
+    /// Returns the error of this caller's `load`, and no other: a value that cannot be stored is
+    /// returned all the same.
+    #[doc(alias = "get_or_load")]
+    #[doc(alias = "get_or_set")]
+    #[doc(alias = "single flight")]
+    #[doc(alias = "stampede")]
     pub async fn get_or_insert_with<T, E, F, Fut>(
         &self,
         key: &str,
         ttl: impl Into<Option<Duration>>,
-        fetch: F,
+        load: F,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let Some(name) = self.named(key) else { return fetch().await };
-        self.shared.get_or_fetch(name, ttl.into(), fetch).await
+        let Some(name) = self.named(key) else { return load().await };
+        fetch::get_or_fetch(&self.shared, name, ttl.into(), load).await
     }
 
-    /// As [`get_or_insert_with`](Self::get_or_insert_with), but no caller waits within
-    /// [`stale_while_revalidate`](Self::stale_while_revalidate): `fetch` then runs in the background,
-    /// in a task of its own. So it owns what it needs; clone that into it.
+    /// Returns the value of a key as [`get_or_insert_with`](Self::get_or_insert_with) does, but no
+    /// caller waits within [`stale_while_revalidate`](Self::stale_while_revalidate): `load` then runs
+    /// in a background task, and has to own what it needs.
     ///
     /// # Errors
     ///
-    /// Those of this caller's `fetch`, and no others: what cannot be kept is given all the same.
+    /// Returns the error of this caller's `load`, and no other: a value that cannot be stored is
+    /// returned all the same.
     pub async fn get_or_refresh_with<T, E, F, Fut>(
         &self,
         key: &str,
         ttl: impl Into<Option<Duration>>,
-        fetch: F,
+        load: F,
     ) -> Result<T, E>
     where
         T: Serialize + DeserializeOwned + Send + 'static,
@@ -296,16 +249,16 @@ impl ValueCache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let Some(name) = self.named(key) else { return fetch().await };
-        self.shared.get_or_refresh(name, ttl.into(), fetch).await
+        let Some(name) = self.named(key) else { return load().await };
+        fetch::get_or_refresh(&self.shared, name, ttl.into(), load).await
     }
 
-    /// The name of a key. One that is too long has none, and is a miss.
+    /// Returns the name of a key. A key that is too long has none, and is counted as a miss.
     fn named(&self, key: &str) -> Option<Arc<str>> {
         let name = self.shared.rules.name(key);
         if name.is_none() {
-            self.shared.tally.failed("too-large");
-            self.shared.tally.count(Outcome::Miss);
+            self.shared.metrics.failed("too-large");
+            self.shared.metrics.count(Outcome::Miss);
         }
         name
     }
@@ -328,7 +281,7 @@ mod tests {
     use crate::cache::store::MemoryStore;
 
     #[test]
-    fn numbers_out_of_range_are_the_nearest() {
+    fn numbers_out_of_range_are_clamped() {
         let cache = || ValueCache::new(MemoryStore::new(1));
         for (given, taken) in [(0, 1), (1, 1), (7, 7)] {
             assert_eq!(cache().max_attempts(given).shared.attempts, taken);

@@ -1,6 +1,7 @@
-//! What the memory store keeps, to within 5%.
+//! The bytes that the memory store holds, to within 5% of its bound.
 
 use std::convert::Infallible;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::MIB;
-use tower_kit::cache::{CacheLayer, MemoryStore};
+use tower_kit::cache::{CacheLayer, Entry, MemoryStore, Store};
 
 use super::adversary::{Frames, fresh, odd_fields, serve, settled};
 use super::{alone, held};
@@ -46,7 +47,7 @@ async fn fill(
         request.body(Empty::new()).unwrap()
     };
     let ask = async |store: &MemoryStore, urls| {
-        let cache = CacheLayer::new(store.clone()).layer(client.clone());
+        let cache = CacheLayer::new(store.clone()).namespace("").layer(client.clone());
         for number in 0..urls {
             let response = cache.clone().oneshot(get(number)).await.unwrap();
             response.into_body().collect().await.unwrap();
@@ -121,4 +122,52 @@ fn maps_with_spare_capacity_stay_in_the_bound() {
         let taken = settled().await.saturating_sub(before);
         assert!(taken <= CAPACITY + CAPACITY / 20, "{taken}");
     });
+}
+
+/// The memory that 100 entries take, and what the store says that they take.
+async fn slices(put: impl AsyncFn(&MemoryStore, usize, Bytes), size: usize) -> (u64, u64) {
+    let before = settled().await;
+    let store = MemoryStore::new(64 * MIB);
+    let empty = held();
+    for number in 0..100 {
+        let buffer = Bytes::from(vec![b'x'; 4 * 1024 * 1024]);
+        put(&store, number, buffer.slice(1000..1000 + size)).await;
+    }
+    let taken = settled().await.saturating_sub(empty);
+    assert!(empty >= before);
+    assert_eq!(store.usage().entries, 100);
+    (taken, store.usage().bytes)
+}
+
+#[test]
+fn slices_of_large_buffers_are_copied() {
+    for size in [100, 60_000, 100_000] {
+        alone(async {
+            let through_layer = async |store: &MemoryStore, number: usize, body: Bytes| {
+                let service = service_fn(move |_: Request<Empty<Bytes>>| {
+                    let response = fresh(Full::new(body.clone()));
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let cache = CacheLayer::new(store.clone()).namespace("").layer(service);
+                let request = Request::get(format!("http://x/{number}")).body(Empty::new());
+                let response = cache.oneshot(request.unwrap()).await.unwrap();
+                response.into_body().collect().await.unwrap();
+            };
+            let first = MemoryStore::new(MIB);
+            through_layer(&first, 0, Bytes::from(vec![b'x'; size])).await;
+            let Poll::Ready(Some(first)) = first.get_now("http://x/0") else { panic!("no entry") };
+            let encoded = first.to_bytes("http://x/0");
+            // As a store outside of the process reads an entry into its buffer.
+            let directly = async |store: &MemoryStore, number: usize, _: Bytes| {
+                let mut buffer = vec![0; 4 * 1024 * 1024];
+                buffer[..encoded.len()].copy_from_slice(&encoded);
+                let read = Bytes::from(buffer).slice(..encoded.len());
+                let entry = Entry::from_bytes(read, "http://x/0").unwrap();
+                store.put(&number.to_string(), entry, Duration::from_secs(60)).await.unwrap();
+            };
+            for (taken, said) in [slices(through_layer, size).await, slices(directly, size).await] {
+                assert!(taken <= said + said / 2, "{taken} for {said}, bodies of {size}");
+            }
+        });
+    }
 }

@@ -17,6 +17,7 @@ mod memory;
 mod methods;
 mod mocked;
 mod model;
+mod namespaces;
 mod numbers;
 mod purged;
 pub(crate) mod rig;
@@ -24,6 +25,10 @@ mod spelling;
 mod stale;
 mod statuses;
 mod storage;
+#[cfg(feature = "test-util")]
+mod store;
+#[cfg(feature = "test-util")]
+mod user_store;
 mod variants;
 
 use std::convert::Infallible;

@@ -16,12 +16,6 @@ mod cache_herds;
 mod cache_hosts;
 #[cfg(all(feature = "full", feature = "test-util"))]
 mod cache_redis;
-#[cfg(feature = "cache-redis")]
-mod cache_redis_outage;
-#[cfg(all(feature = "cache", feature = "test-util"))]
-mod cache_store;
-#[cfg(feature = "values")]
-mod cache_values;
 #[cfg(feature = "security-headers")]
 #[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
 mod chromium;
@@ -67,5 +61,7 @@ mod security_headers;
 mod stack;
 #[cfg_attr(not(feature = "full"), expect(dead_code, reason = "tests of other features use it"))]
 mod support;
+#[cfg(feature = "values")]
+mod values;
 #[cfg(feature = "full")]
 mod workers;

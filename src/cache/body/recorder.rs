@@ -11,7 +11,7 @@ use http_body::Frame;
 use super::super::budget::Charge;
 use super::super::buffer::{Buffer, OverBudget};
 use super::super::config::Config;
-use super::super::entry::{Stored, Watermark, head_size, own_values};
+use super::super::entry::{StoredResponse, Watermark, copy_values, head_size};
 use super::super::hit_for_miss::Marker;
 use super::super::key::Key;
 use super::super::metrics::Fallback;
@@ -96,7 +96,7 @@ impl Recording {
     /// Takes what is kept of the head out of a connection's buffers, which it would hold for as long
     /// as the body takes.
     pub(crate) fn outlast_head(&mut self) {
-        own_values(&mut self.plan.headers, &[]);
+        copy_values(&mut self.plan.headers, &[]);
     }
 
     /// Lets those who wait for the response go to the service, and counts why.
@@ -146,7 +146,7 @@ impl Recording {
             headers.extend(tag_of(&body).map(|tag| (ETAG, tag)));
         }
         let watermark = Watermark::at(watermark);
-        let stored = Stored { status, headers, body, freshness, variant, tags, watermark };
+        let stored = StoredResponse { status, headers, body, freshness, variant, tags, watermark };
         storage::keep(config, key, stored, lead, Some(charge.clone()));
     }
 }

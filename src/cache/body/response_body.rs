@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::super::buffer::Buffer;
-use super::super::entry::COPIED;
+use super::super::entry::MAX_COPIED_BODY;
 use super::attached::Attached;
 use super::background::{FRAMES_AT_ONCE, Reader, start};
 use super::recorder::{Recording, to_bytes};
@@ -114,7 +114,7 @@ where
         let (frame, size) = (buffer.only_frame(), buffer.len() as u64);
         let is_whole = recording.declared.is_none_or(|declared| declared == size);
         // Short ones are copied to the head in any case.
-        let short = frame.clone().filter(|frame| frame.len() <= COPIED);
+        let short = frame.clone().filter(|frame| frame.len() <= MAX_COPIED_BODY);
         recording.finish(short.unwrap_or_else(|| buffer.freeze()), buffer.charge());
         match frame {
             Some(frame) if is_whole => Self::kept(frame),

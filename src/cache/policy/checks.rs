@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 
-use super::super::entry::Stored;
+use super::super::entry::StoredResponse;
 use super::cache_control::{ResponseControl, Scope};
 use super::directive::contains;
 use super::response::{HOP_BY_HOP, NotStorable};
@@ -59,7 +59,7 @@ pub(super) fn control(
 
 /// Returns `true` if this layer could have stored such an entry. A store may return another one than
 /// it was given, which must not get past the checks of a response, or misstate its length.
-pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
+pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse) -> bool {
     let headers = &stored.headers;
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
     is_whole(stored.status)
@@ -71,7 +71,7 @@ pub(crate) fn is_sound(rules: &Rules, stored: &Stored) -> bool {
 }
 
 /// Returns `true` if `content-length` is that of the body, or missing.
-fn has_own_length(stored: &Stored) -> bool {
+fn has_own_length(stored: &StoredResponse) -> bool {
     let size = stored.body.len();
     let mut lines = stored.headers.get_all(CONTENT_LENGTH).iter();
     match (lines.next(), lines.next()) {
@@ -153,8 +153,8 @@ mod tests {
         }
     }
 
-    fn stored(status: u16, fields: TestHeaders<'_>, body: &'static str) -> Stored {
-        Stored {
+    fn stored(status: u16, fields: TestHeaders<'_>, body: &'static str) -> StoredResponse {
+        StoredResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers: map(fields),
             body: Bytes::from_static(body.as_bytes()),

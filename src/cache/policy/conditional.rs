@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 
-use super::super::entry::Stored;
+use super::super::entry::StoredResponse;
 use super::cache_control::ResponseControl;
 use super::date::{date, millis, parse_date};
 use super::request::RequestPolicy;
@@ -63,7 +63,7 @@ pub(crate) fn evaluate(
 pub(crate) fn set_conditions(
     headers: &mut HeaderMap,
     request: &RequestPolicy,
-    stored: Option<&Stored>,
+    stored: Option<&StoredResponse>,
     is_uncacheable: bool,
 ) -> bool {
     if request.no_fill.is_some() || is_uncacheable && stored.is_none() {
@@ -95,7 +95,7 @@ pub(crate) fn opaque_tag(tag: &[u8]) -> &[u8] {
 
 /// Returns `true` if a 200 to HEAD shows that a GET would get another response than the stored one
 /// (RFC 9111 §4.3.5). A response for a single client says nothing of the one that is stored for all.
-pub(crate) fn is_outdated(stored: &Stored, status: StatusCode, head: &HeaderMap) -> bool {
+pub(crate) fn is_outdated(stored: &StoredResponse, status: StatusCode, head: &HeaderMap) -> bool {
     let ResponseControl { no_store, private, .. } = ResponseControl::parse(head);
     if status != StatusCode::OK || no_store || private.is_some() || head.contains_key(SET_COOKIE) {
         return false;
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn conditions_sent_are_those_of_the_cache() {
-        let stored = |headers| Stored {
+        let stored = |headers| StoredResponse {
             status: StatusCode::OK,
             headers: map(headers),
             body: bytes::Bytes::new(),

@@ -7,7 +7,7 @@ use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, VARY,
 };
 
-use super::super::entry::{Freshness, Stored};
+use super::super::entry::{Freshness, StoredResponse};
 use super::conditional::{has_validator, opaque_tag};
 use super::date::date_value;
 use super::freshness::initial_age;
@@ -20,16 +20,16 @@ use super::storable::storable;
 #[derive(Debug)]
 pub(crate) struct Confirmed {
     /// The response for the client that asked: the stored one with the headers of the 304.
-    pub(crate) response: Stored,
+    pub(crate) response: StoredResponse,
     /// The response to store in its place.
-    pub(crate) kept: Result<Box<Stored>, NotStorable>,
+    pub(crate) kept: Result<Box<StoredResponse>, NotStorable>,
 }
 
 /// Applies a 304 to a stored response (RFC 9111 §3.2, §4.3.4).
 pub(crate) fn confirm(
     rules: &Rules,
     request: &RequestPolicy,
-    stored: &Stored,
+    stored: &StoredResponse,
     response: &ResponseInfo<'_>,
 ) -> Confirmed {
     if is_other(&stored.headers, response.headers) {
@@ -42,11 +42,11 @@ pub(crate) fn confirm(
     let freshness =
         Freshness { received: response.clock, age: initial_age(&response), ..stored.freshness };
     strip_tags(rules, &mut headers);
-    Confirmed { response: Stored { headers, freshness, ..stored.clone() }, kept }
+    Confirmed { response: StoredResponse { headers, freshness, ..stored.clone() }, kept }
 }
 
 /// Returns the response that a 304 makes of a stored one.
-fn replacing(new: Storable, stored: &Stored) -> Stored {
+fn replacing(new: Storable, stored: &StoredResponse) -> StoredResponse {
     let Storable { mut headers, freshness, mut variant, mut tags } = new;
     // The tags of a hint are not known from those of headers. Purging too much does no harm.
     let old: Vec<_> = stored.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
@@ -58,7 +58,7 @@ fn replacing(new: Storable, stored: &Stored) -> Stored {
     if variant.varies_like(&stored.variant) {
         variant.clone_from(&stored.variant);
     }
-    Stored { headers, freshness, variant, tags, ..stored.clone() }
+    StoredResponse { headers, freshness, variant, tags, ..stored.clone() }
 }
 
 /// Returns the headers of a stored response with those of a 304 (§3.2).
@@ -145,7 +145,7 @@ mod tests {
         let first = storable(&rules, &RequestPolicy::default(), &first);
         let Storable { mut headers, freshness, variant, tags } = *first.unwrap();
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("8"));
-        let stored = Stored {
+        let stored = StoredResponse {
             status: StatusCode::OK,
             headers,
             body: bytes::Bytes::from_static(b"the body"),

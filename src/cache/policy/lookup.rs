@@ -1,6 +1,6 @@
 //! The decision over a stored response that a lookup found.
 
-use super::super::entry::{Freshness, Stored};
+use super::super::entry::{Freshness, StoredResponse};
 use super::request::RequestPolicy;
 use super::response::NotStorable;
 use super::rules::Rules;
@@ -26,7 +26,7 @@ pub(crate) enum Reuse {
 pub(crate) fn reuse(
     rules: &Rules,
     request: &RequestPolicy,
-    stored: &Stored,
+    stored: &StoredResponse,
     now: u64,
     random: impl FnOnce() -> f64,
 ) -> Reuse {
@@ -75,7 +75,11 @@ pub(crate) fn reuse(
 
 /// Returns `true` if a stored response may be served because the service failed (RFC 5861 §4, RFC 9111
 /// §4.2.4).
-pub(crate) fn is_usable_on_error(request: &RequestPolicy, stored: &Stored, now: u64) -> bool {
+pub(crate) fn is_usable_on_error(
+    request: &RequestPolicy,
+    stored: &StoredResponse,
+    now: u64,
+) -> bool {
     let freshness = &stored.freshness;
     // A stored error would hide the error of now behind an older one.
     let is_error = stored.status.is_client_error() || stored.status.is_server_error();
@@ -119,8 +123,8 @@ mod tests {
     use super::super::directive::MAX_SECONDS;
     use super::*;
 
-    fn stored(freshness: Freshness) -> Stored {
-        Stored {
+    fn stored(freshness: Freshness) -> StoredResponse {
+        StoredResponse {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: bytes::Bytes::new(),
@@ -239,7 +243,7 @@ mod tests {
         for (status, stands) in [(200, true), (301, true), (404, false), (410, false), (500, false)]
         {
             let status = StatusCode::from_u16(status).unwrap();
-            let stored = Stored { status, ..stored(grace) };
+            let stored = StoredResponse { status, ..stored(grace) };
             assert_eq!(
                 is_usable_on_error(&RequestPolicy::default(), &stored, 160_000),
                 stands,

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::{AGE, CONTENT_LENGTH, DATE, SET_COOKIE};
 
-use super::super::entry::{Freshness, Stored};
+use super::super::entry::{Freshness, StoredResponse};
 use super::super::vary::Variant;
 use super::cache_control::ResponseControl;
 use super::checks;
@@ -85,7 +85,7 @@ pub(crate) fn is_shareable(freshness: &Freshness) -> bool {
 
 /// Returns `true` if an entry survives though the response that would replace it is not stored. A
 /// client that asks past a fresh entry, or has credentials or cookies, does not take it from others.
-pub(crate) fn survives(stored: &Stored, reason: NotStorable, now: u64) -> bool {
+pub(crate) fn survives(stored: &StoredResponse, reason: NotStorable, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
     let fresh = !validate && stored.freshness.left(now) > 0;
     matches!(reason, NotStorable::Authorization | NotStorable::Cookie)

@@ -1,78 +1,110 @@
-use std::error::Error;
-use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::super::entry::Entry;
+use super::super::error::StoreError;
 use super::super::purge::SharedPurges;
 use super::lease::Lease;
 
-/// Keeps entries under keys. What it has lost, forgotten, or cannot read is a miss, and an error is
-/// one too: the layer asks the service, and counts the error.
+/// A store of entries under keys.
 ///
-/// An operation that is not done within [`store_timeout`](crate::CacheLayer::store_timeout), or
-/// panics, has failed too; its future is dropped. One that blocks its thread is nothing that a layer
-/// can end.
+/// # Contract
 ///
-/// Keys are text of up to about 8 KiB, with any character in it. `contract`, a module of the feature
-/// `test-util`, tests that a store does what the layer expects.
+/// - **Keys** are text of up to about 8 KiB with any character in it. Keys that differ in one byte
+///   are different keys.
+/// - **[`get`](Self::get)** returns the last entry that was put under the key, unchanged, or `None`.
+///   A store may forget an entry at any time, and need not return it after its `ttl`: the cache
+///   checks the age of each entry itself.
+/// - **[`remove`](Self::remove)** and **[`clear`](Self::clear)** hold for every `get` that starts
+///   after they are done. Removing what is not there is no error.
+/// - **[`update`](Self::update)** changes an entry atomically. The default is not atomic: of variants
+///   of a URL that are stored at the same time, some may then be stored in vain.
+/// - **Errors and panics** are misses, or entries that are not stored; the cache counts them and
+///   calls the inner service. So does an operation that takes longer than
+///   [`store_timeout`](crate::CacheLayer::store_timeout): its future is dropped. The cache cannot end
+///   an operation that blocks its thread.
+/// - **Concurrency**: all methods are called from many tasks at the same time.
+/// - **Clones** of a store share their entries. They also share [`purges`](Self::purges), if the
+///   store has them, and then each [`CacheLayer`](crate::CacheLayer) over a clone has a namespace of
+///   its own. Without them, two layers over one store answer with each other's responses, unless
+///   [`namespace`](crate::CacheLayer::namespace) separates them, and purges by URL, prefix or tag hold
+///   for one layer, and until the process ends.
 ///
-/// Outside of the process an entry is bytes: [`Entry::to_bytes`] makes them, and
-/// [`Entry::from_bytes`] reads them, and refuses what is damaged, of another key, or of another
-/// version of this crate.
+/// The module `cache::contract` of the feature `test-util` tests a store against this contract.
+///
+/// # Stores outside of the process
+///
+/// [`Entry::to_bytes`] encodes an entry, and [`Entry::from_bytes`] decodes it and refuses bytes that
+/// are damaged, belong to another key, or have the format of another version of this crate.
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use std::sync::Mutex;
+/// use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// use std::time::Duration;
 ///
 /// use bytes::Bytes;
-/// use tower_kit::cache::{Entry, Store, StoreError};
+/// use tower_kit::cache::{Entry, SharedPurges, Store, StoreError};
 ///
-/// #[derive(Default)]
-/// struct Elsewhere(Mutex<HashMap<String, Bytes>>);
+/// #[derive(Clone, Default)]
+/// struct BytesStore {
+///     bytes: Arc<Mutex<HashMap<String, Bytes>>>,
+///     purges: SharedPurges,
+/// }
 ///
-/// impl Store for Elsewhere {
+/// impl BytesStore {
+///     fn lock(&self) -> MutexGuard<'_, HashMap<String, Bytes>> {
+///         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+///     }
+/// }
+///
+/// impl Store for BytesStore {
 ///     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-///         let bytes = self.0.lock().map_err(|_| StoreError::new("poisoned"))?.get(key).cloned();
+///         let bytes = self.lock().get(key).cloned();
 ///         bytes.map(|bytes| Entry::from_bytes(bytes, key)).transpose().map_err(StoreError::new)
 ///     }
 ///
 ///     async fn put(&self, key: &str, entry: Entry, _ttl: Duration) -> Result<(), StoreError> {
-///         let mut kept = self.0.lock().map_err(|_| StoreError::new("poisoned"))?;
-///         kept.insert(key.to_owned(), entry.to_bytes(key));
+///         self.lock().insert(key.to_owned(), entry.to_bytes(key));
 ///         Ok(())
 ///     }
 ///
 ///     async fn remove(&self, key: &str) -> Result<(), StoreError> {
-///         self.0.lock().map_err(|_| StoreError::new("poisoned"))?.remove(key);
+///         self.lock().remove(key);
 ///         Ok(())
 ///     }
 ///
 ///     async fn clear(&self) -> Result<(), StoreError> {
-///         self.0.lock().map_err(|_| StoreError::new("poisoned"))?.clear();
+///         self.lock().clear();
 ///         Ok(())
+///     }
+///
+///     fn purges(&self) -> Option<SharedPurges> {
+///         Some(self.purges.clone())
 ///     }
 /// }
 /// # #[cfg(feature = "test-util")]
-/// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(
-/// #     tower_kit::cache::contract::check(async || Elsewhere::default())
+/// # tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(
+/// #     tower_kit::cache::contract::check(async || BytesStore::default())
 /// # );
 /// ```
 pub trait Store: Send + Sync + 'static {
-    /// The entry, if that can be told without waiting: it is called before anything is boxed. By
-    /// default it cannot, and [`get`](Self::get) is called.
+    /// Returns the entry of a key if the store knows it without waiting. The cache calls this first,
+    /// and then allocates nothing for a hit.
+    ///
+    /// The default returns [`Poll::Pending`], upon which the cache calls [`get`](Self::get). A store
+    /// that returns `Poll::Ready(None)` has no entry.
     fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
         let _ = key;
         Poll::Pending
     }
 
-    /// The entry of a key.
+    /// Returns the entry of a key.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Keeps an entry, in place of the one before. After `ttl` it is of no use any more.
+    /// Stores an entry in place of the previous one. The entry is of no use after `ttl`, which may
+    /// be [`Duration::MAX`].
     fn put(
         &self,
         key: &str,
@@ -80,130 +112,143 @@ pub trait Store: Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Forgets an entry.
+    /// Stores what `change` makes of the current entry. The cache keeps the list of a URL's variants
+    /// by this method.
+    ///
+    /// The operation is atomic: of several updates of one key each sees the result of the one before.
+    /// A store that detects a conflict calls `change` again with the new entry. The default calls
+    /// [`get`](Self::get) and [`put`](Self::put), and is not atomic.
+    fn update(
+        &self,
+        key: &str,
+        ttl: Duration,
+        change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        // An entry that cannot be read is not replaced: it may be a list of variants that is needed.
+        async move {
+            let entry = change(self.get(key).await?);
+            self.put(key, entry, ttl).await
+        }
+    }
+
+    /// Removes the entry of a key.
     fn remove(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Forgets all entries.
+    /// Removes all entries, of all users of the store.
     fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns the purges that all users of the store share: a store that wraps a
-    /// [`MemoryStore`](super::MemoryStore) or a `RedisStore` gives theirs. By
-    /// default there are none, and purges are the layer's own.
+    /// Returns the state that the users of all clones of the store have in common. A store has one
+    /// [`SharedPurges`] from its creation on, and a store that wraps others returns that of the
+    /// innermost one.
+    ///
+    /// The default is `None`: each layer has purges of its own.
     fn purges(&self) -> Option<SharedPurges> {
         None
     }
 
-    /// Whether [`get`](Self::get) may find what is newer than what [`get_now`](Self::get_now) found: where
-    /// it looks further than that. By default it does not.
+    /// Returns `true` if [`get`](Self::get) may find a newer entry than [`get_now`](Self::get_now):
+    /// a memory in front of another store. The default is `false`.
     fn is_tiered(&self) -> bool {
         false
     }
 
-    /// Whose turn it is, of all processes that share the store, to fetch what it has not. By default
-    /// each may.
+    /// Asks for the permission to fetch what the store lacks, so that one of all processes that share
+    /// the store does. While the lease of a key is held, others get [`Lease::taken`] for it, and the
+    /// cache asks again until the entry is there, for half a second at most.
+    ///
+    /// A lease must end even if its holder never drops it, since that may be another process. The
+    /// default grants [`Lease::free`].
     fn lease(&self, key: &str) -> impl Future<Output = Lease> + Send {
         let _ = key;
         ready(Lease::free())
     }
 
-    /// How much is kept, where the store knows.
+    /// Returns how much the store holds, as far as it knows. The default is all zeros.
     fn usage(&self) -> Usage {
         Usage::default()
     }
 }
 
-/// How much a store keeps.
+/// The contents of a store, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Entries.
+    /// The number of entries.
     pub entries: u64,
-    /// Bytes, the store's own bookkeeping included.
+    /// The bytes of all entries, with the store's own bookkeeping.
     pub bytes: u64,
-    /// Entries that made place for others, ever.
+    /// The number of entries that were evicted to make space for others, since the store was made.
     pub evictions: u64,
 }
 
-/// A store that did not do what it was asked for.
-#[derive(Debug)]
-pub struct StoreError {
-    reason: Box<dyn Error + Send + Sync>,
-    later: bool,
-}
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
-
-/// Any store.
-pub(crate) trait Erased: Send + Sync {
+/// A [`Store`] of any type.
+// The methods of `Store` return `impl Future`, so that the stores of others need no boxes and no
+// macro; a trait object needs them. A hit of `get_now` has no box.
+pub(crate) trait DynStore: Send + Sync {
     fn get_now(&self, key: &str) -> Poll<Option<Entry>>;
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>>;
-    fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()>;
-    fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
-    fn clear(&self) -> Answer<'_, ()>;
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        entry: Entry,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn update<'a>(
+        &'a self,
+        key: &'a str,
+        ttl: Duration,
+        change: &'a mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn clear(&self) -> BoxFuture<'_, Result<(), StoreError>>;
     fn purges(&self) -> Option<SharedPurges>;
     fn is_tiered(&self) -> bool;
-    fn lease<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Lease> + Send + 'a>>;
+    fn lease<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Lease>;
     fn usage(&self) -> Usage;
 }
 
 impl Usage {
-    /// Of a store that keeps this much.
+    /// Creates the usage of a store with these numbers of entries, of bytes and of evictions.
     #[must_use]
     pub const fn new(entries: u64, bytes: u64, evictions: u64) -> Self {
         Self { entries, bytes, evictions }
     }
 }
 
-impl StoreError {
-    /// For this reason.
-    pub fn new(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { reason: reason.into(), later: false }
-    }
-
-    /// That it will be done when that is possible, for this reason.
-    #[cfg(feature = "cache-redis")]
-    pub(crate) fn later(reason: &'static str) -> Self {
-        Self { reason: reason.into(), later: true }
-    }
-
-    /// Whether it will be done as soon as that is possible: a purge that holds in this process, and
-    /// that Redis could not be told of in time.
-    #[must_use]
-    pub const fn is_deferred(&self) -> bool {
-        self.later
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the cache's store failed: {}", self.reason)
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.reason.source()
-    }
-}
-
-impl<T: Store> Erased for T {
+impl<T: Store> DynStore for T {
     fn get_now(&self, key: &str) -> Poll<Option<Entry>> {
         Store::get_now(self, key)
     }
 
-    fn get<'a>(&'a self, key: &'a str) -> Answer<'a, Option<Entry>> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(Store::get(self, key))
     }
 
-    fn put<'a>(&'a self, key: &'a str, entry: Entry, ttl: Duration) -> Answer<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        entry: Entry,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(Store::put(self, key, entry, ttl))
     }
 
-    fn remove<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+    fn update<'a>(
+        &'a self,
+        key: &'a str,
+        ttl: Duration,
+        change: &'a mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Store::update(self, key, ttl, change))
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(Store::remove(self, key))
     }
 
-    fn clear(&self) -> Answer<'_, ()> {
+    fn clear(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(Store::clear(self))
     }
 
@@ -215,7 +260,7 @@ impl<T: Store> Erased for T {
         Store::is_tiered(self)
     }
 
-    fn lease<'a>(&'a self, key: &'a str) -> Pin<Box<dyn Future<Output = Lease> + Send + 'a>> {
+    fn lease<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Lease> {
         Box::pin(Store::lease(self, key))
     }
 

@@ -4,14 +4,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::super::entry::Entry;
+use super::super::error::StoreError;
 use super::super::purge::SharedPurges;
-use super::api::{Erased, Store, StoreError, Usage};
+use super::api::{DynStore, Store, Usage};
 use super::lease::Lease;
 
-/// Any [`Store`], under one type: for a store that is chosen at run time, and for fields and
-/// functions that should not name it. Clones share the store.
-///
-/// Everything goes to the store inside: purges that it shares with others, leases, tiers and usage.
+/// A [`Store`] of any type: for a store that is chosen at run time, and for fields and functions that
+/// should not name its type. Clones share the store.
 ///
 /// ```
 /// use tower_kit::MIB;
@@ -40,10 +39,10 @@ use super::lease::Lease;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct BoxStore(Arc<dyn Erased>);
+pub struct BoxStore(Arc<dyn DynStore>);
 
 impl BoxStore {
-    /// Erases the type of `store`.
+    /// Creates a store that passes all calls to `store`.
     pub fn new(store: impl Store) -> Self {
         Self(Arc::new(store))
     }
@@ -60,6 +59,15 @@ impl Store for BoxStore {
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         self.0.put(key, entry, ttl).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        ttl: Duration,
+        change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> Result<(), StoreError> {
+        self.0.update(key, ttl, change).await
     }
 
     async fn remove(&self, key: &str) -> Result<(), StoreError> {
@@ -97,10 +105,11 @@ impl fmt::Debug for BoxStore {
 mod tests {
     use std::sync::Mutex;
 
-    use super::super::MemoryStore;
+    use super::super::super::entry::EntryKind;
+    use super::super::memory::MemoryStore;
     use super::*;
 
-    /// Notes which of its methods are called.
+    /// Records which of its methods are called.
     struct Spy(Arc<Mutex<Vec<&'static str>>>, MemoryStore);
 
     impl Spy {
@@ -117,12 +126,23 @@ mod tests {
 
         async fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
             self.note("get");
-            Err(StoreError::new("of the store inside"))
+            Err(StoreError::new("inner"))
         }
 
         async fn put(&self, _: &str, _: Entry, ttl: Duration) -> Result<(), StoreError> {
             self.note("put");
             assert_eq!(ttl, Duration::from_secs(7));
+            Ok(())
+        }
+
+        async fn update(
+            &self,
+            _: &str,
+            _: Duration,
+            change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+        ) -> Result<(), StoreError> {
+            self.note("update");
+            drop(change(None));
             Ok(())
         }
 
@@ -158,17 +178,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_methods_reach_the_store_inside() {
+    async fn all_methods_reach_the_inner_store() {
         let called = Arc::default();
         let memory = MemoryStore::new(1 << 20);
-        // Twice erased is as once.
+        // A boxed store may be boxed again.
         let inner = BoxStore::new(Spy(Arc::clone(&called), memory.clone()));
         let store = BoxStore::new(inner.clone());
-        let entry = Entry::new(super::super::super::entry::Kept::Variants(Vec::new()));
+        let entry = Entry::new(EntryKind::Variants(Vec::new()));
         assert!(matches!(Store::get_now(&store, "a"), Poll::Ready(None)));
         let error = Store::get(&store, "a").await.unwrap_err();
-        assert!(error.to_string().ends_with("of the store inside"));
-        Store::put(&store, "a", entry, Duration::from_secs(7)).await.unwrap();
+        assert!(error.to_string().ends_with("inner"));
+        Store::put(&store, "a", entry.clone(), Duration::from_secs(7)).await.unwrap();
+        Store::update(&store, "a", Duration::ZERO, &mut |_| entry.clone()).await.unwrap();
         Store::remove(&store, "a").await.unwrap();
         Store::clear(&store).await.unwrap();
         let (purges, own) = (Store::purges(&store).unwrap(), Store::purges(&memory).unwrap());
@@ -176,8 +197,18 @@ mod tests {
         assert!(Store::is_tiered(&store));
         assert!(!Store::lease(&store, "a").await.is_taken());
         assert_eq!(Store::usage(&store), Usage::new(1, 2, 3));
-        let expected =
-            ["get_now", "get", "put", "remove", "clear", "purges", "is_tiered", "lease", "usage"];
+        let expected = [
+            "get_now",
+            "get",
+            "put",
+            "update",
+            "remove",
+            "clear",
+            "purges",
+            "is_tiered",
+            "lease",
+            "usage",
+        ];
         assert_eq!(*called.lock().unwrap(), expected);
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::{Future, ready};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,81 +9,100 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::super::entry::Entry;
-use super::super::purge::{Purges, SharedPurges};
-use super::api::{Store, StoreError, Usage};
+use super::super::error::StoreError;
+use super::super::purge::SharedPurges;
+use super::api::{Store, Usage};
 
-/// Keeps entries in this process's memory, in a bounded number of bytes. What is asked for once
-/// makes way for what is asked for again; what has ended, or was purged, stays until then. Clones
-/// share it, and what was purged: a layer does not give out what another one over a clone purged.
+/// A store in the memory of this process, with a bounded number of bytes.
+///
+/// A full store evicts entries: those that were requested once before those that were requested
+/// again. Entries that have expired or were purged stay until they are evicted.
+///
+/// Clones share the entries and the purges. Each [`CacheLayer`](crate::CacheLayer) over a clone has
+/// a [namespace](crate::CacheLayer::namespace) of its own by default.
 #[derive(Clone)]
 pub struct MemoryStore {
     entries: Arc<Entries>,
-    purges: Arc<Purges>,
+    purges: SharedPurges,
+    /// Held during an update: the cache below can read and insert, but not both in one step.
+    updates: Arc<Mutex<()>>,
     capacity: u64,
     evictions: Arc<AtomicU64>,
 }
 
 type Entries = Cache<Arc<str>, Entry, BySize, DefaultHashBuilder, Evictions>;
 
+/// Weighs an entry by its bytes.
 #[derive(Clone)]
 struct BySize;
 
-/// Counts what made place for others: all that goes but what is replaced or refused.
+/// Counts the entries that are evicted, other than those that are replaced or refused.
 #[derive(Clone)]
 struct Evictions(Arc<AtomicU64>);
 
 impl MemoryStore {
-    /// Keeps up to `bytes` of heads, bodies and bookkeeping, for entries of up to 1 MiB.
+    /// Creates a store of up to `bytes` of headers, bodies and bookkeeping, for entries of up to
+    /// 1 MiB.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         Self::with_max_entry_size(bytes, 1024 * 1024)
     }
 
-    /// For entries of up to `largest` bytes, where a layer's
-    /// [`entry_limit`](crate::CacheLayer::max_entry_size) is not the default of 1 MiB. The store is in
-    /// parts of at least four times that, up to 64 of them; what does not fit into one is not kept.
+    /// Creates a store of up to `bytes`, for entries of up to `max_entry_size` bytes: for layers
+    /// whose [`max_entry_size`](crate::CacheLayer::max_entry_size) is not the default of 1 MiB.
+    ///
+    /// The store consists of up to 64 shards of at least four times `max_entry_size`. An entry that
+    /// does not fit into a shard is not stored.
     ///
     /// ```
     /// use tower_kit::MIB;
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
     ///
-    /// // Bodies of up to 8 MiB, with a little for their heads.
-    /// let layer = CacheLayer::new(MemoryStore::with_max_entry_size(256 * MIB, 9 * MIB)).max_entry_size(8 * MIB);
+    /// // Bodies of up to 8 MiB, and some space for their headers.
+    /// let store = MemoryStore::with_max_entry_size(256 * MIB, 9 * MIB);
+    /// let layer = CacheLayer::new(store).max_entry_size(8 * MIB);
     /// # drop(layer);
     /// ```
     #[must_use]
     #[expect(
         clippy::expect_used,
         clippy::missing_panics_doc,
-        reason = "the options are complete, and no value is refused"
+        reason = "the options are complete, and every value is accepted"
     )]
-    pub fn with_max_entry_size(bytes: u64, largest: u64) -> Self {
-        // An entry that is heavier than nearly all of a shard would be refused in silence.
-        let shards = (bytes / largest.max(1).saturating_mul(4)).clamp(1, 64);
-        // Rounded up by `quick_cache`, and to be rounded down.
+    pub fn with_max_entry_size(bytes: u64, max_entry_size: u64) -> Self {
+        // `quick_cache` silently refuses an entry that is heavier than nearly all of a shard.
+        let shards = (bytes / max_entry_size.max(1).saturating_mul(4)).clamp(1, 64);
+        // `quick_cache` rounds the number of shards up; fewer and larger ones are needed.
         let shards = (shards + 1).next_power_of_two() / 2;
-        // Of parts that are halved to the end without a remainder: see `shrink_to`.
+        // `shrink_to` halves the shards without a remainder.
         let bytes = bytes - bytes % (shards << HALVINGS);
+        // An estimate that is too low costs a few reallocations, one that is too high costs memory.
         let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         let evictions = Arc::new(AtomicU64::new(0));
         let mut options = OptionsBuilder::new();
         options.weight_capacity(bytes).estimated_items_capacity(items);
         options.shards(usize::try_from(shards).unwrap_or(1));
-        let options = options.build().expect("both of what is needed is set");
+        let options = options.build().expect("the capacity and the number of items are set");
         let hasher = DefaultHashBuilder::default();
         let counted = Evictions(Arc::clone(&evictions));
         let entries = Cache::with_options(options, BySize, hasher, counted);
         let capacity = entries.capacity();
-        Self { entries: Arc::new(entries), purges: Arc::default(), capacity, evictions }
+        Self {
+            entries: Arc::new(entries),
+            purges: SharedPurges::new(),
+            updates: Arc::default(),
+            capacity,
+            evictions,
+        }
     }
 
-    /// Evicts until at most `bytes` are kept, what was asked for once before what was asked for
-    /// again; what may be kept from then on is as much as before. For when memory is short.
+    /// Evicts entries until at most `bytes` are left, for when memory is short. The capacity of the
+    /// store stays the same.
     ///
-    /// Each part of the store is halved until that is enough, so that about half of `bytes` stays
-    /// at least, where entries are small beside such a part; of less than a 32nd of the store
-    /// nothing stays. Whoever needs a part waits while it is shrunk, and an entry that is put there
-    /// meanwhile may not be kept.
+    /// The shards are halved as often as necessary, so that at least about half of `bytes` stays if
+    /// entries are small compared to a shard. Below a 32nd of the capacity all entries are evicted.
+    /// Access to a shard blocks while it is shrunk, and an entry that is stored in it at that time
+    /// may be lost.
     pub fn shrink_to(&self, bytes: u64) {
         if self.entries.weight() <= bytes {
             return;
@@ -95,10 +114,17 @@ impl MemoryStore {
             self.evictions.fetch_add(before, Ordering::Relaxed);
             return;
         };
-        // What is remembered of evicted entries changes in proportion, and is rounded down. Only
-        // where the proportion is exactly a power of two is it what it was afterwards.
+        // The number of evicted keys that `quick_cache` remembers changes in proportion and is
+        // rounded down. Only a power of two restores it exactly.
         self.entries.set_capacity(self.capacity >> halvings);
         self.entries.set_capacity(self.capacity);
+    }
+
+    fn insert(&self, key: &str, entry: Entry) {
+        let key = Arc::from(key);
+        // A slice would keep all of its buffer alive, and be counted by its own length.
+        let entry = entry.into_owned_memory();
+        self.entries.insert_with_lifecycle(Arc::clone(&key), entry, &mut Some(key));
     }
 }
 
@@ -117,8 +143,18 @@ impl Store for MemoryStore {
         entry: Entry,
         _ttl: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let key = Arc::from(key);
-        self.entries.insert_with_lifecycle(Arc::clone(&key), entry, &mut Some(key));
+        self.insert(key, entry);
+        ready(Ok(()))
+    }
+
+    fn update(
+        &self,
+        key: &str,
+        _ttl: Duration,
+        change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _updating = self.updates.lock().unwrap_or_else(PoisonError::into_inner);
+        self.insert(key, change(self.entries.get(key)));
         ready(Ok(()))
     }
 
@@ -133,7 +169,7 @@ impl Store for MemoryStore {
     }
 
     fn purges(&self) -> Option<SharedPurges> {
-        Some(SharedPurges(Arc::clone(&self.purges)))
+        Some(self.purges.clone())
     }
 
     fn usage(&self) -> Usage {
@@ -158,18 +194,18 @@ impl Weighter<Arc<str>, Entry> for BySize {
 }
 
 impl Lifecycle<Arc<str>, Entry> for Evictions {
-    /// The key that is put.
+    /// The key that is inserted.
     type RequestState = Option<Arc<str>>;
 
-    fn on_evict(&self, put: &mut Option<Arc<str>>, key: Arc<str>, _entry: Entry) {
-        if put.as_ref() != Some(&key) {
+    fn on_evict(&self, inserted: &mut Option<Arc<str>>, key: Arc<str>, _entry: Entry) {
+        if inserted.as_ref() != Some(&key) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// In bytes, of an entry.
+/// The estimated size of an entry, in bytes.
 const TYPICAL: u64 = 4 * 1024;
 
-/// How often a part of the store can be halved: the smallest one remembers 32 evicted entries.
+/// The number of times that a shard can be halved: the smallest one remembers 32 evicted keys.
 const HALVINGS: u32 = 5;

@@ -1,4 +1,4 @@
-//! Where entries are kept.
+//! Stores, which keep entries under keys.
 
 mod api;
 mod boxed;
@@ -6,15 +6,17 @@ mod boxed;
 pub mod contract;
 mod lease;
 mod memory;
+mod namespaced;
 #[cfg(feature = "cache-redis")]
-mod redis;
+pub(crate) mod redis;
 mod tiered;
+mod variants;
 
-pub(crate) use api::Erased;
-pub use api::{Store, StoreError, Usage};
+pub(crate) use api::DynStore;
+pub use api::{Store, Usage};
 pub use boxed::BoxStore;
 pub use lease::Lease;
 pub use memory::MemoryStore;
-#[cfg(feature = "cache-redis")]
-pub use redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
+pub(crate) use namespaced::Namespaced;
 pub use tiered::TieredStore;
+pub(crate) use variants::add_variant;

@@ -2,21 +2,23 @@ use std::future::Future;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use super::super::entry::{Entry, Kept};
+use super::super::entry::Entry;
+use super::super::error::StoreError;
 use super::super::purge::SharedPurges;
-use super::api::{Store, StoreError, Usage};
+use super::api::{Store, Usage};
 use super::lease::Lease;
 use super::memory::MemoryStore;
 
-/// Looks into memory first, and into another store behind it, such as a
-/// `RedisStore`, which several processes share. What is found there is kept in
-/// memory too; what is put goes to both. Clones share both: a layer and a
-/// `ValueCache` may have one each.
+/// A memory in front of another store, such as a `RedisStore` that several processes share.
 ///
-/// An entry in memory answers for as long as it is fresh and was not purged, in any process; then
-/// the store behind is asked, where another process may have put a newer one. While it cannot be
-/// told what others have purged, memory answers for a short time only: see
+/// An entry that is found behind the memory is also stored in the memory, and a new entry is stored
+/// in both. An entry in memory is used while it is fresh and no process has purged it. After that the
+/// store behind is read, where another process may have stored a newer entry. While this process
+/// cannot learn of purges by others, the memory is used for a short time only: see
 /// `RedisConfig::offline_ttl`.
+///
+/// Clones share both stores: a layer and a `ValueCache` may have one each. Give the memory to nothing
+/// else: a layer over the memory alone does not see the purges of the store behind.
 #[derive(Clone, Debug)]
 pub struct TieredStore<S> {
     memory: MemoryStore,
@@ -24,7 +26,7 @@ pub struct TieredStore<S> {
 }
 
 impl<S: Store> TieredStore<S> {
-    /// With `memory` in front of `behind`.
+    /// Creates a store of `memory` in front of `behind`.
     pub const fn new(memory: MemoryStore, behind: S) -> Self {
         Self { memory, behind }
     }
@@ -39,11 +41,11 @@ impl<S: Store> Store for TieredStore<S> {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        // Called only if `get_now` found nothing of use: the memory alone does not tell whether another
+        // process has a newer entry.
         let near = self.memory.get(key).await?;
         match self.behind.get(key).await {
             Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
-                // What was read may be a slice of a connection's buffer.
-                let far = far.to_owned_memory();
                 self.memory.put(key, far.clone(), Duration::MAX).await?;
                 Ok(Some(far))
             }
@@ -55,6 +57,24 @@ impl<S: Store> Store for TieredStore<S> {
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         self.memory.put(key, entry.clone(), ttl).await?;
         self.behind.put(key, entry, ttl).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        ttl: Duration,
+        change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> Result<(), StoreError> {
+        // The store behind has what other processes have stored. While it fails, the memory goes on by
+        // itself.
+        let mut changed = None;
+        let mut noting = |entry| changed.insert(change(entry)).clone();
+        let updated = self.behind.update(key, ttl, &mut noting).await;
+        match changed.filter(|_| updated.is_ok()) {
+            Some(entry) => self.memory.put(key, entry, ttl).await?,
+            None => self.memory.update(key, ttl, change).await?,
+        }
+        updated
     }
 
     async fn remove(&self, key: &str) -> Result<(), StoreError> {
@@ -79,18 +99,16 @@ impl<S: Store> Store for TieredStore<S> {
         self.behind.lease(key)
     }
 
-    /// Of the memory.
+    /// Returns the usage of the memory.
     fn usage(&self) -> Usage {
         self.memory.usage()
     }
 }
 
-/// Whether a response came later: what was put last may not have reached the store behind.
+/// Returns `true` if `near` was received later: the last entry may not have reached the store behind.
 fn is_newer(near: &Entry, far: &Entry) -> bool {
-    match (near.kept(), far.kept()) {
-        (Kept::Response(near), Kept::Response(far)) => {
-            near.freshness.received > far.freshness.received
-        }
+    match (near.stored(), far.stored()) {
+        (Some(near), Some(far)) => near.freshness.received > far.freshness.received,
         _ => false,
     }
 }

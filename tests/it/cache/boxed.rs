@@ -5,13 +5,13 @@ use tower_kit::cache::{BoxStore, CacheLayer, MemoryStore, TieredStore};
 use super::rig::{MINUTE, Rig};
 
 fn rig(store: BoxStore) -> Rig {
-    let rig = Rig::over(CacheLayer::new(store));
+    let rig = Rig::over(CacheLayer::new(store).namespace("shared"));
     rig.answers_with(200, MINUTE);
     rig
 }
 
 #[tokio::test]
-async fn stores_of_two_types_have_one() {
+async fn boxed_stores_have_one_type() {
     for is_tiered in [false, true] {
         let memory = || MemoryStore::new(1 << 24);
         let store = if is_tiered {
@@ -33,7 +33,7 @@ async fn layers_over_clones_share_entries_and_purges() {
     let memory = MemoryStore::new(1 << 24);
     let store = BoxStore::new(memory.clone());
     let [first, second] = [store.clone(), store].map(rig);
-    let bare = Rig::over(CacheLayer::new(memory));
+    let bare = Rig::over(CacheLayer::new(memory).namespace("shared"));
     first.get("/", &[]).await;
     assert!(second.get("/", &[]).await.is_hit() && bare.get("/", &[]).await.is_hit());
     first.handle.purge_url("http://x.org/").unwrap();
@@ -44,7 +44,7 @@ async fn layers_over_clones_share_entries_and_purges() {
 
 /// Behind a memory, a layer finds what another one has put into the store that both share.
 #[tokio::test]
-async fn an_erased_store_stands_behind_a_memory() {
+async fn boxed_store_stands_behind_a_memory() {
     let behind = BoxStore::new(MemoryStore::new(1 << 24));
     let near = || BoxStore::new(TieredStore::new(MemoryStore::new(1 << 24), behind.clone()));
     let [first, second] = [near(), near()].map(rig);

@@ -38,7 +38,7 @@ fn frames(count: usize, size: usize) -> Vec<Step<io::Error>> {
     std::iter::once(Step::Pending).chain((0..count).map(|_| data(size))).collect()
 }
 
-/// Of a herd for a path, one asks the service, and the others wait for it.
+/// Returns `true` if one of several requests for a path calls the service and the others wait.
 async fn is_coalesced(mocked: &mut Mocked, path: &str) -> bool {
     let herd: Vec<_> = (0..3).map(|_| mocked.waits(path)).collect();
     let (_, call) = mocked.call().await;
@@ -120,7 +120,7 @@ async fn stalled_readers_hold_no_fill_slots() {
 }
 
 #[tokio::test]
-async fn stalled_readers_take_half_of_the_budget_at_most() {
+async fn stalled_readers_take_half_of_the_budget() {
     let metrics = Metrics::new();
     let mut mocked = Mocked::new(&layer(&metrics).max_fill_bytes(800 * KIB));
     let (mut stalled, mut logs) = (Vec::new(), Vec::new());

@@ -190,7 +190,7 @@ async fn purge_while_a_refresh_looks_further_drops_the_old() {
 async fn layers_over_one_memory_share_purges() {
     let memory = MemoryStore::new(MIB);
     let [one, other] = [(); 2].map(|()| {
-        let rig = Rig::over(CacheLayer::new(memory.clone()));
+        let rig = Rig::over(CacheLayer::new(memory.clone()).namespace("shared"));
         rig.answers_with(200, MINUTE);
         rig
     });
@@ -203,4 +203,17 @@ async fn layers_over_one_memory_share_purges() {
     assert!(!one.get("/", &[]).await.is_hit());
     one.get("/", &[]).await;
     assert!(other.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn many_prefix_purges_leave_strangers() {
+    let rig = Rig::new(MINUTE);
+    for path in ["/7/a", "/other"] {
+        rig.get(path, &[]).await;
+    }
+    for number in 0..1_000 {
+        drop(rig.handle.purge_prefix(&format!("http://x.org/{number}/")));
+    }
+    assert!(rig.get("/other", &[]).await.is_hit());
+    assert!(!rig.get("/7/a", &[]).await.is_hit());
 }

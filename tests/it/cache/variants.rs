@@ -1,12 +1,19 @@
 //! Variants (RFC 9111 §4.1).
 
-use tower_kit::cache::CacheLayer;
+use std::time::Duration;
+
+use tower_kit::cache::{CacheLayer, Entry, MemoryStore, Store, StoreError, TieredStore};
 
 use super::rig::{Fields, Rig, reply};
 
 /// A service that names what the request has in these fields, and varies by them.
 fn by(names: &'static [&'static str], choose: impl FnOnce(CacheLayer) -> CacheLayer) -> Rig {
     let rig = Rig::with(&[], choose);
+    names_headers(&rig, names);
+    rig
+}
+
+fn names_headers(rig: &Rig, names: &'static [&'static str]) {
     rig.answers(move |head| {
         let value = |name: &&str| {
             let lines: Vec<_> =
@@ -18,7 +25,6 @@ fn by(names: &'static [&'static str], choose: impl FnOnce(CacheLayer) -> CacheLa
         fields.extend(names.iter().map(|name| ("vary", *name)));
         Ok(reply(200, &fields, &body.join(";")))
     });
-    rig
 }
 
 /// A service that has these codings, in the order of its liking, and names the one it took.
@@ -233,4 +239,50 @@ async fn a_response_may_begin_and_cease_to_vary() {
     rig.answers_with(200, &[("cache-control", "max-age=60")]);
     rig.get("/", &[("x-one", "c")]).await;
     assert!(rig.get("/", &[("x-one", "d")]).await.is_hit());
+}
+
+#[tokio::test]
+async fn evicted_variants_leave_the_store() {
+    let rig = by(&["accept-language"], |layer| layer);
+    for number in 0..1_000 {
+        rig.get("/", &[("accept-language", &format!("x-{number}"))]).await;
+    }
+    assert_eq!(rig.handle.statistics().usage.entries, 17, "16 variants and their list");
+    for number in 984..1_000 {
+        assert!(rig.get("/", &[("accept-language", &format!("x-{number}"))]).await.is_hit());
+    }
+}
+
+/// A store that is away.
+struct Away;
+
+impl Store for Away {
+    async fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Err(StoreError::new("away"))
+    }
+
+    async fn put(&self, _: &str, _: Entry, _: Duration) -> Result<(), StoreError> {
+        Err(StoreError::new("away"))
+    }
+
+    async fn remove(&self, _: &str) -> Result<(), StoreError> {
+        Err(StoreError::new("away"))
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        Err(StoreError::new("away"))
+    }
+}
+
+#[tokio::test]
+async fn memory_has_variants_while_the_other_store_is_away() {
+    let store = TieredStore::new(MemoryStore::new(1 << 24), Away);
+    let rig = Rig::over(CacheLayer::new(store));
+    names_headers(&rig, &["x-a"]);
+    for is_hit in [false, true] {
+        for value in ["1", "2", "3"] {
+            let got = rig.get("/", &[("x-a", value)]).await;
+            assert_eq!((got.is_hit(), &*got.body), (is_hit, value));
+        }
+    }
 }

@@ -17,7 +17,7 @@ async fn ask(program: &Program, request: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_process_of_the_example_purges_is_purged_in_the_other() {
+async fn example_purges_in_both_processes() {
     let redis = RedisServer::start();
     let [one, other] = [(); 2].map(|()| start("cache_redis", Some(&redis)));
     assert_eq!(one.said, "with a cache in memory and Redis");
@@ -52,7 +52,7 @@ async fn what_one_process_of_the_example_purges_is_purged_in_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_says_when_it_has_no_redis() {
+async fn example_runs_without_redis() {
     let alone = start("cache_redis", None);
     assert_eq!(alone.said, "with a cache in memory alone");
     let (_, said) = ask(&alone, "PUT /items/1").await;
@@ -60,7 +60,7 @@ async fn the_example_says_when_it_has_no_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_quickstart_shares_its_cache_where_it_has_a_redis() {
+async fn quickstart_shares_its_cache_over_redis() {
     let redis = RedisServer::start();
     let [mut one, other] = [(); 2].map(|()| start("quickstart", Some(&redis)));
     while one.line() != "its cache is in memory and Redis" {}

@@ -1,4 +1,4 @@
-//! What is in Redis, under which names and for how long.
+//! The keys in Redis, and their lifetimes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use crate::cache::rig::reply;
 use crate::redis_server::{Cluster, RedisServer};
 use tower_kit::cache::RedisConfig;
 
-/// All keys, and for how many milliseconds they are kept, -1 for ever.
+/// All keys with their times to live in milliseconds, -1 for none.
 fn keys(server: &RedisServer) -> BTreeMap<String, i64> {
     let keys = server.command(&["KEYS", "*"]).array();
     let left = |key: &String| server.command(&["PTTL", key]).int();
     keys.into_iter().map(|key| key.text()).map(|key| (key.clone(), left(&key))).collect()
 }
 
-/// Of three variants there are as many, and their list.
+/// Returns `true` for the key of an entry: a response, or the list of variants.
 fn is_entry(key: &str) -> bool {
     key.starts_with("tower-kit:1:") && !key.contains("lease:")
 }
@@ -28,7 +28,7 @@ fn varying() -> Origin {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_is_kept_has_an_end_but_the_log() {
+async fn all_keys_expire_but_the_log() {
     let server = RedisServer::start();
     let origin = varying();
     let one = Process::start(config(&server).lease_ttl(Duration::from_secs(1)), &origin).await;
@@ -51,7 +51,7 @@ async fn all_that_is_kept_has_an_end_but_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_with_another_prefix_and_keys_of_others_are_left_alone() {
+async fn other_prefixes_and_keys_are_left_alone() {
     let server = RedisServer::start();
     server.command(&["SET", "theirs", "1"]);
     server.command(&["SET", "tower-kit", "2"]);
@@ -78,25 +78,58 @@ async fn those_with_another_prefix_and_keys_of_others_are_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emptied_cache_leaves_keys_that_end_by_themselves() {
+async fn purge_all_empties_redis() {
     let server = RedisServer::start();
     let origin = Origin::counting();
+    for theirs in ["theirs", "tower-kit", "tower-kit:1:theirs", "tower-kit:1:1:0{}:x"] {
+        server.command(&["SET", theirs, "1"]);
+    }
     let one = Process::start(config(&server), &origin).await;
-    let other = Process::bare(config(&server), &origin).await;
-    one.get("/a").await;
-    until("it is there", async || other.kept("/a").await.is_some()).await;
-    let before = keys(&server);
+    let other = Process::start(config(&server), &origin).await;
+    let near = Process::start(config(&server).prefix("tower-kit:2:"), &origin).await;
+    near.get("/a").await;
+    let entries = || keys(&server).into_keys().filter(|key| key.contains("{}:http:")).count();
+    until("the other prefix has its entry", async || entries() == 1).await;
+    for number in 0..600 {
+        one.get(&format!("/{number}")).await;
+    }
+    until("all are there", async || entries() == 601).await;
     one.handle.purge_all().await.unwrap();
-    until("the other sees it", async || other.kept("/a").await.is_none()).await;
-    one.get("/a").await;
-    until("it is there", async || other.kept("/a").await.is_some()).await;
-    let after = keys(&server);
-    // A put that the purge overtook in its last step takes back what it has put.
-    let left = after.len() - before.len();
-    assert!(left <= 1, "{before:?} {after:?}");
+    until("all are gone but the one of the other prefix", async || entries() == 1).await;
+    assert_eq!(server.command(&["EXISTS", "theirs", "tower-kit"]).int(), 2);
+    assert_eq!(server.command(&["EXISTS", "tower-kit:1:theirs", "tower-kit:1:1:0{}:x"]).int(), 2);
+    assert!(near.kept("/a").await.is_some());
+    until("the other sees it", async || other.kept("/1").await.is_none()).await;
+    // New entries are of the new generation, which a later purge removes as well.
+    one.get("/1").await;
+    until("it is there", async || entries() == 2).await;
+    other.handle.purge_all().await.unwrap();
+    until("it is gone", async || entries() == 1).await;
 }
 
-/// URLs that clients may choose to do harm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purge_all_empties_all_nodes_of_a_cluster() {
+    let mut cluster = Cluster::start();
+    let config = RedisConfig::new(&cluster.url()).unwrap().command_timeout(Duration::from_secs(1));
+    let one = Process::start(config, &Origin::counting()).await;
+    let mut entries = || -> usize {
+        // Slots of the three primaries: 12182, 5061 and 7365.
+        let nodes = ["foo", "bar", "c"];
+        let count = |key| {
+            let node = cluster.primary_of(key);
+            (node.port(), node.command(&["KEYS", "tower-kit:1:*"]).array().len())
+        };
+        BTreeMap::from(nodes.map(count)).into_values().sum()
+    };
+    for number in 0..100 {
+        one.get(&format!("/{number}")).await;
+    }
+    until("all are there", async || entries() == 100).await;
+    one.handle.purge_all().await.unwrap();
+    until("all are gone", async || entries() == 0).await;
+}
+
+/// URLs that a hostile client may choose.
 fn hostile() -> Vec<String> {
     let mut paths: Vec<String> = [
         "/{x}",
@@ -123,7 +156,7 @@ fn hostile() -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strange_urls_are_kept_apart_and_purged() {
+async fn strange_urls_are_stored_and_purged() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;

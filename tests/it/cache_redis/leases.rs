@@ -33,7 +33,7 @@ async fn herd(processes: &[Process], size: usize, path: &str) -> Vec<Got> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_herd_over_all_processes_is_one_call_with_a_lease() {
+async fn lease_makes_one_call_of_all_processes() {
     let server = RedisServer::start();
     for lease in [Some(LEASE), None] {
         let origin = slow(20, TAGGED);
@@ -63,7 +63,7 @@ async fn a_herd_over_all_processes_is_one_call_with_a_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_miss_is_not_held_up_by_what_a_lease_says() {
+async fn unusable_lease_delays_no_miss() {
     let server = RedisServer::start();
     // Longer than others wait: each process asks once.
     for (name, millis, fields, most) in [
@@ -89,7 +89,7 @@ async fn a_miss_is_not_held_up_by_what_a_lease_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_dies_while_it_fetches_holds_nobody_up_for_long() {
+async fn dead_lease_holder_delays_others_briefly() {
     let server = RedisServer::start();
     let asked = Arc::new(Notify::new());
     let dies = Arc::clone(&asked);
@@ -132,7 +132,7 @@ async fn a_process_that_dies_while_it_fetches_holds_nobody_up_for_long() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lease_is_not_asked_for_where_something_stale_is_kept() {
+async fn stale_entry_needs_no_lease() {
     let server = RedisServer::start();
     let origin = Origin::new(async |head, number| {
         let fields = [("cache-control", "max-age=0, stale-if-error=600"), ("etag", "\"1\"")];

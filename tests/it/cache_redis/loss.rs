@@ -57,7 +57,7 @@ async fn purged(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_purged_stays_so_though_the_log_is_lost() {
+async fn purges_survive_the_loss_of_the_log() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     for lost in [&["DEL", NAMES][..], &["DEL", STATE], &["DEL", NAMES, STATE], &["FLUSHALL"]] {
@@ -83,7 +83,7 @@ async fn what_was_purged_stays_so_though_the_log_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_purged_stays_so_after_a_restart_that_loses_all() {
+async fn purges_survive_a_restart_without_data() {
     let mut server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -101,7 +101,7 @@ async fn what_was_purged_stays_so_after_a_restart_that_loses_all() {
 /// Redis saves what it has, and forgets a purge that comes after that. Whether or not somebody who
 /// never heard of it writes into the log before those who did.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_purged_stays_so_after_a_restart_with_an_older_state() {
+async fn purges_survive_a_restart_with_older_data() {
     for purge_first in [false, true] {
         let mut server = RedisServer::start_with(&["--dbfilename", "dump.rdb"]);
         let origin = Origin::counting();
@@ -138,7 +138,7 @@ async fn what_was_purged_stays_so_after_a_restart_with_an_older_state() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_of_nonsense_is_no_error_of_requests() {
+async fn garbage_in_the_log_fails_no_request() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server).offline_ttl(Duration::from_secs(60)), &origin).await;

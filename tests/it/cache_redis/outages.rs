@@ -15,7 +15,7 @@ fn bring_back(server: &mut RedisServer, how: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
+async fn purges_of_an_outage_are_sent_afterwards() {
     for how in ["killed", "frozen"] {
         let mut server = RedisServer::start();
         let origin = Origin::counting();
@@ -65,7 +65,7 @@ async fn purges_of_an_outage_hold_at_once_and_are_told_when_redis_is_back() {
 
 /// A thousand and more become a purge of all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_purges_of_an_outage_are_told_in_some_way() {
+async fn many_purges_of_an_outage_are_sent_as_one() {
     let mut server = RedisServer::start();
     let origin = Origin::counting();
     let one =
@@ -87,7 +87,7 @@ async fn many_purges_of_an_outage_are_told_in_some_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_in_memory_are_used_for_so_long_as_purges_may_go_unheard() {
+async fn offline_memory_is_used_for_the_offline_ttl() {
     for how in ["killed", "frozen"] {
         for unheard in [Duration::from_secs(2), Duration::ZERO] {
             let mut server = RedisServer::start();
@@ -124,7 +124,7 @@ async fn entries_in_memory_are_used_for_so_long_as_purges_may_go_unheard() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_starts_while_redis_is_away_learns_all_when_it_is_back() {
+async fn process_started_offline_learns_all_purges() {
     let mut server = RedisServer::down();
     let origin = Origin::counting();
     let one = Process::unready(impatient(&server), &origin, |layer| layer);
@@ -148,7 +148,7 @@ async fn a_process_that_starts_while_redis_is_away_learns_all_when_it_is_back() 
 
 /// Requests wait for Redis until it is known that it does not answer: what that costs the first ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_requests_of_an_outage_wait_for_a_moment() {
+async fn first_requests_of_an_outage_wait_briefly() {
     for (name, method, fields) in [
         ("a miss", "GET", TAGGED),
         ("a miss that varies", "GET", &[("cache-control", "max-age=600"), ("vary", "x-a")][..]),
@@ -176,9 +176,9 @@ async fn the_first_requests_of_an_outage_wait_for_a_moment() {
     }
 }
 
-/// Where requests notice first that Redis does not answer.
+/// Requests notice first that Redis does not respond.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn entries_are_used_no_longer_because_requests_fail() {
+async fn failing_requests_extend_no_offline_ttl() {
     for unheard in [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)] {
         let mut server = RedisServer::start();
         let origin = Origin::counting();

@@ -29,7 +29,7 @@ async fn purge(process: &Process, kind: &str) -> Result<(), StoreError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_in_one_process_is_seen_in_all() {
+async fn purge_reaches_all_processes() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -61,7 +61,7 @@ async fn a_purge_in_one_process_is_seen_in_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_holds_in_its_process_before_it_is_told() {
+async fn purge_holds_locally_before_it_is_sent() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -78,7 +78,7 @@ async fn a_purge_holds_in_its_process_before_it_is_told() {
     }
 }
 
-/// Of a user who may do all but what is taken from it later.
+/// The settings of a user whose permissions the test changes.
 async fn known_as(name: &str, server: &RedisServer) -> RedisConfig {
     let user = ["ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all"];
     assert_eq!(server.command(&user).text(), "OK");
@@ -88,7 +88,7 @@ async fn known_as(name: &str, server: &RedisServer) -> RedisConfig {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_holds_in_its_process_though_an_entry_is_of_one_that_knows_more_purges() {
+async fn purge_holds_against_entries_of_later_stamps() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -113,7 +113,7 @@ async fn a_purge_holds_in_its_process_though_an_entry_is_of_one_that_knows_more_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fetch_that_a_purge_overtakes_is_never_given_out() {
+async fn purge_wins_over_a_fetch() {
     let server = RedisServer::start();
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let version = Arc::new(AtomicUsize::new(0));
@@ -168,7 +168,7 @@ async fn a_fetch_that_a_purge_overtakes_is_never_given_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_starts_later_learns_what_was_purged() {
+async fn later_process_learns_of_purges() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -189,7 +189,7 @@ fn log_length(server: &RedisServer) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_forgets_names_purges_more_and_not_less() {
+async fn log_that_forgets_purges_more() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;
@@ -238,7 +238,7 @@ async fn a_log_that_forgets_names_purges_more_and_not_less() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_are_forgotten_when_no_entry_is_older_and_not_before() {
+async fn targets_are_kept_as_long_as_entries() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let short = || config(&server).max_ttl(Duration::from_secs(1));

@@ -23,12 +23,12 @@ struct Item {
     purged: Mutex<Vec<(usize, Instant, usize)>>,
 }
 
-/// What a reader has seen.
+/// The observations of a reader.
 #[derive(Default)]
 struct Seen {
     answers: usize,
     hits: usize,
-    /// How long after the purge an older answer was still given.
+    /// The times after a purge at which an older response was returned.
     late: Vec<Duration>,
     own: usize,
 }
@@ -94,7 +94,7 @@ impl Seen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_older_than_a_purge_that_all_have_heard_of() {
+async fn no_response_is_older_than_a_known_purge() {
     let server = RedisServer::start();
     let items: Arc<Vec<Item>> = Arc::new((0..PATHS).map(|_| Item::default()).collect());
     let origin = origin(&items);

@@ -38,7 +38,7 @@ pub(super) struct Process {
     pub(super) redis: RedisStore,
 }
 
-/// How long something took, many times.
+/// Durations of an operation.
 #[derive(Debug, Default)]
 pub(super) struct Times(Vec<Duration>);
 
@@ -70,7 +70,7 @@ pub(super) const TAGGED: Fields<'static> =
     &[("cache-control", "max-age=600"), ("surrogate-key", "tag")];
 
 impl Process {
-    /// With a memory before Redis. Returns when it is in step.
+    /// Starts a process with a memory in front of Redis, and waits for Redis.
     pub(super) async fn start(config: RedisConfig, origin: &Origin) -> Self {
         Self::with(config, origin, |layer| layer).await
     }
@@ -119,14 +119,14 @@ impl Process {
         self.send("GET", path, &[])
     }
 
-    /// In boxes: the types of the futures are too much for tasks.
+    /// Sends a request. The box keeps the type of the future small.
     pub(super) fn send(&self, method: &str, path: &str, fields: Fields<'_>) -> Boxed<Got> {
         let cache = self.cache.clone().map_response(|response| response.map(boxed));
         let answer: Boxed<Result<_, _>> = Box::pin(cache.oneshot(request(method, path, fields)));
         Box::pin(async move { got(soon(answer).await.unwrap()).await })
     }
 
-    /// What is kept, without asking the service.
+    /// Returns the stored body without calling the service.
     pub(super) async fn kept(&self, path: &str) -> Option<String> {
         let got = self.send("GET", path, &[("cache-control", "only-if-cached")]).await;
         (got.status != 504).then_some(got.body)
@@ -168,7 +168,7 @@ impl fmt::Display for Times {
     }
 }
 
-/// With patience, for machines that do much else.
+/// Settings with a long timeout, for busy machines.
 pub(super) fn config(server: &RedisServer) -> RedisConfig {
     impatient(server).command_timeout(Duration::from_secs(1))
 }
@@ -177,7 +177,7 @@ pub(super) fn impatient(server: &RedisServer) -> RedisConfig {
     RedisConfig::new(&server.url()).unwrap()
 }
 
-/// For what waits on other threads and processes.
+/// Reads the real clock, by which other processes run.
 #[expect(clippy::disallowed_methods, reason = "other processes run by the real clock")]
 pub(super) fn clock() -> Instant {
     Instant::now()

@@ -16,7 +16,7 @@ use super::rig::{Origin, Process, clock, config, settled, until};
 use crate::cache::rig::reply;
 use crate::redis_server::{Cluster, RedisServer, Reply, Sentinels};
 
-async fn keep_the_contract(name: &str, connect: impl Fn() -> RedisConfig) {
+async fn check_contract(name: &str, connect: impl Fn() -> RedisConfig) {
     let start = clock();
     let made = AtomicUsize::new(0);
     let store = async || {
@@ -38,38 +38,38 @@ async fn keep_the_contract(name: &str, connect: impl Fn() -> RedisConfig) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_keep_the_contract_over_tcp_and_a_unix_socket() {
+async fn contract_holds_over_tcp_and_unix_sockets() {
     let server = RedisServer::start();
     for url in [server.url(), server.unix_url()] {
-        keep_the_contract(&url, || RedisConfig::new(&url).unwrap()).await;
+        check_contract(&url, || RedisConfig::new(&url).unwrap()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_keep_the_contract_with_a_password_and_a_database() {
+async fn contract_holds_with_password_and_database() {
     let server = RedisServer::start_with(&["--requirepass", "s@cret/?"]);
     let url = format!("redis://:s%40cret%2F%3F@127.0.0.1:{}/3", server.port());
-    keep_the_contract("password", || RedisConfig::new(&url).unwrap()).await;
+    check_contract("password", || RedisConfig::new(&url).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_keep_the_contract_over_a_cluster() {
+async fn contract_holds_over_a_cluster() {
     let cluster = Cluster::start();
-    keep_the_contract("cluster", || RedisConfig::new(&cluster.url()).unwrap()).await;
+    check_contract("cluster", || RedisConfig::new(&cluster.url()).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_keep_the_contract_over_sentinels() {
+async fn contract_holds_over_sentinels() {
     let sentinels = Sentinels::start();
-    keep_the_contract("sentinels", || RedisConfig::new(&sentinels.url()).unwrap()).await;
+    check_contract("sentinels", || RedisConfig::new(&sentinels.url()).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stores_keep_the_contract_through_connections_of_the_user() {
+async fn contract_holds_over_a_pool_of_the_user() {
     let server = RedisServer::start();
     let pool = Pool::new(Config::from_url(&server.url()).unwrap(), None, None, None, 2).unwrap();
     let connecting = pool.init().await.unwrap();
-    keep_the_contract("a user's pool", || RedisConfig::from_client(pool.clone())).await;
+    check_contract("a user's pool", || RedisConfig::from_client(pool.clone())).await;
     let store = RedisStore::from_client(pool.clone());
     store.ready().await;
     drop(store);
@@ -118,7 +118,7 @@ fn library() -> Origin {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_process_fetched_another_answers() {
+async fn processes_share_responses() {
     let server = RedisServer::start();
     let (origin, (time, clock)) = (library(), set_clock());
     let start = |clock: &_| {
@@ -234,7 +234,7 @@ async fn entries_of_all_sizes_are_shared() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_purged_in_memory_hides_nothing_that_is_in_redis() {
+async fn purged_memory_does_not_hide_redis() {
     let server = RedisServer::start();
     let origin = Origin::counting();
     let one = Process::start(config(&server), &origin).await;

@@ -1,9 +1,7 @@
-//! Whether Redis is asked at all.
-
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Opens when one command after the other fails: then none is sent, and no request waits for one,
-/// until a probe in the background succeeds.
+/// A circuit breaker, which opens after several consecutive failures of commands. While it is open no
+/// command is sent, and no request waits for one, until a background probe succeeds.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: AtomicU32,
@@ -15,21 +13,21 @@ impl Breaker {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A command was answered.
+    /// Records a command that got a reply.
     pub(super) fn succeeded(&self) {
-        // Nearly always it is so already, and nobody need wait for the write.
+        // The count is nearly always 0: a read does not contend for the cache line.
         if self.failures.load(Ordering::Relaxed) > 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// A command was not answered. Whether that opens it.
+    /// Records a command that got no reply. Returns `true` if that opens the breaker.
     pub(super) fn failed(&self) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        failures >= MOST_FAILURES && self.open()
+        failures >= MAX_FAILURES && self.open()
     }
 
-    /// Whether it was closed before.
+    /// Opens the breaker. Returns `true` if it was closed.
     pub(super) fn open(&self) -> bool {
         !self.open.swap(true, Ordering::Relaxed)
     }
@@ -40,21 +38,21 @@ impl Breaker {
     }
 }
 
-/// One after the other.
-const MOST_FAILURES: u32 = 5;
+/// The number of consecutive failures that opens the breaker.
+const MAX_FAILURES: u32 = 5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_opens_once_when_enough_commands_in_a_row_have_failed() {
+    fn opens_once_after_consecutive_failures() {
         let breaker = Breaker::default();
-        for _ in 1..MOST_FAILURES {
+        for _ in 1..MAX_FAILURES {
             assert!(!breaker.failed());
         }
         breaker.succeeded();
-        for _ in 1..MOST_FAILURES {
+        for _ in 1..MAX_FAILURES {
             assert!(!breaker.failed());
             assert!(!breaker.is_open());
         }
@@ -62,9 +60,9 @@ mod tests {
         assert!(breaker.is_open());
         assert!(!breaker.failed(), "it is open already");
         breaker.succeeded();
-        assert!(breaker.is_open(), "a late answer does not close it");
+        assert!(breaker.is_open(), "a late reply does not close it");
         breaker.close();
         assert!(!breaker.is_open());
-        assert!(!breaker.failed(), "it counts anew");
+        assert!(!breaker.failed(), "the count starts again");
     }
 }

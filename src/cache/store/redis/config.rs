@@ -2,28 +2,27 @@ use std::env;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-#[cfg(feature = "cache-redis-fred")]
-use fred::clients::Pool;
 use metrics::Recorder;
 
+use super::super::super::clock::Clock;
 use super::client::Server;
 use crate::metrics::Metrics;
 
-/// Where Redis is, and how it is used.
+/// The settings of a [`RedisStore`](super::RedisStore).
 ///
-/// | what | default | why |
+/// | setting | default | reason |
 /// |---|---|---|
-/// | [`prefix`](Self::prefix) | `tower-kit:` | keys of others stay apart |
-/// | [`command_timeout`](Self::command_timeout) | 50 ms | longer than Redis ever needs, shorter than anybody notices |
-/// | [`max_entry_size`](Self::max_entry_size) | 4 MiB | the largest response of a layer, with a head of any length |
-/// | [`max_ttl`](Self::max_ttl) | 7 days | so long purges are remembered |
-/// | [`offline_ttl`](Self::offline_ttl) | 5 s | a purge that was missed is not seen for longer |
-/// | [`lease_ttl`](Self::lease_ttl) | off | it costs each miss a round trip |
+/// | [`prefix`](Self::prefix) | `tower-kit:` | separates the keys from those of other programs |
+/// | [`command_timeout`](Self::command_timeout) | 50 ms | longer than Redis needs, shorter than users notice |
+/// | [`max_entry_size`](Self::max_entry_size) | 4 MiB | fits each response that a layer stores by default, with its headers |
+/// | [`max_ttl`](Self::max_ttl) | 7 days | purges are remembered for that time |
+/// | [`offline_ttl`](Self::offline_ttl) | 5 s | bounds the time in which a missed purge has no effect |
+/// | [`lease_ttl`](Self::lease_ttl) | no leases | a lease costs each miss a round trip |
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime};
 ///
 /// use tower_kit::cache::{InvalidRedisConfig, RedisConfig};
 ///
@@ -41,165 +40,192 @@ use crate::metrics::Metrics;
 pub struct RedisConfig {
     pub(super) server: Server,
     pub(super) prefix: String,
-    pub(super) budget: Duration,
-    pub(super) largest: u64,
-    pub(super) longest: Duration,
-    pub(super) unheard: Duration,
-    pub(super) lease: Option<Duration>,
+    pub(super) command_timeout: Duration,
+    pub(super) max_entry_size: u64,
+    pub(super) max_ttl: Duration,
+    pub(super) offline_ttl: Duration,
+    pub(super) lease_ttl: Option<Duration>,
     pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
 }
 
-/// A URL, or a variable, that tells of no Redis server.
+/// An error for a URL or an environment variable that does not name a Redis server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InvalidRedisConfig(String);
 
 impl RedisConfig {
-    /// Of a URL:
+    /// Creates the settings of the server with this URL:
     ///
-    /// - `redis://[user:password@]host[:port][/database]`, and `rediss` for TLS, with the feature
+    /// - `redis://[user:password@]host[:port][/database]`, or `rediss` for TLS with the feature
     ///   `cache-redis-tls`;
     /// - `redis+unix://[user:password@host]/path`;
     /// - `redis-cluster://host:port[?node=host:port&node=..]`;
     /// - `redis-sentinel://host:port[/database]?sentinelServiceName=name[&node=host:port..]`, with
-    ///   `sentinelUsername` and `sentinelPassword` where sentinels want these.
+    ///   `sentinelUsername` and `sentinelPassword` for sentinels that need them.
     ///
-    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. In a user or a password, what is
-    /// special in URLs is percent-encoded.
+    /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Percent-encode the special
+    /// characters of URLs in a user name or a password.
     ///
     /// # Errors
     ///
-    /// If it is no such URL.
+    /// Returns an error for any other URL.
     pub fn new(url: &str) -> Result<Self, InvalidRedisConfig> {
-        Server::at(url).map(Self::of).map_err(InvalidRedisConfig)
+        Server::at(url).map(Self::with_server).map_err(InvalidRedisConfig)
     }
 
-    /// Of the environment: `REDIS_URL`, or else `REDIS_HOST` (`127.0.0.1` if it is not set),
-    /// `REDIS_PORT` (6379), `REDIS_USERNAME` and `REDIS_PASSWORD`.
+    /// Creates the settings from environment variables: `REDIS_URL`, or else `REDIS_HOST` (by default
+    /// `127.0.0.1`), `REDIS_PORT` (by default 6379), `REDIS_USERNAME` and `REDIS_PASSWORD`.
     ///
     /// # Errors
     ///
-    /// If one of them is not what it should be.
+    /// Returns an error if one of them is invalid.
     pub fn from_env() -> Result<Self, InvalidRedisConfig> {
-        Self::of_variables(|name| match env::var(name) {
+        Self::from_variables(|name| match env::var(name) {
             Err(env::VarError::NotUnicode(_)) => {
                 Err(InvalidRedisConfig(format!("{name} is not Unicode")))
             }
+            // Deployments set variables to nothing to unset them.
             value => Ok(value.ok().filter(|value| !value.is_empty())),
         })
     }
 
-    /// Sends commands through a pool of the caller's, whose settings and lifetime stay the caller's.
-    /// The store opens one more connection with the same settings, to receive purges.
+    /// Creates the settings of a store that sends its commands through a pool of the caller, who
+    /// configures, connects and closes it. The store opens one more connection with the same
+    /// settings, for messages about purges.
     ///
-    /// The pool's type is that of [`fred`](crate::cache::fred) as this crate re-exports it.
+    /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
     #[cfg(feature = "cache-redis-fred")]
-    pub fn from_client(pool: Pool) -> Self {
-        Self::of(Server::Through(pool))
+    pub fn from_client(pool: fred::clients::Pool) -> Self {
+        Self::with_server(pool.into())
     }
 
-    /// What all keys begin with. **Those who have the same one share what they keep: give each
-    /// service one of its own.** Braces in it choose the slot of a cluster for all of it.
+    /// Sets the text that all keys start with. **Stores with the same prefix share their entries:
+    /// give each service its own.** Braces in the prefix put all keys into one slot of a cluster.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long a request waits for a reply of Redis: once, twice where a URL has variants, and once
-    /// more where it needs a [`lease_ttl`](Self::lease_ttl). Less than 1 ms is taken as 1 ms.
-    pub fn command_timeout(self, budget: Duration) -> Self {
-        Self { budget: budget.max(Duration::from_millis(1)), ..self }
+    /// Sets the maximum time that a request waits for one reply of Redis. 50 ms by default; at least
+    /// 1 ms. A request waits for one reply, for two if the URL has variants, and for one more if it
+    /// needs a [lease](Self::lease_ttl).
+    #[doc(alias = "timeout")]
+    pub fn command_timeout(self, time: Duration) -> Self {
+        Self { command_timeout: time.max(Duration::from_millis(1)), ..self }
     }
 
-    /// The most bytes that an entry may have, with its head. What is larger is not kept, and not
-    /// read. More than 512 MiB is taken as 512 MiB, which is all that Redis has room for under a key.
-    /// At most 256 entries are being read at a time, and 32 MiB of them written.
+    /// Sets the maximum size of an entry, with its headers, in bytes. 4 MiB by default, and at most
+    /// the 512 MiB that Redis permits. Larger entries are neither stored nor read.
+    ///
+    /// The store reads at most 256 entries, and writes at most 32 MiB, at the same time.
     pub fn max_entry_size(self, bytes: u64) -> Self {
-        Self { largest: bytes.min(512 * crate::MIB), ..self }
+        Self { max_entry_size: bytes.min(512 * crate::MIB), ..self }
     }
 
-    /// The longest that an entry is kept, whatever its lifetime.
+    /// Sets the maximum time that an entry stays in Redis, whatever its lifetime. 7 days by default.
+    /// The log of purges keeps its targets for the same time.
     pub fn max_ttl(self, time: Duration) -> Self {
-        Self { longest: time, ..self }
+        Self { max_ttl: time, ..self }
     }
 
-    /// While this process cannot learn of purges made elsewhere, an entry is used for so long after
-    /// contact was lost, or after it was fetched if that is later. Zero: no entry is used. Contact is
-    /// lost at once when Redis closes the connection, and after 1.5 s where it only falls silent.
+    /// Sets the time for which an entry is used while this process cannot learn of purges by others:
+    /// after the loss of contact, or after its receipt if that is later. 5 s by default; with zero no
+    /// entry is used.
+    ///
+    /// The store notices the loss of contact at once if Redis closes the connection, and within 1.5 s
+    /// if Redis falls silent.
     pub fn offline_ttl(self, time: Duration) -> Self {
-        Self { unheard: time, ..self }
+        Self { offline_ttl: time, ..self }
     }
 
-    /// On a miss in all processes, one fetches; the others wait for it, for up to half a second, and
-    /// then fetch too. Without a lease, one of each process fetches. If the one that fetches dies, its
-    /// lease ends after `time`: 1 or 2 s is good. Less than 100 ms is taken as 100 ms.
+    /// Turns leases on: of all processes that miss the same entry, one calls its inner service. The
+    /// others wait for the entry for up to half a second, and then call theirs as well. Off by
+    /// default: one request of each process calls the inner service.
+    ///
+    /// The lease of a process that has died expires after `time`, of which 1 or 2 s is a good value;
+    /// at least 100 ms.
     pub fn lease_ttl(self, time: Duration) -> Self {
-        Self { lease: Some(time.max(Duration::from_millis(100))), ..self }
+        Self { lease_ttl: Some(time.max(Duration::from_millis(100))), ..self }
     }
 
-    /// Counts on `recorder` instead of the process's.
+    /// Sets the recorder of the metrics, in place of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         Self { metrics: Metrics::to(recorder), ..self }
     }
 
-    fn of(server: Server) -> Self {
+    /// Sets the clock that is compared with that of Redis, for tests. It has to be that of the layers
+    /// and values over the store.
+    pub fn clock<F>(self, clock: F) -> Self
+    where
+        F: Fn() -> SystemTime + Send + Sync + 'static,
+    {
+        Self { clock: Clock::of(clock), ..self }
+    }
+
+    fn with_server(server: Server) -> Self {
+        // The table above gives the reasons.
         Self {
             server,
             prefix: "tower-kit:".to_owned(),
-            budget: Duration::from_millis(50),
-            largest: 4 * crate::MIB,
-            longest: Duration::from_secs(7 * 24 * 60 * 60),
-            unheard: Duration::from_secs(5),
-            lease: None,
+            command_timeout: Duration::from_millis(50),
+            max_entry_size: 4 * crate::MIB,
+            max_ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            offline_ttl: Duration::from_secs(5),
+            lease_ttl: None,
             metrics: Metrics::default(),
+            clock: Clock::default(),
         }
     }
 
-    fn of_variables(
-        of: impl Fn(&str) -> Result<Option<String>, InvalidRedisConfig>,
+    fn from_variables(
+        variable: impl Fn(&str) -> Result<Option<String>, InvalidRedisConfig>,
     ) -> Result<Self, InvalidRedisConfig> {
-        if let Some(url) = of("REDIS_URL")? {
-            return Self::new(&url).map_err(|error| error.of("REDIS_URL"));
+        if let Some(url) = variable("REDIS_URL")? {
+            return Self::new(&url).map_err(|error| error.in_variable("REDIS_URL"));
         }
-        let host = of("REDIS_HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
+        let host = variable("REDIS_HOST")?.unwrap_or_else(|| "127.0.0.1".to_owned());
+        // An address of IPv6 stands in brackets in a URL.
         let host =
             if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-        let port = of("REDIS_PORT")?.unwrap_or_else(|| "6379".to_owned());
+        let port = variable("REDIS_PORT")?.unwrap_or_else(|| "6379".to_owned());
         let port: u16 = port
             .parse()
-            .map_err(|_| InvalidRedisConfig(format!("REDIS_PORT is no port: {port:?}")))?;
+            .map_err(|_| InvalidRedisConfig(format!("REDIS_PORT is not a port: {port:?}")))?;
         let server = Server::at(&format!("redis://{host}:{port}"));
-        let server = server.map_err(|error| InvalidRedisConfig(error).of("REDIS_HOST"))?;
-        Ok(Self::of(server.with_password(of("REDIS_USERNAME")?, of("REDIS_PASSWORD")?)))
+        let server = server.map_err(|error| InvalidRedisConfig(error).in_variable("REDIS_HOST"))?;
+        Ok(Self::with_server(
+            server.with_password(variable("REDIS_USERNAME")?, variable("REDIS_PASSWORD")?),
+        ))
     }
 }
 
 impl fmt::Debug for RedisConfig {
-    /// Without the server, whose password nobody should read.
+    /// Omits the server, whose URL may have a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("prefix", &self.prefix)
-            .field("budget", &self.budget)
-            .field("largest", &self.largest)
-            .field("longest", &self.longest)
-            .field("unheard", &self.unheard)
-            .field("lease", &self.lease)
+            .field("command_timeout", &self.command_timeout)
+            .field("max_entry_size", &self.max_entry_size)
+            .field("max_ttl", &self.max_ttl)
+            .field("offline_ttl", &self.offline_ttl)
+            .field("lease_ttl", &self.lease_ttl)
             .finish_non_exhaustive()
     }
 }
 
 impl InvalidRedisConfig {
-    fn of(self, name: &str) -> Self {
+    fn in_variable(self, name: &str) -> Self {
         Self(format!("{name}: {}", self.0))
     }
 }
 
 impl fmt::Display for InvalidRedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no Redis server: {}", self.0)
+        write!(f, "invalid configuration of Redis: {}", self.0)
     }
 }
 
 impl fmt::Debug for InvalidRedisConfig {
-    /// As it is displayed: it is often what `main` ends with.
+    /// Formats the error as it is displayed, since a program often returns it from `main`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -212,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_tell_where_redis_is() {
+    fn urls_are_parsed() {
         for (url, fits) in [
             ("redis://localhost", true),
             ("redis://user:secret@localhost:6380/3", true),
@@ -221,7 +247,6 @@ mod tests {
             ("redis-cluster://a:1?node=b:2", true),
             ("redis-sentinel://a:1/0?sentinelServiceName=main", true),
             ("redis-sentinel://a:1/0", false),
-            ("rediss://localhost", cfg!(feature = "cache-redis-tls")),
             ("http://localhost", false),
             ("localhost:6379", false),
             ("redis://localhost:x", false),
@@ -235,23 +260,23 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_tells_where_redis_is() {
+    fn environment_names_the_server() {
         let config = |variables: &[(&str, &str)]| {
-            RedisConfig::of_variables(|name| {
+            RedisConfig::from_variables(|name| {
                 let found = variables.iter().find(|(of, _)| *of == name);
                 Ok(found.map(|(_, value)| (*value).to_owned()))
             })
         };
         let server =
             |variables: &[(&str, &str)]| format!("{:?}", config(variables).unwrap().server);
-        let of_url = |url: &str| format!("{:?}", RedisConfig::new(url).unwrap().server);
-        assert_eq!(server(&[]), of_url("redis://127.0.0.1:6379"));
+        let at_url = |url: &str| format!("{:?}", RedisConfig::new(url).unwrap().server);
+        assert_eq!(server(&[]), at_url("redis://127.0.0.1:6379"));
         assert_eq!(
             server(&[("REDIS_HOST", "a"), ("REDIS_PORT", "1"), ("REDIS_PASSWORD", "s@/?")]),
-            of_url("redis://:s%40%2F%3F@a:1")
+            at_url("redis://:s%40%2F%3F@a:1")
         );
-        assert_eq!(server(&[("REDIS_HOST", "::1")]), of_url("redis://[::1]"));
-        assert_eq!(server(&[("REDIS_URL", "redis://b"), ("REDIS_HOST", "a")]), of_url("redis://b"));
+        assert_eq!(server(&[("REDIS_HOST", "::1")]), at_url("redis://[::1]"));
+        assert_eq!(server(&[("REDIS_URL", "redis://b"), ("REDIS_HOST", "a")]), at_url("redis://b"));
         for wrong in [
             ("REDIS_PORT", "x"),
             ("REDIS_PORT", "65536"),
@@ -263,23 +288,23 @@ mod tests {
     }
 
     #[test]
-    fn numbers_out_of_range_are_the_nearest() {
+    fn numbers_out_of_range_are_clamped() {
         let config = || RedisConfig::new("redis://localhost").unwrap();
         let ms = Duration::from_millis;
-        for (given, budget, lease) in
+        for (given, timeout, lease) in
             [(ms(0), ms(1), ms(100)), (ms(1), ms(1), ms(100)), (ms(101), ms(101), ms(101))]
         {
-            assert_eq!(config().command_timeout(given).budget, budget);
-            assert_eq!(config().lease_ttl(given).lease, Some(lease));
+            assert_eq!(config().command_timeout(given).command_timeout, timeout);
+            assert_eq!(config().lease_ttl(given).lease_ttl, Some(lease));
         }
         let most = 512 * crate::MIB;
         for (given, taken) in [(0, 0), (most, most), (most + 1, most), (u64::MAX, most)] {
-            assert_eq!(config().max_entry_size(given).largest, taken);
+            assert_eq!(config().max_entry_size(given).max_entry_size, taken);
         }
     }
 
     #[test]
-    fn a_password_is_not_shown() {
+    fn password_is_not_shown() {
         let config = RedisConfig::new("redis://:secret@localhost").unwrap();
         assert!(!format!("{config:?}").contains("secret"));
     }

@@ -1,15 +1,16 @@
-//! Entries in Redis or Valkey. `client.rs` is the only file that knows the crate which speaks to
-//! it.
+//! A store in Redis or Valkey. `client.rs` is the only file that knows the client library.
 
+mod backend;
 mod breaker;
 mod client;
 mod config;
 mod lease;
-mod log;
+mod metrics;
+mod purge_log;
+mod purge_queue;
 mod status;
 mod store;
-mod sync;
-mod tally;
+mod sync_task;
 
 pub use config::{InvalidRedisConfig, RedisConfig};
 pub use status::RedisStatus;

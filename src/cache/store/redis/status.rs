@@ -1,25 +1,28 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::client::Failure;
+use super::client::CommandError;
 
-/// How a [`RedisStore`](super::RedisStore) is. Something is wrong when it is not in step for longer
-/// than a few seconds. Requests are answered all the same, so that a service is no less ready for it.
+/// The state of a [`RedisStore`](super::RedisStore), for display and for alerts.
+///
+/// Alert if `synced` is `false` for longer than a few seconds. A service is no less ready for it:
+/// requests are answered without Redis.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStatus {
-    /// True while this process hears what others purge.
+    /// `true` while this process learns of purges by others.
     pub synced: bool,
-    /// True while Redis is not asked, since it stopped answering.
+    /// `true` while no command is sent, since Redis has stopped responding.
     pub breaker_open: bool,
-    /// What went wrong last, if nothing has gone well since, as the client says it.
+    /// The last error of the client, unless Redis has responded since.
     pub error: Option<String>,
 }
 
-/// What went wrong last.
+/// The last error.
+// A lock, since errors are rare and their text is read by people.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Mutex<Option<String>>);
+pub(super) struct LastError(Mutex<Option<String>>);
 
-impl Trouble {
+impl LastError {
     pub(super) fn get(&self) -> Option<String> {
         self.text().clone()
     }
@@ -28,17 +31,17 @@ impl Trouble {
         *self.text() = None;
     }
 
-    /// Why the connection ended, or cannot be made.
-    pub(super) fn of_connection(&self, failure: &Failure) {
-        *self.text() = Some(failure.to_string());
+    /// Records the reason why the connection ended or cannot be made.
+    pub(super) fn set_connection(&self, error: &CommandError) {
+        *self.text() = Some(error.to_string());
     }
 
-    /// Why a command was not done. One that finds no connection does not know why there is none,
-    /// which may have been told.
-    pub(super) fn of_command(&self, failure: &Failure) {
+    /// Records the reason why a command failed. A command without a connection does not know why
+    /// there is none, and keeps the reason that is known.
+    pub(super) fn set_command(&self, error: &CommandError) {
         let mut text = self.text();
-        if text.is_none() || !matches!(failure, Failure::Down(_)) {
-            *text = Some(failure.to_string());
+        if text.is_none() || !matches!(error, CommandError::Unavailable(_)) {
+            *text = Some(error.to_string());
         }
     }
 

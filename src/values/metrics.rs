@@ -7,21 +7,22 @@ use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
-/// Counts what the service did.
+/// The metrics of a cache of values.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ValueMetrics {
     metrics: Metrics,
     handles: OnceLock<RefreshingHandle<Handles>>,
 }
 
-/// All of them are registered together, so that each label is there, at 0, before it is counted.
+/// The handles, which are registered together, so that each label exists, at 0, before it is
+/// counted.
 #[derive(Debug)]
 struct Handles {
     requests: [Counter; OUTCOMES.len()],
-    errors: [Counter; ERRORS_OF.len()],
+    errors: [Counter; OPERATIONS.len()],
 }
 
-/// How a value was come by.
+/// The outcome of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     Hit,
@@ -30,18 +31,19 @@ pub(super) enum Outcome {
     Collapsed,
 }
 
-impl Tally {
+impl ValueMetrics {
     pub(super) fn new(metrics: Metrics) -> Self {
         Self { metrics, handles: OnceLock::new() }
     }
 
+    /// Counts a lookup.
     pub(super) fn count(&self, outcome: Outcome) {
         self.with(|handles| handles.requests[outcome as usize].increment(1));
     }
 
-    /// Counts what failed: one of [`ERRORS_OF`].
+    /// Counts a failure: one of [`OPERATIONS`].
     pub(super) fn failed(&self, operation: &'static str) {
-        self.with(|handles| count_named(&ERRORS_OF, &handles.errors, operation));
+        self.with(|handles| count_named(&OPERATIONS, &handles.errors, operation));
     }
 
     fn with(&self, record: impl FnOnce(&Handles)) {
@@ -51,7 +53,7 @@ impl Tally {
         };
         let register = || Handles {
             requests: OUTCOMES.map(|outcome| labeled(REQUESTS, "outcome", outcome)),
-            errors: ERRORS_OF.map(|operation| labeled(ERRORS, "operation", operation)),
+            errors: OPERATIONS.map(|operation| labeled(ERRORS, "operation", operation)),
         };
         let handles =
             self.handles.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
@@ -59,11 +61,11 @@ impl Tally {
     }
 }
 
-/// By [`Outcome`].
+/// The labels of each [`Outcome`].
 const OUTCOMES: [&str; 4] = ["hit", "stale", "miss", "collapsed"];
 
-/// What can fail, or is not done for want of a place or of time.
-const ERRORS_OF: [&str; 12] = [
+/// The operations that can fail, time out, or exceed a maximum.
+const OPERATIONS: [&str; 12] = [
     "get",
     "put",
     "remove",
@@ -78,13 +80,10 @@ const ERRORS_OF: [&str; 12] = [
     "wait",
 ];
 
-const REQUESTS: Name = Name::new(
-    "value_cache_requests_total",
-    Unit::Count,
-    "Values that the cache was asked for, by how they were come by.",
-);
+const REQUESTS: Name =
+    Name::new("value_cache_requests_total", Unit::Count, "Lookups of cached values, by outcome.");
 const ERRORS: Name = Name::new(
     "value_cache_errors_total",
     Unit::Count,
-    "What failed while values were looked up, kept or dropped.",
+    "Failed operations on cached values, by operation.",
 );

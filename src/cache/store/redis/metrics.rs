@@ -1,5 +1,3 @@
-//! Counts what Redis did not do.
-
 use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
@@ -9,39 +7,41 @@ use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
+/// The metrics of a Redis store.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct RedisMetrics {
     metrics: Metrics,
     errors: OnceLock<RefreshingHandle<[Counter; REASONS.len()]>>,
 }
 
-impl Tally {
+impl RedisMetrics {
     pub(super) const fn new(metrics: Metrics) -> Self {
         Self { metrics, errors: OnceLock::new() }
     }
 
-    /// Counts what Redis did not do: one of [`REASONS`].
+    /// Counts a command that was not performed, by its reason: one of [`REASONS`].
     pub(super) fn failed(&self, reason: &'static str) {
         let now = clock::now();
-        // All at once, so that each is there, at 0, before it is counted.
+        // All counters at once, so that each exists, at 0, before it is incremented: Prometheus sees
+        // no increase from nothing to 1.
         let register = || {
             REASONS.map(|reason| {
                 self.metrics.counter(ERRORS, vec![Label::from_static_parts("reason", reason)])
             })
         };
-        let errors =
-            self.errors.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
+        let new = || RefreshingHandle::new(register(), now);
+        let errors = self.errors.get_or_init(new).get(now, register);
         count_named(&REASONS, &errors.handle, reason);
     }
 
-    /// Whether commands are withheld.
-    pub(super) fn open(&self, open: bool) {
-        self.set(OPEN, open);
+    /// Sets the gauge of the circuit breaker.
+    pub(super) fn set_breaker_open(&self, open: bool) {
+        self.set(BREAKER_OPEN, open);
     }
 
-    /// Whether it is known what was purged.
-    pub(super) fn synced(&self, is: bool) {
-        self.set(IN_STEP, is);
+    /// Sets the gauge of the synchronization with other processes.
+    pub(super) fn set_synced(&self, synced: bool) {
+        self.set(SYNCED, synced);
     }
 
     fn set(&self, name: Name, is: bool) {
@@ -55,15 +55,15 @@ const REASONS: [&str; 8] =
 const ERRORS: Name = Name::new(
     "http_cache_redis_errors_total",
     Unit::Count,
-    "Commands that Redis did not do, that it was not sent, or whose reply was of no use.",
+    "Redis commands that failed, were not sent, or got an unusable reply, by reason.",
 );
-const OPEN: Name = Name::new(
+const BREAKER_OPEN: Name = Name::new(
     "http_cache_redis_breaker_open",
     Unit::Count,
-    "Whether Redis is not asked, since it did not answer.",
+    "1 while no commands are sent to Redis because it does not respond, else 0.",
 );
-const IN_STEP: Name = Name::new(
-    "http_cache_redis_in_step",
+const SYNCED: Name = Name::new(
+    "http_cache_redis_synced",
     Unit::Count,
-    "Whether it is known what other processes have purged.",
+    "1 while this process learns of purges by other processes, else 0.",
 );

@@ -1,25 +1,28 @@
--- Writes purges into the log, and reads what is new in it.
+-- Writes purges to the log, and reads those that the caller does not know.
 --
--- KEYS[1]  sorted set: what was purged last by which stamp
+-- KEYS[1]  sorted set: the last stamp of each purged target
 -- KEYS[2]  hash: epoch, floor, last, flushed
--- ARGV     epoch and last stamp that the caller knows; most names to return; most names to keep;
---          how long to keep them, in microseconds; floor and last name that the caller knows;
---          channel; names to purge, "*" for all
+-- ARGV     the epoch and the last stamp that the caller knows; the maximum number of targets to
+--          return; the maximum number to keep; the time to keep them, in microseconds; the floor and
+--          the last target that the caller knows; the channel; the targets to purge, "*" for all
 --
--- Stamps are the time in microseconds, and leave room for a thousand that a process makes up for
--- itself until it knows the next one.
+-- Returns the epoch, the floor, the last stamp, the stamp of the last purge of all, the time in
+-- microseconds, and targets with their stamps.
+--
+-- Stamps are the time in microseconds. They are at least 1,000 apart: a process uses the ones in
+-- between for its purges until it knows their final stamps.
 local names, state = KEYS[1], KEYS[2]
 local known_epoch, known = tonumber(ARGV[1]), tonumber(ARGV[2])
 local page, most, keep = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local known_floor, known_name, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8]
 
--- Of others' making, and of no use.
+-- A key of another type is not from this crate.
 for key, kind in pairs({ [names] = 'zset', [state] = 'hash' }) do
   local is = redis.call('TYPE', key).ok
   if is ~= kind and is ~= 'none' then redis.call('DEL', key) end
 end
--- A script that has written may go on when the memory is full: purges need little, and are what
--- makes entries useless that others may free.
+-- Once it has written, a script may go on when the memory is full. Purges need little memory, and
+-- make entries useless that Redis can evict.
 redis.call('HDEL', state, '')
 
 local time = redis.call('TIME')
@@ -31,9 +34,9 @@ local epoch, floor, last, flushed =
   tonumber(kept[1] or ''), tonumber(kept[2] or ''), tonumber(kept[3] or ''), tonumber(kept[4] or '')
 local changed = false
 
--- A log that is not there, in part or as a whole, or that ends before what the caller has read of
--- it, was lost; what was kept before may have been purged. So was one that had ended there, and was
--- written into since: after a restart with an older state, or on a replica that has become primary.
+-- The log was lost if a part of it is missing, if it ends before what the caller has read, or if it
+-- lacks the last target that the caller has read: after a restart with an older state, or on a
+-- replica that has become the primary. Any entry from before may have been purged.
 local lost = not (epoch and floor and last and flushed) or known > last
   or (last > floor and redis.call('EXISTS', names) == 0)
   or known_floor > floor or (known_epoch ~= epoch and known > epoch)
@@ -71,4 +74,4 @@ end
 if epoch ~= known_epoch then known = floor end
 local news =
   redis.call('ZRANGEBYSCORE', names, '(' .. text(known), '+inf', 'WITHSCORES', 'LIMIT', 0, page)
-return {text(epoch), text(floor), text(last), text(flushed), news}
+return {text(epoch), text(floor), text(last), text(flushed), text(now), news}

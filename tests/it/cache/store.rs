@@ -1,4 +1,4 @@
-//! The stores of the cache.
+//! The contract of stores, and the memory store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tower_kit::cache::{BoxStore, Entry, MemoryStore, Store, StoreError, Usage, contract};
+use tower_kit::cache::{
+    BoxStore, Entry, Lease, MemoryStore, SharedPurges, Store, StoreError, TieredStore, Usage,
+    contract,
+};
 use tower_kit::{KIB, MIB};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,10 +31,13 @@ fn has(store: &MemoryStore, key: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_memory_store_keeps_the_contract() {
+async fn memory_store_keeps_the_contract() {
     contract::check(async || MemoryStore::new(64 * MIB)).await;
     contract::check(async || MemoryStore::new(16 * MIB)).await;
     contract::check(async || BoxStore::new(MemoryStore::new(64 * MIB))).await;
+    contract::check_atomic_updates(MemoryStore::new(64 * MIB)).await;
+    let (memory, behind) = (MemoryStore::new(64 * MIB), MemoryStore::new(64 * MIB));
+    contract::check_atomic_updates(BoxStore::new(TieredStore::new(memory, behind))).await;
 }
 
 /// A store that breaks a rule.
@@ -53,6 +59,9 @@ enum Rule {
     Large,
     Peek,
     Count,
+    Update,
+    Lease,
+    Purges,
 }
 
 impl Broken {
@@ -95,6 +104,24 @@ impl Store for Broken {
         if self.rule == Rule::Clear { Ok(()) } else { self.inner.clear().await }
     }
 
+    async fn update(
+        &self,
+        key: &str,
+        ttl: Duration,
+        change: &mut (dyn FnMut(Option<Entry>) -> Entry + Send),
+    ) -> Result<(), StoreError> {
+        let old = if self.rule == Rule::Update { None } else { self.get(key).await? };
+        self.put(key, change(old), ttl).await
+    }
+
+    fn purges(&self) -> Option<SharedPurges> {
+        (self.rule == Rule::Purges).then(SharedPurges::new)
+    }
+
+    async fn lease(&self, _: &str) -> Lease {
+        if self.rule == Rule::Lease { Lease::taken() } else { Lease::free() }
+    }
+
     fn usage(&self) -> Usage {
         let usage = self.inner.usage();
         Usage::new(if self.rule == Rule::Count { 2 } else { usage.entries }, usage.bytes, 0)
@@ -102,31 +129,35 @@ impl Store for Broken {
 }
 
 #[tokio::test]
-async fn a_store_that_breaks_a_rule_is_told_which() {
+async fn broken_rules_are_named() {
     for (rule, expected) in [
-        (Rule::Bytes, "what was put is there, every byte of it"),
-        (Rule::Replace, "an entry takes the place of the one before"),
-        (Rule::Remove, "what was removed is gone"),
-        (Rule::Clear, "what was cleared is gone"),
-        (Rule::Keys, "keys are told apart by every byte"),
-        (Rule::LongKeys, "keys are told apart by every byte"),
-        (Rule::Zero, "to put is no error, with a lifetime of 0ns"),
-        (Rule::Forever, "a lifetime that is longer than any is one for ever"),
+        (Rule::Bytes, "an entry is returned with every byte as it was put"),
+        (Rule::Replace, "an entry replaces the previous one"),
+        (Rule::Remove, "a removed entry is gone"),
+        (Rule::Clear, "a cleared store has no entries"),
+        (Rule::Keys, "keys that differ in one byte are different"),
+        (Rule::LongKeys, "keys that differ in one byte are different"),
+        (Rule::Zero, "putting succeeds with a lifetime of 0ns"),
+        (Rule::Forever, "an entry of the longest lifetime is kept"),
         (Rule::Large, "an entry with a body of 1 MiB is kept"),
-        (Rule::Peek, "get_now agrees with get, or cannot tell"),
-        (Rule::Count, "a store that was cleared counts no entries"),
+        (Rule::Peek, "get_now returns the entry of get, or is pending"),
+        (Rule::Count, "a cleared store counts no entries"),
+        (Rule::Update, "an update gets the entry of the one before"),
+        (Rule::Lease, "the first to ask for a lease gets it"),
+        (Rule::Purges, "purges returns the same state each time"),
     ] {
         let make = async move || Broken { inner: MemoryStore::new(64 * MIB), rule };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { contract::check(make).await });
         let panic = tasks.join_next().await.unwrap().unwrap_err().into_panic();
-        let said = panic.downcast_ref::<String>().unwrap();
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or(panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap();
         assert!(said.contains(expected), "{rule:?}: {said}");
     }
 }
 
 #[tokio::test]
-async fn clones_of_the_memory_store_share_it() {
+async fn clones_share_the_entries() {
     let store = MemoryStore::new(16 * MIB);
     put(&store.clone(), "a", entry(1));
     assert!(has(&store, "a"));
@@ -136,7 +167,7 @@ async fn clones_of_the_memory_store_share_it() {
 }
 
 #[test]
-fn a_burst_does_not_overshoot_the_bound() {
+fn bursts_stay_in_the_bound() {
     let store = MemoryStore::new(16 * MIB);
     let (most, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     thread::scope(|scope| {
@@ -168,7 +199,7 @@ fn a_burst_does_not_overshoot_the_bound() {
 }
 
 #[test]
-fn entries_of_the_default_limit_are_kept_even_in_small_stores() {
+fn small_stores_keep_entries_of_the_default_size() {
     for capacity in [8, 9, 12, 16, 31, 64, 256, 1024] {
         let store = MemoryStore::new(capacity * MIB);
         for at in 0..32 {
@@ -179,7 +210,7 @@ fn entries_of_the_default_limit_are_kept_even_in_small_stores() {
 }
 
 #[test]
-fn entries_of_a_larger_limit_are_kept_in_a_store_that_is_made_for_them() {
+fn larger_entries_need_a_store_made_for_them() {
     let store = MemoryStore::with_max_entry_size(64 * MIB, 16 * MIB);
     put(&store, "a", entry(16 * MIB));
     assert!(has(&store, "a"));
@@ -189,7 +220,7 @@ fn entries_of_a_larger_limit_are_kept_in_a_store_that_is_made_for_them() {
 }
 
 #[test]
-fn what_is_asked_for_again_survives_a_scan() {
+fn repeated_requests_survive_a_scan() {
     let store = MemoryStore::new(16 * MIB);
     let hot: Vec<_> = (0..100).map(|at| format!("hot {at}")).collect();
     hot.iter().for_each(|key| put(&store, key, entry(16 * KIB)));
@@ -201,7 +232,7 @@ fn what_is_asked_for_again_survives_a_scan() {
 }
 
 #[test]
-fn evictions_are_what_made_place_for_others() {
+fn evictions_are_counted() {
     let store = MemoryStore::new(8 * MIB);
     for round in 0..10 {
         put(&store, "a", entry(round * KIB));
@@ -215,7 +246,7 @@ fn evictions_are_what_made_place_for_others() {
 }
 
 #[test]
-fn the_stated_size_counts_what_was_put() {
+fn usage_counts_keys_and_entries() {
     let store = MemoryStore::new(64 * MIB);
     put(&store, "key", entry(MIB));
     let one = store.usage();
@@ -225,7 +256,7 @@ fn the_stated_size_counts_what_was_put() {
 }
 
 #[test]
-fn a_store_that_is_shrunk_keeps_what_was_asked_for_again_and_grows_as_before() {
+fn shrunk_store_keeps_hot_entries_and_grows() {
     let store = MemoryStore::new(64 * MIB);
     let hot: Vec<_> = (0..100).map(|at| format!("hot {at}")).collect();
     hot.iter().for_each(|key| put(&store, key, entry(16 * KIB)));
@@ -245,7 +276,7 @@ fn a_store_that_is_shrunk_keeps_what_was_asked_for_again_and_grows_as_before() {
 }
 
 #[test]
-fn a_store_is_shrunk_to_nothing_or_not_at_all() {
+fn shrinking_has_two_extremes() {
     let store = MemoryStore::new(64 * MIB);
     (0..64).for_each(|at| put(&store, &format!("{at}"), entry(64 * KIB)));
     let full = store.usage();
@@ -261,7 +292,7 @@ fn a_store_is_shrunk_to_nothing_or_not_at_all() {
 /// A key that is put again soon after it was evicted is one that is asked for again, and survives a
 /// scan, as long as the store remembers what it has evicted.
 #[test]
-fn a_store_that_is_shrunk_often_still_remembers_what_it_has_evicted() {
+fn shrunk_store_remembers_evicted_keys() {
     for capacity in [64 * KIB, 256 * KIB, 4 * MIB + 12_345] {
         let store = MemoryStore::new(capacity);
         let scan = |round: usize, entries| {

@@ -1,8 +1,8 @@
-//! The cache under load while Redis is away, stands still, is full, or has nonsense. Each case prints
-//! lines of a table, one for the store alone and one for it behind a memory:
+//! The cache under load while Redis is away, hangs, is full, or holds garbage. Each case prints lines
+//! of a table, one for the store alone and one for the store behind a memory:
 //!
 //! ```sh
-//! cargo test --all-features --test it cache_redis_outage -- --nocapture --test-threads=1 | grep -o '|.*'
+//! cargo test --all-features --test it cache_redis::outage -- --nocapture --test-threads=1 | grep -o '|.*'
 //! ```
 
 use std::convert::Infallible;
@@ -48,7 +48,7 @@ fn page(path: &str) -> Bytes {
     path.repeat(times).into()
 }
 
-/// Whether it was a hit, or what is wrong with the response.
+/// Returns `true` for a hit, or a description of an unexpected response.
 async fn ask(app: &App, path: &str) -> Result<bool, String> {
     let request = Request::get(format!("http://x.org{path}")).body(Empty::new()).unwrap();
     let (head, body) = app.clone().oneshot(request).await.unwrap().into_parts();
@@ -85,7 +85,7 @@ impl Rig {
         Self { tiers, app, far, store, metrics }
     }
 
-    /// Whether that was counted.
+    /// Returns `true` if an error of this reason was counted.
     fn counted(&self, reason: &str) -> bool {
         self.metrics.counted("http_cache_redis_errors_total", &[("reason", reason)]) > 0
     }
@@ -111,7 +111,7 @@ struct Sample {
 
 impl Load {
     const TASKS: usize = 16;
-    /// Of each task: about 500 requests a second in all.
+    /// The pause of each task: about 500 requests a second in all.
     const PAUSE: Duration = Duration::from_millis(32);
     /// About 1,000 a second.
     const FLOOD: Duration = Duration::from_millis(16);
@@ -168,7 +168,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Of those in this time, in milliseconds.
+/// Returns a quantile of the samples in a time, in milliseconds.
 fn quantile(samples: &[Sample], from: Instant, to: Instant, quantile: f64) -> Option<f64> {
     let within = samples.iter().filter(|sample| (from..to).contains(&sample.at));
     let mut took: Vec<_> = within.map(|sample| sample.took).collect();
@@ -185,7 +185,7 @@ fn memory(name: &str) -> u64 {
     kib.unwrap_or_default() / 1024
 }
 
-/// From here on `VmHWM` is the most since.
+/// Resets `VmHWM`, the maximum of the memory.
 fn forget_most_memory() {
     // Where it cannot be forgotten, more is said to grow than does.
     drop(fs::write("/proc/self/clear_refs", "5"));
@@ -219,16 +219,16 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Case<'a> {
     name: &'a str,
     config: RedisConfig,
-    /// Whether it is so before the store connects.
+    /// The fault exists before the store connects.
     from_start: bool,
     lasts: Duration,
-    /// Whether the breaker opens for as long as it lasts.
+    /// The breaker is open during the fault.
     opens: bool,
-    /// What the status says for as long as it lasts.
+    /// The error of the status during the fault.
     error: Option<&'a str>,
-    /// What is counted, if anything has to be.
+    /// The reason of the errors that have to be counted, if any.
     reason: &'a str,
-    /// Whether all that is asked for has to be written, and is large.
+    /// All requests are misses of large responses.
     flood: bool,
     /// Without and with a memory before it.
     tiers: &'a [bool],

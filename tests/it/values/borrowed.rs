@@ -10,7 +10,7 @@ use super::{Down, Rig, SECOND};
 use crate::support::poll_once;
 
 #[tokio::test]
-async fn a_fetch_may_borrow() {
+async fn load_may_borrow() {
     let rig = Rig::new();
     let (text, mut calls) = (String::from("of this caller"), 0);
     for _ in 0..2 {
@@ -32,7 +32,7 @@ fn stale() -> Rig {
 }
 
 #[tokio::test]
-async fn one_caller_fetches_a_stale_value_anew() {
+async fn one_caller_loads_a_stale_value() {
     let rig = stale();
     let ask = async |value| {
         rig.cache.get_or_insert_with("key", None, || ready(Ok::<i32, Down>(value))).await.unwrap()
@@ -51,7 +51,7 @@ async fn one_caller_fetches_a_stale_value_anew() {
 }
 
 #[tokio::test]
-async fn a_failed_fetch_leaves_the_stale_value() {
+async fn failed_load_leaves_the_stale_value() {
     let rig = stale();
     let ask = async |fetched: Result<i32, Down>| {
         rig.cache.get_or_insert_with("key", None, || ready(fetched)).await

@@ -1,0 +1,334 @@
+use std::ops::Range;
+
+use http::header::{CONTENT_TYPE, LINK, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::super::entry::Entry;
+use super::*;
+
+const KEY: &str = "http://example.com/ä\nb";
+
+fn sample() -> Entry {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.append(LINK, HeaderValue::from_static("</a>"));
+    headers.append("x-latin", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+    headers.append(LINK, HeaderValue::from_static(""));
+    let mut secret = HeaderValue::from_static("a=1");
+    secret.set_sensitive(true);
+    headers.append(SET_COOKIE, secret);
+    let freshness = Freshness {
+        received: 1_700_000_000_000,
+        age: 1,
+        lifetime: 60_000,
+        while_revalidate: 2,
+        if_error: 3,
+        took: 4,
+        validate: true,
+        strict: false,
+        shared: true,
+        stated: false,
+    };
+    let codings = [1, 4].map(|bits| Codings::from_bits(bits).unwrap());
+    let variant = Variant {
+        fields: vec![
+            (HeaderName::from_static("accept-language"), Some(b"de,en".to_vec())),
+            (HeaderName::from_static("x-none"), None),
+        ],
+        coding: Some(Negotiated { heaviest: codings[0], answer: codings[1] }),
+    };
+    Entry::new(EntryKind::Response(StoredResponse {
+        status: StatusCode::NOT_FOUND,
+        headers,
+        body: Bytes::from_static(b"the body"),
+        freshness,
+        variant,
+        tags: vec!["items".to_owned(), "ü".to_owned()],
+        watermark: Watermark::at(5),
+    }))
+}
+
+fn shown(entry: &Entry) -> String {
+    format!("{:?}", entry.kind())
+}
+
+#[test]
+fn bytes_are_stable_within_a_version() {
+    // A change here requires another version.
+    assert_eq!(VERSION, 1);
+    let bytes = sample().to_bytes(KEY);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, SNAPSHOT);
+    let read = Entry::from_bytes(bytes, KEY).unwrap();
+    assert_eq!(read.stored(), sample().stored());
+    assert_eq!(shown(&read), shown(&sample()), "including the sensitive flags, which `==` ignores");
+}
+
+#[test]
+fn wrong_length_is_refused() {
+    let bytes = sample().to_bytes(KEY);
+    for length in 0..bytes.len() {
+        let read = Entry::from_bytes(bytes.slice(..length), KEY);
+        assert!(read.is_err(), "the first {length} bytes");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(Entry::from_bytes(longer.into(), KEY).is_err());
+}
+
+#[test]
+fn each_flipped_bit_is_noticed() {
+    let bytes = sample().to_bytes(KEY);
+    for at in 0..bytes.len() * 8 {
+        let mut other = bytes.to_vec();
+        other[at / 8] ^= 1 << (at % 8);
+        let fault = Entry::from_bytes(other.into(), KEY).unwrap_err();
+        assert_eq!(fault.is_other_version(), at / 8 == 4, "bit {at}");
+        assert!(!fault.is_other_key(), "bit {at}");
+    }
+}
+
+#[test]
+fn other_key_is_refused() {
+    let bytes = sample().to_bytes(KEY);
+    for key in ["", "http://example.com/", "http://example.com/ä\nc"] {
+        let fault = Entry::from_bytes(bytes.clone(), key).unwrap_err();
+        assert!(fault.is_other_key(), "{key}");
+        assert_eq!(fault.to_string(), "the cache entry belongs to another key");
+    }
+}
+
+/// The sample's frame with other bytes at a place in its head, and a checksum that is right.
+fn forged(place: Range<usize>, with: &[u8]) -> Result<Entry, InvalidEntry> {
+    let mut bytes = sample().to_bytes(KEY).to_vec();
+    let head = FIXED + KEY.len();
+    bytes.splice(head + place.start..head + place.end, with.iter().copied());
+    resummed(bytes)
+}
+
+fn resummed(mut bytes: Vec<u8>) -> Result<Entry, InvalidEntry> {
+    bytes.truncate(bytes.len() - SUM);
+    bytes.put_u32(crc32fast::hash(&bytes));
+    Entry::from_bytes(bytes.into(), KEY)
+}
+
+#[test]
+fn forged_heads_are_refused() {
+    // Where it is in the head; see the snapshot.
+    let table: &[(Range<usize>, &[u8], &str)] = &[
+        (0..0, &[], ""),
+        (0..2, &[0, 99], "the status"),
+        (50..51, &[16], "the flags"),
+        (59..63, &[0, 0, 0x10, 1], "a number"),
+        (59..63, &[0, 0, 0x10, 0], "a length"),
+        (63..67, &[0xff; 4], "a length"),
+        (67..68, b"A", "the name of a header"),
+        (82..83, &[2], "a flag"),
+        (104..105, &[16], "the codings"),
+        (106..110, &[0xff; 4], "a number"),
+        (114..115, &[0xff], "a tag"),
+        (154..155, b"\n", "a header"),
+    ];
+    for (place, with, expected) in table {
+        let said =
+            forged(place.clone(), with).map_or_else(|fault| fault.to_string(), |_| String::new());
+        let wanted = format!("the cache entry is damaged: {expected} is invalid");
+        assert_eq!(said, if expected.is_empty() { "" } else { &wanted }, "{place:?}");
+    }
+}
+
+#[test]
+fn header_names_occur_once_with_lines() {
+    let mut stored = sample().stored().unwrap().clone();
+    stored.headers = HeaderMap::new();
+    let head = |headers: &[u8]| {
+        let mut head = Writer::default();
+        head.response(&stored);
+        head.0.truncate(head.0.len() - 4);
+        head.0.put_slice(headers);
+        Reader(head.0.into()).response(Bytes::new()).map(|stored| stored.headers.len())
+    };
+    let line = |name: u8| [0, 0, 0, 1, name, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+    let lines = |names: [u8; 2]| [&[0, 0, 0, 2][..], &line(names[0]), &line(names[1])].concat();
+    assert_eq!(head(&lines(*b"ab")), Ok(2));
+    assert!(head(&lines(*b"aa")).is_err());
+    assert!(head(&[0, 0, 0, 1, 0, 0, 0, 1, b'a', 0, 0, 0, 0]).is_err());
+}
+
+#[test]
+fn oversized_entries_are_refused() {
+    let refused = |entry: Entry| {
+        let fault = Entry::from_bytes(entry.to_bytes(KEY), KEY).unwrap_err();
+        assert!(!fault.is_other_key() && !fault.is_other_version());
+    };
+    let mut stored = sample().stored().unwrap().clone();
+    for _ in 0..4096 {
+        stored.headers.append(LINK, HeaderValue::from_static(""));
+    }
+    refused(Entry::new(EntryKind::Response(stored.clone())));
+    stored.headers = HeaderMap::new();
+    stored.tags = vec!["a".repeat(1024 * 1024)];
+    refused(Entry::new(EntryKind::Response(stored)));
+    refused(Entry::new(EntryKind::Variants(vec![Variant::default(); 4097])));
+}
+
+#[test]
+fn body_and_values_share_the_buffer() {
+    let bytes = sample().to_bytes(KEY);
+    let range = bytes.as_ptr_range();
+    let entry = Entry::from_bytes(bytes, KEY).unwrap();
+    let stored = entry.stored().unwrap();
+    assert!(range.contains(&stored.body.as_ptr()));
+    for value in stored.headers.values() {
+        assert!(value.is_empty() || range.contains(&value.as_bytes().as_ptr()), "{value:?}");
+    }
+}
+
+prop_compose! {
+    fn variants()(
+        fields in vec(("[a-z][a-z0-9-]{0,80}", option::of(vec(any::<u8>(), 0..40))), 0..4),
+        coding in option::of((0_u8..16, 0_u8..16)),
+    ) -> Variant {
+        let name = |name: String| HeaderName::try_from(name).unwrap();
+        let coding = coding.map(|(heaviest, answer)| Negotiated {
+            heaviest: Codings::from_bits(heaviest).unwrap(),
+            answer: Codings::from_bits(answer).unwrap(),
+        });
+        let fields = fields.into_iter().map(|(of, value)| (name(of), value)).collect();
+        Variant { fields, coding }
+    }
+}
+
+prop_compose! {
+    fn headers()(
+        lines in vec(("[a-z]{1,2}|content-type|[A-Za-z][a-z0-9-]{0,80}",
+            vec((0x20_u8..).prop_filter("is allowed", |byte| *byte != 0x7f), 0..40),
+            any::<bool>()), 0..20),
+    ) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value, sensitive) in lines {
+            let mut value = HeaderValue::from_bytes(&value).unwrap();
+            value.set_sensitive(sensitive);
+            headers.append(HeaderName::try_from(name).unwrap(), value);
+        }
+        headers
+    }
+}
+
+prop_compose! {
+    fn responses()(
+        status in 100_u16..1000,
+        headers in headers(),
+        body in vec(any::<u8>(), 0..300),
+        millis in any::<[u64; 7]>(),
+        flags in any::<[bool; 4]>(),
+        variant in variants(),
+        tags in vec(any::<String>(), 0..4),
+    ) -> EntryKind {
+        let [received, age, lifetime, while_revalidate, if_error, took, stamp] = millis;
+        let [validate, strict, shared, stated] = flags;
+        EntryKind::Response(StoredResponse {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: body.into(),
+            freshness: Freshness {
+                received, age, lifetime, while_revalidate, if_error, took, validate, strict,
+                shared, stated,
+            },
+            variant,
+            tags,
+            watermark: Watermark::at(stamp),
+        })
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_entry_survives_a_round_trip(
+        kind in prop_oneof![
+            3 => responses(),
+            1 => vec(variants(), 0..5).prop_map(EntryKind::Variants),
+        ],
+        key in any::<String>(),
+    ) {
+        let entry = Entry::new(kind);
+        let bytes = entry.to_bytes(&key);
+        let read = Entry::from_bytes(bytes.clone(), &key).unwrap();
+        prop_assert_eq!(shown(&read), shown(&entry));
+        prop_assert_eq!(read.stored(), entry.stored());
+        prop_assert_eq!(read.to_bytes(&key), bytes);
+    }
+
+    #[test]
+    fn no_head_causes_a_panic(kind in 0_u8..3, head in vec(any::<u8>(), 0..200)) {
+        let mut bytes = sample().to_bytes(KEY).to_vec();
+        bytes.truncate(FIXED + KEY.len());
+        bytes[5] = kind;
+        bytes[10..14].copy_from_slice(&(head.len() as u32).to_be_bytes());
+        bytes[14..22].fill(0);
+        bytes.extend(head);
+        bytes.put_u32(0);
+        if let Ok(entry) = resummed(bytes.clone()) {
+            let same = bytes.len() - SUM;
+            prop_assert_eq!(&entry.to_bytes(KEY)[..same], &bytes[..same]);
+        }
+    }
+}
+
+const SNAPSHOT: &str = concat!(
+    "746b6365",
+    "01",
+    "00",
+    "00000017",
+    "000000f0",
+    "0000000000000008",
+    "687474703a2f2f6578616d706c652e636f6d2fc3a40a62",
+    // Status, six times in milliseconds, flags, watermark.
+    "0194",
+    "0000018bcfe56800",
+    "0000000000000001",
+    "000000000000ea60",
+    "0000000000000002",
+    "0000000000000003",
+    "0000000000000004",
+    "05",
+    "0000000000000005",
+    // The variant: fields, codings.
+    "00000002",
+    "0000000f6163636570742d6c616e6775616765",
+    "01",
+    "0000000564652c656e",
+    "00000006782d6e6f6e65",
+    "00",
+    "01",
+    "0104",
+    // Tags.
+    "00000002",
+    "000000056974656d73",
+    "00000002c3bc",
+    // Fields.
+    "00000004",
+    "0000000c636f6e74656e742d74797065",
+    "00000001",
+    "00",
+    "0000000a746578742f706c61696e",
+    "000000046c696e6b",
+    "00000002",
+    "00",
+    "000000043c2f613e",
+    "00",
+    "00000000",
+    "00000007782d6c6174696e",
+    "00000001",
+    "00",
+    "00000004636166e9",
+    "0000000a7365742d636f6f6b6965",
+    "00000001",
+    "01",
+    "00000003613d31",
+    // Body and checksum.
+    "74686520626f6479",
+    "6e5d5464",
+);

@@ -1,0 +1,121 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::codec::{self, InvalidEntry};
+use super::response::{EntryKind, StoredResponse};
+
+/// A stored response, or the list of a URL's variants: what a [`Store`](super::super::Store) keeps
+/// under a key. Clones share the memory.
+#[derive(Clone, Debug)]
+pub struct Entry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: EntryKind,
+    /// The entry may be served: it was made in this process, or has been checked since it was read.
+    checked: AtomicBool,
+    /// The bytes of the entry are in memory of their own, rather than slices of larger buffers.
+    is_owned: bool,
+}
+
+impl Entry {
+    /// Creates an entry of this process, whose bytes are in memory of their own.
+    pub(crate) fn new(kind: EntryKind) -> Self {
+        Self(Arc::new(Inner { kind, checked: AtomicBool::new(true), is_owned: true }))
+    }
+
+    /// Encodes the entry for a store outside of the process, together with its key, which
+    /// [`from_bytes`](Self::from_bytes) verifies.
+    #[must_use]
+    pub fn to_bytes(&self, key: &str) -> Bytes {
+        codec::encode(&self.0.kind, key)
+    }
+
+    /// Decodes the entry of a key from the output of [`to_bytes`](Self::to_bytes). The body and the
+    /// header values are slices of `bytes` and are not copied.
+    ///
+    /// The maxima of an entry are 1 MiB for everything but the body, and in that 4,096 header lines,
+    /// tags, variants, and headers that a variant depends on. The length of the body is not limited.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bytes have the format of another version of this crate, belong to
+    /// another key, exceed one of the maxima, or are not exactly the output of `to_bytes`. A store
+    /// treats each of these as a miss.
+    pub fn from_bytes(bytes: Bytes, key: &str) -> Result<Self, InvalidEntry> {
+        let kind = codec::decode(bytes, key)?;
+        Ok(Self(Arc::new(Inner { kind, checked: AtomicBool::new(false), is_owned: false })))
+    }
+
+    /// Returns about how many bytes of memory the entry takes, with the overhead of the allocator.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        (self.0.kind.size() + BOOKKEEPING) as u64
+    }
+
+    /// Returns `true` if the entry may be served. `is_sound` is called once, and only for an entry
+    /// that was read from outside of the process.
+    pub(crate) fn is_checked(&self, is_sound: impl FnOnce() -> bool) -> bool {
+        // Two requests may check the entry at the same time, with the same result.
+        if self.0.checked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let sound = is_sound();
+        self.0.checked.store(sound, Ordering::Relaxed);
+        sound
+    }
+
+    pub(crate) fn kind(&self) -> &EntryKind {
+        &self.0.kind
+    }
+
+    /// Returns `true` if both are clones of the same entry.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Returns the stored response, or `None` for a list of variants.
+    pub(crate) fn stored(&self) -> Option<&StoredResponse> {
+        match self.kind() {
+            EntryKind::Response(stored) => Some(stored),
+            EntryKind::Variants(_) => None,
+        }
+    }
+
+    /// Returns the entry in memory of its own: one that was read may be slices of the buffers of
+    /// another store. An entry that is not checked yet stays so.
+    pub(crate) fn into_owned_memory(self) -> Self {
+        if self.0.is_owned {
+            return self;
+        }
+        let mut owned = self.map_response(|stored| *stored = stored.to_owned_memory());
+        // A list of variants is decoded into memory of its own, and may be shared.
+        if let Some(inner) = Arc::get_mut(&mut owned.0) {
+            inner.is_owned = true;
+        }
+        owned
+    }
+
+    /// Returns the entry with a stored response that `edit` has changed.
+    pub(crate) fn map_response(mut self, edit: impl FnOnce(&mut StoredResponse)) -> Self {
+        // Nobody else has an entry that was just decoded.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            if let EntryKind::Response(stored) = &mut inner.kind {
+                edit(stored);
+            }
+            return self;
+        }
+        let EntryKind::Response(stored) = self.kind() else { return self };
+        let mut stored = stored.clone();
+        edit(&mut stored);
+        let checked = AtomicBool::new(self.0.checked.load(Ordering::Relaxed));
+        let is_owned = self.0.is_owned;
+        Self(Arc::new(Inner { kind: EntryKind::Response(stored), checked, is_owned }))
+    }
+}
+
+/// The memory of an entry beside its own bytes: the entry, its key and its place in a store, in
+/// bytes, as `benches/cache_memory.rs` measures it.
+const BOOKKEEPING: usize = 400;

@@ -1,0 +1,15 @@
+//! What a store keeps under a key: a stored response, or the list of a URL's variants. `codec.rs`
+//! defines both as bytes.
+
+mod codec;
+#[expect(clippy::module_inception, reason = "the file of the type of this name")]
+mod entry;
+mod freshness;
+mod response;
+
+pub use codec::InvalidEntry;
+pub use entry::Entry;
+pub(crate) use freshness::Freshness;
+pub(crate) use response::{
+    EntryKind, MAX_COPIED_BODY, StoredResponse, Watermark, copy_values, head_size,
+};

@@ -1,0 +1,13 @@
+//! Invalidation by comparison: an entry is current if nothing that it belongs to was purged after
+//! the inner service was asked for it.
+//!
+//! A purge is one insertion into a table, whatever the number of entries that it affects, and it
+//! also affects responses that are being fetched.
+
+pub(crate) mod list;
+mod scope;
+pub(crate) mod table;
+
+pub use list::{PurgeFuture, SharedPurges};
+pub(crate) use scope::ScopedPurges;
+pub(crate) use table::{Purge, Stamp};

@@ -1,0 +1,16 @@
+//! The cache over a real Redis. Layers with stores of their own stand for processes. Measured times
+//! are printed.
+
+mod clocks;
+mod examples;
+mod keys;
+mod leases;
+mod lives;
+mod loss;
+mod outage;
+mod outages;
+mod purges;
+mod races;
+mod rig;
+mod sharing;
+mod variants;
