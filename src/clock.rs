@@ -3,14 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "the edge of the crate, where it reads the clock")]
 
 /// Returns the monotonic time.
-#[cfg(any(feature = "cache", feature = "compress", feature = "latency"))]
 #[inline]
 pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
 /// Returns the monotonic time of tokio's timer, which stands still where a test pauses it.
-#[cfg(any(feature = "cache-redis", feature = "limit", feature = "pressure"))]
 #[inline]
 pub(crate) fn timer_now() -> tokio::time::Instant {
     tokio::time::Instant::now()

@@ -105,6 +105,11 @@ mod body;
     feature = "limit",
     feature = "pressure"
 ))]
+#[cfg_attr(
+    not(feature = "full"),
+    expect(clippy::allow_attributes, reason = "some sets of features use all of the module"),
+    allow(dead_code, reason = "each layer uses a part of the module")
+)]
 mod clock;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod drain;

@@ -89,16 +89,6 @@ impl RedisConfig {
         })
     }
 
-    /// Creates the settings of a store that sends its commands through a pool of the caller, who
-    /// configures, connects and closes it. The store opens one more connection with the same
-    /// settings, for messages about purges.
-    ///
-    /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
-    #[cfg(feature = "cache-redis-fred")]
-    pub fn from_client(pool: fred::clients::Pool) -> Self {
-        Self::with_server(pool.into())
-    }
-
     /// Sets the text that all keys start with. **Stores with the same prefix share their entries:
     /// give each service its own.** Braces in the prefix put all keys into one slot of a cluster.
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
@@ -161,7 +151,7 @@ impl RedisConfig {
         Self { clock: Clock::of(clock), ..self }
     }
 
-    fn with_server(server: Server) -> Self {
+    pub(super) fn with_server(server: Server) -> Self {
         // The table above gives the reasons.
         Self {
             server,

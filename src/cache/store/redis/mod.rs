@@ -4,6 +4,8 @@ mod backend;
 mod breaker;
 mod client;
 mod config;
+#[cfg(feature = "cache-redis-fred")]
+mod fred_pool;
 mod lease;
 mod metrics;
 mod purge_log;

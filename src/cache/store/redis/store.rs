@@ -91,18 +91,6 @@ impl RedisStore {
         Self { backend, purges: SharedPurges(purges), queue }
     }
 
-    /// Creates a store that sends its commands through a pool of the caller:
-    /// [`RedisConfig::from_client`] with the other settings at their defaults.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside of a Tokio runtime.
-    #[cfg(feature = "cache-redis-fred")]
-    #[must_use]
-    pub fn from_client(pool: fred::clients::Pool) -> Self {
-        Self::connect(RedisConfig::from_client(pool))
-    }
-
     /// Waits until the store has read the log of purges, and from then on uses entries. A service
     /// need not wait for that.
     pub async fn ready(&self) {

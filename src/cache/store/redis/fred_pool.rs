@@ -1,0 +1,30 @@
+//! Pools of `fred` that the caller configures.
+
+use fred::clients::Pool;
+
+use super::config::RedisConfig;
+use super::store::RedisStore;
+
+impl RedisConfig {
+    /// Creates the settings of a store that sends its commands through a pool of the caller, who
+    /// configures, connects and closes it. The store opens one more connection with the same
+    /// settings, for messages about purges.
+    ///
+    /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
+    pub fn from_client(pool: Pool) -> Self {
+        Self::with_server(pool.into())
+    }
+}
+
+impl RedisStore {
+    /// Creates a store that sends its commands through a pool of the caller:
+    /// [`RedisConfig::from_client`] with the other settings at their defaults.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a Tokio runtime.
+    #[must_use]
+    pub fn from_client(pool: Pool) -> Self {
+        Self::connect(RedisConfig::from_client(pool))
+    }
+}
