@@ -17,23 +17,29 @@ use super::metrics::Statistics;
 use super::purge::{Purge, PurgeFuture, ScopedPurges};
 use super::storage;
 
-/// Purges the entries of a layer, warms them, and counts them. Clones are the same.
+/// A handle to the entries of a layer: it purges, warms and counts them. Clones refer to the same
+/// layer.
 ///
-/// The handle may be taken before the layer is finished: it purges, and counts, for all layers that
-/// setters make of that one, and for their clones. Only a
+/// [`CacheLayer::handle`](super::CacheLayer::handle) returns it. The handle also refers to all layers
+/// that setters make of that layer later, and to their clones. Only a
 /// [`store_timeout`](super::CacheLayer::store_timeout) that is set later does not bound its
 /// [`purge_all`](Self::purge_all).
 ///
-/// A purge holds in this process as soon as the method returns, before any await: it also hits what is
-/// being fetched meanwhile. Purged entries are not given out any more; their memory is free when
-/// others take their place. Where processes share a store, await the [`PurgeFuture`] to know that the
-/// purge has been written down for all: they read of it within milliseconds.
+/// A purge takes effect in this process as soon as the method returns, before any `await`, and also
+/// hits the responses that are being fetched. Purged entries are never served; their memory is freed
+/// when other entries need it. If processes share a store, await the [`PurgeFuture`] to know that the
+/// purge is written down for all of them.
+///
+/// The page on [invalidation](super::guide::invalidation) has an example.
+#[doc(alias = "PURGE")]
+#[doc(alias = "BAN")]
+#[doc(alias = "Varnish")]
 #[derive(Clone, Debug)]
 pub struct CacheHandle {
     config: Arc<Config>,
 }
 
-/// A URL that no entry could have.
+/// The error of [`CacheHandle::purge_url`]: a URL that no entry can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl {
     given: String,
@@ -44,10 +50,11 @@ impl CacheHandle {
         Self { config }
     }
 
-    /// Purges a URL in all its variants: `https://host/path?query`, or `/path?query` where hosts do
-    /// not count. What of the query does not count for the layer's [`CacheKey`](super::CacheKey) does not
-    /// here. The scheme does: it is `http` for requests of HTTP/1, also behind a proxy that speaks
-    /// TLS, unless [`CacheKey::scheme`](super::CacheKey::scheme) says otherwise.
+    /// Purges all variants of a URL: `https://host/path?query`, or `/path?query` if the key has no host.
+    ///
+    /// The query counts as far as the [`CacheKey`](super::CacheKey) of the layer uses it. The scheme
+    /// is `http` for requests of HTTP/1, also behind a proxy that speaks TLS, unless
+    /// [`CacheKey::scheme`](super::CacheKey::scheme) sets another one.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -62,7 +69,9 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// If it is no URL, as a host without its scheme is none, or has no host where hosts count.
+    /// Returns an error if the text is no URL, such as a host without a scheme, or has no host although
+    /// the key has one.
+    #[doc(alias = "PURGE")]
     pub fn purge_url(&self, url: &str) -> Result<PurgeFuture, InvalidUrl> {
         let invalid = || InvalidUrl { given: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| invalid())?;
@@ -79,35 +88,41 @@ impl CacheHandle {
         all(purgings.collect()).ok_or_else(invalid)
     }
 
-    /// Purges all URLs that begin so, `http://host/path` and `http://host/path2` for
-    /// `http://host/path`. It is compared byte for byte with URLs as keys have them: the scheme as
-    /// for [`purge_url`](Self::purge_url), the host in lower case and without its default port.
+    /// Purges all URLs that start with `prefix`: `http://host/path` purges `http://host/path2` too.
+    ///
+    /// The prefix is compared byte for byte with URLs as keys have them: with the scheme as for
+    /// [`purge_url`](Self::purge_url), and with the host in lower case and without its default port.
+    #[doc(alias = "BAN")]
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_prefix(&self, prefix: &str) -> PurgeFuture {
         self.purge(Purge::Prefix(prefix))
     }
 
-    /// Purges all responses that have this tag, from a [`CacheHint`](super::CacheHint), `surrogate-key` or
-    /// `cache-tag`.
+    /// Purges all responses with a tag: of a [`CacheHint`](super::CacheHint), or of the headers
+    /// `surrogate-key` and `cache-tag`.
+    #[doc(alias = "BAN")]
+    #[doc(alias = "surrogate-key")]
+    #[doc(alias = "Cache-Tag")]
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_tag(&self, tag: &str) -> PurgeFuture {
         self.purge(Purge::Tag(tag))
     }
 
-    /// Purges all, and empties the store, for all layers and values that share it. Unlike the other
-    /// purges, it has to be awaited. Redis removes the entries in the background.
+    /// Purges everything, and empties the store, for all layers and values that share it. Unlike the
+    /// other purges, it has to be awaited. Redis removes the entries in the background.
     ///
     /// # Errors
     ///
-    /// If the store fails to forget what is purged, or to tell other processes, or takes longer than
-    /// [`store_timeout`](super::CacheLayer::store_timeout): this one does not give it out, but it
-    /// stays there.
+    /// Returns an error if the store does not remove its entries or does not tell the other processes
+    /// within [`store_timeout`](super::CacheLayer::store_timeout). This process does not serve the
+    /// entries any more.
+    #[doc(alias = "flush")]
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         drop(self.purge(Purge::All));
         storage::clear(&self.config).await
     }
 
-    /// How many requests were answered in which way, and how much is kept.
+    /// Returns the number of requests by outcome, since the layer was made, and the usage of the store.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let usage = storage::usage(&self.config).unwrap_or_default();
@@ -116,21 +131,24 @@ impl CacheHandle {
         states.iter().fold(none, |sum, state| state.metrics.add_to(sum))
     }
 
-    /// How many requests are fetching, or validating, something that others may wait for.
+    /// Returns the number of fetches that other requests may wait for, including validations.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.config.state.family.states().iter().map(|state| state.coalescer.len()).sum()
     }
 
-    /// Asks `service`, which has this layer, for a new response, though there may be a fresh one,
-    /// and reads it to its end, so that it is kept if it may be. The body is read for 60 s at most:
-    /// one that takes longer is not kept. How long the service takes to respond is for a timeout of
-    /// its own to bound. The request has to be as clients send theirs: with their host, in its URI
-    /// or in `host`, and with what `vary` names.
+    /// Sends a request through `service`, which has this layer, and reads the response to its end. The
+    /// response takes the place of a stored one, even of a fresh one.
+    ///
+    /// The request has to be like those of clients: with the host, in its URI or in `host`, and with
+    /// the headers that `vary` names. The body is read for at most 60 s; a body that takes longer is
+    /// not stored. The time until the response comes has no limit here.
     ///
     /// # Errors
     ///
-    /// Those of the service; one of the response's body is no more than a response that is not kept.
+    /// Returns the error of the service. An error of the response body is no error: the response is
+    /// not stored then.
+    #[doc(alias = "preload")]
     pub async fn warm<S, B, ResBody>(
         &self,
         service: S,
@@ -177,7 +195,7 @@ impl CacheHandle {
     }
 }
 
-/// Waits for all of them, or fails as one of them does. None if there are none.
+/// Returns a purge that succeeds if all of them do, or `None` if there are none.
 fn all(mut purgings: Vec<PurgeFuture>) -> Option<PurgeFuture> {
     let last = purgings.pop()?;
     if purgings.is_empty() {

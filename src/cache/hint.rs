@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a handler says of its own response, as one of the response's extensions.
+/// The choices of a handler for its own response, which it adds to the extensions of the response.
 ///
 /// ```
 /// use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 /// response.extensions_mut().insert(CacheHint::new().ttl(Duration::from_secs(60)).tag("items"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[doc(alias = "Hint")]
 pub struct CacheHint {
     pub(crate) no_store: bool,
     pub(crate) ttl: Option<Duration>,
@@ -19,28 +20,35 @@ pub struct CacheHint {
 }
 
 impl CacheHint {
-    /// Says nothing yet.
+    /// Creates a hint that changes nothing: no lifetime, and no tags.
     #[must_use]
     pub const fn new() -> Self {
         Self { no_store: false, ttl: None, tags: Vec::new() }
     }
 
-    /// Do not keep this response.
+    /// Creates a hint that keeps the response from being stored.
     #[must_use]
     pub const fn no_store() -> Self {
         Self { no_store: true, ttl: None, tags: Vec::new() }
     }
 
-    /// Keep this response for `ttl` here, whatever freshness its fields state to others, and
-    /// whatever final status it has. What may not be kept is not kept. It is for all clients then,
-    /// those with other cookies too; in a layer made by [`aside`](crate::CacheLayer::with_ttl), a request
-    /// with `cookie` passes by all the same.
+    /// Sets the lifetime of the response in this cache, whatever lifetime its headers state to others,
+    /// and whatever final status it has.
+    ///
+    /// A response that may not be stored for another reason, such as `set-cookie`, is not stored. The
+    /// response is for all clients then, also for those with other cookies; only a layer made by
+    /// [`with_ttl`](crate::CacheLayer::with_ttl) still passes requests with `cookie` by.
     #[must_use]
     pub fn ttl(self, ttl: Duration) -> Self {
         Self { ttl: Some(ttl), ..self }
     }
 
-    /// A name to purge this response by, together with all others that have it.
+    /// Adds a tag. [`CacheHandle::purge_tag`](crate::cache::CacheHandle::purge_tag) purges all
+    /// responses with the tag. The headers `surrogate-key` and `cache-tag` of the response add tags
+    /// too.
+    #[doc(alias = "surrogate-key")]
+    #[doc(alias = "apicacheGroup")]
+    #[doc(alias = "Cache-Tag")]
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());

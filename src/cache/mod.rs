@@ -1,4 +1,9 @@
-//! Answers GET and HEAD from a store, as a shared cache by RFC 9111.
+//! A response cache that follows RFC 9111. It serves `GET` and `HEAD` requests from a store, in the memory
+//! of the process or in Redis.
+//!
+//! [`CacheLayer`] is for services whose responses are the same for many clients. A response states its
+//! lifetime in `cache-control`, or the layer sets one. Concurrent requests for one response are coalesced
+//! into one call of the inner service. The layer needs a Tokio runtime with its timer enabled.
 //!
 //! ```
 //! use axum::{Router, http::header::CACHE_CONTROL, routing::get};
@@ -8,20 +13,20 @@
 //! let items = || async { ([(CACHE_CONTROL, "max-age=60")], "the list") };
 //! let app: Router =
 //!     Router::new().route("/items", get(items)).layer(CacheLayer::new(MemoryStore::new(64 * MIB)));
+//! # drop(app);
 //! ```
 //!
-//! Here the service says for how long its responses may be kept. Where it says nothing,
-//! [`with_ttl`](CacheLayer::with_ttl) keeps any 200 to a GET for a time, and the layer can purge what has
-//! changed:
+//! [`with_ttl`](CacheLayer::with_ttl) stores each 200 response to a `GET`, for services that state no
+//! lifetime. A handle purges the responses that have changed:
 //!
 //! ```
 //! use std::time::Duration;
 //!
 //! use axum::{Extension, Router, routing::get};
-//! use tower_kit::cache::{CacheLayer, CacheHint, CacheKey, MemoryStore};
+//! use tower_kit::cache::{CacheHint, CacheKey, CacheLayer, InvalidNumber, MemoryStore};
 //! use tower_kit::MIB;
 //!
-//! # fn main() -> Result<(), tower_kit::cache::InvalidNumber> {
+//! # fn main() -> Result<(), InvalidNumber> {
 //! let layer = CacheLayer::with_ttl(MemoryStore::new(64 * MIB), Duration::from_secs(300))
 //!     .key(CacheKey::new().without_tracking().sorted_query())
 //!     .skip_if(|request| request.uri.path().starts_with("/admin/"))
@@ -31,264 +36,108 @@
 //! let app: Router = Router::new().route("/items", get(items)).layer(layer);
 //!
 //! handle.purge_tag("items");
+//! # drop(app);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Needs a Tokio runtime, with its timer.
+//! # Behavior
 //!
-//! # What is kept
+//! Each topic has a page of its own, with all details, in the [`guide`].
 //!
-//! Responses to GET that may be stored by what they, and their requests, say (RFC 9111 §3), and to
-//! POST where they say that they are what a GET would get, unless processes share the store. By
-//! default these statuses are stored:
+//! ## Storage and freshness
 //!
-//! | status | why |
+//! The cache stores what RFC 9111 permits a shared cache to store, and no errors other than 404 and 410.
+//! Responses with `set-cookie`, `private` or `no-store` are not stored; an [`Exception`] allows each of these.
+//! A stale response is validated with its `etag` or `last-modified`, or served within
+//! `stale-while-revalidate`. If the inner service fails, a stale response is served for up to 600 s.
+//! By default the cache ignores `cache-control` of requests, so that no client can force misses.
+//! [More](guide::storage)
+//!
+//! ## Variants and keys
+//!
+//! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a variant for each
+//! combination of the request headers that `vary` names. A lifetime that the layer sets is not for requests
+//! with `cookie`. **Behind a proxy that sets `forwarded` or `x-forwarded-host`, use
+//! [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is stored.
+//! [More](guide::keys)
+//!
+//! ## Coalescing
+//!
+//! Of the requests that miss the same response, one calls the inner service. The others follow the body as it
+//! comes, and share a failure, which is remembered for 1 s. Clients with a stale response to fall back to
+//! wait for at most 1 s. A fetch goes on if its client leaves. [More](guide::coalescing)
+//!
+//! ## Invalidation
+//!
+//! [`CacheHandle`] purges a URL, a prefix, a tag, or everything. A successful response to an unsafe method
+//! purges its URL. A purge also hits the responses that are being fetched. [More](guide::invalidation)
+//!
+//! ## Redis
+//!
+//! With the feature `cache-redis`, processes share their entries and purges through Redis or Valkey. If Redis does
+//! not respond, each process continues with its own memory. [More][redis]
+//!
+//! ## Values
+//!
+//! The feature `values` adds a cache of values of any type, such as the results of queries, in the same
+//! stores. [More][values]
+//!
+//! # Metrics
+//!
+//! Each response has a `cache-status` header (RFC 9211), which tells why it was or was not stored.
+//!
+//! | name | labels |
 //! |---|---|
-//! | 200, 203, 204, 300, 301, 308, 404, 410 | RFC 9110 §15.1 lets caches guess their lifetime; 404 and 410 are asked for often, and cost the service as much as a page |
-//! | 302, 303, 307 | only with a lifetime that they state, or with `public` |
+//! | `http_cache_requests_total` | `outcome`, `reason` |
+//! | `http_cache_entries`, `http_cache_stored_bytes` | |
+//! | `http_cache_evictions_total` | |
+//! | `http_cache_store_errors_total` | `operation` |
+//! | `http_cache_fallbacks_total` | `reason` |
+//! | `http_cache_refreshes_total` | `outcome` |
+//! | `http_cache_panics_total` | |
 //!
-//! Errors are often caused by parts of a request that no key has: stored, one client's 400 or 413
-//! would take a page from all others (cache-poisoned denial of service). A 5xx outlasts its cause,
-//! and RFC 6585 forbids to store 428, 429, 431 and 511. Any other final status than 206 and 304 is
-//! stored only where the user names it, with [`ttl`](CacheLayer::ttl) or [`CacheHint::ttl`], or allows all
-//! that state their lifetime with [`Exception::AnyStatus`]. Never stored are responses:
-//!
-//! - with `set-cookie`, `vary: *`, `cache-control: no-store` or `private`, or to a request with
-//!   `authorization` unless it says that it is for all (§3.5): each can be allowed as an
-//!   [`Exception`];
-//! - whose `cache-control` cannot be read, or has these words in another spelling (`no-cache;
-//!   no-store`, `"private"`, `no_store`), wherever their lifetime comes from; only a well-formed
-//!   quoted argument of an extension may have them. So do `surrogate-control: no-store`, a
-//!   `cdn-cache-control` that has these words and is malformed, and, without `cache-control`,
-//!   `pragma: no-cache`;
-//! - to a request with `cookie`, where the lifetime is the layer's own ([`with_ttl`](CacheLayer::with_ttl),
-//!   [`default_ttl`](CacheLayer::default_ttl), [`ttl`](CacheLayer::ttl)): what was made for one session
-//!   is nobody else's. Nor does such a request get what was stored so. [`Exception::Cookie`] allows
-//!   both, and a key with `cookie` has entries for each;
-//! - with a nonce in `content-security-policy` or its `-report-only` form. A policy in a `<meta>`
-//!   element is not looked at: a page that has one says `no-store`;
-//! - that vary by more than 64 headers;
-//! - of event streams and gRPC, with bodies over 1 MiB, or with trailers;
-//! - a body that fails, ends early, or is not as long as its `content-length` says;
-//! - what was purged while it was fetched;
-//! - responses to requests with a body, or with a field that services take the URL or the method
-//!   from, unless it is part of the [`key`](CacheLayer::key) or [trusted](CacheLayer::trust):
-//!   `forwarded`, `x-forwarded-{host,port,proto,protocol,scheme,server,ssl,prefix,path}`, `x-host`,
-//!   `x-original-{host,url}`, `x-rewrite-url`, `x-url-scheme`, `x-http-host-override`,
-//!   `x-http-method`, `x-{http-,}method-override`. **Behind a proxy that sets such fields, say
-//!   [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is kept.
-//!
-//! A request with `authorization` gets only what is for all. `no-cache` and `private` with names of
-//! fields keep the rest without these. Extensions of a response are not kept: an answer from the
-//! store has none.
-//!
-//! # For how long
-//!
-//! Of these the first that there is: the handler's [`CacheHint`]; in an [`with_ttl`](CacheLayer::with_ttl)
-//! layer its time; `cdn-cache-control` (RFC 9213), which takes the place of `cache-control` and
-//! `expires`; `s-maxage`; `max-age`; `expires`, reckoned from `date`; [`ttl`](CacheLayer::ttl) by
-//! status; and, where the status (RFC 9110 §15.1) or `public` allows to guess, a tenth of the time
-//! since `last-modified`, a day at most, or, unless it is an error,
-//! [`default_ttl`](CacheLayer::default_ttl). A response without any of these is not kept.
-//!
-//! What is stale is validated, if it has an `etag` or a `last-modified`: the service gets
-//! `if-none-match` and `if-modified-since`, and its 304 makes the entry fresh again. Meanwhile, or
-//! instead, a stale entry is the answer only
-//!
-//! - within `stale-while-revalidate`, while it is refreshed in the background, unless the request has
-//!   `max-age` without `max-stale`;
-//! - within `stale-if-error`, or else 600 s, if the service fails or answers 5xx, and the entry is no
-//!   error itself;
-//! - if the client takes it (`max-stale`);
-//!
-//! and never where the response says `must-revalidate`, `proxy-revalidate`, `s-maxage` or
-//! `no-cache`. A time from a hint or an aside layer takes the place of `no-cache` too.
-//!
-//! # What clients get
-//!
-//! An entry answers GET and HEAD, `if-none-match` and `if-modified-since` with a 304, and a single
-//! `range` with 206 or 416. A HEAD or a `range` that finds none goes on as it is, and fills nothing.
-//! What comes from the store carries `age`. `cache-status` (RFC 9211) tells what happened:
-//!
-//! | `cache-status: tower-kit;` | |
-//! |---|---|
-//! | `hit; ttl=42` | from the store, fresh for 42 s more; stale if negative |
-//! | `fwd=uri-miss; stored` | from the service, and kept |
-//! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
-//! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
-//! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
-//! | `fwd=uri-miss; detail=status` | its status is not one of those that are stored |
-//! | `fwd=uri-miss; detail=malformed` | its `cache-control` cannot be read |
-//! | `fwd=uri-miss; detail=for-one-request` | it has a nonce, or `Overrides` of `security_headers` that would be lost |
-//! | `fwd=uri-miss; detail=budget` | from the service, and not kept: the [budget](#memory-and-time) is spent |
-//! | `fwd=uri-miss; detail=override:x-forwarded-host` | from the service; the request has this header, which is neither trusted nor part of the key |
-//! | `fwd=uri-miss; detail=spelling` | from the service; the request's URL is spelled otherwise than its key |
-//! | `fwd=stale; fwd-status=503; detail=service-failed` | stale, in place of what the service said |
-//! | `fwd=bypass; detail=cookie` | from the service: the layer's own lifetime is not for a request with `cookie` |
-//! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
-//!
-//! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
-//! where nothing is kept. See [`ignore_request_control`](CacheLayer::ignore_request_control).
-//!
-//! # Variants
-//!
-//! A URL has as many entries, up to 16, as requests differ in what `vary` names. Of codings, the
-//! entry's own counts: `gzip, deflate, br` and `gzip;q=1.0, *;q=0` get the same copy of a service
-//! that has only gzip, and nobody gets one that it does not take. The response to an
-//! `accept-encoding` that has unregistered names, or is malformed, answers only requests with the
-//! same one.
-//!
-//! # Keys
-//!
-//! Scheme, host, path and query, byte for byte. [`CacheKey`] tells what else counts, or does not.
-//! Requests of HTTP/1 do not say their scheme: it is `http`, or what [`CacheKey::scheme`] says. Inside
-//! of axum's `nest`, where a part of the path has been cut off, the key has the whole path with the
-//! feature `axum`; without it, take the URI from the extensions by [`CacheKey::uri`]. A request with a
-//! host that is malformed, or that is another one in its target, passes by, as one does whose key is
-//! over 8 KiB.
-//!
-//! The service gets a request that may fill the cache as its key spells it: the host in lower case
-//! and without its default port, and only the query parameters that count, in the key's order. So a
-//! response is never stored for another spelling than the one that it answers. Other requests go on
-//! as they are.
-//!
-//! # Herds
-//!
-//! Of the requests that miss the same, one asks the service, and the others wait for what it gets,
-//! for 10 s at most. As soon as its head says that it will not be kept, they go themselves, and so do
-//! those of the next 10 s, or until one is kept. If it fails, or its client leaves, one of them takes
-//! its place.
-//!
-//! Once the head is there, a body that is to be kept is read to its end by a task of its own,
-//! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads,
-//! and nobody waits for it. The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
-//! store that is not done at once is waited for in a third; a fourth ends what is read as the client
-//! reads after 60 s.
-//!
-//! # Memory and time
-//!
-//! All responses on their way to the store share a budget of 64 MiB
-//! ([`max_fill_bytes`](CacheLayer::max_fill_bytes)). It is charged with what they hold: their heads, and
-//! the buffers into which their bodies are copied, until the store has them and their clients have
-//! read them. Clients that do not read hold half of it at most: the rest of their bodies is then read
-//! only as they read, and nobody waits for it. A response for which nothing is left passes as the
-//! service sends it, with `detail=budget` in `cache-status`.
-//!
-//! A store has 1 s for each operation ([`store_timeout`](CacheLayer::store_timeout)). One that fails,
-//! panics or takes longer is a miss, or an entry that is not kept.
-//!
-//! What is done worse for want of memory or time is counted by its reason in
-//! `http_cache_fallbacks_total`. Nothing is remembered of it: the next request for the same finds
-//! everything as if it had not been.
-//!
-//! # Changes
-//!
-//! A 2xx or 3xx to an unsafe method drops its URL, and what `location` and `content-location` name
-//! on the same host (RFC 9111 §4.4). Safe are the methods that IANA's registry calls so, `QUERY`,
-//! `PROPFIND`, `REPORT` and `SEARCH` among them; a method that is not registered is unsafe. A 200 to
-//! HEAD that differs from an entry (§4.3.5) drops that variant alone. [`CacheHandle`] purges a URL, a prefix, a tag, or all. Either
-//! wins over a fetch that began before it.
-//!
-//! # Stores
-//!
-//! [`MemoryStore`] keeps entries in a bounded number of bytes. Implement [`Store`] for others. A
-//! store that fails, or takes too long, is a miss, and a counter. So is an entry that the layer could
-//! not have stored (its status, its length, a header of a connection, a cookie): what an [`Entry`] was
-//! read from may have been changed. Layers and values over clones of one `MemoryStore` share its
-//! purges. Each layer over a clone has a [namespace](CacheLayer::namespace) of its own, and its
-//! [`CacheHandle`] purges what that namespace has; [`CacheHandle::purge_all`] alone empties the store
-//! for all.
-//!
-//! With the feature `cache-redis`, [`RedisStore`][redis] keeps them in Redis or Valkey, for many processes,
-//! and [`TieredStore`] puts a memory before it. There, what one process purges is purged in all:
-//! within milliseconds, or a second if a message is lost. A purge costs the same whatever it hits,
-//! and a hit costs no look for purges: each process has the list of what was purged when, and each
-//! entry has the number of the last purge before it was fetched.
-//!
-//! Where the store is chosen at run time, [`BoxStore`] gives both arms one type.
-//!
-//! **Redis may be away.** No request fails of it, and none waits longer for a reply than 50 ms
-//! ([`budget`][budget]). When five replies in a row are missing, Redis is not asked any
-//! more, until a probe in the background gets a reply. Meanwhile each process goes on with its own
-//! memory, where an entry is used for 5 s at most ([`unheard`][unheard]), since it may
-//! have been purged elsewhere. Purges of that time are sent when Redis is back. If Redis has lost its
-//! list of purges (a restart without persistence, a `FLUSHALL`), all that is older is dropped, in
-//! memory too. Nothing is logged: see [`RedisStore::status`][status], and the [numbers](#numbers).
-//!
-//! **With other stores, purges are the layer's own.** A store that several processes share, or that
-//! outlives one, does not learn of them: the others, and this one after a restart, give out again
-//! what was purged by URL, prefix or tag. Only [`CacheHandle::purge_all`] empties the store itself. A
-//! store that returns [`SharedPurges`] shares them among its clones in the process.
-//!
-//! # Values
-//!
-//! With the feature `values`, [`ValueCache`][values] keeps values of any type in a store, as JSON:
-//! `get`, `set`, `del`, `flush`, and `get_or_insert_with`, which lets one caller of a herd fetch for
-//! all. It can share its store with a layer: their names differ, and a flush leaves what the layer
-//! keeps. [`CacheHandle::purge_all`] empties the store, of values too.
-//!
-//! A response that is made of a value is kept from when it was made, whatever the value's age: their
-//! lifetimes add up. Tags do not reach values. So after a change first drop the value, then purge the
-//! responses: the other way round, a request in between makes a response of the old value.
+//! [More](guide::observability)
 //!
 //! # Defaults
 //!
-//! | what | default | why |
+//! | setting | default | reason |
 //! |---|---|---|
-//! | lifetime | what the response states | RFC 9111; nothing is kept by accident |
-//! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the one that RFC 9213 registers |
-//! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | a service that is down for minutes should not be seen |
-//! | stale, to be validated | kept for 1 h more | a 304 is cheaper than a body |
-//! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | what a response states is meant |
-//! | [`max_entry_size`](CacheLayer::max_entry_size) | 1 MiB of body | what is larger belongs to a file server |
-//! | [`max_variants`](CacheLayer::max_variants) of a URL | 16 | clients choose the fields; they must not fill the store |
-//! | length of a key | 8 KiB | what is longer is no resource that many ask for |
-//! | [`coalesce_timeout`](CacheLayer::coalesce_timeout) for another | 10 s | longer than a service should take, shorter than clients wait |
-//! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
-//! | [`max_fills`](CacheLayer::max_fills) | 256, of 60 s each | a service that has become slow is not read by more |
-//! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
-//! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a store takes that is worth asking, shorter than clients wait |
-//! | [`max_refreshes`](CacheLayer::max_refreshes) | 64, of 60 s each | a service that has become slow is not asked by more |
-//! | [`hide_cache_status`](CacheLayer::hide_cache_status) | on | one look tells why; it names nothing secret |
+//! | lifetime | stated by the response | nothing is stored by accident |
+//! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | hides a failure of some minutes |
+//! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | no client waits longer than it has to |
+//! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | a failing service is not called by everyone |
+//! | [`coalesce_timeout`](CacheLayer::coalesce_timeout) | 10 s | longer than a service should take, shorter than clients wait |
+//! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon notices that a response can be stored now |
+//! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | stated lifetimes are exact |
+//! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the header that RFC 9213 registers |
+//! | [`max_entry_size`](CacheLayer::max_entry_size) | 1 MiB | larger files belong on a file server |
+//! | [`max_variants`](CacheLayer::max_variants) | 16 | clients choose the headers, and must not fill the store |
+//! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
+//! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
+//! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
+//! | [`honor_request_control`](CacheLayer::honor_request_control) | off | no client can force misses |
+//! | [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) | off | the next request needs the response |
 //!
-//! # Where it goes
+//! # Placement
 //!
-//! Outside of `compress`, so that it keeps what is compressed already, and inside of
-//! authentication, rate limits, CORS and traces: a hit must not skip them. It is always ready, and
-//! waits for the inner service only where it needs that: a layer outside of it that sheds load by
-//! readiness sees none of the service's.
+//! Place the cache outside `compress`, so that it stores compressed responses, and inside authentication,
+//! rate limits, CORS and tracing, which a hit must not skip.
 //!
-//! The inner service has to be `Clone`, since each miss drives a clone of it. What is not, such as
-//! tower's `rate_limit`, goes outside of the cache, or behind a `buffer`.
+//! The cache is always ready, and drives a clone of the inner service when it needs it. The inner service
+//! therefore has to be `Clone`, and a layer outside that sheds load by readiness does not see the readiness of the
+//! inner service. A layer whose service is not `Clone`, such as `rate_limit` of tower, goes outside the
+//! cache or behind a `buffer`.
 //!
-//! # Numbers
+//! # What it does not do
 //!
-//! | name | labels | |
-//! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, `cookie`, else empty | see [`Statistics`] |
-//! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
-//! | `http_cache_evictions_total` | | entries that made place for others |
-//! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `clear`, `purge`, `lease` | of a store that failed, panicked, or took too long |
-//! | `http_cache_fallbacks_total` | `reason`: `budget` (not stored: no bytes left), `fills` (not shared: too many tasks read), `slow-client` (not shared: its client does not read), `fill-time` (not stored: its body took over 60 s), `wait` (asked the service after waiting for another request), `lease` (asked it without knowing whose turn it is), `puts` (not stored: 256 entries are being put), `refreshes` (not refreshed: too many are) | what was done worse for want of memory or time |
-//! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
-//! | `http_cache_panics_total` | | of functions that were given to the layer |
-//! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large`, `breaker` (not asked, since it did not answer) | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
-//! | `http_cache_redis_breaker_open` | | gauge: 1 while Redis is not asked, since it did not answer |
-//! | `http_cache_redis_synced` | | gauge: 1 while this process learns of purges by other processes |
+//! - It does not read request bodies or cookies, and does not look into response bodies.
+//! - It does not store parts (206) or combine them, and does not answer several ranges at once.
+//! - It does not write entries to a disk.
+//! - It does not log.
 //!
-//! # What it never does
-//!
-//! It never reads a request's body, and never keeps a response that it has not read to its end. It
-//! never looks into cookies: a response that states its lifetime and depends on them says so, by
-//! `vary: cookie` or `private`. It never joins parts (206) to a whole, answers several ranges, or
-//! writes what it keeps to a disk.
-//!
-//! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html
-//! [status]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisStore.html#method.status
-//! [budget]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.budget
-//! [unheard]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.RedisConfig.html#method.unheard
-//! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.ValueCache.html
+//! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/guide/redis/index.html
+//! [values]: https://docs.rs/tower-kit/latest/tower_kit/values/index.html
 
 mod body;
 mod budget;
@@ -303,6 +152,9 @@ pub(crate) mod entry;
 pub(crate) mod error;
 mod exchange;
 mod fetch;
+#[cfg(doc)]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+pub mod guide;
 mod handle;
 mod hash;
 mod hint;

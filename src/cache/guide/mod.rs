@@ -1,0 +1,30 @@
+//! The reference pages of the [cache](crate::cache), one for each topic.
+//!
+//! | page | topic |
+//! |---|---|
+//! | [`storage`] | which responses are stored, for how long, and what happens when they are stale |
+//! | [`keys`] | which requests get the same response: keys, proxies, cookies, `vary` |
+//! | [`coalescing`] | concurrent requests for one response, failures, slow services, memory |
+//! | [`invalidation`] | purges by URL, prefix and tag, and unsafe methods |
+//! | `redis` | processes that share their responses, with the feature `cache-redis` |
+//! | [`observability`] | `cache-status`, metrics, and why a response is not stored |
+
+#[doc = include_str!("storage.md")]
+pub mod storage {}
+
+#[doc = include_str!("keys.md")]
+pub mod keys {}
+
+#[doc = include_str!("coalescing.md")]
+pub mod coalescing {}
+
+#[doc = include_str!("invalidation.md")]
+pub mod invalidation {}
+
+// The page links to items that exist with this feature only.
+#[doc = include_str!("redis.md")]
+#[cfg(feature = "cache-redis")]
+pub mod redis {}
+
+#[doc = include_str!("observability.md")]
+pub mod observability {}
