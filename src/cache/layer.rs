@@ -15,9 +15,18 @@ use super::service::Cache;
 use super::store::Store;
 use crate::metrics::Metrics;
 
-/// Answers GET and HEAD from a store; see the [module](crate::cache).
+/// A layer that serves `GET` and `HEAD` requests from a store, as a shared cache by RFC 9111. The
+/// [module page](crate::cache) describes its behavior, metrics and defaults.
 ///
-/// Clones share the store, the purges and the requests that are under way.
+/// Clones share the store, the purges and the requests in flight. Setters take a layer and return
+/// the changed layer; a [`handle`](Self::handle) refers to both.
+#[doc(alias = "HTTP cache")]
+#[doc(alias = "proxy_cache")]
+#[doc(alias = "Varnish")]
+#[doc(alias = "single flight")]
+#[doc(alias = "thundering herd")]
+#[doc(alias = "stampede")]
+#[doc(alias = "dogpile")]
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct CacheLayer {
@@ -25,40 +34,52 @@ pub struct CacheLayer {
 }
 
 impl CacheLayer {
-    /// Keeps what RFC 9111 lets a shared cache keep, for as long as the response says.
+    /// Creates a layer that stores the responses that RFC 9111 permits a shared cache to store, for
+    /// the lifetime that they state.
     pub fn new(store: impl Store) -> Self {
         Self { config: Arc::new(Config::new(Rules::default(), store)) }
     }
 
-    /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
-    /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
-    /// read.
+    /// Creates a layer that stores each 200 response to a `GET` for `ttl`, whatever lifetime it
+    /// states.
     ///
-    /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`: the page
-    /// may have been made for one session. It neither gets a stored response nor fills the cache,
-    /// unless the layer allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
-    /// Other headers that a session may come from, such as an `x-user` of a proxy, the cache does not
-    /// know: make them part of the key. What is never to be kept, such as health checks and metrics, stands
-    /// outside of the layer, or is [skipped](Self::skip_if).
+    /// Responses that may not be stored for another reason are not stored: see [`Exception`].
+    /// Neither is a response whose `cache-control` cannot be parsed.
+    ///
+    /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`, since
+    /// the page may be made for one session. This does not apply if the layer allows
+    /// [`Exception::Cookie`], or if `cookie` is part of the [`key`](Self::key). The cache does not
+    /// know other headers that identify a session, such as an `x-user` set by a proxy: add them to
+    /// the key. Responses that must not be stored, such as health checks and metrics, need
+    /// [`skip_if`](Self::skip_if), or routes outside the layer.
+    #[doc(alias = "apicache")]
+    #[doc(alias = "memoize")]
+    #[doc(alias = "cacheResponse")]
+    #[doc(alias = "cache_page")]
+    #[doc(alias = "aside")]
     pub fn with_ttl(store: impl Store, ttl: Duration) -> Self {
         let rules = Rules { aside: Some(ttl), ..Rules::default() };
         Self { config: Arc::new(Config::new(rules, store)) }
     }
 
-    /// Sets the lifetime of responses that state none and have no `last-modified` to guess it from, if
-    /// their status allows a guess (RFC 9110 §15.1). None by default: such responses are not stored.
-    /// Errors, a 404 among them, have no default: set their lifetime by [`ttl`](Self::ttl).
+    /// Sets the lifetime of responses that state none and have no `last-modified` to derive it
+    /// from, if their status permits a guess (RFC 9110 §15.1). None by default: such responses are
+    /// not stored. Errors, including 404, have no default lifetime: set it with [`ttl`](Self::ttl).
     ///
-    /// Such a response is neither stored for nor given to a request with `cookie`, unless the layer
-    /// allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
+    /// Requests with `cookie` neither fill the cache with such a response nor get one, unless the
+    /// layer allows [`Exception::Cookie`], or `cookie` is part of the [`key`](Self::key).
+    #[doc(alias = "ttl")]
+    #[doc(alias = "max-age")]
     pub fn default_ttl(self, ttl: Duration) -> Self {
         self.rules(|rules| rules.default_ttl = Some(ttl))
     }
 
-    /// Sets how long to store responses of this status that state no freshness, or, in a layer made
-    /// by [`with_ttl`](Self::with_ttl), whatever they state. A status that is not stored by
-    /// [default](crate::cache#what-is-kept) is stored then, also with a lifetime of its own. Requests
-    /// with `cookie` are excepted as for [`default_ttl`](Self::default_ttl).
+    /// Sets the lifetime of responses with this status that state none. In a layer made by
+    /// [`with_ttl`](Self::with_ttl) this lifetime also replaces the one that a response states.
+    ///
+    /// Responses with this status are stored even if the status is not one of those that are stored
+    /// by [default](crate::cache::guide::storage#responses-that-are-stored). Requests with `cookie`
+    /// are excepted as for [`default_ttl`](Self::default_ttl).
     ///
     /// ```
     /// use std::time::Duration;
@@ -66,12 +87,14 @@ impl CacheLayer {
     /// use http::StatusCode;
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
     ///
-    /// // Of what says nothing itself: pages for a minute, and for five seconds that there is none.
+    /// // Responses that state no lifetime are stored for a minute, and a 404 for five seconds.
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
     ///     .default_ttl(Duration::from_secs(60))
     ///     .ttl(StatusCode::NOT_FOUND, Duration::from_secs(5));
     /// # drop(layer);
     /// ```
+    #[doc(alias = "negative caching")]
+    #[doc(alias = "max-age")]
     pub fn ttl(self, status: StatusCode, ttl: Duration) -> Self {
         self.rules(|rules| {
             rules.ttls.retain(|(of, _)| *of != status);
@@ -79,32 +102,43 @@ impl CacheLayer {
         })
     }
 
-    /// Shortens each lifetime by a random part of up to `fraction` of it, so that what was kept
-    /// together does not end together. 0 by default.
+    /// Shortens each lifetime by a random part of it, of up to `fraction`, so that responses that
+    /// were stored together do not expire together. 0 by default: the lifetime that a response
+    /// states is exact.
     ///
     /// # Errors
     ///
-    /// Unless `0 <= fraction <= 1`.
+    /// Returns an error unless `0 <= fraction <= 1`.
+    #[doc(alias = "stampede")]
     pub fn jitter(self, fraction: f64) -> Result<Self, InvalidNumber> {
         let fraction = InvalidNumber::check(fraction, 1.0)?;
         Ok(self.rules(|rules| rules.jitter = fraction))
     }
 
-    /// Refreshes an entry in the background before its lifetime ends, at random, the likelier the
-    /// nearer the end is and the longer the service took (XFetch). `beta` is 1 for the optimum, more
-    /// to refresh earlier; 0, the default, never does.
+    /// Refreshes entries in the background before they expire: at random, and the likelier the
+    /// nearer the end is and the slower the inner service was (XFetch). A `beta` of 1 is the
+    /// optimum, and a greater one refreshes earlier. 0 by default: entries are not refreshed early.
     ///
     /// # Errors
     ///
-    /// Unless `0 <= beta <= 1000`.
+    /// Returns an error unless `0 <= beta <= 1000`.
+    #[doc(alias = "XFetch")]
+    #[doc(alias = "probabilistic early expiration")]
+    #[doc(alias = "stampede")]
+    #[doc(alias = "dogpile")]
+    #[doc(alias = "prefetch")]
     pub fn early_refresh(self, beta: f64) -> Result<Self, InvalidNumber> {
         let beta = InvalidNumber::check(beta, 1000.0)?;
         Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
-    /// Sets the time after its lifetime for which an entry is served if the service fails or responds
-    /// with 5xx, for responses that state no `stale-if-error` and do not forbid it. 600 s by default. A
-    /// stored error is never served so.
+    /// Sets the time for which a stale entry is served if the inner service fails or responds with
+    /// 5xx, from the end of its lifetime on. This time is for responses that state no
+    /// `stale-if-error` and do not forbid it. 600 s by default, to hide failures of some minutes. A
+    /// stored error is never served in this way.
+    #[doc(alias = "grace")]
+    #[doc(alias = "serve stale")]
+    #[doc(alias = "keep stale")]
     pub fn stale_if_error(self, grace: Duration) -> Self {
         self.rules(|rules| rules.grace = grace)
     }
@@ -115,8 +149,8 @@ impl CacheLayer {
         self.rules(|rules| rules.heed_request = false)
     }
 
-    /// The response fields that speak to this cache alone, the first that a response has counts
-    /// before its `cache-control` (RFC 9213). `cdn-cache-control` by default.
+    /// Sets the response headers that address this cache alone (RFC 9213). The first of them that a
+    /// response has replaces its `cache-control` and `expires`. `cdn-cache-control` by default.
     ///
     /// ```
     /// use http::HeaderName;
@@ -127,21 +161,24 @@ impl CacheLayer {
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).targeted(names);
     /// # drop(layer);
     /// ```
+    #[doc(alias = "cdn-cache-control")]
+    #[doc(alias = "surrogate-control")]
     pub fn targeted(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().collect();
         self.rules(|rules| rules.targeted = names)
     }
 
-    /// Keeps what is not kept otherwise; [`Exception`] says what each of them risks.
+    /// Stores a kind of responses that is not stored otherwise. [`Exception`] describes the risk of
+    /// each kind. None is allowed by default.
     ///
     /// ```
-    /// use tower_kit::cache::{CacheLayer, Exception, CacheKey, MemoryStore};
+    /// use tower_kit::cache::{CacheKey, CacheLayer, Exception, MemoryStore};
     ///
-    /// /// Whose request it is, from the layer outside that lets nobody in without.
+    /// /// The user of a request, set by a layer outside that authenticates.
     /// #[derive(Clone)]
     /// struct User(u64);
     ///
-    /// // Each has entries of their own, so that answers to `authorization` may be kept.
+    /// // Each user has entries of their own, so that responses to `authorization` may be stored.
     /// let users = CacheKey::new()
     ///     .with(|request| request.extensions.get::<User>().map(|user| user.0.to_string()));
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
@@ -153,40 +190,40 @@ impl CacheLayer {
         self.rules(|rules| rules.exceptions.push(exception))
     }
 
-    /// What makes two requests the same: scheme, host, path and query by default.
+    /// Sets the parts of a request that make its key. The scheme, the host, the path and the query
+    /// by default. Requests with the same key get the same response, except for what `vary` names.
+    #[doc(alias = "cache_key")]
+    #[doc(alias = "vcl_hash")]
     pub fn key(self, key: CacheKey) -> Self {
         self.edit(|config| config.set_key(key))
     }
 
-    /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
-    /// in front, and not by clients: a request that has it may fill the cache. Where the service's
-    /// answer depends on it, let it be part of the [`key`](Self::key) instead.
+    /// Trusts a request header that the service may act upon, such as `x-forwarded-host`: a proxy
+    /// in front sets it, and clients cannot. Requests with the header may then fill the cache. None
+    /// is trusted by default. If the response depends on the header, add it to the
+    /// [`key`](Self::key) instead.
     ///
     /// ```
     /// use http::HeaderName;
-    /// use tower_kit::cache::{CacheLayer, CacheKey, MemoryStore};
+    /// use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
     ///
-    /// // The proxy in front sets both. The service looks at the first alone.
+    /// // The proxy in front sets both. The response depends only on the first.
     /// let [proto, port] = ["x-forwarded-proto", "x-forwarded-port"].map(HeaderName::from_static);
     /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB))
     ///     .key(CacheKey::new().header(proto))
     ///     .trust(port);
     /// # drop(layer);
     /// ```
+    #[doc(alias = "X-Forwarded-Host")]
+    #[doc(alias = "cache poisoning")]
     pub fn trust(self, name: HeaderName) -> Self {
         self.rules(|rules| rules.trusted.push(name))
     }
 
-    /// Says that a proxy in front sets the usual headers about the URL that its client asked for:
-    /// requests with them may fill the cache. They are `forwarded`,
+    /// Trusts the usual headers of a proxy about the URL that its client asked for: `forwarded`,
     /// `x-forwarded-{host,port,prefix,proto,protocol,scheme,server,ssl}` and `x-original-host`.
-    ///
-    /// What they say becomes part of the key, so that the responses for two sites or schemes do not
-    /// mix, whichever of these headers the service looks at, and a header that a client got past the
-    /// proxy spoils no other client's entry. Of `forwarded` (RFC 7239) the parameters `for` and `by`
-    /// do not count: they differ by client. It does not matter whether [`key`](Self::key) is set before
-    /// or after. [`CacheHandle::purge_url`] purges a URL whatever these headers say; its host and
-    /// scheme are those of the request that the proxy sends.
+    /// Requests with these headers may then fill the cache. Off by default, since clients can send
+    /// them too.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -195,8 +232,17 @@ impl CacheLayer {
     /// # drop(layer);
     /// ```
     ///
-    /// Without it, `cache-status` names the header that kept a response out:
+    /// The values become part of the key, whether [`key`](Self::key) is called before or after. So
+    /// the responses of two sites or schemes do not mix, and a header that a client got past the
+    /// proxy spoils no other client's entry. The parameters `for` and `by` of `forwarded` (RFC
+    /// 7239) do not count: they differ by client. [`CacheHandle::purge_url`] purges a URL whatever
+    /// these headers say; its host and scheme are those of the request that the proxy sends.
+    ///
+    /// Without this setter, `cache-status` names the header that kept a response from being stored:
     /// `detail=override:x-forwarded-host`.
+    #[doc(alias = "trust proxy")]
+    #[doc(alias = "X-Forwarded-Host")]
+    #[doc(alias = "reverse proxy")]
     pub fn trust_forwarded(self) -> Self {
         self.edit(|config| {
             let key = CacheKey::clone(&config.key).with_forwarded(true);
@@ -207,6 +253,7 @@ impl CacheLayer {
     /// Passes the requests for which `skip` returns `true` by the cache, and those for which it
     /// panics. None by default.
     #[doc(alias = "skip")]
+    #[doc(alias = "proxy_cache_bypass")]
     pub fn skip_if<F>(self, skip: F) -> Self
     where
         F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
@@ -214,94 +261,124 @@ impl CacheLayer {
         self.edit(|config| config.skip = Some(Arc::new(skip)))
     }
 
-    /// Gives kept responses that have neither `etag` nor `last-modified` a strong `etag` of their
-    /// bytes, so that clients can ask whether they changed. The client whose request filled the
-    /// entry gets none: its head has gone before the bytes are known. Off by default.
+    /// Adds a strong `etag` to stored responses that have neither `etag` nor `last-modified`: a
+    /// hash of their bytes, with which clients can validate their copy. Off by default.
+    ///
+    /// The client whose request fills the entry gets no `etag`: the headers are sent before the
+    /// body is known.
+    #[doc(alias = "ETag")]
     pub fn etag(self) -> Self {
         self.rules(|rules| rules.etag = true)
     }
 
-    /// The most bytes of body that an entry may have. 1 MiB by default. For more, a
-    /// [`MemoryStore`](super::MemoryStore) has to be made
+    /// Sets the maximum size of the body of an entry, in bytes. 1 MiB by default: larger files
+    /// belong on a file server. A larger response passes to its client and is not stored.
+    ///
+    /// A [`MemoryStore`](super::MemoryStore) for more than 1 MiB is made by
     /// [`with_max_entry_size`](super::MemoryStore::with_max_entry_size).
+    #[doc(alias = "max object size")]
     pub fn max_entry_size(self, bytes: u64) -> Self {
         self.rules(|rules| rules.entry_limit = bytes)
     }
 
-    /// The most variants (RFC 9111 §4.1) that are kept of one URL; a further one takes the place of
-    /// the oldest. 16 by default; 0 is taken as 1.
+    /// Sets the maximum number of variants of a URL (RFC 9111 §4.1). A new one takes the place of
+    /// the oldest. 16 by default, since clients choose the headers; at least 1.
+    #[doc(alias = "vary")]
     pub fn max_variants(self, most: usize) -> Self {
         self.rules(|rules| rules.variants = most.max(1))
     }
 
-    /// The most bodies that are read to the end whether or not their client stays, for 60 s each.
-    /// Beyond these, a body is kept only if its client reads all of it within that time. 256 by
-    /// default.
+    /// Sets the maximum number of bodies that are read to their end in the background, whether or
+    /// not their client stays, for at most 60 s each. 256 by default, so that a service that has
+    /// become slow is not read by more. Beyond that, a body is stored only if its client reads all
+    /// of it within 60 s.
     pub fn max_fills(self, most: usize) -> Self {
         self.edit(|config| config.limits.max_fills = most)
     }
 
-    /// Sets the most bytes of memory that all responses on their way to the store take together:
-    /// what was read of their bodies, for the store and for clients that have not read it yet, and
-    /// their heads. 64 MiB by default.
+    /// Sets the maximum memory that all responses on their way to the store take together, in
+    /// bytes: their heads, and the parts of their bodies that the store or their clients have not
+    /// got yet. 64 MiB by default, as much as 64 of the largest entries.
     ///
-    /// A response for which no bytes are left is passed on as the service sends it. It is not
-    /// stored, nobody waits for it, and it is counted as `budget` in
-    /// `http_cache_fallbacks_total`. Clients that do not read hold half of the budget at most; a
-    /// body is then read only as fast as its client reads.
-    ///
-    /// A budget below a few times the [`max_entry_size`](Self::max_entry_size) stores no large bodies.
+    /// A response that does not fit passes as the inner service sends it. It is not stored, no
+    /// request waits for it, and it is counted as `budget` in `http_cache_fallbacks_total`. Clients
+    /// that do not read hold at most half of the budget; a body is then read only as fast as its
+    /// client reads. A budget below a few times the [`max_entry_size`](Self::max_entry_size) stores
+    /// no large bodies.
+    #[doc(alias = "memory limit")]
     pub fn max_fill_bytes(self, bytes: u64) -> Self {
         self.edit(|config| config.limits.max_fill_bytes = bytes)
     }
 
-    /// Sets how long one operation of the store may take, before it counts as failed: what is to be
-    /// read is a miss then, and what is to be put is not stored. 1 s by default; less than 1 ms is
-    /// taken as 1 ms.
+    /// Sets the timeout of one operation of the store. A read that takes longer is a miss, and an
+    /// entry whose write takes longer is not stored. 1 s by default, which is longer than a useful
+    /// store takes; at least 1 ms.
     ///
-    /// This is for stores that hang. One that answers late each time makes each miss late; for
-    /// Redis, `RedisConfig::command_timeout` is the shorter bound.
+    /// This is for stores that hang. A store that is slow each time makes each miss slow;
+    /// `RedisConfig::command_timeout` is the shorter bound for Redis.
+    #[doc(alias = "timeout")]
     pub fn store_timeout(self, time: Duration) -> Self {
         self.edit(|config| config.limits.store_timeout = time.max(SHORTEST_TIMEOUT))
     }
 
-    /// The most refreshes in the background at a time. 64 by default.
+    /// Sets the maximum number of background refreshes at a time, of at most 60 s each. 64 by
+    /// default, so that a service that has become slow gets no more load. Beyond that, an entry is
+    /// not refreshed, and is counted as `refreshes` in `http_cache_fallbacks_total`.
+    #[doc(alias = "stale-while-revalidate")]
     pub fn max_refreshes(self, most: usize) -> Self {
         self.edit(|config| config.limits.max_refreshes = most)
     }
 
-    /// How long a request waits for another one that fetches the same, before it goes to the
-    /// service itself. 10 s by default.
+    /// Sets the maximum time for which a request waits for another one that fetches the same
+    /// response. It then calls the inner service itself. 10 s by default: longer than a service
+    /// should take, and shorter than clients wait.
+    #[doc(alias = "request collapsing")]
+    #[doc(alias = "request coalescing")]
+    #[doc(alias = "single flight")]
+    #[doc(alias = "stampede")]
+    #[doc(alias = "thundering herd")]
+    #[doc(alias = "dogpile")]
+    #[doc(alias = "proxy_cache_lock")]
     pub fn coalesce_timeout(self, most: Duration) -> Self {
         self.edit(|config| config.limits.coalesce_timeout = most)
     }
 
-    /// How long it is remembered that a URL's response may not be kept, so that requests for it do
-    /// not wait for each other. 10 s by default.
+    /// Sets the time for which the cache remembers that a response could not be stored, so that
+    /// requests for it do not wait for each other. 10 s by default, so that a response that can be
+    /// stored again is soon noticed.
+    #[doc(alias = "hit-for-pass")]
+    #[doc(alias = "Varnish")]
     pub fn hit_for_miss(self, time: Duration) -> Self {
         self.edit(|config| config.limits.hit_for_miss = time)
     }
 
-    /// Whether responses carry `cache-status` (RFC 9211). They do by default.
+    /// Leaves out the `cache-status` header (RFC 9211) of responses. By default each response has
+    /// it: it tells why the response was or was not stored, and contains nothing secret.
+    #[doc(alias = "X-Cache")]
+    #[doc(alias = "cache-status")]
     pub fn hide_cache_status(self) -> Self {
         self.edit(|config| config.cache_status = false)
     }
 
-    /// Removes `surrogate-key` and `cache-tag` from what clients get.
+    /// Removes the headers `surrogate-key` and `cache-tag` from responses, after their tags are
+    /// known. By default clients, and caches in front, see them.
+    #[doc(alias = "surrogate-key")]
+    #[doc(alias = "Cache-Tag")]
+    #[doc(alias = "xkey")]
     pub fn strip_tags(self) -> Self {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Sets the name of the part of the store that this layer uses. Layers of the same name, in this
-    /// process or in others, share their responses; a [`CacheHandle`] purges what has the name of its
-    /// layer.
+    /// Sets the name of the part of the store that this layer uses. Layers with the same name, in
+    /// this process or in others, share their responses; a [`CacheHandle`] purges the responses
+    /// that have the name of its layer.
     ///
-    /// By default each layer that is made over clones of a store has a part of its own. The first one
-    /// has the empty name, the second `2`, the third `3`, in the order in which
+    /// By default each layer that is made over clones of a store has a part of its own. The first
+    /// one has the empty name, the second `2`, the third `3`, in the order in which
     /// [`new`](Self::new) and [`with_ttl`](Self::with_ttl) are called: clone a layer to use it in
-    /// several places. Set names where processes share a store and have several layers over it, so
-    /// that the order does not matter. Only a store with [`purges`](super::Store::purges) of its own
-    /// tells its layers apart; over others all have the empty name.
+    /// several places. Set names if processes share a store and have several layers over it, so
+    /// that the order does not matter. Only a store with [`purges`](super::Store::purges) of its
+    /// own tells its layers apart; over others all have the empty name.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -316,13 +393,15 @@ impl CacheLayer {
         self.edit(|config| config.set_namespace(name))
     }
 
-    /// Counts on `recorder` instead of the process's.
+    /// Sets the recorder of the metrics. The recorder of the process by default.
+    #[doc(alias = "metrics")]
+    #[doc(alias = "prometheus")]
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))
     }
 
-    /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
-    /// timer.
+    /// Sets the clock that lifetimes and ages are measured by, for tests. The clock of the system
+    /// by default. Timeouts use the timer of tokio.
     pub fn clock<F>(self, clock: F) -> Self
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,
@@ -330,8 +409,12 @@ impl CacheLayer {
         self.edit(|config| config.clock = Clock::of(clock))
     }
 
-    /// Returns a handle to purge entries, to warm them and to see how many there are. It is also that
-    /// of the layers that setters make of this one later on.
+    /// Returns a handle that purges, warms and counts the entries of this layer, and of those that
+    /// setters make of it later.
+    #[doc(alias = "purge")]
+    #[doc(alias = "invalidate")]
+    #[doc(alias = "BAN")]
+    #[doc(alias = "Varnish")]
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.config))

@@ -236,25 +236,25 @@ const BYTES: Name =
 const EVICTIONS: Name = Name::new(
     "http_cache_evictions_total",
     Unit::Count,
-    "Entries that made place for others in the cache's store.",
+    "Entries that the cache's store evicted to make space for others.",
 );
 const STORE_ERRORS: Name = Name::new(
     "http_cache_store_errors_total",
     Unit::Count,
-    "Operations of the cache's store that failed or took too long.",
+    "Operations of the cache's store that failed, panicked or timed out.",
 );
 const FALLBACKS: Name = Name::new(
     "http_cache_fallbacks_total",
     Unit::Count,
-    "Responses that the cache did not store or share for want of memory or time, by what it lacked.",
+    "Responses that the cache did not store, share or refresh for want of memory or time, by reason.",
 );
 const REFRESHES: Name = Name::new(
     "http_cache_refreshes_total",
     Unit::Count,
-    "Entries that were refreshed in the background.",
+    "Background refreshes of cache entries, by outcome.",
 );
 const PANICS: Name = Name::new(
     "http_cache_panics_total",
     Unit::Count,
-    "Requests that passed the cache because a function that chooses or names them panicked.",
+    "Requests that passed by the cache because a callback of the layer panicked.",
 );

@@ -105,8 +105,8 @@
 //! |---|---|---|
 //! | lifetime | stated by the response | nothing is stored by accident |
 //! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | hides a failure of some minutes |
-//! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | no client waits longer than it has to |
-//! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | a failing service is not called by everyone |
+//! | [`revalidate_timeout`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.revalidate_timeout) | 1 s | no client waits longer than it has to |
+//! | [`failure_ttl`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.failure_ttl) | 1 s | a failing service is not called by everyone |
 //! | [`coalesce_timeout`](CacheLayer::coalesce_timeout) | 10 s | longer than a service should take, shorter than clients wait |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon notices that a response can be stored now |
 //! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | stated lifetimes are exact |
@@ -116,8 +116,8 @@
 //! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
 //! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
-//! | [`honor_request_control`](CacheLayer::honor_request_control) | off | no client can force misses |
-//! | [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) | off | the next request needs the response |
+//! | [`honor_request_control`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.honor_request_control) | off | no client can force misses |
+//! | [`cancel_on_disconnect`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.cancel_on_disconnect) | off | the next request needs the response |
 //!
 //! # Placement
 //!
