@@ -13,7 +13,7 @@ use super::purge::ScopedPurges;
 use super::state::{Family, State};
 use super::store::{DynStore, Namespaced, Store};
 
-/// What the setters of a layer write, with the store and the state that its services share.
+/// The settings of a layer, with the store and the state that its services share.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) rules: Rules,

@@ -214,7 +214,8 @@ impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "no URL that an entry could have, with its host where hosts count: {:?}",
+            "not the URL of an entry: {:?}; give scheme, host and path, or the path alone if the key has \
+             no host",
             self.given
         )
     }

@@ -12,7 +12,8 @@ pub(crate) fn hash128(text: &str) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Of parts that are told apart by where they end.
+/// A hash of a sequence of parts. The length of each part is hashed too, so that two sequences with the
+/// same bytes and other boundaries differ.
 #[derive(Debug, Default)]
 pub(crate) struct Hash64(SipHasher13);
 

@@ -9,22 +9,22 @@
 //! | `redis` | processes that share their responses, with the feature `cache-redis` |
 //! | [`observability`] | `cache-status`, metrics, and why a response is not stored |
 
-#[doc = include_str!("storage.md")]
+#[doc = include_str!("guide/storage.md")]
 pub mod storage {}
 
-#[doc = include_str!("keys.md")]
+#[doc = include_str!("guide/keys.md")]
 pub mod keys {}
 
-#[doc = include_str!("coalescing.md")]
+#[doc = include_str!("guide/coalescing.md")]
 pub mod coalescing {}
 
-#[doc = include_str!("invalidation.md")]
+#[doc = include_str!("guide/invalidation.md")]
 pub mod invalidation {}
 
 // The page links to items that exist with this feature only.
-#[doc = include_str!("redis.md")]
+#[doc = include_str!("guide/redis.md")]
 #[cfg(feature = "cache-redis")]
 pub mod redis {}
 
-#[doc = include_str!("observability.md")]
+#[doc = include_str!("guide/observability.md")]
 pub mod observability {}
