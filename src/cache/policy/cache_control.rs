@@ -16,7 +16,7 @@ pub(crate) struct ResponseControl {
     pub(crate) must_understand: bool,
     pub(crate) no_cache: Option<Scope>,
     pub(crate) private: Option<Scope>,
-    /// In seconds, as all that follow.
+    /// The number of seconds, as in the fields that follow.
     pub(crate) max_age: Option<u64>,
     pub(crate) s_maxage: Option<u64>,
     pub(crate) stale_while_revalidate: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct RequestControl {
     pub(crate) no_cache: bool,
     pub(crate) no_store: bool,
     pub(crate) only_if_cached: bool,
-    /// In seconds, as all that follow.
+    /// The number of seconds, as in the fields that follow.
     pub(crate) max_age: Option<u64>,
     pub(crate) min_fresh: Option<u64>,
     /// [`MAX_SECONDS`] for a `max-stale` without a number.

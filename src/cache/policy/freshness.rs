@@ -149,8 +149,8 @@ mod tests {
     /// 1000 s before [`DATE`].
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
 
-    /// What follows for a response with this status and these fields, which came at [`NOW`], 2 s
-    /// after it was asked for.
+    /// A response with this status and these headers, received at [`NOW`], 2 s after its request was
+    /// sent.
     struct Case<'a> {
         rules: Rules,
         status: u16,
@@ -208,7 +208,7 @@ mod tests {
             })
         }
 
-        /// For how many seconds it is fresh from when it came.
+        /// Returns the number of seconds for which the response is fresh after it was received.
         fn seconds(&self) -> Result<u64, NotStorable> {
             self.decide().map(|freshness| freshness.lifetime.saturating_sub(freshness.age) / 1000)
         }
