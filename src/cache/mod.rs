@@ -1,9 +1,10 @@
-//! A response cache that follows RFC 9111. It serves `GET` and `HEAD` requests from a store, in the memory
-//! of the process or in Redis.
+//! A response cache that follows RFC 9111. It serves `GET` and `HEAD` requests from a store, in the
+//! memory of the process or in Redis.
 //!
-//! [`CacheLayer`] is for services whose responses are the same for many clients. A response states its
-//! lifetime in `cache-control`, or the layer sets one. Concurrent requests for one response are coalesced
-//! into one call of the inner service. The layer needs a Tokio runtime with its timer enabled.
+//! [`CacheLayer`] is for services whose responses are the same for many clients. A response states
+//! its lifetime in `cache-control`, or the layer sets one. Concurrent requests for one response are
+//! coalesced into one call of the inner service. The layer needs a Tokio runtime with its timer
+//! enabled.
 //!
 //! ```
 //! use axum::{Router, http::header::CACHE_CONTROL, routing::get};
@@ -16,8 +17,8 @@
 //! # drop(app);
 //! ```
 //!
-//! [`with_ttl`](CacheLayer::with_ttl) stores each 200 response to a `GET`, for services that state no
-//! lifetime. A handle purges the responses that have changed:
+//! [`with_ttl`](CacheLayer::with_ttl) stores each 200 response to a `GET`, for services that state
+//! no lifetime. A handle purges the responses that have changed:
 //!
 //! ```
 //! use std::time::Duration;
@@ -47,41 +48,44 @@
 //!
 //! ## Storage and freshness
 //!
-//! The cache stores what RFC 9111 permits a shared cache to store, and no errors other than 404 and 410.
-//! Responses with `set-cookie`, `private` or `no-store` are not stored; an [`Exception`] allows each of these.
-//! A stale response is validated with its `etag` or `last-modified`, or served within
-//! `stale-while-revalidate`. If the inner service fails, a stale response is served for up to 600 s.
-//! By default the cache ignores `cache-control` of requests, so that no client can force misses.
-//! [More](guide::storage)
+//! The cache stores what RFC 9111 permits a shared cache to store, and no errors other than 404 and
+//! 410. Responses with `set-cookie`, `private` or `no-store` are not stored; an [`Exception`]
+//! allows each of these. A stale response is validated with its `etag` or `last-modified`, or
+//! served within `stale-while-revalidate`. If the inner service fails, a stale response is served
+//! for up to 600 s. By default the cache ignores `cache-control` of requests, so that no client can
+//! force misses. See [storage and freshness](guide::storage).
 //!
 //! ## Variants and keys
 //!
-//! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a variant for each
-//! combination of the request headers that `vary` names. A lifetime that the layer sets is not for requests
-//! with `cookie`. **Behind a proxy that sets `forwarded` or `x-forwarded-host`, use
-//! [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is stored.
-//! [More](guide::keys)
+//! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a
+//! variant for each combination of the request headers that `vary` names. A lifetime that the layer
+//! sets is not for requests with `cookie`. **Behind a proxy that sets `forwarded` or
+//! `x-forwarded-host`, use [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is
+//! stored. See [variants and keys](guide::keys).
 //!
 //! ## Coalescing
 //!
-//! Of the requests that miss the same response, one calls the inner service. The others follow the body as it
-//! comes, and share a failure, which is remembered for 1 s. Clients with a stale response to fall back to
-//! wait for at most 1 s. A fetch goes on if its client leaves. [More](guide::coalescing)
+//! Of the requests that miss the same response, one calls the inner service. The others follow the
+//! body as it comes, and share a failure, which is remembered for 1 s. Clients with a stale
+//! response to fall back to wait for at most 1 s. A fetch goes on if its client leaves. See
+//! [coalescing](guide::coalescing).
 //!
 //! ## Invalidation
 //!
-//! [`CacheHandle`] purges a URL, a prefix, a tag, or everything. A successful response to an unsafe method
-//! purges its URL. A purge also hits the responses that are being fetched. [More](guide::invalidation)
+//! [`CacheHandle`] purges a URL, a prefix, a tag, or everything. A successful response to an unsafe
+//! method purges its URL. A purge also hits the responses that are being fetched. See
+//! [invalidation](guide::invalidation).
 //!
 //! ## Redis
 //!
-//! With the feature `cache-redis`, processes share their entries and purges through Redis or Valkey. If Redis does
-//! not respond, each process continues with its own memory. [More][redis]
+//! With the feature `cache-redis`, processes share their entries and purges through Redis or
+//! Valkey. If Redis does not respond, each process continues with its own memory. See
+//! [Redis][redis].
 //!
 //! ## Values
 //!
-//! The feature `values` adds a cache of values of any type, such as the results of queries, in the same
-//! stores. [More][values]
+//! The feature `values` adds a cache of values of any type, such as the results of queries, in the
+//! same stores. See [`values`][values].
 //!
 //! # Metrics
 //!
@@ -97,7 +101,7 @@
 //! | `http_cache_refreshes_total` | `outcome` |
 //! | `http_cache_panics_total` | |
 //!
-//! [More](guide::observability)
+//! The page on [observability](guide::observability) has the meaning of each label.
 //!
 //! # Defaults
 //!
@@ -121,13 +125,14 @@
 //!
 //! # Placement
 //!
-//! Place the cache outside `compress`, so that it stores compressed responses, and inside authentication,
-//! rate limits, CORS and tracing, which a hit must not skip.
+//! Place the cache outside `compress`, so that it stores compressed responses, and inside
+//! authentication, rate limits, CORS and tracing, which a hit must not skip.
 //!
-//! The cache is always ready, and drives a clone of the inner service when it needs it. The inner service
-//! therefore has to be `Clone`, and a layer outside that sheds load by readiness does not see the readiness of the
-//! inner service. A layer whose service is not `Clone`, such as `rate_limit` of tower, goes outside the
-//! cache or behind a `buffer`.
+//! The cache is always ready, and drives a clone of the inner service when it needs it. The inner
+//! service therefore has to be `Clone`, and a layer outside that sheds load by readiness does not
+//! see the readiness of the inner service. A layer whose service is not `Clone`, such as
+//! `rate_limit` of tower, goes outside the cache or behind a `buffer`. The error of the inner body
+//! has to convert into `Box<dyn Error + Send + Sync>`, as hyper requires.
 //!
 //! # What it does not do
 //!
