@@ -16,7 +16,7 @@ pub(crate) struct ResponseControl {
     pub(crate) must_understand: bool,
     pub(crate) no_cache: Option<Scope>,
     pub(crate) private: Option<Scope>,
-    /// In seconds, as all that follow.
+    /// The value in seconds, as of those below.
     pub(crate) max_age: Option<u64>,
     pub(crate) s_maxage: Option<u64>,
     pub(crate) stale_while_revalidate: Option<u64>,
@@ -39,7 +39,7 @@ pub(crate) struct RequestControl {
     pub(crate) no_cache: bool,
     pub(crate) no_store: bool,
     pub(crate) only_if_cached: bool,
-    /// In seconds, as all that follow.
+    /// The value in seconds, as of those below.
     pub(crate) max_age: Option<u64>,
     pub(crate) min_fresh: Option<u64>,
     /// [`MAX_SECONDS`] for a `max-stale` without a number.
@@ -174,6 +174,7 @@ impl RequestControl {
             let (name, argument) = match directive {
                 Directive::Named(name, argument) => (name, argument),
                 Directive::Malformed(text) => {
+                    // A client that asks for privacy in another spelling gets it.
                     let [no_store, _, no_cache] = words(text);
                     control.no_store |= no_store;
                     control.no_cache |= no_cache;

@@ -149,7 +149,7 @@ mod tests {
     /// 1000 s before [`DATE`].
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:32:57 GMT");
 
-    /// What follows for a response with this status and these fields, which came at [`NOW`], 2 s
+    /// A response with this status and these fields, which came at [`NOW`], 2 s
     /// after it was asked for.
     struct Case<'a> {
         rules: Rules,
@@ -208,7 +208,7 @@ mod tests {
             })
         }
 
-        /// For how many seconds it is fresh from when it came.
+        /// Returns the seconds for which the response is fresh from its arrival.
         fn seconds(&self) -> Result<u64, NotStorable> {
             self.decide().map(|freshness| freshness.lifetime.saturating_sub(freshness.age) / 1000)
         }
