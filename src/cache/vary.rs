@@ -59,6 +59,8 @@ impl Variant {
         for name in varied_by(response, by_all) {
             let name = name?;
             match coding {
+                // The outcome of the negotiation stands for the header: browsers send many lists of
+                // codings, and get few different responses.
                 Some(answer) if name == ACCEPT_ENCODING && is_plain(request) => {
                     let heaviest = Accepted::of(request).heaviest;
                     variant.coding = Some(Negotiated { heaviest, answer });

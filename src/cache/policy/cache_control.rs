@@ -174,6 +174,7 @@ impl RequestControl {
             let (name, argument) = match directive {
                 Directive::Named(name, argument) => (name, argument),
                 Directive::Malformed(text) => {
+                    // A client that asks for privacy in another spelling gets it.
                     let [no_store, _, no_cache] = words(text);
                     control.no_store |= no_store;
                     control.no_cache |= no_cache;

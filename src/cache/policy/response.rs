@@ -89,6 +89,8 @@ pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &Hea
 /// `no-cache` and `private` name, without which the rest may be stored (§5.2.2.4, §5.2.2.7).
 pub(super) fn left_out(headers: &HeaderMap, control: &ResponseControl) -> Vec<HeaderName> {
     let mut names = hop_by_hop(headers);
+    // The RFC lets a cache store these headers, and validate before it sends them. To leave them out
+    // is simpler, and safe where a store is read by others.
     for scope in [&control.no_cache, &control.private] {
         if let Some(Scope::Fields(named)) = scope {
             names.extend_from_slice(named);
