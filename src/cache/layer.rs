@@ -369,16 +369,18 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Sets the name of the part of the store that this layer uses. Layers with the same name, in
-    /// this process or in others, share their responses; a [`CacheHandle`] purges the responses
-    /// that have the name of its layer.
+    /// Sets the namespace of this layer: the part of the store that has its responses. Layers of the
+    /// same namespace share their responses, in this process and over Redis.
     ///
-    /// By default each layer that is made over clones of a store has a part of its own. The first
-    /// one has the empty name, the second `2`, the third `3`, in the order in which
-    /// [`new`](Self::new) and [`with_ttl`](Self::with_ttl) are called: clone a layer to use it in
-    /// several places. Set names if processes share a store and have several layers over it, so
-    /// that the order does not matter. Only a store with [`purges`](super::Store::purges) of its
-    /// own tells its layers apart; over others all have the empty name.
+    /// By default each layer that [`new`](Self::new) or [`with_ttl`](Self::with_ttl) makes over clones
+    /// of a store has a namespace of its own: the first layer the empty one, the second `2`, the third
+    /// `3`. Clones of a layer have the same, so clone a layer to use it in several places. Set the
+    /// namespaces of several layers over Redis by name, so that the order in which each process makes
+    /// them does not matter. Layers over a store that has no [`purges`](super::Store::purges) cannot be
+    /// told apart, and all have the empty namespace.
+    ///
+    /// A [`CacheHandle`] purges in the namespace of its layer, and in those that setters give to clones
+    /// of that layer. [`CacheHandle::purge_all`] empties the store, for all namespaces.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
