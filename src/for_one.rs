@@ -37,6 +37,11 @@ impl ForOne {
                 .any(|(name, value)| value.is_sensitive() && policies.contains(name))
     }
 
+    /// Returns `true` if the body may still ask for the nonce.
+    pub(crate) fn may_come_later(&self) -> bool {
+        self.nonce.is_some()
+    }
+
     /// Whether the nonce has been asked for by now: a body can do so, too.
     pub(crate) fn has_nonce(&self) -> bool {
         self.nonce.as_ref().is_some_and(Nonce::is_used)
@@ -51,6 +56,10 @@ impl ForOne {
 
     pub(crate) fn covers<B>(&self, response: &Response<B>) -> bool {
         self.has_nonce() || is_single_use(response)
+    }
+
+    pub(crate) fn may_come_later(&self) -> bool {
+        self.has_nonce()
     }
 
     pub(crate) fn has_nonce(&self) -> bool {

@@ -1,24 +1,26 @@
 //! Fetches: the inner service is asked, and its response is stored, confirms an entry, or passes.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
-use super::body::{Recording, ResponseBody};
+use super::body::{Abandoned, Recording, ResponseBody};
 use super::cache_status::{CacheStatus, Fwd};
 use super::clock::random;
 use super::config::Config;
+use super::control::{self, millis};
 use super::decide::Miss;
 use super::entry::{Entry, Kept, Stored, Watermark};
 use super::exchange::Exchange;
-use super::hit_for_miss::Marker;
 use super::key::Key;
 use super::lookup::Query;
+use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
 use super::policy::{self, After, Answer, Ask, Bypass, Form, Plan, Refusal};
 use super::purge::Stamp;
@@ -44,9 +46,19 @@ pub(crate) struct Fetch {
     pub(crate) lead: Option<Lead>,
     /// The last purge before the inner service was asked.
     pub(crate) watermark: Stamp,
-    /// The time of the request and of the response, in milliseconds since 1970.
+    /// The inner service gets the preconditions of the client.
+    pub(crate) passes_conditions: bool,
+    /// The time of the request by the wall clock, in milliseconds since 1970.
     pub(crate) sent: u64,
+    /// The time of the response, by the [`Clock`](super::clock::Clock) and by the wall clock.
     pub(crate) received: u64,
+    pub(crate) received_wall: u64,
+}
+
+/// A fetch whose response has come.
+pub(crate) struct Concluded<B: Body> {
+    fetch: Fetch,
+    fetched: Fetched<B>,
 }
 
 /// What became of a response of the inner service.
@@ -61,20 +73,20 @@ pub(crate) enum Fetched<B: Body> {
     Passed(Response<B>),
 }
 
-/// Fetches for a client.
-pub(crate) async fn fetch<S, ReqBody, ResBody>(
+/// Asks the inner service, and stores its response if it may be stored.
+pub(crate) async fn ask<S, ReqBody, ResBody>(
     mut fetch: Fetch,
     inner: S,
     request: Request<ReqBody>,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+) -> Result<Concluded<ResBody>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let result = call(inner, request).await;
     let fetched = with_context(|cx| fetch.conclude(result, cx)).await?;
-    Ok(fetch.respond(fetched))
+    Ok(Concluded { fetch, fetched })
 }
 
 /// Drives the inner service to readiness, and calls it.
@@ -96,17 +108,14 @@ pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) ->
 }
 
 impl Fetch {
-    /// Makes the request for the inner service from that of the client. `sent` is the time in
-    /// milliseconds since 1970.
+    /// Makes the request for the inner service from that of the client.
     pub(crate) fn new<S, B>(
         exchange: Exchange<S, B>,
         miss: Miss,
-        marker: Marker,
         lead: Option<Lead>,
-        sent: u64,
     ) -> (Self, S, Request<B>) {
         let Exchange { config, inner, mut head, body, key, mut ask } = exchange;
-        let Miss { mut status, old, .. } = miss;
+        let Miss { mut status, old, marker, is_uncacheable, .. } = miss;
         // In this order: the check below sees a purge that came before the watermark was read, and a
         // later one is seen before what the inner service confirms is stored. The old entry may have
         // been purged since the lookup.
@@ -122,15 +131,18 @@ impl Fetch {
             ask = ask.spelled(key.spell(&mut head));
         }
         let (headers, for_one) = (head.headers.clone(), ForOne::of(&head.extensions));
+        // The inner service may answer the preconditions of a request that stores nothing, and saves
+        // the body.
+        let passes_conditions = ask.no_fill.is_some() || is_uncacheable && old.is_none();
         if ask.no_fill.is_none() {
-            if ask.conditional {
+            if ask.conditional && !passes_conditions {
                 policy::validators(&mut head.headers);
             }
             if let Some(stored) = old.as_ref().and_then(Entry::stored) {
                 policy::condition(&mut head.headers, stored);
             }
         }
-        let received = sent;
+        let sent = config.clock.wall();
         let fetch = Self {
             config,
             key,
@@ -142,8 +154,10 @@ impl Fetch {
             marker,
             lead,
             watermark,
+            passes_conditions,
             sent,
-            received,
+            received: sent,
+            received_wall: sent,
         };
         (fetch, inner, Request::from_parts(head, body))
     }
@@ -160,12 +174,16 @@ impl Fetch {
     ) -> Result<Fetched<B>, E>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         self.received = self.config.clock.now();
-        let failed = result.as_ref().map_or(true, |response| response.status().is_server_error());
-        if let Some(entry) = self.stale_on_error().filter(|_| failed) {
-            self.complete(&Verdict::StaleOnError(entry.clone()));
+        self.received_wall = self.config.clock.wall();
+        let failure = self.failure(&result);
+        let stale = failure.and_then(|_| self.stale_on_error());
+        if let Some(failure) = failure {
+            self.remember(failure, stale.as_ref());
+        }
+        if let Some(entry) = stale {
             self.status.fwd_status = result.ok().map(|response| response.status().as_u16());
             self.status.detail = Some("service-failed");
             return Ok(Fetched::Failed(entry));
@@ -186,7 +204,7 @@ impl Fetch {
     }
 
     /// Returns the response for the client, and counts it.
-    pub(crate) fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
+    fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
         let Self { config, ask, headers, status, .. } = &self;
         let query = Query { config, key: &self.key, headers };
         let outcome = match (&fetched, ask.no_fill) {
@@ -222,14 +240,15 @@ impl Fetch {
         &mut self,
         cx: &mut Context<'_>,
         response: Response<B>,
-        plan: Box<Plan>,
+        mut plan: Box<Plan>,
         declared: Option<u64>,
     ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let status = response.status();
+        plan.freshness.received = self.received;
         let recording = Recording {
             config: Arc::clone(&self.config),
             key: self.key.clone(),
@@ -243,12 +262,14 @@ impl Fetch {
             empty_frames: 0,
         };
         let Some(buffer) = recording.buffer() else {
-            recording.abandon();
+            recording.abandon(Abandoned::Scarce(Fallback::Budget));
             return Err(response);
         };
         let (head, body) = response.into_parts();
-        let body = ResponseBody::recorded(cx, body, recording, buffer);
-        Ok(Response::from_parts(head, body))
+        let recorded = ResponseBody::recorded(cx, body, recording, buffer);
+        // Of a body that is still being read it is not known.
+        self.status.stored = recorded.is_stored;
+        Ok(Response::from_parts(head, recorded.body))
     }
 
     /// Describes a response for the policy. `post` is `true` for the response to a POST.
@@ -267,10 +288,58 @@ impl Fetch {
             request: &self.headers,
             size,
             sent: self.sent,
-            received: self.received,
+            received: self.received_wall,
             random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
             post,
         }
+    }
+
+    /// Returns the failure that a result is, if it is one. `retry-after` makes it last longer, within
+    /// bounds: it may be meant for one client.
+    fn failure<B, E>(&self, result: &Result<Response<B>, E>) -> Option<Failure> {
+        let (status, retry_after) = match result {
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, 0),
+            Ok(response) if response.status().is_server_error() => {
+                (response.status(), self.retry_after(response.headers()))
+            }
+            Ok(_) => return None,
+        };
+        let ttl = in_millis(self.config.limits.failure_ttl);
+        let ttl = ttl.max(retry_after.min(ttl.saturating_mul(MAX_RETRY_AFTER)));
+        let until = self.received.saturating_add(ttl);
+        let is_shared = self.lead.as_ref().is_some_and(|lead| lead.leader.is_awaited());
+        Some(Failure { status, until, is_shared })
+    }
+
+    /// Returns the time in milliseconds that `retry-after` states (RFC 9110 §10.2.3).
+    fn retry_after(&self, headers: &HeaderMap) -> u64 {
+        let Some(value) = headers.get(RETRY_AFTER) else { return 0 };
+        let seconds = value.to_str().ok().and_then(|value| value.trim().parse::<u64>().ok());
+        let date = || match control::date(headers, &RETRY_AFTER) {
+            Some(Ok(date)) => millis(date).saturating_sub(self.received_wall),
+            _ => 0,
+        };
+        seconds.map_or_else(date, |seconds| seconds.saturating_mul(1000))
+    }
+
+    /// Shares a failure with the requests that wait for the response, and remembers it. A request that
+    /// nobody would have waited for says nothing about others.
+    fn remember(&self, failure: Failure, stale: Option<&Entry>) {
+        if self.lead.is_none() {
+            return;
+        }
+        match stale {
+            Some(entry) => self.complete(&Verdict::StaleOnError(entry.clone())),
+            None if self.shares_failures() => self.complete(&Verdict::Failed(failure)),
+            None => {}
+        }
+        if self.shares_failures() && (failure.is_shared || stale.is_some()) {
+            self.config.state.markers.mark_failed(self.marker, failure);
+        }
+    }
+
+    fn shares_failures(&self) -> bool {
+        !self.config.limits.failure_ttl.is_zero()
     }
 
     /// Returns the entry to serve if the inner service fails.
@@ -314,7 +383,8 @@ impl Fetch {
                 return Entry::new(Kept::Response(Stored { headers, watermark, ..stored.clone() }));
             }
         };
-        let Plan { headers, freshness, tags, mut variant } = *plan;
+        let Plan { headers, mut freshness, tags, mut variant } = *plan;
+        freshness.received = self.received;
         // The inner service may have begun to vary by more. If not, the variant stays what it was.
         if variant.varies_like(&stored.variant) {
             variant.clone_from(&stored.variant);
@@ -326,10 +396,11 @@ impl Fetch {
         if !config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
             return Entry::new(Kept::Response(fresh));
         }
-        config.state.hit_for_miss.clear(self.marker);
-        self.status.stored = true;
+        config.state.markers.clear(self.marker);
         let lead = self.lead.take();
-        storage::keep(Arc::clone(&self.config), self.key.clone(), fresh, lead, None)
+        let kept = storage::keep(Arc::clone(&self.config), self.key.clone(), fresh, lead, None);
+        self.status.stored = kept.is_stored;
+        kept.entry
     }
 
     /// Stores a response in place of the entry, if the response may be stored.
@@ -341,7 +412,7 @@ impl Fetch {
     ) -> Fetched<B>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let size = length(&response);
         let answer = self.answer(&response, size, false);
@@ -352,10 +423,7 @@ impl Fetch {
                 Fetched::Passed(response)
             }
             After::Keep(plan) => match self.record(cx, response, plan, size) {
-                Ok(recorded) => {
-                    self.status.stored = true;
-                    Fetched::Recorded(recorded)
-                }
+                Ok(recorded) => Fetched::Recorded(recorded),
                 Err(response) => {
                     self.status.detail = Some(Fallback::Budget.as_str());
                     Fetched::Passed(response)
@@ -367,14 +435,17 @@ impl Fetch {
     /// Tells the waiting requests that they get no response, and requests of the next while not to
     /// wait.
     fn refuse<B>(&self, response: &Response<B>, refusal: Refusal, old: Option<&Stored>) {
-        self.complete(&Verdict::Alone);
+        let failed = response.status().is_server_error();
+        if !(failed && self.shares_failures()) {
+            self.complete(&Verdict::Alone);
+        }
         let stays = old.is_some_and(|old| policy::outlives(old, refusal, self.received));
         // A response for a single request says nothing about the next one.
-        if stays || response.status().is_server_error() || is_single_use(response) {
+        if stays || failed || is_single_use(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;
-        config.state.hit_for_miss.mark(*marker, *received, config.limits.hit_for_miss);
+        config.state.markers.mark_uncacheable(*marker, *received, config.limits.hit_for_miss);
         if let Some(old) = old {
             self.remove(old);
         }
@@ -400,7 +471,31 @@ impl Fetch {
     fn is_not_modified<B>(&self, response: &Response<B>) -> bool {
         let Self { ask, headers, .. } = self;
         let form = || policy::form(response.status(), response.headers(), 0, headers, true);
-        ask.no_fill.is_none() && ask.conditional && form() == Form::NotModified
+        !self.passes_conditions && ask.conditional && form() == Form::NotModified
+    }
+}
+
+impl<B> Concluded<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Returns the response for the client, and counts it.
+    pub(crate) fn respond(self) -> Response<ResponseBody<B>> {
+        self.fetch.respond(self.fetched)
+    }
+
+    /// Reads the body to its end if that is how it is stored. Returns how a background refresh ended.
+    pub(crate) async fn finish(self) -> &'static str {
+        match self.fetched {
+            Fetched::Failed(_) => "failed",
+            Fetched::Recorded(response) => {
+                response.into_body().read_if_recorded().await;
+                "done"
+            }
+            Fetched::Passed(response) if response.status().is_server_error() => "failed",
+            Fetched::Confirmed(_) | Fetched::Passed(_) => "done",
+        }
     }
 }
 
@@ -409,3 +504,6 @@ pub(crate) fn length<B: Body>(response: &Response<B>) -> Option<u64> {
     let stated = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     stated.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
 }
+
+/// How many times longer than [`failure_ttl`](super::CacheLayer::failure_ttl) a failure lasts at most.
+const MAX_RETRY_AFTER: u64 = 10;

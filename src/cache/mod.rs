@@ -112,8 +112,10 @@
 //! | `cache-status: tower-kit;` | |
 //! |---|---|
 //! | `hit; ttl=42` | from the store, fresh for 42 s more; stale if negative |
-//! | `fwd=uri-miss; stored` | from the service, and kept |
+//! | `fwd=uri-miss; stored` | from the inner service, and stored |
+//! | `fwd=uri-miss` | from the inner service; whether it is stored is not known yet, since its body is still being read, or the store has not confirmed it |
 //! | `fwd=uri-miss; collapsed` | fetched by another request at the same time |
+//! | `fwd=uri-miss; fwd-status=503; collapsed; detail=service-failed` | the failure of another request is [shared](#failures) |
 //! | `fwd=stale; fwd-status=304; stored` | confirmed by the service |
 //! | `fwd=vary-miss; detail=private` | other variants are kept; this one is not, for that reason |
 //! | `fwd=uri-miss; detail=status` | its status is not one of those that are stored |
@@ -126,8 +128,8 @@
 //! | `fwd=bypass; detail=cookie` | from the service: the layer's own lifetime is not for a request with `cookie` |
 //! | `fwd=bypass; detail=upgrade` | past the cache, for that reason |
 //!
-//! What a request asks for with `cache-control` (or `pragma`) counts; `only-if-cached` gives a 504
-//! where nothing is kept. See [`ignore_request_control`](CacheLayer::ignore_request_control).
+//! `cache-control` and `pragma` of requests are ignored, so that clients cannot force misses. See
+//! [`honor_request_control`](CacheLayer::honor_request_control).
 //!
 //! # Variants
 //!
@@ -151,18 +153,41 @@
 //! response is never stored for another spelling than the one that it answers. Other requests go on
 //! as they are.
 //!
-//! # Herds
+//! # Coalescing
 //!
-//! Of the requests that miss the same, one asks the service, and the others wait for what it gets,
-//! for 10 s at most. As soon as its head says that it will not be kept, they go themselves, and so do
-//! those of the next 10 s, or until one is kept. If it fails, or its client leaves, one of them takes
-//! its place.
+//! Of the requests for the same response that miss at the same time, one goes to the inner service.
+//! The others wait for the head of its response, for 10 s at most. If the response may be stored, they
+//! get it, and read the body as it comes. All of them read the same memory, and a client that reads
+//! slowly holds up nobody. If the body fails, it fails for all of them.
 //!
-//! Once the head is there, a body that is to be kept is read to its end by a task of its own,
-//! whatever its client does, for up to 60 s; if 256 such tasks run, it is read as the client reads,
-//! and nobody waits for it. The client gets each piece when it comes. One more kind of task refreshes entries, 64 at most; a
-//! store that is not done at once is waited for in a third; a fourth ends what is read as the client
-//! reads after 60 s.
+//! If the response may not be stored, each of the others goes to the inner service, and so do the
+//! requests of the next 10 s, without waiting (hit-for-miss), with their preconditions. A body turns
+//! out to be too large, or to have trailers, only while it is read: the clients that read it read on,
+//! and no further ones join. From then on a client that lags behind the fastest one by more than
+//! [`max_entry_size`](CacheLayer::max_entry_size) gets a [`BodyError`].
+//!
+//! A client that leaves cancels nothing that others may use: its fetch goes on in the background,
+//! unless [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) is set. A body that may be stored
+//! is read to its end by a task, for up to 60 s. If 256 such tasks run, the body is read as its client
+//! reads, and shared with nobody. Other tasks refresh entries, 64 at most, wait for a store that is not
+//! done at once, and free what a client that does not read has left after 60 s.
+//!
+//! A request with a nonce of `security_headers` in its extensions shares its response when the body
+//! has been read: the nonce may turn up at its end.
+//!
+//! # Failures
+//!
+//! An error of the inner service, or a 5xx response, goes to its own client unchanged, and costs the
+//! inner service one call:
+//!
+//! - If there is a stale entry that may be used, all clients get it, for 1 s
+//!   ([`failure_ttl`](CacheLayer::failure_ttl)) without a call, and afterwards while one request in the
+//!   background asks again.
+//! - If there is none, the requests that waited get the status of the failure with an empty body, and
+//!   so do the requests of the next second. Then one request asks again.
+//!
+//! A slow inner service is no reason to wait either: with a stale entry, a request waits for 1 s
+//! ([`revalidate_timeout`](CacheLayer::revalidate_timeout)), and the next ones not at all.
 //!
 //! # Memory and time
 //!
@@ -170,7 +195,7 @@
 //! ([`fill_budget`](CacheLayer::max_fill_bytes)). It is charged with what they hold: their heads, and
 //! the buffers into which their bodies are copied, until the store has them and their clients have
 //! read them. Clients that do not read hold half of it at most: the rest of their bodies is then read
-//! only as they read, and nobody waits for it. A response for which nothing is left passes as the
+//! only as the fastest of them reads. A response for which nothing is left passes as the
 //! service sends it, with `detail=budget` in `cache-status`.
 //!
 //! A store has 1 s for each operation ([`store_timeout`](CacheLayer::store_timeout)). One that fails,
@@ -240,6 +265,9 @@
 //! | [`variants`](CacheLayer::max_variants) of a URL | 16 | clients choose the fields; they must not fill the store |
 //! | length of a key | 8 KiB | what is longer is no resource that many ask for |
 //! | [`wait`](CacheLayer::coalesce_timeout) for another | 10 s | longer than a service should take, shorter than clients wait |
+//! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | long enough to spare an inner service that is down, too short to be noticed after it has come back |
+//! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | a client that waits longer takes the old response |
+//! | [`honor_request_control`](CacheLayer::honor_request_control) | off | any client could force misses, and browsers do with each reload |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon enough to see that a response may be kept now |
 //! | [`fills`](CacheLayer::max_fills) | 256, of 60 s each | a service that has become slow is not read by more |
 //! | [`fill_budget`](CacheLayer::max_fill_bytes) | 64 MiB | 64 bodies of the entry limit at once; clients that do not read cannot take more |
@@ -261,11 +289,11 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, `cookie`, else empty | see [`Statistics`] |
+//! | `http_cache_requests_total` | `outcome`: `hit`, `stale`, `miss`, `revalidated`, `collapsed`, `failed` (shared the failure of another request), `bypass`; `reason` of a bypass: `method`, `upgrade`, `skipped`, `key`, `body`, `precondition`, `no-store`, `partial`, `override`, `spelling`, `cookie`, else empty | see [`Statistics`] |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | | gauges, as of the last entry that was put |
 //! | `http_cache_evictions_total` | | entries that made place for others |
 //! | `http_cache_store_errors_total` | `operation`: `get`, `put`, `remove`, `clear`, `purge`, `lease` | of a store that failed, panicked, or took too long |
-//! | `http_cache_fallbacks_total` | `reason`: `budget` (not stored: no bytes left), `fills` (not shared: too many tasks read), `slow-client` (not shared: its client does not read), `fill-time` (not stored: its body took over 60 s), `wait` (asked the service after waiting for another request), `lease` (asked it without knowing whose turn it is), `puts` (not stored: 256 entries are being put), `refreshes` (not refreshed: too many are) | what was done worse for want of memory or time |
+//! | `http_cache_fallbacks_total` | `reason`: `budget` (not stored: no bytes left), `fills` (not shared: too many tasks read), `fill-time` (not stored: its body took over 60 s), `wait` (asked the service after waiting for another request), `lease` (asked it without knowing whose turn it is), `puts` (not stored: 256 entries are being put), `refreshes` (not refreshed: too many are) | what was done worse for want of memory or time |
 //! | `http_cache_refreshes_total` | `outcome`: `done`, `failed`, `timeout` | in the background |
 //! | `http_cache_panics_total` | | of functions that were given to the layer |
 //! | `http_cache_redis_errors_total` | `reason`: `timeout`, `connection`, `refused`, `busy`, `damaged`, `version`, `too-large`, `breaker` (not asked, since it did not answer) | each is a miss, an entry that is not kept, or a look at the purges in the background that failed |
@@ -286,8 +314,6 @@
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/cache/struct.ValueCache.html
 
 mod body;
-mod budget;
-mod buffer;
 mod cache_status;
 mod classify;
 pub(crate) mod clock;
@@ -295,21 +321,23 @@ pub(crate) mod coalesce;
 mod config;
 pub(crate) mod control;
 mod decide;
+mod detach;
 mod directive;
 pub(crate) mod entry;
 mod exchange;
 mod fetch;
+mod flight_key;
 mod frame;
 mod handle;
 mod hash;
 mod head;
 mod hint;
-mod hit_for_miss;
 mod invalidate;
 mod key;
 mod key_by;
 pub(crate) mod layer;
 pub(crate) mod lookup;
+mod markers;
 pub(crate) mod metrics;
 pub(crate) mod policy;
 pub(crate) mod purge;
@@ -325,7 +353,7 @@ pub(crate) mod task;
 pub(crate) mod timeout;
 pub(crate) mod vary;
 
-pub use body::ResponseBody;
+pub use body::{BodyError, ResponseBody};
 pub use entry::Entry;
 pub use frame::InvalidEntry;
 #[cfg(feature = "cache-redis-fred")]

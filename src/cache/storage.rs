@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::budget::Charge;
+use super::body::budget::Charge;
 use super::config::Config;
-use super::entry::{Entry, Kept, Stored};
+use super::entry::{Entry, Kept as Content, Stored};
 use super::key::Key;
 use super::metrics::Fallback;
 use super::policy::{has_validator, shareable};
@@ -17,6 +17,13 @@ use super::store::{StoreError, Usage};
 use super::task::spawn_if_pending;
 use super::timeout::within;
 use super::vary::Variant;
+
+/// An entry that was put into the store.
+pub(crate) struct Kept {
+    pub(crate) entry: Entry,
+    /// The store has the entry already.
+    pub(crate) is_stored: bool,
+}
 
 /// Returns the entry of a key if the store knows it without waiting. A store that panics has none.
 pub(crate) fn get_now(config: &Config, key: &Key) -> Poll<Option<Entry>> {
@@ -46,8 +53,8 @@ pub(crate) fn keep(
     stored: Stored,
     lead: Option<Lead>,
     charge: Option<Charge>,
-) -> Entry {
-    let entry = Entry::new(Kept::Response(stored.compact()));
+) -> Kept {
+    let entry = Entry::new(Content::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.complete(if shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
@@ -58,24 +65,25 @@ pub(crate) fn keep(
     let charge = charge.or_else(|| config.state.charge(config.limits.max_fill_bytes, entry.size()));
     let Some(charge) = charge else {
         config.state.metrics.fell_back(Fallback::Budget);
-        return entry;
+        return Kept { entry, is_stored: false };
     };
     let Some(slot) = config.state.put_slot() else {
         config.state.metrics.fell_back(Fallback::Puts);
-        return entry;
+        return Kept { entry, is_stored: false };
     };
     let kept = entry.clone();
-    spawn_if_pending(Box::pin(async move {
-        put(&config, &key, kept).await;
+    let stored = spawn_if_pending(Box::pin(async move {
+        let is_stored = put(&config, &key, kept).await;
         // Requests that joined until now have their response, and later ones find the entry.
         drop((lead, slot, charge));
+        is_stored
     }));
-    entry
+    Kept { entry, is_stored: stored.unwrap_or(false) }
 }
 
 /// Puts a response under its key, or, if it varies, under the key of its variant.
-async fn put(config: &Config, key: &Key, entry: Entry) {
-    let Some(stored) = entry.stored() else { return };
+async fn put(config: &Config, key: &Key, entry: Entry) -> bool {
+    let Some(stored) = entry.stored() else { return false };
     let ttl = stored.freshness.keep(has_validator(&stored.headers));
     let done = if stored.variant.is_only() {
         put_one(config, key, &entry, ttl).await
@@ -86,7 +94,7 @@ async fn put(config: &Config, key: &Key, entry: Entry) {
             let variants = with_variant(config, key, variant).await;
             // The other variants may be of use for longer than this one.
             let ttl = ttl.max(VARIANTS_TTL);
-            put_one(config, key, &Entry::new(Kept::Variants(variants)), ttl).await
+            put_one(config, key, &Entry::new(Content::Variants(variants)), ttl).await
         }
     };
     record_usage(config);
@@ -94,7 +102,9 @@ async fn put(config: &Config, key: &Key, entry: Entry) {
     let admitted = || config.state.purges.admits(key.url(), &stored.tags, stored.watermark.get());
     if done && !admitted() {
         remove(config, key).await;
+        return false;
     }
+    done
 }
 
 async fn put_one(config: &Config, key: &Key, entry: &Entry, ttl: Duration) -> bool {
@@ -107,7 +117,7 @@ async fn put_one(config: &Config, key: &Key, entry: &Entry, ttl: Duration) -> bo
 async fn with_variant(config: &Config, key: &Key, variant: &Variant) -> Vec<Variant> {
     let known = get(config, key).await.ok().flatten();
     let mut variants = match known.as_ref().map(Entry::kept) {
-        Some(Kept::Variants(variants)) => variants.clone(),
+        Some(Content::Variants(variants)) => variants.clone(),
         _ => Vec::new(),
     };
     variants.retain(|other| other.id() != variant.id());

@@ -15,7 +15,6 @@ mod batch_hostile;
 #[cfg(feature = "cache")]
 mod cache;
 #[cfg(feature = "cache")]
-mod cache_herds;
 #[cfg(feature = "full")]
 mod cache_hosts;
 #[cfg(all(feature = "full", feature = "test-util"))]

@@ -97,7 +97,7 @@ impl Default for Rules {
             jitter: 0.0,
             early_refresh: 0.0,
             grace: Duration::from_secs(600),
-            heed_request: true,
+            heed_request: false,
             targeted: vec![HeaderName::from_static("cdn-cache-control")],
             exceptions: Vec::new(),
             trusted: Vec::new(),
