@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::{Empty, Full};
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Empty, Full};
 use tokio::runtime::Builder;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, service_fn};
@@ -65,6 +66,7 @@ fn main() {
     bar("instructions of a hit of gzip and of none, % that they differ by", differ, 10.0);
     println!("     the first herd, when nothing is known of the answer: {first:.0} % of no cache");
     bar("time of a herd for what is not kept, % of no cache", Some(later), 110.0);
+    bar("microseconds from a leader's first byte to a follower's", Some(first_bytes()), 1_000.0);
 }
 
 fn compare(bench: &Bench, case: Case) -> Costs {
@@ -201,6 +203,49 @@ fn herds() -> (f64, f64) {
     let bare = median((0..21).map(|_| runtime.block_on(herd(&slow))).collect());
     let later = median((0..21).map(|_| runtime.block_on(herd(&cached))).collect());
     (first / bare * 100.0, later / bare * 100.0)
+}
+
+/// The time from the first byte of the client that fetches a body to that of the last of 100 clients
+/// that follow it, in microseconds.
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
+fn first_bytes() -> f64 {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    let Ok(runtime) = runtime else { panic!("there is no runtime") };
+    let once = || async {
+        let streams = service_fn(|_: Request<Empty<Bytes>>| async {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    drop(sender.send_data(Bytes::from_static(&[b'x'; 1_000])).await);
+                }
+            });
+            let mut response = Response::new(body);
+            response.headers_mut().insert("cache-control", HeaderValue::from_static("max-age=60"));
+            Ok::<_, Infallible>(response)
+        });
+        let cache = layer().layer(streams);
+        let clients: Vec<_> = (0..101)
+            .map(|_| {
+                let mut cache = cache.clone();
+                tokio::spawn(async move {
+                    let response = cache.call(head(&PLAIN).map(|()| Empty::new())).await;
+                    let Ok(mut response) = response else { panic!("the service failed") };
+                    assert!(response.body_mut().frame().await.is_some());
+                    Instant::now()
+                })
+            })
+            .collect();
+        let mut times = Vec::new();
+        for client in clients {
+            times.extend(client.await);
+        }
+        times.sort();
+        (times[100] - times[0]).as_secs_f64() * 1e6
+    };
+    let mut times: Vec<_> = (0..21).map(|_| runtime.block_on(once())).collect();
+    times.sort_by(f64::total_cmp);
+    times[10]
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench is about time")]

@@ -141,7 +141,7 @@ async fn fill(store: &MemoryStore, case: &Case) -> io::Result<Most> {
                     .body(Empty::new())
                     .map_err(io::Error::other)?;
                 let response = cache.ready().await?.call(request).await?;
-                let Ok(_) = response.into_body().collect().await;
+                response.into_body().collect().await.map_err(io::Error::other)?;
             }
             if at % 1_000 == 999 || at % 100 == 99 && *bytes > 10_000 {
                 most.stated = most.stated.max(store.usage().bytes);

@@ -67,7 +67,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let forward = service_fn(move |request| forward(upstream.clone(), request));
     // The origin's word counts for errors too, as RFC 9111 has it. Leave the exception out where a
     // client can cause an error that states a lifetime: it would be every client's.
-    let cache = CacheLayer::new(MemoryStore::new(64 * MIB)).allow(Exception::AnyStatus);
+    // So does the word of clients, who know that they speak to a proxy.
+    let cache = CacheLayer::new(MemoryStore::new(64 * MIB))
+        .allow(Exception::AnyStatus)
+        .honor_request_control();
     let cache = cache.layer(forward);
     let proxy = service_fn(move |request| serve(cache.clone(), request));
 

@@ -52,6 +52,11 @@ impl SingleUse {
         response.extensions().get::<Self>().is_some()
     }
 
+    /// Returns `true` if the flag may still be set while the body is sent.
+    pub(crate) fn may_be_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns `true` if the flag has been set by now.
     pub(crate) fn is_set(&self) -> bool {
         self.0.as_ref().is_some_and(|flag| flag.is_set())

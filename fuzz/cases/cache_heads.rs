@@ -161,7 +161,7 @@ async fn run(input: &Input) {
     let options: [fn(CacheLayer) -> CacheLayer; 5] = [
         |layer| layer.etag(),
         |layer| layer.strip_tags(),
-        |layer| layer.ignore_request_control(),
+        |layer| layer.honor_request_control(),
         |layer| layer.default_ttl(Duration::from_secs(9)),
         |layer| layer.allow(Exception::Authorization),
     ];

@@ -1,18 +1,18 @@
-//! What a response says of the cache: `cache-status` (RFC 9211) and `age`.
+//! The response headers `cache-status` (RFC 9211) and `age`.
 
 use http::header::AGE;
 use http::{HeaderMap, HeaderValue};
 
 use super::policy::{Bypass, CACHE_STATUS, NotStorable};
 
-/// What the cache did for a request.
+/// The contents of `cache-status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheStatus {
-    /// Why the request went to the service; `None` for a hit.
+    /// The reason why the request went to the inner service; `None` for a hit.
     pub(crate) fwd: Option<Fwd>,
-    /// The status of the service's answer, where the client got another one.
+    /// The status of the inner service's response, where the client got another one.
     pub(crate) fwd_status: Option<u16>,
-    /// In seconds, negative if it is stale.
+    /// The seconds for which the response is fresh, negative if it is stale.
     pub(crate) ttl: Option<i64>,
     pub(crate) stored: bool,
     pub(crate) collapsed: bool,
@@ -47,7 +47,7 @@ impl CacheStatus {
         Self { detail, ..Self::forwarded(fwd) }
     }
 
-    /// As a member of the list that other caches may have begun.
+    /// Appends a member to the list that other caches may have begun.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let mut line = Line::new();
         line.push(NAME);
@@ -78,7 +78,7 @@ impl CacheStatus {
     }
 }
 
-/// A field's value, written where nothing is allocated until it is whole.
+/// A header value that is written on the stack, so that there is one allocation.
 struct Line {
     bytes: [u8; LONGEST],
     len: usize,
@@ -93,7 +93,7 @@ impl Line {
         self.extend(text.as_bytes());
     }
 
-    /// What does not fit is left out.
+    /// Leaves out text that does not fit.
     fn extend(&mut self, bytes: &[u8]) {
         if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
             room.copy_from_slice(bytes);
@@ -138,7 +138,7 @@ impl NotStorable {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::CacheHint => "hint",
-            Self::ForOne => "for-one-request",
+            Self::SingleUse => "for-one-request",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::Malformed => "malformed",
@@ -155,7 +155,7 @@ impl NotStorable {
     }
 }
 
-/// `millis` is rounded down.
+/// Sets `age`. `millis` is rounded down.
 pub(crate) fn write_age(headers: &mut HeaderMap, millis: u64) {
     // RFC 9111 §1.2.2.
     let mut line = Line::new();
@@ -167,7 +167,7 @@ pub(crate) fn write_age(headers: &mut HeaderMap, millis: u64) {
 
 const NAME: &str = "tower-kit";
 
-/// In bytes: all that a report can say, and more.
+/// The size in bytes of the longest value.
 const LONGEST: usize = 160;
 
 #[cfg(test)]
@@ -222,7 +222,7 @@ mod tests {
             collapsed in any::<bool>(),
             refused in any::<bool>(),
         ) {
-            let detail = refused.then_some(NotStorable::ForOne.as_str());
+            let detail = refused.then_some(NotStorable::SingleUse.as_str());
             let mut headers = HeaderMap::new();
             CacheStatus { fwd, fwd_status, ttl, stored, collapsed, detail, header: None }.write(&mut headers);
             let members = [

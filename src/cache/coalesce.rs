@@ -1,5 +1,6 @@
-//! One leader per key, and those who wait for what it finds.
+//! Coalescing: one leader per key, and the followers that wait for its result.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::Hash;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::sync::{Arc, Mutex, MutexGuard};
 
-/// The flights that are under way. `V` is what a leader finds.
+/// The flights that are under way, by key. `V` is the result of a leader.
 #[derive(Debug)]
 pub(crate) struct Coalescer<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
 
@@ -21,46 +22,45 @@ struct State<V> {
     phase: Phase<V>,
     waiting: BTreeMap<u64, Option<Waker>>,
     next: u64,
-    /// Those who lead or follow. A count of references would be lowered too late: when the table
-    /// is not locked any more.
+    /// The leader and the followers. The reference count of the flight would not do: it is lowered
+    /// when the table is not locked any more.
     participants: usize,
 }
 
 #[derive(Debug)]
 enum Phase<V> {
     Led,
-    /// The leader left; whoever waits may lead.
+    /// The leader left. A follower takes over.
     Open,
     Completed(V),
 }
 
-/// What a request that joins a flight becomes.
+/// The role of a request that joins a flight.
 #[derive(Debug)]
 pub(crate) enum Role<K: Hash + Eq, V> {
     Leader(Leader<K, V>),
     Follower(Follower<K, V>),
 }
 
-/// Whoever holds it fetches. If it is dropped before it has landed, exactly one follower takes
-/// over.
+/// The right to fetch. If it is dropped before it has completed, exactly one follower takes over.
 #[derive(Debug)]
 pub(crate) struct Leader<K: Hash + Eq, V>(Participant<K, V>);
 
-/// Waits for what the leader finds, or to become the leader.
+/// A future of the leader's result, or of the right to fetch.
 #[derive(Debug)]
 pub(crate) struct Follower<K: Hash + Eq, V> {
     participant: Option<Participant<K, V>>,
     id: u64,
 }
 
-/// How a wait ends.
+/// The end of a follower's wait.
 #[derive(Debug)]
 pub(crate) enum Ended<K: Hash + Eq, V> {
     Completed(V),
     Lead(Leader<K, V>),
 }
 
-/// Takes the flight from the table when the last one who has to do with it leaves.
+/// A place in a flight. The last one that is dropped takes the flight from the table.
 #[derive(Debug)]
 struct Participant<K: Hash + Eq, V> {
     key: K,
@@ -69,7 +69,7 @@ struct Participant<K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
-    /// The first one leads, all others follow.
+    /// Joins the flight of a key: the first request leads, all others follow.
     pub(crate) fn join(&self, key: K) -> Role<K, V> {
         let mut flights = lock(&self.0);
         if let Some(flight) = flights.get(&key) {
@@ -87,6 +87,23 @@ impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
     }
 }
 
+impl<K: Hash + Eq, V> Coalescer<K, V> {
+    /// Takes a flight from the table if it has completed with a value that is `over`. The next request
+    /// to join leads a new one.
+    pub(crate) fn retire<Q>(&self, key: &Q, is_over: impl FnOnce(&V) -> bool)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut flights = lock(&self.0);
+        let Some(flight) = flights.get(key) else { return };
+        let is_over = matches!(&lock(&flight.0).phase, Phase::Completed(found) if is_over(found));
+        if is_over {
+            drop(flights.remove(key));
+        }
+    }
+}
+
 impl<K, V> Coalescer<K, V> {
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
@@ -94,7 +111,7 @@ impl<K, V> Coalescer<K, V> {
 }
 
 impl<V> Flight<V> {
-    /// A place in the queue, in which it is not yet known whom to wake.
+    /// Adds a follower, whose waker is not known yet.
     fn enter(&self) -> u64 {
         let mut state = lock(&self.0);
         let id = state.next;
@@ -106,24 +123,40 @@ impl<V> Flight<V> {
 }
 
 impl<V> State<V> {
-    /// Wakes the first one who waits, if there is nobody who leads.
+    /// Returns the waker of the first follower, if nobody leads.
     fn wake_one(&mut self) -> Option<Waker> {
         if !matches!(self.phase, Phase::Open) {
             return None;
         }
-        // One that was never polled looks at the phase when it is.
+        // A follower that was never polled looks at the phase when it is.
         self.waiting.values_mut().find_map(Option::take)
     }
 }
 
 impl<K: Hash + Eq, V: Clone> Leader<K, V> {
-    /// Tells all who wait, and those who join until the leader is dropped.
+    /// Returns `true` if a request waits for this one.
+    pub(crate) fn is_awaited(&self) -> bool {
+        lock(&self.0.flight.0).participants > 1
+    }
+
+    /// Gives the result to all followers, and to those that join until the leader is dropped. A
+    /// second result takes the place of the first.
     pub(crate) fn complete(&self, found: V) {
         let mut state = lock(&self.0.flight.0);
         state.phase = Phase::Completed(found);
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         waiting.into_values().flatten().for_each(Waker::wake);
+    }
+}
+
+impl<K: Hash + Eq, V> Follower<K, V> {
+    /// Returns `true` if the leader had completed before this request joined, or has since.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = |participant: &Participant<K, V>| {
+            matches!(lock(&participant.flight.0).phase, Phase::Completed(_))
+        };
+        self.participant.as_ref().is_none_or(state)
     }
 }
 
@@ -182,7 +215,7 @@ impl<K: Hash + Eq, V> Drop for Leader<K, V> {
 }
 
 impl<K: Hash + Eq, V> Drop for Follower<K, V> {
-    /// It may be the one that was woken to lead.
+    /// The follower may be the one that was woken to lead.
     fn drop(&mut self) {
         let Some(participant) = &self.participant else { return };
         let mut state = lock(&participant.flight.0);
@@ -195,12 +228,12 @@ impl<K: Hash + Eq, V> Drop for Follower<K, V> {
 }
 
 impl<K: Hash + Eq, V> Participant<K, V> {
-    /// Nobody joins any more.
+    /// Takes the flight from the table. No request joins any more.
     fn close(&self) {
         self.take_from(&mut lock(&self.flights.0));
     }
 
-    /// Unless another flight has the key by now.
+    /// Leaves another flight that has the key by now.
     fn take_from(&self, flights: &mut HashMap<K, Arc<Flight<V>>>) {
         if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
             flights.remove(&self.key);
@@ -233,8 +266,8 @@ impl<K, V> Default for Coalescer<K, V> {
     }
 }
 
-/// Nothing panics while it holds a lock, but for the user's `Drop` of what was found; what it
-/// leaves is whole.
+/// Locks a mutex. Only a destructor of a result could panic while a lock is held, and it leaves the
+/// state whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -42,6 +42,11 @@ pub(crate) struct Limits {
     pub(crate) max_refreshes: usize,
     pub(crate) coalesce_timeout: Duration,
     pub(crate) hit_for_miss: Duration,
+    /// The time that a failure of the inner service is remembered, and shared.
+    pub(crate) failure_ttl: Duration,
+    /// The time that a request with a stale entry waits for the inner service.
+    pub(crate) revalidate_timeout: Duration,
+    pub(crate) cancel_on_disconnect: bool,
 }
 
 impl Config {
@@ -100,6 +105,9 @@ impl Default for Limits {
             max_refreshes: 64,
             coalesce_timeout: Duration::from_secs(10),
             hit_for_miss: Duration::from_secs(10),
+            failure_ttl: Duration::from_secs(1),
+            revalidate_timeout: Duration::from_secs(1),
+            cancel_on_disconnect: false,
         }
     }
 }

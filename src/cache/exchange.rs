@@ -1,20 +1,20 @@
 use std::sync::Arc;
 
-use http::{Response, request};
-use http_body::Body;
+use http::{HeaderMap, Response, StatusCode, request};
 
 use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
 use super::clock::random;
 use super::config::Config;
-use super::decide::Miss;
-use super::hit_for_miss::Marker;
+use super::entry::{Entry, StoredResponse};
 use super::key::Key;
-use super::lookup::{Lookup, Query};
+use super::lookup::Query;
+use super::markers::{Failure, Marker, in_millis};
 use super::metrics::Outcome;
+use super::policy::RequestControl;
 use super::policy::{self, RequestPolicy, Reuse};
 use super::response;
-use super::state::Verdict;
+use super::state::{Streaming, Verdict};
 
 /// A request that the cache looks up, with the inner service that it may go to.
 pub(crate) struct Exchange<S, B> {
@@ -26,14 +26,14 @@ pub(crate) struct Exchange<S, B> {
     pub(crate) ask: RequestPolicy,
 }
 
-/// What requests with one key have in common that would get the same response.
-#[derive(Clone, Copy, Debug, Default, Hash)]
-pub(crate) struct FlightKey {
-    class: u64,
-    /// A response to a request with credentials may be for that request only.
-    authorized: bool,
-    /// So may a response to a request with `cookie`, where the layer gives lifetimes.
-    cookie: bool,
+/// A stale response, for a client that has waited long enough for a new one.
+pub(crate) struct StaleReply {
+    config: Arc<Config>,
+    key: Key,
+    ask: RequestPolicy,
+    headers: HeaderMap,
+    entry: Entry,
+    marker: Marker,
 }
 
 impl<S, B> Exchange<S, B> {
@@ -41,84 +41,106 @@ impl<S, B> Exchange<S, B> {
         Query { config: &self.config, key: &self.key, headers: &self.head.headers }
     }
 
-    pub(crate) fn flight_key(&self, lookup: &Lookup) -> FlightKey {
-        let class = match lookup {
-            Lookup::OtherVariants(class) => *class,
-            Lookup::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
-            Lookup::Nothing => 0,
-        };
-        FlightKey { class, authorized: self.ask.authorized, cookie: self.ask.cookie }
-    }
-
-    /// Returns the marker of a request that waits for nothing but the inner service, or nothing if
-    /// the request may have to wait for a store or for another request.
-    pub(crate) fn direct(&self, lookup: &Lookup, miss: &Miss, now: u64) -> Option<Marker> {
-        if self.is_looked_up_once() {
-            return None;
-        }
-        let marker = self.flight_key(lookup).marker(&self.config, &self.key);
-        self.is_alone(miss, marker, now).then_some(marker)
-    }
-
-    /// Returns `true` if the request does not lead, and so no later step queries the backend of a
-    /// tiered store.
-    pub(crate) fn is_looked_up_once(&self) -> bool {
-        self.ask.control.only_if_cached || self.ask.no_fill.is_some()
-    }
-
-    /// Returns `true` if the request neither waits for others that want the same, nor they for it.
-    pub(crate) fn is_alone(&self, miss: &Miss, marker: Marker, now: u64) -> bool {
-        miss.alone
-            || self.ask.no_fill.is_some()
-            || self.config.state.hit_for_miss.is_marked(marker, now)
+    /// Returns the stale entry, and counts it.
+    pub(crate) fn stale<R>(&self, entry: &Entry) -> Response<ResponseBody<R>> {
+        let now = self.config.clock.now();
+        response::hit(self.query(), &self.ask, entry, Outcome::Stale, now)
     }
 
     /// Returns the class of requests for the variant of this request, if a leader got another
     /// variant.
     pub(crate) fn other_class(&self, verdict: &Verdict) -> Option<u64> {
-        let Verdict::Stored(entry) = verdict else { return None };
-        let variant = &entry.stored()?.variant;
+        let variant = match verdict {
+            Verdict::Stored(entry) => &entry.stored()?.variant,
+            Verdict::Streaming(streaming) => &streaming.head.variant,
+            Verdict::StaleOnError(_) | Verdict::Failed(_) | Verdict::Alone => return None,
+        };
         let other = !variant.answers(&self.head.headers);
         other.then(|| self.query().class(std::slice::from_ref(variant)))
     }
 
     /// Returns the response that a leader got, if this request may have it too.
-    pub(crate) fn collapse<R: Body>(
+    pub(crate) fn collapse<R>(
         &self,
         verdict: &Verdict,
         status: &CacheStatus,
     ) -> Option<Response<ResponseBody<R>>> {
         let now = self.config.clock.now();
-        let (entry, outcome) = match verdict {
+        let query = self.query();
+        let (response, outcome) = match verdict {
             Verdict::Alone => return None,
-            Verdict::Stored(entry) => (entry, Outcome::Collapsed),
-            Verdict::StaleOnError(entry) => (entry, Outcome::Stale),
-        };
-        let stored = entry.stored()?;
-        let usable = match verdict {
-            Verdict::StaleOnError(_) => policy::is_usable_on_error(&self.ask, stored, now),
-            _ => {
-                let found = policy::reuse(&self.config.rules, &self.ask, stored, now, random);
-                matches!(found, Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
+            Verdict::Failed(failure) => {
+                return Some(response::failed(&self.config, *failure, now, status));
+            }
+            Verdict::Stored(entry) => {
+                entry.stored().filter(|stored| self.may_use(stored, now))?;
+                let response = response::from_entry(query, &self.ask, entry, now, status);
+                (response, Outcome::Collapsed)
+            }
+            Verdict::StaleOnError(entry) => {
+                let usable =
+                    |stored: &&StoredResponse| policy::is_usable_on_error(&self.ask, stored, now);
+                entry.stored().filter(usable).filter(|stored| query.is_valid(stored))?;
+                let response = response::from_entry(query, &self.ask, entry, now, status);
+                (response, Outcome::Stale)
+            }
+            Verdict::Streaming(Streaming { head, body }) => {
+                let reader = Some(body).filter(|_| self.may_use(head, now))?.join()?;
+                let response = response::from_stream(query, &self.ask, head, reader, status);
+                (response, Outcome::Collapsed)
             }
         };
-        if !usable || !self.query().is_valid(stored) {
-            return None;
-        }
         self.config.state.metrics.count(outcome);
-        Some(response::from_entry(self.query(), &self.ask, entry, now, status))
+        Some(response)
+    }
+
+    /// Stops other requests from following a stream that this request cannot join, because its entry
+    /// was purged or is being stored. Returns `false` if other requests may follow.
+    pub(crate) fn retires(&self, verdict: &Verdict, flight: &str) -> bool {
+        let Verdict::Streaming(Streaming { head, body }) = verdict else { return false };
+        if !head.variant.answers(&self.head.headers) {
+            return false;
+        }
+        let is_same = |verdict: &Verdict| match verdict {
+            Verdict::Streaming(other) => Arc::ptr_eq(&other.body, body),
+            _ => false,
+        };
+        self.config.state.coalescer.retire(flight, is_same);
+        true
+    }
+
+    /// Returns `true` if this request may have a response that another one fetched.
+    fn may_use(&self, stored: &StoredResponse, now: u64) -> bool {
+        // A new response is what a request for one waited for.
+        let ask = RequestPolicy { control: RequestControl::default(), ..self.ask };
+        let found = policy::reuse(&self.config.rules, &ask, stored, now, random);
+        matches!(found, Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
+            && self.query().is_valid(stored)
     }
 }
 
-impl FlightKey {
-    pub(crate) fn marker(self, config: &Config, key: &Key) -> Marker {
-        config.state.hit_for_miss.marker((key.as_str(), self))
+impl StaleReply {
+    pub(crate) fn new<S, B>(exchange: &Exchange<S, B>, entry: Entry, marker: Marker) -> Self {
+        let Exchange { config, key, ask, head, .. } = exchange;
+        let (config, key, headers) = (Arc::clone(config), key.clone(), head.headers.clone());
+        Self { config, key, ask: *ask, headers, entry, marker }
     }
 
-    /// Returns the key under which the requests are coalesced.
-    pub(crate) fn name(self, key: &Key) -> Arc<str> {
-        let Self { class, authorized, cookie } = self;
-        let credentials = u8::from(authorized) + 2 * u8::from(cookie);
-        format!("{}\n{class:x}{credentials}", key.as_str()).into()
+    /// Returns the response, counts it, and lets the requests of the next while not wait at all.
+    pub(crate) fn respond<R>(self) -> Response<ResponseBody<R>> {
+        let Self { config, key, ask, headers, entry, marker } = &self;
+        let now = config.clock.now();
+        let until = now.saturating_add(in_millis(config.limits.failure_ttl));
+        let status = StatusCode::GATEWAY_TIMEOUT;
+        let failure = Failure { status, until, is_shared: false };
+        config.state.markers.mark_failed(*marker, failure);
+        let query = Query { config, key, headers };
+        response::hit(query, ask, entry, Outcome::Stale, now)
     }
+}
+
+/// Returns `true` for requests that do not lead, so that no later step queries the backend of a tiered
+/// store for them.
+pub(crate) const fn is_looked_up_once(ask: &RequestPolicy) -> bool {
+    ask.control.only_if_cached || ask.no_fill.is_some()
 }

@@ -1,24 +1,27 @@
 //! Fetches: the inner service is asked, and its response is stored, confirms an entry, or passes.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower::Service;
 
-use super::body::{Recording, ResponseBody};
+use super::body::{Abandoned, Recording, ResponseBody};
 use super::cache_status::{CacheStatus, Fwd};
 use super::clock::random;
 use super::config::Config;
 use super::decide::Miss;
 use super::entry::{Entry, EntryKind, StoredResponse, Watermark};
 use super::exchange::Exchange;
-use super::hit_for_miss::Marker;
 use super::key::Key;
 use super::lookup::Query;
+use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
+use super::policy::date::{self, millis};
 use super::policy::{
     self, Bypass, Conditional, Confirmed, NotStorable, RequestPolicy, ResponseInfo, Storable,
 };
@@ -47,9 +50,17 @@ pub(crate) struct Fetch {
     pub(crate) lead: Option<Lead>,
     /// The last purge before the inner service was asked.
     pub(crate) watermark: Stamp,
-    /// The time of the request and of the response, in milliseconds since 1970.
+    /// The time of the request by the wall clock, in milliseconds since 1970.
     pub(crate) sent: u64,
+    /// The time of the response, by the [`Clock`](super::clock::Clock) and by the wall clock.
     pub(crate) received: u64,
+    pub(crate) received_wall: u64,
+}
+
+/// A fetch whose response has come.
+pub(crate) struct Concluded<B: Body> {
+    fetch: Fetch,
+    fetched: Fetched<B>,
 }
 
 /// What became of a response of the inner service.
@@ -64,20 +75,20 @@ pub(crate) enum Fetched<B: Body> {
     Passed(Response<B>),
 }
 
-/// Fetches for a client.
-pub(crate) async fn fetch<S, ReqBody, ResBody>(
+/// Asks the inner service, and stores its response if it may be stored.
+pub(crate) async fn ask<S, ReqBody, ResBody>(
     mut fetch: Fetch,
     inner: S,
     request: Request<ReqBody>,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+) -> Result<Concluded<ResBody>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let result = call(inner, request).await;
     let fetched = with_context(|cx| fetch.conclude(result, cx)).await?;
-    Ok(fetch.respond(fetched))
+    Ok(Concluded { fetch, fetched })
 }
 
 /// Drives the inner service to readiness, and calls it.
@@ -99,17 +110,14 @@ pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) ->
 }
 
 impl Fetch {
-    /// Makes the request for the inner service from that of the client. `sent` is the time in
-    /// milliseconds since 1970.
+    /// Makes the request for the inner service from that of the client.
     pub(crate) fn new<S, B>(
         exchange: Exchange<S, B>,
         miss: Miss,
-        marker: Marker,
         lead: Option<Lead>,
-        sent: u64,
     ) -> (Self, S, Request<B>) {
         let Exchange { config, inner, mut head, body, key, mut ask } = exchange;
-        let Miss { mut status, old, .. } = miss;
+        let Miss { mut status, old, marker, is_uncacheable, .. } = miss;
         // In this order: the check below sees a purge that came before the watermark was read, and a
         // later one is seen before what the inner service confirms is stored. The old entry may have
         // been purged since the lookup.
@@ -126,9 +134,8 @@ impl Fetch {
         }
         let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
-        let uncacheable = config.state.hit_for_miss.is_marked(marker, sent);
-        let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, uncacheable);
-        let received = sent;
+        let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, is_uncacheable);
+        let sent = config.clock.wall();
         let fetch = Self {
             config,
             key,
@@ -142,7 +149,8 @@ impl Fetch {
             lead,
             watermark,
             sent,
-            received,
+            received: sent,
+            received_wall: sent,
         };
         (fetch, inner, Request::from_parts(head, body))
     }
@@ -159,12 +167,16 @@ impl Fetch {
     ) -> Result<Fetched<B>, E>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         self.received = self.config.clock.now();
-        let failed = result.as_ref().map_or(true, |response| response.status().is_server_error());
-        if let Some(entry) = self.stale_on_error().filter(|_| failed) {
-            self.complete(&Verdict::StaleOnError(entry.clone()));
+        self.received_wall = self.config.clock.wall();
+        let failure = self.failure(&result);
+        let stale = failure.and_then(|_| self.stale_on_error());
+        if let Some(failure) = failure {
+            self.remember(failure, stale.as_ref());
+        }
+        if let Some(entry) = stale {
             self.status.fwd_status = result.ok().map(|response| response.status().as_u16());
             self.status.detail = Some("service-failed");
             return Ok(Fetched::Failed(entry));
@@ -185,7 +197,7 @@ impl Fetch {
     }
 
     /// Returns the response for the client, and counts it.
-    pub(crate) fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
+    fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
         let Self { config, ask, headers, status, .. } = &self;
         let query = Query { config, key: &self.key, headers };
         let outcome = match (&fetched, ask.no_fill) {
@@ -221,14 +233,15 @@ impl Fetch {
         &mut self,
         cx: &mut Context<'_>,
         response: Response<B>,
-        plan: Box<Storable>,
+        mut plan: Box<Storable>,
         declared: Option<u64>,
     ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let status = response.status();
+        plan.freshness.received = self.received;
         let recording = Recording {
             config: Arc::clone(&self.config),
             key: self.key.clone(),
@@ -242,12 +255,14 @@ impl Fetch {
             empty_frames: 0,
         };
         let Some(buffer) = recording.buffer() else {
-            recording.abandon();
+            recording.abandon(Abandoned::Scarce(Fallback::Budget));
             return Err(response);
         };
         let (head, body) = response.into_parts();
-        let body = ResponseBody::recorded(cx, body, recording, buffer);
-        Ok(Response::from_parts(head, body))
+        let recorded = ResponseBody::recorded(cx, body, recording, buffer);
+        // Of a body that is still being read it is not known.
+        self.status.stored = recorded.is_stored;
+        Ok(Response::from_parts(head, recorded.body))
     }
 
     /// Describes a response for the policy. `post` is `true` for the response to a POST.
@@ -266,11 +281,59 @@ impl Fetch {
             request: &self.headers,
             size,
             sent: self.sent,
-            received: self.received,
+            received: self.received_wall,
             clock: self.received,
             random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
             post,
         }
+    }
+
+    /// Returns the failure that a result is, if it is one. `retry-after` makes it last longer, within
+    /// bounds: it may be meant for one client.
+    fn failure<B, E>(&self, result: &Result<Response<B>, E>) -> Option<Failure> {
+        let (status, retry_after) = match result {
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, 0),
+            Ok(response) if response.status().is_server_error() => {
+                (response.status(), self.retry_after(response.headers()))
+            }
+            Ok(_) => return None,
+        };
+        let ttl = in_millis(self.config.limits.failure_ttl);
+        let ttl = ttl.max(retry_after.min(ttl.saturating_mul(MAX_RETRY_AFTER)));
+        let until = self.received.saturating_add(ttl);
+        let is_shared = self.lead.as_ref().is_some_and(|lead| lead.leader.is_awaited());
+        Some(Failure { status, until, is_shared })
+    }
+
+    /// Returns the time in milliseconds that `retry-after` states (RFC 9110 §10.2.3).
+    fn retry_after(&self, headers: &HeaderMap) -> u64 {
+        let Some(value) = headers.get(RETRY_AFTER) else { return 0 };
+        let seconds = value.to_str().ok().and_then(|value| value.trim().parse::<u64>().ok());
+        let date = || match date::date(headers, &RETRY_AFTER) {
+            Some(Ok(date)) => millis(date).saturating_sub(self.received_wall),
+            _ => 0,
+        };
+        seconds.map_or_else(date, |seconds| seconds.saturating_mul(1000))
+    }
+
+    /// Shares a failure with the requests that wait for the response, and remembers it. A request that
+    /// nobody would have waited for says nothing about others.
+    fn remember(&self, failure: Failure, stale: Option<&Entry>) {
+        if self.lead.is_none() {
+            return;
+        }
+        match stale {
+            Some(entry) => self.complete(&Verdict::StaleOnError(entry.clone())),
+            None if self.shares_failures() => self.complete(&Verdict::Failed(failure)),
+            None => {}
+        }
+        if self.shares_failures() && (failure.is_shared || stale.is_some()) {
+            self.config.state.markers.mark_failed(self.marker, failure);
+        }
+    }
+
+    fn shares_failures(&self) -> bool {
+        !self.config.limits.failure_ttl.is_zero()
     }
 
     /// Returns the entry to serve if the inner service fails.
@@ -322,10 +385,10 @@ impl Fetch {
     fn keep(&mut self, fresh: StoredResponse) {
         let config = &self.config;
         if config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
-            config.state.hit_for_miss.clear(self.marker);
-            self.status.stored = true;
+            config.state.markers.clear(self.marker);
             let lead = self.lead.take();
-            storage::keep(Arc::clone(config), self.key.clone(), fresh, lead, None);
+            self.status.stored =
+                storage::keep(Arc::clone(config), self.key.clone(), fresh, lead, None);
         }
     }
 
@@ -338,7 +401,7 @@ impl Fetch {
     ) -> Fetched<B>
     where
         B: Body + Send + 'static,
-        B::Error: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let size = length(&response);
         let answer = self.answer(&response, size, false);
@@ -349,10 +412,7 @@ impl Fetch {
                 Fetched::Passed(response)
             }
             Ok(plan) => match self.record(cx, response, plan, size) {
-                Ok(recorded) => {
-                    self.status.stored = true;
-                    Fetched::Recorded(recorded)
-                }
+                Ok(recorded) => Fetched::Recorded(recorded),
                 Err(response) => {
                     self.status.detail = Some(Fallback::Budget.as_str());
                     Fetched::Passed(response)
@@ -364,16 +424,19 @@ impl Fetch {
     /// Tells the waiting requests that they get no response, and requests of the next while not to
     /// wait.
     fn refuse<B>(&self, response: &Response<B>, reason: NotStorable, old: Option<&StoredResponse>) {
-        self.complete(&Verdict::Alone);
+        let failed = response.status().is_server_error();
+        if !(failed && self.shares_failures()) {
+            self.complete(&Verdict::Alone);
+        }
         let stays = old.is_some_and(|old| policy::survives(old, reason, self.received));
         // A response for a single request says nothing about the next one, nor does a 304 of the
         // client's own condition about a 200.
         let own = old.is_none() && response.status() == StatusCode::NOT_MODIFIED;
-        if stays || own || response.status().is_server_error() || SingleUse::marks(response) {
+        if stays || own || failed || SingleUse::marks(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;
-        config.state.hit_for_miss.mark(*marker, *received, config.limits.hit_for_miss);
+        config.state.markers.mark_uncacheable(*marker, *received, config.limits.hit_for_miss);
         if let Some(old) = old {
             self.remove(old);
         }
@@ -403,8 +466,35 @@ impl Fetch {
     }
 }
 
+impl<B> Concluded<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Returns the response for the client, and counts it.
+    pub(crate) fn respond(self) -> Response<ResponseBody<B>> {
+        self.fetch.respond(self.fetched)
+    }
+
+    /// Reads the body to its end if that is how it is stored. Returns how a background refresh ended.
+    pub(crate) async fn finish(self) -> &'static str {
+        match self.fetched {
+            Fetched::Failed(_) => "failed",
+            Fetched::Recorded(response) => {
+                response.into_body().read_if_recorded().await;
+                "done"
+            }
+            Fetched::Passed(response) if response.status().is_server_error() => "failed",
+            Fetched::Confirmed(_) | Fetched::Passed(_) => "done",
+        }
+    }
+}
+
 /// Returns the length in bytes that the head states, or that the body knows.
 pub(crate) fn length<B: Body>(response: &Response<B>) -> Option<u64> {
     let stated = content_length(response.headers()).ok().flatten();
     stated.or_else(|| response.body().size_hint().exact())
 }
+
+/// How many times longer than [`failure_ttl`](super::CacheLayer::failure_ttl) a failure lasts at most.
+const MAX_RETRY_AFTER: u64 = 10;

@@ -1,5 +1,6 @@
 //! Unsafe methods: what they changed is purged (RFC 9111 §4.4).
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
 use super::classify::classify;
 use super::config::Config;
-use super::exchange::FlightKey;
 use super::fetch::{Fetch, call, length, with_context};
+use super::flight_key::FlightKey;
 use super::key::Key;
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestAction, RequestPolicy};
@@ -37,13 +38,13 @@ pub(crate) async fn invalidate<S, ReqBody, ResBody>(
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (asked, single_use) = (head.clone(), SingleUse::of(&head.extensions));
     let before = config.state.purges.watermark();
-    let sent = config.clock.now();
+    let sent = config.clock.wall();
     let response = call(inner, Request::from_parts(head, body)).await?;
-    let received = config.clock.now();
+    let (received, received_wall) = (config.clock.now(), config.clock.wall());
     config.state.metrics.count(Outcome::Bypass(Bypass::Method));
     let status = CacheStatus::bypass(Bypass::Method);
     let target = config.key.uri_of(&asked).unwrap_or(&asked.uri);
@@ -78,6 +79,7 @@ where
         watermark,
         sent,
         received,
+        received_wall,
     };
     let size = length(&response);
     let answer = fetch.answer(&response, size, true);
@@ -85,9 +87,7 @@ where
         return Ok(response::pass_on(&fetch.config, response, &status));
     };
     Ok(match with_context(|cx| fetch.record(cx, response, plan, size)).await {
-        Ok(recorded) => {
-            response::mark(&fetch.config, recorded, &CacheStatus { stored: true, ..status })
-        }
+        Ok(recorded) => response::mark(&fetch.config, recorded, &fetch.status),
         Err(response) => response::pass_on(&fetch.config, response, &status),
     })
 }

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
-/// Counts what the cache did.
+/// The metrics of a layer.
 #[derive(Debug, Default)]
 pub(crate) struct CacheMetrics {
     metrics: Metrics,
@@ -17,7 +17,8 @@ pub(crate) struct CacheMetrics {
     handles: OnceLock<RefreshingHandle<Handles>>,
 }
 
-/// All of them are registered together, so that each label is there, at 0, before it is counted.
+/// The handles of a recorder, registered together, so that each label is there at 0 before it is
+/// counted.
 #[derive(Debug)]
 struct Handles {
     requests: [Counter; OUTCOMES.len()],
@@ -30,7 +31,7 @@ struct Handles {
     panics: Counter,
 }
 
-/// How a request was answered.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Hit,
@@ -38,18 +39,19 @@ pub(crate) enum Outcome {
     Miss,
     Revalidated,
     Collapsed,
+    /// The failure of another request was shared.
+    Failed,
     Bypass(Bypass),
 }
 
-/// What was done worse for want of memory or time.
+/// A reason why the cache did less than it could, for want of memory or time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// A response is not stored: what is on its way to the store takes all bytes that it may.
     Budget,
-    /// A response is recorded as its client reads, and shared with nobody: too many tasks read.
+    /// A response is recorded as its client reads, and shared with nobody: too many bodies are read
+    /// in the background.
     Fills,
-    /// A response is not shared with those who wait, since its client does not read.
-    SlowClient,
     /// A response is not stored: its body took too long.
     FillTime,
     /// A request has waited too long for another one, and asks the service itself.
@@ -62,23 +64,26 @@ pub(crate) enum Fallback {
     Refreshes,
 }
 
-/// How many requests were answered in which way, and how much is kept.
+/// Requests by outcome, and the usage of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// From a fresh entry.
+    /// Requests that got a fresh entry.
     pub hits: u64,
-    /// From one whose lifetime had ended.
+    /// Requests that got a stale entry.
     pub stale: u64,
-    /// By the service.
+    /// Requests that got the response of the inner service.
     pub misses: u64,
-    /// From an entry that the service said was right still.
+    /// Requests that got an entry which the inner service confirmed.
     pub revalidated: u64,
-    /// With what another request fetched at the same time.
+    /// Requests that got the response which another request fetched at the same time.
     pub collapsed: u64,
-    /// By the service, past the cache.
+    /// Requests that got the failure of another request for the same response: see
+    /// [`failure_ttl`](crate::CacheLayer::failure_ttl).
+    pub failures: u64,
+    /// Requests that passed by the cache.
     pub bypasses: u64,
-    /// What the store keeps.
+    /// The usage of the store.
     pub usage: Usage,
 }
 
@@ -98,27 +103,27 @@ impl CacheMetrics {
         self.with(|handles| handles.requests[index].increment(1));
     }
 
-    /// Counts what was done worse for want of memory or time.
+    /// Counts a fallback.
     pub(crate) fn fell_back(&self, fallback: Fallback) {
         self.with(|handles| handles.fallbacks[fallback as usize].increment(1));
     }
 
-    /// Counts a store that failed, and what it failed at: one of [`OPERATIONS`].
+    /// Counts an operation of the store that failed: one of [`OPERATIONS`].
     pub(crate) fn store_failed(&self, operation: &'static str) {
         self.with(|handles| count_named(&OPERATIONS, &handles.store_errors, operation));
     }
 
-    /// Counts a function of the user's that panicked.
+    /// Counts a callback that panicked.
     pub(crate) fn panicked(&self) {
         self.with(|handles| handles.panics.increment(1));
     }
 
-    /// Counts a refresh in the background: one of [`REFRESHED`].
+    /// Counts a background refresh by its outcome: one of [`REFRESHED`].
     pub(crate) fn refreshed(&self, outcome: &'static str) {
         self.with(|handles| count_named(&REFRESHED, &handles.refreshes, outcome));
     }
 
-    /// What the store keeps after something was put into it.
+    /// Sets the gauges of the store.
     pub(crate) fn record_usage(&self, usage: Usage) {
         #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
         self.with(|handles| {
@@ -128,7 +133,7 @@ impl CacheMetrics {
         });
     }
 
-    /// Adds its requests to what others have counted.
+    /// Adds the requests of this layer to a sum.
     pub(crate) fn add_to(&self, sum: Statistics) -> Statistics {
         let of = |outcome: Outcome| self.requests[outcome.index()].load(Ordering::Relaxed);
         let bypasses = self.requests[FIRST_BYPASS..].iter();
@@ -138,6 +143,7 @@ impl CacheMetrics {
             misses: sum.misses + of(Outcome::Miss),
             revalidated: sum.revalidated + of(Outcome::Revalidated),
             collapsed: sum.collapsed + of(Outcome::Collapsed),
+            failures: sum.failures + of(Outcome::Failed),
             bypasses: sum.bypasses
                 + bypasses.map(|count| count.load(Ordering::Relaxed)).sum::<u64>(),
             ..sum
@@ -182,6 +188,7 @@ impl Outcome {
             Self::Miss => 2,
             Self::Revalidated => 3,
             Self::Collapsed => 4,
+            Self::Failed => 5,
             Self::Bypass(bypass) => FIRST_BYPASS + bypass as usize,
         }
     }
@@ -192,9 +199,9 @@ impl Fallback {
         Self::NAMES[self as usize]
     }
 
-    /// By the order of the variants.
-    pub(crate) const NAMES: [&'static str; 8] =
-        ["budget", "fills", "slow-client", "fill-time", "wait", "lease", "puts", "refreshes"];
+    /// The labels, in the order of the variants.
+    pub(crate) const NAMES: [&'static str; 7] =
+        ["budget", "fills", "fill-time", "wait", "lease", "puts", "refreshes"];
 }
 
 /// Counts on the counter that has the place of `name` among `names`.
@@ -203,12 +210,12 @@ pub(crate) fn count_named(names: &[&'static str], counters: &[Counter], name: &'
     found.and_then(|at| counters.get(at)).into_iter().for_each(|counter| counter.increment(1));
 }
 
-const FIRST_BYPASS: usize = 5;
+const FIRST_BYPASS: usize = 6;
 
 /// The labels `outcome` and `reason`, by [`Outcome::index`].
 const OUTCOMES: [(&str, &str); FIRST_BYPASS + Bypass::NAMES.len()] = {
     let mut outcomes = [("bypass", ""); FIRST_BYPASS + Bypass::NAMES.len()];
-    let others = ["hit", "stale", "miss", "revalidated", "collapsed"];
+    let others = ["hit", "stale", "miss", "revalidated", "collapsed", "failed"];
     let mut at = 0;
     while at < outcomes.len() {
         outcomes[at] = if at < FIRST_BYPASS {
@@ -221,14 +228,14 @@ const OUTCOMES: [(&str, &str); FIRST_BYPASS + Bypass::NAMES.len()] = {
     outcomes
 };
 
-/// What a store can fail at.
+/// The labels of operations that can fail.
 const OPERATIONS: [&str; 6] = ["get", "put", "remove", "clear", "purge", "lease"];
 
-/// How a refresh can end.
+/// The labels of refreshes.
 const REFRESHED: [&str; 3] = ["done", "failed", "timeout"];
 
 const REQUESTS: Name =
-    Name::new("http_cache_requests_total", Unit::Count, "Requests by how the cache answered them.");
+    Name::new("http_cache_requests_total", Unit::Count, "Requests by the outcome of the cache.");
 const ENTRIES: Name =
     Name::new("http_cache_entries", Unit::Count, "Entries that the cache's store keeps.");
 const BYTES: Name =

@@ -109,8 +109,8 @@
 //! |---|---|---|
 //! | lifetime | stated by the response | nothing is stored by accident |
 //! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | hides a failure of some minutes |
-//! | [`revalidate_timeout`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.revalidate_timeout) | 1 s | no client waits longer than it has to |
-//! | [`failure_ttl`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.failure_ttl) | 1 s | a failing service is not called by everyone |
+//! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | no client waits longer than it has to |
+//! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | a failing service is not called by everyone |
 //! | [`coalesce_timeout`](CacheLayer::coalesce_timeout) | 10 s | longer than a service should take, shorter than clients wait |
 //! | [`hit_for_miss`](CacheLayer::hit_for_miss) | 10 s | soon notices that a response can be stored now |
 //! | [`jitter`](CacheLayer::jitter), [`early_refresh`](CacheLayer::early_refresh) | 0 | stated lifetimes are exact |
@@ -120,8 +120,8 @@
 //! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
 //! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
-//! | [`honor_request_control`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.honor_request_control) | off | no client can force misses |
-//! | [`cancel_on_disconnect`](https://docs.rs/tower-kit/latest/tower_kit/cache/struct.CacheLayer.html#method.cancel_on_disconnect) | off | the next request needs the response |
+//! | [`honor_request_control`](CacheLayer::honor_request_control) | off | no client can force misses |
+//! | [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) | off | the next request needs the response |
 //!
 //! # Placement
 //!
@@ -145,29 +145,29 @@
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/values/index.html
 
 mod body;
-mod budget;
-mod buffer;
 mod cache_status;
 mod classify;
 pub(crate) mod clock;
 pub(crate) mod coalesce;
 mod config;
 mod decide;
+mod detach;
 pub(crate) mod entry;
 pub(crate) mod error;
 mod exchange;
 mod fetch;
+mod flight_key;
 #[cfg(doc)]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
 mod handle;
 mod hash;
 mod hint;
-mod hit_for_miss;
 mod invalidate;
 mod key;
 pub(crate) mod layer;
 pub(crate) mod lookup;
+mod markers;
 pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod policy;
@@ -183,7 +183,7 @@ pub(crate) mod task;
 pub(crate) mod timeout;
 pub(crate) mod vary;
 
-pub use body::ResponseBody;
+pub use body::{BodyError, ResponseBody};
 pub use entry::{Entry, InvalidEntry};
 pub use error::StoreError;
 #[cfg(feature = "cache-redis-fred")]

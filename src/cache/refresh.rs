@@ -1,5 +1,6 @@
 //! Background refreshes of entries.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
@@ -7,12 +8,12 @@ use http_body::Body;
 use tower::Service;
 
 use super::body::LONGEST_FILL;
-use super::cache_status::{CacheStatus, Fwd};
+use super::cache_status::Fwd;
 use super::coalesce::Role;
 use super::decide::{Action, Miss, decide};
 use super::entry::Entry;
 use super::exchange::Exchange;
-use super::fetch::{Fetch, Fetched, call, with_context};
+use super::fetch::{Fetch, ask};
 use super::lookup::Lookup;
 use super::metrics::{Fallback, Outcome};
 use super::policy::{Bypass, RequestPolicy};
@@ -27,7 +28,7 @@ where
     S::Error: Send,
     ReqBody: Send + 'static,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let config = Arc::clone(&exchange.config);
     // The response to such a request is not one that others may get.
@@ -41,12 +42,11 @@ where
     exchange.head.method = Method::GET;
     let RequestPolicy { authorized, cookie, conditional, .. } = exchange.ask;
     exchange.ask = RequestPolicy { authorized, cookie, conditional, ..RequestPolicy::default() };
-    let flight = exchange.flight_key(&Lookup::Found(old.clone()));
-    let Role::Leader(leader) = config.state.coalescer.join(flight.name(&exchange.key)) else {
-        return;
-    };
-    let miss = Miss { status: CacheStatus::forwarded(Fwd::Stale), old: Some(old), alone: false };
-    let marker = flight.marker(&config, &exchange.key);
+    let lookup = Lookup::Found(old.clone());
+    let miss = Miss::new(exchange.query(), &exchange.ask, &lookup, Fwd::Stale);
+    let miss = Miss { old: Some(old), ..miss };
+    let name = miss.flight.name(&exchange.key, false);
+    let Role::Leader(leader) = config.state.coalescer.join(name) else { return };
     let lead = Lead::new(leader);
     spawn(async move {
         let refresh = async move {
@@ -54,19 +54,14 @@ where
             let backend = exchange.query().look_up_backend().await;
             let now = exchange.config.clock.now();
             let action =
-                backend.map(|lookup| decide(&exchange.config, &exchange.ask, &lookup, now));
+                backend.map(|lookup| decide(exchange.query(), &exchange.ask, &lookup, now));
             if let Some(Action::Serve { outcome: Outcome::Hit, refresh: false, .. }) = action {
                 return "done";
             }
-            let (mut fetch, inner, request) = Fetch::new(exchange, miss, marker, Some(lead), now);
-            let result = call(inner, request).await;
-            match with_context(|cx| fetch.conclude(result, cx)).await {
-                Err(_) | Ok(Fetched::Failed(_)) => "failed",
-                Ok(Fetched::Recorded(response)) => {
-                    response.into_body().read_if_recorded().await;
-                    "done"
-                }
-                Ok(Fetched::Confirmed(_) | Fetched::Passed(_)) => "done",
+            let (fetch, inner, request) = Fetch::new(exchange, miss, Some(lead));
+            match ask(fetch, inner, request).await {
+                Ok(concluded) => concluded.finish().await,
+                Err(_) => "failed",
             }
         };
         // No client leaves, and so nothing else would end the task.

@@ -3,21 +3,22 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, EXPIRES,
+    CONTENT_RANGE, CONTENT_TYPE, EXPIRES, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body::Body;
 
 use super::body::ResponseBody;
+use super::body::shared::Reader;
 use super::cache_status::{CacheStatus, write_age};
 use super::config::Config;
-use super::entry::Entry;
+use super::entry::{Entry, StoredResponse};
 use super::lookup::Query;
+use super::markers::Failure;
 use super::metrics::Outcome;
 use super::policy::{Conditional, RequestPolicy, evaluate, strip_tags};
 
 /// Returns a hit, and counts it. `now` is in milliseconds since 1970.
-pub(crate) fn hit<B: Body>(
+pub(crate) fn hit<B>(
     query: Query<'_>,
     ask: &RequestPolicy,
     entry: &Entry,
@@ -30,7 +31,7 @@ pub(crate) fn hit<B: Body>(
 }
 
 /// Returns the response to a request from an entry. `now` is in milliseconds since 1970.
-pub(crate) fn from_entry<B: Body>(
+pub(crate) fn from_entry<B>(
     query: Query<'_>,
     ask: &RequestPolicy,
     entry: &Entry,
@@ -65,8 +66,53 @@ pub(crate) fn from_entry<B: Body>(
     response
 }
 
+/// Returns the response to a request from one that another request fetches, whose body is being read.
+pub(crate) fn from_stream<B>(
+    query: Query<'_>,
+    ask: &RequestPolicy,
+    head: &StoredResponse,
+    reader: Reader,
+    status: &CacheStatus,
+) -> Response<ResponseBody<B>> {
+    let mut headers = head.headers.clone();
+    write_age(&mut headers, head.freshness.age(query.config.clock.now()));
+    if query.config.cache_status {
+        status.write(&mut headers);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    // A request for a range or for the head alone does not wait for other requests.
+    let is_not_modified = ask.conditional
+        && evaluate(head.status, &head.headers, 0, query.headers, true) == Conditional::NotModified;
+    let mut response = Response::new(ResponseBody::shared(reader, length));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    if is_not_modified { not_modified(response) } else { response }
+}
+
+/// Returns the response to a request that shares the failure of another one. The text of an error
+/// stays with the request that it is about, and so does the body of a response: the status alone is
+/// shared.
+pub(crate) fn failed<B>(
+    config: &Config,
+    failure: Failure,
+    now: u64,
+    status: &CacheStatus,
+) -> Response<ResponseBody<B>> {
+    config.state.metrics.count(Outcome::Failed);
+    let mut response = Response::new(ResponseBody::kept(Bytes::new()));
+    *response.status_mut() = failure.status;
+    let seconds = failure.until.saturating_sub(now).div_ceil(1000).max(1);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    if config.cache_status {
+        let (fwd_status, detail) = (Some(failure.status.as_u16()), Some("service-failed"));
+        let status = CacheStatus { fwd_status, detail, collapsed: true, ..*status };
+        status.write(response.headers_mut());
+    }
+    response
+}
+
 /// Returns 504, for a client that wants nothing but a stored response (RFC 9111 §5.2.1.7).
-pub(crate) fn gateway_timeout<B: Body>(
+pub(crate) fn gateway_timeout<B>(
     config: &Config,
     status: &CacheStatus,
 ) -> Response<ResponseBody<B>> {
@@ -79,7 +125,7 @@ pub(crate) fn gateway_timeout<B: Body>(
 }
 
 /// Returns 304 in place of a response that the client has.
-pub(crate) fn not_modified<B: Body>(
+pub(crate) fn not_modified<B>(
     mut response: Response<ResponseBody<B>>,
 ) -> Response<ResponseBody<B>> {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -88,7 +134,7 @@ pub(crate) fn not_modified<B: Body>(
 }
 
 /// Returns a response of the inner service with its body unchanged.
-pub(crate) fn pass_on<B: Body>(
+pub(crate) fn pass_on<B>(
     config: &Config,
     response: Response<B>,
     status: &CacheStatus,

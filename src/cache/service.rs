@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +14,11 @@ use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
 use super::classify::{classify, key_of};
 use super::coalesce::{Ended, Role};
-use super::config::Config;
+use super::config::{Config, Limits};
 use super::decide::{Action, Miss, decide};
-use super::exchange::Exchange;
-use super::fetch::{Fetch, call, fetch};
+use super::detach::Detachable;
+use super::exchange::{Exchange, StaleReply, is_looked_up_once};
+use super::fetch::{Fetch, ask, call};
 use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
@@ -64,7 +66,7 @@ where
     S::Error: Send,
     ReqBody: Body + Send + 'static,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -102,7 +104,7 @@ where
             return ResponseFuture::boxed(serve(exchange, None));
         };
         let now = config.clock.now();
-        match decide(config, &ask, &lookup, now) {
+        match decide(query, &ask, &lookup, now) {
             // A hit needs neither a box nor a clone of the inner service.
             Action::Serve { entry, outcome, refresh: needs_refresh } => {
                 let response = response::hit(query, &ask, &entry, outcome, now);
@@ -111,16 +113,17 @@ where
                 }
                 ResponseFuture::ready(response)
             }
+            Action::Fail(failure, status) => {
+                ResponseFuture::ready(response::failed(config, failure, now, &status))
+            }
+            // The request waits for nothing but the inner service.
+            Action::Fetch(miss) if miss.alone && !is_looked_up_once(&ask) => {
+                let exchange = self.exchange(head, body, key, ask);
+                ResponseFuture::boxed(fetch_alone(exchange, miss))
+            }
             Action::Fetch(miss) => {
                 let exchange = self.exchange(head, body, key, ask);
-                match exchange.direct(&lookup, &miss, now) {
-                    Some(marker) => {
-                        let (fetching, inner, request) =
-                            Fetch::new(exchange, miss, marker, None, now);
-                        ResponseFuture::boxed(fetch(fetching, inner, request))
-                    }
-                    None => ResponseFuture::boxed(serve(exchange, Some((lookup, miss)))),
-                }
+                ResponseFuture::boxed(serve(exchange, Some((lookup, miss))))
             }
         }
     }
@@ -167,27 +170,29 @@ where
     S::Error: Send,
     ReqBody: Send + 'static,
     ResBody: Body + Send + 'static,
-    ResBody::Error: Send,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let config = Arc::clone(&exchange.config);
     // No later step queries the backend for some requests, so that they have to do it now.
-    let missed = missed.filter(|_| !(exchange.is_looked_up_once() && config.store.is_tiered()));
-    // Whether the last thing that was waited for is a lookup in all tiers.
+    let missed = missed.filter(|_| !(is_looked_up_once(&exchange.ask) && config.store.is_tiered()));
+    // The last thing that was waited for is a lookup in all tiers.
     let mut is_recent = missed.is_none();
-    let (mut lookup, mut miss) = match missed {
+    let (mut lookup, mut missed) = match missed {
         Some((lookup, miss)) => (lookup, Some(miss)),
         // A store that fails has nothing.
         None => (exchange.query().look_up().await.unwrap_or(Lookup::Nothing), None),
     };
     let mut retried = false;
-    let (miss, marker, lead) = loop {
+    let (miss, lead) = loop {
         let now = config.clock.now();
-        let action = match miss.take() {
-            Some(miss) => Action::Fetch(miss),
-            None => decide(&config, &exchange.ask, &lookup, now),
-        };
+        let action = missed
+            .take()
+            .map_or_else(|| decide(exchange.query(), &exchange.ask, &lookup, now), Action::Fetch);
         let miss = match action {
             Action::Fetch(miss) => miss,
+            Action::Fail(failure, status) => {
+                return Ok(response::failed(&config, failure, now, &status));
+            }
             Action::Serve { entry, outcome, refresh: needs_refresh } => {
                 let response = response::hit(exchange.query(), &exchange.ask, &entry, outcome, now);
                 if needs_refresh {
@@ -200,20 +205,29 @@ where
             config.state.metrics.count(Outcome::Miss);
             return Ok(response::gateway_timeout(&config, &miss.status));
         }
-        let flight = exchange.flight_key(&lookup);
-        let marker = flight.marker(&config, &exchange.key);
-        if exchange.is_alone(&miss, marker, now) {
-            break (miss, marker, None);
+        if miss.alone {
+            break (miss, None);
         }
-        let ended = match config.state.coalescer.join(flight.name(&exchange.key)) {
+        let name = miss.flight.name(&exchange.key, miss.is_asked());
+        let ended = match config.state.coalescer.join(Arc::clone(&name)) {
             Role::Leader(leader) => Ended::Lead(leader),
+            // The fetch began before the client asked for a new response.
+            Role::Follower(follower) if miss.is_asked() && follower.is_over() => {
+                break (miss, None);
+            }
             Role::Follower(follower) => {
                 is_recent = false;
-                let ended = tokio::time::timeout(config.limits.coalesce_timeout, follower).await;
-                ended.unwrap_or_else(|_| {
-                    config.state.metrics.fell_back(Fallback::Wait);
-                    Ended::Completed(Verdict::Alone)
-                })
+                let stale = miss.stale(&exchange.ask, now);
+                let Limits { coalesce_timeout, revalidate_timeout, .. } = config.limits;
+                let patience = stale.map_or(coalesce_timeout, |_| revalidate_timeout);
+                match (tokio::time::timeout(patience, follower).await, stale) {
+                    (Ok(ended), _) => ended,
+                    (Err(_), Some(entry)) => return Ok(exchange.stale(entry)),
+                    (Err(_), None) => {
+                        config.state.metrics.fell_back(Fallback::Wait);
+                        break (miss, None);
+                    }
+                }
             }
         };
         let verdict = match ended {
@@ -221,12 +235,23 @@ where
             Ended::Lead(leader) => {
                 let mut lead = Lead::new(leader);
                 let again = exchange.query().look_up_again(&lookup, !is_recent, &mut lead).await;
-                let now = config.clock.now();
-                match again.map(|again| decide(&config, &exchange.ask, &again, now)) {
-                    None => break (miss, marker, Some(lead)),
-                    Some(Action::Fetch(again)) => break (again, marker, Some(lead)),
-                    Some(Action::Serve { entry, .. }) => {
-                        lead.complete(Verdict::Stored(entry.clone()));
+                let (query, now) = (exchange.query(), config.clock.now());
+                // The leader before may have failed, or have stored an entry.
+                let action = match &again {
+                    Some(again) => decide(query, &exchange.ask, again, now),
+                    None => miss.recall(query, &exchange.ask, now),
+                };
+                match action {
+                    Action::Fetch(miss) => break (miss, Some(lead)),
+                    Action::Fail(failure, status) => {
+                        lead.complete(Verdict::Failed(failure));
+                        return Ok(response::failed(&config, failure, now, &status));
+                    }
+                    Action::Serve { entry, outcome, .. } => {
+                        lead.complete(match outcome {
+                            Outcome::Stale => Verdict::StaleOnError(entry.clone()),
+                            _ => Verdict::Stored(entry.clone()),
+                        });
                         lookup = Lookup::Found(entry);
                         continue;
                     }
@@ -237,18 +262,45 @@ where
         if let Some(response) = exchange.collapse(&verdict, &collapsed) {
             return Ok(response);
         }
+        // Once: what a response varies by may change each time.
+        if std::mem::replace(&mut retried, true) {
+            break (miss, None);
+        }
         match exchange.other_class(&verdict) {
-            // Once: what a response varies by may change each time.
-            Some(class) if !retried => {
-                retried = true;
-                lookup = Lookup::OtherVariants(class);
-            }
-            _ => break (miss, marker, None),
+            Some(class) => lookup = Lookup::OtherVariants(class),
+            None if exchange.retires(&verdict, &name) => {}
+            None => break (miss, None),
         }
     };
-    let sent = config.clock.now();
-    let (fetching, inner, request) = Fetch::new(exchange, miss, marker, lead, sent);
-    fetch(fetching, inner, request).await
+    if lead.is_none() {
+        return fetch_alone(exchange, miss).await;
+    }
+    let stale = miss.stale(&exchange.ask, config.clock.now()).cloned();
+    let stale = stale.map(|entry| StaleReply::new(&exchange, entry, miss.marker));
+    let (fetch, inner, request) = Fetch::new(exchange, miss, lead);
+    let mut fetch = Detachable::new(Arc::clone(&config), ask(fetch, inner, request));
+    let Some(stale) = stale else { return Ok(fetch.await?.respond()) };
+    match tokio::time::timeout(config.limits.revalidate_timeout, &mut fetch).await {
+        Ok(concluded) => Ok(concluded?.respond()),
+        Err(_) => {
+            fetch.detach();
+            Ok(stale.respond())
+        }
+    }
+}
+
+/// Fetches for a request that waits for no other one, nor others for it.
+async fn fetch_alone<S, ReqBody, ResBody>(
+    exchange: Exchange<S, ReqBody>,
+    miss: Miss,
+) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (fetch, inner, request) = Fetch::new(exchange, miss, None);
+    Ok(ask(fetch, inner, request).await?.respond())
 }
 
 impl<B: Body, E> ResponseFuture<B, E> {

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use quick_cache::DefaultHashBuilder;
 
-use super::budget::{Budget, Charge};
+use super::body::budget::{Budget, Charge};
+use super::body::shared::SharedBody;
 use super::coalesce::{Coalescer, Leader};
-use super::entry::Entry;
-use super::hit_for_miss::HitForMiss;
+use super::entry::{Entry, StoredResponse};
 use super::key::CacheKey;
+use super::markers::{Failure, Markers};
 use super::metrics::CacheMetrics;
 use super::purge::ScopedPurges;
 use super::store::Lease;
@@ -20,7 +21,7 @@ pub(crate) struct State {
     pub(crate) purges: ScopedPurges,
     pub(crate) family: Arc<Family>,
     pub(crate) metrics: CacheMetrics,
-    pub(crate) hit_for_miss: HitForMiss,
+    pub(crate) markers: Markers,
     /// Hashes what clients choose.
     pub(crate) hasher: DefaultHashBuilder,
     budget: Arc<Budget>,
@@ -42,10 +43,22 @@ pub(crate) struct Family {
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     Stored(Entry),
+    /// The body is being read. Other requests may follow it.
+    Streaming(Streaming),
     /// The inner service failed; the stale entry is served in its place.
     StaleOnError(Entry),
+    /// The inner service failed, and there is no entry to serve.
+    Failed(Failure),
     /// The response cannot be shared: each request goes to the inner service.
     Alone,
+}
+
+/// A response whose body is being read.
+#[derive(Clone, Debug)]
+pub(crate) struct Streaming {
+    /// The response as it will be stored, without its body.
+    pub(crate) head: Arc<StoredResponse>,
+    pub(crate) body: Arc<SharedBody>,
 }
 
 /// The right to fetch, among the requests of this process and among processes.
@@ -66,7 +79,7 @@ impl State {
             purges,
             family,
             metrics,
-            hit_for_miss: HitForMiss::default(),
+            markers: Markers::default(),
             hasher: DefaultHashBuilder::default(),
             budget: Arc::default(),
             fills: Arc::default(),

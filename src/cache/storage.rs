@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::budget::Charge;
+use super::body::budget::Charge;
 use super::config::Config;
 use super::entry::{Entry, EntryKind, StoredResponse};
 use super::error::StoreError;
@@ -40,14 +40,15 @@ pub(crate) async fn get(config: &Config, key: &Key) -> Result<Option<Entry>, Sto
 }
 
 /// Shares a response with the requests that wait for it, and puts it into the store. Its body is
-/// `charge`d to the budget until the store has it; without a charge, this function takes one.
+/// `charge`d to the budget until the store has it; without a charge, this function takes one. Returns
+/// `true` if the store has the response already.
 pub(crate) fn keep(
     config: Arc<Config>,
     key: Key,
     stored: StoredResponse,
     lead: Option<Lead>,
     charge: Option<Charge>,
-) -> Entry {
+) -> bool {
     let entry = Entry::new(EntryKind::Response(stored.compact()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.complete(if is_shareable(&stored.freshness) {
@@ -59,24 +60,24 @@ pub(crate) fn keep(
     let charge = charge.or_else(|| config.state.charge(config.limits.max_fill_bytes, entry.size()));
     let Some(charge) = charge else {
         config.state.metrics.fell_back(Fallback::Budget);
-        return entry;
+        return false;
     };
     let Some(slot) = config.state.put_slot() else {
         config.state.metrics.fell_back(Fallback::Puts);
-        return entry;
+        return false;
     };
-    let kept = entry.clone();
-    spawn_if_pending(Box::pin(async move {
-        put(&config, &key, kept).await;
+    let stored = spawn_if_pending(Box::pin(async move {
+        let is_stored = put(&config, &key, entry).await;
         // Requests that joined until now have their response, and later ones find the entry.
         drop((lead, slot, charge));
+        is_stored
     }));
-    entry
+    stored.unwrap_or(false)
 }
 
 /// Puts a response under its key, or, if it varies, under the key of its variant.
-async fn put(config: &Config, key: &Key, entry: Entry) {
-    let Some(stored) = entry.stored() else { return };
+async fn put(config: &Config, key: &Key, entry: Entry) -> bool {
+    let Some(stored) = entry.stored() else { return false };
     let ttl = stored.freshness.keep(has_validator(&stored.headers));
     let done = if stored.variant.is_only() {
         put_one(config, key, &entry, ttl).await
@@ -92,7 +93,9 @@ async fn put(config: &Config, key: &Key, entry: Entry) {
     let admitted = || config.state.purges.admits(key.url(), &stored.tags, stored.watermark.get());
     if done && !admitted() {
         remove(config, key).await;
+        return false;
     }
+    done
 }
 
 async fn put_one(config: &Config, key: &Key, entry: &Entry, ttl: Duration) -> bool {

@@ -1,4 +1,4 @@
-//! What [`flight`](super::flight) synchronises with, so that a test can put a model checker's in
-//! its place.
+//! The locks of [`coalesce`](super::coalesce). The test of the coalescer compiles it with those of a
+//! model checker, which tries orders of the steps of threads.
 
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard};

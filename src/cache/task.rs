@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -53,12 +53,19 @@ impl Drop for Alarm {
 
 /// Polls `work` once, and spawns a task for the rest if it is pending. A store in memory is done at
 /// once, and needs no task. A client neither waits for `work` nor cancels it by leaving.
-pub(crate) fn spawn_if_pending(mut work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-    let done = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
-    // A body may be dropped after the runtime has shut down, at the end of the program.
-    if !done && Handle::try_current().is_ok() {
-        spawn(work);
+///
+/// Returns what `work` returned at once.
+pub(crate) fn spawn_if_pending<T: Send + 'static>(
+    mut work: Pin<Box<dyn Future<Output = T> + Send>>,
+) -> Option<T> {
+    if let Poll::Ready(done) = work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return Some(done);
     }
+    // A body may be dropped after the runtime has shut down, at the end of the program.
+    if Handle::try_current().is_ok() {
+        spawn(async move { drop(work.await) });
+    }
+    None
 }
 
 /// Spawns a task.

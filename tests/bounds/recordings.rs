@@ -1,9 +1,12 @@
 //! Responses on their way to the store.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::Request;
+use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Empty};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -102,4 +105,48 @@ fn slices_do_not_keep_their_buffers() {
             assert!(taken <= COUNT * 48 * KIB, "{taken} with {fills} fills, at once: {paused}");
         });
     }
+}
+
+#[test]
+fn followers_share_one_copy_of_a_body() {
+    const FOLLOWERS: usize = 10_000;
+    const FRAME: usize = 16 * 1024;
+    const FRAMES: usize = 64;
+    alone(async {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (mut sender, body) = Channel::<Bytes, Infallible>::new(FRAMES);
+        let body = Arc::new(Mutex::new(Some(body)));
+        let (counted, given) = (Arc::clone(&calls), Arc::clone(&body));
+        let service = service_fn(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let body = given.lock().unwrap().take().unwrap();
+            async move { Ok::<_, Infallible>(fresh(body)) }
+        });
+        let cache = CacheLayer::new(MemoryStore::new(16 * MIB)).layer(service);
+        let mut clients = Vec::new();
+        for _ in 0..FOLLOWERS {
+            let response = cache.clone().oneshot(get("page")).await.unwrap();
+            // What a client keeps of the body is not the cache's.
+            clients.push((response.into_body(), Vec::<Bytes>::with_capacity(4 * FRAMES)));
+        }
+        let before = settled().await;
+        let mut most = 0;
+        for _ in 0..FRAMES {
+            sender.send_data(vec![b'x'; FRAME].into()).await.unwrap();
+            settled().await;
+            for (body, frames) in &mut clients {
+                let frame = body.frame().await.unwrap().unwrap();
+                frames.push(frame.into_data().unwrap());
+            }
+            most = held().saturating_sub(before).max(most);
+        }
+        drop(sender);
+        for (body, frames) in &mut clients {
+            assert!(body.frame().await.is_none());
+            assert_eq!(frames.iter().map(Bytes::len).sum::<usize>(), FRAMES * FRAME);
+        }
+        most = held().saturating_sub(before).max(most);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        assert!(most < 4 * MIB, "{most} bytes for {FOLLOWERS} clients of one body of 1 MiB");
+    });
 }

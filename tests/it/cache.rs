@@ -12,6 +12,7 @@ mod forwarded;
 mod freshness;
 mod handles;
 mod hanging;
+mod herds;
 mod keys;
 mod memory;
 mod methods;

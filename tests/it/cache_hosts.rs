@@ -63,7 +63,8 @@ async fn over_h1_and_h2_a_miss_is_followed_by_hits_of_all_forms() {
                 soon(client.request(request.body(full("")).unwrap()))
             };
             let miss = ask(to(&server, path)).await.unwrap();
-            assert_eq!(miss.headers()["cache-status"], "tower-kit; fwd=uri-miss; stored");
+            let status = miss.headers()["cache-status"].to_str().unwrap();
+            assert!(status.starts_with("tower-kit; fwd=uri-miss"), "{status}");
             assert_eq!(soon(text(miss)).await, "abcdefghij");
 
             let hit = ask(to(&server, path)).await.unwrap();

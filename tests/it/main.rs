@@ -11,7 +11,6 @@ mod batch;
 #[cfg(feature = "cache")]
 mod cache;
 #[cfg(feature = "cache")]
-mod cache_herds;
 #[cfg(feature = "full")]
 mod cache_hosts;
 #[cfg(all(feature = "full", feature = "test-util"))]

@@ -287,6 +287,57 @@ fn whoever_comes_when_a_leader_has_landed_and_left_leads_anew() {
 }
 
 #[test]
+fn a_leader_may_complete_twice() {
+    check(|| {
+        let table = Table::default();
+        let lead = lead(&table);
+        let followers: Vec<_> = (0..TASKS).map(|_| follow(&table)).collect();
+        let waiting = followers.into_iter().map(|follower| {
+            spawn(async move {
+                let Ended::Completed(found) = follower.await else { panic!("it has completed") };
+                assert!(found == 7 || found == 8, "{found}");
+            })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        assert!(lead.is_awaited());
+        lead.complete(7);
+        let late = spawn(ask(table.clone(), Arc::default(), 9));
+        lead.complete(8);
+        drop(lead);
+        block_on(async {
+            for one in waiting {
+                one.await.unwrap();
+            }
+            assert!((7..=9).contains(&late.await.unwrap()));
+        });
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
+fn a_retired_flight_is_led_anew_by_one() {
+    check(|| {
+        let table = Table::default();
+        let old = lead(&table);
+        old.complete(7);
+        let retired = table.clone();
+        let retiring = spawn(async move { retired.retire(&1, |found| *found == 7) });
+        let calls = Arc::<[AtomicUsize; 2]>::default();
+        let tasks = (0..TASKS).map(|_| spawn(ask(table.clone(), Arc::clone(&calls), 8)));
+        let tasks: Vec<_> = tasks.collect();
+        block_on(async {
+            retiring.await.unwrap();
+            for task in tasks {
+                let found = task.await.unwrap();
+                assert!(found == 7 || found == 8, "{found}");
+            }
+        });
+        drop(old);
+        assert_eq!(table.len(), 0);
+    });
+}
+
+#[test]
 fn a_follower_that_is_woken_and_leaves_passes_it_on() {
     check(|| {
         let table = Table::default();

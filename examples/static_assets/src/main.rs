@@ -89,9 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let cache = CacheLayer::new(MemoryStore::new(256 * MIB))
         // The file does not depend on them, and clients must not fill the memory with copies.
-        .key(CacheKey::new().any_host().no_query())
-        // A reload must not read the disk: a purge removes what has changed.
-        .ignore_request_control();
+        .key(CacheKey::new().any_host().no_query());
     let purges = Router::new().route("/purge/{tag}", post(purge)).with_state(cache.handle());
     let files = ServeDir::with_backend(&assets, Visible(assets.clone()))
         .precompressed_br()

@@ -1,5 +1,6 @@
 //! The recording of a response on its way to the store.
 
+use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -8,21 +9,23 @@ use http::header::{CONTENT_LENGTH, ETAG};
 use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 
-use super::super::budget::Charge;
-use super::super::buffer::{Buffer, OverBudget};
 use super::super::config::Config;
 use super::super::entry::{StoredResponse, Watermark, copy_values, head_size};
-use super::super::hit_for_miss::Marker;
 use super::super::key::Key;
+use super::super::markers::Marker;
 use super::super::metrics::Fallback;
-use super::super::policy::{Storable, has_validator};
+use super::super::policy::{Storable, has_validator, is_shareable};
 use super::super::purge::Stamp;
-use super::super::state::{Lead, Verdict};
+use super::super::state::{Lead, Streaming, Verdict};
 use super::super::storage;
 use super::super::task::Slot;
+use super::budget::Charge;
+use super::buffer::{Buffer, OverBudget};
+use super::error::BodyError;
+use super::shared::SharedBody;
 use crate::single_use::SingleUse;
 
-/// A response that is to be stored when its body has come.
+/// A response that is stored when its body has been read.
 pub(crate) struct Recording {
     pub(crate) config: Arc<Config>,
     pub(crate) key: Key,
@@ -31,20 +34,19 @@ pub(crate) struct Recording {
     pub(crate) plan: Box<Storable>,
     pub(crate) watermark: Stamp,
     pub(crate) single_use: SingleUse,
-    /// Those who wait. If it is dropped, one of them takes over.
+    /// The requests that wait for the response. One of them takes over if this is dropped.
     pub(crate) lead: Option<Lead>,
-    /// The length that the head states, in bytes.
+    /// The length in bytes that the head states.
     pub(crate) declared: Option<u64>,
-    /// How many frames without data there were.
     pub(crate) empty_frames: u32,
 }
 
-/// Why a response is not stored though its head said that it may be.
+/// The reason why a response is not stored though its head said that it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unkept {
+pub(crate) enum Abandoned {
     /// Its body is not one that is stored.
     Refused,
-    /// There was no place for it, or no time. That is nothing to remember the response for.
+    /// There was no memory for it, or no time. That says nothing about the next response.
     Scarce(Fallback),
 }
 
@@ -55,10 +57,7 @@ impl Recording {
         let head = self.key.as_str().len() + head_size(headers, variant, tags);
         let fixed = (RECORDING + head) as u64;
         let charge = self.config.state.charge(self.config.limits.max_fill_bytes, fixed);
-        if charge.is_none() {
-            self.config.state.metrics.fell_back(Fallback::Budget);
-        }
-        charge.map(|charge| Buffer::new(charge, fixed, self.declared))
+        charge.map(|charge| Buffer::new(charge, fixed))
     }
 
     /// Takes a place among the bodies that are read in the background.
@@ -66,40 +65,65 @@ impl Recording {
         self.config.state.fill_slot(self.config.limits.max_fills)
     }
 
-    /// Lets the requests that wait for the response go to the inner service.
-    pub(crate) fn abandon(self) {
-        if let Some(lead) = &self.lead {
-            lead.complete(Verdict::Alone);
-        }
-    }
-
-    /// Adds a frame to what was buffer of the body.
+    /// Adds a frame to the buffer of the body.
     ///
     /// # Errors
     ///
-    /// If the response is not to be stored any more; nothing of the frame was added then.
-    pub(crate) fn push(&mut self, frame: &Frame<Bytes>, buffer: &mut Buffer) -> Result<(), Unkept> {
+    /// If the response is not to be stored any more. The buffer does not have the frame then.
+    pub(crate) fn push(
+        &mut self,
+        frame: &Frame<Bytes>,
+        buffer: &mut Buffer,
+    ) -> Result<(), Abandoned> {
         // An entry has no place for trailers.
-        let Some(data) = frame.data_ref() else { return Err(Unkept::Refused) };
+        let Some(data) = frame.data_ref() else { return Err(Abandoned::Refused) };
         if data.is_empty() {
             self.empty_frames += 1;
-            let few = self.empty_frames <= MOST_EMPTY_FRAMES;
-            return if few { Ok(()) } else { Err(Unkept::Refused) };
+            let few = self.empty_frames <= MAX_EMPTY_FRAMES;
+            return if few { Ok(()) } else { Err(Abandoned::Refused) };
         }
         let size = (buffer.len() as u64).saturating_add(data.len() as u64);
         if size > self.config.rules.entry_limit {
-            return Err(Unkept::Refused);
+            return Err(Abandoned::Refused);
         }
-        buffer.push(data).map_err(|OverBudget| Unkept::Scarce(Fallback::Budget))
+        buffer.push(data).map_err(Abandoned::from)
     }
 
-    /// Takes what is kept of the head out of a connection's buffers, which it would hold for as long
-    /// as the body takes.
+    /// Copies the headers out of the buffers of a connection, which they would hold for as long as
+    /// the body takes.
     pub(crate) fn outlast_head(&mut self) {
         copy_values(&mut self.plan.headers, &[]);
     }
 
-    /// Lets those who wait for the response go to the service, and counts why.
+    /// Lets other requests follow the body while it is read.
+    pub(crate) fn share(&self, body: &Arc<SharedBody>) {
+        let Some(lead) = &self.lead else { return };
+        if !is_shareable(&self.plan.freshness) {
+            return lead.complete(Verdict::Alone);
+        }
+        // A nonce may turn up in the body at any time. It is for one client.
+        if self.single_use.may_be_set() {
+            return;
+        }
+        let Storable { headers, freshness, variant, tags } = &*self.plan;
+        let mut headers = headers.clone();
+        if let Some(declared) = self.declared.filter(|_| self.status != StatusCode::NO_CONTENT) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(declared));
+        }
+        let head = StoredResponse {
+            status: self.status,
+            headers,
+            body: Bytes::new(),
+            freshness: *freshness,
+            variant: variant.clone(),
+            tags: tags.clone(),
+            watermark: Watermark::at(self.watermark),
+        };
+        let head = Arc::new(head);
+        lead.complete(Verdict::Streaming(Streaming { head, body: Arc::clone(body) }));
+    }
+
+    /// Lets the requests that wait for the response go to the inner service, and counts why.
     pub(crate) fn leave_followers(&mut self, why: Fallback) {
         if let Some(lead) = self.lead.take() {
             self.config.state.metrics.fell_back(why);
@@ -107,15 +131,15 @@ impl Recording {
         }
     }
 
-    /// Stores nothing; nobody need wait for the response.
-    pub(crate) fn give_up(self, why: Unkept) {
+    /// Stores nothing. No request waits for the response from now on.
+    pub(crate) fn abandon(self, why: Abandoned) {
         match why {
-            Unkept::Refused => {
+            Abandoned::Refused => {
                 let Self { config, marker, .. } = &self;
                 let now = config.clock.now();
-                config.state.hit_for_miss.mark(*marker, now, config.limits.hit_for_miss);
+                config.state.markers.mark_uncacheable(*marker, now, config.limits.hit_for_miss);
             }
-            Unkept::Scarce(fallback) => self.config.state.metrics.fell_back(fallback),
+            Abandoned::Scarce(fallback) => self.config.state.metrics.fell_back(fallback),
         }
         if let Some(lead) = &self.lead {
             lead.complete(Verdict::Alone);
@@ -123,21 +147,23 @@ impl Recording {
     }
 
     /// Stores the response with its body, which is in memory of its own and `charge`d to the budget,
-    /// unless it is not as long as the head states, has a nonce, or was purged meanwhile.
-    pub(crate) fn finish(self, body: Bytes, charge: &Charge) {
+    /// unless it is not as long as the head states, has a nonce, or was purged meanwhile. Returns `true`
+    /// if the store has the response already.
+    pub(crate) fn finish(self, body: Bytes, charge: &Charge) -> bool {
         if self.declared.is_some_and(|declared| declared != body.len() as u64) {
-            return;
+            return false;
         }
         // RFC 9110 §15.3.5: a 204 has no content, and no client would get it.
         let odd = self.status == StatusCode::NO_CONTENT && !body.is_empty();
         if odd || self.single_use.is_set() {
-            return self.give_up(Unkept::Refused);
+            self.abandon(Abandoned::Refused);
+            return false;
         }
         let Self { config, key, marker, status, plan, watermark, lead, .. } = self;
         if !config.state.purges.admits(key.url(), &plan.tags, watermark) {
-            return;
+            return false;
         }
-        config.state.hit_for_miss.clear(marker);
+        config.state.markers.clear(marker);
         let Storable { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -147,12 +173,23 @@ impl Recording {
         }
         let watermark = Watermark::at(watermark);
         let stored = StoredResponse { status, headers, body, freshness, variant, tags, watermark };
-        storage::keep(config, key, stored, lead, Some(charge.clone()));
+        storage::keep(config, key, stored, lead, Some(charge.clone()))
     }
 }
 
-pub(crate) fn to_bytes<D: Buf, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, E> {
-    frame.map(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+impl From<OverBudget> for Abandoned {
+    fn from(_: OverBudget) -> Self {
+        Self::Scarce(Fallback::Budget)
+    }
+}
+
+pub(crate) fn to_bytes<D, E>(frame: Result<Frame<D>, E>) -> Result<Frame<Bytes>, BodyError>
+where
+    D: Buf,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let frame = frame.map_err(BodyError::inner)?;
+    Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
 /// 128 bits of the body's hash.
@@ -170,4 +207,4 @@ fn tag_of(body: &Bytes) -> Option<HeaderValue> {
 const RECORDING: usize = 2 * 1024;
 
 /// The most frames without data that a body may have: they never reach the limit of an entry.
-const MOST_EMPTY_FRAMES: u32 = 1000;
+const MAX_EMPTY_FRAMES: u32 = 1000;

@@ -1,22 +1,25 @@
+use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::super::buffer::Buffer;
 use super::super::entry::MAX_COPIED_BODY;
 use super::attached::Attached;
-use super::background::{FRAMES_AT_ONCE, Reader, start};
+use super::background::{FRAMES_AT_ONCE, start};
+use super::buffer::Buffer;
+use super::error::BodyError;
 use super::recorder::{Recording, to_bytes};
+use super::shared::{BoxedBody, Reader};
 
 pin_project! {
-    /// The body of a response that came from a store, or from the service, in which case it may be
-    /// on its way to the store.
-    pub struct ResponseBody<B: Body> {
+    /// The response body of [`Cache`](crate::cache::Cache): a stored body, or the body of the inner
+    /// service, which may be on its way to the store.
+    pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
     }
@@ -24,20 +27,35 @@ pin_project! {
 
 pin_project! {
     #[project = KindProj]
-    enum Kind<B: Body> {
-        /// From the store.
+    enum Kind<B> {
+        /// A stored body.
         Kept { bytes: Option<Bytes> },
-        /// From the service, and not kept.
+        /// The body of the inner service, which is not recorded.
         Passed { #[pin] body: B },
-        /// From the service, kept as the client reads it. In a box, so that the others are small:
-        /// they are moved from layer to layer.
-        Attached { attached: Box<Attached<B>>, left: Option<u64> },
-        /// From the service, kept whether or not the client reads it.
-        Background { read: Reader<B>, left: Option<u64> },
+        /// The body of the inner service, recorded as the client reads it. In a box, so that the
+        /// other kinds are small: layers move bodies.
+        Attached { attached: Box<Attached>, left: Option<u64> },
+        /// A body that a task reads, for this client and perhaps for others.
+        Shared { reader: Reader, left: Option<u64> },
     }
 }
 
-impl<B: Body> ResponseBody<B> {
+pin_project! {
+    /// Erases the type of a body.
+    struct Erased<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+/// A body that is recorded for the store, or was.
+pub(crate) struct Recorded<B> {
+    pub(crate) body: ResponseBody<B>,
+    /// The body has been read, and the store has the response already.
+    pub(crate) is_stored: bool,
+}
+
+impl<B> ResponseBody<B> {
     pub(crate) fn kept(bytes: Bytes) -> Self {
         Self { kind: Kind::Kept { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()) } }
     }
@@ -46,7 +64,13 @@ impl<B: Body> ResponseBody<B> {
         Self { kind: Kind::Passed { body } }
     }
 
-    /// Returns `true` if the response is kept only if its body is read.
+    /// Returns a body that another request fetches. `left` is its length in bytes, if its head states
+    /// one.
+    pub(crate) fn shared(reader: Reader, left: Option<u64>) -> Self {
+        Self { kind: Kind::Shared { reader, left } }
+    }
+
+    /// Returns `true` if the response is stored only if its body is read.
     pub(crate) fn must_be_read(&self) -> bool {
         match &self.kind {
             Kind::Attached { attached, .. } => attached.is_recording(),
@@ -58,7 +82,7 @@ impl<B: Body> ResponseBody<B> {
 impl<B> ResponseBody<B>
 where
     B: Body + Send + 'static,
-    B::Error: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Records a body: what is ready at once, and then the rest, in a task if there is a slot for
     /// one, or else as the client reads.
@@ -67,64 +91,82 @@ where
         body: B,
         mut recording: Recording,
         mut buffer: Buffer,
-    ) -> Self {
+    ) -> Recorded<B> {
+        let pending = |body| Recorded { body, is_stored: false };
         // A body that ends short of what its head states must not pass for a whole one.
         let left = recording.declared;
-        let mut body = Box::pin(body);
-        let over =
-            |buffer, next, body| Self::attached(Attached::unrecorded(buffer, next, body), left);
+        let mut body: BoxedBody = Box::pin(Erased { body });
+        let over = |buffer, next, body| {
+            pending(Self::attached(Attached::unrecorded(buffer, next, body), left))
+        };
         let mut frames = 0;
-        // The first frame is the service's memory, which a server without a cache would hold too.
+        // The first frame is memory of the inner service, which a server without a cache would hold
+        // too.
         while buffer.len() == 0 || buffer.len() < READ_AT_ONCE && buffer.charge().may_read_ahead() {
             if frames == FRAMES_AT_ONCE {
                 break;
             }
             frames += 1;
-            match body.as_mut().poll_frame(cx).map(|frame| frame.map(to_bytes)) {
+            match body.as_mut().poll_frame(cx) {
                 Poll::Pending => break,
-                Poll::Ready(None) => return Self::whole(buffer, recording, left),
+                Poll::Ready(None) => return Self::whole(buffer, recording),
                 Poll::Ready(Some(Err(error))) => return over(buffer, Some(Err(error)), None),
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Err(why) = recording.push(&frame, &mut buffer) {
-                        recording.give_up(why);
+                        recording.abandon(why);
                         return over(buffer, Some(Ok(frame)), Some(body));
                     }
+                    buffer.charge().set_unread(buffer.len() as u64);
                 }
             }
         }
         if body.is_end_stream() {
-            return Self::whole(buffer, recording, left);
+            return Self::whole(buffer, recording);
         }
-        match recording.slot() {
-            Some(slot) if buffer.own().is_ok() => {
-                recording.outlast_head();
-                Self { kind: Kind::Background { read: start(buffer, body, recording, slot), left } }
-            }
-            _ => Self::attached(Attached::recorded(buffer, body, recording), left),
-        }
+        let Some(slot) = recording.slot() else {
+            return pending(Self::attached(Attached::recorded(buffer, body, recording), left));
+        };
+        buffer.own();
+        recording.outlast_head();
+        pending(Self::shared(start(buffer, body, recording, slot), left))
     }
 
-    fn attached(attached: Attached<B>, left: Option<u64>) -> Self {
+    fn attached(attached: Attached, left: Option<u64>) -> Self {
         Self { kind: Kind::Attached { attached: Box::new(attached), left } }
     }
 
-    /// A body that has been read to its end. One that is not as long as its head says keeps the
+    /// Returns a body that was read to its end. One that is not as long as its head says keeps the
     /// size hint that it had.
-    fn whole(mut buffer: Buffer, recording: Recording, left: Option<u64>) -> Self {
-        let (frame, size) = (buffer.only_frame(), buffer.len() as u64);
-        let is_whole = recording.declared.is_none_or(|declared| declared == size);
-        // Short ones are copied to the head in any case.
-        let short = frame.clone().filter(|frame| frame.len() <= MAX_COPIED_BODY);
-        recording.finish(short.unwrap_or_else(|| buffer.freeze()), buffer.charge());
-        match frame {
+    fn whole(mut buffer: Buffer, recording: Recording) -> Recorded<B> {
+        let (frame, left, size) = (buffer.only_frame(), recording.declared, buffer.len() as u64);
+        let is_whole = left.is_none_or(|declared| declared == size);
+        // A short body is copied to the head in any case.
+        let is_stored = match frame.clone().filter(|frame| frame.len() <= MAX_COPIED_BODY) {
+            Some(short) => recording.finish(short, buffer.charge()),
+            None => match buffer.freeze(0) {
+                Ok((body, charge)) => recording.finish(body, &charge),
+                Err(over) => {
+                    recording.abandon(over.into());
+                    false
+                }
+            },
+        };
+        let body = match frame {
             Some(frame) if is_whole => Self::kept(frame),
             _ => Self::attached(Attached::unrecorded(buffer, None, None), left),
-        }
+        };
+        Recorded { body, is_stored }
     }
+}
 
-    /// Reads it to its end, or until it is not to be kept any more.
+impl<B> ResponseBody<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Reads the body to its end, or until it is not recorded any more, if nobody else reads it.
     pub(crate) async fn read_if_recorded(self) {
-        let mut body = std::pin::pin!(self);
+        let mut body = pin!(self);
         let mut frames = 0;
         while body.must_be_read() {
             let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await;
@@ -142,11 +184,11 @@ where
 
 impl<B> Body for ResponseBody<B>
 where
-    B: Body + Send + 'static,
-    B::Error: Send,
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BodyError;
 
     #[inline]
     fn poll_frame(
@@ -160,7 +202,7 @@ where
             KindProj::Passed { body } => {
                 return body.poll_frame(cx).map(|frame| frame.map(to_bytes));
             }
-            KindProj::Background { read, left } => (read.poll_frame(cx), left),
+            KindProj::Shared { reader, left } => (reader.poll_frame(cx), left),
             KindProj::Attached { attached, left } => (attached.poll_frame(cx), left),
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&frame, left) {
@@ -176,10 +218,8 @@ where
             Kind::Kept { bytes } => bytes.is_none(),
             Kind::Passed { body } => body.is_end_stream(),
             // A body that owes bytes has not ended: a server takes one that has for a whole message.
-            Kind::Background { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => {
-                false
-            }
-            Kind::Background { read, .. } => read.is_end_stream(),
+            Kind::Shared { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => false,
+            Kind::Shared { reader, .. } => reader.is_end_stream(),
             Kind::Attached { attached, .. } => attached.is_end_stream(),
         }
     }
@@ -191,24 +231,48 @@ where
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Passed { body } => body.size_hint(),
-            Kind::Background { left, .. } | Kind::Attached { left, .. } => {
+            Kind::Shared { left, .. } | Kind::Attached { left, .. } => {
                 left.map_or_else(SizeHint::new, SizeHint::with_exact)
             }
         }
     }
 }
 
-impl<B: Body> fmt::Debug for ResponseBody<B> {
+impl<B> Body for Erased<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.project().body.poll_frame(cx).map(|frame| frame.map(to_bytes))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
             Kind::Kept { .. } => "Kept",
             Kind::Passed { .. } => "Passed",
             Kind::Attached { .. } => "Attached",
-            Kind::Background { .. } => "Background",
+            Kind::Shared { .. } => "Shared",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }
 }
 
-/// In bytes: what is read before the client gets the first.
+/// The bytes that are read before the client gets the first.
 const READ_AT_ONCE: usize = 64 * 1024;

@@ -52,7 +52,7 @@ pub(super) fn control(
         refuse(Exception::NoStore, NotStorable::Malformed)?;
     }
     if has_nonce(headers) {
-        return Err(NotStorable::ForOne);
+        return Err(NotStorable::SingleUse);
     }
     Ok((control, is_targeted))
 }
@@ -149,7 +149,7 @@ mod tests {
             (&[("x-other", "'nonce-abc'")], false),
         ] {
             let decided = control(&Rules::default(), StatusCode::OK, &map(fields));
-            assert_eq!(decided.err(), refused.then_some(NotStorable::ForOne), "{fields:?}");
+            assert_eq!(decided.err(), refused.then_some(NotStorable::SingleUse), "{fields:?}");
         }
     }
 

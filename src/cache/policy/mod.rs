@@ -15,6 +15,7 @@ mod rules;
 mod storable;
 mod targeted;
 
+pub(crate) use cache_control::RequestControl;
 pub(crate) use checks::is_sound;
 pub(crate) use conditional::{Conditional, evaluate, has_validator, is_outdated, set_conditions};
 pub(crate) use confirmation::{Confirmed, confirm};

@@ -53,7 +53,7 @@ pub(crate) enum NotStorable {
     /// The [`CacheHint`] of the handler forbids it.
     CacheHint,
     /// The response has a part for one request alone.
-    ForOne,
+    SingleUse,
     NoStore,
     Private,
     /// The directives cannot be parsed.

@@ -98,8 +98,7 @@ impl Default for Rules {
             early_refresh: 0.0,
             // A service that is down for minutes should not be seen.
             grace: Duration::from_secs(600),
-            heed_request: true,
-            // The one that RFC 9213 registers. A gateway that is no CDN chooses its own.
+            heed_request: false,
             targeted: vec![HeaderName::from_static("cdn-cache-control")],
             exceptions: Vec::new(),
             trusted: Vec::new(),

@@ -31,7 +31,7 @@ pub(crate) fn storable(
         return Err(NotStorable::CacheHint);
     }
     if response.single_use {
-        return Err(NotStorable::ForOne);
+        return Err(NotStorable::SingleUse);
     }
     if !checks::is_whole(response.status) {
         return Err(NotStorable::Status);
@@ -192,7 +192,7 @@ mod tests {
         let (headers, none) = (map(&[MINUTE]), HeaderMap::new());
         let answer = ResponseInfo { single_use: true, ..answer(200, &headers, &none) };
         let decided = storable(&Rules::default(), &RequestPolicy::default(), &answer);
-        assert_eq!(decided, Err(NotStorable::ForOne));
+        assert_eq!(decided, Err(NotStorable::SingleUse));
     }
 
     #[test]

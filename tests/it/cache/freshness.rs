@@ -292,7 +292,7 @@ async fn what_a_request_asks_of_a_fresh_entry_is_done() {
         rig.get("/", &[]).await;
         rig.clock.pass(10);
         assert_eq!(rig.get("/", fields).await.cache(), *expected, "{fields:?}");
-        let rig = Rig::with(MINUTE, CacheLayer::ignore_request_control);
+        let rig = Rig::ignoring(MINUTE);
         rig.get("/", &[]).await;
         rig.clock.pass(10);
         assert_eq!(rig.get("/", fields).await.cache(), "hit; ttl=50", "{fields:?} is ignored");
@@ -354,7 +354,7 @@ async fn a_client_that_wants_nothing_but_what_is_kept_gets_a_504() {
 
 #[tokio::test]
 async fn a_layer_that_ignores_requests_ignores_only_if_cached_and_no_store() {
-    let rig = Rig::with(MINUTE, CacheLayer::ignore_request_control);
+    let rig = Rig::ignoring(MINUTE);
     let got = rig.get("/", &[("cache-control", "only-if-cached, no-store")]).await;
     assert_eq!(got.cache(), "fwd=uri-miss; stored");
     assert!(rig.get("/", &[]).await.is_hit());

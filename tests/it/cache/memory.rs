@@ -92,6 +92,7 @@ async fn nothing_outlives_a_spent_budget() {
     assert_eq!(fell_back(&metrics, "budget"), 1);
     assert!(!mocked.is_hit("/b"));
     drop(mocked.called());
+    idle().await;
     assert_eq!(holds.text().await.len(), 60_000);
     // No mark parts those who ask for it now.
     assert!(is_coalesced(&mut mocked, "/b").await);
@@ -132,7 +133,6 @@ async fn stalled_readers_take_half_of_the_budget() {
     }
     let ahead: u64 = logs.iter().map(|log| log.given()).sum();
     assert!((300_000..=402 * KIB + 8 * 18_000).contains(&ahead), "{ahead}");
-    assert!(fell_back(&metrics, "slow-client") > 0);
     // A client that reads is recorded, and shared with those who wait.
     assert!(is_coalesced(&mut mocked, "/herd").await);
     for opened in stalled {
@@ -313,8 +313,7 @@ async fn each_label_of_a_fallback_is_there_at_zero() {
     let cache = tower::Layer::layer(&layer, service);
     drop(tower::ServiceExt::oneshot(cache, super::mocked::get("/")).await.unwrap());
     let shown = exporter.render();
-    let reasons =
-        ["budget", "fills", "slow-client", "fill-time", "wait", "lease", "puts", "refreshes"];
+    let reasons = ["budget", "fills", "fill-time", "wait", "lease", "puts", "refreshes"];
     for reason in reasons {
         let line = format!("http_cache_fallbacks_total{{reason=\"{reason}\"}} 0");
         assert!(shown.contains(&line), "{line}\n{shown}");

@@ -48,7 +48,7 @@ async fn stale(store: impl Store, by: u64) -> (Mocked, Arc<AtomicU64>) {
     let seconds = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&seconds);
     let now = move || UNIX_EPOCH + Duration::from_secs(read.load(Ordering::SeqCst));
-    let mut mocked = Mocked::new(&CacheLayer::new(store).clock(now));
+    let mut mocked = Mocked::new(&CacheLayer::new(store).clock(now).cancel_on_disconnect());
     drop(mocked.opens("/", validated("old")).await);
     idle().await;
     seconds.store(1 + by, Ordering::SeqCst);

@@ -63,7 +63,15 @@ impl Rig {
     }
 
     pub(super) fn with(fields: Fields<'_>, choose: impl FnOnce(CacheLayer) -> CacheLayer) -> Self {
-        let rig = Self::over(choose(CacheLayer::new(MemoryStore::new(1 << 24))));
+        let layer = CacheLayer::new(MemoryStore::new(1 << 24)).honor_request_control();
+        let rig = Self::over(choose(layer));
+        rig.answers_with(200, fields);
+        rig
+    }
+
+    /// A layer with its defaults, which ignores `cache-control` of requests.
+    pub(super) fn ignoring(fields: Fields<'_>) -> Self {
+        let rig = Self::over(CacheLayer::new(MemoryStore::new(1 << 24)));
         rig.answers_with(200, fields);
         rig
     }

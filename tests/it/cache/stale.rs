@@ -64,6 +64,10 @@ async fn a_refresh_that_fails_leaves_the_entry() {
     rig.answers_with(500, &[]);
     assert_eq!(rig.get("/", &[]).await.body, "answer 0");
     idle().await;
+    assert_eq!(rig.calls(), 2, "it has failed just now");
+    rig.clock.pass(1);
+    assert_eq!(rig.get("/", &[]).await.body, "answer 0");
+    idle().await;
     assert_eq!(rig.calls(), 3);
     assert_eq!(rig.get("/", &[]).await.body, "answer 0");
 }
@@ -127,13 +131,16 @@ async fn an_entry_stands_in_for_a_service_that_fails() {
         assert_eq!((got.status, got.body.as_str()), (200, "answer 0"));
         assert_eq!(got.cache(), format!("fwd=stale; fwd-status={status}; detail=service-failed"));
         assert_eq!(got.field("age"), Some("660"));
-        rig.fails();
         let got = rig.get("/", &[]).await;
-        assert_eq!(
-            (got.body.as_str(), got.cache()),
-            ("answer 0", "fwd=stale; detail=service-failed")
-        );
+        assert_eq!((got.body.as_str(), got.cache()), ("answer 0", "hit; ttl=-600"));
+        assert_eq!(rig.calls(), 2, "it has failed just now");
     }
+    let rig = Rig::new(MINUTE);
+    rig.get("/", &[]).await;
+    rig.clock.pass(660);
+    rig.fails();
+    let got = rig.get("/", &[]).await;
+    assert_eq!((got.body.as_str(), got.cache()), ("answer 0", "fwd=stale; detail=service-failed"));
 }
 
 #[tokio::test]

@@ -118,9 +118,12 @@ fn layer(setup: Setup) -> CacheLayer {
         _ => CacheLayer::new(store),
     };
     match setup {
-        Setup::Rfc | Setup::WithTtl => layer,
-        Setup::IgnoresRequests => layer.ignore_request_control(),
-        Setup::OwnLifetimes => layer.default_ttl(seconds(30)).ttl(status(404), seconds(5)),
+        Setup::Rfc | Setup::WithTtl => layer.honor_request_control(),
+        Setup::IgnoresRequests => layer,
+        Setup::OwnLifetimes => {
+            let layer = layer.default_ttl(seconds(30)).ttl(status(404), seconds(5));
+            layer.honor_request_control()
+        }
     }
 }
 

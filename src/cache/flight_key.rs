@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use super::config::Config;
+use super::key::Key;
+use super::lookup::Lookup;
+use super::markers::Marker;
+use super::policy::RequestPolicy;
+
+/// What requests with one key have in common that would get the same response.
+#[derive(Clone, Copy, Debug, Default, Hash)]
+pub(crate) struct FlightKey {
+    class: u64,
+    /// A response to a request with credentials may be for that request only.
+    authorized: bool,
+    /// So may a response to a request with `cookie`, where the layer gives lifetimes.
+    cookie: bool,
+}
+
+impl FlightKey {
+    pub(crate) fn of(ask: &RequestPolicy, lookup: &Lookup) -> Self {
+        let class = match lookup {
+            Lookup::OtherVariants(class) => *class,
+            Lookup::Found(entry) => entry.stored().map_or(0, |stored| stored.variant.class()),
+            Lookup::Nothing => 0,
+        };
+        Self { class, authorized: ask.authorized, cookie: ask.cookie }
+    }
+
+    pub(crate) fn marker(self, config: &Config, key: &Key) -> Marker {
+        config.state.markers.marker((key.as_str(), self))
+    }
+
+    /// Returns the key under which the requests are coalesced. Requests that asked for a new response
+    /// are coalesced with their like only: a fetch that began before them is no use to them.
+    pub(crate) fn name(self, key: &Key, is_asked: bool) -> Arc<str> {
+        let Self { class, authorized, cookie } = self;
+        let flags = u8::from(authorized) | u8::from(cookie) << 1 | u8::from(is_asked) << 2;
+        format!("{}\n{class:x}{flags}", key.as_str()).into()
+    }
+}

@@ -1,0 +1,116 @@
+//! Readiness of the inner service.
+
+use super::*;
+
+#[tokio::test]
+async fn a_cache_is_ready_and_hits_though_the_service_never_is() {
+    let mut mocked = Mocked::new(&layer());
+    let asking = mocked.waits(get("/"));
+    let (_, call) = mocked.call().await;
+    call.send_response(fresh(full("kept")));
+    assert_eq!(answers(vec![asking]).await, ["kept"]);
+    mocked.calls.allow(0);
+    assert!(poll_once(pin!(mocked.cache.ready())).is_ready());
+    let mut hit = mocked.ask(get("/"));
+    let Poll::Ready(hit) = poll_once(hit.as_mut()) else { panic!("a hit waits") };
+    assert_eq!(text(hit.unwrap()).await, "kept");
+    let miss = mocked.waits(get("/other"));
+    assert!(!mocked.is_called());
+    mocked.calls.allow(1);
+    let answers = spawn(answers(vec![miss]));
+    mocked.call().await.1.send_response(fresh(full("other")));
+    assert_eq!(answers.await.unwrap(), ["other"]);
+}
+
+#[tokio::test]
+async fn an_error_of_readiness_is_the_answer_and_the_next_one_takes_over() {
+    let mut mocked = Mocked::new(&layer().failure_ttl(Duration::ZERO));
+    mocked.calls.allow(0);
+    let mut herd = mocked.herd(3);
+    mocked.calls.send_error("closed");
+    assert_eq!(soon(herd.remove(0)).await.map(drop).unwrap_err().to_string(), "closed");
+    mocked.calls.allow(1);
+    let answers = spawn(answers(herd));
+    mocked.call().await.1.send_response(fresh(full("second")));
+    assert_eq!(answers.await.unwrap(), ["second", "second"]);
+    assert_eq!(mocked.handle.in_flight(), 0);
+}
+
+/// Counts its readiness: a call without one panics.
+#[derive(Debug, Default)]
+struct Readied(bool);
+
+impl Clone for Readied {
+    fn clone(&self) -> Self {
+        Self(false)
+    }
+}
+
+impl Service<Request<Text>> for Readied {
+    type Response = Response<Text>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0 = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Text>) -> Self::Future {
+        assert!(std::mem::take(&mut self.0), "it was not made ready");
+        let response = match request.uri().path() {
+            "/fresh" => fresh(full("")),
+            "/stale" => Response::builder()
+                .header("cache-control", "max-age=1, stale-while-revalidate=60")
+                .body(full(""))
+                .unwrap(),
+            _ => no_store(full("")),
+        };
+        std::future::ready(Ok(response))
+    }
+}
+
+#[tokio::test]
+async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
+    let (layer, seconds) = clocked(layer());
+    let handle = layer.handle();
+    let mut cache = layer.layer(Readied::default());
+    for path in ["/fresh", "/stale", "/no-store"] {
+        for method in ["GET", "HEAD", "POST", "OPTIONS"] {
+            let request = Request::builder().method(method).uri(format!("http://x{path}"));
+            let request = request.body(full("")).unwrap();
+            drop(cache.ready().await.unwrap().call(request).await.unwrap());
+        }
+    }
+    drop(cache.ready().await.unwrap().call(get("/stale")).await.unwrap());
+    seconds.store(2, Ordering::SeqCst);
+    let refreshed = cache.ready().await.unwrap().call(get("/stale")).await.unwrap();
+    assert_eq!(status_of(&refreshed), "tower-kit; hit; ttl=-1");
+    settle().await;
+    let hit = cache.ready().await.unwrap().call(get("/stale")).await.unwrap();
+    assert_eq!(status_of(&hit), "tower-kit; hit; ttl=1");
+    assert_eq!(handle.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn over_a_concurrency_limit_a_client_that_holds_its_body_stops_nobody() {
+    for fills in [0, 256] {
+        let inner = service_fn(|request: Request<Text>| async move {
+            let path = request.uri().path().to_owned();
+            let body = match path.as_str() {
+                "/stuck" => streamed([data(5), Step::PendingForever]),
+                _ => streamed([data(5), Step::Pending, data(5)]),
+            };
+            Ok::<_, Infallible>(fresh(body))
+        });
+        let layers = (layer().max_fills(fills), ConcurrencyLimitLayer::new(1));
+        let cache = layers.layer(inner);
+        let stuck = soon(cache.clone().oneshot(get("/stuck"))).await.unwrap();
+        let mut herd = JoinSet::new();
+        for number in 0..100 {
+            herd.spawn(asks(&cache, &format!("/{}", number % 10)));
+        }
+        assert!(soon(herd.join_all()).await.iter().all(|text| text == "xxxxxxxxxx"));
+        drop(stuck);
+    }
+}
