@@ -11,7 +11,8 @@ use super::policy::Rules;
 use super::state::{Family, State};
 use super::store::{Erased, Store};
 
-/// What the setters of a layer write, with the store and the state that its services share.
+/// The settings of a layer, which its setters write, with the store and the state that its services
+/// share.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) rules: Rules,

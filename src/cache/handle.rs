@@ -11,13 +11,14 @@ use tower::Service;
 use super::body::{FRAMES_AT_ONCE, LONGEST_FILL};
 use super::classify::Warm;
 use super::config::Config;
-use super::fetch::call;
+use super::fetch::Call;
 use super::metrics::Statistics;
 use super::purge::{Purge, PurgeFuture};
 use super::storage;
 use super::store::StoreError;
 
-/// Purges the entries of a layer, warms them, and counts them. Clones are the same.
+/// A handle to purge the entries of a layer, to warm them, and to read its statistics. Clones are the
+/// same handle.
 ///
 /// The handle may be taken before the layer is finished: it purges, and counts, for all layers that
 /// setters make of that one, and for their clones. Only a
@@ -33,7 +34,7 @@ pub struct CacheHandle {
     config: Arc<Config>,
 }
 
-/// A URL that no entry could have.
+/// The error of a URL that no entry could have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidUrl {
     given: String,
@@ -106,7 +107,7 @@ impl CacheHandle {
         storage::clear(&self.config).await
     }
 
-    /// How many requests were answered in which way, and how much is kept.
+    /// Returns the number of requests by outcome, and the usage of the store.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let usage = storage::usage(&self.config).unwrap_or_default();
@@ -115,7 +116,7 @@ impl CacheHandle {
         states.iter().fold(none, |sum, state| state.metrics.add_to(sum))
     }
 
-    /// How many requests are fetching, or validating, something that others may wait for.
+    /// Returns the number of fetches that other requests may wait for.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.config.state.family.states().iter().map(|state| state.coalescer.len()).sum()
@@ -140,7 +141,7 @@ impl CacheHandle {
         ResBody: Body,
     {
         request.extensions_mut().insert(Warm);
-        let response = call(service, request).await?;
+        let response = Call::new(service, request).await?;
         let mut body = std::pin::pin!(response.into_body());
         let reading = async {
             let mut frames = 0;
@@ -166,7 +167,8 @@ impl CacheHandle {
     }
 }
 
-/// Waits for all of them, or fails as one of them does. None if there are none.
+/// Returns a future that waits for all purges, and fails if one of them does, or nothing if there are
+/// none.
 fn all(mut purgings: Vec<PurgeFuture>) -> Option<PurgeFuture> {
     let last = purgings.pop()?;
     if purgings.is_empty() {

@@ -1,5 +1,4 @@
-//! Hashes that are the same in every process, whatever its version of Rust: they are in keys and in
-//! what processes tell each other.
+//! Hashes that are the same in every process and version of Rust, since processes exchange them.
 
 use std::hash::Hasher;
 
@@ -12,7 +11,7 @@ pub(crate) fn hash128(text: &str) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Of parts that are told apart by where they end.
+/// A hash of several parts. Moving a byte from one part to the next changes it.
 #[derive(Debug, Default)]
 pub(crate) struct Hash64(SipHasher13);
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What a handler says of its own response, as one of the response's extensions.
+/// A hint of a handler about its own response, in the extensions of the response.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,20 +19,20 @@ pub struct CacheHint {
 }
 
 impl CacheHint {
-    /// Says nothing yet.
+    /// Creates a hint without effect, to be extended.
     #[must_use]
     pub const fn new() -> Self {
         Self { no_store: false, ttl: None, tags: Vec::new() }
     }
 
-    /// Do not keep this response.
+    /// Creates a hint that the response must not be stored.
     #[must_use]
     pub const fn no_store() -> Self {
         Self { no_store: true, ttl: None, tags: Vec::new() }
     }
 
-    /// Keep this response for `ttl` here, whatever freshness its fields state to others, and
-    /// whatever final status it has. What may not be kept is not kept. It is for all clients then,
+    /// Stores the response for `ttl`, whatever lifetime its headers state to others, and whatever final
+    /// status it has. A response that must not be stored is not stored. It is for all clients then,
     /// those with other cookies too; in a layer made by [`aside`](crate::CacheLayer::with_ttl), a request
     /// with `cookie` passes by all the same.
     #[must_use]
@@ -40,7 +40,7 @@ impl CacheHint {
         Self { ttl: Some(ttl), ..self }
     }
 
-    /// A name to purge this response by, together with all others that have it.
+    /// Adds a tag, by which the response can be purged together with all others that have it.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());

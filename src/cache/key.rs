@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri, request};
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 
 /// A request's key: its URL, and behind it whatever else counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) text: String,
     /// Where the host and the path begin, and where the URL ends.
@@ -18,9 +18,10 @@ pub(crate) struct Key {
 }
 
 /// How the URL of a request is spelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Spelling {
     /// As its key has it.
+    #[default]
     Same,
     /// Otherwise, but the service need not see that.
     Respelled,

@@ -15,9 +15,10 @@ use super::service::Cache;
 use super::store::Store;
 use crate::metrics::Metrics;
 
-/// Answers GET and HEAD from a store; see the [module](crate::cache).
+/// A layer that caches the responses to GET requests, as a shared cache by RFC 9111. See the
+/// [module](crate::cache).
 ///
-/// Clones share the store, the purges and the requests that are under way.
+/// Clones share the store, the purges and the fetches that are under way.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until a service is stacked under it"]
 pub struct CacheLayer {
@@ -25,14 +26,15 @@ pub struct CacheLayer {
 }
 
 impl CacheLayer {
-    /// Keeps what RFC 9111 lets a shared cache keep, for as long as the response says.
+    /// Creates a layer that stores what RFC 9111 allows a shared cache to store, for as long as the
+    /// response says.
     pub fn new(store: impl Store) -> Self {
         Self { config: Arc::new(Config::new(Rules::default(), store)) }
     }
 
-    /// Keeps any 200 to a GET for `ttl`, whatever freshness it states. What else may not be kept
-    /// is not kept here either: see [`Exception`]. Nor is a response whose `cache-control` cannot be
-    /// read.
+    /// Creates a layer that stores every 200 to a GET for `ttl`, whatever lifetime the response states.
+    /// Responses that must not be stored for other reasons are not stored here either: see
+    /// [`Exception`]. Neither are responses whose `cache-control` cannot be read.
     ///
     /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`: the page
     /// may have been made for one session. It neither gets a stored response nor fills the cache,
@@ -45,8 +47,8 @@ impl CacheLayer {
         Self { config: Arc::new(Config::new(rules, store)) }
     }
 
-    /// How long to keep responses that state no freshness and have no `last-modified` to guess it
-    /// from, where their status allows it (RFC 9110 §15.1). None by default: they are not kept.
+    /// Sets the lifetime of responses that state none and have no `last-modified` to guess it from,
+    /// where their status allows that (RFC 9110 §15.1). By default such responses are not stored.
     ///
     /// Such a response is neither stored for nor given to a request with `cookie`, unless the layer
     /// allows [`Exception::Cookie`] or `cookie` is part of the [`key`](Self::key).
@@ -78,8 +80,8 @@ impl CacheLayer {
         })
     }
 
-    /// Shortens each lifetime by a random part of up to `fraction` of it, so that what was kept
-    /// together does not end together. 0 by default.
+    /// Shortens each lifetime by a random part of up to `fraction` of it, so that entries which were
+    /// stored together do not expire together. The default is 0.
     ///
     /// # Errors
     ///
@@ -89,9 +91,9 @@ impl CacheLayer {
         Ok(self.rules(|rules| rules.jitter = fraction))
     }
 
-    /// Refreshes an entry in the background before its lifetime ends, at random, the likelier the
-    /// nearer the end is and the longer the service took (XFetch). `beta` is 1 for the optimum, more
-    /// to refresh earlier; 0, the default, never does.
+    /// Refreshes an entry in the background before its lifetime ends, at random: the likelier the
+    /// nearer the end is and the longer the inner service took (XFetch). A `beta` of 1 is the optimum,
+    /// and more refreshes earlier. The default of 0 never does.
     ///
     /// # Errors
     ///
@@ -101,8 +103,8 @@ impl CacheLayer {
         Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
-    /// How long after its lifetime an entry may stand in for a service that fails or answers 5xx,
-    /// where the response states no `stale-if-error` and does not forbid it. 600 s by default.
+    /// Sets how long after its lifetime an entry may be served if the inner service fails, where the
+    /// response states no `stale-if-error` (RFC 5861 §4) and does not forbid it. The default is 600 s.
     pub fn stale_if_error(self, grace: Duration) -> Self {
         self.rules(|rules| rules.grace = grace)
     }
@@ -159,8 +161,8 @@ impl CacheLayer {
         self.edit(|config| config.limits.cancel_on_disconnect = true)
     }
 
-    /// The response fields that speak to this cache alone, the first that a response has counts
-    /// before its `cache-control` (RFC 9213). `cdn-cache-control` by default.
+    /// Sets the response headers that are for this cache alone (RFC 9213). The first one that a
+    /// response has takes the place of its `cache-control`. The default is `cdn-cache-control`.
     ///
     /// ```
     /// use http::HeaderName;
@@ -176,7 +178,7 @@ impl CacheLayer {
         self.rules(|rules| rules.targeted = names)
     }
 
-    /// Keeps what is not kept otherwise; [`Exception`] says what each of them risks.
+    /// Stores responses that are not stored otherwise. [`Exception`] tells the risk of each.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, Exception, CacheKey, MemoryStore};
@@ -197,14 +199,14 @@ impl CacheLayer {
         self.rules(|rules| rules.exceptions.push(exception))
     }
 
-    /// What makes two requests the same: scheme, host, path and query by default.
+    /// Sets what makes two requests the same. The default is scheme, host, path and query.
     pub fn key(self, key: CacheKey) -> Self {
         self.edit(|config| config.set_key(key))
     }
 
-    /// A request field that the service may act upon, such as `x-forwarded-host`, is set by a proxy
-    /// in front, and not by clients: a request that has it may fill the cache. Where the service's
-    /// answer depends on it, let it be part of the [`key`](Self::key) instead.
+    /// Trusts a request header that the inner service may act upon, such as `x-forwarded-host`: a
+    /// proxy in front sets it, and clients cannot. Requests with the header may fill the cache. Where
+    /// the response depends on it, make it a part of the [`key`](Self::key) instead.
     ///
     /// ```
     /// use http::HeaderName;
@@ -221,8 +223,8 @@ impl CacheLayer {
         self.rules(|rules| rules.trusted.push(name))
     }
 
-    /// Says that a proxy in front sets the usual headers about the URL that its client asked for:
-    /// requests with them may fill the cache. They are `forwarded`,
+    /// Trusts the usual headers about the URL that the client of a proxy in front asked for: requests
+    /// with them may fill the cache. They are `forwarded`,
     /// `x-forwarded-{host,port,prefix,proto,protocol,scheme,server,ssl}` and `x-original-host`.
     ///
     /// What they say becomes part of the key, so that the responses for two sites or schemes do not
@@ -258,50 +260,50 @@ impl CacheLayer {
         self.edit(|config| config.skip = Some(Arc::new(skip)))
     }
 
-    /// Gives kept responses that have neither `etag` nor `last-modified` a strong `etag` of their
-    /// bytes, so that clients can ask whether they changed. The client whose request filled the
-    /// entry gets none: its head has gone before the bytes are known. Off by default.
+    /// Adds a strong `etag` of their bytes to stored responses that have neither `etag` nor
+    /// `last-modified`, so that clients can revalidate them. The client whose request filled the entry
+    /// gets none: its head has gone before the bytes are known.
     pub fn etag(self) -> Self {
         self.rules(|rules| rules.etag = true)
     }
 
-    /// The most bytes of body that an entry may have. 1 MiB by default. For more, a
+    /// Sets the maximum size of a stored body, in bytes. The default is 1 MiB. For more, a
     /// [`MemoryStore`](super::MemoryStore) has to be made
     /// [`with_max_entry_size`](super::MemoryStore::with_max_entry_size).
+    #[doc(alias = "entry_limit")]
     pub fn max_entry_size(self, bytes: u64) -> Self {
         self.rules(|rules| rules.entry_limit = bytes)
     }
 
-    /// The most variants (RFC 9111 §4.1) that are kept of one URL; a further one takes the place of
-    /// the oldest. 16 by default; 0 is taken as 1.
+    /// Sets the maximum number of variants of one URL (RFC 9111 §4.1). A further one takes the place of
+    /// the oldest. The default is 16, and 0 is taken as 1.
     pub fn max_variants(self, most: usize) -> Self {
         self.rules(|rules| rules.variants = most.max(1))
     }
 
-    /// The most bodies that are read to the end whether or not their client stays, for 60 s each.
-    /// Beyond these, a body is kept only if its client reads all of it within that time. 256 by
-    /// default.
+    /// Sets the maximum number of bodies that are read to their end in the background, for 60 s each.
+    /// A further body is stored only if its client reads all of it within that time, and is shared
+    /// with nobody. The default is 256.
     pub fn max_fills(self, most: usize) -> Self {
         self.edit(|config| config.limits.max_fills = most)
     }
 
-    /// Sets the most bytes of memory that all responses on their way to the store take together:
+    /// Sets the maximum number of bytes that all responses on their way to the store take together:
     /// what was read of their bodies, for the store and for clients that have not read it yet, and
-    /// their heads. 64 MiB by default.
+    /// their heads. The default is 64 MiB.
     ///
     /// A response for which no bytes are left is passed on as the service sends it. It is not
-    /// stored, nobody waits for it, and it is counted as `budget` in
+    /// stored and not shared, and it is counted as `budget` in
     /// `http_cache_fallbacks_total`. Clients that do not read hold half of the budget at most; a
-    /// body is then read only as fast as its client reads.
+    /// body is then read only as fast as its fastest client reads.
     ///
     /// A budget below a few times the [`entry_limit`](Self::entry_limit) stores no large bodies.
     pub fn max_fill_bytes(self, bytes: u64) -> Self {
         self.edit(|config| config.limits.max_fill_bytes = bytes)
     }
 
-    /// Sets how long one operation of the store may take, before it counts as failed: what is to be
-    /// read is a miss then, and what is to be put is not stored. 1 s by default; less than 1 ms is
-    /// taken as 1 ms.
+    /// Sets how long one operation of the store may take before it counts as failed. A lookup is a miss
+    /// then, and a response is not stored. The default is 1 s, and less than 1 ms is taken as 1 ms.
     ///
     /// This is for stores that hang. One that answers late each time makes each miss late; for
     /// Redis, `RedisConfig::command_timeout` is the shorter bound.
@@ -309,24 +311,27 @@ impl CacheLayer {
         self.edit(|config| config.limits.store_timeout = time.max(SHORTEST_TIMEOUT))
     }
 
-    /// The most refreshes in the background at a time. 64 by default.
+    /// Sets the maximum number of background refreshes at a time. The default is 64.
     pub fn max_refreshes(self, most: usize) -> Self {
         self.edit(|config| config.limits.max_refreshes = most)
     }
 
-    /// How long a request waits for another one that fetches the same, before it goes to the
-    /// service itself. 10 s by default.
+    /// Sets how long a request waits for another one that fetches the same, before it goes to the
+    /// inner service itself. The default is 10 s.
+    #[doc(alias = "single flight")]
+    #[doc(alias = "proxy_cache_lock_timeout")]
     pub fn coalesce_timeout(self, most: Duration) -> Self {
         self.edit(|config| config.limits.coalesce_timeout = most)
     }
 
-    /// How long it is remembered that a URL's response may not be kept, so that requests for it do
-    /// not wait for each other. 10 s by default.
+    /// Sets how long the cache remembers that a response was not stored, so that requests for it do not
+    /// wait for each other. The default is 10 s.
+    #[doc(alias = "hit-for-pass")]
     pub fn hit_for_miss(self, time: Duration) -> Self {
         self.edit(|config| config.limits.hit_for_miss = time)
     }
 
-    /// Whether responses carry `cache-status` (RFC 9211). They do by default.
+    /// Sends no `cache-status` (RFC 9211) with responses. By default each has one.
     pub fn hide_cache_status(self) -> Self {
         self.edit(|config| config.cache_status = false)
     }
@@ -336,13 +341,12 @@ impl CacheLayer {
         self.rules(|rules| rules.strip_tags = true)
     }
 
-    /// Counts on `recorder` instead of the process's.
+    /// Records metrics with `recorder` instead of the global recorder.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))
     }
 
-    /// Reads the time from `clock`, for tests of what expires. Waits are not by it, but by tokio's
-    /// timer.
+    /// Reads the time from `clock`, for tests of expiry. Timeouts are by tokio's timer all the same.
     pub fn clock<F>(self, clock: F) -> Self
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,

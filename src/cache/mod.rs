@@ -320,6 +320,7 @@ pub(crate) mod clock;
 pub(crate) mod coalesce;
 mod config;
 pub(crate) mod control;
+pub(crate) mod counters;
 mod decide;
 mod detach;
 mod directive;
