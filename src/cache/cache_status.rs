@@ -21,7 +21,7 @@ pub(crate) struct CacheStatus {
     pub(crate) header: Option<&'static str>,
 }
 
-/// RFC 9211 §2.2.
+/// The reason why a request went to the inner service (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fwd {
     Bypass,

@@ -1,77 +1,64 @@
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::policy::date::millis;
-use crate::clock;
 
 /// The clock of a layer: the system's, or the one that its user set.
 ///
-/// The age of an entry is measured by [`now`](Self::now), which never goes back and does not follow a
-/// wall clock that is set back: an entry of a minute would stay fresh for an hour. Dates in headers
-/// are compared with [`wall`](Self::wall).
-#[derive(Clone)]
+/// A wall clock may be set back, and would then keep an entry of a minute fresh for an hour. Ages are
+/// measured by a time that never goes back: it follows the steps of the wall clock forward, and not
+/// those back.
+#[derive(Clone, Default)]
 pub(crate) struct Clock(Arc<Source>);
 
-enum Source {
-    /// The wall clock as it was at `since`, plus the monotonic time from then on.
-    System {
-        wall: u64,
-        since: Instant,
-    },
-    User(Box<dyn Fn() -> SystemTime + Send + Sync>, Mutex<Ratchet>),
+#[derive(Default)]
+struct Source {
+    user: Option<Box<dyn Fn() -> SystemTime + Send + Sync>>,
+    /// The latest time that was returned.
+    last: AtomicU64,
+    /// The sum of the steps back.
+    set_back: AtomicU64,
 }
 
-/// The sum of all steps forward of a clock, on top of its first time.
-#[derive(Default)]
-struct Ratchet {
-    wall: u64,
-    now: u64,
+/// One reading of the clock. Both times are in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// The time that never goes back, for ages.
+    pub(crate) now: u64,
+    /// The time of the wall clock, for dates in headers.
+    pub(crate) wall: u64,
 }
 
 impl Clock {
     pub(crate) fn of(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        let wall = millis(clock());
-        let ratchet = Mutex::new(Ratchet { wall, now: wall });
-        Self(Arc::new(Source::User(Box::new(clock), ratchet)))
+        Self(Arc::new(Source { user: Some(Box::new(clock)), ..Source::default() }))
     }
 
-    /// Returns the time in milliseconds since 1970, as the wall clock had it when the layer was made,
-    /// plus the time that has passed since. It never goes back.
+    /// Returns the time that never goes back, in milliseconds.
     pub(crate) fn now(&self) -> u64 {
-        match &*self.0 {
-            Source::System { wall, since } => {
-                let passed = clock::now().saturating_duration_since(*since);
-                wall + passed.as_secs() * 1000 + u64::from(passed.subsec_millis())
-            }
-            Source::User(clock, ratchet) => {
-                let mut ratchet = ratchet.lock().unwrap_or_else(PoisonError::into_inner);
-                let wall = millis(clock());
-                ratchet.now = ratchet.now.saturating_add(wall.saturating_sub(ratchet.wall));
-                ratchet.wall = wall;
-                ratchet.now
-            }
+        self.read().now
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub(crate) fn read(&self) -> Reading {
+        let Source { user, last, set_back } = &*self.0;
+        // Before the wall clock is read: another thread may return a later time meanwhile, and that
+        // is no step back.
+        let (before, back) = (last.load(Ordering::Acquire), set_back.load(Ordering::Acquire));
+        let wall = millis(user.as_ref().map_or_else(SystemTime::now, |clock| clock()));
+        let now = wall.saturating_add(back);
+        if now > before {
+            last.fetch_max(now, Ordering::AcqRel);
+        } else if now < before {
+            // Where another thread has seen the step, nothing is left to do.
+            let stepped = before.saturating_sub(wall);
+            let _seen =
+                set_back.compare_exchange(back, stepped, Ordering::AcqRel, Ordering::Acquire);
         }
+        Reading { now: now.max(before), wall }
     }
-
-    /// Returns the time of the wall clock in milliseconds since 1970.
-    pub(crate) fn wall(&self) -> u64 {
-        match &*self.0 {
-            Source::System { .. } => system(),
-            Source::User(clock, _) => millis(clock()),
-        }
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self(Arc::new(Source::System { wall: system(), since: clock::now() }))
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the one place where the cache reads the wall clock")]
-fn system() -> u64 {
-    millis(SystemTime::now())
 }
 
 /// Returns a random number from 0 (excluded) to 1.

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::body::LONGEST_FILL;
 use super::config::Config;
 use super::fetch::Concluded;
+use super::metrics::Fallback;
 use super::task::{Slot, spawn};
 
 /// A fetch that goes on in the background if it is dropped before it is done: other requests may wait
@@ -47,6 +48,9 @@ impl<B: Body, E> Detachable<B, E> {
     fn detach_rest(&mut self) {
         let Some(fetch) = self.fetch.take() else { return };
         let slot = self.config.state.fill_slot(self.config.limits.max_fills);
+        if slot.is_none() {
+            self.config.state.metrics.fell_back(Fallback::Fills);
+        }
         // A response future may be dropped after the runtime has shut down.
         if let Some(slot) = slot.filter(|_| Handle::try_current().is_ok()) {
             (self.spawn)(fetch, slot);

@@ -47,6 +47,15 @@ impl<S, B> Exchange<S, B> {
         response::hit(self.query(), &self.ask, entry, Outcome::Stale, now)
     }
 
+    /// Returns an entry in the form in which other requests may have it.
+    pub(crate) fn verdict(&self, entry: &Entry, now: u64) -> Verdict {
+        let is_stale = entry.stored().is_some_and(|stored| {
+            stored.freshness.left(now) <= 0 && policy::is_usable_on_error(&self.ask, stored, now)
+        });
+        let entry = entry.clone();
+        if is_stale { Verdict::StaleOnError(entry) } else { Verdict::Stored(entry) }
+    }
+
     /// Returns the class of requests for the variant of this request, if a leader got another
     /// variant.
     pub(crate) fn other_class(&self, verdict: &Verdict) -> Option<u64> {

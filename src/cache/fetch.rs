@@ -1,18 +1,20 @@
 //! Fetches: the inner service is asked, and its response is stored, confirms an entry, or passes.
 
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::body::{Abandoned, Recording, ResponseBody};
 use super::cache_status::{CacheStatus, Fwd};
-use super::clock::random;
+use super::clock::{Reading, random};
 use super::config::Config;
 use super::decide::Miss;
 use super::entry::{Entry, EntryKind, StoredResponse, Watermark};
@@ -50,7 +52,7 @@ pub(crate) struct Fetch {
     pub(crate) lead: Option<Lead>,
     /// The last purge before the inner service was asked.
     pub(crate) watermark: Stamp,
-    /// The time of the request by the wall clock, in milliseconds since 1970.
+    /// The time of the request in milliseconds, once the response has come by the wall clock.
     pub(crate) sent: u64,
     /// The time of the response, by the [`Clock`](super::clock::Clock) and by the wall clock.
     pub(crate) received: u64,
@@ -63,7 +65,7 @@ pub(crate) struct Concluded<B: Body> {
     fetched: Fetched<B>,
 }
 
-/// What became of a response of the inner service.
+/// The use that the cache made of a response of the inner service.
 pub(crate) enum Fetched<B: Body> {
     /// The inner service failed. The stale entry is served in its place.
     Failed(Entry),
@@ -75,32 +77,35 @@ pub(crate) enum Fetched<B: Body> {
     Passed(Response<B>),
 }
 
-/// Asks the inner service, and stores its response if it may be stored.
-pub(crate) async fn ask<S, ReqBody, ResBody>(
-    mut fetch: Fetch,
-    inner: S,
-    request: Request<ReqBody>,
-) -> Result<Concluded<ResBody>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let result = call(inner, request).await;
-    let fetched = with_context(|cx| fetch.conclude(result, cx)).await?;
-    Ok(Concluded { fetch, fetched })
+pin_project! {
+    /// Drives a service to readiness, and calls it.
+    ///
+    /// The future of the service is dropped before the body is read, with what it holds, such as a
+    /// permit. This and the futures below are no `async` functions, since those would copy a request
+    /// several times on its way.
+    #[project = CallProj]
+    pub(crate) enum Call<S: Service<Q>, Q> {
+        Ready { service: S, request: Option<Q> },
+        Called { #[pin] response: S::Future },
+        Done,
+    }
 }
 
-/// Drives the inner service to readiness, and calls it.
-pub(crate) async fn call<S, Q>(mut inner: S, request: Q) -> Result<S::Response, S::Error>
-where
-    S: Service<Q>,
-{
-    poll_fn(|cx| inner.poll_ready(cx)).await?;
-    let response = inner.call(request);
-    drop(inner);
-    // The future is dropped before the body is read, with what it holds, such as a permit.
-    response.await
+pin_project! {
+    /// Asks the inner service, and stores its response if it may be stored.
+    pub(crate) struct Fetching<S: Service<Q>, Q> {
+        fetch: Option<Fetch>,
+        #[pin]
+        call: Call<S, Q>,
+    }
+}
+
+pin_project! {
+    /// Fetches for a client.
+    pub(crate) struct Respond<F> {
+        #[pin]
+        pub(crate) fetch: F,
+    }
 }
 
 /// Runs `work` with the context of the task.
@@ -109,13 +114,19 @@ pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) ->
     poll_fn(|cx| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(cx)))).await
 }
 
-impl Fetch {
-    /// Makes the request for the inner service from that of the client.
-    pub(crate) fn new<S, B>(
-        exchange: Exchange<S, B>,
-        miss: Miss,
-        lead: Option<Lead>,
-    ) -> (Self, S, Request<B>) {
+impl<S: Service<Q>, Q> Call<S, Q> {
+    pub(crate) fn new(service: S, request: Q) -> Self {
+        Self::Ready { service, request: Some(request) }
+    }
+}
+
+impl<S, B> Fetching<S, Request<B>>
+where
+    S: Service<Request<B>>,
+{
+    /// Makes the request for the inner service from that of the client. `sent` is the time in
+    /// milliseconds.
+    pub(crate) fn new(exchange: Exchange<S, B>, miss: Miss, lead: Option<Lead>, sent: u64) -> Self {
         let Exchange { config, inner, mut head, body, key, mut ask } = exchange;
         let Miss { mut status, old, marker, is_uncacheable, .. } = miss;
         // In this order: the check below sees a purge that came before the watermark was read, and a
@@ -135,8 +146,7 @@ impl Fetch {
         let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
         let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, is_uncacheable);
-        let sent = config.clock.wall();
-        let fetch = Self {
+        let fetch = Fetch {
             config,
             key,
             ask,
@@ -150,11 +160,14 @@ impl Fetch {
             watermark,
             sent,
             received: sent,
-            received_wall: sent,
+            received_wall: 0,
         };
-        (fetch, inner, Request::from_parts(head, body))
+        let call = Call::new(inner, Request::from_parts(head, body));
+        Self { fetch: Some(fetch), call }
     }
+}
 
+impl Fetch {
     /// Stores the response of the inner service, confirms the entry that it is about, or neither.
     ///
     /// # Errors
@@ -169,8 +182,9 @@ impl Fetch {
         B: Body + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        self.received = self.config.clock.now();
-        self.received_wall = self.config.clock.wall();
+        Reading { now: self.received, wall: self.received_wall } = self.config.clock.read();
+        // By the wall clock from now on, for the policy.
+        self.sent = self.received_wall.saturating_sub(self.received.saturating_sub(self.sent));
         let failure = self.failure(&result);
         let stale = failure.and_then(|_| self.stale_on_error());
         if let Some(failure) = failure {
@@ -244,7 +258,8 @@ impl Fetch {
         plan.freshness.received = self.received;
         let recording = Recording {
             config: Arc::clone(&self.config),
-            key: self.key.clone(),
+            // The response needs it no more.
+            key: std::mem::take(&mut self.key),
             marker: self.marker,
             status,
             plan,
@@ -466,6 +481,60 @@ impl Fetch {
     }
 }
 
+impl<S: Service<Q>, Q> Future for Call<S, Q> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                CallProj::Ready { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    let Some(request) = request.take() else { panic!("{POLLED_AGAIN}") };
+                    let response = service.call(request);
+                    self.set(Self::Called { response });
+                }
+                CallProj::Called { response } => {
+                    let result = ready!(response.poll(cx));
+                    self.set(Self::Done);
+                    return Poll::Ready(result);
+                }
+                CallProj::Done => panic!("{POLLED_AGAIN}"),
+            }
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for Fetching<S, Request<ReqBody>>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body + Send + 'static,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Concluded<ResBody>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.call.poll(cx));
+        let Some(mut fetch) = this.fetch.take() else { panic!("{POLLED_AGAIN}") };
+        let fetched = fetch.conclude(result, cx)?;
+        Poll::Ready(Ok(Concluded { fetch, fetched }))
+    }
+}
+
+impl<F, B, E> Future for Respond<F>
+where
+    F: Future<Output = Result<Concluded<B>, E>>,
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let concluded = ready!(self.project().fetch.poll(cx));
+        Poll::Ready(concluded.map(Concluded::respond))
+    }
+}
+
 impl<B> Concluded<B>
 where
     B: Body,
@@ -496,5 +565,8 @@ pub(crate) fn length<B: Body>(response: &Response<B>) -> Option<u64> {
     stated.or_else(|| response.body().size_hint().exact())
 }
 
-/// How many times longer than [`failure_ttl`](super::CacheLayer::failure_ttl) a failure lasts at most.
+/// The factor by which `retry-after` may make
+/// [`failure_ttl`](super::CacheLayer::failure_ttl) longer.
 const MAX_RETRY_AFTER: u64 = 10;
+
+pub(crate) const POLLED_AGAIN: &str = "the response future was polled after it was ready";

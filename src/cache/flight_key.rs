@@ -6,7 +6,7 @@ use super::lookup::Lookup;
 use super::markers::Marker;
 use super::policy::RequestPolicy;
 
-/// What requests with one key have in common that would get the same response.
+/// The properties that requests with one key share if they would get the same response.
 #[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct FlightKey {
     class: u64,

@@ -12,7 +12,7 @@ use super::body::{FRAMES_AT_ONCE, LONGEST_FILL};
 use super::classify::Warm;
 use super::config::Config;
 use super::error::StoreError;
-use super::fetch::call;
+use super::fetch::Call;
 use super::metrics::Statistics;
 use super::purge::{Purge, PurgeFuture, ScopedPurges};
 use super::storage;
@@ -159,7 +159,7 @@ impl CacheHandle {
         ResBody: Body,
     {
         request.extensions_mut().insert(Warm);
-        let response = call(service, request).await?;
+        let response = Call::new(service, request).await?;
         let mut body = std::pin::pin!(response.into_body());
         let reading = async {
             let mut frames = 0;

@@ -1,5 +1,4 @@
-//! Hashes that are the same in every process, whatever its version of Rust: they are in keys and in
-//! what processes tell each other.
+//! Hashes that are the same in every process and version of Rust, since processes exchange them.
 
 use std::hash::Hasher;
 

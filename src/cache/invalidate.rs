@@ -14,8 +14,9 @@ use tower::Service;
 use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
 use super::classify::classify;
+use super::clock::Reading;
 use super::config::Config;
-use super::fetch::{Fetch, call, length, with_context};
+use super::fetch::{Call, Fetch, length, with_context};
 use super::flight_key::FlightKey;
 use super::key::Key;
 use super::metrics::Outcome;
@@ -42,9 +43,9 @@ where
 {
     let (asked, single_use) = (head.clone(), SingleUse::of(&head.extensions));
     let before = config.state.purges.watermark();
-    let sent = config.clock.wall();
-    let response = call(inner, Request::from_parts(head, body)).await?;
-    let (received, received_wall) = (config.clock.now(), config.clock.wall());
+    let sent = config.clock.read().wall;
+    let response = Call::new(inner, Request::from_parts(head, body)).await?;
+    let Reading { now: received, wall: received_wall } = config.clock.read();
     config.state.metrics.count(Outcome::Bypass(Bypass::Method));
     let status = CacheStatus::bypass(Bypass::Method);
     let target = config.key.uri_of(&asked).unwrap_or(&asked.uri);

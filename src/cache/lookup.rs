@@ -37,7 +37,7 @@ pub(crate) enum Lookup {
     OtherVariants(u64),
 }
 
-/// Whose turn it is, of the processes that share a store, to fetch.
+/// The result of waiting for a turn to fetch, among the processes that share a store.
 pub(crate) enum Turn<T> {
     Own(Lease),
     /// Another process has fetched, and has put this into the store.

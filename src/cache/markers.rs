@@ -5,7 +5,7 @@ use http::StatusCode;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
-/// What is remembered for a while of fetches that stored nothing.
+/// A bounded memory of fetches that stored nothing lately.
 pub(crate) struct Markers {
     markers: Cache<Marker, Memory>,
     hasher: DefaultHashBuilder,

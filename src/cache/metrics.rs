@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{Counter, Gauge, Label, Unit};
 
+use super::counters::count_named;
 use super::policy::Bypass;
 use super::store::Usage;
 use crate::clock;
@@ -202,12 +203,6 @@ impl Fallback {
     /// The labels, in the order of the variants.
     pub(crate) const NAMES: [&'static str; 7] =
         ["budget", "fills", "fill-time", "wait", "lease", "puts", "refreshes"];
-}
-
-/// Counts on the counter that has the place of `name` among `names`.
-pub(crate) fn count_named(names: &[&'static str], counters: &[Counter], name: &'static str) {
-    let found = names.iter().position(|known| *known == name);
-    found.and_then(|at| counters.get(at)).into_iter().for_each(|counter| counter.increment(1));
 }
 
 const FIRST_BYPASS: usize = 6;

@@ -150,6 +150,7 @@ mod classify;
 pub(crate) mod clock;
 pub(crate) mod coalesce;
 mod config;
+pub(crate) mod counters;
 mod decide;
 mod detach;
 pub(crate) mod entry;

@@ -13,7 +13,7 @@ use super::coalesce::Role;
 use super::decide::{Action, Miss, decide};
 use super::entry::Entry;
 use super::exchange::Exchange;
-use super::fetch::{Fetch, ask};
+use super::fetch::Fetching;
 use super::lookup::Lookup;
 use super::metrics::{Fallback, Outcome};
 use super::policy::{Bypass, RequestPolicy};
@@ -58,8 +58,7 @@ where
             if let Some(Action::Serve { outcome: Outcome::Hit, refresh: false, .. }) = action {
                 return "done";
             }
-            let (fetch, inner, request) = Fetch::new(exchange, miss, Some(lead));
-            match ask(fetch, inner, request).await {
+            match Fetching::new(exchange, miss, Some(lead), now).await {
                 Ok(concluded) => concluded.finish().await,
                 Err(_) => "failed",
             }

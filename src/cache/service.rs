@@ -18,7 +18,7 @@ use super::config::{Config, Limits};
 use super::decide::{Action, Miss, decide};
 use super::detach::Detachable;
 use super::exchange::{Exchange, StaleReply, is_looked_up_once};
-use super::fetch::{Fetch, ask, call};
+use super::fetch::{Call, Fetching, POLLED_AGAIN, Respond};
 use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
@@ -101,7 +101,7 @@ where
         let query = Query { config, key: &key, headers: &head.headers };
         let Poll::Ready(lookup) = query.look_up_now() else {
             let exchange = self.exchange(head, body, key, ask);
-            return ResponseFuture::boxed(serve(exchange, None));
+            return ResponseFuture::boxed(serve(Box::new(exchange), None));
         };
         let now = config.clock.now();
         match decide(query, &ask, &lookup, now) {
@@ -119,11 +119,11 @@ where
             // The request waits for nothing but the inner service.
             Action::Fetch(miss) if miss.alone && !is_looked_up_once(&ask) => {
                 let exchange = self.exchange(head, body, key, ask);
-                ResponseFuture::boxed(fetch_alone(exchange, miss))
+                ResponseFuture::boxed(Respond { fetch: Fetching::new(exchange, miss, None, now) })
             }
             Action::Fetch(miss) => {
                 let exchange = self.exchange(head, body, key, ask);
-                ResponseFuture::boxed(serve(exchange, Some((lookup, miss))))
+                ResponseFuture::boxed(serve(Box::new(exchange), Some((lookup, miss))))
             }
         }
     }
@@ -153,7 +153,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: Body,
 {
-    let response = call(inner, request).await?;
+    let response = Call::new(inner, request).await?;
     config.state.metrics.count(Outcome::Bypass(bypass));
     Ok(response::pass_on(&config, response, &CacheStatus::bypass(bypass)))
 }
@@ -161,7 +161,8 @@ where
 /// Serves a request that is no hit in memory: looks it up, waits for a request that fetches the same,
 /// or fetches. `missed` is a lookup without waiting that found nothing to serve.
 async fn serve<S, ReqBody, ResBody>(
-    exchange: Exchange<S, ReqBody>,
+    // In a box of its own, so that it is not copied with the future.
+    exchange: Box<Exchange<S, ReqBody>>,
     missed: Option<(Lookup, Miss)>,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
@@ -196,7 +197,7 @@ where
             Action::Serve { entry, outcome, refresh: needs_refresh } => {
                 let response = response::hit(exchange.query(), &exchange.ask, &entry, outcome, now);
                 if needs_refresh {
-                    refresh(exchange, entry);
+                    refresh(*exchange, entry);
                 }
                 return Ok(response);
             }
@@ -219,8 +220,9 @@ where
                 is_recent = false;
                 let stale = miss.stale(&exchange.ask, now);
                 let Limits { coalesce_timeout, revalidate_timeout, .. } = config.limits;
-                let patience = stale.map_or(coalesce_timeout, |_| revalidate_timeout);
-                match (tokio::time::timeout(patience, follower).await, stale) {
+                let timeout =
+                    stale.map_or(coalesce_timeout, |_| revalidate_timeout.min(coalesce_timeout));
+                match (tokio::time::timeout(timeout, follower).await, stale) {
                     (Ok(ended), _) => ended,
                     (Err(_), Some(entry)) => return Ok(exchange.stale(entry)),
                     (Err(_), None) => {
@@ -247,11 +249,8 @@ where
                         lead.complete(Verdict::Failed(failure));
                         return Ok(response::failed(&config, failure, now, &status));
                     }
-                    Action::Serve { entry, outcome, .. } => {
-                        lead.complete(match outcome {
-                            Outcome::Stale => Verdict::StaleOnError(entry.clone()),
-                            _ => Verdict::Stored(entry.clone()),
-                        });
+                    Action::Serve { entry, .. } => {
+                        lead.complete(exchange.verdict(&entry, now));
                         lookup = Lookup::Found(entry);
                         continue;
                     }
@@ -272,13 +271,14 @@ where
             None => break (miss, None),
         }
     };
+    let now = config.clock.now();
     if lead.is_none() {
-        return fetch_alone(exchange, miss).await;
+        return Box::pin(Respond { fetch: Fetching::new(*exchange, miss, None, now) }).await;
     }
-    let stale = miss.stale(&exchange.ask, config.clock.now()).cloned();
+    let stale = miss.stale(&exchange.ask, now).cloned();
     let stale = stale.map(|entry| StaleReply::new(&exchange, entry, miss.marker));
-    let (fetch, inner, request) = Fetch::new(exchange, miss, lead);
-    let mut fetch = Detachable::new(Arc::clone(&config), ask(fetch, inner, request));
+    let fetch = Fetching::new(*exchange, miss, lead, now);
+    let mut fetch = Detachable::new(Arc::clone(&config), fetch);
     let Some(stale) = stale else { return Ok(fetch.await?.respond()) };
     match tokio::time::timeout(config.limits.revalidate_timeout, &mut fetch).await {
         Ok(concluded) => Ok(concluded?.respond()),
@@ -287,20 +287,6 @@ where
             Ok(stale.respond())
         }
     }
-}
-
-/// Fetches for a request that waits for no other one, nor others for it.
-async fn fetch_alone<S, ReqBody, ResBody>(
-    exchange: Exchange<S, ReqBody>,
-    miss: Miss,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let (fetch, inner, request) = Fetch::new(exchange, miss, None);
-    Ok(ask(fetch, inner, request).await?.respond())
 }
 
 impl<B: Body, E> ResponseFuture<B, E> {
@@ -323,7 +309,7 @@ impl<B: Body, E> Future for ResponseFuture<B, E> {
         match self.project().state {
             State::Ready(response) => match response.take() {
                 Some(response) => Poll::Ready(Ok(response)),
-                None => panic!("the response future was polled after it was ready"),
+                None => panic!("{POLLED_AGAIN}"),
             },
             State::Boxed(future) => future.as_mut().poll(cx),
         }

@@ -15,7 +15,7 @@ use super::purge::ScopedPurges;
 use super::store::Lease;
 use super::task::Slot;
 
-/// What the services of a layer share and change.
+/// The state that the services of a layer share.
 pub(crate) struct State {
     pub(crate) coalescer: Coalescer<Arc<str>, Verdict>,
     pub(crate) purges: ScopedPurges,

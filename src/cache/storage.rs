@@ -127,7 +127,7 @@ pub(crate) async fn remove(config: &Config, key: &Key) {
     record_usage(config);
 }
 
-/// Removes all entries.
+/// Removes all entries of the store.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A bound for what a store does.
+//! Timeouts for the operations of a store. The cache calls a store only through these.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::error::StoreError;
 
-/// Runs an operation of a store. One that is not done after `limit` is dropped.
+/// Runs an operation of a store, and drops it if it is not done after `limit`.
 ///
 /// # Errors
 ///
@@ -25,12 +25,12 @@ pub(crate) async fn within<T>(
         let polled = catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(Err(StoreError::new("the store panicked"))))
     });
-    // Most stores are done at once, and need no timer.
+    // A store in memory is done at once, and needs no timer.
     let first = poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut run).poll(cx))).await;
     if let Poll::Ready(done) = first {
         return done;
     }
-    // Where there is no runtime any more there is no timer either, and nobody who waits.
+    // After the runtime has shut down there is no timer, and nobody waits.
     if Handle::try_current().is_err() {
         return run.await;
     }

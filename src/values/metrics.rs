@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
 
-use crate::cache::metrics::count_named;
+use crate::cache::counters::count_named;
 use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;

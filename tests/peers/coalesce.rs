@@ -320,6 +320,7 @@ fn a_retired_flight_is_led_anew_by_one() {
         let table = Table::default();
         let old = lead(&table);
         old.complete(7);
+        assert!(follow(&table).is_over());
         let retired = table.clone();
         let retiring = spawn(async move { retired.retire(&1, |found| *found == 7) });
         let calls = Arc::<[AtomicUsize; 2]>::default();

@@ -86,7 +86,7 @@ impl BackgroundRead {
     fn push(&mut self, frame: Frame<Bytes>) {
         if let Some(recording) = &mut self.recording {
             match self.shared.fill(|buffer| recording.push(&frame, buffer)) {
-                Ok(()) => return,
+                Ok(()) => {}
                 Err(why) => self.abandon_with(why, Some(frame)),
             }
         } else {

@@ -82,7 +82,7 @@ impl Drop for Part {
     }
 }
 
-/// How far, in bytes, a body may always be read ahead of its client.
+/// The bytes that a body may always be read ahead of its client.
 const AHEAD: u64 = 16 * 1024;
 
 #[cfg(test)]

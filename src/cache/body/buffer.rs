@@ -18,6 +18,8 @@ pub(crate) struct Buffer {
     /// The only chunk is the frame of the inner service. Nothing is copied before a second frame
     /// comes, or the rest has to be waited for.
     is_borrowed: bool,
+    /// Every frame is copied.
+    is_owned: bool,
     charge: Charge,
     /// The bytes that are charged beside those of the body.
     fixed: u64,
@@ -39,7 +41,7 @@ impl Buffer {
     /// body.
     pub(crate) const fn new(charge: Charge, fixed: u64) -> Self {
         let chunks = VecDeque::new();
-        Self { chunks, len: 0, dropped: 0, is_borrowed: false, charge, fixed }
+        Self { chunks, len: 0, dropped: 0, is_borrowed: false, is_owned: false, charge, fixed }
     }
 
     /// Returns a buffer of the same bytes with a charge of its own, so that either can be dropped
@@ -74,7 +76,7 @@ impl Buffer {
             return Ok(());
         }
         self.resize(self.held().saturating_add(data.len()))?;
-        if self.len == 0 && self.chunks.is_empty() {
+        if self.len == 0 && !self.is_owned {
             self.append(data.clone());
             self.is_borrowed = true;
             return Ok(());
@@ -91,8 +93,9 @@ impl Buffer {
         let _over = self.resize(self.held());
     }
 
-    /// Copies a frame of the inner service, if the buffer holds one.
+    /// Copies the frame of the inner service, if the buffer holds one, and all that follow.
     pub(crate) fn own(&mut self) {
+        self.is_owned = true;
         if std::mem::take(&mut self.is_borrowed) {
             if let Some(frame) = self.chunks.pop_front() {
                 self.len = 0;

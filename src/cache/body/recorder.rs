@@ -192,7 +192,7 @@ where
     Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
 }
 
-/// 128 bits of the body's hash.
+/// Returns an entity tag of 128 bits of the hash of the body.
 fn tag_of(body: &Bytes) -> Option<HeaderValue> {
     let [high, low] = [0_u8, 1].map(|seed| {
         let mut hasher = DefaultHasher::new();
@@ -202,8 +202,8 @@ fn tag_of(body: &Bytes) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{high:016x}{low:016x}\"")).ok()
 }
 
-/// What a response takes beside its head and body while it is recorded, in bytes: a task, its timer,
-/// and what the client and the task share.
+/// The bytes that a recording takes beside head and body: a task, its timer, and what the client and
+/// the task share.
 const RECORDING: usize = 2 * 1024;
 
 /// The most frames without data that a body may have: they never reach the limit of an entry.

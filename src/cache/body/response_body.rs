@@ -32,12 +32,18 @@ pin_project! {
         Kept { bytes: Option<Bytes> },
         /// The body of the inner service, which is not recorded.
         Passed { #[pin] body: B },
-        /// The body of the inner service, recorded as the client reads it. In a box, so that the
-        /// other kinds are small: layers move bodies.
-        Attached { attached: Box<Attached>, left: Option<u64> },
-        /// A body that a task reads, for this client and perhaps for others.
-        Shared { reader: Reader, left: Option<u64> },
+        /// A body that is recorded, or was, and the bytes that its head states and that are left. In
+        /// a box, so that the other kinds are small: layers move bodies.
+        Recorded { source: Box<Source>, left: Option<u64> },
     }
+}
+
+/// The source of a body that is recorded.
+enum Source {
+    /// The client reads the body of the inner service.
+    Attached(Attached),
+    /// A task reads the body, for this client and perhaps for others.
+    Shared(Reader),
 }
 
 pin_project! {
@@ -67,14 +73,14 @@ impl<B> ResponseBody<B> {
     /// Returns a body that another request fetches. `left` is its length in bytes, if its head states
     /// one.
     pub(crate) fn shared(reader: Reader, left: Option<u64>) -> Self {
-        Self { kind: Kind::Shared { reader, left } }
+        Self { kind: Kind::Recorded { source: Box::new(Source::Shared(reader)), left } }
     }
 
     /// Returns `true` if the response is stored only if its body is read.
     pub(crate) fn must_be_read(&self) -> bool {
         match &self.kind {
-            Kind::Attached { attached, .. } => attached.is_recording(),
-            _ => false,
+            Kind::Recorded { source, .. } => source.must_be_read(),
+            Kind::Kept { .. } | Kind::Passed { .. } => false,
         }
     }
 }
@@ -132,7 +138,7 @@ where
     }
 
     fn attached(attached: Attached, left: Option<u64>) -> Self {
-        Self { kind: Kind::Attached { attached: Box::new(attached), left } }
+        Self { kind: Kind::Recorded { source: Box::new(Source::Attached(attached)), left } }
     }
 
     /// Returns a body that was read to its end. One that is not as long as its head says keeps the
@@ -202,8 +208,7 @@ where
             KindProj::Passed { body } => {
                 return body.poll_frame(cx).map(|frame| frame.map(to_bytes));
             }
-            KindProj::Shared { reader, left } => (reader.poll_frame(cx), left),
-            KindProj::Attached { attached, left } => (attached.poll_frame(cx), left),
+            KindProj::Recorded { source, left } => (source.poll_frame(cx), left),
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&frame, left) {
             let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -218,9 +223,8 @@ where
             Kind::Kept { bytes } => bytes.is_none(),
             Kind::Passed { body } => body.is_end_stream(),
             // A body that owes bytes has not ended: a server takes one that has for a whole message.
-            Kind::Shared { left: Some(1..), .. } | Kind::Attached { left: Some(1..), .. } => false,
-            Kind::Shared { reader, .. } => reader.is_end_stream(),
-            Kind::Attached { attached, .. } => attached.is_end_stream(),
+            Kind::Recorded { left: Some(1..), .. } => false,
+            Kind::Recorded { source, .. } => source.is_end_stream(),
         }
     }
 
@@ -231,9 +235,33 @@ where
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Passed { body } => body.size_hint(),
-            Kind::Shared { left, .. } | Kind::Attached { left, .. } => {
-                left.map_or_else(SizeHint::new, SizeHint::with_exact)
-            }
+            Kind::Recorded { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+impl Source {
+    fn must_be_read(&self) -> bool {
+        match self {
+            Self::Attached(attached) => attached.is_recording(),
+            Self::Shared(_) => false,
+        }
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Attached(attached) => attached.poll_frame(cx),
+            Self::Shared(reader) => reader.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Attached(attached) => attached.is_end_stream(),
+            Self::Shared(reader) => reader.is_end_stream(),
         }
     }
 }
@@ -267,8 +295,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
         let kind = match &self.kind {
             Kind::Kept { .. } => "Kept",
             Kind::Passed { .. } => "Passed",
-            Kind::Attached { .. } => "Attached",
-            Kind::Shared { .. } => "Shared",
+            Kind::Recorded { .. } => "Recorded",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }

@@ -27,7 +27,7 @@ struct State {
     buffer: Buffer,
     readers: BTreeMap<u64, Cursor>,
     next: u64,
-    /// How far the fastest reader has ever been, in bytes.
+    /// The position of the fastest reader ever, in bytes.
     furthest: usize,
     /// The task, while it waits until a reader wants more.
     task: Option<Waker>,
@@ -53,7 +53,7 @@ enum Phase {
     Handed(BoxedBody),
 }
 
-/// What follows the bytes in the buffer.
+/// The end of the body, behind the bytes in the buffer.
 enum End {
     /// More bytes, or it is not known yet.
     Open,

@@ -7,7 +7,7 @@ use http::{HeaderMap, Uri, request};
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 
 /// The key of a request: a line with the URL, and lines with the other parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) text: String,
     /// The offset of the host, or 0 if hosts are not part of the key.
@@ -20,9 +20,10 @@ pub(crate) struct Key {
 }
 
 /// The spelling of the URL of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Spelling {
     /// The spelling of the key.
+    #[default]
     Same,
     /// Another spelling, which the service does not see.
     Respelled,

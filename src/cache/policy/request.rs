@@ -305,15 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn request_control_counts_unless_ignored() {
+    fn request_control_counts_only_if_honored() {
         let fields = [("cache-control", "no-store, no-cache"), ("authorization", "Basic x")];
-        let RequestAction::LookUp(ask) = decide(&Rules::default(), "GET", &fields, false) else {
-            panic!()
-        };
+        let rules = Rules { heed_request: true, ..Rules::default() };
+        let RequestAction::LookUp(ask) = decide(&rules, "GET", &fields, false) else { panic!() };
         assert!(ask.control.no_cache && ask.authorized);
         assert_eq!(ask.no_fill, Some(Bypass::NoStore));
-        let rules = Rules { heed_request: false, ..Rules::default() };
-        let RequestAction::LookUp(ask) = decide(&rules, "GET", &fields, false) else { panic!() };
+        let decided = decide(&Rules::default(), "GET", &fields, false);
+        let RequestAction::LookUp(ask) = decided else { panic!() };
         assert_eq!(ask, RequestPolicy { authorized: true, ..RequestPolicy::default() });
     }
 

@@ -60,7 +60,7 @@ impl Served {
             Stack::Compressed => erased(ServiceBuilder::new().layer(layer).service(inner)),
             Stack::Cached => erased(
                 ServiceBuilder::new()
-                    .layer(CacheLayer::new(MemoryStore::new(8 * MIB)))
+                    .layer(CacheLayer::new(MemoryStore::new(8 * MIB)).honor_request_control())
                     .layer(layer)
                     .service(inner),
             ),

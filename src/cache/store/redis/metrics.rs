@@ -2,7 +2,7 @@ use std::sync::OnceLock;
 
 use metrics::{Counter, Label, Unit};
 
-use super::super::super::metrics::count_named;
+use super::super::super::counters::count_named;
 use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
