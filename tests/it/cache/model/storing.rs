@@ -1,5 +1,6 @@
 //! The reference's decision to store a response, and for how long (RFC 9111 §3 and §4.2).
 
+use super::reference::Time;
 use super::story::{Directive, Expires, Head, Hint, Odd, Request};
 
 /// The setters of the layer that a story runs under.
@@ -60,7 +61,7 @@ pub(super) fn judge(
     setup: Setup,
     request: &Request,
     head: &Head,
-    (sent, received): (i64, i64),
+    (sent, received): (i64, Time),
 ) -> Result<Freshness, NotStored> {
     if head.status == 206 || head.status == 304 {
         return Err(NotStored::Other);
@@ -100,7 +101,7 @@ pub(super) fn judge(
         return Err(NotStored::Other);
     }
     let age = initial_age(head, (sent, received));
-    let date = head.date.map_or(received, |date| date * SECOND);
+    let date = head.date.map_or(received.wall, |date| date * SECOND);
     let max_age = number(|directive| match directive {
         Directive::MaxAge(seconds) => Some(*seconds),
         _ => None,
@@ -165,7 +166,7 @@ pub(super) fn judge(
         return Err(NotStored::Other);
     }
     Ok(Freshness {
-        received,
+        received: received.clock,
         age,
         lifetime,
         while_revalidate,
@@ -208,10 +209,10 @@ pub(super) fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
 }
 
 /// Returns `corrected_initial_age` (§4.2.3).
-pub(super) fn initial_age(head: &Head, (sent, received): (i64, i64)) -> i64 {
-    let date = head.date.map_or(received, |date| date * SECOND);
-    let apparent = (received - date).max(0);
-    let corrected = head.age.unwrap_or(0) * SECOND + (received - sent).max(0);
+pub(super) fn initial_age(head: &Head, (sent, received): (i64, Time)) -> i64 {
+    let date = head.date.map_or(received.wall, |date| date * SECOND);
+    let apparent = (received.wall - date).max(0);
+    let corrected = head.age.unwrap_or(0) * SECOND + (received.wall - sent).max(0);
     apparent.max(corrected)
 }
 
