@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::storing::{
-    Freshness, NotStored, SECOND, Setup, directives, initial_age, is_session, judge,
+    Freshness, NotStored, SECOND, Setup, header, initial_age, is_session, judge, kept, selecting,
+    tags, updated,
 };
 use super::story::{Ask, Call, Directive, Head, Odd, Purge, Reply, Request, has_tag};
 
@@ -642,59 +643,6 @@ fn has_it(head: &Head, request: &Request) -> bool {
         (None, Some(since)) => head.modified.or(head.date).is_some_and(|of| of <= since),
         (None, None) => false,
     }
-}
-
-/// §3.2: the stored head with what the 304 says.
-fn updated(old: &Head, new: &Head, now: i64) -> Head {
-    let weak = old.etag.filter(|tag| tag.starts_with("W/"));
-    let mut vary = old.vary.clone();
-    vary.extend(new.vary.iter().filter(|name| !old.vary.contains(name)));
-    let list =
-        |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
-    Head {
-        status: old.status,
-        control: list(&old.control, &new.control),
-        targeted: list(&old.targeted, &new.targeted),
-        pragma: new.pragma || old.pragma,
-        hint: new.hint,
-        expires: new.expires.or(old.expires),
-        date: new.date.or(Some(now.div_euclid(SECOND))),
-        age: new.age,
-        etag: weak.or(new.etag).or(old.etag),
-        modified: new.modified.or(old.modified),
-        vary,
-        set_cookie: new.set_cookie || old.set_cookie,
-        tag: new.tag.or(old.tag),
-        location: new.location.or(old.location),
-        content_location: new.content_location.or(old.content_location),
-        one: new.one.or(old.one),
-    }
-}
-
-/// §5.2.2.4 and §5.2.2.7: the head without the headers that `no-cache` and `private` name.
-fn kept(mut head: Head) -> Head {
-    let says = directives(&head).map_or_else(Vec::new, |(says, _)| says);
-    let has = |directive| says.contains(&directive);
-    // What is validated each time may be stored whole.
-    let validated = has(Directive::NoCache);
-    let names_one = has(Directive::PrivateOne) || has(Directive::NoCacheOne) && !validated;
-    head.one = head.one.filter(|_| !names_one);
-    head.set_cookie &= !has(Directive::PrivateCookie);
-    head
-}
-
-fn tags(head: &Head) -> impl Iterator<Item = &'static str> {
-    head.tag.into_iter().flat_map(|tags| tags.split(' '))
-}
-
-fn selecting(head: &Head, request: &Request) -> Vec<(&'static str, Option<String>)> {
-    let mut names = head.vary.clone();
-    names.sort_unstable();
-    names.into_iter().map(|name| (name, header(request, name))).collect()
-}
-
-fn header(request: &Request, name: &str) -> Option<String> {
-    request.fields().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value)
 }
 
 const HIT_FOR_MISS: i64 = 10 * SECOND;
