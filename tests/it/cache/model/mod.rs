@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use tokio::runtime::{Builder, Runtime};
 use tower_kit::cache::{CacheHint, CacheLayer, MemoryStore};
 
-use self::reference::{Got, Reference, Service};
+use self::reference::{Got, Reference, Service, Time};
 use self::storing::Setup;
 use self::story::{Call, Hint, Purge, Reply, Request, Step, URLS, seconds_of, story};
 use super::rig::{self, Rig, idle};
@@ -68,12 +68,17 @@ fn check(setup: Setup, seed: u8) {
 fn tell(runtime: &Runtime, setup: Setup, steps: &[Step]) -> Result<(), TestCaseError> {
     let rig = Rig::over(layer(setup));
     let mut reference = Reference::new(setup);
-    let (mut now, mut number) = (0, 0);
+    let (mut time, mut number) = (Time::default(), 0);
     for (at, step) in steps.iter().enumerate() {
         match step {
             Step::Wait(seconds) => {
+                // The cache learns of each step, of which it sums up those forward.
+                let read =
+                    || runtime.block_on(async { drop(rig.handle.purge_tag("unknown").await) });
+                read();
                 rig.clock.step(*seconds);
-                now += seconds * 1000;
+                read();
+                time.step(seconds * 1000);
             }
             Step::Purge(purge) => {
                 purge_both(runtime, &rig, &mut reference, purge);
@@ -82,13 +87,13 @@ fn tell(runtime: &Runtime, setup: Setup, steps: &[Step]) -> Result<(), TestCaseE
                 let (request, reply) = &**sent;
                 let got = runtime.block_on(send(&rig, request, reply, number));
                 let ask = |reference: &mut Reference, passes_conditions| {
-                    let mut service = Service { reply, now, number, calls: Vec::new() };
+                    let mut service = Service { reply, time, number, calls: Vec::new() };
                     let got = reference.send(request, &mut service, passes_conditions);
-                    ((service.calls, got), service.now, service.number)
+                    ((service.calls, got), service.time, service.number)
                 };
                 let before = reference.clone();
                 let (mut expected, mut then, mut next) = ask(&mut reference, false);
-                if got != expected && before.may_pass_conditions(request, now) {
+                if got != expected && before.may_pass_conditions(request, time.clock) {
                     reference = before;
                     (expected, then, next) = ask(&mut reference, true);
                 }
@@ -96,7 +101,7 @@ fn tell(runtime: &Runtime, setup: Setup, steps: &[Step]) -> Result<(), TestCaseE
                     let both = [told("the cache", &got), told("the reference", &expected)];
                     return Err(TestCaseError::fail(format!("step {at}:\n{}", both.join("\n"))));
                 }
-                (now, number) = (then, next);
+                (time, number) = (then, next);
             }
         }
     }
@@ -121,8 +126,7 @@ fn layer(setup: Setup) -> CacheLayer {
         Setup::Rfc | Setup::WithTtl => layer.honor_request_control(),
         Setup::IgnoresRequests => layer,
         Setup::OwnLifetimes => {
-            let layer = layer.default_ttl(seconds(30)).ttl(status(404), seconds(5));
-            layer.honor_request_control()
+            layer.honor_request_control().default_ttl(seconds(30)).ttl(status(404), seconds(5))
         }
     }
 }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::storing::{
-    Freshness, NotStored, SECOND, Setup, directives, initial_age, is_session, judge,
+    Freshness, NotStored, SECOND, Setup, header, initial_age, is_session, judge, kept, selecting,
+    tags, updated,
 };
 use super::story::{Ask, Call, Directive, Head, Odd, Purge, Reply, Request, has_tag};
 
@@ -15,12 +16,42 @@ pub(super) struct Reference {
     stored: Vec<Stored>,
     /// The URLs whose responses were not stored, and when.
     refused: Vec<(&'static str, i64)>,
+    memories: Vec<(Flight, Memory)>,
+}
+
+/// What requests have in common that would get the same response.
+#[derive(Clone, PartialEq)]
+struct Flight {
+    url: &'static str,
+    variant: Vec<(&'static str, Option<String>)>,
+    authorization: bool,
+    session: bool,
+}
+
+/// The outcome of the last fetch, and when it was.
+#[derive(Clone, Copy, PartialEq)]
+enum Memory {
+    /// The response was stored.
+    Works,
+    /// The response was not stored: nobody waits for the next one for 10 s.
+    Refused(i64),
+    /// The service failed, and a stale response hid that. It is asked again after a second.
+    Failed(i64),
+}
+
+/// The time in milliseconds since the story began.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Time {
+    /// The time by which ages are measured: it never goes back.
+    pub(super) clock: i64,
+    /// The time with which dates are compared.
+    pub(super) wall: i64,
 }
 
 /// The service as the reference calls it.
 pub(super) struct Service<'a> {
     pub(super) reply: &'a Reply,
-    pub(super) now: i64,
+    pub(super) time: Time,
     /// The number of the next response.
     pub(super) number: u64,
     pub(super) calls: Vec<Call>,
@@ -70,12 +101,19 @@ struct Lookup<'a> {
     passes_conditions: bool,
 }
 
+impl Time {
+    pub(super) fn step(&mut self, millis: i64) {
+        self.clock += millis.max(0);
+        self.wall += millis;
+    }
+}
+
 impl Service<'_> {
     /// Returns the response, and when the request was sent.
     fn ask(&mut self, call: Call) -> (Option<(Head, String)>, i64) {
-        let sent = self.now;
-        self.now += self.reply.takes() * SECOND;
-        let answer = self.reply.to(&call, self.number, self.now / SECOND);
+        let sent = self.time.wall;
+        self.time.step(self.reply.takes() * SECOND);
+        let answer = self.reply.to(&call, self.number, self.time.wall.div_euclid(SECOND));
         self.number += 1;
         self.calls.push(call);
         (answer, sent)
@@ -84,10 +122,13 @@ impl Service<'_> {
 
 impl Reference {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, stored: Vec::new(), refused: Vec::new() }
+        Self { setup, stored: Vec::new(), refused: Vec::new(), memories: Vec::new() }
     }
 
     pub(super) fn purge(&mut self, purge: &Purge) {
+        if matches!(purge, Purge::All) {
+            self.stored.clear();
+        }
         for stored in &mut self.stored {
             stored.gone |= match purge {
                 Purge::Url(url) => stored.url == *url,
@@ -149,20 +190,26 @@ impl Reference {
     fn look_up(&mut self, lookup: &Lookup<'_>, service: &mut Service<'_>) -> Option<Got> {
         let Lookup { request, asks, .. } = *lookup;
         let found = self.find(request);
-        let usable = found.map(|at| self.usable(&self.stored[at], lookup, service.now));
+        let usable = found.map(|at| self.usable(&self.stored[at], lookup, service.time.clock));
+        let now = service.time.clock;
+        let flight = self.flight(request, found);
+        let (has_failed, waits) = match self.recall(flight.as_ref()) {
+            Memory::Failed(at) => (true, now < at + FAILURE),
+            Memory::Works | Memory::Refused(_) => (false, false),
+        };
         let (old, fwd) = match usable {
             None => (None, "miss"),
             Some(Use::Withheld) => (None, "bypass"),
+            // A service that has failed is not waited for while there is a stale response.
+            Some(Use::Validate { asked: false })
+                if has_failed && found.is_some_and(|at| self.stored[at].may_stand_in(now)) =>
+            {
+                return self.serve(lookup, found?, !waits, service);
+            }
             Some(Use::Validate { asked }) => (found, if asked { "request" } else { "stale" }),
             Some(used) => {
-                let at = found?;
-                let stored = &self.stored[at];
-                let ttl = stored.freshness.left(service.now).div_euclid(SECOND);
-                let got = from_store(stored, request, service.now, format!("hit ttl={ttl}"));
-                if matches!(used, Use::StaleAndRefresh) && !asks.contains(&Ask::NoStore) {
-                    self.refresh(at, request, service);
-                }
-                return Some(got);
+                let refreshes = matches!(used, Use::StaleAndRefresh) && !waits;
+                return self.serve(lookup, found?, refreshes, service);
             }
         };
         if asks.contains(&Ask::OnlyIfCached) {
@@ -170,6 +217,47 @@ impl Reference {
             return Some(Got { status: 504, body: String::new(), fields: BTreeMap::new(), cache });
         }
         self.forward(lookup, old, fwd, service)
+    }
+
+    /// Serves a stored response, and refreshes it in the background.
+    fn serve(
+        &mut self,
+        lookup: &Lookup<'_>,
+        at: usize,
+        refreshes: bool,
+        service: &mut Service<'_>,
+    ) -> Option<Got> {
+        let (stored, now) = (&self.stored[at], service.time.clock);
+        let ttl = stored.freshness.left(now).div_euclid(SECOND);
+        let got = from_store(stored, lookup.request, now, format!("hit ttl={ttl}"));
+        if refreshes && !lookup.asks.contains(&Ask::NoStore) {
+            self.refresh(at, lookup.request, service);
+        }
+        Some(got)
+    }
+
+    /// Returns what the requests have in common that would get the same response. What they are told
+    /// apart by is not known where there are other variants only.
+    fn flight(&self, request: &Request, found: Option<usize>) -> Option<Flight> {
+        let varies = |stored: &Stored| stored.url == request.url && !stored.variant.is_empty();
+        let variant = match found {
+            Some(at) => self.stored[at].variant.clone(),
+            None if self.stored.iter().any(varies) => return None,
+            None => Vec::new(),
+        };
+        let session = is_session(self.setup, request);
+        Some(Flight { url: request.url, variant, authorization: request.authorization, session })
+    }
+
+    fn remember(&mut self, flight: Option<&Flight>, memory: Memory) {
+        let Some(flight) = flight else { return };
+        self.memories.retain(|(of, _)| of != flight);
+        self.memories.push((flight.clone(), memory));
+    }
+
+    fn recall(&self, flight: Option<&Flight>) -> Memory {
+        let known = self.memories.iter().find(|(of, _)| Some(of) == flight);
+        known.map_or(Memory::Works, |(_, memory)| *memory)
     }
 
     /// The newest stored response that the request selects (§4.1), if it is there still.
@@ -244,15 +332,24 @@ impl Reference {
         if evaluates {
             call = self.condition(call, old);
         }
+        let flight = self.flight(request, old.or_else(|| self.find(request)));
+        let sent_at = service.time.clock;
         let (answer, sent) = service.ask(call);
-        let now = service.now;
+        let now = service.time.clock;
         let status = answer.as_ref().map(|(head, _)| head.status);
         if let Some(at) = old.filter(|_| status.is_none_or(|status| status >= 500)) {
             // RFC 5861 §4.
             let stored = &self.stored[at];
             if !self.is_withheld(stored, request) && stored.may_stand_in(now) {
                 let status = status.map_or(String::new(), |status| format!(" fwd-status={status}"));
-                return Some(from_store(stored, request, now, format!("fwd={fwd}{status}")));
+                let got = from_store(stored, request, now, format!("fwd={fwd}{status}"));
+                // A request that nobody would have waited for says nothing about others.
+                let refused = self.recall(flight.as_ref());
+                let alone = matches!(refused, Memory::Refused(at) if sent_at < at + HIT_FOR_MISS);
+                if fills && !alone && stored.freshness.lifetime > stored.freshness.age {
+                    self.remember(flight.as_ref(), Memory::Failed(now));
+                }
+                return Some(got);
             }
         }
         let (head, body) = answer?;
@@ -263,7 +360,7 @@ impl Reference {
             return Some(passed((head, body), fwd));
         }
         if let Some(at) = old.filter(|_| head.status == 304) {
-            let (stored, kept) = self.confirm(at, request, &head, (sent, now));
+            let (stored, kept) = self.confirm(at, request, &head, (sent, service.time));
             let is_kept = if kept { " stored" } else { "" };
             return Some(from_store(
                 &stored,
@@ -272,10 +369,18 @@ impl Reference {
                 format!("fwd={fwd} fwd-status=304{is_kept}"),
             ));
         }
-        let kept = self.store(request, &head, &body, (sent, now));
-        if let Err(why) = kept {
-            self.refused.push((request.url, now));
-            self.drop_old(old, head.status, why, now);
+        let kept = self.store(request, &head, &body, (sent, service.time));
+        match kept {
+            Ok(()) => self.remember(flight.as_ref(), Memory::Works),
+            Err(why) => {
+                self.refused.push((request.url, now));
+                let stays = self.drop_old(old, head.status, why, now);
+                // A 304 of the client's own condition says nothing of the whole response.
+                let own = old.is_none() && head.status == 304;
+                if !stays && !own && head.status < 500 {
+                    self.remember(flight.as_ref(), Memory::Refused(now));
+                }
+            }
         }
         let mut got = passed((head.clone(), body), fwd);
         if kept.is_ok() {
@@ -298,24 +403,34 @@ impl Reference {
 
     /// RFC 5861 §3.
     fn refresh(&mut self, at: usize, request: &Request, service: &mut Service<'_>) {
+        let flight = self.flight(request, Some(at));
         let call = self.condition(Call { method: "GET", ..call(request) }, Some(at));
         let (answer, sent) = service.ask(call);
-        let now = service.now;
-        let Some((head, body)) = answer else { return };
-        if head.status >= 500 && self.stored[at].may_stand_in(now) {
+        let now = service.time.clock;
+        let failed = answer.as_ref().is_none_or(|(head, _)| head.status >= 500);
+        if failed && self.stored[at].may_stand_in(now) {
+            self.remember(flight.as_ref(), Memory::Failed(now));
             return;
         }
+        let Some((head, body)) = answer else { return };
         if head.status == 304 {
-            self.confirm(at, request, &head, (sent, now));
-        } else if let Err(why) = self.store(request, &head, &body, (sent, now)) {
-            self.drop_old(Some(at), head.status, why, now);
+            self.confirm(at, request, &head, (sent, service.time));
+            return;
+        }
+        match self.store(request, &head, &body, (sent, service.time)) {
+            Ok(()) => self.remember(flight.as_ref(), Memory::Works),
+            Err(why) => {
+                if !self.drop_old(Some(at), head.status, why, now) && head.status < 500 {
+                    self.remember(flight.as_ref(), Memory::Refused(now));
+                }
+            }
         }
     }
 
     /// A response that is not stored takes a stale one with it, unless it says nothing of what
-    /// others get.
-    fn drop_old(&mut self, old: Option<usize>, status: u16, why: NotStored, now: i64) {
-        let Some(old) = old.map(|at| &mut self.stored[at]) else { return };
+    /// others get. Returns `true` if the stored one stays.
+    fn drop_old(&mut self, old: Option<usize>, status: u16, why: NotStored, now: i64) -> bool {
+        let Some(old) = old.map(|at| &mut self.stored[at]) else { return false };
         self.refused.push((old.url, now));
         let fresh = !old.freshness.validate && old.freshness.left(now) > 0;
         let stays = match why {
@@ -324,6 +439,7 @@ impl Reference {
             NotStored::Other => fresh || status >= 500,
         };
         old.gone |= !stays;
+        stays
     }
 
     /// Returns what the client gets after a 304, and `true` if the entry is kept (§4.3.4).
@@ -332,17 +448,19 @@ impl Reference {
         at: usize,
         request: &Request,
         new: &Head,
-        times: (i64, i64),
+        times: (i64, Time),
     ) -> (Stored, bool) {
-        let old = self.stored[at].clone();
+        let (old, now) = (self.stored[at].clone(), times.1.clock);
+        let flight = self.flight(request, Some(at));
         if !old.is_confirmed_by(new) {
-            self.drop_old(Some(at), 304, NotStored::Validator, times.1);
+            self.drop_old(Some(at), 304, NotStored::Validator, now);
+            self.remember(flight.as_ref(), Memory::Refused(now));
             return (old, false);
         }
-        let head = updated(&old.head, new, times.1);
+        let head = updated(&old.head, new, times.1.wall);
         let judged = judge(self.setup, request, &head, times);
         let age = initial_age(&head, times);
-        let client = Freshness { received: times.1, age, ..old.freshness };
+        let client = Freshness { received: times.1.clock, age, ..old.freshness };
         // Fields that `private` or `no-cache` name are for the client that asked.
         let got = Stored { head: head.clone(), freshness: client, ..old.clone() };
         match judged {
@@ -353,10 +471,13 @@ impl Reference {
                 let variant = if same { old.variant.clone() } else { variant };
                 let tags = tags(&head).chain(old.tags.clone()).collect();
                 self.put(Stored { variant, head: kept(head), tags, freshness, ..old });
+                self.remember(flight.as_ref(), Memory::Works);
                 (got, true)
             }
             Err(why) => {
-                self.drop_old(Some(at), 304, why, times.1);
+                if !self.drop_old(Some(at), 304, why, now) {
+                    self.remember(flight.as_ref(), Memory::Refused(now));
+                }
                 (got, false)
             }
         }
@@ -367,11 +488,11 @@ impl Reference {
         request: &Request,
         head: &Head,
         body: &str,
-        times: (i64, i64),
+        times: (i64, Time),
     ) -> Result<(), NotStored> {
         let freshness = judge(self.setup, request, head, times)?;
         let mut head = head.clone();
-        head.date = head.date.or(Some(times.1 / SECOND));
+        head.date = head.date.or(Some(times.1.wall.div_euclid(SECOND)));
         let (url, variant) = (request.url, selecting(&head, request));
         let (tags, head, body) = (tags(&head).collect(), kept(head), body.to_owned());
         self.put(Stored { url, variant, head, body, tags, freshness, gone: false });
@@ -401,7 +522,8 @@ impl Reference {
         let host = |url: &str| url.split('/').nth(2).map(str::to_owned);
         let named = [head.location, head.content_location].into_iter().flatten();
         let changed = named.filter(|url| host(url) == host(request.url)).chain([request.url]);
-        changed.for_each(|url| self.purge(&Purge::Url(url)));
+        let changed: Vec<_> = changed.collect();
+        self.stored.retain(|stored| !changed.contains(&stored.url));
         // RFC 9110 §9.3.3: the response to a POST that is what a GET would get.
         let heeds = self.setup != Setup::IgnoresRequests;
         let no_store = heeds && request.control.contains(&Ask::NoStore);
@@ -410,7 +532,10 @@ impl Reference {
         let is_get = request.method == "POST"
             && head.status == 200
             && head.content_location == Some(request.url);
-        if is_get && fills && self.store(request, &head, &body, (sent, service.now)).is_ok() {
+        if is_get && fills && self.store(request, &head, &body, (sent, service.time)).is_ok() {
+            let (url, variant) = (request.url, Vec::new());
+            let flight = Flight { url, variant, authorization: false, session: false };
+            self.remember(Some(&flight), Memory::Works);
             got.cache.push_str(" stored");
         }
         Some(got)
@@ -520,57 +645,5 @@ fn has_it(head: &Head, request: &Request) -> bool {
     }
 }
 
-/// §3.2: the stored head with what the 304 says.
-fn updated(old: &Head, new: &Head, now: i64) -> Head {
-    let weak = old.etag.filter(|tag| tag.starts_with("W/"));
-    let mut vary = old.vary.clone();
-    vary.extend(new.vary.iter().filter(|name| !old.vary.contains(name)));
-    let list =
-        |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
-    Head {
-        status: old.status,
-        control: list(&old.control, &new.control),
-        targeted: list(&old.targeted, &new.targeted),
-        pragma: new.pragma || old.pragma,
-        hint: new.hint,
-        expires: new.expires.or(old.expires),
-        date: new.date.or(Some(now / SECOND)),
-        age: new.age,
-        etag: weak.or(new.etag).or(old.etag),
-        modified: new.modified.or(old.modified),
-        vary,
-        set_cookie: new.set_cookie || old.set_cookie,
-        tag: new.tag.or(old.tag),
-        location: new.location.or(old.location),
-        content_location: new.content_location.or(old.content_location),
-        one: new.one.or(old.one),
-    }
-}
-
-/// §5.2.2.4 and §5.2.2.7: the head without the headers that `no-cache` and `private` name.
-fn kept(mut head: Head) -> Head {
-    let says = directives(&head).map_or_else(Vec::new, |(says, _)| says);
-    let has = |directive| says.contains(&directive);
-    // What is validated each time may be stored whole.
-    let validated = has(Directive::NoCache);
-    let names_one = has(Directive::PrivateOne) || has(Directive::NoCacheOne) && !validated;
-    head.one = head.one.filter(|_| !names_one);
-    head.set_cookie &= !has(Directive::PrivateCookie);
-    head
-}
-
-fn tags(head: &Head) -> impl Iterator<Item = &'static str> {
-    head.tag.into_iter().flat_map(|tags| tags.split(' '))
-}
-
-fn selecting(head: &Head, request: &Request) -> Vec<(&'static str, Option<String>)> {
-    let mut names = head.vary.clone();
-    names.sort_unstable();
-    names.into_iter().map(|name| (name, header(request, name))).collect()
-}
-
-fn header(request: &Request, name: &str) -> Option<String> {
-    request.fields().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value)
-}
-
 const HIT_FOR_MISS: i64 = 10 * SECOND;
+const FAILURE: i64 = SECOND;

@@ -1,5 +1,6 @@
 //! The reference's decision to store a response, and for how long (RFC 9111 §3 and §4.2).
 
+use super::reference::Time;
 use super::story::{Directive, Expires, Head, Hint, Odd, Request};
 
 /// The setters of the layer that a story runs under.
@@ -60,7 +61,7 @@ pub(super) fn judge(
     setup: Setup,
     request: &Request,
     head: &Head,
-    (sent, received): (i64, i64),
+    (sent, received): (i64, Time),
 ) -> Result<Freshness, NotStored> {
     if head.status == 206 || head.status == 304 {
         return Err(NotStored::Other);
@@ -100,7 +101,7 @@ pub(super) fn judge(
         return Err(NotStored::Other);
     }
     let age = initial_age(head, (sent, received));
-    let date = head.date.map_or(received, |date| date * SECOND);
+    let date = head.date.map_or(received.wall, |date| date * SECOND);
     let max_age = number(|directive| match directive {
         Directive::MaxAge(seconds) => Some(*seconds),
         _ => None,
@@ -165,7 +166,7 @@ pub(super) fn judge(
         return Err(NotStored::Other);
     }
     Ok(Freshness {
-        received,
+        received: received.clock,
         age,
         lifetime,
         while_revalidate,
@@ -184,7 +185,7 @@ pub(super) fn is_session(setup: Setup, request: &Request) -> bool {
 
 /// The directives for this cache, and whether a targeted header states them (RFC 9213 §2.2). `None`
 /// if what they say of storing cannot be read.
-pub(super) fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
+fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
     let malformed = head.targeted.contains(&Directive::Odd(Odd::Junk));
     if !head.targeted.is_empty() && !malformed {
         return Some((head.targeted.clone(), true));
@@ -208,11 +209,64 @@ pub(super) fn directives(head: &Head) -> Option<(Vec<Directive>, bool)> {
 }
 
 /// Returns `corrected_initial_age` (§4.2.3).
-pub(super) fn initial_age(head: &Head, (sent, received): (i64, i64)) -> i64 {
-    let date = head.date.map_or(received, |date| date * SECOND);
-    let apparent = (received - date).max(0);
-    let corrected = head.age.unwrap_or(0) * SECOND + (received - sent).max(0);
+pub(super) fn initial_age(head: &Head, (sent, received): (i64, Time)) -> i64 {
+    let date = head.date.map_or(received.wall, |date| date * SECOND);
+    let apparent = (received.wall - date).max(0);
+    let corrected = head.age.unwrap_or(0) * SECOND + (received.wall - sent).max(0);
     apparent.max(corrected)
+}
+
+/// §3.2: the stored head with what the 304 says.
+pub(super) fn updated(old: &Head, new: &Head, now: i64) -> Head {
+    let weak = old.etag.filter(|tag| tag.starts_with("W/"));
+    let mut vary = old.vary.clone();
+    vary.extend(new.vary.iter().filter(|name| !old.vary.contains(name)));
+    let list =
+        |old: &Vec<Directive>, new: &Vec<Directive>| if new.is_empty() { old } else { new }.clone();
+    Head {
+        status: old.status,
+        control: list(&old.control, &new.control),
+        targeted: list(&old.targeted, &new.targeted),
+        pragma: new.pragma || old.pragma,
+        hint: new.hint,
+        expires: new.expires.or(old.expires),
+        date: new.date.or(Some(now.div_euclid(SECOND))),
+        age: new.age,
+        etag: weak.or(new.etag).or(old.etag),
+        modified: new.modified.or(old.modified),
+        vary,
+        set_cookie: new.set_cookie || old.set_cookie,
+        tag: new.tag.or(old.tag),
+        location: new.location.or(old.location),
+        content_location: new.content_location.or(old.content_location),
+        one: new.one.or(old.one),
+    }
+}
+
+/// §5.2.2.4 and §5.2.2.7: the head without the headers that `no-cache` and `private` name.
+pub(super) fn kept(mut head: Head) -> Head {
+    let says = directives(&head).map_or_else(Vec::new, |(says, _)| says);
+    let has = |directive| says.contains(&directive);
+    // What is validated each time may be stored whole.
+    let validated = has(Directive::NoCache);
+    let names_one = has(Directive::PrivateOne) || has(Directive::NoCacheOne) && !validated;
+    head.one = head.one.filter(|_| !names_one);
+    head.set_cookie &= !has(Directive::PrivateCookie);
+    head
+}
+
+pub(super) fn tags(head: &Head) -> impl Iterator<Item = &'static str> {
+    head.tag.into_iter().flat_map(|tags| tags.split(' '))
+}
+
+pub(super) fn selecting(head: &Head, request: &Request) -> Vec<(&'static str, Option<String>)> {
+    let mut names = head.vary.clone();
+    names.sort_unstable();
+    names.into_iter().map(|name| (name, header(request, name))).collect()
+}
+
+pub(super) fn header(request: &Request, name: &str) -> Option<String> {
+    request.fields().into_iter().find(|(of, _)| *of == name).map(|(_, value)| value)
 }
 
 pub(super) const SECOND: i64 = 1000;
