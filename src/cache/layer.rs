@@ -144,12 +144,12 @@ impl CacheLayer {
     }
 
     /// Obeys `cache-control` and `pragma` of requests, as RFC 9111 §5.2.1 describes: `no-cache`,
-    /// `no-store`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached`. Requests that ask for a new
-    /// response at the same time are coalesced.
+    /// `no-store`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached`. Requests that ask for
+    /// a new response at the same time are coalesced.
     ///
-    /// By default the cache ignores all of them, as other caches in front of a service do: any client
-    /// could force misses otherwise, which browsers do with each reload. This is for a proxy that
-    /// clients know, or a cache between services.
+    /// Off by default, as in other caches in front of a service: browsers send these directives
+    /// with each reload, and any client could force misses. Turn it on for a proxy that clients
+    /// know, or for a cache between services.
     ///
     /// ```
     /// use tower_kit::cache::{CacheLayer, MemoryStore};
@@ -158,39 +158,49 @@ impl CacheLayer {
     /// # drop(layer);
     /// ```
     #[doc(alias = "ignore_request_control")]
+    #[doc(alias = "no-cache")]
+    #[doc(alias = "only-if-cached")]
     pub fn honor_request_control(self) -> Self {
         self.rules(|rules| rules.heed_request = true)
     }
 
-    /// Sets how long a failure of the inner service is remembered. The default is 1 s.
+    /// Sets the time for which a failure of the inner service is remembered. 1 s by default: long
+    /// enough that a failing service is not called by every request, and short enough to notice
+    /// that it is back.
     ///
-    /// A failure is an error, or a response with a 5xx status. The request itself gets the error or
-    /// the response unchanged. The requests that wait for the same response share the failure: they
-    /// get a stale entry, if one may be used, or else an empty response with the same status (503 for
-    /// an error), with `retry-after`, and with `detail=service-failed` in `cache-status`.
+    /// A failure is an error, or a response with a 5xx status. The request that called the inner
+    /// service gets it unchanged. The requests that wait for the same response share the failure:
+    /// they get a stale entry, or, if there is none, an empty response with the same status (503
+    /// for an error), with `retry-after`, and with `detail=service-failed` in `cache-status`.
     ///
-    /// Requests of the next `ttl` are served in the same way, and do not reach the inner service. Then
-    /// one request at a time asks again: in the background where there is a stale entry. `retry-after`
-    /// of the response makes the time up to ten times longer. A failure that no other request waited
-    /// for is not shared with later ones, since that request may have caused it.
+    /// Requests of the next `ttl` are served in the same way, without a call of the inner service.
+    /// Then one request at a time calls it again, in the background if there is a stale entry.
+    /// `retry-after` of the response makes the time up to ten times as long. A failure that no
+    /// other request waited for is not shared with later ones, since its request may have caused
+    /// it.
     ///
     /// With a `ttl` of 0, failures are neither remembered nor shared.
     #[doc(alias = "negative caching")]
+    #[doc(alias = "circuit breaker")]
     pub fn failure_ttl(self, ttl: Duration) -> Self {
         self.edit(|config| config.limits.failure_ttl = ttl)
     }
 
-    /// Sets how long a request waits for the inner service while there is a stale entry that could be
-    /// served if the inner service failed. The request gets the stale entry then, and the fetch goes
-    /// on in the background. So do requests of the next while, without waiting. The default is 1 s.
+    /// Sets the maximum time for which a request waits for the inner service while there is a stale
+    /// entry that could be served on an error. The request then gets the stale entry, and the fetch
+    /// goes on in the background; other requests get the stale entry without waiting for a while. 1
+    /// s by default.
     #[doc(alias = "soft timeout")]
+    #[doc(alias = "grace")]
+    #[doc(alias = "fastcgi_cache_use_stale")]
     pub fn revalidate_timeout(self, time: Duration) -> Self {
         self.edit(|config| config.limits.revalidate_timeout = time)
     }
 
-    /// Cancels a fetch if its client leaves before the response has come. By default the fetch goes on
-    /// in the background for the requests that wait for it, and for the next one, as long as fewer
-    /// than [`max_fills`](Self::max_fills) bodies are read.
+    /// Cancels a fetch if its client leaves before the response has come. Off by default: the fetch
+    /// goes on in the background, for the requests that wait for it and for the next one. Such
+    /// fetches count towards [`max_fills`](Self::max_fills).
+    #[doc(alias = "background fetch")]
     pub fn cancel_on_disconnect(self) -> Self {
         self.edit(|config| config.limits.cancel_on_disconnect = true)
     }
