@@ -32,7 +32,7 @@ const REJECTED: &str = "http_requests_rejected_total";
 
 type Stack = BoxService<Request<Scripted>, Response<BoxBody>, Infallible>;
 
-/// Gives back what it gets, or 500 where the body fails.
+/// Responds with the body of the request, or with 500 if the body fails.
 async fn echo<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
 where
     B: Body,
@@ -471,7 +471,7 @@ async fn personal(request: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>
     Ok(response.body(body.into()).unwrap())
 }
 
-/// Asks for a path twice: both bodies, and whether the second one was kept.
+/// Requests a path twice. Returns the heads and the bodies of both responses.
 async fn twice(stack: impl Fn() -> Personal, path: &str) -> [(Response<()>, String); 2] {
     let mut answers = Vec::new();
     for _ in 0..2 {
