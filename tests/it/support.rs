@@ -633,6 +633,11 @@ impl Raw {
     }
 }
 
+/// Returns the value of a header in a head of lower-case text.
+pub(crate) fn header_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
 // Files.
 
 /// A directory of the test's own, which is gone when this is dropped.
