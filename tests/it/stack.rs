@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::util::BoxService;
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::cache::MemoryStore;
 use tower_kit::pressure::{MemoryUsage, PressureLayer};
 use tower_kit::security_headers::{Csp, Directive, Nonce, Overrides, Source};

@@ -75,8 +75,8 @@ impl Subject {
         layer: impl FnOnce(Arc<dyn Recorder + Send + Sync>) -> L,
     ) -> Self
     where
-        L: Layer<Inner<Own>> + Layer<Inner<Infallible>> + Value,
-        <L as Layer<Inner<Own>>>::Service: Value
+        L: Layer<Inner<Own>> + Layer<Inner<Infallible>> + Shareable,
+        <L as Layer<Inner<Own>>>::Service: Shareable
             + Service<
                 Request<Full<Bytes>>,
                 Response = Response<B>,
@@ -103,7 +103,7 @@ impl Subject {
     /// Returns the layer over `service`.
     fn over<S>(&self, service: S) -> Outer
     where
-        S: Service<Parts, Response = Response<Scripted<Infallible>>, Error = Own> + Value,
+        S: Service<Parts, Response = Response<Scripted<Infallible>>, Error = Own> + Shareable,
         S::Future: Send,
     {
         (self.layer)(Inner(BoxCloneSyncService::new(service)))
@@ -116,10 +116,10 @@ impl Subject {
     }
 }
 
-/// The traits of layers and services.
-trait Value: Clone + Debug + Send + Sync + 'static {}
+/// The traits that layers and services have in common.
+trait Shareable: Clone + Debug + Send + Sync + 'static {}
 
-impl<T: Clone + Debug + Send + Sync + 'static> Value for T {}
+impl<T: Clone + Debug + Send + Sync + 'static> Shareable for T {}
 
 /// An inner service for request bodies of any type, which it drops.
 #[derive(Clone, Debug)]
