@@ -1,4 +1,4 @@
-//! What `cache` costs, beside a bare service and other caches.
+//! The cost of `cache`, compared with a bare service and other caches.
 
 use std::convert::Infallible;
 use std::hint::black_box;

@@ -1,5 +1,5 @@
-//! How much memory the cache takes, beside what its store says: a process for each case, which asks
-//! for URLs that are all different, and looks at what the system has given it.
+//! The memory that the cache takes, compared with the count of its store: each case is a process that
+//! requests distinct URLs and reads its memory from the system.
 
 use std::env;
 use std::fs;
@@ -106,7 +106,7 @@ struct Most {
     last: u64,
 }
 
-/// Asks for many URLs, and looks every thousand of them.
+/// Requests many URLs, and reads the memory after every thousand.
 async fn fill(store: &MemoryStore, case: &Case) -> io::Result<Most> {
     let Case { loads, varies, fields, .. } = *case;
     let size = Arc::new(AtomicUsize::new(0));

@@ -1,8 +1,8 @@
-//! What a hit from Redis costs the process that asks, beside a GET of the same bytes through the
-//! same client, and what a hit from the memory before Redis costs, beside the memory alone.
+//! The cost of a hit from Redis, compared with a GET of the same bytes through the same client, and of
+//! a hit from the memory before Redis, compared with memory alone.
 //!
-//! Needs redis-server, which it starts and stops. It counts the time that this process is on a
-//! processor, all of it in one thread, so that it measures neither Redis nor the wait for it.
+//! The bench starts and stops redis-server. It counts the processor time of this process, which runs
+//! in one thread, so that neither Redis nor the wait for Redis is measured.
 
 use std::convert::Infallible;
 use std::fs;
@@ -156,8 +156,8 @@ impl Hits {
     }
 }
 
-/// Makes so many requests, so many of them at a time. Gives the microseconds on a processor that
-/// one took.
+/// Makes `requests` requests, `concurrency` of them at a time. Returns the processor time of a
+/// request, in microseconds.
 async fn load<F>(requests: usize, concurrency: usize, request: impl Fn() -> F) -> f64
 where
     F: Future<Output = bool> + Send + 'static,

@@ -1,6 +1,6 @@
-//! What `compress` costs, beside a bare service and the peer that compresses too, once on the codec
-//! that both have here and once on the one that the peer has by default; and what whole bodies cost
-//! by libdeflate.
+//! The cost of `compress`, compared with a bare service and with the peer that compresses too: with
+//! the codec that both share here, with the default codec of the peer, and for whole bodies with
+//! libdeflate.
 
 use std::io::{self, Write};
 use std::sync::LazyLock;

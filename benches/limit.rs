@@ -1,4 +1,4 @@
-//! What `limit` costs, beside a bare service and the peer that counts bodies too.
+//! The cost of `limit`, compared with a bare service and the peer that counts bodies too.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -91,7 +91,7 @@ fn answer(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     ready(Ok(response))
 }
 
-/// Asks for the nonce, if there is one.
+/// Reads the nonce, if there is one.
 fn page(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     black_box(request.extensions().get::<Nonce>().map(Nonce::as_str));
     answer(request)

@@ -1,5 +1,5 @@
-//! What all layers together cost, over hyper and over axum, beside bare hyper and what axum services
-//! usually have. hyper is in it, the kernel is not: that is for benches/e2e.
+//! The cost of all layers together, over hyper and over axum, compared with bare hyper and with the
+//! layers that axum services usually have. hyper is measured, the kernel is not: benches/e2e does that.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -82,7 +82,7 @@ fn compare(bench: &Bench, workload: &Workload) -> Costs {
     group.run()
 }
 
-/// One layer more in each case, from the inside out.
+/// Adds a layer in each case, from the inside out.
 fn room_by_room(bench: &Bench, workload: &Workload) {
     let mut group = bench.group("GET /hello, one layer more each time");
     let compress = CompressLayer::new;

@@ -1,5 +1,5 @@
-//! One cache for many processes, in Redis: what one has fetched the others answer too, and what one
-//! purges is purged in all.
+//! A cache in Redis that several processes share: they all serve a response that one of them has
+//! fetched, and a purge in one of them holds in all.
 //!
 //! ```sh
 //! redis-server --port 6379 --save ''     # or: docker run --rm -p 6379:6379 redis
@@ -15,10 +15,10 @@
 //! curl -i http://127.0.0.1:3000/items
 //! ```
 //!
-//! The second answer comes from Redis: its text names the first process. The PUT to the second one
-//! purges the item, and by a tag the list, and the first one asks its service again. Stop Redis: each
-//! goes on with its own memory, where an entry is used for five seconds. Without `REDIS_URL` it has
-//! nothing else.
+//! The second response comes from Redis: its text names the first process. The PUT to the second
+//! process purges the item, and by a tag the list, so that the first process calls its service again.
+//! Stop Redis: each process goes on with its own memory, where an entry is used for five seconds.
+//! Without `REDIS_URL` a process caches in memory only.
 
 use std::error::Error;
 use std::sync::Arc;

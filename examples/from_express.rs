@@ -109,7 +109,7 @@ async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<Status
     removed.map_err(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, &error))
 }
 
-/// One statement for all rows, `on conflict do nothing`.
+/// Inserts all rows with one statement, `on conflict do nothing`.
 async fn insert(database: Database, items: Vec<Item>) -> Result<Vec<()>, Infallible> {
     let mut rows = database.lock().await;
     println!("inserting {} items", items.len());

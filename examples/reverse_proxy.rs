@@ -231,8 +231,8 @@ fn admit<B>(request: &mut Request<B>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Asks the origin. What goes wrong is an answer, not an error: the cache sees that the service
-/// failed, and gives what it still has instead.
+/// Sends the request to the origin. A failure becomes a response and not an error: the cache sees that
+/// the service failed, and serves a stale entry instead.
 async fn forward(
     upstream: Upstream,
     request: Request<Incoming>,

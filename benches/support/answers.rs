@@ -25,7 +25,7 @@ pub(crate) struct Answer {
     pub(crate) frames: &'static [Bytes],
     /// The length is known, as of a body in memory.
     pub(crate) size: Option<u64>,
-    /// Not ready after each frame.
+    /// `true` if the body is pending after each frame.
     pub(crate) pauses: bool,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) request: Fields,
     pub(crate) answer: Fields,
     pub(crate) size: usize,
-    /// Each request is for a URL that was not asked for before.
+    /// `true` if each request has a URL of its own.
     pub(crate) new: bool,
 }
 
@@ -167,7 +167,7 @@ where
     }
 }
 
-/// Asks the service, and reads what it answers.
+/// Sends the request, and reads the response to its end.
 pub(crate) async fn exchange<S, B, R>(service: &mut S, request: Request<B>) -> (HeaderMap, u16, u64)
 where
     S: Service<Request<B>, Response = Response<R>>,

@@ -1,8 +1,7 @@
-//! What the benches share: cases that run side by side, timed, counted and printed as a table.
+//! Benchmark cases that run side by side, timed, counted and printed as a table.
 //!
-//! Instructions and allocations are counted by valgrind, under which the program runs itself, one
-//! case at a time. So nothing that counts is built in, and the allocator that is timed is the plain
-//! one.
+//! Valgrind counts instructions and allocations: the program runs itself under it, one case at a
+//! time. No counter is built in, so that the timed allocator is the default one.
 
 use std::env;
 use std::future::Future;
@@ -17,7 +16,7 @@ use http::Request;
 use hyper::body::{Body, Buf};
 use tower::Service;
 
-/// One run of a bench program, as its arguments ask for.
+/// A run of a bench program, selected by its arguments.
 pub(crate) struct Bench {
     quick: bool,
     valgrind: bool,
@@ -239,7 +238,7 @@ impl Counted {
     }
 }
 
-/// Says whether what was measured keeps within a bar.
+/// Prints whether a measured value is within its bound.
 pub(crate) fn bar(text: &str, measured: Option<f64>, most: f64) {
     match measured {
         Some(measured) => {
@@ -374,7 +373,7 @@ fn number_after(report: &str, mark: &str, at: usize) -> f64 {
     number.unwrap_or_else(|| panic!("valgrind says no number after {mark:?}: {report}"))
 }
 
-/// So many iterations come before the counted ones, for what is done only once.
+/// The number of iterations before the counted ones, for work that is done only once.
 const WARM_UP: u64 = 256;
 /// A multiple of the block of samples that a recorder allocates now and then.
 const COUNTED: u64 = 1_024;

@@ -1,5 +1,5 @@
-//! What the page needs beside a service of its own: a coding at the browser's choice, memory that
-//! only seems to be short, and a table that takes many rows at once.
+//! The parts that only the page needs: a coding that the browser chooses, memory that only seems to be
+//! short, and a table that takes many rows at once.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,8 +27,8 @@ pub(crate) fn pressure() -> PressureLayer {
     })
 }
 
-/// Asks the layer what it would do at this percentage of memory in use. Returns a JSON object with
-/// the status of each path.
+/// Sends a request for each path through the layer at this percentage of memory in use. Returns a JSON
+/// object with the status of each path.
 pub(crate) async fn rehearse(used: u64, paths: &[&str]) -> String {
     let service = ServiceBuilder::new()
         .layer(
@@ -54,8 +54,8 @@ pub(crate) async fn rehearse(used: u64, paths: &[&str]) -> String {
     serde_json::Value::Object(statuses).to_string()
 }
 
-/// Leaves one coding in `accept-encoding`, if the query names it as `coding` and the client accepts
-/// it: a script cannot set this header. `identity` leaves none.
+/// Reduces `accept-encoding` to the coding that the query names as `coding`, if the client accepts
+/// that coding: a script cannot set this header. `identity` leaves no coding.
 pub(crate) fn narrow_codings<B>(mut request: Request<B>) -> Request<B> {
     let query = request.uri().query().unwrap_or_default();
     let wanted = query.split('&').find_map(|pair| pair.strip_prefix("coding="));

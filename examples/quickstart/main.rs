@@ -251,7 +251,7 @@ const POLICY: Csp = Csp::from_static(
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// At equal preference of the client, the first one is sent.
+/// The encodings, in the order that decides between equal preferences of the client.
 const ENCODINGS: [Encoding; 4] =
     [Encoding::Zstd, Encoding::Brotli, Encoding::Gzip, Encoding::Deflate];
 

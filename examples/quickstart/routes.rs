@@ -158,7 +158,7 @@ fn reply(
     response
 }
 
-/// One event a second, until the client leaves or the server stops.
+/// Sends an event a second, until the client leaves or the server stops.
 fn events(stopping: watch::Receiver<bool>) -> Response<ReplyBody> {
     let ticks = IntervalStream::new(interval(Duration::from_secs(1))).map(|_| false);
     let stops = WatchStream::from_changes(stopping);
@@ -228,7 +228,7 @@ pub(crate) const ROUTES: [&str; 13] = [
     "/metrics",
 ];
 
-/// Those of POST; the others are of GET. Anybody may purge here: a real service asks who it is.
+/// The routes of POST; the others are of GET. Anybody may purge here: a real service authenticates.
 const POSTED: [&str; 3] = ["/purge", "/views", "/echo"];
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -217,7 +217,7 @@ impl Pool {
     }
 }
 
-/// Tells what becomes of a process, and kills it if it does not start, or stop, in time.
+/// Reports the end of a process, and kills the process if it does not start or stop in time.
 async fn attend(
     id: u32,
     mut process: Child,

@@ -1,4 +1,4 @@
-//! One of the processes that serve.
+//! A worker process, which serves requests.
 
 use std::convert::Infallible;
 use std::error::Error;

@@ -134,7 +134,7 @@ fn fields(names: &[HeaderName], head: &Head) -> HeaderMap {
     map
 }
 
-/// Tells the three URLs apart.
+/// Returns a number that is different for each of the three URLs.
 fn length<B>(request: &Request<B>) -> u8 {
     request.uri().path_and_query().map_or(0, |path| path.as_str().len() as u8)
 }

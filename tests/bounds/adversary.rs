@@ -93,7 +93,7 @@ impl Body for Unfinished {
     }
 }
 
-/// So many bytes that no coding makes smaller.
+/// Returns `size` bytes that no coding makes smaller.
 pub(crate) fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -170,7 +170,7 @@ pub(crate) async fn settled() -> u64 {
     }
 }
 
-/// So many fields with odd names, and values of so many bytes.
+/// Returns `count` headers with unusual names, and values of `size` bytes.
 pub(crate) fn odd_fields(count: usize, size: usize) -> HeaderMap {
     let field = |at: usize| {
         let name = format!("x-unusual-name-{at}");

@@ -19,8 +19,8 @@ use super::{alone, held};
 
 const CAPACITY: u64 = 16 * MIB;
 
-/// Asks for so many URLs through a cache in front of a client of hyper's, and returns what the store
-/// then takes, in bytes.
+/// Requests this many URLs through a cache in front of a hyper client. Returns the memory that the
+/// store then takes, in bytes.
 async fn fill(
     urls: usize,
     http2: bool,

@@ -1,4 +1,4 @@
-//! What documents say of the rest: the table of examples, and the dashboard.
+//! Documents that describe other files: the table of examples, and the dashboard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_kit::CompressLayer;
 use tower_kit::latency::LatencyLayer;
-use tower_kit::limit::{LimitLayer, RequestBody};
+use tower_kit::limit::LimitLayer;
 
 use crate::support::{
     BoxBody, BoxError, Metrics, Scripted, Server, Step, boxed, data, full, gunzip, h1_client,
-    h2_client, noise, prose, soon, text, trailers,
+    h2_client, noise, prose, reads, soon, text, trailers,
 };
 
 const DURATION: &str = "http_request_duration_seconds";
@@ -28,22 +27,9 @@ const STREAMS: &str = "http_streams_total";
 
 // limit
 
-/// Reads the body; answers with its length, or 400.
-async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    let (status, says) = match request.into_body().collect().await {
-        Ok(body) => (200, body.to_bytes().len().to_string()),
-        Err(error) => (400, error.to_string()),
-    };
-    Ok(Response::builder().status(status).body(says.into()).unwrap())
-}
-
 async fn limited(metrics: &Metrics) -> Server {
     let layer = LimitLayer::new().default_body(10).recorder(metrics.recorder());
-    Server::start(ServiceBuilder::new().layer(layer).service_fn(reads::<Incoming>)).await
+    Server::start(ServiceBuilder::new().layer(layer).service_fn(reads)).await
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ mod cache_redis;
 mod chromium;
 #[cfg(feature = "full")]
 mod compress;
+#[cfg(feature = "full")]
+mod contract;
 #[cfg(feature = "security-headers")]
 mod directives;
 #[cfg(feature = "full")]

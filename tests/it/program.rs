@@ -104,7 +104,7 @@ impl Program {
         tokio::task::block_in_place(|| process.wait()).unwrap()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Signals the program to stop, and waits until it has ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.ended()

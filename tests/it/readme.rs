@@ -1,4 +1,4 @@
-//! What the README promises of itself. Its `main` is compiled as a doctest.
+//! The shape of the README. Its `main` is compiled as a doctest.
 
 const README: &str = include_str!("../../README.md");
 

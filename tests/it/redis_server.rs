@@ -93,7 +93,7 @@ impl Reply {
     }
 }
 
-/// One command to whoever listens at this port, on a connection of its own.
+/// Sends a command to the server at this port, on a connection of its own.
 #[track_caller]
 pub(crate) fn command_at(port: u16, args: &[impl AsRef<[u8]>]) -> Reply {
     let stream = connect(port, PATIENCE);
@@ -186,7 +186,7 @@ impl RedisServer {
         })
     }
 
-    /// Has a port, but is not started before [`restart`](Self::restart).
+    /// Creates a server that has a port, but does not run before [`restart`](Self::restart).
     pub(crate) fn down() -> Self {
         Self::new(&[])
     }

@@ -18,7 +18,9 @@ use tokio::task::JoinSet;
 use tower::service_fn;
 
 use super::program::{Program, built};
-use super::support::{BoxError, Raw, Server, boxed, empty, full, h1_client, h2_client, soon, text};
+use super::support::{
+    BoxError, Raw, Server, boxed, empty, full, h1_client, h2_client, header_of, soon, text,
+};
 
 struct Proxy(Program);
 
@@ -136,10 +138,6 @@ fn answer(fields: &str, body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{fields}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 #[track_caller]
 fn assert_status(head: &str, status: u16) {
     assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
@@ -162,16 +160,16 @@ async fn connection_headers_are_not_forwarded() {
     let seen = origin.saw();
     for head in [&head, &seen] {
         assert!(gone.iter().all(|name| !head.contains(&format!("\r\n{name}"))), "{head}");
-        assert_eq!(field(head, "x-kept"), Some("1"));
+        assert_eq!(header_of(head, "x-kept"), Some("1"));
     }
     assert!(seen.starts_with("get /a http/1.1\r\n"), "{seen}");
-    assert_eq!(field(&seen, "host"), Some("who.example:81"));
+    assert_eq!(header_of(&seen, "host"), Some("who.example:81"));
     assert!(seen.contains("\r\nvia: 1.0 outer\r\nvia: 1.1 tower-kit"), "{seen}");
     assert!(!seen.contains("x-forwarded") && !seen.contains("connection"), "{seen}");
     assert!(head.contains("\r\nvia: 1.0 inner\r\nvia: 1.1 tower-kit\r\n"), "{head}");
     // The client asked for it.
-    assert_eq!(field(&head, "connection"), Some("close"));
-    assert!(field(&head, "date").is_some());
+    assert_eq!(header_of(&head, "connection"), Some("close"));
+    assert!(header_of(&head, "date").is_some());
 
     // And again from the cache, for that host alone.
     let (head, _) = proxy.ask("GET /a HTTP/1.1 | host: who.example:81").await;
@@ -185,9 +183,12 @@ async fn connection_headers_are_not_forwarded() {
         .ask("GET /b HTTP/1.0 | host: a | te: trailers, deflate | cookie: a=1 | cookie: b=2")
         .await;
     let seen = origin.saw();
-    assert_eq!((field(&seen, "te"), field(&seen, "connection")), (Some("trailers"), Some("te")));
     assert_eq!(
-        (field(&seen, "cookie"), field(&seen, "via")),
+        (header_of(&seen, "te"), header_of(&seen, "connection")),
+        (Some("trailers"), Some("te"))
+    );
+    assert_eq!(
+        (header_of(&seen, "cookie"), header_of(&seen, "via")),
         (Some("a=1; b=2"), Some("1.0 tower-kit"))
     );
     // HTTP/2 says its host in the target.
@@ -195,9 +196,9 @@ async fn connection_headers_are_not_forwarded() {
     let get = get.header("cookie", "b=2").body(boxed(empty())).unwrap();
     assert_eq!(text(soon(h2_client().request(get)).await.unwrap()).await, "hello");
     let seen = origin.saw();
-    assert_eq!(field(&seen, "host"), Some(&*proxy.0.addr.to_string()));
+    assert_eq!(header_of(&seen, "host"), Some(&*proxy.0.addr.to_string()));
     assert_eq!(
-        (field(&seen, "cookie"), field(&seen, "via")),
+        (header_of(&seen, "cookie"), header_of(&seen, "via")),
         (Some("a=1; b=2"), Some("2.0 tower-kit"))
     );
 }
@@ -209,7 +210,7 @@ async fn every_form_of_a_target_goes_to_the_origin() {
     assert_status(&proxy.ask("GET http://evil.example/p?q HTTP/1.1 | host: b").await.0, 200);
     let seen = origin.saw();
     assert!(seen.starts_with("get /p?q http/1.1\r\n"), "{seen}");
-    assert_eq!(field(&seen, "host"), Some("evil.example"));
+    assert_eq!(header_of(&seen, "host"), Some("evil.example"));
     let (head, _) = proxy.ask("GET /p?q HTTP/1.1 | host: evil.example").await;
     assert!(head.contains("tower-kit; hit"), "the target's host is in the key: {head}");
 
@@ -223,9 +224,9 @@ async fn every_form_of_a_target_goes_to_the_origin() {
     proxy.ask("OPTIONS * HTTP/1.1 | host: a | max-forwards: 7").await;
     let seen = origin.saw();
     assert!(seen.starts_with("options * http/1.1\r\n"), "{seen}");
-    assert_eq!(field(&seen, "max-forwards"), Some("6"));
+    assert_eq!(header_of(&seen, "max-forwards"), Some("6"));
     proxy.ask("GET /m HTTP/1.1 | host: a | max-forwards: 0").await;
-    assert_eq!(field(&origin.saw(), "max-forwards"), Some("0"));
+    assert_eq!(header_of(&origin.saw(), "max-forwards"), Some("0"));
 
     for (request, status) in [
         ("OPTIONS / HTTP/1.1 | host: a | max-forwards: 0", 204),
@@ -282,7 +283,7 @@ async fn bodies_are_framed_anew() {
         .await;
         let whole = raw.rest().await.to_ascii_lowercase();
         assert_status(&whole, 200);
-        let length = field(&whole, "content-length");
+        let length = header_of(&whole, "content-length");
         if path == "/twice" {
             assert_eq!(length, Some("5"));
             assert!(whole.ends_with("\r\n\r\nhello"), "{whole}");
@@ -450,7 +451,7 @@ async fn an_origin_that_fails_is_stood_in_for_or_a_502() {
     for path in ["/garbage", "/coded", "/switch", "/lengths", "/closed"] {
         let (head, body) = proxy.get(path).await;
         assert_status(&head, 502);
-        assert!(!body.is_empty() && field(&head, "via").is_none(), "{path}: {head}");
+        assert!(!body.is_empty() && header_of(&head, "via").is_none(), "{path}: {head}");
     }
     for path in ["/kept", "/strict", "/long"] {
         assert_status(&proxy.get(path).await.0, 200);
@@ -459,7 +460,7 @@ async fn an_origin_that_fails_is_stood_in_for_or_a_502() {
     let (head, body) = proxy.get("/kept").await;
     assert_status(&head, 200);
     assert_eq!(body, "kept");
-    assert!(head.contains("detail=service-failed") && field(&head, "age").is_some(), "{head}");
+    assert!(head.contains("detail=service-failed") && header_of(&head, "age").is_some(), "{head}");
     for path in ["/strict", "/long", "/other"] {
         assert_status(&proxy.get(path).await.0, 502);
     }
@@ -737,7 +738,7 @@ async fn the_cache_does_what_the_fields_say() {
             heads.push(raw.response().await.0);
         }
         let count = if *hit { "1" } else { "2" };
-        let same = matches!(status, 416 | 504) || field(&heads[1], "x-count") == Some(count);
+        let same = matches!(status, 416 | 504) || header_of(&heads[1], "x-count") == Some(count);
         let told = *status == 504 || heads[1].contains("; hit;") == *hit;
         if !heads[1].starts_with(&format!("http/1.1 {status} ")) || !same || !told {
             faults.push(format!("{first} / {answered} / {second}: {}", heads[1]));
@@ -786,12 +787,12 @@ async fn changes_and_confirmations_reach_the_cache() {
         }
     }
     // §4.3.4: the fields of the 304 are the entry's, but for its length.
-    assert_eq!(field(&proxy.get("/old").await.0, "x-new"), Some("0"));
+    assert_eq!(header_of(&proxy.get("/old").await.0, "x-new"), Some("0"));
     for told in ["fwd=stale; fwd-status=304; stored", "; hit;"] {
         let (head, body) = proxy.get("/old").await;
         assert!(head.contains(told), "{head}");
         assert_eq!(
-            (field(&head, "x-new"), field(&head, "content-length"), &*body),
+            (header_of(&head, "x-new"), header_of(&head, "content-length"), &*body),
             (Some("1"), Some("3"), "old")
         );
     }

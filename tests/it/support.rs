@@ -1,6 +1,7 @@
-//! What the tests share: a scripted body, a recorder to look into, servers and clients.
+//! The helpers of the tests: a scripted body, a recorder that tests read, servers and clients.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -33,6 +34,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::Service;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -120,6 +122,15 @@ impl Log {
 
     pub(crate) fn dropped(&self) -> bool {
         self.dropped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn until_dropped(&self) {
+        let dropped = async {
+            while !self.dropped() {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(dropped).await;
     }
 }
 
@@ -222,6 +233,18 @@ where
     String::from_utf8(bytes.to_vec()).expect("a body of text")
 }
 
+/// Responds with the length of the request body, or with 400 and the error of the body.
+pub(crate) async fn reads<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    B: Body<Error: fmt::Display>,
+{
+    let (status, text) = match request.into_body().collect().await {
+        Ok(body) => (200, body.to_bytes().len().to_string()),
+        Err(error) => (400, error.to_string()),
+    };
+    Ok(Response::builder().status(status).body(text.into()).unwrap())
+}
+
 /// Text of so many bytes that shrinks well, another one for each seed.
 pub(crate) fn prose(len: usize, seed: u64) -> Bytes {
     let mut text = String::new();
@@ -284,6 +307,12 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it never comes")
 }
 
+/// The time of the runtime's clock, which a test can pause.
+#[expect(clippy::disallowed_methods, reason = "a test is an edge")]
+pub(crate) fn clock() -> Instant {
+    Instant::now()
+}
+
 // Metrics.
 
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -302,6 +331,7 @@ struct Notifying {
     samples: watch::Sender<BTreeMap<String, u64>>,
     /// Counters of the recorder's own: a snapshot of the other one sets them to 0.
     gauges: Mutex<BTreeMap<(String, Labels), Arc<Level>>>,
+    registered: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -317,7 +347,8 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let inner = DebuggingRecorder::new();
         let (samples, gauges) = (watch::Sender::default(), Mutex::default());
-        let recorder = Arc::new(Notifying { inner, samples, gauges });
+        let registered = AtomicU64::new(0);
+        let recorder = Arc::new(Notifying { inner, samples, gauges, registered });
         Self { recorder, seen: Mutex::default(), described: Mutex::default() }
     }
 
@@ -385,6 +416,11 @@ impl Metrics {
         self.described.lock().unwrap().clone()
     }
 
+    /// The number of calls that registered a metric.
+    pub(crate) fn registered(&self) -> u64 {
+        self.recorder.registered.load(Ordering::SeqCst)
+    }
+
     /// Waits until a histogram has this many samples.
     pub(crate) async fn wait_for(&self, name: &str, samples: u64) {
         let mut all = self.recorder.samples.subscribe();
@@ -425,10 +461,12 @@ impl Recorder for Notifying {
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.registered.fetch_add(1, Ordering::SeqCst);
         self.inner.register_counter(key, metadata)
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.registered.fetch_add(1, Ordering::SeqCst);
         drop(self.inner.register_gauge(key, metadata));
         let labels = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned()));
         let key = (key.name().to_owned(), labels.collect());
@@ -436,6 +474,7 @@ impl Recorder for Notifying {
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.registered.fetch_add(1, Ordering::SeqCst);
         Histogram::from_arc(Arc::new(NotifyingHistogram {
             inner: self.inner.register_histogram(key, metadata),
             name: key.name().to_owned(),
@@ -578,7 +617,7 @@ impl Raw {
         }
     }
 
-    /// Everything up to the server's closing the connection.
+    /// Reads until the server closes the connection.
     pub(crate) async fn rest(&mut self) -> String {
         while self.more().await {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
@@ -592,6 +631,11 @@ impl Raw {
     async fn more(&mut self) -> bool {
         soon(self.stream.read_buf(&mut self.read)).await.unwrap() > 0
     }
+}
+
+/// Returns the value of a header in a head of lower-case text.
+pub(crate) fn header_of<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 // Files.

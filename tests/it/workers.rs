@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 
 use super::program::{Program, built, signal};
-use super::support::{Dir, Raw, boxed, empty, h1_client, soon, text};
+use super::support::{Dir, Raw, boxed, empty, h1_client, header_of, soon, text};
 
 /// The parent, with two workers that are ready.
 struct Pool {
@@ -56,7 +56,7 @@ impl Pool {
         let mut raw = self.parent.connect().await;
         raw.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
         let (head, _) = raw.response().await;
-        let id: u32 = field(&head, "x-worker").expect("a worker").parse().unwrap();
+        let id: u32 = header_of(&head, "x-worker").expect("a worker").parse().unwrap();
         let worker = self.workers.iter().find(|worker| worker.id == id).expect("one of these");
         (raw, worker.clone())
     }
@@ -96,10 +96,6 @@ fn stopped(worker: u32) -> String {
     format!("worker {worker} has stopped: exit status: 0")
 }
 
-fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
 /// A connection of HTTP/1 that may break.
 struct Client {
     stream: BufReader<TcpStream>,
@@ -128,12 +124,12 @@ impl Client {
             }
         }
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let number = |name| field(&head, name).expect("the field").parse().unwrap();
+        let number = |name| header_of(&head, name).expect("the header").parse().unwrap();
         let mut body = vec![0; number("content-length") as usize];
         self.stream.read_exact(&mut body).await?;
         let worker = number("x-worker");
         assert_eq!(String::from_utf8_lossy(&body), format!("hello from {worker}\n"));
-        Ok(Answer { worker, is_last: field(&head, "connection") == Some("close") })
+        Ok(Answer { worker, is_last: header_of(&head, "connection") == Some("close") })
     }
 }
 

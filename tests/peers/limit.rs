@@ -7,33 +7,19 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_http::decompression::{DecompressionBody, RequestDecompressionLayer};
 use tower_kit::limit::{LimitLayer, RequestBody};
 
-use crate::support::{BoxError, Scripted, Step, full, text};
+use crate::support::{BoxError, Scripted, Step, full, reads, text};
 
 fn post() -> http::request::Builder {
     Request::post("/")
 }
 
-/// Reads the whole body: 200 with its length, or 400 with the error.
-async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    let (status, says) = match request.into_body().collect().await {
-        Ok(body) => (200, body.to_bytes().len().to_string()),
-        Err(error) => (400, error.to_string()),
-    };
-    Ok(Response::builder().status(status).body(says.into()).unwrap())
-}
-
 #[tokio::test]
-async fn a_gzip_bomb_is_cut_off_at_the_limit_of_what_it_inflates_to() {
+async fn gzip_bomb_is_cut_off_at_its_inflated_size() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(&vec![0; 10_000_000]).unwrap();
     let bomb = gzip.finish().unwrap();
@@ -79,7 +65,7 @@ async fn a_gzip_bomb_is_cut_off_at_the_limit_of_what_it_inflates_to() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_below_the_limit_arrives_inflated() {
+async fn body_below_the_limit_arrives_inflated() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(&[b' '; 10_240]).unwrap();
     let body = gzip.finish().unwrap();

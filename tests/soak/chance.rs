@@ -1,20 +1,21 @@
-//! Chance that can be had again, by its seed.
+//! Random numbers that a seed repeats.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::time::Duration;
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// Another one for each `number`.
+    /// Creates the generator of this number, each with a sequence of its own.
     pub(crate) fn new(seed: u64, number: u64) -> Self {
         Self(seed ^ number.wrapping_mul(0xd134_2543_de82_ef95))
     }
 
-    /// One for a part, however often that asks it: what comes after the part stays the same.
+    /// Returns a generator for a part of the work. The sequence after the part does not depend on how
+    /// many numbers the part draws.
     pub(crate) fn part(&mut self) -> Self {
         Self(self.next())
     }

@@ -1,5 +1,5 @@
-//! What the documentation promises, at the size that it promises it for. Each part is a process of
-//! its own, so that memory is that part's alone.
+//! The promises of the documentation, at the size that they are made for. Each part is a process of
+//! its own, so that its memory is measured alone.
 
 use std::convert::Infallible;
 use std::process::Command;

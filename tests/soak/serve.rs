@@ -147,7 +147,7 @@ async fn big(request: Request) -> Response {
     (fields, Body::from_stream(paced(pieces))).into_response()
 }
 
-/// Not all at once.
+/// Sends the pieces at intervals of a millisecond.
 fn paced<T>(pieces: impl Stream<Item = T>) -> impl Stream<Item = T> {
     pieces.then(async |piece| {
         sleep(Duration::from_millis(1)).await;

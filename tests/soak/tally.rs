@@ -1,4 +1,4 @@
-//! What the clients saw.
+//! The counts of the responses that the clients have checked.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ impl Tally {
         *self.kinds.lock().unwrap().entry(kind).or_default() += 1;
     }
 
-    /// Tells of the first ones at once.
+    /// Counts a wrong response, and prints the first ten at once.
     pub(crate) fn wrong(&self, what: String) {
         let mut wrong = self.wrong.lock().unwrap();
         if wrong.len() < 10 {
@@ -36,7 +36,7 @@ impl Tally {
         self.kinds.lock().unwrap().values().sum()
     }
 
-    /// One line of it.
+    /// Returns the counts as a line of text.
     pub(crate) fn line(&self) -> String {
         let kinds = self.kinds.lock().unwrap();
         let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();

@@ -1,5 +1,5 @@
-//! What the service answers, which its clients know too: each body has a checksum of what was asked
-//! for and of the version that it is of, and all that follows is made of it.
+//! The response bodies of the service, which its clients can compute too: a body begins with a
+//! checksum of the request and of a version, and the rest is made from the checksum.
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -19,7 +19,7 @@ use crate::support::{BoxBody, boxed, empty, full, gunzip, h1_client, h2_client};
 use crate::text::{self, ITEMS, PAGES, language_of};
 use crate::world::World;
 
-/// One of the clients.
+/// A client that sends mixed traffic.
 #[derive(Debug)]
 pub(crate) struct Visitor {
     world: Arc<World>,

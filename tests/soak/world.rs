@@ -1,4 +1,4 @@
-//! What all clients know.
+//! The state that all clients share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

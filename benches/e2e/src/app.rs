@@ -1,4 +1,4 @@
-//! What every server answers, over hyper and over axum.
+//! The routes that every server has, over hyper and over axum.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What axum services have otherwise, set up as the documentation of each crate says.
+//! The layers that axum services usually have, set up as the documentation of each crate says.
 
 use std::time::Duration;
 

@@ -180,8 +180,8 @@ pub(crate) async fn connect(url: &str, wait: Duration) -> Result<ConnectionManag
 
 /// Deletes finished jobs from Redis that ended more than `keep` seconds ago or exceed the bound.
 ///
-/// It examines samples, and the next one at once if a quarter of the jobs was deleted, as Redis does
-/// with expired keys.
+/// The sweep examines samples, and the next sample at once if a quarter of the jobs was deleted, as
+/// Redis does with expired keys.
 pub(crate) async fn sweep(mut storage: RedisStorage<Value>, keep: u64) {
     let config: Config = storage.get_config().clone();
     let script = Script::new(SWEEP);

@@ -45,7 +45,7 @@ struct RedisJobs {
     config: Config,
     /// The set of the jobs that the worker has taken and not finished.
     inflight: String,
-    /// Is dropped with the worker and with the last of its jobs.
+    /// A sender whose last clone is dropped with the worker and with the last of its jobs.
     _running: mpsc::Sender<()>,
 }
 

@@ -116,7 +116,7 @@ impl Site {
         self.program.ask(Method::POST, "/emails", body).await
     }
 
-    /// Has an email sent, and gives the job's id.
+    /// Requests an email, and returns the id of its job.
     async fn send(&self, subject: &str) -> String {
         let response = self.post(email(subject).to_string()).await;
         assert_eq!(response.status(), StatusCode::ACCEPTED);
@@ -173,7 +173,7 @@ fn length(redis: &Redis, command: &str, key: &str) -> i64 {
     redis.ask(&[command, key])
 }
 
-/// Has so many emails sent, and returns the ids of their jobs.
+/// Requests `count` emails, and returns the ids of their jobs.
 async fn send_all(site: &Site, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..count {

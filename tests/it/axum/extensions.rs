@@ -1,4 +1,4 @@
-//! What the layers take from axum's extensions, and give to its extractors, without a closure.
+//! The extensions of axum that the layers read, and those that its extractors read from the layers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -275,8 +275,8 @@ fn end() -> impl Strategy<Value = (End, usize)> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// On several threads, with a drain at any time: accepted items are sent and get a result exactly
-    /// once, rejected items are not sent, and nothing is left when the drain ends. Without
+    /// Accepted items are sent and get a result exactly once, on several threads and with a drain at
+    /// any time. Rejected items are not sent, and nothing is left when the drain ends. Without
     /// `keep_abandoned` the item of a caller that has left may be skipped.
     #[test]
     fn drain_at_any_time_leaves_nothing(

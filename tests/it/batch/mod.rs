@@ -22,12 +22,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::Instant;
 use tower::util::BoxService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::batch::{Batch, BatchLayer, ResponseFuture};
 
-use crate::support::{now, soon};
+use crate::support::{clock, now, soon};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,11 +76,6 @@ fn echo(layer: &BatchLayer<u32>) -> (Batch<u32, u32>, Batches) {
         ready(Ok::<_, Infallible>(items))
     });
     (layer.layer(service), batches)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock is paused by the test")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 /// Queues an item. The queue must not be full.

@@ -6,11 +6,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
-use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::compress::{CompressLayer, Encoding, ResponseBody};
 
-use crate::support::{empty, gunzip, noise, poll_frame, prose};
+use crate::support::{clock, empty, gunzip, noise, poll_frame, prose};
 
 type Body = ResponseBody<Channel<Bytes, Infallible>>;
 
@@ -27,11 +26,6 @@ async fn stream(
     let response = layer.layer(inner).oneshot(request).await.unwrap();
     assert_eq!(response.headers()["content-encoding"], accept);
     (sender, response.into_body())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock of a test")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 fn every() -> CompressLayer {

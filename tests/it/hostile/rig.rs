@@ -121,7 +121,7 @@ impl Victim {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    /// No more than so many bytes.
+    /// Reads `most` bytes, or fewer if the connection ends.
     pub(super) async fn read(&mut self, most: usize) -> Vec<u8> {
         let mut bytes = vec![0; most];
         let mut filled = 0;
@@ -178,24 +178,24 @@ where
     }
 }
 
-/// A request of HTTP/1.1.
+/// Returns a request of HTTP/1.1.
 pub(super) fn get(target: &str, fields: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\n{fields}\r\n")
 }
 
-/// One after which the connection ends.
+/// Returns a request that closes the connection.
 pub(super) fn last(target: &str, fields: &str) -> String {
     get(target, &format!("connection: close\r\n{fields}"))
 }
 
-/// So many requests in one, after which the connection ends.
+/// Returns `count` requests in one text, the last of which closes the connection.
 pub(super) fn pipeline(count: usize, request: impl Fn(usize) -> String) -> String {
     let all: String = (0..count).map(request).collect();
     let last = all.rfind("\r\n\r\n").unwrap();
     format!("{}\r\nconnection: close\r\n\r\n", &all[..last])
 }
 
-/// The statuses of all responses in what was read.
+/// Returns the statuses of all responses in `read`.
 pub(super) fn statuses(read: &str) -> Vec<&str> {
     let heads = read.match_indices("HTTP/1.1 ");
     heads.filter_map(|(at, head)| read.get(at + head.len()..at + head.len() + 3)).collect()

@@ -211,21 +211,6 @@ fn concurrent_threads_lose_no_sample() {
 }
 
 #[test]
-fn error_and_body_types_are_unchanged() {
-    fn same<S, R, B>(_: &S)
-    where
-        S: Service<R, Error = Infallible, Response = Response<ResponseBody<B>>>,
-        B: Body,
-        ResponseBody<B>: Body<Data = B::Data, Error = B::Error>,
-    {
-    }
-    let inner = service_fn(|_: Request<Full<Bytes>>| {
-        ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
-    });
-    same::<_, Request<Full<Bytes>>, Full<Bytes>>(&LatencyLayer::new().layer(inner));
-}
-
-#[test]
 fn skipped_requests_are_in_no_metric() {
     let metrics = Metrics::new();
     let layer = layer(&metrics)

@@ -9,7 +9,7 @@ use axum::routing::get as route;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tower::buffer::BufferLayer;
 use tower::limit::{ConcurrencyLimitLayer, GlobalConcurrencyLimitLayer};
 use tower::load_shed::LoadShedLayer;
@@ -17,7 +17,7 @@ use tower_kit::latency::Latency;
 use tower_test::mock;
 
 use super::*;
-use crate::support::{Server, h1_client, h2_client, soon};
+use crate::support::{Server, clock, h1_client, h2_client, soon};
 
 const WORK: Duration = Duration::from_secs(1);
 
@@ -28,7 +28,6 @@ async fn slow<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
 }
 
 /// Sends five requests at once. Returns the sum of the times that their clients waited, in seconds.
-#[expect(clippy::disallowed_methods, reason = "a paused clock")]
 async fn send_five<S>(service: S) -> f64
 where
     S: Service<Request<Empty<Bytes>>> + Clone + Send + 'static,
@@ -40,7 +39,7 @@ where
     for _ in 0..5 {
         let service = service.clone();
         clients.spawn(async move {
-            let start = Instant::now();
+            let start = clock();
             let answered = service.oneshot(get()).await.is_ok();
             assert!(answered);
             start.elapsed().as_secs_f64()
@@ -196,7 +195,6 @@ async fn rejection_of_inner_load_shed_is_recorded() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "real sockets run by the real clock")]
 async fn durations_over_sockets_match_the_clients() {
     for client in [h1_client(), h2_client()] {
         let metrics = Metrics::new();
@@ -212,7 +210,7 @@ async fn durations_over_sockets_match_the_clients() {
         for _ in 0..5 {
             let (client, url) = (client.clone(), server.url("/items/1"));
             clients.spawn(async move {
-                let start = Instant::now();
+                let start = clock();
                 let response =
                     client.request(Request::get(url).body(full("")).unwrap()).await.unwrap();
                 response.into_body().collect().await.unwrap();

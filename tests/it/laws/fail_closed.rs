@@ -1,4 +1,4 @@
-//! What cannot be parsed, or is spelled otherwise than its key, is not served to others.
+//! A message that cannot be parsed, or is spelled otherwise than its key, is not served to others.
 
 use std::time::Duration;
 

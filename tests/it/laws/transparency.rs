@@ -1,4 +1,4 @@
-//! What a service may send under bare hyper, it may send under every layer.
+//! A service may send under every layer all that it may send under bare hyper.
 
 use std::collections::BTreeSet;
 

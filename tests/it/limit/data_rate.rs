@@ -11,12 +11,14 @@ use http::{Request, Response, Version};
 use http_body::Frame;
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_kit::limit::{LimitLayer, RequestBody, Size};
 
 use super::{is_closed, post, reads, rejections, scripted, send};
-use crate::support::{BoxError, Metrics, Scripted, Server, Step, data, now, poll_once, soon, text};
+use crate::support::{
+    BoxError, Metrics, Scripted, Server, Step, clock, data, now, poll_once, soon, text,
+};
 
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -44,11 +46,6 @@ where
         () = sending => unreachable!(),
     };
     (response.into_parts().0, (clock() - start).as_secs())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock that the tests move")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 async fn chunk(sender: &mut Sender<Bytes, BoxError>, len: usize) {

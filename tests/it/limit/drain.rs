@@ -1,7 +1,6 @@
 //! The drain of rejected bodies, which lets the client see the response.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +8,6 @@ use http::{Request, Response, Version};
 use http_body::{Body, Frame};
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, LengthLimitError};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{advance, sleep};
@@ -19,7 +17,7 @@ use tower_kit::{KIB, MIB};
 
 use super::{is_closed, max_body, post, reads, scripted, send};
 use crate::support::{
-    BoxBody, BoxError, Log, Metrics, Raw, Scripted, Server, Step, boxed, data, full, h1_client,
+    BoxBody, BoxError, Metrics, Raw, Scripted, Server, Step, boxed, data, full, h1_client,
     h2_client, now, soon, text, trailers,
 };
 
@@ -47,13 +45,6 @@ fn drains(metrics: &Metrics, outcome: &str) -> u64 {
     metrics.counted(DRAINS, &[("layer", "limit"), ("outcome", outcome)])
 }
 
-/// Waits until a body is dropped.
-pub(super) async fn dropped(log: &Arc<Log>) {
-    while !log.dropped() {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn drains_are_counted_by_outcome() {
     type Row = (bool, u64, Vec<Step>, u64, &'static str);
@@ -73,7 +64,7 @@ async fn drains_are_counted_by_outcome() {
         let request = if is_declared { declared(body) } else { post().body(body).unwrap() };
         let layer = layer(&metrics).max_drain(max);
         assert_eq!(ask(&layer, request).await, (413, false));
-        soon(dropped(&log)).await;
+        log.until_dropped().await;
         assert_eq!(log.given(), given, "{outcome}");
         assert!(!log.polled_after_end());
         assert!(given > 0 || log.polls() == 101);
@@ -97,7 +88,7 @@ async fn every_rejection_drains() {
         let log = body.log();
         let layer = LimitLayer::new().recorder(metrics.recorder());
         assert_eq!(ask(&layer, request.body(body).unwrap()).await, (status, false));
-        soon(dropped(&log)).await;
+        log.until_dropped().await;
         assert_eq!(log.given(), 12, "{status}");
         assert_eq!(drains(&metrics, "complete"), 1, "{status}");
     }
@@ -125,7 +116,7 @@ async fn a_held_body_does_not_delay_the_drain() {
     assert!(!response.headers().contains_key("connection"));
     assert_eq!(text(response).await, "own");
     let held = receive.recv().await.unwrap();
-    soon(dropped(&log)).await;
+    log.until_dropped().await;
     assert_eq!(log.given(), 61);
     assert!(held.is_end_stream());
 }
@@ -153,7 +144,7 @@ async fn a_413_of_the_service_drains_the_rest() {
             let response = layer.layer(inner).oneshot(request).await.unwrap();
             assert_eq!(response.status(), status);
             assert_eq!(text(response).await, "own");
-            soon(dropped(&log)).await;
+            log.until_dropped().await;
             let read = if drained { 9_000 } else { 1_000 * u64::from(polls) };
             assert_eq!(log.given(), read, "{polls} {status} {declares}");
             assert_eq!(drains(&metrics, "complete"), u64::from(drained));
@@ -200,7 +191,7 @@ async fn drains_end_at_their_maximum() {
         let layer = layer.recorder(metrics.recorder());
         let found = ask(&layer, request.body(body).unwrap()).await;
         assert_eq!(found, (413, close), "{max} {declares}");
-        soon(dropped(&log)).await;
+        log.until_dropped().await;
         // The service reads the chunk that exceeds its limit, and the drain one that exceeds its own.
         let read = log.given() - if declares { 0 } else { CHUNK as u64 };
         let expected = if max > 0 { max + CHUNK as u64 } else { 0 };
@@ -219,7 +210,7 @@ async fn drains_end_after_five_seconds() {
     advance(Duration::from_millis(4_990)).await;
     assert!(!log.dropped());
     advance(Duration::from_millis(20)).await;
-    soon(dropped(&log)).await;
+    log.until_dropped().await;
     assert_eq!(drains(&metrics, "timed_out"), 1);
     // Data that keeps arriving does not extend a drain.
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
@@ -275,7 +266,7 @@ fn nothing_is_drained_outside_of_a_runtime() {
     let metrics = Metrics::new();
     let body = scripted([data(100)]);
     let log = body.log();
-    let mut service = layer(&metrics).layer(service_fn(reads::<Scripted>));
+    let mut service = layer(&metrics).layer(service_fn(reads));
     let response = now(service.call(declared(body))).unwrap();
     assert_eq!(response.headers()["connection"], "close");
     assert!(log.dropped());
@@ -298,7 +289,7 @@ async fn counters_are_registered_at_zero() {
 }
 
 async fn serve(layer: LimitLayer) -> Server {
-    Server::start(ServiceBuilder::new().layer(layer).service_fn(reads::<Incoming>)).await
+    Server::start(ServiceBuilder::new().layer(layer).service_fn(reads)).await
 }
 
 const NEXT: &str = "POST /next HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc";
@@ -408,7 +399,7 @@ async fn http_2_streams_are_drained_or_reset() {
         let response = soon(client.request(request)).await.unwrap();
         assert_eq!(response.status(), 413);
         assert!(soon(text(response)).await.contains("10 bytes"), "the response is complete");
-        soon(dropped(&log)).await;
+        log.until_dropped().await;
         while drains(&metrics, outcome) == before {
             tokio::task::yield_now().await;
         }

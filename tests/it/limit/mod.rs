@@ -12,18 +12,15 @@ mod media_types;
 mod overrides;
 mod proxies;
 mod responses;
-mod service;
-
-use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_kit::limit::{LimitLayer, RequestBody, ResponseBody};
 
-use crate::support::{BoxError, Metrics, Scripted, Step};
+use crate::support::{BoxError, Metrics, Scripted, Step, reads};
 
 type LimitResponse = Response<ResponseBody<Full<Bytes>>>;
 
@@ -42,24 +39,12 @@ fn scripted(steps: impl IntoIterator<Item = Step>) -> Scripted {
     Scripted::new(steps)
 }
 
-/// Reads the whole body: 200 with its length, or 400 with its error.
-async fn reads<B>(request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let (status, text) = match request.into_body().collect().await {
-        Ok(body) => (200, body.to_bytes().len().to_string()),
-        Err(error) => (400, error.to_string()),
-    };
-    Ok(Response::builder().status(status).body(text.into()).unwrap())
-}
-
 /// Sends a request through the layer to a service that reads the body.
 async fn send<B>(layer: &LimitLayer, request: Request<B>) -> LimitResponse
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    layer.layer(service_fn(reads::<B>)).oneshot(request).await.unwrap()
+    layer.layer(service_fn(reads::<RequestBody<B>>)).oneshot(request).await.unwrap()
 }
 
 fn is_closed(headers: &http::HeaderMap) -> bool {

@@ -70,3 +70,14 @@ async fn overrides_replace_all_limits() {
     assert_eq!(rejections(&metrics, "body_too_large"), 2);
     assert_eq!(rejections(&metrics, "uri_too_long"), 1);
 }
+
+#[tokio::test]
+async fn clones_of_a_layer_change_independently() {
+    let strict = max_body(1_000);
+    let loose = strict.clone().default_body(2_000);
+    for (layer, expected) in [(&strict, 413), (&loose, 200)] {
+        let request = Request::post("/").header("content-length", 1_500);
+        let response = send(layer, request.body(scripted([data(1)])).unwrap()).await;
+        assert_eq!(response.status(), expected);
+    }
+}

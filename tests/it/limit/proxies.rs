@@ -4,7 +4,7 @@ use http::Request;
 
 use super::{max_body, scripted, send};
 use crate::pinned::pinned;
-use crate::support::{Step, data, soon, text};
+use crate::support::{Step, data, text};
 
 #[tokio::test]
 async fn bodies_that_are_not_unpin_are_limited() {
@@ -29,7 +29,7 @@ async fn bodies_that_are_not_unpin_are_drained() {
     let log = body.log();
     let response = send(&max_body(10), Request::new(pinned(body))).await;
     assert_eq!(response.status(), 413);
-    soon(super::drain::dropped(&log)).await;
+    log.until_dropped().await;
     assert_eq!(log.given(), 61);
 }
 

@@ -11,16 +11,10 @@ use tower_kit::pressure::PressureLayer;
 
 use super::{Memory, send};
 use crate::support::{
-    BoxError, Log, Metrics, Scripted, Server, Step, data, full, h1_client, h2_client, soon, text,
+    BoxError, Metrics, Scripted, Server, Step, data, full, h1_client, h2_client, soon, text,
 };
 
 const DRAINS: &str = "http_request_drains_total";
-
-async fn dropped(log: &Log) {
-    while !log.dropped() {
-        tokio::task::yield_now().await;
-    }
-}
 
 #[tokio::test]
 async fn body_is_read_to_its_end() {
@@ -31,7 +25,7 @@ async fn body_is_read_to_its_end() {
     let response = send(&layer, Request::post("/").body(body).unwrap()).await;
     assert_eq!(response.status(), 503);
     assert!(!response.headers().contains_key("connection"));
-    soon(dropped(&log)).await;
+    log.until_dropped().await;
     assert_eq!(log.given(), 12);
     let labels = [("layer", "pressure"), ("outcome", "complete")];
     assert_eq!(metrics.counted(DRAINS, &labels), 1);

@@ -12,7 +12,6 @@ mod metrics;
 mod priority;
 mod readings;
 mod responses;
-mod service;
 
 use std::convert::Infallible;
 use std::io::{self, Write};

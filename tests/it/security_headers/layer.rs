@@ -7,14 +7,12 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use proptest::prelude::*;
-use tower::limit::ConcurrencyLimitLayer;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
 use tower_kit::security_headers::{
     Allowlist, Csp, Directive, Endpoint, Feature, InvalidHeader, Overrides, PermissionsPolicy,
     ReferrerPolicy, Source,
 };
-use tower_test::mock;
 
 use super::own;
 use crate::support::{
@@ -174,50 +172,6 @@ async fn body_and_head_pass_untouched() {
     assert_eq!(log.polls(), 0);
     assert!(poll_frame(response.body_mut()).is_ready());
     assert_eq!(log.given(), 3);
-}
-
-#[tokio::test]
-async fn inner_errors_pass_untouched() {
-    #[derive(Debug, PartialEq)]
-    struct Own(u8);
-    let service = SecurityHeadersLayer::new()
-        .layer(service_fn(|_: Request<()>| std::future::ready(Err::<Response<()>, _>(Own(7)))));
-    let error: Own = service.oneshot(Request::new(())).await.unwrap_err();
-    assert_eq!(error, Own(7));
-}
-
-#[tokio::test]
-async fn the_ready_service_is_called() {
-    let (mut service, mut handle) =
-        mock::spawn_layer::<Request<()>, Response<()>, _>(SecurityHeadersLayer::new());
-    handle.allow(0);
-    assert!(service.poll_ready().is_pending());
-    handle.allow(1);
-    assert!(service.is_woken());
-    assert!(service.poll_ready().is_ready());
-    let answer = service.call(Request::new(()));
-    answer_one(&mut handle).await;
-    assert_eq!(lines(&answer.await.unwrap()), HELMET);
-    handle.send_error("gone");
-    let std::task::Poll::Ready(Err(error)) = service.poll_ready() else { panic!("no error") };
-    assert_eq!(error.to_string(), "gone");
-}
-
-async fn answer_one(handle: &mut mock::Handle<Request<()>, Response<()>>) {
-    let (_, respond) = handle.next_request().await.unwrap();
-    respond.send_response(Response::default());
-}
-
-#[tokio::test]
-async fn works_over_a_concurrency_limit() {
-    let mut service = ServiceBuilder::new()
-        .layer(SecurityHeadersLayer::new())
-        .layer(ConcurrencyLimitLayer::new(1))
-        .service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) });
-    for _ in 0..3 {
-        let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
-        assert_eq!(lines(&response), HELMET);
-    }
 }
 
 #[tokio::test]

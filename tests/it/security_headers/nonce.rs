@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::sync::{Arc, Barrier};
-use std::task::Poll;
 use std::thread;
 
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
@@ -12,8 +11,7 @@ use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::SecurityHeadersLayer;
-use tower_kit::security_headers::{Csp, Nonce, SecurityHeaders, forwarded_proto};
-use tower_test::mock;
+use tower_kit::security_headers::{Csp, Nonce};
 
 use crate::support::now;
 
@@ -43,7 +41,7 @@ fn nonce_of<B>(request: &Request<B>) -> Nonce {
     request.extensions().get::<Nonce>().expect("a nonce").clone()
 }
 
-/// Asks for the nonce, and returns it in a header of the response.
+/// Uses the nonce, and returns it in a header of the response.
 fn asking(request: &Request<()>) -> Response<()> {
     let nonce = nonce_of(request);
     Response::builder().header("x-nonce", nonce.as_str()).body(()).unwrap()
@@ -377,78 +375,4 @@ fn given_nonces_are_used() {
     let response = now(layer().layer(handler).oneshot(request)).unwrap();
     assert_eq!(asked(response.headers()), given.as_str());
     assert_eq!(only(response.headers(), &ENFORCED), with(given.as_str()));
-}
-
-type Called = Request<()>;
-
-#[test]
-fn the_ready_service_is_called_with_a_nonce() {
-    let layer = layer().https_if(forwarded_proto).override_all().documents_only();
-    let (mut service, mut handle) = mock::spawn_layer::<Called, Response<()>, _>(layer);
-    handle.allow(0);
-    assert!(service.poll_ready().is_pending());
-    handle.allow(1);
-    assert!(service.is_woken());
-    assert!(service.poll_ready().is_ready());
-    let answer = service.call(Request::new(()));
-    let (request, respond) = now(handle.next_request()).unwrap();
-    respond.send_response(asking(&request));
-    let response = now(answer).unwrap();
-    assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
-    handle.send_error("gone");
-    let Poll::Ready(Err(error)) = service.poll_ready() else { panic!("no error") };
-    assert_eq!(error.to_string(), "gone");
-}
-
-/// A service that must be polled to be ready, and whose clones are not ready.
-#[derive(Debug, Default)]
-struct Fussy {
-    ready: bool,
-}
-
-impl Clone for Fussy {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Service<Request<()>> for Fussy {
-    type Response = Response<()>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<()>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.ready = true;
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<()>) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called without being ready");
-        ready(Ok(asking(&request)))
-    }
-}
-
-#[test]
-fn clones_of_the_service_are_not_called() {
-    let mut service = layer().https_if(forwarded_proto).layer(Fussy::default());
-    for _ in 0..3 {
-        let response = now(async { service.ready().await?.call(Request::new(())).await }).unwrap();
-        assert_eq!(only(response.headers(), &ENFORCED), with(asked(response.headers())));
-    }
-}
-
-#[test]
-fn layer_and_service_are_send_and_sync() {
-    fn goes<T: Clone + Send + Sync + 'static>(_: &T) {}
-    fn sends<T: Send + 'static>(_: &T) {}
-    let layer = layer().https_if(forwarded_proto).override_all();
-    goes(&layer);
-    let mut service: SecurityHeaders<Fussy> = layer.layer(Fussy::default());
-    goes(&service);
-    let called = now(async { Ok::<_, Infallible>(service.ready().await?.call(Request::new(()))) });
-    sends(&called.unwrap());
-    drop(answer(&layer, |request| {
-        goes(&nonce_of(request));
-        Response::new(())
-    }));
 }

@@ -68,7 +68,7 @@ pub(crate) fn strict() -> SecurityHeadersLayer {
         .unwrap()
 }
 
-/// Asks for the nonce, and returns it in a header of the response.
+/// Uses the nonce, and returns it in a header of the response.
 pub(crate) fn asking(request: &Request<()>, mut response: Response<()>) -> Response<()> {
     let nonce = request.extensions().get::<Nonce>().expect("a nonce").as_str();
     response.headers_mut().insert("x-nonce", nonce.parse().unwrap());

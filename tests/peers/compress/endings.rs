@@ -60,8 +60,8 @@ fn immediate_errors_come_alone() {
     }
 }
 
-/// Without the layer, the server or the client sees that the declared length is wrong. A complete
-/// gzip body would hide that.
+/// A complete gzip body would hide a wrong declared length, which the server or the client notices
+/// without the layer.
 #[test]
 fn bodies_of_a_wrong_length_fail() {
     for encoding in ENCODINGS {
