@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_what_they_were_in_the_first_version() {
+    fn hashes_are_those_of_the_first_version() {
         assert_eq!(hash128(""), HASH_OF_NOTHING);
         let mut hasher = Hash64::default();
         hasher.part(b"ab");

@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn lines_and_members_have_to_agree() {
         use InvalidContentLength::{Malformed, TooLarge};
-        let rows: [(&[&str], Result<Option<u64>, InvalidContentLength>); 18] = [
+        type Row = (&'static [&'static str], Result<Option<u64>, InvalidContentLength>);
+        let rows: [Row; 18] = [
             (&[], Ok(None)),
             (&["0"], Ok(Some(0))),
             (&["7"], Ok(Some(7))),

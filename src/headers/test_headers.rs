@@ -1,7 +1,5 @@
 //! Headers as tests write them down.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use http::{HeaderMap, HeaderValue};
 
 /// Names in lower case, and values.

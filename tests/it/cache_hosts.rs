@@ -55,7 +55,7 @@ fn to(server: &Server, path: &str) -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn over_h1_and_h2_a_miss_is_followed_by_hits_of_all_forms() {
+async fn miss_is_followed_by_hits_over_h1_and_h2() {
     for client in [h1_client(), h2_client()] {
         for path in ["/whole", "/stream", "/length"] {
             let (server, calls) = letters().await;
@@ -101,7 +101,7 @@ async fn over_h1_and_h2_a_miss_is_followed_by_hits_of_all_forms() {
 }
 
 #[tokio::test]
-async fn over_h1_one_connection_takes_misses_hits_and_heads() {
+async fn h1_connection_takes_misses_hits_and_heads() {
     let (server, calls) = letters().await;
     let mut client = server.connect().await;
     for path in ["/length", "/length", "/whole", "/whole"] {
@@ -119,7 +119,7 @@ async fn over_h1_one_connection_takes_misses_hits_and_heads() {
 }
 
 #[tokio::test]
-async fn over_h1_a_body_that_is_shorter_than_declared_breaks_the_connection_and_is_not_kept() {
+async fn short_body_breaks_the_h1_connection() {
     let (server, calls) = letters().await;
     for asked in 1..=2 {
         let mut client = server.connect().await;
@@ -148,7 +148,7 @@ async fn a_herd_over_h2_is_one_call() {
 }
 
 #[tokio::test]
-async fn a_router_answers_its_get_routes_from_the_cache() {
+async fn router_serves_get_routes_from_the_cache() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let page = move || {
@@ -228,7 +228,7 @@ fn asks(coding: Option<&str>) -> Request<Scripted> {
 }
 
 #[tokio::test]
-async fn a_hit_is_right_for_its_client_in_any_order_and_compressed_once_where_cache_is_outside() {
+async fn hit_is_compressed_once_outside_compress() {
     for number in 0..4 {
         let metrics = Metrics::new();
         let (order, mut stack) = orders(&metrics).remove(number);

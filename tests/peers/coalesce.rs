@@ -159,7 +159,7 @@ fn all_who_follow_get_what_their_leader_lands() {
 }
 
 #[test]
-fn one_leader_at_a_time_and_all_are_answered_though_they_come_at_any_time() {
+fn one_leader_at_a_time_serves_all() {
     check(|| {
         let table = Table::default();
         let calls = Arc::<[AtomicUsize; 2]>::default();
@@ -177,7 +177,7 @@ fn one_leader_at_a_time_and_all_are_answered_though_they_come_at_any_time() {
 }
 
 #[test]
-fn exactly_one_takes_the_place_of_a_leader_that_left_and_the_others_wait_for_it() {
+fn one_replaces_a_leader_that_left() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -209,7 +209,7 @@ fn exactly_one_takes_the_place_of_a_leader_that_left_and_the_others_wait_for_it(
 }
 
 #[test]
-fn leaders_that_leave_one_after_the_other_never_lead_at_the_same_time() {
+fn leaders_in_turn_never_lead_together() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -239,7 +239,7 @@ fn leaders_that_leave_one_after_the_other_never_lead_at_the_same_time() {
 }
 
 #[test]
-fn those_who_come_while_one_takes_over_wait_for_it() {
+fn newcomers_wait_for_the_new_leader() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -264,7 +264,7 @@ fn those_who_come_while_one_takes_over_wait_for_it() {
 }
 
 #[test]
-fn whoever_comes_when_a_leader_has_landed_and_left_leads_anew() {
+fn newcomer_after_completion_leads_anew() {
     check(|| {
         let table = Table::default();
         let first = lead(&table);
@@ -339,7 +339,7 @@ fn a_retired_flight_is_led_anew_by_one() {
 }
 
 #[test]
-fn a_follower_that_is_woken_and_leaves_passes_it_on() {
+fn woken_follower_that_leaves_passes_it_on() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -364,7 +364,7 @@ fn a_follower_that_is_woken_and_leaves_passes_it_on() {
 }
 
 #[test]
-fn a_follower_that_is_aborted_at_any_step_strands_nobody() {
+fn aborted_follower_strands_nobody() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -398,7 +398,7 @@ fn a_follower_that_is_aborted_at_any_step_strands_nobody() {
 }
 
 #[test]
-fn a_table_is_empty_when_all_have_left_in_any_order() {
+fn table_is_empty_when_all_have_left() {
     check(|| {
         let table = Table::default();
         let lead = lead(&table);
@@ -416,7 +416,7 @@ fn a_table_is_empty_when_all_have_left_in_any_order() {
 }
 
 #[test]
-fn whatever_they_do_nobody_is_stranded_and_the_table_ends_empty() {
+fn nobody_is_stranded_and_the_table_ends_empty() {
     check(|| {
         let table = Table::default();
         let tasks = (0..TASKS).map(|_| spawn(wander(table.clone())));

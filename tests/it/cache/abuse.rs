@@ -29,7 +29,7 @@ fn echo() -> Rig {
 }
 
 #[tokio::test]
-async fn another_spelling_of_a_field_that_is_no_list_is_another_variant() {
+async fn other_spellings_are_other_variants() {
     for (victim, attacks) in [
         (("x-a", "true"), &[&[("x-a", "true,")][..], &[("x-a", ",true")]][..]),
         (("x-a", "a, b"), &[&[("x-a", "a,b")], &[("x-a", "a ,b")]]),
@@ -47,7 +47,7 @@ async fn another_spelling_of_a_field_that_is_no_list_is_another_variant() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_the_service_may_read_as_one_that_counts_does_count() {
+async fn odd_spellings_of_parameters_count() {
     let only = || CacheKey::new().only_query(["page"]);
     let without = || CacheKey::new().without_tracking();
     type Row<'a> = (fn() -> CacheKey, &'a str);
@@ -70,7 +70,7 @@ async fn a_parameter_that_the_service_may_read_as_one_that_counts_does_count() {
 }
 
 #[tokio::test]
-async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
+async fn override_headers_count_in_cgi_spelling() {
     for name in ["x_forwarded_host", "x-forwarded_host", "x_original-url", "x-forwarded-uri"] {
         let rig = Rig::new(MINUTE);
         let got = rig.get("/", &[(name, "evil.org")]).await;
@@ -80,7 +80,7 @@ async fn a_field_that_overrides_does_so_in_the_spelling_of_cgi_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_past_a_fresh_entry_takes_it_from_nobody() {
+async fn forced_reload_takes_the_entry_from_nobody() {
     let refusals: [(u16, Fields<'_>); 5] = [
         (200, &[("cache-control", "private")]),
         (200, &[("cache-control", "max-age=60"), ("set-cookie", "a=b")]),
@@ -108,7 +108,7 @@ async fn a_client_that_asks_past_a_fresh_entry_takes_it_from_nobody() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_for_all_does_not_drop_what_is() {
+async fn private_response_drops_no_public_entry() {
     let rig = Rig::new(&[("cache-control", "public, max-age=60, stale-while-revalidate=60")]);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
@@ -129,7 +129,7 @@ async fn a_head_to_another_host_drops_nothing() {
 }
 
 #[tokio::test]
-async fn a_weak_tag_does_not_become_strong_when_it_is_confirmed() {
+async fn weak_etag_stays_weak_when_confirmed() {
     let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "W/\"a\"")]);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
@@ -140,7 +140,7 @@ async fn a_weak_tag_does_not_become_strong_when_it_is_confirmed() {
 }
 
 #[tokio::test]
-async fn a_purge_while_a_post_is_under_way_wins_over_its_answer() {
+async fn purge_during_a_post_wins_over_its_response() {
     let rig = Rig::new(&[]);
     let handle = rig.handle.clone();
     rig.answers(move |_| {
@@ -198,7 +198,7 @@ async fn times_and_numbers_of_any_size_are_no_panic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_answer_does_not_part_the_herds_of_what_is_kept_after_it() {
+async fn one_bad_response_ends_no_coalescing() {
     let calls = Arc::new(AtomicU64::new(0));
     let time = Arc::new(AtomicU64::new(START));
     let (counted, read) = (Arc::clone(&calls), Arc::clone(&time));

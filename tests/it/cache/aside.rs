@@ -59,7 +59,7 @@ async fn the_exceptions_hold_in_an_aside_layer() {
 }
 
 #[tokio::test]
-async fn other_statuses_are_kept_as_they_say_or_as_chosen() {
+async fn other_statuses_need_a_lifetime_or_a_setter() {
     for (code, fields, expected) in [
         (404, &[][..], None),
         (500, &[], None),
@@ -81,7 +81,7 @@ async fn other_statuses_are_kept_as_they_say_or_as_chosen() {
 }
 
 #[tokio::test]
-async fn a_time_for_a_status_takes_the_place_of_a_guess_only() {
+async fn ttl_of_a_status_replaces_the_heuristic_only() {
     let rig = |fields| Rig::with(fields, |layer| layer.ttl(status(200), Duration::from_secs(9)));
     for (fields, expected) in [
         (&[][..], 9),
@@ -122,7 +122,7 @@ async fn a_post_is_not_kept_by_the_time_of_the_layer() {
 }
 
 #[tokio::test]
-async fn a_request_may_ask_an_aside_layer_for_a_newer_one() {
+async fn request_may_ask_a_ttl_layer_to_revalidate() {
     let rig = Rig::aside(&[], CacheLayer::honor_request_control);
     rig.get("/", &[]).await;
     assert_eq!(rig.get("/", &[("cache-control", "no-cache")]).await.body, "answer 1");
@@ -184,7 +184,7 @@ async fn cache_status_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn cache_status_comes_behind_those_of_caches_further_in() {
+async fn cache_status_follows_those_of_inner_caches() {
     // RFC 9211 §2: the first is the one that is closest to the origin.
     let rig = Rig::new(&[("cache-control", "max-age=60"), ("cache-status", "inner; hit")]);
     let lines = |got: &super::rig::Got| {

@@ -74,7 +74,7 @@ async fn safe_methods_drop_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_drops_what_its_response_names_on_the_same_host() {
+async fn change_purges_the_named_urls_of_its_host() {
     for name in ["location", "content-location"] {
         for (value, gone) in [
             ("/b/c", true),
@@ -122,7 +122,7 @@ async fn a_change_drops_all_variants() {
 }
 
 #[tokio::test]
-async fn a_change_drops_a_url_under_all_that_else_counts() {
+async fn change_purges_a_url_under_all_its_keys() {
     let by = || CacheKey::new().header(http::HeaderName::from_static("x-tenant"));
     let rig = Rig::with(&[], |layer| layer.key(by()));
     over(&rig, MINUTE, 204, &[]);
@@ -145,7 +145,7 @@ async fn a_change_that_is_skipped_still_drops() {
 }
 
 #[tokio::test]
-async fn a_change_in_a_nested_router_drops_what_it_names() {
+async fn change_in_a_nested_router_purges_its_urls() {
     // The service sees `/items` of `/api/items`.
     let by = CacheKey::new().uri(|head| head.extensions.get::<http::Uri>());
     let rig = Rig::with(&[], |layer| layer.key(by));
@@ -170,7 +170,7 @@ async fn a_change_in_a_nested_router_drops_what_it_names() {
 // What a POST says of a GET.
 
 #[tokio::test]
-async fn a_post_that_says_what_a_get_would_get_answers_it() {
+async fn post_with_content_location_fills_the_get() {
     // RFC 9110 §9.3.3.
     for location in ["/a", "http://x.org/a"] {
         let rig = Rig::new(&[]);
@@ -232,7 +232,7 @@ async fn any_other_post_answers_no_get() {
 }
 
 #[tokio::test]
-async fn a_post_in_a_nested_router_answers_no_get_of_another_url() {
+async fn post_in_a_nested_router_fills_no_other_url() {
     // The service sees `/items` of `/api/items`, and means `/items`, which is another resource.
     let by = CacheKey::new().uri(|head| head.extensions.get::<http::Uri>());
     let rig = Rig::with(&[], |layer| layer.key(by));

@@ -153,7 +153,7 @@ async fn a_part_of_the_entry_is_given() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_not_to_be_heeded_gives_the_whole() {
+async fn ignored_range_gets_the_whole_response() {
     let rig = kept(&[]).await;
     for range in ["bytes=0-1,3-4", "lines=0-1", "bytes=3-1", "bytes", "bytes=a-b", "bytes=-"] {
         let got = rig.get("/", &[("range", range)]).await;
@@ -187,7 +187,7 @@ async fn a_416_does_not_say_that_it_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_part_is_given_only_if_it_is_of_the_same_response() {
+async fn if_range_needs_the_same_response() {
     // RFC 9110 §13.1.5.
     let (modified, other, now) = (&*date(-1000), &*date(-999), &*date(0));
     let table: &[(Fields<'_>, &str, u16)] = &[
@@ -259,7 +259,7 @@ async fn a_condition_on_a_miss_fills_with_the_whole() {
 }
 
 #[tokio::test]
-async fn a_condition_on_a_miss_fills_with_a_body_that_is_still_to_come() {
+async fn condition_on_a_miss_fills_with_the_body() {
     let rig = Rig::new(&[]);
     let (mut send, body) = Channel::<bytes::Bytes, BoxError>::new(4);
     let mut body = Some(body);
@@ -277,7 +277,7 @@ async fn a_condition_on_a_miss_fills_with_a_body_that_is_still_to_come() {
 }
 
 #[tokio::test]
-async fn a_condition_on_a_response_that_is_not_kept_gives_a_304_too() {
+async fn condition_on_an_unstored_response_gets_304() {
     // Its condition was not passed on, so it is this layer's to answer.
     let rig = Rig::new(&[("cache-control", "no-store"), ("etag", "\"a\"")]);
     let got = rig.get("/", &[("if-none-match", "\"a\"")]).await;
@@ -286,7 +286,7 @@ async fn a_condition_on_a_response_that_is_not_kept_gives_a_304_too() {
 }
 
 #[tokio::test]
-async fn a_condition_on_a_validation_gets_its_own_answer() {
+async fn condition_on_a_validation_gets_its_own_304() {
     let rig = kept(&[("etag", "\"a\"")]).await;
     for (asking, status) in [("\"a\"", 304), ("\"b\"", 200), ("\"b\", \"a\"", 304)] {
         rig.clock.pass(61);
@@ -302,7 +302,7 @@ async fn a_condition_on_a_validation_gets_its_own_answer() {
 }
 
 #[tokio::test]
-async fn a_strong_etag_of_its_bytes_is_given_to_what_has_none() {
+async fn response_without_etag_gets_a_strong_one() {
     let rig = Rig::with(MINUTE, tower_kit::cache::CacheLayer::etag);
     rig.get("/", &[]).await;
     let hit = rig.get("/", &[]).await;
@@ -330,7 +330,7 @@ async fn a_strong_etag_of_its_bytes_is_given_to_what_has_none() {
 }
 
 #[tokio::test]
-async fn a_head_that_shows_another_response_drops_the_entry() {
+async fn head_with_another_response_drops_the_entry() {
     // RFC 9111 §4.3.5. What the entry has, what HEAD gets when it is stale, and whether the next GET
     // finds something to validate.
     for (get, head, kept) in [

@@ -78,7 +78,7 @@ async fn a_session_gets_no_stale_page_for_all() {
 }
 
 #[tokio::test]
-async fn an_aside_layer_passes_by_all_methods_with_cookies() {
+async fn ttl_layer_bypasses_cookies_of_all_methods() {
     let rig = Rig::aside(&[("cache-control", "public, max-age=60")], |layer| layer);
     for method in ["GET", "HEAD"] {
         assert_eq!(rig.send(method, "/", ANNA).await.cache(), "fwd=bypass; detail=cookie");
@@ -92,7 +92,7 @@ async fn an_aside_layer_passes_by_all_methods_with_cookies() {
 }
 
 #[tokio::test]
-async fn a_hint_does_not_share_what_an_aside_layer_passes_by() {
+async fn hint_does_not_share_bypassed_requests() {
     let hinted = |_: &http::request::Parts| {
         let mut response = reply(200, &[], "");
         response.extensions_mut().insert(CacheHint::new().ttl(MINUTE));

@@ -261,7 +261,7 @@ async fn a_page_with_a_nonce_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_request_that_says_no_store_oddly_fills_nothing() {
+async fn odd_no_store_of_a_request_fills_nothing() {
     let rig = Rig::new(&[("cache-control", "max-age=60")]);
     rig.get("/", &[("cache-control", "no-cache; no-store")]).await;
     assert!(!rig.get("/", &[]).await.is_hit());

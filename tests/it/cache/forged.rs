@@ -243,7 +243,7 @@ async fn a_memory_in_front_does_not_hide_a_change() {
 }
 
 #[tokio::test]
-async fn a_changed_entry_neither_stands_in_nor_is_confirmed() {
+async fn changed_entry_is_neither_served_nor_confirmed() {
     for (what, change) in CHANGES {
         let rig = Rig::over(CacheLayer::new(Elsewhere::new(change)));
         rig.answers_with(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
@@ -338,7 +338,7 @@ async fn over_h1_a_changed_entry_splits_no_response() {
 
 #[cfg(feature = "values")]
 #[tokio::test]
-async fn a_response_under_the_name_of_a_value_is_no_value() {
+async fn response_under_the_key_of_a_value_is_no_value() {
     use tower_kit::ValueCache;
     for (what, change) in [
         ("another status", (|forged| forged.status = 404) as Change),

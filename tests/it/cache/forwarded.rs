@@ -64,7 +64,7 @@ async fn what_a_proxy_says_of_the_url_parts_entries() {
 }
 
 #[tokio::test]
-async fn forwarded_counts_but_for_who_asks_and_who_forwards() {
+async fn forwarded_counts_except_for_its_addresses() {
     let first: Fields<'_> = &[("forwarded", "for=192.0.2.1;host=a.org;proto=https;by=_1")];
     for (other, is_hit) in [
         ("for=\"[2001:db8::1]:4711\"; Host=a.org", false),

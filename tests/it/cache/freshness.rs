@@ -106,7 +106,7 @@ async fn stated_lifetimes_are_read_as_the_rfc_says() {
 }
 
 #[tokio::test]
-async fn a_guess_is_a_tenth_of_the_age_and_a_day_at_most() {
+async fn heuristic_is_a_tenth_of_the_age_up_to_a_day() {
     for (modified, expected) in [(-100, Some(10)), (-1_000_000, Some(86_400)), (100, None)] {
         let fields = [("last-modified", &*date(modified)), ("date", &*date(0))];
         assert_eq!(ttl(|layer| layer, &fields).await, expected, "{modified}");
@@ -115,7 +115,7 @@ async fn a_guess_is_a_tenth_of_the_age_and_a_day_at_most() {
 }
 
 #[tokio::test]
-async fn a_targeted_field_takes_the_place_of_the_others() {
+async fn targeted_header_replaces_the_others() {
     // RFC 9213 §2.1.
     let expires = &*date(40);
     let table: &[(Fields<'_>, Option<i64>)] = &[
@@ -155,7 +155,7 @@ async fn a_targeted_field_that_is_junk_does_not_count() {
 }
 
 #[tokio::test]
-async fn the_targeted_fields_are_looked_at_in_their_order() {
+async fn targeted_headers_apply_in_their_order() {
     let both = |layer: CacheLayer| {
         let names = ["x-mine-control", "cdn-cache-control"].map(HeaderName::from_static);
         layer.targeted(names)
@@ -223,7 +223,7 @@ async fn the_age_that_a_response_comes_with_counts() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_older_than_its_lifetime_is_not_given_again() {
+async fn expired_response_is_not_served_again() {
     assert_eq!(ttl(|layer| layer, &[("cache-control", "max-age=60"), ("age", "60")]).await, None);
     assert_eq!(
         ttl(|layer| layer, &[("cache-control", "max-age=60"), ("date", &date(-61))]).await,
@@ -244,7 +244,7 @@ async fn age_is_left_as_it_is_on_the_way_through() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_date_gets_that_of_its_coming() {
+async fn response_without_date_gets_its_arrival() {
     // RFC 9110 §6.6.1.
     for fields in [&[][..], &[("date", "junk")]] {
         let fields: Vec<_> = MINUTE.iter().chain(fields).copied().collect();
@@ -259,7 +259,7 @@ async fn a_response_without_a_date_gets_that_of_its_coming() {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_makes_nothing_fresher_than_it_came() {
+async fn clock_set_back_makes_nothing_fresher() {
     let rig = Rig::new(&[("cache-control", "max-age=60"), ("age", "10")]);
     rig.clock.pass(1000);
     rig.get("/", &[]).await;
@@ -335,7 +335,7 @@ async fn max_stale_does_not_overrule_the_response() {
 }
 
 #[tokio::test]
-async fn a_client_that_wants_nothing_but_what_is_kept_gets_a_504() {
+async fn only_if_cached_without_an_entry_gets_504() {
     // RFC 9111 §5.2.1.7.
     let rig = Rig::new(MINUTE);
     let only = [("cache-control", "only-if-cached")];
@@ -353,7 +353,7 @@ async fn a_client_that_wants_nothing_but_what_is_kept_gets_a_504() {
 }
 
 #[tokio::test]
-async fn a_layer_that_ignores_requests_ignores_only_if_cached_and_no_store() {
+async fn ignored_request_control_covers_all_directives() {
     let rig = Rig::ignoring(MINUTE);
     let got = rig.get("/", &[("cache-control", "only-if-cached, no-store")]).await;
     assert_eq!(got.cache(), "fwd=uri-miss; stored");
@@ -370,7 +370,7 @@ async fn a_request_for_a_newer_one_replaces_the_entry() {
 }
 
 #[tokio::test]
-async fn warming_asks_for_a_new_one_though_there_is_one() {
+async fn warming_fetches_past_a_fresh_entry() {
     let rig = Rig::new(MINUTE);
     rig.get("/", &[]).await;
     rig.handle.warm(rig.service(), request("GET", "/", &[])).await.unwrap();

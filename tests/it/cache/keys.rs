@@ -74,7 +74,7 @@ async fn the_host_comes_from_the_target_or_the_field() {
 }
 
 #[tokio::test]
-async fn a_request_whose_host_cannot_be_trusted_passes_by() {
+async fn request_with_an_untrusted_host_is_bypassed() {
     let table: &[(&str, Fields<'_>)] = &[
         ("http://x.org/a", &[("host", "y.org")]),
         ("http://x.org/a", &[("host", "x.org.evil")]),
@@ -103,7 +103,7 @@ async fn a_request_whose_host_cannot_be_trusted_passes_by() {
 }
 
 #[tokio::test]
-async fn the_scheme_of_requests_that_do_not_say_theirs_is_chosen() {
+async fn default_scheme_is_configurable() {
     let by = || CacheKey::new().scheme(Scheme::HTTPS);
     let plain: (&str, Fields<'_>) = ("/a", &[("host", "x.org:443")]);
     assert!(same(by(), plain, ("https://x.org/a", &[])).await);
@@ -172,7 +172,7 @@ async fn what_a_function_returns_counts() {
 }
 
 #[tokio::test]
-async fn what_a_function_returns_cannot_be_forged_by_a_path_or_a_field() {
+async fn custom_keys_cannot_be_forged() {
     let by = CacheKey::new()
         .header(HeaderName::from_static("x-a"))
         .with(|_| Some("b\nx-a=c".to_owned()));
@@ -180,7 +180,7 @@ async fn what_a_function_returns_cannot_be_forged_by_a_path_or_a_field() {
 }
 
 #[tokio::test]
-async fn a_function_that_panics_makes_its_request_pass_by_and_is_counted() {
+async fn panicking_callback_bypasses_its_request() {
     type With = fn(CacheLayer) -> CacheLayer;
     let all: [(With, &str); 3] = [
         (|layer| layer.key(CacheKey::new().with(|_| panic!("as a test has it"))), "key"),
@@ -280,7 +280,7 @@ const OVERRIDES: [&str; 19] = [
 ];
 
 #[tokio::test]
-async fn a_field_that_services_take_the_url_from_may_hit_and_never_fills() {
+async fn override_header_may_hit_and_never_fills() {
     for name in OVERRIDES {
         let rig = Rig::new(&[]);
         rig.answers(move |head| {
@@ -303,7 +303,7 @@ async fn a_field_that_services_take_the_url_from_may_hit_and_never_fills() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_trusted_or_in_the_key_may_fill() {
+async fn trusted_or_keyed_header_may_fill() {
     for name in OVERRIDES {
         let header = || HeaderName::from_bytes(name.as_bytes()).unwrap();
         let rig = Rig::with(MINUTE, |layer| layer.trust(header()));
@@ -318,7 +318,7 @@ async fn a_field_that_is_trusted_or_in_the_key_may_fill() {
 }
 
 #[tokio::test]
-async fn one_field_that_is_trusted_does_not_excuse_another() {
+async fn one_trusted_header_does_not_excuse_another() {
     let rig = Rig::with(MINUTE, |layer| layer.trust(HeaderName::from_static("x-forwarded-proto")));
     let fields = [("x-forwarded-proto", "https"), ("x-forwarded-host", "evil")];
     let expected = "fwd=uri-miss; detail=override:x-forwarded-host";
@@ -343,7 +343,7 @@ async fn an_upgrade_passes_by() {
 }
 
 #[tokio::test]
-async fn a_request_that_overrides_does_not_share_the_answer_of_one_that_does_not() {
+async fn overriding_requests_do_not_share_responses() {
     // It may not fill, so it must not be the one whom others wait for either.
     let rig = Rig::new(&[]);
     rig.answers(|head| {

@@ -108,7 +108,7 @@ async fn a_head_takes_only_its_own_variant_away() {
 }
 
 #[tokio::test]
-async fn a_refused_response_takes_only_its_own_variant_away() {
+async fn uncacheable_response_drops_its_variant_alone() {
     let rig = varying();
     let all: [Fields<'_>; 2] = [&[("x-a", "1")], &[("x-a", "2")]];
     for fields in all {
@@ -123,7 +123,7 @@ async fn a_refused_response_takes_only_its_own_variant_away() {
 }
 
 #[tokio::test]
-async fn a_head_that_says_nothing_of_the_entry_leaves_it() {
+async fn head_without_evidence_leaves_the_entry() {
     let table: &[(u16, Fields<'_>, bool)] = &[
         // RFC 9111 §4.3.5: what differs shows that the entry is outdated.
         (200, &[("etag", "\"b\"")], false),

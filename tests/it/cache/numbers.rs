@@ -233,7 +233,7 @@ async fn a_store_that_has_to_be_waited_for_is_a_store() {
 }
 
 #[tokio::test]
-async fn a_store_that_errs_is_a_miss_and_the_answer_still_comes() {
+async fn failing_store_is_a_miss() {
     for what in ["get", "put"] {
         let metrics = Metrics::new();
         let (rig, on) = failing(what, &metrics);
@@ -252,7 +252,7 @@ async fn a_store_that_errs_is_a_miss_and_the_answer_still_comes() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_forget_does_not_bring_back_what_changed() {
+async fn store_that_cannot_remove_serves_nothing_old() {
     let metrics = Metrics::new();
     let (rig, _) = failing("remove", &metrics);
     rig.get("/", &[]).await;
@@ -264,7 +264,7 @@ async fn a_store_that_cannot_forget_does_not_bring_back_what_changed() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_emptied_says_so_and_gives_nothing_out() {
+async fn store_that_cannot_clear_serves_nothing() {
     let metrics = Metrics::new();
     let (rig, _) = failing("nothing", &metrics);
     rig.get("/", &[]).await;
@@ -276,7 +276,7 @@ async fn a_store_that_cannot_be_emptied_says_so_and_gives_nothing_out() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_does_not_hide_an_error_of_the_service() {
+async fn failing_store_does_not_hide_an_inner_error() {
     let metrics = Metrics::new();
     let (rig, _) = failing("get", &metrics);
     rig.fails();

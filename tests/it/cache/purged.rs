@@ -167,7 +167,7 @@ async fn purge_during_a_look_drops_what_it_found() {
 }
 
 #[tokio::test]
-async fn purge_while_a_refresh_looks_further_drops_the_old() {
+async fn purge_during_a_refresh_drops_the_old_entry() {
     for purge in PURGES {
         let (behind, reads) = waits();
         let store = TieredStore::new(MemoryStore::new(MIB), behind);

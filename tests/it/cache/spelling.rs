@@ -91,7 +91,7 @@ async fn other_hosts_have_entries_of_their_own() {
 }
 
 #[tokio::test]
-async fn no_query_that_does_not_count_takes_a_page_away() {
+async fn ignored_query_takes_no_page_away() {
     type By = fn(CacheKey) -> CacheKey;
     let all: [(By, &[&str]); 5] = [
         (CacheKey::without_tracking, &["/p?a=1&b=2&utm_source=x", "/p?gclid=%00&a=1&b=2"]),
@@ -113,7 +113,7 @@ async fn no_query_that_does_not_count_takes_a_page_away() {
 }
 
 #[tokio::test]
-async fn a_query_that_does_not_count_is_reflected_to_nobody() {
+async fn ignored_query_is_reflected_to_nobody() {
     let rig = Rig::with(&[], |layer| layer.key(CacheKey::new().no_query()));
     rig.answers(|head| Ok(reply(200, MINUTE, head.uri.query().unwrap_or("none"))));
     assert_eq!(rig.get("/p?evil=%3Cscript%3E", &[]).await.body, "none");
@@ -135,7 +135,7 @@ async fn a_post_of_another_spelling_answers_no_get() {
 }
 
 #[tokio::test]
-async fn a_url_from_an_extension_fills_as_it_is_spelled() {
+async fn url_of_an_extension_fills_as_it_is_spelled() {
     let by = || CacheKey::new().without_tracking().uri(|head| head.extensions.get::<Uri>());
     let asked = |original: &'static str| {
         let mut request = asked("GET", "/p", &[]);
@@ -180,7 +180,7 @@ async fn an_odd_accept_encoding_is_its_own_variant() {
 }
 
 #[tokio::test]
-async fn more_names_than_can_be_compared_are_not_stored() {
+async fn too_many_vary_names_are_not_stored() {
     let names = |most: usize| (0..most).map(|at| format!("x-{at}")).collect::<Vec<_>>().join(",");
     for (most, stored) in [(64, true), (65, false), (5_000, false)] {
         let vary = names(most);

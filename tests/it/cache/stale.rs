@@ -15,7 +15,7 @@ const FORBID: [&str; 4] = ["must-revalidate", "proxy-revalidate", "s-maxage=60",
 // Stale while it is refreshed.
 
 #[tokio::test]
-async fn what_is_stale_is_the_answer_while_it_is_refreshed() {
+async fn stale_entry_is_served_while_it_is_refreshed() {
     let rig = Rig::new(SWR);
     rig.get("/", &[]).await;
     rig.clock.pass(70);
@@ -168,7 +168,7 @@ async fn the_time_to_stand_in_is_stated_or_the_grace() {
 }
 
 #[tokio::test]
-async fn nothing_stale_is_the_answer_where_the_response_forbids_it() {
+async fn must_revalidate_forbids_stale_responses() {
     for forbids in FORBID {
         let control =
             format!("max-age=60, stale-while-revalidate=30, stale-if-error=30, {forbids}");
@@ -225,7 +225,7 @@ async fn a_4xx_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_failure_that_may_not_be_kept_does_not_drop_the_entry() {
+async fn uncacheable_failure_does_not_drop_the_entry() {
     let rig = Rig::new(&[("cache-control", "max-age=60, must-revalidate"), ("etag", "\"a\"")]);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
@@ -239,7 +239,7 @@ async fn a_failure_that_may_not_be_kept_does_not_drop_the_entry() {
 // Validation.
 
 #[tokio::test]
-async fn the_service_is_asked_whether_the_entry_is_right_still() {
+async fn stale_entry_is_validated() {
     // RFC 9111 §4.3.1.
     let modified = &*date(-1000);
     let table: &[(Fields<'_>, Option<&str>, Option<&str>)] = &[
@@ -269,7 +269,7 @@ async fn the_service_is_asked_whether_the_entry_is_right_still() {
 }
 
 #[tokio::test]
-async fn a_304_freshens_all_fields_but_those_of_the_content() {
+async fn not_modified_updates_all_but_content_headers() {
     // RFC 9111 §3.2.
     let rig = Rig::new(&[
         ("cache-control", "max-age=60"),
@@ -320,7 +320,7 @@ async fn a_304_freshens_all_fields_but_those_of_the_content() {
 }
 
 #[tokio::test]
-async fn a_304_without_validators_confirms_the_entry_that_was_asked_about() {
+async fn not_modified_without_validators_confirms() {
     // RFC 9111 §4.3.4, the last case.
     let rig = Rig::new(TAGGED);
     rig.get("/", &[]).await;
@@ -364,7 +364,7 @@ async fn a_304_that_says_no_store_drops_the_entry() {
 }
 
 #[tokio::test]
-async fn a_304_with_a_cookie_gives_it_to_one_client_only() {
+async fn cookie_of_a_304_goes_to_one_client_only() {
     let rig = Rig::new(TAGGED);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
@@ -469,7 +469,7 @@ async fn an_early_refresh_is_off_unless_it_is_chosen() {
 }
 
 #[tokio::test]
-async fn stripped_tags_are_not_in_the_last_answer_of_a_dropped_entry() {
+async fn stripped_tags_are_not_in_the_last_response() {
     let rig = Rig::with(TAGGED, CacheLayer::strip_tags);
     rig.get("/", &[]).await;
     rig.clock.pass(61);

@@ -98,7 +98,7 @@ async fn no_ttl_makes_a_part_or_a_304_a_response() {
 }
 
 #[tokio::test]
-async fn one_clients_odd_request_denies_nothing_to_others() {
+async fn odd_request_denies_nothing_to_others() {
     // Cache-poisoned denial of service: an error that one request causes by what no key has.
     for code in [400, 403, 405, 406, 408, 413, 414, 417, 421, 425, 426, 429, 431, 500, 501, 503] {
         let rig = Rig::new(&[]);

@@ -54,7 +54,7 @@ async fn what_may_not_be_kept_is_not_kept_and_says_why() {
 }
 
 #[tokio::test]
-async fn each_exception_keeps_what_is_not_kept_otherwise() {
+async fn each_exception_stores_what_it_names() {
     let table: &[(Exception, Fields<'_>, Fields<'_>)] = &[
         (Exception::NoStore, &[("cache-control", "max-age=60, no-store")], &[]),
         (Exception::Private, &[("cache-control", "max-age=60, private")], &[]),
@@ -82,7 +82,7 @@ async fn a_status_that_is_not_final_is_not_kept() {
 }
 
 #[tokio::test]
-async fn only_some_statuses_are_kept_for_a_guessed_time() {
+async fn only_some_statuses_have_a_heuristic() {
     // RFC 9110 §15.1; RFC 9111 §4.2.2.
     let modified: &str = &date(-1000);
     for (status, guessed) in [
@@ -110,7 +110,7 @@ async fn only_some_statuses_are_kept_for_a_guessed_time() {
 }
 
 #[tokio::test]
-async fn must_understand_takes_the_place_of_no_store_where_the_status_is_known() {
+async fn must_understand_replaces_no_store() {
     // RFC 9111 §5.2.2.3.
     for (status, control, expected) in [
         (200, "max-age=60, must-understand, no-store", true),
@@ -127,7 +127,7 @@ async fn must_understand_takes_the_place_of_no_store_where_the_status_is_known()
 }
 
 #[tokio::test]
-async fn fields_that_no_cache_and_private_name_are_not_kept() {
+async fn headers_named_by_directives_are_not_stored() {
     // RFC 9111 §5.2.2.4 and §5.2.2.7.
     for control in [
         "max-age=60, no-cache=\"set-cookie, x-user\"",
@@ -154,13 +154,13 @@ async fn fields_that_no_cache_and_private_name_are_not_kept() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_not_named_is_not_excused_by_others() {
+async fn named_headers_excuse_no_other_header() {
     let fields = [("cache-control", "max-age=60, private=\"x-user\""), ("set-cookie", "a=b")];
     assert!(!kept(200, &fields, &[]).await.0);
 }
 
 #[tokio::test]
-async fn a_response_to_authorization_is_kept_only_if_it_is_for_all() {
+async fn authorized_response_is_stored_only_if_public() {
     // RFC 9111 §3.5.
     for (control, expected) in [
         ("max-age=60", false),
@@ -199,7 +199,7 @@ async fn one_users_page_is_never_given_to_another() {
 }
 
 #[tokio::test]
-async fn an_anonymous_entry_is_withheld_from_the_authorized_and_stays() {
+async fn anonymous_entry_is_withheld_and_stays() {
     let rig = Rig::new(MINUTE);
     assert_eq!(rig.get("/", &[]).await.body, "answer 0");
     let own = rig.get("/", &[("authorization", "Bearer a")]).await;
@@ -210,7 +210,7 @@ async fn an_anonymous_entry_is_withheld_from_the_authorized_and_stays() {
 }
 
 #[tokio::test]
-async fn a_stale_anonymous_entry_does_not_stand_in_for_an_authorized_request() {
+async fn stale_anonymous_entry_serves_no_authorized() {
     let rig = Rig::new(MINUTE);
     rig.get("/", &[]).await;
     rig.clock.pass(61);
@@ -220,7 +220,7 @@ async fn a_stale_anonymous_entry_does_not_stand_in_for_an_authorized_request() {
 }
 
 #[tokio::test]
-async fn what_is_for_all_is_given_to_the_authorized_too() {
+async fn public_entry_serves_authorized_requests() {
     for control in ["public, max-age=60", "s-maxage=60", "max-age=60, must-revalidate"] {
         let rig = Rig::new(&[("cache-control", control)]);
         rig.get("/", &[("authorization", "Bearer a")]).await;
@@ -245,7 +245,7 @@ async fn a_cookie_is_never_given_to_another_client() {
 }
 
 #[tokio::test]
-async fn a_request_that_says_no_store_fills_nothing_but_may_hit() {
+async fn no_store_of_a_request_may_hit_and_never_fills() {
     let rig = Rig::new(MINUTE);
     let no_store = [("cache-control", "no-store")];
     assert_eq!(rig.get("/", &no_store).await.cache(), "fwd=uri-miss; detail=no-store");
@@ -254,7 +254,7 @@ async fn a_request_that_says_no_store_fills_nothing_but_may_hit() {
 }
 
 #[tokio::test]
-async fn head_is_answered_by_the_entry_of_a_get_and_does_not_empty_it() {
+async fn head_hits_the_entry_of_a_get() {
     let rig = Rig::new(MINUTE);
     rig.get("/", &[]).await;
     let head = rig.send("HEAD", "/", &[]).await;
@@ -345,7 +345,7 @@ async fn fields_of_one_connection_are_never_kept() {
 }
 
 #[tokio::test]
-async fn a_get_with_a_body_is_never_a_hit_and_fills_nothing() {
+async fn get_with_a_body_neither_hits_nor_fills() {
     let rig = Rig::new(MINUTE);
     let with_body = || {
         let mut request = request("GET", "/", &[]);
@@ -410,7 +410,7 @@ async fn a_body_in_pieces_is_kept_whole() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_passed_on_whole_and_not_kept() {
+async fn body_over_max_entry_size_passes_unstored() {
     let rig = Rig::with(MINUTE, |layer| layer.max_entry_size(7));
     let first = rig.get("/", &[]).await;
     assert_eq!(first.cache(), "fwd=uri-miss; detail=too-large");

@@ -103,7 +103,7 @@ async fn contract_holds() {
 }
 
 #[tokio::test]
-async fn held_lease_excludes_others_until_it_is_dropped() {
+async fn held_lease_excludes_others_until_dropped() {
     let store = MapStore::default();
     let first = store.lease("key").await;
     assert!(!first.is_taken() && store.clone().lease("key").await.is_taken());
@@ -112,7 +112,7 @@ async fn held_lease_excludes_others_until_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn layers_over_clones_share_purges_and_not_responses() {
+async fn layers_over_clones_share_purges_alone() {
     let store = MapStore::default();
     let layer = |name| {
         let rig = Rig::over(CacheLayer::new(store.clone()).namespace(name));

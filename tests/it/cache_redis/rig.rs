@@ -93,7 +93,7 @@ impl Process {
     ) -> Self {
         let redis = RedisStore::connect(config);
         let store = TieredStore::new(MemoryStore::new(64 * MIB), redis.clone());
-        Self::over(redis, &choose(CacheLayer::new(store)), origin)
+        Self::over(redis, &choose(CacheLayer::new(store).honor_request_control()), origin)
     }
 
     /// Without a memory.
@@ -108,7 +108,7 @@ impl Process {
     ) -> Self {
         let redis = RedisStore::connect(config);
         soon(redis.ready()).await;
-        Self::over(redis.clone(), &choose(CacheLayer::new(redis)), origin)
+        Self::over(redis.clone(), &choose(CacheLayer::new(redis).honor_request_control()), origin)
     }
 
     fn over(redis: RedisStore, layer: &CacheLayer, origin: &Origin) -> Self {

@@ -32,7 +32,7 @@ async fn a_client_that_leaves_does_not_cancel_the_fill() {
 }
 
 #[tokio::test]
-async fn without_fills_an_entry_is_kept_only_if_its_client_reads_it_all() {
+async fn attached_fill_needs_a_client_that_reads() {
     for reads_all in [false, true] {
         let mut mocked = Mocked::new(&layer().max_fills(0));
         let asking = mocked.waits(get("/"));
@@ -53,7 +53,7 @@ async fn without_fills_an_entry_is_kept_only_if_its_client_reads_it_all() {
 }
 
 #[tokio::test]
-async fn without_fills_a_reader_that_stops_at_the_declared_length_has_read_all() {
+async fn attached_fill_ends_at_the_declared_length() {
     let mut mocked = Mocked::new(&layer().max_fills(0));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -89,7 +89,7 @@ async fn bytes_come_as_they_are_produced() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_passes_whole_and_is_not_kept() {
+async fn body_over_the_limit_passes_unstored() {
     for (fills, declares) in [(0, false), (0, true), (256, false), (256, true)] {
         let mut mocked = Mocked::new(&layer().max_fills(fills).max_entry_size(1_000));
         let asking = mocked.waits(get("/"));
@@ -122,7 +122,7 @@ async fn a_body_of_exactly_the_limit_is_kept() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_kept_any_more_is_read_no_further_than_its_client_reads() {
+async fn abandoned_fill_reads_no_more_than_its_client() {
     let mut mocked = Mocked::new(&layer().max_entry_size(100_000));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -146,7 +146,7 @@ async fn a_body_that_is_not_kept_any_more_is_read_no_further_than_its_client_rea
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_reads_and_that_is_not_kept_is_dropped() {
+async fn unread_unstored_body_is_dropped() {
     let mut mocked = Mocked::new(&layer().max_entry_size(1_000));
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -210,7 +210,7 @@ async fn trailers_pass_and_mean_that_it_is_not_kept() {
 }
 
 #[tokio::test]
-async fn trailers_after_a_declared_length_mean_that_it_is_not_kept() {
+async fn trailers_after_the_length_are_not_stored() {
     for (fills, waits) in [(0, false), (256, false), (0, true), (256, true)] {
         let mut mocked = Mocked::new(&layer().max_fills(fills));
         let asking = mocked.waits(get("/"));
@@ -230,7 +230,7 @@ async fn trailers_after_a_declared_length_mean_that_it_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_as_long_as_declared_is_not_kept() {
+async fn body_of_another_length_is_not_stored() {
     let scripts: [fn() -> Vec<Step<io::Error>>; 5] = [
         || vec![data(5)],
         || vec![Step::Pending, data(5)],
@@ -257,7 +257,7 @@ async fn a_body_that_is_not_as_long_as_declared_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_body_that_goes_on_after_its_declared_length_is_not_kept() {
+async fn body_beyond_its_length_is_not_stored() {
     for fills in [0, 256] {
         for pause in [false, true] {
             let mut mocked = Mocked::new(&layer().max_fills(fills));
@@ -277,7 +277,7 @@ async fn a_body_that_goes_on_after_its_declared_length_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_shorter_than_declared_keeps_its_size_hint() {
+async fn short_body_keeps_its_size_hint() {
     let mut mocked = Mocked::new(&layer());
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -291,7 +291,7 @@ async fn a_body_that_is_shorter_than_declared_keeps_its_size_hint() {
 }
 
 #[tokio::test]
-async fn a_panic_of_a_body_in_a_detached_fill_is_its_readers_and_later_requests_work() {
+async fn panic_in_a_detached_fill_is_contained() {
     let mut mocked = Mocked::new(&layer());
     let mut herd = mocked.herd(21);
     let (_, call) = mocked.call().await;
@@ -311,7 +311,7 @@ async fn a_panic_of_a_body_in_a_detached_fill_is_its_readers_and_later_requests_
 }
 
 #[tokio::test]
-async fn a_panic_of_a_body_in_an_attached_fill_is_its_clients_alone() {
+async fn panic_in_an_attached_fill_is_its_client() {
     let mut mocked = Mocked::new(&layer().max_fills(0));
     let mut herd = mocked.herd(2);
     let (_, call) = mocked.call().await;
@@ -326,7 +326,7 @@ async fn a_panic_of_a_body_in_an_attached_fill_is_its_clients_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_that_takes_too_long_goes_back_to_its_client() {
+async fn slow_fill_goes_back_to_its_client() {
     let mut mocked = Mocked::new(&layer());
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -351,7 +351,7 @@ async fn a_fill_that_takes_too_long_goes_back_to_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_that_its_client_has_left_ends_after_a_while() {
+async fn abandoned_fill_ends_after_its_timeout() {
     let mut mocked = Mocked::new(&layer());
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -390,7 +390,7 @@ async fn beyond_the_most_fills_bodies_are_attached() {
 
 /// Bodies that a fill has read, and no client: clients that do not read must not fill the memory.
 #[tokio::test]
-async fn clients_that_do_not_read_hold_half_of_the_budget_at_most() {
+async fn unread_bodies_hold_half_of_the_budget() {
     let mut mocked = Mocked::new(&layer().max_fill_bytes(2 << 20));
     let mut stuck = Vec::new();
     let mut logs = Vec::new();

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn ten_thousand_misses_are_one_call_and_get_the_same_bytes() {
+async fn ten_thousand_misses_are_one_call() {
     let mut mocked = Mocked::new(&layer());
     let herd = mocked.herd(10_000);
     let (_, call) = mocked.call().await;
@@ -49,7 +49,7 @@ async fn a_herd_on_several_threads_is_one_call() {
 }
 
 #[tokio::test]
-async fn followers_get_the_entry_though_the_store_fails_to_keep_it() {
+async fn followers_are_served_if_the_store_fails() {
     let metrics = Metrics::new();
     let store = Slow { fails: true, ..Slow::default() };
     let layer = CacheLayer::new(store).clock(|| UNIX_EPOCH).recorder(metrics.recorder());
@@ -87,7 +87,7 @@ async fn a_store_that_takes_long_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_herd_whose_response_is_not_kept_is_not_served_one_by_one() {
+async fn uncacheable_herd_is_not_serialized() {
     let (layer, seconds) = clocked(layer());
     let mut mocked = Mocked::new(&layer);
     let mut herd = mocked.herd(50);
@@ -130,7 +130,7 @@ async fn a_herd_whose_response_is_not_kept_is_not_served_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_leader_that_leaves_before_the_service_is_ready_hands_over() {
+async fn leader_leaving_before_readiness_hands_over() {
     let mut mocked = Mocked::new(&layer());
     mocked.calls.allow(0);
     let mut herd = mocked.herd(21);
@@ -146,7 +146,7 @@ async fn a_leader_that_leaves_before_the_service_is_ready_hands_over() {
 }
 
 #[tokio::test]
-async fn a_leader_that_leaves_during_the_call_hands_over() {
+async fn leader_leaving_in_the_call_hands_over() {
     let mut mocked = Mocked::new(&layer().cancel_on_disconnect());
     let mut herd = mocked.herd(21);
     let (_, first) = mocked.call().await;
@@ -162,7 +162,7 @@ async fn a_leader_that_leaves_during_the_call_hands_over() {
 }
 
 #[tokio::test]
-async fn a_leader_that_leaves_before_it_has_seen_the_head_hands_over() {
+async fn leader_leaving_before_the_head_hands_over() {
     let mut mocked = Mocked::new(&layer().cancel_on_disconnect());
     let mut herd = mocked.herd(21);
     let (_, first) = mocked.call().await;
@@ -177,7 +177,7 @@ async fn a_leader_that_leaves_before_it_has_seen_the_head_hands_over() {
 }
 
 #[tokio::test]
-async fn leaders_that_leave_one_after_the_other_all_hand_over() {
+async fn leaders_leaving_in_turn_all_hand_over() {
     let mut mocked = Mocked::new(&layer().cancel_on_disconnect());
     let mut herd = mocked.herd(21);
     for _ in 0..20 {
@@ -194,7 +194,7 @@ async fn leaders_that_leave_one_after_the_other_all_hand_over() {
 }
 
 #[tokio::test]
-async fn a_leader_that_leaves_while_its_body_comes_is_one_call_for_all() {
+async fn leader_leaving_in_the_body_is_one_call() {
     for polls_first in [false, true] {
         let mut mocked = Mocked::new(&layer());
         let mut herd = mocked.herd(21);
@@ -221,7 +221,7 @@ async fn a_leader_that_leaves_while_its_body_comes_is_one_call_for_all() {
 
 /// Of a herd, the first one could hold up all others by reading slowly, or not at all.
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_client_to_read_an_attached_body() {
+async fn nobody_waits_for_an_attached_reader() {
     let mut mocked = Mocked::new(&layer().max_fills(0));
     let mut herd = mocked.herd(2);
     let (_, call) = mocked.call().await;
@@ -314,7 +314,7 @@ async fn nobody_waits_for_another_longer_than_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_takes_over_does_not_prolong_the_wait_of_the_others() {
+async fn handover_does_not_prolong_the_wait() {
     let layer = layer().coalesce_timeout(Duration::from_secs(3)).cancel_on_disconnect();
     let mut mocked = Mocked::new(&layer);
     let mut herd = mocked.herd(3);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_cache_is_ready_and_hits_though_the_service_never_is() {
+async fn hits_need_no_ready_service() {
     let mut mocked = Mocked::new(&layer());
     let asking = mocked.waits(get("/"));
     let (_, call) = mocked.call().await;
@@ -23,7 +23,7 @@ async fn a_cache_is_ready_and_hits_though_the_service_never_is() {
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_is_the_answer_and_the_next_one_takes_over() {
+async fn readiness_error_passes_and_hands_over() {
     let mut mocked = Mocked::new(&layer().failure_ttl(Duration::ZERO));
     mocked.calls.allow(0);
     let mut herd = mocked.herd(3);
@@ -71,7 +71,7 @@ impl Service<Request<Text>> for Readied {
 }
 
 #[tokio::test]
-async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
+async fn ready_service_is_the_one_called() {
     let (layer, seconds) = clocked(layer());
     let handle = layer.handle();
     let mut cache = layer.layer(Readied::default());
@@ -93,7 +93,7 @@ async fn the_service_that_was_made_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn over_a_concurrency_limit_a_client_that_holds_its_body_stops_nobody() {
+async fn held_body_keeps_no_permit() {
     for fills in [0, 256] {
         let inner = service_fn(|request: Request<Text>| async move {
             let path = request.uri().path().to_owned();

@@ -27,7 +27,7 @@ async fn is_stale_hit(mocked: &Mocked, path: &str) {
 }
 
 #[tokio::test]
-async fn refreshes_are_one_for_each_key_and_bounded_in_number() {
+async fn refreshes_are_one_a_key_and_bounded() {
     let (mut mocked, _) = stale(layer().max_refreshes(2), &["/a", "/b", "/c"]).await;
     for path in ["/a", "/a", "/a", "/b", "/c", "/c", "/a"] {
         is_stale_hit(&mocked, path).await;
@@ -50,7 +50,7 @@ async fn refreshes_are_one_for_each_key_and_bounded_in_number() {
 }
 
 #[tokio::test]
-async fn a_refresh_goes_on_though_its_client_leaves_and_one_that_misses_waits_for_it() {
+async fn refresh_outlives_its_client() {
     let (mut mocked, seconds) = stale(layer(), &["/"]).await;
     is_stale_hit(&mocked, "/").await;
     let (_, call) = mocked.call().await;
@@ -100,7 +100,7 @@ async fn a_refresh_that_panics_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_never_ends_does_not_keep_its_place_for_ever() {
+async fn endless_refresh_gives_its_slot_back() {
     for (fills, answers_head) in [(256, false), (0, true)] {
         let (mut mocked, _) = stale(layer().max_fills(fills).max_refreshes(1), &["/"]).await;
         is_stale_hit(&mocked, "/").await;
@@ -120,7 +120,7 @@ async fn a_refresh_that_never_ends_does_not_keep_its_place_for_ever() {
 }
 
 #[tokio::test]
-async fn what_is_purged_does_not_stand_in_for_a_service_that_fails() {
+async fn purged_entry_is_not_served_on_error() {
     let (layer, seconds) = clocked(layer());
     let mut mocked = Mocked::new(&layer);
     let asking = mocked.waits(get("/"));
@@ -137,7 +137,7 @@ async fn what_is_purged_does_not_stand_in_for_a_service_that_fails() {
 }
 
 #[tokio::test]
-async fn what_is_purged_while_it_is_fetched_is_nobodys_but_those_who_asked_before() {
+async fn purge_during_a_fetch_is_for_later_requests() {
     let mut mocked = Mocked::new(&layer());
     let mut herd = mocked.herd(3);
     let (_, call) = mocked.call().await;
@@ -156,7 +156,7 @@ async fn what_is_purged_while_it_is_fetched_is_nobodys_but_those_who_asked_befor
 }
 
 #[tokio::test]
-async fn a_permit_for_the_answer_is_free_while_the_response_is_read() {
+async fn permit_is_free_while_the_body_is_read() {
     let service = service_fn(async |_: Request<Text>| Ok::<_, io::Error>(no_store(full("own"))));
     let mut cache = layer().layer(ConcurrencyLimitLayer::new(1).layer(service));
     // From the second on it is known that nothing is kept.
