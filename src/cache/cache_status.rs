@@ -42,6 +42,7 @@ impl CacheStatus {
     }
 
     pub(crate) fn bypass(bypass: Bypass) -> Self {
+        // RFC 9211 §2.2 has a parameter for methods, and none for all other reasons.
         let fwd = if bypass == Bypass::Method { Fwd::Method } else { Fwd::Bypass };
         let detail = Some(bypass.as_str()).filter(|_| fwd == Fwd::Bypass);
         Self { detail, ..Self::forwarded(fwd) }
@@ -49,6 +50,8 @@ impl CacheStatus {
 
     /// Appends a member to the list that other caches may have begun.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        // Written by hand: a serializer of structured fields allocates for each parameter, and this is
+        // on the path of each hit. A property test parses what is written here.
         let mut line = Line::new();
         line.push(NAME);
         match self.fwd {
@@ -107,6 +110,7 @@ impl Line {
     }
 
     fn number(&mut self, number: u64) {
+        // From the last digit: `u64::MAX` has 20.
         let (mut digits, mut at, mut left) = ([b'0'; 20], 20, number);
         while at == 20 || left > 0 {
             at -= 1;

@@ -79,6 +79,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
             let participant = Participant { key, flight, flights: self.clone() };
             return Role::Follower(Follower { participant: Some(participant), id });
         }
+        // In the order of their arrival, so that the one that has waited longest takes over.
         let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, participants: 1 };
         let flight = Arc::new(Flight(Mutex::new(state)));
         flights.insert(key.clone(), Arc::clone(&flight));
@@ -145,6 +146,7 @@ impl<K: Hash + Eq, V: Clone> Leader<K, V> {
         let mut state = lock(&self.0.flight.0);
         state.phase = Phase::Completed(found);
         let waiting = mem::take(&mut state.waiting);
+        // Wakers run code of the runtime, which may drop a follower and take this lock.
         drop(state);
         waiting.into_values().flatten().for_each(Waker::wake);
     }
@@ -173,6 +175,7 @@ impl<K: Hash + Eq, V: Clone> Future for Follower<K, V> {
             Phase::Completed(found) => {
                 let found = found.clone();
                 let own = state.waiting.remove(&this.id);
+                // Not under the lock: see `Phase::Led` below.
                 drop(state);
                 drop(own);
                 this.participant = None;

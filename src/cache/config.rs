@@ -74,6 +74,7 @@ impl Config {
 
     /// Sets the key. Older handles find it.
     pub(crate) fn set_key(&mut self, key: CacheKey) {
+        // `trust_forwarded` may come before `key`, or after it.
         let forwarded = self.key.is_forwarded();
         self.key = Arc::new(key.with_forwarded(forwarded));
         self.state.family.add_key(&self.key);
@@ -84,6 +85,7 @@ impl Config {
     pub(crate) fn set_namespace(&mut self, name: &str) {
         let namespace = Namespace::named(name);
         self.store = Namespaced::wrap(Arc::clone(&self.bare_store), namespace.clone());
+        // The family stays: a handle that was taken before purges in the new namespace too.
         let State { metrics, purges, family, .. } = &*self.state;
         let purges = purges.with_namespace(namespace);
         self.state = State::new(metrics.another(), purges, Arc::clone(family));

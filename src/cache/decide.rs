@@ -45,6 +45,8 @@ pub(crate) fn decide(query: Query<'_>, ask: &RequestPolicy, lookup: &Lookup, now
         }
     };
     let miss = |fwd| Miss::new(query, ask, lookup, fwd);
+    // A list of variants is no response. The lookup goes on to the variant, so that this is a store
+    // that answers with something else than it was asked for.
     let Some(stored) = entry.stored() else { return miss(Fwd::UriMiss).recall(query, ask, now) };
     let serve = |outcome, refresh| Action::Serve { entry: entry.clone(), outcome, refresh };
     match policy::reuse(&query.config.rules, ask, stored, now, random) {
@@ -61,6 +63,7 @@ pub(crate) fn decide(query: Query<'_>, ask: &RequestPolicy, lookup: &Lookup, now
             let alone = !policy::is_shareable(&stored.freshness);
             Miss { old: Some(entry.clone()), alone, ..miss }.recall(query, ask, now)
         }
+        // The entry stays for other clients: the response to this one says nothing about it.
         Reuse::Withhold(refusal) => {
             let miss = miss(Fwd::Bypass);
             let status = CacheStatus { detail: Some(refusal.as_str()), ..miss.status };
@@ -85,16 +88,19 @@ impl Miss {
 
     /// Takes into account what is remembered of earlier fetches.
     pub(crate) fn recall(mut self, query: Query<'_>, ask: &RequestPolicy, now: u64) -> Action {
+        // Nobody else may have the response to a request that must not fill the cache.
         self.alone |= ask.no_fill.is_some();
         match query.config.state.markers.get(self.marker) {
             Some(Memory::Uncacheable { until }) if now < until => {
                 (self.alone, self.is_uncacheable) = (true, true);
             }
             Some(Memory::Failed(failure)) => {
+                // Even after the memory has ended: the probe is a refresh, and no client waits for it.
                 if let Some(entry) = self.stale(ask, now) {
                     let (entry, refresh) = (entry.clone(), !failure.is_current(now));
                     return Action::Serve { entry, outcome: Outcome::Stale, refresh };
                 }
+                // A client that asked for a new response gets one, as far as the inner service has it.
                 let waits = !self.alone && !ask.control.only_if_cached && !self.is_asked();
                 if waits && failure.is_shared && failure.is_current(now) {
                     return Action::Fail(failure, self.status);

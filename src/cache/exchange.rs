@@ -64,6 +64,8 @@ impl<S, B> Exchange<S, B> {
             Verdict::Streaming(streaming) => &streaming.head.variant,
             Verdict::StaleOnError(_) | Verdict::Failed(_) | Verdict::Alone => return None,
         };
+        // The leader and this request differ in a header that nobody knew to matter before the
+        // response came. Requests of the same class find each other in a new flight.
         let other = !variant.answers(&self.head.headers);
         other.then(|| self.query().class(std::slice::from_ref(variant)))
     }
@@ -110,6 +112,7 @@ impl<S, B> Exchange<S, B> {
         if !head.variant.answers(&self.head.headers) {
             return false;
         }
+        // Another request may have retired this flight and begun the next one meanwhile.
         let is_same = |verdict: &Verdict| match verdict {
             Verdict::Streaming(other) => Arc::ptr_eq(&other.body, body),
             _ => false,
@@ -141,6 +144,7 @@ impl StaleReply {
         let now = config.clock.now();
         let until = now.saturating_add(in_millis(config.limits.failure_ttl));
         let status = StatusCode::GATEWAY_TIMEOUT;
+        // Slow is not failed: requests without a stale entry still wait for the fetch.
         let failure = Failure { status, until, is_shared: false };
         config.state.markers.mark_failed(*marker, failure);
         let query = Query { config, key, headers };

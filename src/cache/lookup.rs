@@ -110,12 +110,14 @@ impl Query<'_> {
         query_backend: bool,
         lead: &mut Lead,
     ) -> Option<Lookup> {
+        // The memory first: what the leader before has stored is there, and costs no wait.
         if let Poll::Ready(again @ Lookup::Found(_)) = self.look_up_now() {
             if again.is_newer_than(before) {
                 return Some(again);
             }
         }
         let backend = if query_backend { self.look_up_backend().await } else { None };
+        // A validation needs no lease: at worst two processes send a conditional request.
         if matches!(backend, Some(Lookup::Found(_))) || matches!(before, Lookup::Found(_)) {
             return backend;
         }
@@ -145,6 +147,7 @@ impl Query<'_> {
     /// Returns the number that the request shares with those that none of the variants tells from
     /// it.
     pub(crate) fn class(self, variants: &[Variant]) -> u64 {
+        // Clients choose the headers: a hash with a secret key keeps them from colliding on purpose.
         let mut hasher = self.config.state.hasher.build_hasher();
         for variant in variants {
             variant.like(self.headers).id().hash(&mut hasher);
@@ -164,6 +167,7 @@ impl Query<'_> {
                 First::Done(Lookup::Nothing)
             }
             EntryKind::Variants(variants) => {
+                // The newest first: an older variant may answer the same requests by an older `vary`.
                 match variants.iter().rposition(|variant| variant.answers(self.headers)) {
                     Some(at) => First::Variant(self.key.variant(variants[at].id()), entry, at),
                     None => First::Done(self.other_variants(&entry)),

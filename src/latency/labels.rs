@@ -145,6 +145,7 @@ impl LabelValues {
     ) -> LabelSet {
         let tables = labels.labels.iter().zip(&self.values).enumerate();
         tables.fold(LabelSet::default(), |set, (at, ((_, source), table))| {
+            // Prometheus treats an empty value as a missing label.
             let value = value(source).filter(|value| !value.is_empty());
             set.with(at, value.map_or(0, |value| table.id(value)))
         })
@@ -153,6 +154,7 @@ impl LabelValues {
 
 impl ValueTable {
     fn id(&self, value: &str) -> u8 {
+        // A value that is itself `other` must not look like a value of its own.
         if value.len() > MAX_VALUE_LEN || value == OTHER {
             return OTHER_ID;
         }

@@ -139,6 +139,7 @@ impl ValueCache {
         value: &T,
         ttl: impl Into<Option<Duration>>,
     ) -> Result<(), ValueCacheError> {
+        // Encoded first: an error of the type must not depend on the state of the store.
         let json = self.shared.encode(value)?;
         let name = self.shared.rules.name(key).filter(|_| self.shared.fits(&json));
         let name = name.ok_or(Kind::TooLarge)?;
@@ -225,6 +226,7 @@ impl ValueCache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
+        // A key that is too long has no entry to share: each caller loads for itself.
         let Some(name) = self.named(key) else { return load().await };
         fetch::get_or_fetch(&self.shared, name, ttl.into(), load).await
     }

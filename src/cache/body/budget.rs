@@ -44,8 +44,11 @@ impl Charge {
     pub(crate) fn resize(&self, bytes: u64) -> bool {
         let Part { budget, limit, used, .. } = &*self.0;
         let before = used.load(Ordering::Relaxed);
+        // Relaxed: the counters guard no other data. One body has one writer, so that `before` does
+        // not change meanwhile.
         let change = |all: u64| {
             let after = all.saturating_sub(before).checked_add(bytes)?;
+            // A part may shrink even if a layer with a smaller limit shares the budget.
             (bytes <= before || after <= *limit).then_some(after)
         };
         let fits = budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok();
@@ -70,6 +73,8 @@ impl Charge {
     /// may only while the clients that do not read hold less than half of the budget, so that the
     /// other half is left for those that do.
     pub(crate) fn may_read_ahead(&self) -> bool {
+        // Bytes that are only recorded can be dropped at any time. Bytes that were read ahead of a
+        // client cannot, since the inner body has no other copy.
         let own = self.0.unread.load(Ordering::Relaxed);
         own < AHEAD || self.0.budget.unread.load(Ordering::Relaxed) < self.0.limit / 2
     }
