@@ -51,7 +51,7 @@ impl CacheStatus {
     /// Appends a member to the list that other caches may have begun.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         // Written by hand: a serializer of structured fields allocates for each parameter, and this is
-        // on the path of each hit. A property test parses what is written here.
+        // on the path of each hit. A property test checks each form.
         let mut line = Line::new();
         line.push(NAME);
         match self.fwd {
