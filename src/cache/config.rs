@@ -53,13 +53,14 @@ impl Config {
     pub(crate) fn new(rules: Rules, store: impl Store) -> Self {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let namespace = Namespace::numbered(purges.add_layer());
+        let max_entry_size = rules.entry_limit;
         let bare_store: Arc<dyn DynStore> = Arc::new(store);
         let store = Namespaced::wrap(Arc::clone(&bare_store), namespace.clone());
         let purges = ScopedPurges::new(purges, namespace);
         let key = Arc::new(CacheKey::new());
         let family = Arc::new(Family::default());
         family.add_key(&key);
-        Self {
+        let mut config = Self {
             rules,
             key,
             skip: None,
@@ -69,7 +70,15 @@ impl Config {
             state: State::new(CacheMetrics::default(), purges, family),
             store,
             bare_store,
-        }
+        };
+        config.set_max_entry_size(max_entry_size);
+        config
+    }
+
+    /// Sets the maximum size of a body, within that of the store: a larger body would be recorded in
+    /// vain.
+    pub(crate) fn set_max_entry_size(&mut self, bytes: u64) {
+        self.rules.entry_limit = bytes.min(self.store.max_entry_size());
     }
 
     /// Sets the key. Older handles find it.

@@ -35,7 +35,7 @@ impl CacheHint {
     /// Sets the lifetime of the response in this cache, whatever lifetime its headers state to others,
     /// and whatever final status it has.
     ///
-    /// A response that may not be stored for another reason, such as `set-cookie`, is not stored. The
+    /// A response that may not be stored for another reason, such as `no-store` or `set-cookie`, is not stored. The
     /// response is for all clients then, also for those with other cookies; only a layer made by
     /// [`with_ttl`](crate::CacheLayer::with_ttl) still passes requests with `cookie` by.
     #[must_use]

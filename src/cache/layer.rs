@@ -330,11 +330,12 @@ impl CacheLayer {
     /// Sets the maximum size of the body of an entry, in bytes. 1 MiB by default: larger files
     /// belong on a file server. A larger response passes to its client and is not stored.
     ///
-    /// A [`MemoryStore`](super::MemoryStore) for more than 1 MiB is made by
+    /// The size is at most that of the store ([`Store::max_entry_size`]): a
+    /// [`MemoryStore`](super::MemoryStore) for more than 1 MiB is made by
     /// [`with_max_entry_size`](super::MemoryStore::with_max_entry_size).
     #[doc(alias = "max object size")]
     pub fn max_entry_size(self, bytes: u64) -> Self {
-        self.rules(|rules| rules.entry_limit = bytes)
+        self.edit(|config| config.set_max_entry_size(bytes))
     }
 
     /// Sets the maximum number of variants of a URL (RFC 9111 §4.1). A new one takes the place of

@@ -1,5 +1,5 @@
-//! A response cache that follows RFC 9111. It serves `GET` and `HEAD` requests from a store, in the
-//! memory of the process or in Redis.
+//! A response cache that follows RFC 9111. It serves `GET` and `HEAD` requests from a store: the memory
+//! of the process, or Redis.
 //!
 //! [`CacheLayer`] is for services whose responses are the same for many clients. A response states
 //! its lifetime in `cache-control`, or the layer sets one. Concurrent requests for one response are
@@ -17,8 +17,8 @@
 //! # drop(app);
 //! ```
 //!
-//! [`with_ttl`](CacheLayer::with_ttl) stores each 200 response to a `GET`, for services that state
-//! no lifetime. A handle purges the responses that have changed:
+//! [`with_ttl`](CacheLayer::with_ttl) stores each 200 response to a `GET` for a fixed time, whatever
+//! lifetime it states, unless it may not be stored for another reason. A handle purges the responses that have changed:
 //!
 //! ```
 //! use std::time::Duration;
@@ -58,16 +58,16 @@
 //! ## Variants and keys
 //!
 //! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a
-//! variant for each combination of the request headers that `vary` names. A lifetime that the layer
-//! sets is not for requests with `cookie`. **Behind a proxy that sets `forwarded` or
+//! variant for each combination of the request headers that `vary` names. Requests with `cookie`
+//! pass by the cache if the lifetime is the layer's own (`with_ttl`, `ttl`, `default_ttl`). **Behind a proxy that sets `forwarded` or
 //! `x-forwarded-host`, use [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is
 //! stored. See [variants and keys](guide::keys).
 //!
 //! ## Coalescing
 //!
 //! Of the requests that miss the same response, one calls the inner service. The others follow the
-//! body as it comes, and share a failure, which is remembered for 1 s. Clients with a stale
-//! response to fall back to wait for at most 1 s. A fetch goes on if its client leaves. See
+//! body as it comes, and share a failure, which is remembered for 1 s. If there is a
+//! stale response to fall back on, a client waits for at most 1 s. A fetch goes on if its client leaves. See
 //! [coalescing](guide::coalescing).
 //!
 //! ## Invalidation

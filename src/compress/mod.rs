@@ -45,8 +45,8 @@
 //! and among equals the first of [`encodings`](CompressLayer::encodings). A response stays
 //! uncompressed if `identity` has the highest weight, or if the client accepts no encoding of the
 //! layer; the layer never responds with 406. If the client refuses identity (`identity;q=0`),
-//! bodies under the threshold are compressed too. A malformed member refuses the encoding that it
-//! names.
+//! bodies under the threshold are compressed too. A malformed member, such as `br;q=x`,
+//! refuses the encoding that it names.
 //!
 //! ## Eligible responses
 //!
@@ -70,7 +70,7 @@
 //! |---|---|
 //! | `content-encoding` | the encoding |
 //! | `content-length` | exact for whole bodies, removed for streams and beside `transfer-encoding` |
-//! | `vary` | gains `accept-encoding`, also if the response could have been compressed and was not |
+//! | `vary` | gains `accept-encoding`, also if only this request or the size left an eligible response uncompressed |
 //! | `etag` | a strong tag gets a suffix, as [`EtagMode`] describes |
 //! | `accept-ranges`, `content-digest`, `repr-digest`, `digest`, `content-md5` | removed, since they describe the uncompressed bytes |
 //! | `cache-control` | begins with `private` if the response is uncompressed because the client opted out |
@@ -97,7 +97,7 @@
 //! ## Caches
 //!
 //! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more.
-//! So the header that opts out is not named:
+//! So `vary` does not name the header that opts out ([`opt_out_header`](CompressLayer::opt_out_header)):
 //!
 //! - The response to a request that opts out, and would be compressed otherwise, is `private`, and
 //!   loses `cdn-cache-control` and the like.
@@ -134,7 +134,7 @@
 //!
 //! | setter | default | reason |
 //! |---|---|---|
-//! | [`encodings`](CompressLayer::encodings) | zstd, br, gzip, deflate | all whose feature is on, the fastest first |
+//! | [`encodings`](CompressLayer::encodings) | zstd, br, gzip, deflate | all whose feature is on, those that save the most for their time first |
 //! | [`level`](CompressLayer::level) | gzip, deflate 6; br 4; zstd 3 | 6 is the default of zlib; the others are about as fast |
 //! | [`threshold`](CompressLayer::threshold) | 1,024 bytes | a smaller body fits into a packet either way |
 //! | [`max_streams`](CompressLayer::max_streams) | 256 | 100 MB for gzip; clients choose how long a stream is open |

@@ -208,7 +208,7 @@ impl LimitLayer {
     ///
     /// The default is the limit of the body itself, and at least 8 MiB (8,388,608 bytes). A drain
     /// takes at most 5 seconds, and each layer runs at most 256 of them at a time. A body whose declared
-    /// length exceeds the maximum closes its connection instead: the response contains
+    /// length exceeds the maximum closes its connection within 5 seconds instead: the response contains
     /// `connection: close` over HTTP/1, and the stream is reset with `NO_ERROR` over HTTP/2.
     ///
     /// A body is not drained if the client waits for `100 Continue`, or outside of a tokio runtime.

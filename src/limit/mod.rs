@@ -53,8 +53,9 @@
 //! limit fails with a [`RequestBodyError`]. A body that cannot be decompressed or arrives below
 //! [`LimitLayer::min_data_rate`] fails in the same way. The response then depends on the inner service:
 //!
-//! - If the inner service responds with the status of the rejection, its response is sent unchanged.
-//!   axum's extractors do that: they respond to a body over its limit with a 413 of plain text.
+//! - If the inner service responds with the status that the layer would send (413, 400 or 408), its
+//!   response is sent unchanged. axum's `Json` and `Bytes` do that: they respond to a body over its
+//!   limit with a 413 of plain text.
 //! - If the inner service responds with another status or fails, the layer's response is sent.
 //! - If the inner service responded before the read failed, its response is sent.
 //!
@@ -101,8 +102,8 @@
 //! | 415 Unsupported Media Type | the `content-encoding` is not supported | `unsupported_encoding` |
 //! | 408 Request Timeout | the body arrives below the minimum data rate | `body_too_slow` |
 //!
-//! The response contains one line of text, or an `application/problem+json` document if the request's
-//! `accept` names JSON or [`LimitLayer::problem_json`] is set. gRPC calls get a `grpc-status` instead, as
+//! The layer's response contains one line of text, or an `application/problem+json` document if the
+//! request's `accept` names JSON or [`LimitLayer::problem_json`] is set. gRPC calls get a `grpc-status` instead, as
 //! [`LimitRejection::to_response`] describes. [`LimitLayer::response`] replaces the response.
 //!
 //! ## Draining
@@ -147,18 +148,18 @@
 //! decompression layer of another crate stands outside of `limit`, so that the decompressed bytes count.
 //!
 //! To raise a limit for one route, use [`LimitLayer::for_paths`] or [`LimitLayer::for_requests_if`]: a
-//! second `LimitLayer` around the route cannot raise the limit of the outer one. An override replaces
-//! all limits of the layer, and starts from the defaults.
+//! second `LimitLayer` around the route cannot raise the limit of the outer one. An override inherits
+//! nothing: it starts from the defaults, or from a clone of the layer.
 //!
-//! An axum middleware by `from_fn` stands outside of `limit`, because such a middleware requires axum's
-//! own request body.
+//! In one tuple or `ServiceBuilder`, an axum middleware by `from_fn` stands outside of `limit`, because
+//! it requires axum's own request body. To place it inside, add each by its own `Router::layer`.
 //!
 //! axum's extractors have a limit of 2 MiB of their own. With the feature `axum`, this layer sets that
 //! limit to its own, so that `json(5 * MIB)` admits 5 MiB of JSON; a `DefaultBodyLimit` of the
 //! application still applies. Without the feature, add `DefaultBodyLimit::disable()` for larger limits.
 //!
-//! hyper rejects more than 100 headers (431) and differing `content-length` lines (400) over HTTP/1
-//! before any layer sees the request. Those responses are empty and not counted.
+//! hyper rejects more than 100 headers (431) and a `content-length` that is no number or differs
+//! between lines (400) over HTTP/1 before any layer sees the request. Those responses are empty and not counted.
 //!
 //! # What it does not do
 //!

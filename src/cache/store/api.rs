@@ -163,6 +163,13 @@ pub trait Store: Send + Sync + 'static {
         ready(Lease::free())
     }
 
+    /// Returns the size in bytes of the largest body whose entry the store takes. A layer stores no
+    /// larger one, whatever its [`max_entry_size`](crate::CacheLayer::max_entry_size) is. The default
+    /// is [`u64::MAX`].
+    fn max_entry_size(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Returns how much the store holds, as far as it knows. The default is all zeros.
     fn usage(&self) -> Usage {
         Usage::default()
@@ -206,6 +213,7 @@ pub(crate) trait DynStore: Send + Sync {
     fn purges(&self) -> Option<SharedPurges>;
     fn is_tiered(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Lease>;
+    fn max_entry_size(&self) -> u64;
     fn usage(&self) -> Usage;
 }
 
@@ -262,6 +270,10 @@ impl<T: Store> DynStore for T {
 
     fn lease<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Lease> {
         Box::pin(Store::lease(self, key))
+    }
+
+    fn max_entry_size(&self) -> u64 {
+        Store::max_entry_size(self)
     }
 
     fn usage(&self) -> Usage {

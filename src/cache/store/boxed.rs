@@ -90,6 +90,10 @@ impl Store for BoxStore {
         self.0.lease(key).await
     }
 
+    fn max_entry_size(&self) -> u64 {
+        self.0.max_entry_size()
+    }
+
     fn usage(&self) -> Usage {
         self.0.usage()
     }
@@ -166,6 +170,11 @@ mod tests {
             true
         }
 
+        fn max_entry_size(&self) -> u64 {
+            self.note("max_entry_size");
+            7
+        }
+
         async fn lease(&self, _: &str) -> Lease {
             self.note("lease");
             Lease::free()
@@ -196,6 +205,7 @@ mod tests {
         assert!(Arc::ptr_eq(&purges.0, &own.0));
         assert!(Store::is_tiered(&store));
         assert!(!Store::lease(&store, "a").await.is_taken());
+        assert_eq!(Store::max_entry_size(&store), 7);
         assert_eq!(Store::usage(&store), Usage::new(1, 2, 3));
         let expected = [
             "get_now",
@@ -207,6 +217,7 @@ mod tests {
             "purges",
             "is_tiered",
             "lease",
+            "max_entry_size",
             "usage",
         ];
         assert_eq!(*called.lock().unwrap(), expected);

@@ -27,6 +27,7 @@ pub struct MemoryStore {
     /// Held during an update: the cache below can read and insert, but not both in one step.
     updates: Arc<Mutex<()>>,
     capacity: u64,
+    max_entry_size: u64,
     evictions: Arc<AtomicU64>,
 }
 
@@ -92,6 +93,8 @@ impl MemoryStore {
             purges: SharedPurges::new(),
             updates: Arc::default(),
             capacity,
+            // A store that is smaller than one such entry takes no entry that fills it.
+            max_entry_size: max_entry_size.min(capacity / 2),
             evictions,
         }
     }
@@ -170,6 +173,10 @@ impl Store for MemoryStore {
 
     fn purges(&self) -> Option<SharedPurges> {
         Some(self.purges.clone())
+    }
+
+    fn max_entry_size(&self) -> u64 {
+        self.max_entry_size
     }
 
     fn usage(&self) -> Usage {

@@ -66,6 +66,10 @@ impl Store for Namespaced {
         self.store.lease(&self.namespace.qualify(key)).await
     }
 
+    fn max_entry_size(&self) -> u64 {
+        self.store.max_entry_size()
+    }
+
     fn usage(&self) -> Usage {
         self.store.usage()
     }

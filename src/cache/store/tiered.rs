@@ -99,6 +99,11 @@ impl<S: Store> Store for TieredStore<S> {
         self.behind.lease(key)
     }
 
+    /// Returns the larger size: an entry that one of the stores does not take is in the other.
+    fn max_entry_size(&self) -> u64 {
+        self.memory.max_entry_size().max(self.behind.max_entry_size())
+    }
+
     /// Returns the usage of the memory.
     fn usage(&self) -> Usage {
         self.memory.usage()

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::Response;
-use tower_kit::cache::{CacheHint, Exception};
+use tower_kit::CacheLayer;
+use tower_kit::cache::{CacheHint, Exception, MemoryStore};
 
 use super::rig::{Fields, MINUTE, Rig, date, got, reply, request};
 use crate::support::{BoxError, Scripted, Step, boxed, data, full, trailers};
@@ -419,6 +420,22 @@ async fn body_over_max_entry_size_passes_unstored() {
     let rig = Rig::with(MINUTE, |layer| layer.max_entry_size(8));
     rig.get("/", &[]).await;
     assert!(rig.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn max_entry_size_is_that_of_the_store_at_most() {
+    let mib = |bytes: u64| bytes * tower_kit::MIB;
+    for (store, fits) in [
+        (MemoryStore::new(mib(64)), false),
+        (MemoryStore::with_max_entry_size(mib(64), mib(3)), true),
+        (MemoryStore::with_max_entry_size(mib(3), mib(3)), false),
+    ] {
+        let rig = Rig::over(CacheLayer::new(store).max_entry_size(u64::MAX));
+        rig.answers(|_| Ok(reply(200, MINUTE, &"a".repeat(2 << 20))));
+        let first = rig.get("/", &[]).await;
+        assert_eq!((first.body.len(), first.cache().contains("; stored")), (2 << 20, fits));
+        assert_eq!(rig.get("/", &[]).await.is_hit(), fits);
+    }
 }
 
 #[tokio::test]

@@ -160,7 +160,8 @@ async fn processes_share_responses() {
     // What one has found to be right still is fresh in the other.
     time.fetch_add(61_000, Ordering::SeqCst);
     let confirmed = one.get("/etag").await;
-    assert_eq!(confirmed.cache(), "fwd=stale; fwd-status=304");
+    // `stored` follows if Redis has replied before the head is sent.
+    assert!(confirmed.cache().starts_with("fwd=stale; fwd-status=304"), "{confirmed:?}");
     until("it is there", async || bare.kept("/etag").await.is_some()).await;
     let second = other.get("/etag").await;
     assert_eq!((second.cache(), &second.body), (&*hit(60), &whole.body));

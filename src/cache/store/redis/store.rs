@@ -110,7 +110,7 @@ impl RedisStore {
     /// Decodes the value of the key `name`. An unusable value is removed, except one of another
     /// version of this crate, which is of use to other processes.
     fn decode(&self, bytes: Bytes, key: &str, name: String) -> Result<Entry, StoreError> {
-        let is_too_large = bytes.len() > self.max_entry_size();
+        let is_too_large = bytes.len() > self.max_bytes();
         let decoded = if is_too_large { None } else { Some(Entry::from_bytes(bytes, key)) };
         match decoded {
             Some(Ok(entry)) => {
@@ -134,7 +134,7 @@ impl RedisStore {
     /// Encodes an entry, and takes a permit for its bytes.
     fn encode(&self, entry: Entry, key: &str) -> Result<(Bytes, SemaphorePermit<'_>), StoreError> {
         let bytes = self.backend.to_server(entry).to_bytes(key);
-        if bytes.len() > self.max_entry_size() {
+        if bytes.len() > self.max_bytes() {
             return Err(self.backend.failed("too-large"));
         }
         let kib = u32::try_from(bytes.len() / 1024 + 1).unwrap_or(u32::MAX);
@@ -148,7 +148,7 @@ impl RedisStore {
         i64::try_from(millis).unwrap_or(i64::MAX).max(1)
     }
 
-    fn max_entry_size(&self) -> usize {
+    fn max_bytes(&self) -> usize {
         usize::try_from(self.backend.config.max_entry_size).unwrap_or(usize::MAX)
     }
 }
@@ -181,7 +181,7 @@ impl Store for RedisStore {
             }
         };
         // One byte more shows that a value is too large.
-        let max = self.max_entry_size().saturating_add(1);
+        let max = self.max_bytes().saturating_add(1);
         let bytes = backend.record_result(backend.client.get(&name, max).await)?;
         drop(permit);
         if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name).map(Some) }
@@ -202,7 +202,7 @@ impl Store for RedisStore {
     ) -> Result<(), StoreError> {
         let backend = &self.backend;
         let name = backend.name(key)?;
-        let max = self.max_entry_size().saturating_add(1);
+        let max = self.max_bytes().saturating_add(1);
         // Each round that fails is one in which another process has succeeded.
         for _ in 0..MAX_UPDATE_ROUNDS {
             let old = backend.record_result(backend.client.get_to_update(&name, max).await)?;
@@ -230,6 +230,10 @@ impl Store for RedisStore {
 
     fn purges(&self) -> Option<SharedPurges> {
         Some(self.purges.clone())
+    }
+
+    fn max_entry_size(&self) -> u64 {
+        self.backend.config.max_entry_size
     }
 
     async fn lease(&self, key: &str) -> Lease {
