@@ -159,6 +159,8 @@ mod media_type;
 mod metrics;
 #[cfg(any(feature = "latency", feature = "limit"))]
 mod path_template;
+#[cfg(any(feature = "cache", feature = "compress"))]
+mod random;
 #[cfg(any(feature = "cache", feature = "compress", feature = "latency", feature = "pressure"))]
 mod refreshing_handle;
 #[cfg(any(feature = "cache", feature = "compress", feature = "security-headers"))]

@@ -1,9 +1,9 @@
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::policy::date::millis;
+use crate::random;
 
 /// The clock of a layer: the system's, or the one that its user set.
 ///
@@ -64,12 +64,6 @@ impl Clock {
 /// Returns a random number from 0 (excluded) to 1.
 pub(crate) fn random() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits, as many as an f64 has")]
-    let random = ((random_bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    let random = ((random::bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
     random
-}
-
-/// Returns random bits from the keys of the standard library's hash maps, which are new each time
-/// and hard to guess.
-pub(crate) fn random_bits() -> u64 {
-    RandomState::new().hash_one(0_u8)
 }

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,6 +21,7 @@ use super::settings::Settings;
 use super::stream::{Resources, Stream};
 use super::whole::Whole;
 use crate::future::{self, MapResponse};
+use crate::random;
 use crate::single_use::{SingleUse, VariesBy};
 
 pin_project! {
@@ -244,10 +244,7 @@ fn mark_opt_out(settings: &Settings, head: &mut response::Parts) {
 }
 
 /// Returns a number from 1 to `max`, or 0 if `max` is 0.
-///
-/// std seeds its hashers from the random numbers of the system. The state of a fast generator could
-/// be computed from the lengths that a client has seen, and the padding with it.
 fn random_padding(max: u8) -> u8 {
-    let number = RandomState::new().hash_one(()).checked_rem(u64::from(max));
+    let number = random::bits().checked_rem(u64::from(max));
     number.map_or(0, |number| u8::try_from(number + 1).unwrap_or(max))
 }

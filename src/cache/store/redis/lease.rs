@@ -4,16 +4,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::super::clock::random_bits;
 use super::super::super::task::spawn;
 use super::super::lease::Lease;
 use super::backend::Backend;
+use crate::random;
 
 /// Takes the lease of the key `name` in Redis, which expires after `time` unless it is renewed. A task
 /// renews the lease until it is dropped. A Redis that does not respond has granted no lease to
 /// others.
 pub(super) async fn take(backend: &Arc<Backend>, name: String, time: Duration) -> Lease {
-    let token = format!("{:016x}{:016x}", random_bits(), random_bits());
+    let token = format!("{:016x}{:016x}", random::bits(), random::bits());
     let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let (held, mut dropped) = oneshot::channel::<()>();
     let (reply, replied) = oneshot::channel();
