@@ -1,4 +1,4 @@
-//! The mechanical guards over the sources: ARCHITECTURE.md, "The shape of a room".
+//! The mechanical guards over the sources: ARCHITECTURE.md, "The shape of a layer".
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,21 +21,21 @@ const THINKING: [&str; 12] = [
 
 #[test]
 fn policies_neither_wait_nor_read_the_clock() {
-    let thinking = room_files().into_iter().filter(|file| is_thinking(&file.path));
+    let thinking = module_files().into_iter().filter(|file| is_thinking(&file.path));
     let all = thinking.flat_map(|file| waiting_faults(&file.path, &file.text));
     assert_none(&all.collect::<Vec<_>>());
 }
 
 #[test]
-fn a_mod_file_of_a_room_has_no_code() {
-    let mods = room_files().into_iter().filter(|file| file.path.ends_with("mod.rs"));
+fn mod_files_have_no_code() {
+    let mods = module_files().into_iter().filter(|file| file.path.ends_with("mod.rs"));
     let all = mods.flat_map(|file| code_faults(&file.path, &file.text));
     assert_none(&all.collect::<Vec<_>>());
 }
 
 #[test]
-fn the_guards_have_found_the_rooms() {
-    let files = room_files();
+fn guards_find_the_modules() {
+    let files = module_files();
     for room in ["latency", "limit", "security_headers"] {
         for name in ["mod", "layer", "service", "policy"] {
             let found = files.iter().any(|file| file.room == room && file.name == name);
@@ -118,7 +118,7 @@ fn source_files() -> Vec<Source> {
 }
 
 /// Those of rooms.
-fn room_files() -> Vec<Source> {
+fn module_files() -> Vec<Source> {
     source_files().into_iter().filter(|file| !file.room.is_empty()).collect()
 }
 
@@ -180,7 +180,7 @@ fn code_faults(path: &str, text: &str) -> Vec<String> {
         let silent = line.is_empty() || line.starts_with("//") || line.starts_with("#[");
         if !(declares || exports || silent) {
             faults.push(format!(
-                "{path}:{number}: code in a room's mod.rs, which has docs, `mod` and `pub use` only"
+                "{path}:{number}: code in a mod.rs, which has docs, `mod` and `pub use` only"
             ));
         }
     }
