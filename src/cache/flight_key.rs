@@ -35,6 +35,14 @@ impl FlightKey {
     pub(crate) fn name(self, key: &Key, is_asked: bool) -> Arc<str> {
         let Self { class, authorized, cookie } = self;
         let flags = u8::from(authorized) | u8::from(cookie) << 1 | u8::from(is_asked) << 2;
-        format!("{}\n{class:x}{flags}", key.as_str()).into()
+        let mut name = String::with_capacity(key.as_str().len() + 18);
+        name.push_str(key.as_str());
+        name.push('\n');
+        // Most responses do not vary, and formatting costs more than the rest of the name.
+        if class != 0 {
+            name.push_str(&format!("{class:x}"));
+        }
+        name.push(char::from(b'0' + flags));
+        name.into()
     }
 }

@@ -45,6 +45,20 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<Essence<'_>> {
     essence(headers.get(CONTENT_TYPE)?.as_bytes())
 }
 
+/// Returns `true` for an event stream and for gRPC, whose bodies have no end to wait for.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
+    let value = value.as_bytes();
+    let start = value.trim_ascii_start();
+    // Most responses are neither, and to see that costs less than to parse the media type.
+    let may_be =
+        starts_with(start, b"text/event-stream") || starts_with(start, b"application/grpc");
+    may_be
+        && essence(value).is_some_and(|essence| {
+            essence.is_event_stream() || essence.is_grpc() || essence.is_grpc_web()
+        })
+}
+
 /// Returns the media type of a header value, or `None` if the value is malformed.
 pub(crate) fn essence(value: &[u8]) -> Option<Essence<'_>> {
     let value = value.trim_ascii_start();

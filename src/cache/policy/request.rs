@@ -109,7 +109,7 @@ pub(crate) fn classify(
             }
         } else if *name == CACHE_CONTROL || *name == PRAGMA {
             control = rules.heed_request;
-        } else if [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE].contains(name) {
+        } else if *name == IF_NONE_MATCH || *name == IF_MODIFIED_SINCE || *name == IF_RANGE {
             policy.conditional = true;
         } else if *name == RANGE {
             policy.conditional = true;

@@ -15,7 +15,8 @@ use super::response::{
     strip_tags,
 };
 use super::rules::{Exception, Rules};
-use crate::headers::{list, media_type};
+use crate::headers::list;
+use crate::headers::media_type::is_stream;
 
 /// Decides over a response (RFC 9111 §3).
 pub(crate) fn storable(
@@ -118,13 +119,6 @@ fn kept_headers(
         kept.insert(DATE, date_value(response.received));
     }
     kept
-}
-
-/// Returns `true` for an event stream and for gRPC, whose bodies have no end to wait for.
-fn is_stream(headers: &HeaderMap) -> bool {
-    media_type::content_type(headers).is_some_and(|essence| {
-        essence.is_event_stream() || essence.is_grpc() || essence.is_grpc_web()
-    })
 }
 
 fn tags(response: &ResponseInfo<'_>) -> Vec<String> {
