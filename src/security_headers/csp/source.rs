@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::bytes::starts_with;
-use super::expression::{NONCE_VALUE, host_of, is_keyword, is_scheme};
+use super::expression::{NONCE_VALUE, check_source, host_of, is_keyword, is_scheme};
 use super::grammar::check_characters;
 use crate::security_headers::error::InvalidHeader;
 
@@ -58,14 +58,19 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// The text is not a host, with or without a scheme, a port and a path, or it is `*`.
+    /// The text is not a host, with or without a scheme, a port and a path, or it is `*`, or the name
+    /// of a scheme or a keyword, such as `http` or `self`.
     pub fn host(host: impl Into<Cow<'static, str>>) -> Result<Self, InvalidHeader> {
         let text = host.into();
         // A configuration that is to name a host must not open the page to all hosts.
-        if host_of(text.as_bytes()).is_some_and(|host| host != b"*") {
-            return Ok(Self { text, is_custom: false });
+        if host_of(text.as_bytes()).is_none_or(|host| host == b"*") {
+            return Err(refused(&text, "not a host, with or without a scheme and a port"));
         }
-        Err(refused(&text, "not a host, with or without a scheme and a port"))
+        // A policy would take `http` or `self` for a misspelled scheme or keyword.
+        match check_source(text.as_bytes()) {
+            Ok(()) => Ok(Self { text, is_custom: false }),
+            Err(reason) => Err(refused(&text, reason)),
+        }
     }
 
     /// Parses the name of a scheme, such as `wss`.

@@ -110,7 +110,21 @@ fn one_source_is_one_word_of_visible_ascii() {
 
 #[test]
 fn hosts_are_neither_keywords_nor_schemes() {
-    for host in ["'self'", "'nonce'", "'unsafe-inline'", "*", "https:", "data:", "", "a b", "a;b"] {
+    for host in [
+        "http",
+        "wss",
+        "self",
+        "none",
+        "'self'",
+        "'nonce'",
+        "'unsafe-inline'",
+        "*",
+        "https:",
+        "data:",
+        "",
+        "a b",
+        "a;b",
+    ] {
         assert_refused(Source::host(host), CSP, None, host);
     }
     for scheme in ["", "a b", "'self'", "https:", "https://a.example", "1a", "a;b"] {
