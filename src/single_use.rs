@@ -33,13 +33,17 @@ impl SingleUse {
     }
 
     /// Returns the mark of a request. The flag of a request without a mark is never set.
+    #[cfg_attr(
+        not(feature = "security-headers"),
+        expect(unused_variables, reason = "only a nonce has a flag")
+    )]
     pub(crate) fn of(request: &Extensions) -> Self {
         // A second extension beside the nonce would cost each request an allocation.
         #[cfg(feature = "security-headers")]
         if let Some(nonce) = request.get::<crate::security_headers::Nonce>() {
             return nonce.single_use();
         }
-        request.get().cloned().unwrap_or(Self(None))
+        Self(None)
     }
 
     /// Marks a response.

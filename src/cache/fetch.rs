@@ -247,7 +247,7 @@ impl Fetch {
         &mut self,
         cx: &mut Context<'_>,
         response: Response<B>,
-        mut plan: Box<Storable>,
+        plan: Box<Storable>,
         declared: Option<u64>,
     ) -> Result<Response<ResponseBody<B>>, Response<B>>
     where
@@ -255,7 +255,6 @@ impl Fetch {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let status = response.status();
-        plan.freshness.received = self.received;
         let recording = Recording {
             config: Arc::clone(&self.config),
             // The response needs it no more.

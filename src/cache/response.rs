@@ -16,6 +16,7 @@ use super::lookup::Query;
 use super::markers::Failure;
 use super::metrics::Outcome;
 use super::policy::{Conditional, RequestPolicy, evaluate, strip_tags};
+use crate::headers::content_length::content_length;
 
 /// Returns a hit, and counts it. `now` is in milliseconds since 1970.
 pub(crate) fn hit<B>(
@@ -79,7 +80,7 @@ pub(crate) fn from_stream<B>(
     if query.config.cache_status {
         status.write(&mut headers);
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = content_length(&headers).ok().flatten();
     // A request for a range or for the head alone does not wait for other requests.
     let is_not_modified = ask.conditional
         && evaluate(head.status, &head.headers, 0, query.headers, true) == Conditional::NotModified;

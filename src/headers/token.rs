@@ -18,9 +18,11 @@ const fn is_token_byte(byte: u8) -> bool {
     TOKEN_BYTES[byte as usize]
 }
 
-const TOKEN_BYTES: [bool; 256] = {
+const TOKEN_BYTES: [bool; 256] = alphanumerics_and(b"!#$%&'*+-.^_`|~");
+
+/// Returns a table of the bytes that a rule allows: letters, digits and some symbols.
+pub(crate) const fn alphanumerics_and(symbols: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let symbols = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < symbols.len() {
         table[symbols[at] as usize] = true;
@@ -32,7 +34,7 @@ const TOKEN_BYTES: [bool; 256] = {
         byte += 1;
     }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {

@@ -77,7 +77,7 @@
 //!
 //! ## Memory usage
 //!
-//! On Linux, usage is the highest of these ratios: the memory of each control group of the process to
+//! Usage on Linux is the highest of these ratios: the memory of each control group of the process to
 //! its limit, and the memory of the process to that of the machine or to
 //! [`memory_limit`](PressureLayer::memory_limit). Memory that the kernel can reclaim does not count.
 //! On other systems the layer sees the process and the machine only. [`MemoryUsage`] has the details,

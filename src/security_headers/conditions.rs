@@ -45,8 +45,8 @@ impl FromStr for HostPattern {
 /// Returns `true` if a proxy states in `x-forwarded-proto` that the client used HTTPS, for
 /// [`https_if`](crate::SecurityHeadersLayer::https_if).
 ///
-/// With several proxies, the first member of the list is the protocol that the client used. Use
-/// this function only behind proxies that set the header themselves: every client can send it.
+/// The first member of the list is the protocol that the client used, if there are several proxies.
+/// Use this function only behind proxies that set the header themselves: every client can send it.
 #[doc(alias = "X-Forwarded-Proto")]
 #[must_use]
 pub fn forwarded_proto(request: &request::Parts) -> bool {

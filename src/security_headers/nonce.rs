@@ -27,7 +27,7 @@ use crate::single_use::{Flag, SingleUse};
 /// }
 /// ```
 ///
-/// With the feature `axum`, `Nonce` is an extractor: `async fn page(nonce: Nonce)`.
+/// `Nonce` is an extractor with the feature `axum`: `async fn page(nonce: Nonce)`.
 ///
 /// Ask for the nonce before the response is returned: the policy is sent before the body. If the
 /// nonce is first asked for while the body is sent, or if the operating system has no random bits,

@@ -27,7 +27,7 @@ use super::header::{Header, Value};
 /// extended is written anew for each response. Headers that the layer
 /// [overrides](crate::SecurityHeadersLayer::override_header) do not change.
 ///
-/// Of two changes to the same header the last one counts, but extensions add up. A change may use
+/// The last of two changes to the same header counts, but extensions add up. A change may use
 /// the nonce only if the layer's own policy has one.
 ///
 /// The layer removes the value from the response, so a layer further out does not see it. A

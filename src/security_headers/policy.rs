@@ -33,7 +33,7 @@ enum Override {
 
 /// The headers of a response.
 ///
-/// To clone this map and move the service's few headers into it is cheaper than to insert twelve
+/// Cloning this map and moving the service's few headers into it is cheaper than inserting twelve
 /// headers one by one into the service's map: only the names that the service has set are hashed.
 #[derive(Clone, Debug, Default)]
 struct Template {

@@ -1,4 +1,4 @@
-//! From a key to its value: looked up, awaited, or fetched and stored.
+//! The way from a key to its value: looked up, awaited, or fetched and stored.
 
 use std::future::Future;
 use std::sync::Arc;

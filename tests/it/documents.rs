@@ -18,7 +18,7 @@ use tower_kit::ValueCache;
 use tower_kit::cache::MemoryStore;
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer};
 
-use crate::support::full;
+use crate::support::{assert_none, full};
 
 #[test]
 fn examples_are_listed_and_say_how_to_run_them() {
@@ -317,10 +317,6 @@ impl Query {
         }
         query
     }
-}
-
-fn assert_none(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
 fn root() -> PathBuf {

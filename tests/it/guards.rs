@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::assert_none;
+
 /// The parts of paths by which policies and parsers are known: they neither wait nor read a clock.
 const PURE: [&str; 7] =
     ["/policy.rs", "/policy/", "/headers/", "/key/", "/entry/", "/vary.rs", "/cgroup.rs"];
@@ -119,10 +121,6 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
             into.push(path);
         }
     }
-}
-
-fn assert_none(faults: &[String]) {
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
 fn is_pure(path: &str) -> bool {

@@ -313,6 +313,12 @@ pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 
+/// Panics with all faults that a check found, if there are any.
+#[track_caller]
+pub(crate) fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
 // Metrics.
 
 pub(crate) type Labels = BTreeMap<String, String>;

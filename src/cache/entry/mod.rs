@@ -1,5 +1,5 @@
-//! What a store keeps under a key: a stored response, or the list of a URL's variants. `codec.rs`
-//! defines both as bytes.
+//! Entries of a store: a stored response, or the list of a URL's variants. `codec.rs` defines both as
+//! bytes.
 
 mod codec;
 #[expect(clippy::module_inception, reason = "the file of the type of this name")]

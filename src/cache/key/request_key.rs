@@ -5,6 +5,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
+use crate::headers::token::alphanumerics_and;
 
 /// The key of a request: a line with the URL, and lines with the other parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -186,20 +187,6 @@ pub(crate) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool 
 }
 
 /// The characters of a host with a port (RFC 3986 §3.2.2). A table, since each request is checked.
-const HOST_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let symbols = b"-._:[]~!$&'()*+,;=%";
-    let mut at = 0;
-    while at < symbols.len() {
-        table[symbols[at] as usize] = true;
-        at += 1;
-    }
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] |= (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    table
-};
+const HOST_BYTES: [bool; 256] = alphanumerics_and(b"-._:[]~!$&'()*+,;=%");
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

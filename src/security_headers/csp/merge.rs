@@ -8,7 +8,7 @@ pub(in crate::security_headers) type List = Vec<(Directive, Vec<Source>)>;
 
 /// Adds the sources of `theirs` to these directives of `mine`.
 ///
-/// In either policy, a directive that is missing has the sources of its fallback (CSP3 §6.8.3). So
+/// A directive that is missing in either policy has the sources of its fallback (CSP3 §6.8.3). So
 /// the addition to one directive neither reaches another one nor takes a source away.
 pub(super) fn merge(
     mine: &List,

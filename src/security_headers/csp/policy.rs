@@ -49,7 +49,8 @@ use crate::security_headers::error::InvalidHeader;
 /// const WRONG: Csp = Csp::from_static("default-src self");
 /// ```
 ///
-/// In a text, `'nonce'` stands for the [`Nonce`](crate::security_headers::Nonce) of the response.
+/// The word `'nonce'` in a text stands for the [`Nonce`](crate::security_headers::Nonce) of the
+/// response.
 ///
 /// # Checks
 ///

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tower_kit::MIB;
 use tower_kit::cache::{
     CacheLayer, Entry, Lease, MemoryStore, Store, StoreError, TieredStore, Usage,
 };
 
 use super::rig::{Fields, MINUTE, Rig, idle};
-use crate::support::Metrics;
+use crate::support::{Metrics, clock};
 
 const ERRORS: &str = "http_cache_store_errors_total";
 
@@ -94,11 +93,6 @@ impl Store for Bad {
         assert!(!self.is_bad(Operation::Usage), "as a test has it");
         self.inner.usage()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of the runtime, which is paused")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 fn rig(operation: Operation, panics: bool, metrics: &Metrics) -> (Rig, Arc<AtomicBool>) {

@@ -219,7 +219,7 @@ async fn leader_leaving_in_the_body_is_one_call() {
     }
 }
 
-/// Of a herd, the first one could hold up all others by reading slowly, or not at all.
+/// The first request of a herd could hold up all others by reading slowly, or not at all.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_an_attached_reader() {
     let mut mocked = Mocked::new(&layer().max_fills(0));

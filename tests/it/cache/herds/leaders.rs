@@ -3,7 +3,7 @@
 use super::*;
 use http::StatusCode;
 
-/// What happens to the request that fetches.
+/// The fate of the request that fetches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Leader {
     Streams,
@@ -14,7 +14,7 @@ enum Leader {
     Exceeds,
 }
 
-/// What a client of the herd got.
+/// The response that a client of the herd got.
 #[derive(Debug, PartialEq)]
 enum Got {
     Text(usize),

@@ -38,7 +38,7 @@ use crate::support::{
     BoxError, Metrics, Scripted, Step, data, poll_frame, poll_once, soon, text, trailers,
 };
 
-/// Of an error without a lifetime, which tasks could not be seen to be sendable with.
+/// A body of an error without a lifetime, which tasks could not be seen to be sendable with.
 type Text = UnsyncBoxBody<Bytes, io::Error>;
 type Inner = Mock<Request<Text>, Response<Text>>;
 type Answer = Result<Response<ResponseBody<Text>>, io::Error>;
@@ -80,7 +80,7 @@ impl Mocked {
         soon(self.calls.next_request()).await.expect("the service is there")
     }
 
-    /// Whether the service was called, and nobody has looked at it.
+    /// Returns `true` if the service was called, and nobody has looked at it.
     fn is_called(&mut self) -> bool {
         poll_once(pin!(self.calls.next_request())).is_ready()
     }

@@ -19,7 +19,7 @@ pub(super) struct Reference {
     memories: Vec<(Flight, Memory)>,
 }
 
-/// What requests have in common that would get the same response.
+/// The properties that requests share if they would get the same response.
 #[derive(Clone, PartialEq)]
 struct Flight {
     url: &'static str,
