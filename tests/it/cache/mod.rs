@@ -24,6 +24,7 @@ mod purged;
 pub(crate) mod rig;
 mod spelling;
 mod stale;
+mod standards;
 mod statuses;
 mod storage;
 #[cfg(feature = "test-util")]
