@@ -37,9 +37,11 @@ use crate::support::{BoxBody, full, status};
 /// The settings and hints that stories name.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Names {
-    pub(super) layers: &'static [(&'static str, fn(CacheLayer) -> CacheLayer)],
-    pub(super) hints: &'static [(&'static str, fn() -> CacheHint)],
+    pub(super) layers: Table<fn(CacheLayer) -> CacheLayer>,
+    pub(super) hints: Table<fn() -> CacheHint>,
 }
+
+type Table<T> = &'static [(&'static str, T)];
 
 /// A request or a response: its first line, its headers, and its body.
 #[derive(Clone, Debug, Default)]
@@ -188,7 +190,7 @@ impl Message {
     }
 }
 
-fn find<T: Copy>(table: &[(&str, T)], name: &str) -> T {
+fn find<T: Copy>(table: Table<T>, name: &str) -> T {
     let found = table.iter().find(|(of, _)| *of == name);
     found.unwrap_or_else(|| panic!("no {name:?} in the table of the test")).1
 }
