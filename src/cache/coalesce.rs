@@ -1,6 +1,7 @@
 //! Coalescing: one leader per key, and the followers that wait for its result.
 
 use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::Hash;
@@ -66,25 +67,30 @@ struct Participant<K: Hash + Eq, V> {
     key: K,
     flight: Arc<Flight<V>>,
     flights: Coalescer<K, V>,
+    /// This participant has taken the flight from the table.
+    left: bool,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
     /// Joins the flight of a key: the first request leads, all others follow.
     pub(crate) fn join(&self, key: K) -> Role<K, V> {
         let mut flights = lock(&self.0);
-        if let Some(flight) = flights.get(&key) {
-            let flight = Arc::clone(flight);
-            let id = flight.enter();
-            drop(flights);
-            let participant = Participant { key, flight, flights: self.clone() };
-            return Role::Follower(Follower { participant: Some(participant), id });
-        }
+        let place = match flights.entry(key.clone()) {
+            Entry::Occupied(flight) => {
+                let flight = Arc::clone(flight.get());
+                let id = flight.enter();
+                drop(flights);
+                let participant = Participant { key, flight, flights: self.clone(), left: false };
+                return Role::Follower(Follower { participant: Some(participant), id });
+            }
+            Entry::Vacant(place) => place,
+        };
         // In the order of their arrival, so that the one that has waited longest takes over.
         let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, participants: 1 };
         let flight = Arc::new(Flight(Mutex::new(state)));
-        flights.insert(key.clone(), Arc::clone(&flight));
+        place.insert(Arc::clone(&flight));
         drop(flights);
-        Role::Leader(Leader(Participant { key, flight, flights: self.clone() }))
+        Role::Leader(Leader(Participant { key, flight, flights: self.clone(), left: false }))
     }
 }
 
@@ -232,14 +238,17 @@ impl<K: Hash + Eq, V> Drop for Follower<K, V> {
 
 impl<K: Hash + Eq, V> Participant<K, V> {
     /// Takes the flight from the table. No request joins any more.
-    fn close(&self) {
+    fn close(&mut self) {
         self.take_from(&mut lock(&self.flights.0));
+        self.left = true;
     }
 
     /// Leaves another flight that has the key by now.
     fn take_from(&self, flights: &mut HashMap<K, Arc<Flight<V>>>) {
-        if flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            flights.remove(&self.key);
+        if let Some((key, flight)) = flights.remove_entry(&self.key) {
+            if !Arc::ptr_eq(&flight, &self.flight) {
+                flights.insert(key, flight);
+            }
         }
     }
 }
@@ -251,7 +260,7 @@ impl<K: Hash + Eq, V> Drop for Participant<K, V> {
         state.participants -= 1;
         let last = state.participants == 0;
         drop(state);
-        if last {
+        if last && !self.left {
             self.take_from(&mut flights);
         }
     }

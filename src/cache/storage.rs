@@ -49,7 +49,7 @@ pub(crate) fn keep(
     lead: Option<Lead>,
     charge: Option<Charge>,
 ) -> bool {
-    let entry = Entry::new(EntryKind::Response(stored.compact()));
+    let entry = Entry::new(EntryKind::Response(stored.with_own_body()));
     if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
         lead.complete(if is_shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())

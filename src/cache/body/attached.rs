@@ -55,7 +55,6 @@ impl Attached {
             return Self::unrecorded(buffer, None, Some(body));
         };
         ahead.charge().set_unread(ahead.len() as u64);
-        recording.outlast_head();
         recording.leave_followers(Fallback::Fills);
         let shared = Arc::new(Shared(Mutex::new(Some((recording, buffer)))));
         let timed = Arc::clone(&shared);

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 
 use super::super::config::Config;
-use super::super::entry::{StoredResponse, Watermark, copy_values, head_size};
+use super::super::entry::{StoredResponse, Watermark, head_size};
 use super::super::key::Key;
 use super::super::markers::Marker;
 use super::super::metrics::Fallback;
@@ -87,12 +87,6 @@ impl Recording {
             return Err(Abandoned::Refused);
         }
         buffer.push(data).map_err(Abandoned::from)
-    }
-
-    /// Copies the headers out of the buffers of a connection, which they would hold for as long as
-    /// the body takes.
-    pub(crate) fn outlast_head(&mut self) {
-        copy_values(&mut self.plan.headers, &[]);
     }
 
     /// Lets other requests follow the body while it is read.

@@ -133,7 +133,6 @@ where
             return pending(Self::attached(Attached::recorded(buffer, body, recording), left));
         };
         buffer.own();
-        recording.outlast_head();
         pending(Self::shared(start(buffer, body, recording, slot), left))
     }
 
@@ -146,7 +145,7 @@ where
     fn whole(mut buffer: Buffer, recording: Recording) -> Recorded<B> {
         let (frame, left, size) = (buffer.only_frame(), recording.declared, buffer.len() as u64);
         let is_whole = left.is_none_or(|declared| declared == size);
-        // A short body is copied to the head in any case.
+        // A short body is copied when it is stored.
         let is_stored = match frame.clone().filter(|frame| frame.len() <= MAX_COPIED_BODY) {
             Some(short) => recording.finish(short, buffer.charge()),
             None => match buffer.freeze(0) {

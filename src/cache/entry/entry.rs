@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -18,12 +18,14 @@ struct Inner {
     checked: AtomicBool,
     /// The bytes of the entry are in memory of their own, rather than slices of larger buffers.
     is_owned: bool,
+    /// The memory that the entry takes: stores ask for it several times.
+    size: OnceLock<u64>,
 }
 
 impl Entry {
     /// Creates an entry of this process, whose bytes are in memory of their own.
     pub(crate) fn new(kind: EntryKind) -> Self {
-        Self(Arc::new(Inner { kind, checked: AtomicBool::new(true), is_owned: true }))
+        Self(Arc::new(Inner::new(kind, true, true)))
     }
 
     /// Encodes the entry for a store outside of the process, together with its key, which
@@ -46,13 +48,13 @@ impl Entry {
     /// treats each of these as a miss.
     pub fn from_bytes(bytes: Bytes, key: &str) -> Result<Self, InvalidEntry> {
         let kind = codec::decode(bytes, key)?;
-        Ok(Self(Arc::new(Inner { kind, checked: AtomicBool::new(false), is_owned: false })))
+        Ok(Self(Arc::new(Inner::new(kind, false, false))))
     }
 
     /// Returns about how many bytes of memory the entry takes, with the overhead of the allocator.
     #[must_use]
     pub fn size(&self) -> u64 {
-        (self.0.kind.size() + BOOKKEEPING) as u64
+        *self.0.size.get_or_init(|| (self.0.kind.size() + BOOKKEEPING) as u64)
     }
 
     /// Returns `true` if the entry may be served. `is_sound` is called once, and only for an entry
@@ -105,14 +107,20 @@ impl Entry {
             if let EntryKind::Response(stored) = &mut inner.kind {
                 edit(stored);
             }
+            inner.size = OnceLock::new();
             return self;
         }
         let EntryKind::Response(stored) = self.kind() else { return self };
         let mut stored = stored.clone();
         edit(&mut stored);
-        let checked = AtomicBool::new(self.0.checked.load(Ordering::Relaxed));
-        let is_owned = self.0.is_owned;
-        Self(Arc::new(Inner { kind: EntryKind::Response(stored), checked, is_owned }))
+        let checked = self.0.checked.load(Ordering::Relaxed);
+        Self(Arc::new(Inner::new(EntryKind::Response(stored), checked, self.0.is_owned)))
+    }
+}
+
+impl Inner {
+    fn new(kind: EntryKind, checked: bool, is_owned: bool) -> Self {
+        Self { kind, checked: AtomicBool::new(checked), is_owned, size: OnceLock::new() }
     }
 }
 

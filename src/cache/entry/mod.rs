@@ -5,11 +5,11 @@ mod codec;
 #[expect(clippy::module_inception, reason = "the file of the type of this name")]
 mod entry;
 mod freshness;
+mod headers;
 mod response;
 
 pub use codec::InvalidEntry;
 pub use entry::Entry;
 pub(crate) use freshness::Freshness;
-pub(crate) use response::{
-    EntryKind, MAX_COPIED_BODY, StoredResponse, Watermark, copy_values, head_size,
-};
+pub(crate) use headers::{copy_headers, head_size};
+pub(crate) use response::{EntryKind, MAX_COPIED_BODY, StoredResponse, Watermark};

@@ -76,7 +76,7 @@ impl ResponseControl {
             *seconds = Some(seconds.map_or(given, |before| before.min(given)));
         };
         let mut known = true;
-        match &*name.to_ascii_lowercase() {
+        match Name::of(name).as_bytes() {
             b"no-cache" => return Scope::widen(&mut self.no_cache, argument),
             b"private" => return Scope::widen(&mut self.private, argument),
             b"no-store" => self.no_store = true,
@@ -88,7 +88,7 @@ impl ResponseControl {
             b"s-maxage" => shortest(&mut self.s_maxage),
             b"stale-while-revalidate" => shortest(&mut self.stale_while_revalidate),
             b"stale-if-error" => shortest(&mut self.stale_if_error),
-            name => {
+            _ => {
                 known = false;
                 self.apply_words(name);
             }
@@ -182,7 +182,7 @@ impl RequestControl {
                 }
             };
             let number = argument.seconds();
-            match &*name.to_ascii_lowercase() {
+            match Name::of(name).as_bytes() {
                 b"no-cache" => control.no_cache = true,
                 b"no-store" => control.no_store = true,
                 b"only-if-cached" => control.only_if_cached = true,
@@ -201,6 +201,29 @@ impl RequestControl {
     }
 }
 
+/// The name of a directive in lower case, on the stack: each response has some. A name that is too long
+/// for one that is known is empty.
+struct Name {
+    bytes: [u8; LONGEST_NAME],
+    len: usize,
+}
+
+impl Name {
+    fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; LONGEST_NAME];
+        let len = bytes.get_mut(..name.len()).map_or(0, |lower| {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            name.len()
+        });
+        Self { bytes, len }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// Returns the presence of `no-store`, `private` and `no-cache` in a text, whatever stands between
 /// their letters.
 fn words(text: &[u8]) -> [bool; 3] {
@@ -214,6 +237,9 @@ fn words(text: &[u8]) -> [bool; 3] {
 pub(crate) fn pragma_forbids(headers: &HeaderMap) -> bool {
     headers.get_all(PRAGMA).iter().any(|line| words(line.as_bytes()).contains(&true))
 }
+
+/// The length of `stale-while-revalidate`.
+const LONGEST_NAME: usize = 22;
 
 #[cfg(test)]
 mod tests {

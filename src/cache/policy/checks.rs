@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::super::entry::StoredResponse;
 use super::cache_control::{ResponseControl, Scope};
 use super::directive::contains;
-use super::response::{HOP_BY_HOP, NotStorable};
+use super::response::{NotStorable, Present, is_of_connection};
 use super::rules::{Exception, Rules};
 use super::targeted::directives_for_cache;
 
@@ -32,11 +32,16 @@ pub(super) fn control(
     rules: &Rules,
     status: StatusCode,
     headers: &HeaderMap,
+    present: Present,
 ) -> Result<(ResponseControl, bool), NotStorable> {
     let refuse = |exception, reason| {
         if rules.allows(exception) { Ok(()) } else { Err(reason) }
     };
-    let (control, is_targeted) = directives_for_cache(headers, &rules.targeted);
+    let (control, is_targeted) = if present.targeted || !present.cache_control {
+        directives_for_cache(headers, &rules.targeted)
+    } else {
+        (ResponseControl::parse(headers), false)
+    };
     // RFC 9111 §5.2.2.3: must-understand replaces no-store if the cache knows the status.
     let understood = control.must_understand && UNDERSTOOD.contains(&status.as_u16());
     if control.must_understand && !understood {
@@ -51,7 +56,7 @@ pub(super) fn control(
     if control.malformed {
         refuse(Exception::NoStore, NotStorable::Malformed)?;
     }
-    if has_nonce(headers) {
+    if present.content_security_policy && has_nonce(headers) {
         return Err(NotStorable::SingleUse);
     }
     Ok((control, is_targeted))
@@ -64,8 +69,8 @@ pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse) -> bool {
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
     is_whole(stored.status)
         && !has_cookie
-        && !HOP_BY_HOP.iter().any(|name| headers.contains_key(name))
-        && control(rules, stored.status, headers).is_ok()
+        && !headers.keys().any(is_of_connection)
+        && control(rules, stored.status, headers, Present::of(rules, headers)).is_ok()
         && has_own_length(stored)
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
 }
@@ -86,9 +91,9 @@ fn has_own_length(stored: &StoredResponse) -> bool {
 
 /// Returns `true` if a content security policy names a nonce, which is for one response alone.
 fn has_nonce(headers: &HeaderMap) -> bool {
-    let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
-    let mut lines = policies.iter().flat_map(|name| headers.get_all(name));
-    lines.any(|line| contains(line.as_bytes(), b"'nonce-"))
+    let names =
+        |name| headers.get_all(name).iter().any(|line| contains(line.as_bytes(), b"'nonce-"));
+    names(CONTENT_SECURITY_POLICY) || names(CONTENT_SECURITY_POLICY_REPORT_ONLY)
 }
 
 /// The statuses that are stored by default: success, redirects, and two errors that are the same for
@@ -148,7 +153,9 @@ mod tests {
             (&[("content-security-policy", "script-src 'self' https://nonce-a.org")], false),
             (&[("x-other", "'nonce-abc'")], false),
         ] {
-            let decided = control(&Rules::default(), StatusCode::OK, &map(fields));
+            let (rules, headers) = (Rules::default(), map(fields));
+            let present = Present::of(&rules, &headers);
+            let decided = control(&rules, StatusCode::OK, &headers, present);
             assert_eq!(decided.err(), refused.then_some(NotStorable::SingleUse), "{fields:?}");
         }
     }

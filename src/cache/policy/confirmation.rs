@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
-use http::HeaderMap;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, VARY,
 };
+use http::{HeaderMap, HeaderValue};
 
 use super::super::entry::{Freshness, StoredResponse};
 use super::conditional::{has_validator, opaque_tag};
 use super::date::date_value;
 use super::freshness::initial_age;
 use super::request::RequestPolicy;
-use super::response::{NotStorable, ResponseInfo, Storable, hop_by_hop, strip_tags};
+use super::response::{NotStorable, ResponseInfo, Storable, is_hop_by_hop, strip_tags};
 use super::rules::Rules;
 use super::storable::storable;
 
@@ -51,8 +51,9 @@ fn replacing(new: Storable, stored: &StoredResponse) -> StoredResponse {
     // The tags of a hint are not known from those of headers. Purging too much does no harm.
     let old: Vec<_> = stored.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
     tags.extend(old);
-    if let Some(length) = stored.headers.get(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, length.clone());
+    if stored.headers.contains_key(CONTENT_LENGTH) {
+        // Not the stored value, which may be a slice of the buffer of a store.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(stored.body.len()));
     }
     // The entry still answers what it answered, unless the service varies by more now.
     if variant.varies_like(&stored.variant) {
@@ -67,7 +68,8 @@ fn updated(stored: &HeaderMap, response: &ResponseInfo<'_>) -> HeaderMap {
     headers.remove(AGE);
     headers.insert(DATE, date_value(response.received));
     let mut news = response.headers.clone();
-    for name in hop_by_hop(response.headers) {
+    let hop_by_hop = news.keys().filter(|name| is_hop_by_hop(response.headers, name)).cloned();
+    for name in hop_by_hop.collect::<Vec<_>>() {
         news.remove(name);
     }
     for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE] {
@@ -106,7 +108,7 @@ fn is_other(stored: &HeaderMap, confirming: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, StatusCode};
+    use http::StatusCode;
 
     use super::super::super::entry::Watermark;
     use super::*;

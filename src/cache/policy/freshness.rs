@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE};
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
+use http::header::{DATE, ETAG, EXPIRES, LAST_MODIFIED};
 
 use super::super::entry::Freshness;
 use super::cache_control::{ResponseControl, Scope};
 use super::date::{self, in_millis, millis};
-use super::response::{NotStorable, ResponseInfo, is_kept};
+use super::response::{LeftOut, NotStorable, Present, ResponseInfo};
 use super::rules::Rules;
 
 /// Returns the freshness of a response (RFC 9111 §4.2).
@@ -19,9 +19,10 @@ use super::rules::Rules;
 pub(super) fn freshness(
     rules: &Rules,
     response: &ResponseInfo<'_>,
-    control: &ResponseControl,
+    left_out: &LeftOut<'_>,
     is_targeted: bool,
 ) -> Result<Freshness, NotStorable> {
+    let control = left_out.control;
     let date = date_of(response);
     let took = response.received.saturating_sub(response.sent);
     let age = initial_age(response);
@@ -56,8 +57,8 @@ pub(super) fn freshness(
     let lifetime = Freshness::shortened(lifetime, rules.jitter * response.random);
     // §5.2.2.2, §5.2.2.8, §5.2.2.10.
     let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
-    let has_validator =
-        || [ETAG, LAST_MODIFIED].iter().any(|name| is_kept(response.headers, control, name));
+    let is_kept = |name| response.headers.contains_key(name) && !left_out.has(name);
+    let has_validator = || is_kept(&ETAG) || is_kept(&LAST_MODIFIED);
     let stale = |seconds: Option<u64>| seconds.filter(|_| !strict).map(|seconds| seconds * 1000);
     let while_revalidate = stale(control.stale_while_revalidate).unwrap_or(0);
     let grace = if strict { 0 } else { in_millis(rules.grace) };
@@ -98,12 +99,10 @@ fn date_of(response: &ResponseInfo<'_>) -> u64 {
 
 /// Returns `true` if neither the response nor the layer says anything of caching. Most responses that
 /// are not stored are such, and need no further check.
-pub(super) fn is_silent(rules: &Rules, response: &ResponseInfo<'_>) -> bool {
-    let speaks = |name: &HeaderName| {
-        [CACHE_CONTROL, EXPIRES, LAST_MODIFIED, SET_COOKIE].contains(name)
-            || rules.targeted.contains(name)
-    };
-    !rules.gives_lifetimes() && response.hint.is_none() && !response.headers.keys().any(speaks)
+pub(super) fn is_silent(rules: &Rules, response: &ResponseInfo<'_>, present: Present) -> bool {
+    let Present { cache_control, expires, last_modified, set_cookie, targeted, .. } = present;
+    let speaks = cache_control || expires || last_modified || set_cookie || targeted;
+    !speaks && !rules.gives_lifetimes() && response.hint.is_none()
 }
 
 /// Returns the lifetime that the response states, in milliseconds (§4.2.1).
@@ -179,8 +178,11 @@ mod tests {
         fn decide(&self) -> Result<Freshness, NotStorable> {
             self.with_answer(|answer| {
                 let control = ResponseControl::parse(answer.headers);
-                let decided = freshness(&self.rules, answer, &control, self.is_targeted);
-                assert!(decided == Err(NotStorable::Freshness) || !is_silent(&self.rules, answer));
+                let present = Present::of(&self.rules, answer.headers);
+                let left_out = LeftOut::of(answer.headers, present, &control);
+                let decided = freshness(&self.rules, answer, &left_out, self.is_targeted);
+                let is_silent = is_silent(&self.rules, answer, present);
+                assert!(decided == Err(NotStorable::Freshness) || !is_silent);
                 decided
             })
         }
@@ -236,7 +238,9 @@ mod tests {
             (ours(Rules { ttls: vec![(StatusCode::OK, ttl)], ..Rules::default() }), false),
         ];
         for (case, silent) in table {
-            let found = case.with_answer(|answer| is_silent(&case.rules, answer));
+            let found = case.with_answer(|answer| {
+                is_silent(&case.rules, answer, Present::of(&case.rules, answer.headers))
+            });
             assert_eq!(found, silent, "{:?}", case.fields);
         }
     }

@@ -1,7 +1,8 @@
 //! A response of the inner service, as the decisions over it see it.
 
 use http::header::{
-    CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
+    CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 
@@ -73,6 +74,47 @@ pub(crate) enum NotStorable {
     Validator,
 }
 
+/// The headers of a response that decide over its storage. One walk over the names that a response has
+/// costs less than a lookup of each: most responses have few of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Present {
+    pub(super) age: bool,
+    pub(super) cache_control: bool,
+    pub(super) connection: bool,
+    pub(super) content_security_policy: bool,
+    pub(super) content_type: bool,
+    pub(super) date: bool,
+    pub(super) expires: bool,
+    pub(super) last_modified: bool,
+    pub(super) set_cookie: bool,
+    pub(super) tags: bool,
+    /// A header for this cache, or for caches like this one.
+    pub(super) targeted: bool,
+    pub(super) vary: bool,
+}
+
+impl Present {
+    pub(super) fn of(rules: &Rules, headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            present.age |= *name == AGE;
+            present.cache_control |= *name == CACHE_CONTROL;
+            present.connection |= *name == CONNECTION;
+            present.content_security_policy |=
+                *name == CONTENT_SECURITY_POLICY || *name == CONTENT_SECURITY_POLICY_REPORT_ONLY;
+            present.content_type |= *name == CONTENT_TYPE;
+            present.date |= *name == DATE;
+            present.expires |= *name == EXPIRES;
+            present.last_modified |= *name == LAST_MODIFIED;
+            present.set_cookie |= *name == SET_COOKIE;
+            present.tags |= TAGS.contains(name);
+            present.targeted |= rules.targeted.contains(name) || *name == SURROGATE_CONTROL;
+            present.vary |= *name == VARY;
+        }
+        present
+    }
+}
+
 /// Removes the headers with tags from a response, if the user chose that.
 pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
     if rules.strip_tags {
@@ -80,52 +122,66 @@ pub(crate) fn strip_tags(rules: &Rules, headers: &mut HeaderMap) {
     }
 }
 
-/// Returns `true` if a header is present, and is one of those that are stored.
-pub(super) fn is_kept(headers: &HeaderMap, control: &ResponseControl, name: &HeaderName) -> bool {
-    headers.contains_key(name) && !left_out(headers, control).contains(name)
+/// The headers of a response that are not stored: those of the connection, and those that `no-cache`
+/// and `private` name, without which the rest may be stored (RFC 9111 §5.2.2.4, §5.2.2.7).
+pub(super) struct LeftOut<'a> {
+    /// The headers that `connection` names.
+    of_connection: Vec<HeaderName>,
+    pub(super) control: &'a ResponseControl,
 }
 
-/// Returns the names of the headers that are not stored: those of the connection, and those that
-/// `no-cache` and `private` name, without which the rest may be stored (§5.2.2.4, §5.2.2.7).
-pub(super) fn left_out(headers: &HeaderMap, control: &ResponseControl) -> Vec<HeaderName> {
-    let mut names = hop_by_hop(headers);
-    // The RFC lets a cache store these headers, and validate before it sends them. To leave them out
-    // is simpler, and safe where a store is read by others.
-    for scope in [&control.no_cache, &control.private] {
-        if let Some(Scope::Fields(named)) = scope {
-            names.extend_from_slice(named);
-        }
+impl<'a> LeftOut<'a> {
+    pub(super) fn of(headers: &HeaderMap, present: Present, control: &'a ResponseControl) -> Self {
+        let named = present.connection.then(|| named_by_connection(headers));
+        Self { of_connection: named.into_iter().flatten().collect(), control }
     }
-    names
+
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
+        // The RFC lets a cache store what the directives name, and validate before it sends that. To
+        // leave it out is simpler, and safe where a store is read by others.
+        let scopes = [&self.control.no_cache, &self.control.private];
+        let is_named = |scope: &&Option<Scope>| match scope {
+            Some(Scope::Fields(named)) => named.contains(name),
+            Some(Scope::Response) | None => false,
+        };
+        is_of_connection(name) || self.of_connection.contains(name) || scopes.iter().any(is_named)
+    }
 }
 
-/// Returns the names of the headers of one connection (RFC 9110 §7.6.1, RFC 9111 §3.1).
-pub(super) fn hop_by_hop(headers: &HeaderMap) -> Vec<HeaderName> {
-    let named = list::members(headers, &CONNECTION);
-    let mut names: Vec<_> = named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
-    names.extend(HOP_BY_HOP);
-    names
+/// Returns `true` for a header of one connection (RFC 9110 §7.6.1, RFC 9111 §3.1), or for one that
+/// `connection` names.
+pub(super) fn is_hop_by_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    is_of_connection(name) || named_by_connection(headers).any(|named| named == *name)
 }
 
-/// The headers of one connection.
-pub(super) const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    // These two are no standard, and are sent all the same.
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    HeaderName::from_static("proxy-authentication-info"),
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Returns `true` for the headers of one connection, whatever `connection` names.
+pub(super) fn is_of_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            // These two are no standard, and are sent all the same.
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    list::members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok())
+}
 
 /// RFC 9211.
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(super) const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 pub(super) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+/// The Edge Architecture Specification, §2.2.
+pub(super) const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// The headers that tags come from.
-pub(super) const TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];
+pub(super) static TAGS: [HeaderName; 2] = [SURROGATE_KEY, CACHE_TAG];

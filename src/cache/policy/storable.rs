@@ -1,18 +1,17 @@
 //! The decision to store a response of the inner service.
 
-use http::HeaderMap;
 use http::header::{AGE, CONTENT_LENGTH, DATE, SET_COOKIE};
+use http::{HeaderMap, HeaderName};
 
-use super::super::entry::{Freshness, StoredResponse};
+use super::super::entry::{Freshness, StoredResponse, copy_headers};
 use super::super::vary::Variant;
-use super::cache_control::ResponseControl;
 use super::checks;
-use super::date::{date, date_value};
+use super::date::date;
 use super::freshness::{freshness, is_silent};
 use super::request::RequestPolicy;
 use super::response::{
-    CACHE_STATUS, CACHE_TAG, NotStorable, ResponseInfo, SURROGATE_KEY, Storable, is_kept, left_out,
-    strip_tags,
+    CACHE_STATUS, CACHE_TAG, LeftOut, NotStorable, Present, ResponseInfo, SURROGATE_KEY, Storable,
+    TAGS,
 };
 use super::rules::{Exception, Rules};
 use crate::headers::list;
@@ -37,17 +36,18 @@ pub(crate) fn storable(
     if !checks::is_whole(response.status) {
         return Err(NotStorable::Status);
     }
-    if is_stream(headers) {
+    let present = Present::of(rules, headers);
+    if present.content_type && is_stream(headers) {
         return Err(NotStorable::Stream);
     }
     if response.size.is_some_and(|size| size > rules.entry_limit) {
         return Err(NotStorable::TooLarge);
     }
     // The response to a request with credentials is refused for them, so that the entry survives.
-    if !request.authorized && is_silent(rules, response) {
+    if !request.authorized && is_silent(rules, response, present) {
         return Err(NotStorable::Freshness);
     }
-    let (control, is_targeted) = checks::control(rules, response.status, headers)?;
+    let (control, is_targeted) = checks::control(rules, response.status, headers, present)?;
     // §3.5.
     let shared = control.public || control.must_revalidate || control.s_maxage.is_some();
     if request.authorized && !shared {
@@ -56,15 +56,19 @@ pub(crate) fn storable(
     if !is_chosen(rules, response) {
         return Err(NotStorable::Status);
     }
-    if is_kept(headers, &control, &SET_COOKIE) {
+    let left_out = LeftOut::of(headers, present, &control);
+    if present.set_cookie && !left_out.has(&SET_COOKIE) {
         refuse(Exception::SetCookie, NotStorable::SetCookie)?;
     }
-    let freshness = freshness(rules, response, &control, is_targeted)?;
+    let freshness = freshness(rules, response, &left_out, is_targeted)?;
     if request.cookie && !freshness.stated {
         return Err(NotStorable::Cookie);
     }
-    let mut variant = Variant::of(headers, response.request, rules.allows(Exception::VaryAll))
-        .map_err(|_| NotStorable::VaryAll)?;
+    let mut variant = Variant::default();
+    if present.vary {
+        variant = Variant::of(headers, response.request, rules.allows(Exception::VaryAll))
+            .map_err(|_| NotStorable::VaryAll)?;
+    }
     if let Some(name) = response.varies_by {
         variant.vary_by(name, response.request);
     }
@@ -72,9 +76,9 @@ pub(crate) fn storable(
     Ok(Box::new(Storable {
         freshness: Freshness { shared, ..freshness },
         variant,
-        tags: tags(response),
+        tags: tags(response, present),
         // The headers are copied last: most responses that are not stored have been refused by now.
-        headers: kept_headers(rules, response, &control),
+        headers: kept_headers(rules, response, &left_out, present),
     }))
 }
 
@@ -101,28 +105,29 @@ fn is_chosen(rules: &Rules, response: &ResponseInfo<'_>) -> bool {
         || response.hint.is_some_and(|hint| hint.ttl.is_some())
 }
 
-/// Returns the headers that are stored, with a `date`.
+/// Returns the headers that are stored, with a `date`, in memory of their own.
 fn kept_headers(
     rules: &Rules,
     response: &ResponseInfo<'_>,
-    control: &ResponseControl,
+    left_out: &LeftOut<'_>,
+    present: Present,
 ) -> HeaderMap {
-    let mut kept = response.headers.clone();
-    for name in left_out(response.headers, control) {
-        kept.remove(name);
-    }
-    for name in [AGE, CONTENT_LENGTH, CACHE_STATUS] {
-        kept.remove(name);
-    }
-    strip_tags(rules, &mut kept);
-    if !matches!(date(&kept, &DATE), Some(Ok(_))) {
-        kept.insert(DATE, date_value(response.received));
-    }
-    kept
+    let is_valid = || matches!(date(response.headers, &DATE), Some(Ok(_)));
+    let has_date = present.date && is_valid() && !left_out.has(&DATE);
+    let is_kept = |name: &HeaderName| {
+        let is_own = *name == AGE || *name == CONTENT_LENGTH || *name == CACHE_STATUS;
+        let is_replaced = *name == DATE && !has_date;
+        let is_tag = rules.strip_tags && TAGS.contains(name);
+        !is_own && !is_replaced && !is_tag && !left_out.has(name)
+    };
+    copy_headers(response.headers, &is_kept, (!has_date).then_some(response.received))
 }
 
-fn tags(response: &ResponseInfo<'_>) -> Vec<String> {
+fn tags(response: &ResponseInfo<'_>, present: Present) -> Vec<String> {
     let mut tags = response.hint.map_or_else(Vec::new, |hint| hint.tags.clone());
+    if !present.tags {
+        return tags;
+    }
     let lines = response.headers.get_all(SURROGATE_KEY).iter();
     let keys = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b' '));
     let keys = keys.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
@@ -411,7 +416,7 @@ mod tests {
             let rules = Rules { strip_tags, ..Rules::default() };
             let plan = storable(&rules, &RequestPolicy::default(), &answer).unwrap();
             assert_eq!(plan.tags, ["a", "b", "c", "d", "e", "f g"]);
-            for name in TAGS {
+            for name in &TAGS {
                 assert_eq!(plan.headers.contains_key(name), !strip_tags);
             }
         }

@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, EXPIRES, HeaderMap};
 use super::cache_control::{ResponseControl, pragma_forbids};
 use super::date::Malformed;
 use super::directive::{Argument, MAX_SECONDS};
+use super::response::SURROGATE_CONTROL;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
@@ -187,6 +188,9 @@ pub(crate) fn directives_for_cache(
 
 /// Returns the directives of a targeted header, and `None` where it is missing or empty.
 fn strict(headers: &HeaderMap, name: &HeaderName) -> Option<Result<ResponseControl, Malformed>> {
+    if !headers.contains_key(name) {
+        return None;
+    }
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
     let mut last = [const { None }; NAMES.len()];
     let members = dictionary(&lines.join(&b','), |key, item| {
@@ -278,9 +282,6 @@ const NAMES: [&[u8]; 11] = [
 ];
 const LIFETIMES: usize = 4;
 const FORBIDDING: Range<usize> = LIFETIMES..7;
-
-/// The Edge Architecture Specification, §2.2.
-const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 #[cfg(test)]
 mod tests {

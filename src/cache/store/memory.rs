@@ -1,6 +1,6 @@
 use std::fmt;
 use std::future::{Future, ready};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -28,18 +28,30 @@ pub struct MemoryStore {
     updates: Arc<Mutex<()>>,
     capacity: u64,
     max_entry_size: u64,
-    evictions: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
-type Entries = Cache<Arc<str>, Entry, BySize, DefaultHashBuilder, Evictions>;
+type Entries = Cache<Arc<str>, Entry, BySize, DefaultHashBuilder, Counted>;
 
 /// Weighs an entry by its bytes.
 #[derive(Clone)]
 struct BySize;
 
-/// Counts the entries that are evicted, other than those that are replaced or refused.
+/// The usage of the store. `quick_cache` would have to lock each of its shards to tell.
+///
+/// An entry is counted after it is in the store, so that the counts never exceed what is there. Another
+/// thread may remove the entry before that, and so a count may be negative for a moment.
+#[derive(Debug, Default)]
+struct Counts {
+    entries: AtomicI64,
+    bytes: AtomicI64,
+    /// The entries that were evicted, other than those that were replaced or refused.
+    evictions: AtomicU64,
+}
+
+/// Counts the entries that leave the store.
 #[derive(Clone)]
-struct Evictions(Arc<AtomicU64>);
+struct Counted(Arc<Counts>);
 
 impl MemoryStore {
     /// Creates a store of up to `bytes` of headers, bodies and bookkeeping, for entries of up to
@@ -79,13 +91,13 @@ impl MemoryStore {
         let bytes = bytes - bytes % (shards << HALVINGS);
         // An estimate that is too low costs a few reallocations, one that is too high costs memory.
         let items = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).clamp(64, 1 << 20);
-        let evictions = Arc::new(AtomicU64::new(0));
+        let counts = Arc::new(Counts::default());
         let mut options = OptionsBuilder::new();
         options.weight_capacity(bytes).estimated_items_capacity(items);
         options.shards(usize::try_from(shards).unwrap_or(1));
         let options = options.build().expect("the capacity and the number of items are set");
         let hasher = DefaultHashBuilder::default();
-        let counted = Evictions(Arc::clone(&evictions));
+        let counted = Counted(Arc::clone(&counts));
         let entries = Cache::with_options(options, BySize, hasher, counted);
         let capacity = entries.capacity();
         Self {
@@ -95,7 +107,7 @@ impl MemoryStore {
             capacity,
             // A store that is smaller than one such entry takes no entry that fills it.
             max_entry_size: max_entry_size.min(capacity / 2),
-            evictions,
+            counts,
         }
     }
 
@@ -112,9 +124,8 @@ impl MemoryStore {
         }
         let halvings = (0..=HALVINGS).find(|halvings| self.capacity >> halvings <= bytes);
         let Some(halvings) = halvings else {
-            let before = self.entries.len() as u64;
-            self.entries.clear();
-            self.evictions.fetch_add(before, Ordering::Relaxed);
+            let evicted = self.drain();
+            self.counts.evictions.fetch_add(evicted, Ordering::Relaxed);
             return;
         };
         // The number of evicted keys that `quick_cache` remembers changes in proportion and is
@@ -127,7 +138,19 @@ impl MemoryStore {
         let key = Arc::from(key);
         // A slice would keep all of its buffer alive, and be counted by its own length.
         let entry = entry.into_owned_memory();
+        let weight = BySize.weight(&key, &entry);
         self.entries.insert_with_lifecycle(Arc::clone(&key), entry, &mut Some(key));
+        self.counts.add(weight);
+    }
+
+    /// Removes all entries, and returns their number.
+    fn drain(&self) -> u64 {
+        let mut number = 0;
+        for (key, entry) in self.entries.drain() {
+            self.counts.subtract(BySize.weight(&key, &entry));
+            number += 1;
+        }
+        number
     }
 }
 
@@ -162,12 +185,14 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.entries.remove(key);
+        if let Some((key, entry)) = self.entries.remove(key) {
+            self.counts.subtract(BySize.weight(&key, &entry));
+        }
         ready(Ok(()))
     }
 
     fn clear(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.entries.clear();
+        self.drain();
         ready(Ok(()))
     }
 
@@ -180,8 +205,10 @@ impl Store for MemoryStore {
     }
 
     fn usage(&self) -> Usage {
-        let entries = self.entries.len() as u64;
-        Usage::new(entries, self.entries.weight(), self.evictions.load(Ordering::Relaxed))
+        let Counts { entries, bytes, evictions } = &*self.counts;
+        let [entries, bytes] =
+            [entries, bytes].map(|count| u64::try_from(count.load(Ordering::Relaxed)).unwrap_or(0));
+        Usage::new(entries, bytes, evictions.load(Ordering::Relaxed))
     }
 }
 
@@ -200,13 +227,26 @@ impl Weighter<Arc<str>, Entry> for BySize {
     }
 }
 
-impl Lifecycle<Arc<str>, Entry> for Evictions {
+impl Counts {
+    fn add(&self, bytes: u64) {
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: u64) {
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Lifecycle<Arc<str>, Entry> for Counted {
     /// The key that is inserted.
     type RequestState = Option<Arc<str>>;
 
-    fn on_evict(&self, inserted: &mut Option<Arc<str>>, key: Arc<str>, _entry: Entry) {
+    fn on_evict(&self, inserted: &mut Option<Arc<str>>, key: Arc<str>, entry: Entry) {
+        self.0.subtract(BySize.weight(&key, &entry));
         if inserted.as_ref() != Some(&key) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.0.evictions.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

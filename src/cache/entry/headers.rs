@@ -1,0 +1,79 @@
+use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use http::header::DATE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use httpdate::HttpDate;
+
+use super::super::vary::Variant;
+
+/// Returns a copy of the headers that `is_kept` chooses, in memory of its own. `date` adds a `date`, in
+/// milliseconds since 1970.
+///
+/// A value that was read from a connection is a slice of its buffer, and would keep all of it alive. The
+/// values of the copy are slices of one buffer, so that there is one allocation for all of them.
+pub(crate) fn copy_headers(
+    headers: &HeaderMap,
+    is_kept: &dyn Fn(&HeaderName) -> bool,
+    date: Option<u64>,
+) -> HeaderMap {
+    let mut kept = Vec::with_capacity(headers.len());
+    kept.extend(headers.iter().filter(|(name, _)| is_kept(name)));
+    let bytes: usize = kept.iter().map(|(_, value)| value.len()).sum();
+    let mut values = BytesMut::with_capacity(bytes + date.map_or(0, |_| DATE_LENGTH));
+    kept.iter().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    if let Some(millis) = date {
+        let time = UNIX_EPOCH + Duration::from_millis(millis.min(LAST_DATE));
+        // The buffer grows: this does not fail.
+        let _written = write!(values, "{}", HttpDate::from(time));
+    }
+    let mut values = values.freeze();
+    let mut copied = HeaderMap::with_capacity(kept.len() + ADDED);
+    for (name, value) in kept {
+        if let Ok(mut copy) = HeaderValue::from_maybe_shared(values.split_to(value.len())) {
+            copy.set_sensitive(value.is_sensitive());
+            copied.append(name, copy);
+        }
+    }
+    if let Some(Ok(value)) = date.map(|_| HeaderValue::from_maybe_shared(values)) {
+        copied.insert(DATE, value);
+    }
+    copied
+}
+
+/// Returns about how many bytes of memory the head of a stored response takes.
+pub(crate) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
+    let line =
+        |(name, value): (&HeaderName, &HeaderValue)| LINE + name.as_str().len() + value.len();
+    let lines: usize = headers.iter().map(line).sum();
+    let tags: usize = tags.iter().map(|tag| ALLOCATION + tag.capacity()).sum();
+    lines + tags + variant_size(variant)
+}
+
+pub(super) fn variant_size(variant: &Variant) -> usize {
+    let field = |(name, value): &(HeaderName, Option<Vec<u8>>)| {
+        // Counted as a name that is not a standard one, which has an allocation.
+        ALLOCATION
+            + name.as_str().len()
+            + value.as_ref().map_or(0, |value| ALLOCATION + value.capacity())
+    };
+    let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
+    size_of::<Variant>() + fields + variant.fields.iter().map(field).sum::<usize>()
+}
+
+/// The memory of a header beside its name and value: its place in the map, and often an allocation,
+/// in bytes. Like the two below it is what `benches/cache_memory.rs` measures.
+const LINE: usize = 144;
+
+/// The overhead of an allocation, in bytes.
+const ALLOCATION: usize = 48;
+
+/// The number of headers that are added when the body is known: `content-length`, `etag`, and `date`.
+const ADDED: usize = 3;
+
+/// The length of a `date` in bytes.
+const DATE_LENGTH: usize = 29;
+
+/// The last second of the year 9999, in milliseconds since 1970: `HttpDate` panics for later ones.
+const LAST_DATE: u64 = 253_402_300_799_000;
