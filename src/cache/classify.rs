@@ -1,10 +1,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use http::request;
 
-use super::config::Config;
+use super::config::{Config, Skip};
 use super::key::{Key, NoKey};
-use super::policy::{self, Bypass, RequestAction};
+use super::policy::{self, Bypass, RequestAction, RequestPolicy};
 
 /// A mark in the extensions of a request: the response must be a new one.
 #[derive(Clone, Copy, Debug)]
@@ -12,21 +13,37 @@ pub(crate) struct Warm;
 
 /// Decides what to do with a request before anything is looked up.
 pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool) -> RequestAction {
-    // A callback that panics makes the request pass.
-    let skipped = config.skip.as_ref().map(|skip| {
-        catch_unwind(AssertUnwindSafe(|| skip(request))).unwrap_or_else(|_| {
-            config.state.metrics.panicked();
-            true
-        })
-    });
+    let skips = skips(config, request);
     match policy::classify(&config.rules, &config.key, request, has_body) {
-        RequestAction::LookUp(_) if skipped == Some(true) => RequestAction::Pass(Bypass::Skipped),
+        RequestAction::LookUp(_) if skips => RequestAction::Pass(Bypass::Skipped),
         RequestAction::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
             ask.control.no_cache = true;
             RequestAction::LookUp(ask)
         }
         before => before,
     }
+}
+
+/// Returns the policy of a request as if it were a GET without a body, if the response to that could be
+/// stored.
+pub(crate) fn classify_as_get(config: &Config, request: &request::Parts) -> Option<RequestPolicy> {
+    match policy::classify_as_get(&config.rules, &config.key, &request.headers) {
+        RequestAction::LookUp(ask) if ask.no_fill.is_none() => {
+            Some(ask).filter(|_| !skips(config, request))
+        }
+        _ => None,
+    }
+}
+
+/// Returns `true` if the user wants the request to pass. A callback that panics makes it pass, too.
+fn skips(config: &Config, request: &request::Parts) -> bool {
+    let skips = |skip: &Arc<Skip>| {
+        catch_unwind(AssertUnwindSafe(|| skip(request))).unwrap_or_else(|_| {
+            config.state.metrics.panicked();
+            true
+        })
+    };
+    config.skip.as_ref().is_some_and(skips)
 }
 
 /// Returns the key of a request.

@@ -2,32 +2,40 @@
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, TRANSFER_ENCODING};
-use http::{Method, Request, Response, StatusCode, request};
+use http::header::{CONTENT_LOCATION, HOST, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
 use http_body::Body;
 use tower::Service;
 
 use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
-use super::classify::classify;
+use super::classify::classify_as_get;
 use super::clock::Reading;
 use super::config::Config;
 use super::fetch::{Call, Fetch, length, with_context};
 use super::flight_key::FlightKey;
 use super::key::Key;
 use super::metrics::Outcome;
-use super::policy::{self, Bypass, RequestAction, RequestPolicy};
+use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp};
 use super::response;
 use super::storage;
 use crate::single_use::SingleUse;
 
-/// A removal or a purge, of which several are awaited at the same time.
-type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+/// The parts of an unsafe request that count when its response has come. The inner service gets the
+/// head, and a copy of all of it would be of use to few requests.
+struct Change {
+    uri: Uri,
+    hosts: Vec<HeaderValue>,
+    own: Option<Key>,
+    /// The policy of a GET like this request, if its response may answer that too.
+    get: Option<RequestPolicy>,
+    single_use: SingleUse,
+}
 
 /// Passes a request with an unsafe method to the inner service, and purges what it changed.
 pub(crate) async fn invalidate<S, ReqBody, ResBody>(
@@ -41,28 +49,25 @@ where
     ResBody: Body + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (asked, single_use) = (head.clone(), SingleUse::of(&head.extensions));
+    let change = Change::of(&config, &head);
     let before = config.state.purges.watermark();
     let sent = config.clock.read().wall;
     let response = Call::new(inner, Request::from_parts(head, body)).await?;
     let Reading { now: received, wall: received_wall } = config.clock.read();
     config.state.metrics.count(Outcome::Bypass(Bypass::Method));
     let status = CacheStatus::bypass(Bypass::Method);
-    let target = config.key.uri_of(&asked).unwrap_or(&asked.uri);
-    let Some(named) = policy::invalidated(target, response.status(), response.headers()) else {
+    let Some(named) = policy::invalidated(&change.uri, response.status(), response.headers()) else {
         return Ok(response::pass_on(&config, response, &status));
     };
-    let own = config.key.of(&asked).ok();
-    let named = named.iter().filter_map(|uri| config.key.url(uri, &asked.headers).ok());
-    let changed: Vec<_> = own.iter().cloned().chain(named).collect();
+    let named = named.iter().filter_map(|uri| change.key(&config, uri));
+    let changed: Vec<_> = change.own.iter().cloned().chain(named).collect();
     // A purge since the request was sent may concern what the response is made of.
     let undisturbed = config.state.purges.watermark() == before;
-    let watermark = purge(&config, own.as_ref(), &changed, received).await;
+    let watermark = purge(&config, change.own.as_ref(), &changed, received).await;
     // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
-    let own =
-        own.filter(|own| own.is_spelled_so() && undisturbed && !config.state.purges.is_shared());
-    let get = own.and_then(|key| Some((key, as_get(&config, &asked, &response)?)));
-    let Some((key, ask)) = get else {
+    let may_store = undisturbed && !config.state.purges.is_shared();
+    let get = if may_store { change.as_get(&config, &response) } else { None };
+    let (Some(ask), Some(key)) = (get, change.own) else {
         return Ok(response::pass_on(&config, response, &status));
     };
     let mut fetch = Fetch {
@@ -72,8 +77,8 @@ where
         key,
         ask,
         evaluates: false,
-        headers: asked.headers,
-        single_use,
+        headers: HeaderMap::new(),
+        single_use: change.single_use,
         status,
         old: None,
         lead: None,
@@ -93,6 +98,36 @@ where
     })
 }
 
+impl Change {
+    fn of(config: &Config, head: &request::Parts) -> Self {
+        Self {
+            uri: config.key.uri_of(head).unwrap_or(&head.uri).clone(),
+            hosts: head.headers.get_all(HOST).iter().cloned().collect(),
+            own: config.key.of(head).ok(),
+            get: if head.method == Method::POST { classify_as_get(config, head) } else { None },
+            single_use: SingleUse::of(&head.extensions),
+        }
+    }
+
+    /// Returns the key of a URI that the response names.
+    fn key(&self, config: &Config, uri: &Uri) -> Option<Key> {
+        let hosts = self.hosts.iter().map(|host| (HOST, host.clone()));
+        config.key.url(uri, &HeaderMap::from_iter(hosts)).ok()
+    }
+
+    /// Returns the policy of the GET that a response to a POST says that it answers too (RFC 9110
+    /// §9.3.3). A response that varies is not looked at: the headers of the request are gone.
+    fn as_get<B>(&self, config: &Config, response: &Response<B>) -> Option<RequestPolicy> {
+        let (get, own) = (self.get?, self.own.as_ref()?);
+        let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
+        let location = policy::resolve(&self.uri, location)?;
+        let is_same = self.key(config, &location)?.url() == own.url();
+        let varies = response.headers().contains_key(VARY);
+        let is_ok = response.status() == StatusCode::OK;
+        (is_ok && is_same && !varies && own.is_spelled_so()).then_some(get)
+    }
+}
+
 /// Purges and removes the `changed` URLs, and returns the last purge. A client that made a change
 /// may ask another process next, and so the response waits for both.
 async fn purge(config: &Config, own: Option<&Key>, changed: &[Key], now: u64) -> Stamp {
@@ -103,39 +138,21 @@ async fn purge(config: &Config, own: Option<&Key>, changed: &[Key], now: u64) ->
     };
     let purges: Vec<_> = changed.iter().map(purge).collect();
     let watermark = config.state.purges.watermark();
-    let mut work: Vec<Work<'_>> = Vec::new();
     for (key, purge) in changed.iter().zip(purges) {
-        work.push(Box::pin(storage::remove(config, key)));
-        work.push(Box::pin(async { drop(storage::confirm_purge(config, purge).await) }));
+        let confirm = async { drop(storage::confirm_purge(config, purge).await) };
+        both(storage::remove(config, key), confirm).await;
     }
-    poll_fn(|cx| {
-        work.retain_mut(|work| work.as_mut().poll(cx).is_pending());
-        if work.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
     watermark
 }
 
-/// Returns the GET that a response to a POST says that it answers too (RFC 9110 §9.3.3).
-fn as_get<B>(
-    config: &Config,
-    request: &request::Parts,
-    response: &Response<B>,
-) -> Option<RequestPolicy> {
-    let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
-    let target = config.key.uri_of(request).ok()?;
-    let location = policy::resolve(target, location)?;
-    let same = config.key.url(&location, &request.headers).ok()?.url()
-        == config.key.url(target, &request.headers).ok()?.url();
-    if request.method != Method::POST || response.status() != StatusCode::OK || !same {
-        return None;
-    }
-    let mut get = request.clone();
-    get.method = Method::GET;
-    get.headers.remove(CONTENT_LENGTH);
-    get.headers.remove(TRANSFER_ENCODING);
-    match classify(config, &get, false) {
-        RequestAction::LookUp(ask) if ask.no_fill.is_none() => Some(ask),
-        _ => None,
-    }
+/// Waits for two futures at the same time.
+async fn both(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let mut done = [false; 2];
+    poll_fn(|cx| {
+        done[0] = done[0] || first.as_mut().poll(cx).is_ready();
+        done[1] = done[1] || second.as_mut().poll(cx).is_ready();
+        if done == [true; 2] { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

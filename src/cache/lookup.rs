@@ -111,10 +111,16 @@ impl Query<'_> {
         lead: &mut Lead,
     ) -> Option<Lookup> {
         // The memory first: what the leader before has stored is there, and costs no wait.
-        if let Poll::Ready(again @ Lookup::Found(_)) = self.look_up_now() {
+        let now = self.look_up_now();
+        let is_local = now.is_ready() && !self.config.store.is_tiered();
+        if let Poll::Ready(again @ Lookup::Found(_)) = now {
             if again.is_newer_than(before) {
                 return Some(again);
             }
+        }
+        // No other process has this store.
+        if is_local {
+            return None;
         }
         let backend = if query_backend { self.look_up_backend().await } else { None };
         // A validation needs no lease: at worst two processes send a conditional request.

@@ -22,7 +22,7 @@ pub(crate) use confirmation::{Confirmed, confirm};
 pub(crate) use directive::MAX_SECONDS;
 pub(crate) use invalidation::{invalidated, resolve};
 pub(crate) use lookup::{Reuse, is_usable_on_error, reuse};
-pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify};
+pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify, classify_as_get};
 pub(crate) use response::{CACHE_STATUS, NotStorable, ResponseInfo, Storable, strip_tags};
 pub(crate) use rules::Rules;
 pub use rules::{Exception, InvalidNumber};

@@ -4,7 +4,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, IF_MATCH, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderName, Method, request};
+use http::{HeaderMap, HeaderName, Method, request};
 
 use super::super::key::CacheKey;
 use super::cache_control::RequestControl;
@@ -70,7 +70,6 @@ pub(crate) fn classify(
     request: &request::Parts,
     has_body: bool,
 ) -> RequestAction {
-    let headers = &request.headers;
     let head_only = request.method == Method::HEAD;
     if !head_only && request.method != Method::GET {
         return if SAFE.contains(&request.method.as_str()) {
@@ -79,11 +78,26 @@ pub(crate) fn classify(
             RequestAction::Invalidate
         };
     }
-    let mut policy = RequestPolicy { head_only, ..RequestPolicy::default() };
+    let no_fill = head_only.then_some(Bypass::Partial);
+    let policy = RequestPolicy { head_only, no_fill, ..RequestPolicy::default() };
+    by_headers(rules, key, &request.headers, policy, Some(has_body))
+}
+
+/// Classifies a request as if it were a GET without a body.
+pub(crate) fn classify_as_get(rules: &Rules, key: &CacheKey, headers: &HeaderMap) -> RequestAction {
+    by_headers(rules, key, headers, RequestPolicy::default(), None)
+}
+
+/// Classifies a request by its headers. `has_body` is `None` if neither the body nor the headers about
+/// it count.
+fn by_headers(
+    rules: &Rules,
+    key: &CacheKey,
+    headers: &HeaderMap,
+    mut policy: RequestPolicy,
+    has_body: Option<bool>,
+) -> RequestAction {
     let mut control = false;
-    if head_only {
-        policy.no_fill = Some(Bypass::Partial);
-    }
     // One walk over the names that are present costs less than a lookup of each known name: most
     // requests have none of them.
     for name in headers.keys() {
@@ -91,10 +105,10 @@ pub(crate) fn classify(
             return RequestAction::Pass(Bypass::Upgrade);
         } else if *name == IF_MATCH || *name == IF_UNMODIFIED_SINCE {
             return RequestAction::Pass(Bypass::Precondition);
-        } else if *name == TRANSFER_ENCODING {
-            return RequestAction::Pass(Bypass::Body);
-        } else if *name == CONTENT_LENGTH {
-            if headers.get(name).is_none_or(|length| length.as_bytes() != b"0") {
+        } else if *name == TRANSFER_ENCODING || *name == CONTENT_LENGTH {
+            let is_empty = *name == CONTENT_LENGTH
+                && headers.get(name).is_some_and(|length| length.as_bytes() == b"0");
+            if has_body.is_some() && !is_empty {
                 return RequestAction::Pass(Bypass::Body);
             }
         } else if *name == AUTHORIZATION {
@@ -122,7 +136,7 @@ pub(crate) fn classify(
             }
         }
     }
-    if has_body {
+    if has_body == Some(true) {
         return RequestAction::Pass(Bypass::Body);
     }
     if control {

@@ -156,8 +156,9 @@ pub trait Store: Send + Sync + 'static {
     /// the store does. While the lease of a key is held, others get [`Lease::taken`] for it, and the
     /// cache asks again until the entry is there, for half a second at most.
     ///
-    /// A lease must end even if its holder never drops it, since that may be another process. The
-    /// default grants [`Lease::free`].
+    /// A lease must end even if its holder never drops it, since that may be another process. The cache
+    /// does not ask a store whose [`get_now`](Self::get_now) has answered, unless the store
+    /// [is tiered](Self::is_tiered). The default grants [`Lease::free`].
     fn lease(&self, key: &str) -> impl Future<Output = Lease> + Send {
         let _ = key;
         ready(Lease::free())
