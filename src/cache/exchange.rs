@@ -7,6 +7,7 @@ use super::cache_status::CacheStatus;
 use super::clock::random;
 use super::config::Config;
 use super::entry::{Entry, StoredResponse};
+use super::hit_for_miss::Mark;
 use super::key::Key;
 use super::lookup::Query;
 use super::markers::{Failure, Marker, in_millis};
@@ -24,6 +25,8 @@ pub(crate) struct Exchange<S, B> {
     pub(crate) body: B,
     pub(crate) key: Key,
     pub(crate) ask: RequestPolicy,
+    /// The mark by which requests like this one pass if the response is not stored.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// A stale response, for a client that has waited long enough for a new one.

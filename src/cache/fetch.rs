@@ -19,6 +19,7 @@ use super::config::Config;
 use super::decide::Miss;
 use super::entry::{Entry, EntryKind, StoredResponse, Watermark};
 use super::exchange::Exchange;
+use super::hit_for_miss::Mark;
 use super::key::Key;
 use super::lookup::Query;
 use super::markers::{Failure, Marker, in_millis};
@@ -49,6 +50,7 @@ pub(crate) struct Fetch {
     /// The entry that the response may confirm, or that is served if the inner service fails.
     pub(crate) old: Option<Entry>,
     pub(crate) marker: Marker,
+    pub(crate) mark: Option<Mark>,
     pub(crate) lead: Option<Lead>,
     /// The last purge before the inner service was asked.
     pub(crate) watermark: Stamp,
@@ -127,7 +129,7 @@ where
     /// Makes the request for the inner service from that of the client. `sent` is the time in
     /// milliseconds.
     pub(crate) fn new(exchange: Exchange<S, B>, miss: Miss, lead: Option<Lead>, sent: u64) -> Self {
-        let Exchange { config, inner, mut head, body, key, mut ask } = exchange;
+        let Exchange { config, inner, mut head, body, key, mut ask, mark } = exchange;
         let Miss { mut status, old, marker, is_uncacheable, .. } = miss;
         // In this order: the check below sees a purge that came before the watermark was read, and a
         // later one is seen before what the inner service confirms is stored. The old entry may have
@@ -156,6 +158,7 @@ where
             status,
             old,
             marker,
+            mark,
             lead,
             watermark,
             sent,
@@ -450,7 +453,12 @@ impl Fetch {
             return;
         }
         let Self { config, marker, received, .. } = self;
-        config.state.markers.mark_uncacheable(*marker, *received, config.limits.hit_for_miss);
+        let (state, ttl) = (&config.state, config.limits.hit_for_miss);
+        // Where there are variants, the next request may get one of them.
+        let mark = self.mark.filter(|_| self.status.fwd == Some(Fwd::UriMiss));
+        if !mark.is_some_and(|mark| state.hit_for_miss.set(mark, *received, ttl)) {
+            state.markers.mark_uncacheable(*marker, *received, ttl);
+        }
         if let Some(old) = old {
             self.remove(old);
         }

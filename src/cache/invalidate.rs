@@ -56,7 +56,8 @@ where
     let Reading { now: received, wall: received_wall } = config.clock.read();
     config.state.metrics.count(Outcome::Bypass(Bypass::Method));
     let status = CacheStatus::bypass(Bypass::Method);
-    let Some(named) = policy::invalidated(&change.uri, response.status(), response.headers()) else {
+    let Some(named) = policy::invalidated(&change.uri, response.status(), response.headers())
+    else {
         return Ok(response::pass_on(&config, response, &status));
     };
     let named = named.iter().filter_map(|uri| change.key(&config, uri));
@@ -81,6 +82,7 @@ where
         single_use: change.single_use,
         status,
         old: None,
+        mark: None,
         lead: None,
         watermark,
         sent,

@@ -401,8 +401,8 @@ impl CacheLayer {
     }
 
     /// Sets the time for which the cache remembers that a response could not be stored, so that
-    /// requests for it do not wait for each other. 10 s by default, so that a response that can be
-    /// stored again is soon noticed.
+    /// requests for it neither wait for each other nor are looked up. 10 s by default, so that a
+    /// response that another process has stored is soon found.
     #[doc(alias = "hit-for-pass")]
     #[doc(alias = "Varnish")]
     pub fn hit_for_miss(self, time: Duration) -> Self {

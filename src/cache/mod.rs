@@ -164,6 +164,7 @@ pub mod guide;
 mod handle;
 mod hash;
 mod hint;
+mod hit_for_miss;
 mod invalidate;
 mod key;
 pub(crate) mod layer;

@@ -19,6 +19,7 @@ use super::decide::{Action, Miss, decide};
 use super::detach::Detachable;
 use super::exchange::{Exchange, StaleReply, is_looked_up_once};
 use super::fetch::{Call, Fetching, POLLED_AGAIN, Respond};
+use super::hit_for_miss::Uncached;
 use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
@@ -80,8 +81,15 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let (head, body) = request.into_parts();
+        let now = config.clock.now();
         let classified = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => {
+                // Before anything is made for the lookup.
+                if let Some(mark) = config.state.hit_for_miss.recall(config, &ask, &head, now) {
+                    let (config, inner) = (Arc::clone(config), self.inner.clone());
+                    let call = (inner, Request::from_parts(head, body));
+                    return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
+                }
                 key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
             RequestAction::Pass(bypass) => Err(bypass),
@@ -103,7 +111,6 @@ where
             let exchange = self.exchange(head, body, key, ask);
             return ResponseFuture::boxed(serve(Box::new(exchange), None));
         };
-        let now = config.clock.now();
         match decide(query, &ask, &lookup, now) {
             // A hit needs neither a box nor a clone of the inner service.
             Action::Serve { entry, outcome, refresh: needs_refresh } => {
@@ -138,7 +145,8 @@ impl<S: Clone> Cache<S> {
         ask: RequestPolicy,
     ) -> Exchange<S, B> {
         let (config, inner) = (Arc::clone(&self.config), self.inner.clone());
-        Exchange { config, inner, head, body, key, ask }
+        let mark = config.state.hit_for_miss.mark(&config, &ask, &head);
+        Exchange { config, inner, head, body, key, ask, mark }
     }
 }
 

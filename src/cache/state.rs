@@ -8,6 +8,7 @@ use super::body::budget::{Budget, Charge};
 use super::body::shared::SharedBody;
 use super::coalesce::{Coalescer, Leader};
 use super::entry::{Entry, StoredResponse};
+use super::hit_for_miss::HitForMiss;
 use super::key::CacheKey;
 use super::markers::{Failure, Markers};
 use super::metrics::CacheMetrics;
@@ -22,6 +23,7 @@ pub(crate) struct State {
     pub(crate) family: Arc<Family>,
     pub(crate) metrics: CacheMetrics,
     pub(crate) markers: Markers,
+    pub(crate) hit_for_miss: HitForMiss,
     /// Hashes what clients choose.
     pub(crate) hasher: DefaultHashBuilder,
     budget: Arc<Budget>,
@@ -80,6 +82,7 @@ impl State {
             family,
             metrics,
             markers: Markers::default(),
+            hit_for_miss: HitForMiss::default(),
             hasher: DefaultHashBuilder::default(),
             budget: Arc::default(),
             fills: Arc::default(),

@@ -221,6 +221,16 @@ impl CacheKey {
         self.target(request).map(|(uri, _)| uri)
     }
 
+    /// Returns the URI that the key of a request is made of, or `None` if more than a URI and `host`
+    /// counts.
+    pub(crate) fn plain_uri<'a>(&self, request: &'a request::Parts) -> Option<&'a Uri> {
+        if !self.is_url() || self.uri.is_some() {
+            return None;
+        }
+        let (uri, rewritten) = self.target(request).ok()?;
+        rewritten.is_none().then_some(uri)
+    }
+
     /// Returns the URI that the client asked for. The second value tells requests to this URI apart,
     /// if the URI that the service sees does not follow from it: axum's `OriginalUri` is another one.
     fn target<'a>(&self, request: &'a request::Parts) -> Result<(&'a Uri, Option<String>), NoKey> {

@@ -26,4 +26,4 @@ pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify, classif
 pub(crate) use response::{CACHE_STATUS, NotStorable, ResponseInfo, Storable, strip_tags};
 pub(crate) use rules::Rules;
 pub use rules::{Exception, InvalidNumber};
-pub(crate) use storable::{is_shareable, storable, survives};
+pub(crate) use storable::{is_shareable, refusal, storable, survives};

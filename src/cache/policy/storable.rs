@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::super::entry::{Freshness, StoredResponse, copy_headers};
 use super::super::vary::Variant;
+use super::cache_control::ResponseControl;
 use super::checks;
 use super::date::date;
 use super::freshness::{freshness, is_silent};
@@ -17,12 +18,53 @@ use super::rules::{Exception, Rules};
 use crate::headers::list;
 use crate::headers::media_type::is_stream;
 
+/// A response that may be stored, if what it varies by permits that.
+struct Checked {
+    present: Present,
+    control: ResponseControl,
+    freshness: Freshness,
+}
+
 /// Decides over a response (RFC 9111 §3).
 pub(crate) fn storable(
     rules: &Rules,
     request: &RequestPolicy,
     response: &ResponseInfo<'_>,
 ) -> Result<Box<Storable>, NotStorable> {
+    let Checked { present, control, freshness } = check(rules, request, response)?;
+    let headers = response.headers;
+    let mut variant = Variant::default();
+    if present.vary {
+        variant = Variant::of(headers, response.request, rules.allows(Exception::VaryAll))
+            .map_err(|_| NotStorable::VaryAll)?;
+    }
+    if let Some(name) = response.varies_by {
+        variant.vary_by(name, response.request);
+    }
+    let left_out = LeftOut::of(headers, present, &control);
+    Ok(Box::new(Storable {
+        freshness,
+        variant,
+        tags: tags(response, present),
+        // The headers are copied last: most responses that are not stored have been refused by now.
+        headers: kept_headers(rules, response, &left_out, present),
+    }))
+}
+
+/// Returns the reason for which a response is not stored, except for what it varies by.
+pub(crate) fn refusal(
+    rules: &Rules,
+    request: &RequestPolicy,
+    response: &ResponseInfo<'_>,
+) -> Option<NotStorable> {
+    check(rules, request, response).err()
+}
+
+fn check(
+    rules: &Rules,
+    request: &RequestPolicy,
+    response: &ResponseInfo<'_>,
+) -> Result<Checked, NotStorable> {
     let headers = response.headers;
     let refuse = |exception, reason| {
         if rules.allows(exception) { Ok(()) } else { Err(reason) }
@@ -64,22 +106,9 @@ pub(crate) fn storable(
     if request.cookie && !freshness.stated {
         return Err(NotStorable::Cookie);
     }
-    let mut variant = Variant::default();
-    if present.vary {
-        variant = Variant::of(headers, response.request, rules.allows(Exception::VaryAll))
-            .map_err(|_| NotStorable::VaryAll)?;
-    }
-    if let Some(name) = response.varies_by {
-        variant.vary_by(name, response.request);
-    }
     let shared = shared || rules.allows(Exception::Authorization);
-    Ok(Box::new(Storable {
-        freshness: Freshness { shared, ..freshness },
-        variant,
-        tags: tags(response, present),
-        // The headers are copied last: most responses that are not stored have been refused by now.
-        headers: kept_headers(rules, response, &left_out, present),
-    }))
+    let freshness = Freshness { shared, ..freshness };
+    Ok(Checked { present, control, freshness })
 }
 
 /// Returns `true` if a response is of use to the requests that waited for it: they need not validate

@@ -16,6 +16,8 @@ pub(super) struct Reference {
     stored: Vec<Stored>,
     /// The URLs whose responses were not stored, and when.
     refused: Vec<(&'static str, i64)>,
+    /// The requests that passed by the cache though their response could be stored, and when.
+    missed: Vec<(Flight, i64)>,
     memories: Vec<(Flight, Memory)>,
 }
 
@@ -122,7 +124,13 @@ impl Service<'_> {
 
 impl Reference {
     pub(super) fn new(setup: Setup) -> Self {
-        Self { setup, stored: Vec::new(), refused: Vec::new(), memories: Vec::new() }
+        Self {
+            setup,
+            stored: Vec::new(),
+            refused: Vec::new(),
+            missed: Vec::new(),
+            memories: Vec::new(),
+        }
     }
 
     pub(super) fn purge(&mut self, purge: &Purge) {
@@ -145,6 +153,33 @@ impl Reference {
     pub(super) fn may_pass_conditions(&self, request: &Request, now: i64) -> bool {
         let mut refused = self.refused.iter();
         refused.any(|(url, at)| *url == request.url && now < at + HIT_FOR_MISS)
+    }
+
+    /// Returns `true` if the cache may pass a request on without a lookup: for 10 s after a response was
+    /// not stored, unless another one could have been since.
+    pub(super) fn may_pass_by(&self, request: &Request, now: i64) -> bool {
+        let plain = request.method == "GET" && request.range.is_none() && !request.if_match;
+        let asks = !request.control.is_empty() || request.pragma;
+        let flight = self.flight(request, None);
+        let mut missed = self.missed.iter();
+        plain
+            && !(asks && self.setup != Setup::IgnoresRequests)
+            && !(request.cookie && self.setup == Setup::WithTtl)
+            && self.may_pass_conditions(request, now)
+            && !missed.any(|(of, at)| Some(of) == flight.as_ref() && now < at + HIT_FOR_MISS)
+    }
+
+    /// Returns what a client gets by the cache.
+    pub(super) fn pass_by(&mut self, request: &Request, service: &mut Service<'_>) -> Option<Got> {
+        let (answer, sent) = service.ask(call(request));
+        let (head, body) = answer?;
+        let now = service.time.clock;
+        if judge(self.setup, request, &head, (sent, service.time)).is_err() {
+            self.refused.push((request.url, now));
+        } else if let Some(flight) = self.flight(request, None) {
+            self.missed.push((flight, now));
+        }
+        Some(passed((head, body), "miss"))
     }
 
     /// Returns what the client gets, or nothing if the service fails and nothing stands in.
@@ -524,13 +559,14 @@ impl Reference {
         let changed = named.filter(|url| host(url) == host(request.url)).chain([request.url]);
         let changed: Vec<_> = changed.collect();
         self.stored.retain(|stored| !changed.contains(&stored.url));
-        // RFC 9110 §9.3.3: the response to a POST that is what a GET would get.
+        // RFC 9110 §9.3.3: the response to a POST that is what a GET would get, unless it varies.
         let heeds = self.setup != Setup::IgnoresRequests;
         let no_store = heeds && request.control.contains(&Ask::NoStore);
         let bypass = request.if_match || request.cookie && self.setup == Setup::WithTtl;
         let fills = !no_store && !bypass && request.range.is_none();
         let is_get = request.method == "POST"
             && head.status == 200
+            && head.vary.is_empty()
             && head.content_location == Some(request.url);
         if is_get && fills && self.store(request, &head, &body, (sent, service.time)).is_ok() {
             let (url, variant) = (request.url, Vec::new());

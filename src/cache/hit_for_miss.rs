@@ -1,0 +1,275 @@
+//! Requests whose response was not stored lately (hit-for-miss). They go to the inner service at once,
+//! without a key and without a lookup, until a response may be stored again.
+
+use std::error::Error;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use quick_cache::DefaultHashBuilder;
+use tower::Service;
+
+use super::body::ResponseBody;
+use super::cache_status::{CacheStatus, Fwd};
+use super::clock::Reading;
+use super::config::Config;
+use super::fetch::{Call, length};
+use super::markers::in_millis;
+use super::metrics::Outcome;
+use super::policy::{self, RequestControl, RequestPolicy, ResponseInfo};
+use super::response;
+use crate::single_use::SingleUse;
+
+/// A bounded memory of requests whose responses were not stored.
+///
+/// While nothing is remembered, a request pays for one load. The table forgets: a request takes the
+/// place of another one whose hash shares its slot.
+#[derive(Debug, Default)]
+pub(crate) struct HitForMiss {
+    /// The time until which any request is remembered.
+    until: AtomicU64,
+    /// In each slot a time in milliseconds, above it [`STORABLE`], and above that a part of the hash.
+    slots: OnceLock<Box<[AtomicU64]>>,
+    hasher: DefaultHashBuilder,
+}
+
+/// A hash of the parts of a request that its key is made of. Clients choose them, and so the hash is a
+/// keyed one. Of two requests whose hashes collide, one goes without the cache for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u64);
+
+pin_project! {
+    /// Passes a request that is remembered.
+    pub(crate) struct Uncached<S: Service<Q>, Q> {
+        config: Arc<Config>,
+        mark: Mark,
+        ask: RequestPolicy,
+        single_use: SingleUse,
+        sent: u64,
+        #[pin]
+        call: Call<S, Q>,
+    }
+}
+
+impl HitForMiss {
+    /// Returns the mark of a request, if it is remembered. `now` is the time in milliseconds.
+    pub(crate) fn recall(
+        &self,
+        config: &Config,
+        ask: &RequestPolicy,
+        head: &request::Parts,
+        now: u64,
+    ) -> Option<Mark> {
+        if now >= self.until.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.mark(config, ask, head).filter(|mark| self.has(*mark, now))
+    }
+
+    /// Returns the mark of a request, or `None` if callbacks or other headers than `host` are part of
+    /// its key, or if a request like it could have use for a stored response.
+    pub(crate) fn mark(
+        &self,
+        config: &Config,
+        ask: &RequestPolicy,
+        head: &request::Parts,
+    ) -> Option<Mark> {
+        let fills = ask.no_fill.is_none() && ask.control == RequestControl::default();
+        if !fills || head.method != Method::GET {
+            return None;
+        }
+        let uri = config.key.plain_uri(head)?;
+        let mut hasher = self.hasher.build_hasher();
+        (ask.authorized, ask.cookie).hash(&mut hasher);
+        (uri.scheme_str(), uri.authority().map(|authority| authority.as_str())).hash(&mut hasher);
+        uri.path_and_query().map(PathAndQuery::as_str).hash(&mut hasher);
+        for host in head.headers.get_all(HOST) {
+            host.as_bytes().hash(&mut hasher);
+        }
+        Some(Mark(hasher.finish()))
+    }
+
+    /// Remembers a request for `ttl`. Returns `false` if its response could be stored lately: then one
+    /// odd request would keep the others from the cache.
+    pub(crate) fn set(&self, mark: Mark, now: u64, ttl: Duration) -> bool {
+        let slots = self.slots.get_or_init(|| (0..SLOTS).map(|_| AtomicU64::new(0)).collect());
+        let slot = &slots[mark.slot()];
+        if mark.has(slot.load(Ordering::Relaxed), STORABLE, now) {
+            return false;
+        }
+        let until = now.saturating_add(in_millis(ttl)).min(MAX_TIME);
+        self.until.fetch_max(until, Ordering::Relaxed);
+        slot.store(mark.tag() | until, Ordering::Relaxed);
+        true
+    }
+
+    fn has(&self, mark: Mark, now: u64) -> bool {
+        let slot = self.slots.get().map(|slots| slots[mark.slot()].load(Ordering::Relaxed));
+        slot.is_some_and(|slot| mark.has(slot, 0, now))
+    }
+
+    /// Forgets a request, whose response can be stored again, and does not remember it for `ttl`.
+    fn clear(&self, mark: Mark, now: u64, ttl: Duration) {
+        if let Some(slots) = self.slots.get() {
+            let until = now.saturating_add(in_millis(ttl)).min(MAX_TIME);
+            slots[mark.slot()].store(mark.tag() | STORABLE | until, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Mark {
+    /// Returns the index of the slot: bits of the hash that the tag does not have.
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits count")]
+    const fn slot(self) -> usize {
+        self.0 as usize % SLOTS
+    }
+
+    const fn tag(self) -> u64 {
+        self.0 & !(MAX_TIME | STORABLE)
+    }
+
+    /// Returns `true` if a slot is of this mark and of this `kind`.
+    const fn has(self, slot: u64, kind: u64, now: u64) -> bool {
+        slot & !MAX_TIME == self.tag() | kind && now < slot & MAX_TIME
+    }
+}
+
+impl<S: Service<Request<B>>, B> Uncached<S, Request<B>> {
+    /// `sent` is the time of the request in milliseconds.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        mark: Mark,
+        ask: RequestPolicy,
+        (inner, request): (S, Request<B>),
+        sent: u64,
+    ) -> Self {
+        let single_use = SingleUse::of(request.extensions());
+        Self { config, mark, ask, single_use, sent, call: Call::new(inner, request) }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for Uncached<S, Request<ReqBody>>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(cx))?;
+        let Reading { now, wall } = this.config.clock.read();
+        let answer = ResponseInfo {
+            status: response.status(),
+            headers: response.headers(),
+            hint: response.extensions().get(),
+            single_use: this.single_use.covers(&response),
+            varies_by: None,
+            // A response that varies is not refused for that: the next request has a look at it.
+            request: &HeaderMap::new(),
+            size: length(&response),
+            sent: wall.saturating_sub(now.saturating_sub(*this.sent)),
+            received: wall,
+            clock: now,
+            random: 0.0,
+            post: false,
+        };
+        let refusal = policy::refusal(&this.config.rules, this.ask, &answer);
+        let state = &this.config.state;
+        let ttl = this.config.limits.hit_for_miss;
+        match refusal {
+            // The next request looks the response up, and stores it.
+            None => state.hit_for_miss.clear(*this.mark, now, ttl),
+            // Such a response says nothing about the next one.
+            Some(_) if says_nothing(&response) => {}
+            Some(_) => drop(state.hit_for_miss.set(*this.mark, now, ttl)),
+        }
+        state.metrics.count(Outcome::Miss);
+        let detail = Some(refusal.map_or("hit-for-miss", |reason| reason.as_str()));
+        let status = CacheStatus { detail, ..CacheStatus::forwarded(Fwd::UriMiss) };
+        Poll::Ready(Ok(response::pass_on(this.config, response, &status)))
+    }
+}
+
+/// Returns `true` if a response that is not stored tells nothing about the next one for its URL: it
+/// answers a single request, confirms the client's own copy, or is a failure.
+fn says_nothing<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::NOT_MODIFIED
+        || response.status().is_server_error()
+        || SingleUse::marks(response)
+}
+
+/// The number of slots, of 8 bytes each.
+const SLOTS: usize = 8 * 1024;
+
+/// The bit of a slot whose request had a response that can be stored.
+const STORABLE: u64 = 1 << 42;
+
+/// The largest time that a slot can have, in milliseconds since 1970: the year 2109.
+const MAX_TIME: u64 = (1 << 42) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::Rules;
+    use super::super::store::MemoryStore;
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    fn mark(table: &HitForMiss, uri: &str, fields: &[(&str, &str)]) -> Option<Mark> {
+        let config = Config::new(Rules::default(), MemoryStore::new(1 << 20));
+        let mut request = Request::get(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        table.mark(&config, &RequestPolicy::default(), &head)
+    }
+
+    #[test]
+    fn request_is_remembered_for_its_time() {
+        let table = HitForMiss::default();
+        let mark = mark(&table, "http://a/1", &[]).unwrap();
+        assert!(!table.has(mark, 5));
+        assert!(table.set(mark, 5, TTL));
+        assert!(table.has(mark, 10_004) && !table.has(mark, 10_005));
+    }
+
+    #[test]
+    fn storable_request_is_not_remembered_again() {
+        let table = HitForMiss::default();
+        let mark = mark(&table, "http://a/1", &[]).unwrap();
+        assert!(table.set(mark, 0, TTL));
+        table.clear(mark, 1, TTL);
+        assert!(!table.has(mark, 2));
+        assert!(!table.set(mark, 10_000, TTL));
+        assert!(table.set(mark, 10_001, TTL) && table.has(mark, 10_002));
+    }
+
+    #[test]
+    fn each_part_of_the_url_counts() {
+        let table = HitForMiss::default();
+        let first = mark(&table, "/1", &[("host", "a")]).unwrap();
+        assert!(table.set(first, 0, TTL));
+        for (uri, host, is_same) in [
+            ("/1", "a", true),
+            ("/1?", "a", false),
+            ("/2", "a", false),
+            ("/1", "b", false),
+            ("http://a/1", "a", false),
+        ] {
+            let other = mark(&table, uri, &[("host", host), ("accept", "*/*")]).unwrap();
+            assert_eq!(table.has(other, 0), is_same, "{uri} {host}");
+        }
+    }
+}
