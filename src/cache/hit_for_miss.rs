@@ -1,33 +1,19 @@
 //! Requests whose response was not stored lately (hit-for-miss). They go to the inner service at once,
 //! without a key and without a lookup, until a response may be stored again.
 
-use std::error::Error;
-use std::future::Future;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::pin::Pin;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
-use http_body::Body;
-use pin_project_lite::pin_project;
+use http::{Method, request};
 use quick_cache::DefaultHashBuilder;
-use tower::Service;
 
-use super::body::ResponseBody;
-use super::cache_status::{CacheStatus, Fwd};
-use super::clock::Reading;
-use super::config::Config;
-use super::fetch::{Call, length};
+use super::key::CacheKey;
 use super::markers::in_millis;
-use super::metrics::Outcome;
-use super::policy::{self, RequestControl, RequestPolicy, ResponseInfo};
-use super::response;
-use crate::single_use::SingleUse;
+use super::policy::{RequestControl, RequestPolicy};
 
 /// A bounded memory of requests whose responses were not stored.
 ///
@@ -47,24 +33,11 @@ pub(crate) struct HitForMiss {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark(u64);
 
-pin_project! {
-    /// Passes a request that is remembered.
-    pub(crate) struct Uncached<S: Service<Q>, Q> {
-        config: Arc<Config>,
-        mark: Mark,
-        ask: RequestPolicy,
-        single_use: SingleUse,
-        sent: u64,
-        #[pin]
-        call: Call<S, Q>,
-    }
-}
-
 impl HitForMiss {
     /// Returns the mark of a request, if it is remembered. `now` is the time in milliseconds.
     pub(crate) fn recall(
         &self,
-        config: &Config,
+        key: &CacheKey,
         ask: &RequestPolicy,
         head: &request::Parts,
         now: u64,
@@ -72,14 +45,14 @@ impl HitForMiss {
         if now >= self.until.load(Ordering::Relaxed) {
             return None;
         }
-        self.mark(config, ask, head).filter(|mark| self.has(*mark, now))
+        self.mark(key, ask, head).filter(|mark| self.has(*mark, now))
     }
 
     /// Returns the mark of a request, or `None` if callbacks or other headers than `host` are part of
     /// its key, or if a request like it could have use for a stored response.
     pub(crate) fn mark(
         &self,
-        config: &Config,
+        key: &CacheKey,
         ask: &RequestPolicy,
         head: &request::Parts,
     ) -> Option<Mark> {
@@ -87,7 +60,7 @@ impl HitForMiss {
         if !fills || head.method != Method::GET {
             return None;
         }
-        let uri = config.key.plain_uri(head)?;
+        let uri = key.plain_uri(head)?;
         let mut hasher = self.hasher.build_hasher();
         (ask.authorized, ask.cookie).hash(&mut hasher);
         (uri.scheme_str(), uri.authority().map(|authority| authority.as_str())).hash(&mut hasher);
@@ -118,7 +91,7 @@ impl HitForMiss {
     }
 
     /// Forgets a request, whose response can be stored again, and does not remember it for `ttl`.
-    fn clear(&self, mark: Mark, now: u64, ttl: Duration) {
+    pub(crate) fn clear(&self, mark: Mark, now: u64, ttl: Duration) {
         if let Some(slots) = self.slots.get() {
             let until = now.saturating_add(in_millis(ttl)).min(MAX_TIME);
             slots[mark.slot()].store(mark.tag() | STORABLE | until, Ordering::Relaxed);
@@ -143,72 +116,6 @@ impl Mark {
     }
 }
 
-impl<S: Service<Request<B>>, B> Uncached<S, Request<B>> {
-    /// `sent` is the time of the request in milliseconds.
-    pub(crate) fn new(
-        config: Arc<Config>,
-        mark: Mark,
-        ask: RequestPolicy,
-        (inner, request): (S, Request<B>),
-        sent: u64,
-    ) -> Self {
-        let single_use = SingleUse::of(request.extensions());
-        Self { config, mark, ask, single_use, sent, call: Call::new(inner, request) }
-    }
-}
-
-impl<S, ReqBody, ResBody> Future for Uncached<S, Request<ReqBody>>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.call.poll(cx))?;
-        let Reading { now, wall } = this.config.clock.read();
-        let answer = ResponseInfo {
-            status: response.status(),
-            headers: response.headers(),
-            hint: response.extensions().get(),
-            single_use: this.single_use.covers(&response),
-            varies_by: None,
-            // A response that varies is not refused for that: the next request has a look at it.
-            request: &HeaderMap::new(),
-            size: length(&response),
-            sent: wall.saturating_sub(now.saturating_sub(*this.sent)),
-            received: wall,
-            clock: now,
-            random: 0.0,
-            post: false,
-        };
-        let refusal = policy::refusal(&this.config.rules, this.ask, &answer);
-        let state = &this.config.state;
-        let ttl = this.config.limits.hit_for_miss;
-        match refusal {
-            // The next request looks the response up, and stores it.
-            None => state.hit_for_miss.clear(*this.mark, now, ttl),
-            // Such a response says nothing about the next one.
-            Some(_) if says_nothing(&response) => {}
-            Some(_) => drop(state.hit_for_miss.set(*this.mark, now, ttl)),
-        }
-        state.metrics.count(Outcome::Miss);
-        let detail = Some(refusal.map_or("hit-for-miss", |reason| reason.as_str()));
-        let status = CacheStatus { detail, ..CacheStatus::forwarded(Fwd::UriMiss) };
-        Poll::Ready(Ok(response::pass_on(this.config, response, &status)))
-    }
-}
-
-/// Returns `true` if a response that is not stored tells nothing about the next one for its URL: it
-/// answers a single request, confirms the client's own copy, or is a failure.
-fn says_nothing<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::NOT_MODIFIED
-        || response.status().is_server_error()
-        || SingleUse::marks(response)
-}
-
 /// The number of slots, of 8 bytes each.
 const SLOTS: usize = 8 * 1024;
 
@@ -220,20 +127,19 @@ const MAX_TIME: u64 = (1 << 42) - 1;
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::Rules;
-    use super::super::store::MemoryStore;
+    use http::Request;
+
     use super::*;
 
     const TTL: Duration = Duration::from_secs(10);
 
     fn mark(table: &HitForMiss, uri: &str, fields: &[(&str, &str)]) -> Option<Mark> {
-        let config = Config::new(Rules::default(), MemoryStore::new(1 << 20));
         let mut request = Request::get(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        table.mark(&config, &RequestPolicy::default(), &head)
+        table.mark(&CacheKey::new(), &RequestPolicy::default(), &head)
     }
 
     #[test]

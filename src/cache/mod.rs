@@ -183,6 +183,7 @@ pub(crate) mod store;
 mod sync;
 pub(crate) mod task;
 pub(crate) mod timeout;
+mod uncached;
 pub(crate) mod vary;
 
 pub use body::{BodyError, ResponseBody};

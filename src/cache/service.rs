@@ -19,7 +19,6 @@ use super::decide::{Action, Miss, decide};
 use super::detach::Detachable;
 use super::exchange::{Exchange, StaleReply, is_looked_up_once};
 use super::fetch::{Call, Fetching, POLLED_AGAIN, Respond};
-use super::hit_for_miss::Uncached;
 use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query};
@@ -28,6 +27,7 @@ use super::policy::{Bypass, RequestAction, RequestPolicy};
 use super::refresh::refresh;
 use super::response;
 use super::state::{Lead, Verdict};
+use super::uncached::Uncached;
 
 /// The service of [`CacheLayer`](super::CacheLayer).
 ///
@@ -85,7 +85,8 @@ where
         let classified = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => {
                 // Before anything is made for the lookup.
-                if let Some(mark) = config.state.hit_for_miss.recall(config, &ask, &head, now) {
+                if let Some(mark) = config.state.hit_for_miss.recall(&config.key, &ask, &head, now)
+                {
                     let (config, inner) = (Arc::clone(config), self.inner.clone());
                     let call = (inner, Request::from_parts(head, body));
                     return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
@@ -145,7 +146,7 @@ impl<S: Clone> Cache<S> {
         ask: RequestPolicy,
     ) -> Exchange<S, B> {
         let (config, inner) = (Arc::clone(&self.config), self.inner.clone());
-        let mark = config.state.hit_for_miss.mark(&config, &ask, &head);
+        let mark = config.state.hit_for_miss.mark(&config.key, &ask, &head);
         Exchange { config, inner, head, body, key, ask, mark }
     }
 }
