@@ -13,6 +13,7 @@ mod freshness;
 mod handles;
 mod hanging;
 mod herds;
+mod hit_for_miss;
 mod keys;
 mod memory;
 mod methods;
