@@ -50,7 +50,13 @@ pub(crate) fn keep(
     charge: Option<Charge>,
 ) -> bool {
     let entry = Entry::new(EntryKind::Response(stored.with_own_body()));
-    if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
+    // The requests that wait may have asked after a soft purge, of which this response is from before.
+    // One of them fetches again, with this entry to validate or to serve as stale.
+    let is_outdated = |stored: &StoredResponse| {
+        stored.is_usable(&config.state.purges, key.url()) && stored.is_soft_purged()
+    };
+    let shared = entry.stored().filter(|stored| !is_outdated(stored));
+    if let (Some(lead), Some(stored)) = (&lead, shared) {
         lead.complete(if is_shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
         } else {

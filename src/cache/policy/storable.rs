@@ -92,7 +92,7 @@ pub(crate) fn is_shareable(freshness: &Freshness) -> bool {
 /// client that asks past a fresh entry, or has credentials or cookies, does not take it from others.
 pub(crate) fn survives(stored: &StoredResponse, reason: NotStorable, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
-    let fresh = !validate && stored.freshness.left(now) > 0;
+    let fresh = !validate && stored.left(now) > 0;
     matches!(reason, NotStorable::Authorization | NotStorable::Cookie)
         || fresh && reason != NotStorable::Validator
 }

@@ -225,7 +225,7 @@ impl Store for RedisStore {
 
     /// Purges the entries of all processes with this prefix. The background task removes them.
     async fn clear(&self) -> Result<(), StoreError> {
-        self.queue.send(LocalPurge { target: PurgeTarget::All, number: 0 }).await
+        self.queue.send(LocalPurge { target: PurgeTarget::ALL, number: 0 }).await
     }
 
     fn purges(&self) -> Option<SharedPurges> {
