@@ -174,6 +174,23 @@ mod tests {
     }
 
     #[test]
+    fn soft_purge_ends_a_lifetime_and_lengthens_none() {
+        let freshness = Freshness { received: 1_000, lifetime: 500, ..Freshness::default() };
+        let stored = StoredResponse { freshness, ..stored(&Bytes::from_static(&[b'x'; 9]), 0) };
+        assert_eq!((stored.left(1_100), stored.is_soft_purged()), (400, false));
+        stored.watermark.mark_stale(1_100);
+        for (now, left) in [(0, 0), (1_100, 0), (1_150, -50), (1_600, -500), (u64::MAX, -i64::MAX)] {
+            assert_eq!(stored.left(now), left, "{now}");
+        }
+        // The first one counts, as far as it is known.
+        stored.watermark.mark_stale(1_200);
+        assert_eq!((stored.left(1_250), stored.is_soft_purged()), (-150, true));
+        let late = StoredResponse { watermark: Watermark::at(0), ..stored };
+        late.watermark.mark_stale(1_700);
+        assert_eq!(late.left(1_750), -250, "it was stale before");
+    }
+
+    #[test]
     fn owned_response_has_no_part_of_the_buffer() {
         let buffer = Bytes::from(vec![b'x'; MAX_COPIED_BODY + 1]);
         let range = buffer.as_ptr_range();
