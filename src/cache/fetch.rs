@@ -292,6 +292,7 @@ impl Fetch {
             hint: response.extensions().get(),
             single_use: self.single_use.covers(response),
             varies_by: response.extensions().get().map(|VariesBy(name)| name),
+            key: &self.key,
             request: &self.headers,
             size,
             sent: self.sent,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri, request};
 use http_body::Body;
 use tower::Service;
 
@@ -13,7 +13,9 @@ use super::classify::Warm;
 use super::config::Config;
 use super::error::StoreError;
 use super::fetch::Call;
+use super::key::Key;
 use super::metrics::Statistics;
+use super::policy::user_tag;
 use super::purge::{Purge, PurgeFuture, ScopedPurges};
 use super::storage;
 
@@ -114,6 +116,57 @@ impl CacheHandle {
         self.all_urls(url, ScopedPurges::soft_purge)
     }
 
+    /// Purges all variants of the URL of a request, such as that of a `PURGE` to a proxy. The URL is the
+    /// one that the [`CacheKey`](super::CacheKey) of the layer takes from such a request: the method
+    /// does not count, and neither do the other parts of the key.
+    ///
+    /// The layer itself passes `PURGE` to the inner service like any method that it does not know. Call
+    /// this method outside of the layer instead, and **only for clients that may purge**:
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_kit::cache::CacheHandle;
+    ///
+    /// async fn purge<B>(handle: &CacheHandle, request: Request<B>, may_purge: bool) -> StatusCode {
+    ///     if !may_purge {
+    ///         return StatusCode::FORBIDDEN;
+    ///     }
+    ///     match handle.purge_request(&request.into_parts().0) {
+    ///         // An error is told to other processes later.
+    ///         Ok(purge) => drop(purge.await),
+    ///         Err(_) => return StatusCode::BAD_REQUEST,
+    ///     }
+    ///     StatusCode::OK
+    /// }
+    /// # drop(purge::<()>);
+    /// ```
+    ///
+    /// Whether there was an entry is not known: a purge hits what is being fetched too, and the entries
+    /// of other processes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no entry can have such a request: its host is malformed or stated twice, its
+    /// key is over 8 KiB, or a callback of the key panics.
+    #[doc(alias = "PURGE")]
+    #[doc(alias = "Varnish")]
+    #[doc(alias = "proxy_cache_purge")]
+    pub fn purge_request(&self, request: &request::Parts) -> Result<PurgeFuture, InvalidUrl> {
+        self.all_urls_of(request, ScopedPurges::purge)
+    }
+
+    /// Makes all variants of the URL of a request stale: [`purge_request`](Self::purge_request) as
+    /// [`soft_purge_url`](Self::soft_purge_url) does it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error as [`purge_request`](Self::purge_request) does.
+    #[doc(alias = "PURGE")]
+    #[doc(alias = "Fastly-Soft-Purge")]
+    pub fn soft_purge_request(&self, request: &request::Parts) -> Result<PurgeFuture, InvalidUrl> {
+        self.all_urls_of(request, ScopedPurges::soft_purge)
+    }
+
     /// Purges all URLs that start with `prefix`: `http://host/path` purges `http://host/path2` too.
     ///
     /// The prefix is compared byte for byte with URLs as keys have them: with the scheme as for
@@ -140,7 +193,7 @@ impl CacheHandle {
     #[doc(alias = "Cache-Tag")]
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_tag(&self, tag: &str) -> PurgeFuture {
-        self.purge(Purge::Tag(tag), ScopedPurges::purge)
+        self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::purge)
     }
 
     /// Makes all responses with a tag stale, as [`soft_purge_url`](Self::soft_purge_url) does.
@@ -150,7 +203,7 @@ impl CacheHandle {
     #[doc(alias = "Cache-Tag")]
     #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn soft_purge_tag(&self, tag: &str) -> PurgeFuture {
-        self.purge(Purge::Tag(tag), ScopedPurges::soft_purge)
+        self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::soft_purge)
     }
 
     /// Purges everything, and empties the store, for all layers and values that share it. Unlike the
@@ -241,9 +294,23 @@ impl CacheHandle {
         let keys = self.config.state.family.keys();
         let keys = keys.iter().filter(|key| key.is_complete(&uri));
         let keys = keys.filter_map(|key| key.url(&uri, &HeaderMap::new()).ok());
+        self.urls(keys, purge).ok_or_else(invalid)
+    }
+
+    fn all_urls_of(
+        &self,
+        request: &request::Parts,
+        purge: PurgeBy,
+    ) -> Result<PurgeFuture, InvalidUrl> {
+        let keys = self.config.state.family.keys();
+        let keys = keys.iter().filter_map(|key| key.of(request).ok());
+        self.urls(keys, purge).ok_or_else(|| InvalidUrl { given: request.uri.to_string() })
+    }
+
+    fn urls(&self, keys: impl Iterator<Item = Key>, purge: PurgeBy) -> Option<PurgeFuture> {
         let urls: BTreeSet<_> = keys.map(|key| key.url().to_owned()).collect();
         let purgings = urls.iter().map(|url| self.purge(Purge::Url(url), purge));
-        all(purgings.collect()).ok_or_else(invalid)
+        all(purgings.collect())
     }
 
     fn purge(&self, what: Purge<'_>, by: PurgeBy) -> PurgeFuture {

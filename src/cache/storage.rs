@@ -1,6 +1,8 @@
 //! Operations of the store, each with its timeout and its errors counted.
 
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -148,6 +150,21 @@ pub(crate) async fn clear(config: &Config) -> Result<(), StoreError> {
 /// Waits until a purge is written down for other processes, and counts one that is not.
 pub(crate) async fn confirm_purge(config: &Config, purge: PurgeFuture) -> Result<(), StoreError> {
     purge.await.inspect_err(|_| config.state.metrics.store_failed("purge"))
+}
+
+/// Waits for several purges at the same time, as [`confirm_purge`] does for one.
+pub(crate) async fn confirm_purges(config: &Config, mut purges: Vec<PurgeFuture>) {
+    poll_fn(|cx| {
+        purges.retain_mut(|purge| match Pin::new(purge).poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(written) => {
+                written.unwrap_or_else(|_| config.state.metrics.store_failed("purge"));
+                false
+            }
+        });
+        if purges.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Returns the usage of the store, or nothing if the store panics.

@@ -179,7 +179,8 @@ mod tests {
         let stored = StoredResponse { freshness, ..stored(&Bytes::from_static(&[b'x'; 9]), 0) };
         assert_eq!((stored.left(1_100), stored.is_soft_purged()), (400, false));
         stored.watermark.mark_stale(1_100);
-        for (now, left) in [(0, 0), (1_100, 0), (1_150, -50), (1_600, -500), (u64::MAX, -i64::MAX)] {
+        for (now, left) in [(0, 0), (1_100, 0), (1_150, -50), (1_600, -500), (u64::MAX, -i64::MAX)]
+        {
             assert_eq!(stored.left(now), left, "{now}");
         }
         // The first one counts, as far as it is known.

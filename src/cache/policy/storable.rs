@@ -8,6 +8,7 @@ use super::super::vary::Variant;
 use super::checks;
 use super::date::date;
 use super::freshness::{freshness, is_silent};
+use super::groups::{CACHE_GROUPS, group_tags, user_tag};
 use super::request::RequestPolicy;
 use super::response::{
     CACHE_STATUS, CACHE_TAG, LeftOut, NotStorable, Present, ResponseInfo, SURROGATE_KEY, Storable,
@@ -76,7 +77,7 @@ pub(crate) fn storable(
     Ok(Box::new(Storable {
         freshness: Freshness { shared, ..freshness },
         variant,
-        tags: tags(response, present),
+        tags: tags(response, present)?,
         // The headers are copied last: most responses that are not stored have been refused by now.
         headers: kept_headers(rules, response, &left_out, present),
     }))
@@ -123,18 +124,24 @@ fn kept_headers(
     copy_headers(response.headers, &is_kept, (!has_date).then_some(response.received))
 }
 
-fn tags(response: &ResponseInfo<'_>, present: Present) -> Vec<String> {
-    let mut tags = response.hint.map_or_else(Vec::new, |hint| hint.tags.clone());
+fn tags(response: &ResponseInfo<'_>, present: Present) -> Result<Vec<String>, NotStorable> {
+    let hint = response.hint.iter().flat_map(|hint| &hint.tags);
+    let mut tags: Vec<_> = hint.map(|tag| user_tag(tag).into_owned()).collect();
     if !present.tags {
-        return tags;
+        return Ok(tags);
     }
-    let lines = response.headers.get_all(SURROGATE_KEY).iter();
+    let headers = response.headers;
+    let lines = headers.get_all(SURROGATE_KEY).iter();
     let keys = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b' '));
     let keys = keys.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
-    let lines = response.headers.get_all(CACHE_TAG).iter();
-    let names = lines.flat_map(|line| list::split(line.as_bytes()));
-    tags.extend(keys.chain(names).map(|name| String::from_utf8_lossy(name).into_owned()));
-    tags
+    let lines = headers.get_all(CACHE_TAG).iter();
+    let names = keys.chain(lines.flat_map(|line| list::split(line.as_bytes())));
+    tags.extend(names.map(|name| user_tag(&String::from_utf8_lossy(name)).into_owned()));
+    if headers.contains_key(CACHE_GROUPS) {
+        let groups = group_tags(headers, || response.key.origin());
+        tags.extend(groups.map_err(|_| NotStorable::Groups)?);
+    }
+    Ok(tags)
 }
 
 #[cfg(test)]
@@ -144,6 +151,7 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::super::super::hint::CacheHint;
+    use super::super::super::key::NO_KEY;
     use super::super::response::TAGS;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
@@ -163,6 +171,7 @@ mod tests {
             hint,
             single_use,
             varies_by,
+            key: &NO_KEY,
             request,
             size,
             sent,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::Response;
+use http::{Request, Response};
 use tokio::sync::Semaphore;
 use tower_kit::MIB;
 use tower_kit::cache::{
@@ -281,6 +281,27 @@ async fn soft_purge_during_a_validation_outlives_a_304() {
         let (asked, _call) = mocked.call().await;
         assert!(asked.headers().contains_key("if-none-match"), "that 304 is from before");
     }
+}
+
+#[tokio::test]
+async fn group_invalidation_during_a_fetch_wins() {
+    let mut mocked = mocked();
+    let asking = mocked.waits("/");
+    let (_, call) = mocked.call().await;
+    let post = Request::post("http://x/other").body(full("")).unwrap();
+    let posting = mocked.ask(post);
+    let answered = async {
+        let (_, post) = mocked.call().await;
+        let changed = Response::builder().header("cache-group-invalidation", "\"a\"");
+        post.send_response(changed.body(full("")).unwrap());
+        mocked
+    };
+    let (posted, mocked) = tokio::join!(soon(posting), answered);
+    drop(posted.unwrap());
+    let builder = Response::builder().header("cache-control", "max-age=60");
+    call.send_response(builder.header("cache-groups", "\"a\"").body(full("old")).unwrap());
+    assert_eq!(crate::support::text(soon(asking).await.unwrap()).await, "old");
+    assert!(!mocked.is_hit("/"));
 }
 
 #[tokio::test]

@@ -141,6 +141,28 @@ async fn soft_purge_reaches_all_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invalidated_groups_reach_all_processes() {
+    let server = RedisServer::start();
+    let origin = Origin::new(async |head, number| {
+        let fields: &[_] = match head.method.as_str() {
+            "POST" => &[("cache-group-invalidation", "\"b\"")],
+            _ => &[("cache-control", "max-age=600"), ("cache-groups", "\"a\", \"b\"")],
+        };
+        reply(200, fields, &format!("answer {number}"))
+    });
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    let body = one.get("/list/a").await.body;
+    let kept = async || other.kept("/list/a").await;
+    until("it is in Redis", async || kept().await.as_ref() == Some(&body)).await;
+    one.send("POST", "/import", &[]).await;
+    assert_eq!(one.kept("/list/a").await, None, "at once in its process");
+    until("the other sees it", async || kept().await.is_none()).await;
+    let later = Process::bare(config(&server), &origin).await;
+    assert_eq!(later.kept("/list/a").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soft_and_hard_purges_meet_in_the_log() {
     let server = RedisServer::start();
     let origin = Origin::counting();

@@ -17,3 +17,15 @@ async fn soft_purged_responses_are_stale() {
     };
     tell(include_str!("soft_purge.txt"), names).await;
 }
+
+#[tokio::test]
+async fn groups_follow_rfc_9875() {
+    let names = Names {
+        layers: &[
+            ("trust_forwarded", |layer| layer.trust_forwarded()),
+            ("strip_tags", |layer| layer.strip_tags()),
+        ],
+        ..Names::default()
+    };
+    tell(include_str!("groups.txt"), names).await;
+}
