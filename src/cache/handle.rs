@@ -141,8 +141,8 @@ impl CacheHandle {
     /// # drop(purge::<()>);
     /// ```
     ///
-    /// Whether there was an entry is not known: a purge hits what is being fetched too, and the entries
-    /// of other processes.
+    /// A purge does not tell if there was an entry: it also hits the responses that are being fetched, and
+    /// the entries of other processes.
     ///
     /// # Errors
     ///
@@ -172,7 +172,6 @@ impl CacheHandle {
     /// The prefix is compared byte for byte with URLs as keys have them: with the scheme as for
     /// [`purge_url`](Self::purge_url), and with the host in lower case and without its default port.
     #[doc(alias = "BAN")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_prefix(&self, prefix: &str) -> PurgeFuture {
         self.purge(Purge::Prefix(prefix), ScopedPurges::purge)
     }
@@ -181,7 +180,6 @@ impl CacheHandle {
     /// The prefix is compared as by [`purge_prefix`](Self::purge_prefix).
     #[doc(alias = "Fastly-Soft-Purge")]
     #[doc(alias = "mark stale")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn soft_purge_prefix(&self, prefix: &str) -> PurgeFuture {
         self.purge(Purge::Prefix(prefix), ScopedPurges::soft_purge)
     }
@@ -191,7 +189,6 @@ impl CacheHandle {
     #[doc(alias = "BAN")]
     #[doc(alias = "surrogate-key")]
     #[doc(alias = "Cache-Tag")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_tag(&self, tag: &str) -> PurgeFuture {
         self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::purge)
     }
@@ -201,7 +198,6 @@ impl CacheHandle {
     #[doc(alias = "mark stale")]
     #[doc(alias = "surrogate-key")]
     #[doc(alias = "Cache-Tag")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn soft_purge_tag(&self, tag: &str) -> PurgeFuture {
         self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::soft_purge)
     }
@@ -225,7 +221,6 @@ impl CacheHandle {
     /// entries.
     #[doc(alias = "Fastly-Soft-Purge")]
     #[doc(alias = "mark stale")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn soft_purge_all(&self) -> PurgeFuture {
         self.purge(Purge::All, ScopedPurges::soft_purge)
     }

@@ -54,7 +54,7 @@ pub(crate) struct LocalPurge {
 /// The effect of the purges since a watermark on an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// None up to this stamp.
+    /// The entry is current up to this stamp.
     Current(Stamp),
     /// The entry has been stale since this time, in milliseconds since 1970.
     Stale { since: u64 },
@@ -66,17 +66,11 @@ pub(crate) enum Standing {
 struct Known {
     hard: PurgeTable,
     soft: PurgeTable,
-    /// The purges of this process that the log does not have yet.
-    local: HashMap<PurgeTarget, Local>,
+    /// The purges of this process that the log does not have yet, with their numbers and their times
+    /// in milliseconds since 1970.
+    local: HashMap<PurgeTarget, (u64, u64)>,
     /// The number of purges by this process.
     count: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Local {
-    number: u64,
-    /// The time of the purge, in milliseconds since 1970.
-    time: u64,
 }
 
 /// A purge. It takes effect in this process before the future is returned, and dropping the future
@@ -145,7 +139,7 @@ impl Purges {
         next = next.min(self.limit());
         known.count += 1;
         let purge = LocalPurge { target: target.clone(), number: known.count };
-        let local = Local { number: purge.number, time: now };
+        let local = (purge.number, now);
         // Purging more than requested is always right, and takes one target.
         if known.local.len() >= MAX_LOCAL {
             known.local.clear();
@@ -236,18 +230,22 @@ impl Purges {
             learned = learned.max(*stamp);
         }
         for purge in written {
-            let same = |local: &Local| local.number == purge.number;
             if purge.target == PurgeTarget::ALL {
-                known.local.retain(|_, local| local.number > purge.number);
-            } else if known.local.get(&purge.target).is_some_and(same) {
+                known.local.retain(|_, (number, _)| *number > purge.number);
+            } else if known
+                .local
+                .get(&purge.target)
+                .is_some_and(|(number, _)| *number == purge.number)
+            {
                 known.local.remove(&purge.target);
             }
         }
         // Another process may have stored a response with a stamp that was just learned, without
         // knowing of the local purges: these need a later stamp.
-        let local: Vec<_> = known.local.iter().map(|(of, local)| (of.clone(), *local)).collect();
+        let local = known.local.iter().map(|(target, (_, time))| (target.clone(), *time));
+        let local: Vec<_> = local.collect();
         let mut last = learned;
-        for (target, Local { time, .. }) in local {
+        for (target, time) in local {
             last = learned + 1;
             known.insert(target, Mark { stamp: last, time }, false);
         }

@@ -43,7 +43,7 @@ pub(crate) enum Names {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     pub(super) stamp: Stamp,
-    /// By the local clock. A stamp does not tell it: the log assigns stamps by another clock.
+    /// The time by the local clock. A stamp does not tell it: the log assigns stamps by another clock.
     pub(super) time: u64,
 }
 
