@@ -9,6 +9,15 @@
 //! `TIMEOUT_MS` how long the origin may be silent before it answers, and a client before it asks: 30
 //! seconds by default. Upgrades (WebSocket) are not tunnelled: such requests go on as if they did not
 //! ask (RFC 9110 §7.8).
+//!
+//! With `PURGE_TOKEN` in the environment, whoever has the token purges a URL, or tags, or makes them
+//! stale:
+//!
+//! ```sh
+//! curl -X PURGE -H "authorization: Bearer $PURGE_TOKEN" http://127.0.0.1:8080/items
+//! curl -X PURGE -H "authorization: Bearer $PURGE_TOKEN" -H "surrogate-key: items" http://127.0.0.1:8080/
+//! curl -X PURGE -H "authorization: Bearer $PURGE_TOKEN" -H "soft-purge: 1" http://127.0.0.1:8080/items
+//! ```
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -35,7 +44,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_kit::cache::{CacheLayer, Exception, MemoryStore};
+use tower_kit::cache::{CacheHandle, CacheLayer, Exception, MemoryStore, PurgeFuture};
 use tower_kit::{KIB, MIB};
 
 /// The address of the upstream server.
@@ -46,7 +55,15 @@ struct Upstream {
     patience: Duration,
 }
 
-/// The reason for which a request is not forwarded.
+/// The right to purge. An address is none: behind another proxy, all clients have that of the proxy.
+#[derive(Clone)]
+struct Purger {
+    handle: CacheHandle,
+    /// Without a token nobody purges.
+    token: Option<Arc<str>>,
+}
+
+/// The response to a request that is not forwarded.
 type Refusal = (StatusCode, &'static str);
 
 #[tokio::main]
@@ -56,6 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = variable("ADDR", "127.0.0.1:8080");
     let patience = variable("TIMEOUT_MS", "30000");
     let patience = patience.parse().map_err(|error| format!("TIMEOUT_MS={patience}: {error}"))?;
+    let token = Some(variable("PURGE_TOKEN", "")).filter(|token| !token.is_empty());
 
     // Idle connections end here before they do there: node's server ends them after five seconds.
     let client = Client::builder(TokioExecutor::new())
@@ -71,8 +89,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = CacheLayer::new(MemoryStore::new(64 * MIB))
         .allow(Exception::AnyStatus)
         .honor_request_control();
+    let purger = Purger { handle: cache.handle(), token: token.map(Into::into) };
     let cache = cache.layer(forward);
-    let proxy = service_fn(move |request| serve(cache.clone(), request));
+    let proxy = service_fn(move |request| serve(cache.clone(), purger.clone(), request));
 
     let listener =
         TcpListener::bind(&addr).await.map_err(|error| format!("ADDR={addr}: {error}"))?;
@@ -163,6 +182,7 @@ async fn hold(
 /// Answers a request from the cache, which is around [`forward`].
 async fn serve<S, B>(
     cache: S,
+    purger: Purger,
     mut request: Request<Incoming>,
 ) -> Result<Response<Either<B, Full<Bytes>>>, Infallible>
 where
@@ -170,11 +190,54 @@ where
 {
     let head_only = *request.method() == Method::HEAD;
     let response = match admit(&mut request) {
+        // The origin never sees it: an answer of 200 would purge, whoever asked.
+        Ok(()) if request.method().as_str() == "PURGE" => say(purge(&purger, request).await),
         Ok(()) => cache.oneshot(request).await?.map(Either::Left),
         Err(refusal) => say(refusal),
     };
     // Over HTTP/2, hyper would send the body.
     Ok(if head_only { response.map(|_| Either::Right(Full::default())) } else { response })
+}
+
+/// Purges the tags that a request names, or else its URL. The answer is 200 whether or not there was
+/// an entry, as that of Varnish is.
+async fn purge<B>(purger: &Purger, request: Request<B>) -> Refusal {
+    let (head, _) = request.into_parts();
+    let sent = head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let sent = sent.and_then(|sent| sent.strip_prefix(b"Bearer "));
+    match (&purger.token, sent) {
+        (Some(token), Some(sent)) if is_same(token.as_bytes(), sent) => {}
+        _ => return (StatusCode::FORBIDDEN, "no right to purge\n"),
+    }
+    let (handle, is_soft) = (&purger.handle, head.headers.contains_key("soft-purge"));
+    let tags =
+        ["surrogate-key", "cache-tag"].into_iter().flat_map(|name| head.headers.get_all(name));
+    let tags = tags.flat_map(|line| line.as_bytes().split(|byte| b" ,".contains(byte)));
+    let tags = tags.filter_map(|tag| std::str::from_utf8(tag).ok()).filter(|tag| !tag.is_empty());
+    let by_tag = |tag| if is_soft { handle.soft_purge_tag(tag) } else { handle.purge_tag(tag) };
+    let mut purges: Vec<PurgeFuture> = tags.map(by_tag).collect();
+    if purges.is_empty() {
+        let purge = match is_soft {
+            true => handle.soft_purge_request(&head),
+            false => handle.purge_request(&head),
+        };
+        match purge {
+            Ok(purge) => purges.push(purge),
+            Err(_) => return (StatusCode::BAD_REQUEST, "no entry has such a URL\n"),
+        }
+    }
+    for purge in purges {
+        // It holds here already. With a `RedisStore`, an error says that other processes learn of it
+        // later.
+        drop(purge.await);
+    }
+    (StatusCode::OK, "purged\n")
+}
+
+/// Compares in a time that does not tell where two tokens differ.
+fn is_same(token: &[u8], sent: &[u8]) -> bool {
+    let differs = token.iter().zip(sent).fold(0, |differs, (a, b)| differs | (a ^ b));
+    token.len() == sent.len() && differs == 0
 }
 
 /// Makes a request the one that the origin, and so the cache, is to see.

@@ -54,7 +54,7 @@ const REQUEST: [HeaderName; 13] = [
     HeaderName::from_static("x-forwarded-host"),
 ];
 
-const RESPONSE: [HeaderName; 17] = [
+const RESPONSE: [HeaderName; 19] = [
     AGE,
     CACHE_CONTROL,
     CONTENT_ENCODING,
@@ -64,6 +64,8 @@ const RESPONSE: [HeaderName; 17] = [
     DATE,
     ETAG,
     EXPIRES,
+    HeaderName::from_static("cache-group-invalidation"),
+    HeaderName::from_static("cache-groups"),
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("surrogate-key"),
     HeaderName::from_static("surrogate-control"),

@@ -155,6 +155,7 @@ impl NotStorable {
             Self::TooLarge => "too-large",
             Self::Stream => "stream",
             Self::Validator => "validator",
+            Self::Groups => "groups",
         }
     }
 }

@@ -52,8 +52,7 @@ pub(crate) fn decide(query: Query<'_>, ask: &RequestPolicy, lookup: &Lookup, now
     match policy::reuse(&query.config.rules, ask, stored, now, random) {
         Reuse::Fresh => serve(Outcome::Hit, false),
         Reuse::Refresh => {
-            let outcome =
-                if stored.freshness.left(now) > 0 { Outcome::Hit } else { Outcome::Stale };
+            let outcome = if stored.left(now) > 0 { Outcome::Hit } else { Outcome::Stale };
             // A dead origin is asked once in a while, and not by every request.
             serve(outcome, !miss(Fwd::Stale).has_failed(query, now))
         }

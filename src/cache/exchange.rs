@@ -53,7 +53,7 @@ impl<S, B> Exchange<S, B> {
     /// Returns an entry in the form in which other requests may have it.
     pub(crate) fn verdict(&self, entry: &Entry, now: u64) -> Verdict {
         let is_stale = entry.stored().is_some_and(|stored| {
-            stored.freshness.left(now) <= 0 && policy::is_usable_on_error(&self.ask, stored, now)
+            stored.left(now) <= 0 && policy::is_usable_on_error(&self.ask, stored, now)
         });
         let entry = entry.clone();
         if is_stale { Verdict::StaleOnError(entry) } else { Verdict::Stored(entry) }
@@ -94,7 +94,8 @@ impl<S, B> Exchange<S, B> {
             Verdict::StaleOnError(entry) => {
                 let usable =
                     |stored: &&StoredResponse| policy::is_usable_on_error(&self.ask, stored, now);
-                entry.stored().filter(usable).filter(|stored| query.is_valid(stored))?;
+                // In this order: a soft purge ends the lifetime.
+                entry.stored().filter(|stored| query.is_valid(stored)).filter(usable)?;
                 let response = response::from_entry(query, &self.ask, entry, now, status);
                 (response, Outcome::Stale)
             }
@@ -128,9 +129,9 @@ impl<S, B> Exchange<S, B> {
     fn may_use(&self, stored: &StoredResponse, now: u64) -> bool {
         // A new response is what a request for one waited for.
         let ask = RequestPolicy { control: RequestControl::default(), ..self.ask };
-        let found = policy::reuse(&self.config.rules, &ask, stored, now, random);
-        matches!(found, Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
-            && self.query().is_valid(stored)
+        let reuse = || policy::reuse(&self.config.rules, &ask, stored, now, random);
+        self.query().is_valid(stored)
+            && matches!(reuse(), Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
     }
 }
 

@@ -295,6 +295,7 @@ impl Fetch {
             hint: response.extensions().get(),
             single_use: self.single_use.covers(response),
             varies_by: response.extensions().get().map(|VariesBy(name)| name),
+            key: &self.key,
             request: &self.headers,
             size,
             sent: self.sent,
@@ -360,7 +361,7 @@ impl Fetch {
         let query = Query { config: &self.config, key: &self.key, headers: &self.headers };
         // The entry may have been purged since the lookup.
         let usable =
-            policy::is_usable_on_error(&self.ask, stored, self.received) && query.is_valid(stored);
+            query.is_valid(stored) && policy::is_usable_on_error(&self.ask, stored, self.received);
         usable.then(|| entry.clone())
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{poll_fn, ready};
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri, request};
 use http_body::Body;
 use tower::Service;
 
@@ -13,7 +13,9 @@ use super::classify::Warm;
 use super::config::Config;
 use super::error::StoreError;
 use super::fetch::Call;
+use super::key::Key;
 use super::metrics::Statistics;
+use super::policy::user_tag;
 use super::purge::{Purge, PurgeFuture, ScopedPurges};
 use super::storage;
 
@@ -45,6 +47,9 @@ pub struct InvalidUrl {
     given: String,
 }
 
+/// A hard or a soft purge.
+type PurgeBy = fn(&ScopedPurges, Purge<'_>, u64) -> PurgeFuture;
+
 impl CacheHandle {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         Self { config }
@@ -73,19 +78,93 @@ impl CacheHandle {
     /// the key has one.
     #[doc(alias = "PURGE")]
     pub fn purge_url(&self, url: &str) -> Result<PurgeFuture, InvalidUrl> {
-        let invalid = || InvalidUrl { given: url.to_owned() };
-        let uri: Uri = url.parse().map_err(|_| invalid())?;
-        // A word alone is a URI too, that of CONNECT: a host without a path.
-        if uri.path().is_empty() {
-            return Err(invalid());
-        }
-        // Entries may be under a key that the layer got after this handle was taken.
-        let keys = self.config.state.family.keys();
-        let keys = keys.iter().filter(|key| key.is_complete(&uri));
-        let keys = keys.filter_map(|key| key.url(&uri, &HeaderMap::new()).ok());
-        let urls: BTreeSet<_> = keys.map(|key| key.url().to_owned()).collect();
-        let purgings = urls.iter().map(|url| self.purge(Purge::Url(url)));
-        all(purgings.collect()).ok_or_else(invalid)
+        self.all_urls(url, ScopedPurges::purge)
+    }
+
+    /// Makes all variants of a URL stale, which is written as for [`purge_url`](Self::purge_url).
+    ///
+    /// A stale response is never served as a fresh one. It is validated with its `etag` or
+    /// `last-modified`, which costs no body if nothing has changed. It is served within
+    /// `stale-while-revalidate` while it is refreshed, and within
+    /// [`stale_if_error`](super::CacheLayer::stale_if_error) if the inner service fails; both times
+    /// begin with the purge. A response with `must-revalidate` or `s-maxage` is validated first in any
+    /// case. Its `age` and `cache-control` stay as they are: caches of clients do not learn of the
+    /// purge.
+    ///
+    /// Use it where an old response does little harm, and [`purge_url`](Self::purge_url) where it must
+    /// not be served again. A purge by the other method wins over a soft purge, whichever comes first.
+    /// A response that was asked for before the purge is stored as stale.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    /// use tower_kit::MIB;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = CacheLayer::new(MemoryStore::new(64 * MIB)).handle();
+    /// handle.soft_purge_url("http://example.org/items?page=2")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error as [`purge_url`](Self::purge_url) does.
+    #[doc(alias = "Fastly-Soft-Purge")]
+    #[doc(alias = "mark stale")]
+    #[doc(alias = "expire")]
+    pub fn soft_purge_url(&self, url: &str) -> Result<PurgeFuture, InvalidUrl> {
+        self.all_urls(url, ScopedPurges::soft_purge)
+    }
+
+    /// Purges all variants of the URL of a request, such as that of a `PURGE` to a proxy. The URL is the
+    /// one that the [`CacheKey`](super::CacheKey) of the layer takes from such a request: the method
+    /// does not count, and neither do the other parts of the key.
+    ///
+    /// The layer itself passes `PURGE` to the inner service like any method that it does not know. Call
+    /// this method outside of the layer instead, and **only for clients that may purge**:
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_kit::cache::CacheHandle;
+    ///
+    /// async fn purge<B>(handle: &CacheHandle, request: Request<B>, may_purge: bool) -> StatusCode {
+    ///     if !may_purge {
+    ///         return StatusCode::FORBIDDEN;
+    ///     }
+    ///     match handle.purge_request(&request.into_parts().0) {
+    ///         // An error is told to other processes later.
+    ///         Ok(purge) => drop(purge.await),
+    ///         Err(_) => return StatusCode::BAD_REQUEST,
+    ///     }
+    ///     StatusCode::OK
+    /// }
+    /// # drop(purge::<()>);
+    /// ```
+    ///
+    /// A purge does not tell if there was an entry: it also hits the responses that are being fetched, and
+    /// the entries of other processes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no entry can have such a request: its host is malformed or stated twice, its
+    /// key is over 8 KiB, or a callback of the key panics.
+    #[doc(alias = "PURGE")]
+    #[doc(alias = "Varnish")]
+    #[doc(alias = "proxy_cache_purge")]
+    pub fn purge_request(&self, request: &request::Parts) -> Result<PurgeFuture, InvalidUrl> {
+        self.all_urls_of(request, ScopedPurges::purge)
+    }
+
+    /// Makes all variants of the URL of a request stale: [`purge_request`](Self::purge_request) as
+    /// [`soft_purge_url`](Self::soft_purge_url) does it.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error as [`purge_request`](Self::purge_request) does.
+    #[doc(alias = "PURGE")]
+    #[doc(alias = "Fastly-Soft-Purge")]
+    pub fn soft_purge_request(&self, request: &request::Parts) -> Result<PurgeFuture, InvalidUrl> {
+        self.all_urls_of(request, ScopedPurges::soft_purge)
     }
 
     /// Purges all URLs that start with `prefix`: `http://host/path` purges `http://host/path2` too.
@@ -93,9 +172,16 @@ impl CacheHandle {
     /// The prefix is compared byte for byte with URLs as keys have them: with the scheme as for
     /// [`purge_url`](Self::purge_url), and with the host in lower case and without its default port.
     #[doc(alias = "BAN")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_prefix(&self, prefix: &str) -> PurgeFuture {
-        self.purge(Purge::Prefix(prefix))
+        self.purge(Purge::Prefix(prefix), ScopedPurges::purge)
+    }
+
+    /// Makes all URLs that start with `prefix` stale, as [`soft_purge_url`](Self::soft_purge_url) does.
+    /// The prefix is compared as by [`purge_prefix`](Self::purge_prefix).
+    #[doc(alias = "Fastly-Soft-Purge")]
+    #[doc(alias = "mark stale")]
+    pub fn soft_purge_prefix(&self, prefix: &str) -> PurgeFuture {
+        self.purge(Purge::Prefix(prefix), ScopedPurges::soft_purge)
     }
 
     /// Purges all responses with a tag: of a [`CacheHint`](super::CacheHint), or of the headers
@@ -103,9 +189,17 @@ impl CacheHandle {
     #[doc(alias = "BAN")]
     #[doc(alias = "surrogate-key")]
     #[doc(alias = "Cache-Tag")]
-    #[expect(clippy::must_use_candidate, reason = "it holds whether or not it is awaited")]
     pub fn purge_tag(&self, tag: &str) -> PurgeFuture {
-        self.purge(Purge::Tag(tag))
+        self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::purge)
+    }
+
+    /// Makes all responses with a tag stale, as [`soft_purge_url`](Self::soft_purge_url) does.
+    #[doc(alias = "Fastly-Soft-Purge")]
+    #[doc(alias = "mark stale")]
+    #[doc(alias = "surrogate-key")]
+    #[doc(alias = "Cache-Tag")]
+    pub fn soft_purge_tag(&self, tag: &str) -> PurgeFuture {
+        self.purge(Purge::Tag(&user_tag(tag)), ScopedPurges::soft_purge)
     }
 
     /// Purges everything, and empties the store, for all layers and values that share it. Unlike the
@@ -118,8 +212,17 @@ impl CacheHandle {
     /// entries any more.
     #[doc(alias = "flush")]
     pub async fn purge_all(&self) -> Result<(), StoreError> {
-        drop(self.purge(Purge::All));
+        drop(self.purge(Purge::All, ScopedPurges::purge));
         storage::clear(&self.config).await
+    }
+
+    /// Makes everything in the store stale, for all layers and values that share it, as
+    /// [`soft_purge_url`](Self::soft_purge_url) does: after a deployment, say. The store keeps its
+    /// entries.
+    #[doc(alias = "Fastly-Soft-Purge")]
+    #[doc(alias = "mark stale")]
+    pub fn soft_purge_all(&self) -> PurgeFuture {
+        self.purge(Purge::All, ScopedPurges::soft_purge)
     }
 
     /// Returns the number of requests by outcome, since the layer was made, and the usage of the store.
@@ -175,7 +278,37 @@ impl CacheHandle {
         Ok(())
     }
 
-    fn purge(&self, what: Purge<'_>) -> PurgeFuture {
+    fn all_urls(&self, url: &str, purge: PurgeBy) -> Result<PurgeFuture, InvalidUrl> {
+        let invalid = || InvalidUrl { given: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        // A word alone is a URI too, that of CONNECT: a host without a path.
+        if uri.path().is_empty() {
+            return Err(invalid());
+        }
+        // Entries may be under a key that the layer got after this handle was taken.
+        let keys = self.config.state.family.keys();
+        let keys = keys.iter().filter(|key| key.is_complete(&uri));
+        let keys = keys.filter_map(|key| key.url(&uri, &HeaderMap::new()).ok());
+        self.urls(keys, purge).ok_or_else(invalid)
+    }
+
+    fn all_urls_of(
+        &self,
+        request: &request::Parts,
+        purge: PurgeBy,
+    ) -> Result<PurgeFuture, InvalidUrl> {
+        let keys = self.config.state.family.keys();
+        let keys = keys.iter().filter_map(|key| key.of(request).ok());
+        self.urls(keys, purge).ok_or_else(|| InvalidUrl { given: request.uri.to_string() })
+    }
+
+    fn urls(&self, keys: impl Iterator<Item = Key>, purge: PurgeBy) -> Option<PurgeFuture> {
+        let urls: BTreeSet<_> = keys.map(|key| key.url().to_owned()).collect();
+        let purgings = urls.iter().map(|url| self.purge(Purge::Url(url), purge));
+        all(purgings.collect())
+    }
+
+    fn purge(&self, what: Purge<'_>, by: PurgeBy) -> PurgeFuture {
         // Entries may be in a namespace that the layer got after this handle was taken.
         let now = self.config.clock.now();
         let states = self.config.state.family.states();
@@ -185,7 +318,7 @@ impl CacheHandle {
                 namespaces.push(&state.purges);
             }
         }
-        let purgings = namespaces.iter().map(|purges| purges.purge(what, now)).collect();
+        let purgings = namespaces.iter().map(|purges| by(purges, what, now)).collect();
         let Some(purging) = all(purgings) else { return PurgeFuture(Box::pin(ready(Ok(())))) };
         if !self.config.state.purges.is_shared() {
             return purging;

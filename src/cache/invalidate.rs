@@ -1,4 +1,4 @@
-//! Unsafe methods: what they changed is purged (RFC 9111 §4.4).
+//! Unsafe methods: what they changed is purged (RFC 9111 §4.4, RFC 9875 §3).
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -32,9 +32,20 @@ struct Change {
     uri: Uri,
     hosts: Vec<HeaderValue>,
     own: Option<Key>,
+    /// The origin of a request whose key is too long for an entry.
+    long_origin: Option<u128>,
     /// The policy of a GET like this request, if its response may answer that too.
     get: Option<RequestPolicy>,
     single_use: SingleUse,
+}
+
+/// The parts of the store that a request has changed.
+struct Changed<'a> {
+    /// The key of the request.
+    own: Option<&'a Key>,
+    urls: &'a [Key],
+    /// The tags of the groups that the response invalidates.
+    groups: &'a [String],
 }
 
 /// Passes a request with an unsafe method to the inner service, and purges what it changed.
@@ -64,7 +75,10 @@ where
     let changed: Vec<_> = change.own.iter().cloned().chain(named).collect();
     // A purge since the request was sent may concern what the response is made of.
     let undisturbed = config.state.purges.watermark() == before;
-    let watermark = purge(&config, change.own.as_ref(), &changed, received).await;
+    let groups = policy::invalidated_groups(response.headers());
+    let groups = groups.and_then(|groups| Some(groups.tags(change.origin()?))).unwrap_or_default();
+    let changed = Changed { own: change.own.as_ref(), urls: &changed, groups: &groups };
+    let watermark = purge(&config, changed, received).await;
     // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
     let may_store = undisturbed && !config.state.purges.is_shared();
     let get = if may_store { change.as_get(&config, &response) } else { None };
@@ -102,13 +116,20 @@ where
 
 impl Change {
     fn of(config: &Config, head: &request::Parts) -> Self {
+        let own = config.key.of(head).ok();
         Self {
             uri: config.key.uri_of(head).unwrap_or(&head.uri).clone(),
             hosts: head.headers.get_all(HOST).iter().cloned().collect(),
-            own: config.key.of(head).ok(),
+            long_origin: if own.is_none() { config.key.origin_of(head).ok() } else { None },
+            own,
             get: if head.method == Method::POST { classify_as_get(config, head) } else { None },
             single_use: SingleUse::of(&head.extensions),
         }
+    }
+
+    /// Returns the origin of the request, whose groups the response may invalidate.
+    fn origin(&self) -> Option<u128> {
+        self.own.as_ref().map(Key::origin).or(self.long_origin)
     }
 
     /// Returns the key of a URI that the response names.
@@ -130,19 +151,25 @@ impl Change {
     }
 }
 
-/// Purges and removes the `changed` URLs, and returns the last purge. A client that made a change
+/// Purges what has changed, removes the URLs, and returns the last purge. A client that made a change
 /// may ask another process next, and so the response waits for both.
-async fn purge(config: &Config, own: Option<&Key>, changed: &[Key], now: u64) -> Stamp {
+async fn purge(config: &Config, changed: Changed<'_>, now: u64) -> Stamp {
+    let Changed { own, urls, groups } = changed;
     let purge = |key: &Key| {
         let removed = config.key.is_url() && own.is_none_or(Key::is_url);
         let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
         config.state.purges.purge(purge, now)
     };
-    let purges: Vec<_> = changed.iter().map(purge).collect();
+    let purges: Vec<_> = urls.iter().map(purge).collect();
+    let groups = groups.iter().map(|tag| config.state.purges.purge(Purge::Tag(tag), now));
+    let groups: Vec<_> = groups.collect();
     let watermark = config.state.purges.watermark();
-    for (key, purge) in changed.iter().zip(purges) {
+    for (key, purge) in urls.iter().zip(purges) {
         let confirm = async { drop(storage::confirm_purge(config, purge).await) };
         both(storage::remove(config, key), confirm).await;
+    }
+    if !groups.is_empty() {
+        storage::confirm_purges(config, groups).await;
     }
     watermark
 }

@@ -418,7 +418,8 @@ impl CacheLayer {
     }
 
     /// Removes the headers `surrogate-key` and `cache-tag` from responses, after their tags are
-    /// known. By default clients, and caches in front, see them.
+    /// known. By default clients, and caches in front, see them. `cache-groups` stays, since RFC 9875
+    /// is for these caches too.
     #[doc(alias = "surrogate-key")]
     #[doc(alias = "Cache-Tag")]
     #[doc(alias = "xkey")]

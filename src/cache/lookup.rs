@@ -144,10 +144,11 @@ impl Query<'_> {
         }
     }
 
-    /// Returns `true` if an entry answers the request and was not purged.
+    /// Returns `true` if an entry answers the request and was not purged. A soft purge makes the entry
+    /// stale.
     pub(crate) fn is_valid(self, stored: &StoredResponse) -> bool {
         stored.variant.answers(self.headers)
-            && stored.is_current(&self.config.state.purges, self.key.url())
+            && stored.is_usable(&self.config.state.purges, self.key.url())
     }
 
     /// Returns the number that the request shares with those that none of the variants tells from
@@ -192,7 +193,7 @@ impl Query<'_> {
                 if entry.stored().is_some_and(|stored| {
                     is_named(stored)
                         && self.is_sound(&entry, stored)
-                        && stored.is_current(&self.config.state.purges, self.key.url())
+                        && stored.is_usable(&self.config.state.purges, self.key.url())
                 }) =>
             {
                 Lookup::Found(entry)

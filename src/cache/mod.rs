@@ -72,9 +72,9 @@
 //!
 //! ## Invalidation
 //!
-//! [`CacheHandle`] purges a URL, a prefix, a tag, or everything. A successful response to an unsafe
-//! method purges its URL. A purge also hits the responses that are being fetched. See
-//! [invalidation](guide::invalidation).
+//! [`CacheHandle`] purges a URL, a prefix, a tag, or everything; a soft purge makes it stale. A
+//! successful response to an unsafe method purges its URL, and the groups that it names (RFC 9875). A
+//! purge also hits the responses that are being fetched. See [invalidation](guide::invalidation).
 //!
 //! ## Redis
 //!

@@ -27,7 +27,7 @@ pub(crate) fn hit<B>(
     now: u64,
 ) -> Response<ResponseBody<B>> {
     query.config.state.metrics.count(outcome);
-    let left = entry.stored().map_or(0, |stored| stored.freshness.left(now));
+    let left = entry.stored().map_or(0, |stored| stored.left(now));
     from_entry(query, ask, entry, now, &CacheStatus::hit(left))
 }
 

@@ -1,6 +1,8 @@
 //! Operations of the store, each with its timeout and its errors counted.
 
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -50,7 +52,13 @@ pub(crate) fn keep(
     charge: Option<Charge>,
 ) -> bool {
     let entry = Entry::new(EntryKind::Response(stored.with_own_body()));
-    if let (Some(lead), Some(stored)) = (&lead, entry.stored()) {
+    // The requests that wait may have asked after a soft purge, of which this response is from before.
+    // One of them fetches again, with this entry to validate or to serve as stale.
+    let is_outdated = |stored: &StoredResponse| {
+        stored.is_usable(&config.state.purges, key.url()) && stored.is_soft_purged()
+    };
+    let shared = entry.stored().filter(|stored| !is_outdated(stored));
+    if let (Some(lead), Some(stored)) = (&lead, shared) {
         lead.complete(if is_shareable(&stored.freshness) {
             Verdict::Stored(entry.clone())
         } else {
@@ -142,6 +150,21 @@ pub(crate) async fn clear(config: &Config) -> Result<(), StoreError> {
 /// Waits until a purge is written down for other processes, and counts one that is not.
 pub(crate) async fn confirm_purge(config: &Config, purge: PurgeFuture) -> Result<(), StoreError> {
     purge.await.inspect_err(|_| config.state.metrics.store_failed("purge"))
+}
+
+/// Waits for several purges at the same time, as [`confirm_purge`] does for one.
+pub(crate) async fn confirm_purges(config: &Config, mut purges: Vec<PurgeFuture>) {
+    poll_fn(|cx| {
+        purges.retain_mut(|purge| match Pin::new(purge).poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(written) => {
+                written.unwrap_or_else(|_| config.state.metrics.store_failed("purge"));
+                false
+            }
+        });
+        if purges.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// Returns the usage of the store, or nothing if the store panics.

@@ -15,6 +15,7 @@ use super::clock::Reading;
 use super::config::Config;
 use super::fetch::{Call, length};
 use super::hit_for_miss::Mark;
+use super::key::Key;
 use super::metrics::Outcome;
 use super::policy::{self, RequestPolicy, ResponseInfo};
 use super::response;
@@ -65,7 +66,8 @@ where
             hint: response.extensions().get(),
             single_use: this.single_use.covers(&response),
             varies_by: None,
-            // A response that varies is not refused for that: the next request has a look at it.
+            // No refusal depends on these: a response that may be stored is left to the next request.
+            key: &Key::default(),
             request: &HeaderMap::new(),
             size: length(&response),
             sent: wall.saturating_sub(now.saturating_sub(*this.sent)),

@@ -221,11 +221,11 @@ fn collapsed<T: DeserializeOwned>(
     asked: u64,
 ) -> Option<T> {
     let Verdict::Found(entry) = verdict else { return None };
-    let stored = entry.stored()?;
+    let stored = entry.stored().filter(|stored| shared.is_usable(name, stored))?;
     // A value with a ttl of 0 is for those who waited for it.
     let is_new = stored.freshness.received >= asked;
-    let usable = is_new || policy::age(&stored.freshness, shared.clock.now()) == Age::Fresh;
-    if usable { shared.decode(name, stored) } else { None }
+    let age = || policy::age(&stored.freshness, stored.left(shared.clock.now()));
+    if is_new || age() == Age::Fresh { shared.decode(stored) } else { None }
 }
 
 /// The maximum wait for another caller that fetches the same value.

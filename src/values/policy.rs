@@ -73,9 +73,9 @@ pub(super) fn namespace(name: &str) -> String {
     format!("value={}:", name.replace('%', "%25").replace(':', "%3A"))
 }
 
-/// Returns the use that the age of a value permits at `now`.
-pub(super) fn age(freshness: &Freshness, now: u64) -> Age {
-    let left = freshness.left(now);
+/// Returns the use that the age of a value permits. `left` is the time until it is stale, in
+/// milliseconds.
+pub(super) fn age(freshness: &Freshness, left: i64) -> Age {
     let stale = i64::try_from(freshness.while_revalidate).unwrap_or(i64::MAX);
     if left > 0 {
         Age::Fresh
@@ -140,7 +140,7 @@ mod tests {
             (115, Age::Expired),
             (u64::MAX, Age::Expired),
         ] {
-            assert_eq!(age(&freshness, now), expected, "{now}");
+            assert_eq!(age(&freshness, freshness.left(now)), expected, "{now}");
         }
     }
 

@@ -218,28 +218,26 @@ impl Shared {
         entry: Entry,
         or_stale: bool,
     ) -> Option<Found<T>> {
-        let stored = entry.stored()?;
-        let is_fresh = match policy::age(&stored.freshness, self.clock.now()) {
+        let stored = entry.stored().filter(|stored| self.is_usable(name, stored))?;
+        let is_fresh = match policy::age(&stored.freshness, stored.left(self.clock.now())) {
             Age::Fresh => true,
             Age::Stale if or_stale => false,
             _ => return None,
         };
-        let value = self.decode(name, stored)?;
+        let value = self.decode(stored)?;
         Some(Found { entry, value, is_fresh })
     }
 
-    /// Decodes the value of an entry, unless it was purged or is of another type. A response under the
-    /// name of a value is not a value: the store may have been changed.
-    pub(super) fn decode<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        stored: &StoredResponse,
-    ) -> Option<T> {
+    /// Returns `true` unless a value was purged. A soft purge makes the value stale.
+    pub(super) fn is_usable(&self, name: &str, stored: &StoredResponse) -> bool {
+        stored.is_usable(&self.state.purges, name)
+    }
+
+    /// Decodes the value of an entry, unless it is of another type. A response under the name of a
+    /// value is not a value: the store may have been changed.
+    pub(super) fn decode<T: DeserializeOwned>(&self, stored: &StoredResponse) -> Option<T> {
         if stored.status != StatusCode::OK || !stored.headers.is_empty() {
             self.metrics.failed("decode");
-            return None;
-        }
-        if !stored.is_current(&self.state.purges, name) {
             return None;
         }
         let value = serde_json::from_slice(&stored.body);

@@ -30,11 +30,16 @@ impl Proxy {
     }
 
     fn patient(origin: SocketAddr, millis: u64) -> Self {
+        Self::with(origin, millis, None)
+    }
+
+    fn with(origin: SocketAddr, millis: u64, purge_token: Option<&str>) -> Self {
         let mut command = Command::new(built("reverse_proxy"));
         command
             .env("ORIGIN", format!("http://{origin}"))
             .env("ADDR", "127.0.0.1:0")
-            .env("TIMEOUT_MS", millis.to_string());
+            .env("TIMEOUT_MS", millis.to_string())
+            .env("PURGE_TOKEN", purge_token.unwrap_or_default());
         Self(Program::run(command.stderr(Stdio::piped())))
     }
 
@@ -201,6 +206,84 @@ async fn connection_headers_are_not_forwarded() {
         (header_of(&seen, "cookie"), header_of(&seen, "via")),
         (Some("a=1; b=2"), Some("2.0 tower-kit"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn purge_needs_the_token() {
+    let fields = "cache-control: max-age=60 | surrogate-key: news home";
+    let origin = Origin::start(move |_| answer(fields, "hello")).await;
+    let is_hit = async |proxy: &Proxy, path| proxy.get(path).await.0.contains("tower-kit; hit");
+    for (token, sent) in [
+        (None, ""),
+        (None, " | authorization: Bearer "),
+        (Some("secret"), ""),
+        (Some("secret"), " | authorization: Bearer "),
+        (Some("secret"), " | authorization: Bearer secre"),
+        (Some("secret"), " | authorization: Bearer secrets"),
+        (Some("secret"), " | authorization: Basic secret"),
+        (Some("secret"), " | authorization: secret"),
+        (Some("secret"), " | x-purge-token: secret"),
+    ] {
+        let proxy = Proxy::with(origin.addr, 30_000, token);
+        proxy.get("/a").await;
+        for more in ["", " | surrogate-key: news", " | soft-purge: 1"] {
+            let purge = format!("PURGE /a HTTP/1.1 | host: a{sent}{more}");
+            assert_status(&proxy.ask(&purge).await.0, 403);
+        }
+        assert!(is_hit(&proxy, "/a").await, "{token:?} {sent}");
+        origin.saw();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn purge_is_by_url_or_by_tags() {
+    let fields = "cache-control: max-age=60 | etag: \"1\" | surrogate-key: news home";
+    let origin = Origin::start(move |_| answer(fields, "hello")).await;
+    let proxy = Proxy::with(origin.addr, 30_000, Some("secret"));
+    let purge = async |target: &str, more: &str| {
+        let lines = format!("PURGE {target} HTTP/1.1 | {more} | authorization: Bearer secret");
+        proxy.ask(&lines).await
+    };
+    let said = async |path| proxy.get(path).await.0;
+    let fill = async || {
+        for path in ["/a", "/b?c=d"] {
+            said(path).await;
+            assert!(said(path).await.contains("tower-kit; hit"));
+        }
+        origin.seen.lock().unwrap().clear();
+    };
+
+    fill().await;
+    let (head, body) = purge("/b?c=d", "host: A:80").await;
+    assert_status(&head, 200);
+    assert_eq!(body, "purged\n");
+    assert!(!head.contains("cache-status") && said("/a").await.contains("tower-kit; hit"));
+    assert!(said("/b?c=d").await.contains("fwd=uri-miss"));
+    assert!(origin.saw().starts_with("get /b?c=d"), "the origin sees no PURGE");
+
+    // The tags of the request, and not its URL.
+    for (tags, hit) in [
+        ("surrogate-key: other | cache-tag: x, news", true),
+        ("cache-tag: home", true),
+        ("surrogate-key: other", false),
+    ] {
+        fill().await;
+        assert_status(&purge("/a", &format!("host: a | {tags}")).await.0, 200);
+        for path in ["/a", "/b?c=d"] {
+            assert_eq!(said(path).await.contains("fwd=uri-miss"), hit, "{tags}");
+        }
+    }
+
+    // A soft purge leaves something to validate.
+    for more in ["soft-purge: 1", "soft-purge: 1 | surrogate-key: news"] {
+        fill().await;
+        assert_status(&purge("/a", &format!("host: a | {more}")).await.0, 200);
+        assert!(said("/a").await.contains("fwd=stale"));
+        assert_eq!(header_of(&origin.saw(), "if-none-match"), Some("\"1\""));
+    }
+    assert_status(&purge("/nothing-is-here", "host: a").await.0, 200);
+    assert_status(&purge(&format!("/{}", "a".repeat(9_000)), "host: a").await.0, 400);
+    assert_status(&proxy.ask("PURGE / HTTP/1.1 | host: a | host: b").await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

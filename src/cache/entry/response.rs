@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::super::purge::{ScopedPurges, Stamp};
+use super::super::purge::{ScopedPurges, Stamp, Standing};
 use super::super::vary::Variant;
 use super::freshness::Freshness;
 use super::headers::{copy_headers, head_size, variant_size};
@@ -31,9 +31,15 @@ pub(crate) struct StoredResponse {
     pub(crate) watermark: Watermark,
 }
 
-/// A stamp that is raised whenever the response is found to be current.
-#[derive(Debug, Default)]
-pub(crate) struct Watermark(AtomicU64);
+/// The purges that a response was compared with.
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    /// Raised whenever the response is found to be current.
+    stamp: AtomicU64,
+    /// The time of the first soft purge that was found, in milliseconds since 1970, or [`NEVER`].
+    /// Only in memory: the entry of a store has the stamp from before the purge.
+    stale_since: AtomicU64,
+}
 
 impl EntryKind {
     /// Returns about how many bytes of memory it takes, with the overhead of the allocator.
@@ -59,15 +65,34 @@ impl StoredResponse {
         Self { body, ..self }
     }
 
-    /// Returns `true` if nothing that the response belongs to was purged since it was requested. A
-    /// later check then has fewer purges to compare.
-    pub(crate) fn is_current(&self, purges: &ScopedPurges, url: &str) -> bool {
+    /// Returns `true` unless something that the response belongs to was purged since it was requested.
+    /// A soft purge makes the response stale: see [`left`](Self::left).
+    pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str) -> bool {
         let Self { tags, watermark, freshness, .. } = self;
-        let stamp = purges.current_as_of(url, tags, watermark.get(), freshness.received);
-        if let Some(stamp) = stamp {
-            watermark.raise(stamp);
+        match purges.standing(url, tags, watermark.get(), freshness.received) {
+            // A later check has fewer purges to compare.
+            Standing::Current(stamp) => watermark.raise(stamp),
+            // The stamp stays: it is what tells other processes that the response is stale.
+            Standing::Stale { since } => watermark.mark_stale(since),
+            Standing::Purged => return false,
         }
-        stamp.is_some()
+        true
+    }
+
+    /// Returns the milliseconds until the response is stale: by its lifetime, or since it was
+    /// soft-purged. Negative if it is stale.
+    pub(crate) fn left(&self, now: u64) -> i64 {
+        let left = self.freshness.left(now);
+        match self.watermark.stale_since.load(Ordering::Relaxed) {
+            NEVER => left,
+            // Stale even where the clock has gone back to before the purge.
+            since => left.min(-i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Returns `true` if a soft purge was found that made the response stale.
+    pub(crate) fn is_soft_purged(&self) -> bool {
+        self.watermark.stale_since.load(Ordering::Relaxed) != NEVER
     }
 
     /// Returns the same response in memory of its own, whatever the size of its body.
@@ -79,24 +104,35 @@ impl StoredResponse {
 
 impl Watermark {
     pub(crate) fn at(stamp: Stamp) -> Self {
-        Self(AtomicU64::new(stamp))
+        Self { stamp: AtomicU64::new(stamp), stale_since: AtomicU64::new(NEVER) }
     }
 
     pub(crate) fn get(&self) -> Stamp {
-        self.0.load(Ordering::Relaxed)
+        self.stamp.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn raise(&self, stamp: Stamp) {
+    fn raise(&self, stamp: Stamp) {
         // The stamp is nearly always there already: a read does not contend for the cache line.
         if self.get() < stamp {
-            self.0.fetch_max(stamp, Ordering::Relaxed);
+            self.stamp.fetch_max(stamp, Ordering::Relaxed);
         }
+    }
+
+    fn mark_stale(&self, since: u64) {
+        self.stale_since.fetch_min(since, Ordering::Relaxed);
+    }
+}
+
+impl Default for Watermark {
+    fn default() -> Self {
+        Self::at(0)
     }
 }
 
 impl Clone for Watermark {
     fn clone(&self) -> Self {
-        Self::at(self.get())
+        let stale_since = AtomicU64::new(self.stale_since.load(Ordering::Relaxed));
+        Self { stale_since, ..Self::at(self.get()) }
     }
 }
 
@@ -105,6 +141,9 @@ impl PartialEq for Watermark {
         self.get() == other.get()
     }
 }
+
+/// No soft purge was found.
+const NEVER: u64 = u64::MAX;
 
 /// The maximum size of a body that is copied when it is stored, in bytes. A larger one was copied when
 /// it was read.
@@ -132,6 +171,24 @@ mod tests {
             tags: Vec::new(),
             watermark: Watermark::default(),
         }
+    }
+
+    #[test]
+    fn soft_purge_ends_a_lifetime_and_lengthens_none() {
+        let freshness = Freshness { received: 1_000, lifetime: 500, ..Freshness::default() };
+        let stored = StoredResponse { freshness, ..stored(&Bytes::from_static(&[b'x'; 9]), 0) };
+        assert_eq!((stored.left(1_100), stored.is_soft_purged()), (400, false));
+        stored.watermark.mark_stale(1_100);
+        for (now, left) in [(0, 0), (1_100, 0), (1_150, -50), (1_600, -500), (u64::MAX, -i64::MAX)]
+        {
+            assert_eq!(stored.left(now), left, "{now}");
+        }
+        // The first one counts, as far as it is known.
+        stored.watermark.mark_stale(1_200);
+        assert_eq!((stored.left(1_250), stored.is_soft_purged()), (-150, true));
+        let late = StoredResponse { watermark: Watermark::at(0), ..stored };
+        late.watermark.mark_stale(1_700);
+        assert_eq!(late.left(1_750), -250, "it was stale before");
     }
 
     #[test]

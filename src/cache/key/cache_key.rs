@@ -190,6 +190,21 @@ impl CacheKey {
     ///
     /// If the host is malformed or ambiguous, the key is over 8 KiB, or a callback panics.
     pub(crate) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
+        let key = self.of_any_length(request)?;
+        if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
+    }
+
+    /// Returns a number of the origin of a request, as [`Key::origin`] does, even if the key is too
+    /// long.
+    ///
+    /// # Errors
+    ///
+    /// If the host is malformed or ambiguous, or a callback panics.
+    pub(crate) fn origin_of(&self, request: &request::Parts) -> Result<u128, NoKey> {
+        self.of_any_length(request).map(|key| key.origin())
+    }
+
+    fn of_any_length(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let (uri, rewritten) = self.target(request)?;
         let mut key = self.url(uri, &request.headers)?;
         if key.spelling == Spelling::Respelled && !can_respell(uri, request) {
@@ -213,7 +228,7 @@ impl CacheKey {
                 key.push("", text.as_bytes());
             }
         }
-        if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
+        Ok(key)
     }
 
     /// Returns the URI that the client asked for.

@@ -189,4 +189,9 @@ pub(crate) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool 
 /// The characters of a host with a port (RFC 3986 §3.2.2). A table, since each request is checked.
 const HOST_BYTES: [bool; 256] = alphanumerics_and(b"-._:[]~!$&'()*+,;=%");
 
+/// The key of nothing.
+#[cfg(test)]
+pub(crate) static NO_KEY: Key =
+    Key { text: String::new(), host: 0, path: 0, url: 0, spelling: Spelling::Same };
+
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::super::entry::StoredResponse;
 use super::cache_control::{ResponseControl, Scope};
 use super::directive::contains;
+use super::groups::has_group_tags;
 use super::response::{NotStorable, Present, is_of_connection};
 use super::rules::{Exception, Rules};
 use super::targeted::directives_for_cache;
@@ -72,6 +73,7 @@ pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse) -> bool {
         && !headers.keys().any(is_of_connection)
         && control(rules, stored.status, headers, Present::of(rules, headers)).is_ok()
         && has_own_length(stored)
+        && has_group_tags(headers, &stored.tags)
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
 }
 
@@ -221,6 +223,7 @@ mod tests {
             (200, &[("vary", "cookie")], "body"),
             (200, &[("vary", "accept-encoding")], "body"),
             (200, &[("vary", "a b")], "body"),
+            (200, &[("cache-groups", "\"a\"")], "body"),
             (200, &[("content-security-policy", "script-src 'nonce-a'")], "body"),
         ];
         for (status, fields, body) in changed {

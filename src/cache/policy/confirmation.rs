@@ -111,6 +111,7 @@ mod tests {
     use http::StatusCode;
 
     use super::super::super::entry::Watermark;
+    use super::super::super::key::NO_KEY;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
@@ -130,6 +131,7 @@ mod tests {
             hint: None,
             single_use: false,
             varies_by: None,
+            key: &NO_KEY,
             request,
             size: None,
             sent: now,

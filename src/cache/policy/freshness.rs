@@ -134,6 +134,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
+    use super::super::super::key::NO_KEY;
     use super::*;
 
     type TestHeaders<'a> = &'a [(&'static str, &'a str)];
@@ -200,6 +201,7 @@ mod tests {
                 hint: hint.as_ref(),
                 single_use: false,
                 varies_by: None,
+                key: &NO_KEY,
                 request: &HeaderMap::new(),
                 size: None,
                 sent: NOW - 2000,

@@ -41,7 +41,7 @@ pub(crate) fn reuse(
     if freshness.validate {
         return Reuse::Validate { asked: false };
     }
-    let left = freshness.left(now);
+    let left = stored.left(now);
     let seconds =
         |value: Option<u64>| value.map(|value| i64::try_from(value * 1000).unwrap_or(i64::MAX));
     let age = i64::try_from(freshness.age(now)).unwrap_or(i64::MAX);
@@ -87,8 +87,8 @@ pub(crate) fn is_usable_on_error(
     {
         return false;
     }
-    let left = freshness.left(now);
-    left > 0 || left.unsigned_abs() <= freshness.if_error
+    let left = stored.left(now);
+    left > 0 || freshness.if_error > 0 && left.unsigned_abs() <= freshness.if_error
 }
 
 /// Returns the reason for which a stored response is not for this client.

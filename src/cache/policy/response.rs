@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::super::entry::Freshness;
 use super::super::hint::CacheHint;
+use super::super::key::Key;
 use super::super::vary::Variant;
 use super::cache_control::{ResponseControl, Scope};
+use super::groups::CACHE_GROUPS;
 use super::rules::Rules;
 use crate::headers::list;
 
@@ -23,6 +25,8 @@ pub(crate) struct ResponseInfo<'a> {
     pub(crate) single_use: bool,
     /// A request header on which the response depends, though `vary` does not name it.
     pub(crate) varies_by: Option<&'a HeaderName>,
+    /// The key of the request.
+    pub(crate) key: &'a Key,
     /// The headers of the request.
     pub(crate) request: &'a HeaderMap,
     /// The size of the body in bytes, if it is known.
@@ -72,6 +76,8 @@ pub(crate) enum NotStorable {
     Stream,
     /// The 304 is about another response than the stored one.
     Validator,
+    /// The groups cannot be parsed, or are too many (RFC 9875).
+    Groups,
 }
 
 /// The headers of a response that decide over its storage. One walk over the names that a response has
@@ -107,7 +113,7 @@ impl Present {
             present.expires |= *name == EXPIRES;
             present.last_modified |= *name == LAST_MODIFIED;
             present.set_cookie |= *name == SET_COOKIE;
-            present.tags |= TAGS.contains(name);
+            present.tags |= TAGS.contains(name) || *name == CACHE_GROUPS;
             present.targeted |= rules.targeted.contains(name) || *name == SURROGATE_CONTROL;
             present.vary |= *name == VARY;
         }

@@ -9,6 +9,7 @@ use super::cache_control::ResponseControl;
 use super::checks;
 use super::date::date;
 use super::freshness::{freshness, is_silent};
+use super::groups::{CACHE_GROUPS, group_tags, user_tag};
 use super::request::RequestPolicy;
 use super::response::{
     CACHE_STATUS, CACHE_TAG, LeftOut, NotStorable, Present, ResponseInfo, SURROGATE_KEY, Storable,
@@ -45,7 +46,7 @@ pub(crate) fn storable(
     Ok(Box::new(Storable {
         freshness,
         variant,
-        tags: tags(response, present),
+        tags: tags(response, present)?,
         // The headers are copied last: most responses that are not stored have been refused by now.
         headers: kept_headers(rules, response, &left_out, present),
     }))
@@ -121,7 +122,7 @@ pub(crate) fn is_shareable(freshness: &Freshness) -> bool {
 /// client that asks past a fresh entry, or has credentials or cookies, does not take it from others.
 pub(crate) fn survives(stored: &StoredResponse, reason: NotStorable, now: u64) -> bool {
     let Freshness { validate, .. } = stored.freshness;
-    let fresh = !validate && stored.freshness.left(now) > 0;
+    let fresh = !validate && stored.left(now) > 0;
     matches!(reason, NotStorable::Authorization | NotStorable::Cookie)
         || fresh && reason != NotStorable::Validator
 }
@@ -152,18 +153,24 @@ fn kept_headers(
     copy_headers(response.headers, &is_kept, (!has_date).then_some(response.received))
 }
 
-fn tags(response: &ResponseInfo<'_>, present: Present) -> Vec<String> {
-    let mut tags = response.hint.map_or_else(Vec::new, |hint| hint.tags.clone());
+fn tags(response: &ResponseInfo<'_>, present: Present) -> Result<Vec<String>, NotStorable> {
+    let hint = response.hint.iter().flat_map(|hint| &hint.tags);
+    let mut tags: Vec<_> = hint.map(|tag| user_tag(tag).into_owned()).collect();
     if !present.tags {
-        return tags;
+        return Ok(tags);
     }
-    let lines = response.headers.get_all(SURROGATE_KEY).iter();
+    let headers = response.headers;
+    let lines = headers.get_all(SURROGATE_KEY).iter();
     let keys = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b' '));
     let keys = keys.map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
-    let lines = response.headers.get_all(CACHE_TAG).iter();
-    let names = lines.flat_map(|line| list::split(line.as_bytes()));
-    tags.extend(keys.chain(names).map(|name| String::from_utf8_lossy(name).into_owned()));
-    tags
+    let lines = headers.get_all(CACHE_TAG).iter();
+    let names = keys.chain(lines.flat_map(|line| list::split(line.as_bytes())));
+    tags.extend(names.map(|name| user_tag(&String::from_utf8_lossy(name)).into_owned()));
+    if headers.contains_key(CACHE_GROUPS) {
+        let groups = group_tags(headers, || response.key.origin());
+        tags.extend(groups.map_err(|_| NotStorable::Groups)?);
+    }
+    Ok(tags)
 }
 
 #[cfg(test)]
@@ -173,6 +180,7 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::super::super::hint::CacheHint;
+    use super::super::super::key::NO_KEY;
     use super::super::response::TAGS;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
@@ -192,6 +200,7 @@ mod tests {
             hint,
             single_use,
             varies_by,
+            key: &NO_KEY,
             request,
             size,
             sent,

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll};
 
 use super::super::error::StoreError;
-use super::table::{Purge, PurgeTable, PurgeTarget, Stamp};
+use super::table::{Mark, Names, Purge, PurgeTable, PurgeTarget, Stamp};
 
 /// The state that all users of a store have in common: the purges, and the namespaces of its layers.
 /// Clones refer to the same state.
@@ -51,11 +51,24 @@ pub(crate) struct LocalPurge {
     pub(crate) number: u64,
 }
 
+/// The effect of the purges since a watermark on an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The entry is current up to this stamp.
+    Current(Stamp),
+    /// The entry has been stale since this time, in milliseconds since 1970.
+    Stale { since: u64 },
+    /// The entry is not used any more.
+    Purged,
+}
+
 #[derive(Debug, Default)]
 struct Known {
-    table: PurgeTable,
-    /// The purges of this process that the log does not have yet, with their numbers.
-    local: HashMap<PurgeTarget, u64>,
+    hard: PurgeTable,
+    soft: PurgeTable,
+    /// The purges of this process that the log does not have yet, with their numbers and their times
+    /// in milliseconds since 1970.
+    local: HashMap<PurgeTarget, (u64, u64)>,
     /// The number of purges by this process.
     count: u64,
 }
@@ -90,67 +103,95 @@ impl Purges {
     /// Returns the stamp of the last purge. To be called before the inner service is: the response
     /// is purged by what follows.
     pub(crate) fn watermark(&self) -> Stamp {
-        self.last.load(Ordering::Acquire)
+        let last = self.last.load(Ordering::Acquire);
+        if self.is_shared() { last.min(self.limit() - 1) } else { last }
+    }
+
+    /// Returns `true` if nothing was purged after `watermark`.
+    pub(crate) fn is_latest(&self, watermark: Stamp) -> bool {
+        watermark >= self.last.load(Ordering::Acquire)
     }
 
     /// Purges a target. `now` is in milliseconds since 1970.
     pub(crate) fn purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
-        let mut known = self.write();
-        let next = self.last.load(Ordering::Relaxed) + 1;
         let removed = matches!(what, Purge::Removed(_));
-        let target = what.target();
+        self.add(PurgeTarget::Hard(what.names()), removed, now)
+    }
+
+    /// Makes a target stale. `now` is in milliseconds since 1970.
+    pub(crate) fn soft_purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
+        self.add(PurgeTarget::Soft(what.names()), false, now)
+    }
+
+    fn add(&self, target: PurgeTarget, removed: bool, now: u64) -> PurgeFuture {
+        let mut known = self.write();
+        let mut next = self.last.load(Ordering::Relaxed) + 1;
         let Some(log) = &self.log else {
             let stamp = next.max(now.saturating_mul(1000));
-            known.table.insert(target, stamp, removed);
+            known.insert(target, Mark { stamp, time: now }, removed);
             self.last.store(stamp, Ordering::Release);
             return PurgeFuture(Box::pin(ready(Ok(()))));
         };
         // The log assigns the final stamp. Until that is known the purge has a provisional one, below
         // the next that the log can assign. When these are used up, all further purges share the last
-        // one, so that nothing of their targets is stored before the final stamp is known.
-        let limit = self.learned.load(Ordering::Relaxed) + PROVISIONAL_STAMPS;
+        // one, which no watermark reaches: nothing of their targets is used before the final stamp is
+        // known.
+        next = next.min(self.limit());
         known.count += 1;
         let purge = LocalPurge { target: target.clone(), number: known.count };
+        let local = (purge.number, now);
         // Purging more than requested is always right, and takes one target.
         if known.local.len() >= MAX_LOCAL {
             known.local.clear();
-            known.local.insert(PurgeTarget::All, purge.number);
+            known.local.insert(PurgeTarget::ALL, local);
         }
-        known.local.insert(target.clone(), purge.number);
-        known.table.insert(target, next, removed);
-        self.last.store(next.min(limit - 1), Ordering::Release);
+        known.local.insert(target.clone(), local);
+        known.insert(target, Mark { stamp: next, time: now }, removed);
+        self.last.store(next, Ordering::Release);
         drop(known);
         log.write(purge)
     }
 
-    /// Returns the stamp up to which an entry is current, or `None` if it was purged after
-    /// `watermark`, or `received` at a time when purges may have been missed.
-    pub(crate) fn current_as_of(
+    /// Compares an entry with the purges after `watermark`. An entry that was `received` at a time
+    /// when purges may have been missed counts as purged.
+    pub(crate) fn standing(
         &self,
         url: &str,
         tags: &[String],
         watermark: Stamp,
         received: u64,
-    ) -> Option<Stamp> {
+    ) -> Standing {
         if received < self.trusted_from.load(Ordering::Relaxed) {
-            return None;
+            return Standing::Purged;
         }
-        self.not_purged_until(url, tags, watermark)
-    }
-
-    /// Returns `true` if a response that was requested at this watermark may be stored.
-    pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
-        let remembers = self.read().table.remembers(watermark);
-        remembers && self.not_purged_until(url, tags, watermark).is_some()
-    }
-
-    fn not_purged_until(&self, url: &str, tags: &[String], watermark: Stamp) -> Option<Stamp> {
-        let last = self.last.load(Ordering::Acquire);
         // Most hits end here, without the lock.
-        if watermark >= last {
-            return Some(watermark);
+        if self.is_latest(watermark) {
+            return Standing::Current(watermark);
         }
-        (!self.read().table.is_purged(url, tags, watermark)).then_some(last)
+        // Before the tables are read: a purge that comes meanwhile is for the next comparison.
+        let current = self.watermark();
+        let known = self.read();
+        // A hard purge wins over a soft one, whichever came first.
+        if known.hard.is_purged(url, tags, watermark) {
+            return Standing::Purged;
+        }
+        let since = known.soft.purged_at(url, tags, watermark);
+        since.map_or(Standing::Current(current.max(watermark)), |since| Standing::Stale { since })
+    }
+
+    /// Returns `true` if a response that was requested at this watermark may be stored. One that was
+    /// soft-purged since then is stale from the beginning.
+    pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
+        if self.is_latest(watermark) {
+            return true;
+        }
+        let known = self.read();
+        known.hard.remembers(watermark) && !known.hard.is_purged(url, tags, watermark)
+    }
+
+    /// Returns the last provisional stamp. The log assigns only later ones.
+    fn limit(&self) -> Stamp {
+        self.learned.load(Ordering::Acquire) + PROVISIONAL_STAMPS
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -170,34 +211,43 @@ impl Purges {
     }
 
     /// Adds what the log has: entries from before `floor` are purged, and so are these targets. The
-    /// log now has the purges in `written`.
+    /// log now has the purges in `written`. `clock_offset` is the local clock less that of the log, in
+    /// milliseconds.
     pub(crate) fn learn(
         &self,
         purges: &[(PurgeTarget, Stamp)],
         floor: Stamp,
         written: &[LocalPurge],
+        clock_offset: i64,
     ) {
+        let mark =
+            |stamp: Stamp| Mark { stamp, time: (stamp / 1000).saturating_add_signed(clock_offset) };
         let mut known = self.write();
-        known.table.raise_floor(floor);
+        known.insert(PurgeTarget::ALL, mark(floor), false);
         let mut learned = floor.max(self.learned.load(Ordering::Relaxed));
         for (target, stamp) in purges {
-            known.table.insert(target.clone(), *stamp, false);
+            known.insert(target.clone(), mark(*stamp), false);
             learned = learned.max(*stamp);
         }
         for purge in written {
-            if purge.target == PurgeTarget::All {
-                known.local.retain(|_, number| *number > purge.number);
-            } else if known.local.get(&purge.target) == Some(&purge.number) {
+            if purge.target == PurgeTarget::ALL {
+                known.local.retain(|_, (number, _)| *number > purge.number);
+            } else if known
+                .local
+                .get(&purge.target)
+                .is_some_and(|(number, _)| *number == purge.number)
+            {
                 known.local.remove(&purge.target);
             }
         }
         // Another process may have stored a response with a stamp that was just learned, without
         // knowing of the local purges: these need a later stamp.
-        let local: Vec<_> = known.local.keys().cloned().collect();
+        let local = known.local.iter().map(|(target, (_, time))| (target.clone(), *time));
+        let local: Vec<_> = local.collect();
         let mut last = learned;
-        for target in local {
+        for (target, time) in local {
             last = learned + 1;
-            known.table.insert(target, last, false);
+            known.insert(target, Mark { stamp: last, time }, false);
         }
         self.learned.store(learned, Ordering::Release);
         self.last.fetch_max(last, Ordering::Release);
@@ -213,6 +263,21 @@ impl Purges {
     /// Ignores entries that were received earlier, in milliseconds since 1970.
     pub(crate) fn trust_from(&self, millis: u64) {
         self.trusted_from.store(millis, Ordering::Relaxed);
+    }
+}
+
+impl Known {
+    fn insert(&mut self, target: PurgeTarget, mark: Mark, removed: bool) {
+        match target {
+            PurgeTarget::Hard(names) => {
+                if names == Names::All {
+                    // What is purged needs not be stale.
+                    self.soft.raise_floor(mark);
+                }
+                self.hard.insert(names, mark, removed);
+            }
+            PurgeTarget::Soft(names) => self.soft.insert(names, mark, false),
+        }
     }
 }
 
@@ -264,16 +329,44 @@ mod tests {
             let purges = Purges::default();
             let before = purges.watermark();
             drop(purges.purge(purge, 5));
-            let spared = purges.current_as_of("http://x/1", &tags, before, 0);
-            assert_eq!(spared.is_none(), hit, "{purge:?}");
+            let standing = |watermark| purges.standing("http://x/1", &tags, watermark, 0);
+            let after = Standing::Current(purges.watermark());
+            assert_eq!(standing(before), if hit { Standing::Purged } else { after }, "{purge:?}");
             assert_eq!(purges.admits("http://x/1", &tags, before), !hit, "{purge:?}");
+            assert_eq!(standing(purges.watermark()), after, "{purge:?}");
+        }
+    }
+
+    #[test]
+    fn soft_purge_makes_stale_what_came_before_it() {
+        let tags = ["a".to_owned(), "b".to_owned()];
+        for (purge, hit) in [
+            (Purge::All, true),
+            (Purge::Url("http://x/1"), true),
+            (Purge::Url("http://x/2"), false),
+            (Purge::Prefix("http://x/"), true),
+            (Purge::Prefix("http://y/"), false),
+            (Purge::Tag("b"), true),
+            (Purge::Tag("c"), false),
+        ] {
+            let purges = Purges::default();
+            let before = purges.watermark();
+            drop(purges.soft_purge(purge, 5));
+            let standing = |watermark| purges.standing("http://x/1", &tags, watermark, 0);
             let after = purges.watermark();
-            assert_eq!(
-                purges.current_as_of("http://x/1", &tags, after, 0),
-                Some(after),
-                "{purge:?}"
-            );
-            assert_eq!(spared.unwrap_or(after), after, "the next check has nothing to compare");
+            let stale = Standing::Stale { since: 5 };
+            assert_eq!(standing(before), if hit { stale } else { Standing::Current(after) });
+            assert!(purges.admits("http://x/1", &tags, before), "{purge:?}: to be served as stale");
+            assert_eq!(standing(after), Standing::Current(after), "{purge:?}");
+            // A hard purge of the same wins, before and after.
+            drop(purges.purge(purge, 6));
+            if hit {
+                assert_eq!([standing(before), standing(after)], [Standing::Purged; 2], "{purge:?}");
+                let fetched = purges.watermark();
+                drop(purges.soft_purge(purge, 7));
+                assert_eq!([standing(before), standing(after)], [Standing::Purged; 2], "{purge:?}");
+                assert_eq!(standing(fetched), Standing::Stale { since: 7 }, "{purge:?}");
+            }
         }
     }
 
@@ -294,7 +387,7 @@ mod tests {
         for number in 0..=MAX_NAMES {
             drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
         }
-        assert!(purges.current_as_of("http://x/other", &[], before, 0).is_some());
+        assert_ne!(purges.standing("http://x/other", &[], before, 0), Standing::Purged);
         assert!(!purges.admits("http://x/1", &[], before));
         assert!(purges.admits("http://x/1", &[], purges.watermark()));
     }
@@ -308,6 +401,22 @@ mod tests {
         for number in 2..=MAX_NAMES + 1 {
             drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
         }
-        assert!(purges.current_as_of("http://x/1", &[], before, 0).is_none());
+        assert_eq!(purges.standing("http://x/1", &[], before, 0), Standing::Purged);
+    }
+
+    #[test]
+    fn many_soft_purges_make_more_stale() {
+        let purges = Purges::default();
+        let before = purges.watermark();
+        for number in 0..=MAX_NAMES as u64 {
+            drop(purges.soft_purge(Purge::Tag(&number.to_string()), 100 + number));
+        }
+        let Standing::Stale { since } = purges.standing("http://x/", &[], before, 0) else {
+            panic!("older than what is forgotten");
+        };
+        assert!(since > 100, "the time of the last that is forgotten");
+        assert!(purges.admits("http://x/", &[], before));
+        let after = purges.watermark();
+        assert_eq!(purges.standing("http://x/", &[], after, 0), Standing::Current(after));
     }
 }

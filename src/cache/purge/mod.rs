@@ -8,6 +8,7 @@ pub(crate) mod list;
 mod scope;
 pub(crate) mod table;
 
+pub(crate) use list::Standing;
 pub use list::{PurgeFuture, SharedPurges};
 pub(crate) use scope::ScopedPurges;
 pub(crate) use table::{Purge, Stamp};

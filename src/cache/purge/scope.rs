@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::namespace::Namespace;
-use super::list::{PurgeFuture, Purges};
+use super::list::{PurgeFuture, Purges, Standing};
 use super::table::{Purge, Stamp};
 
 /// The purges of a store, as the layer of a namespace sees them: its URLs, prefixes and tags are
@@ -38,30 +38,39 @@ impl ScopedPurges {
 
     /// Purges a target of this namespace, as [`Purges::purge`] does.
     pub(crate) fn purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
+        self.in_namespace(what, |what| self.purges.purge(what, now))
+    }
+
+    /// Makes a target of this namespace stale, as [`Purges::soft_purge`] does.
+    pub(crate) fn soft_purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
+        self.in_namespace(what, |what| self.purges.soft_purge(what, now))
+    }
+
+    fn in_namespace<T>(&self, what: Purge<'_>, act: impl FnOnce(Purge<'_>) -> T) -> T {
         let qualify = |text| self.namespace.qualify(text);
         match what {
-            Purge::All => self.purges.purge(what, now),
-            Purge::Removed(url) => self.purges.purge(Purge::Removed(&qualify(url)), now),
-            Purge::Url(url) => self.purges.purge(Purge::Url(&qualify(url)), now),
-            Purge::Prefix(prefix) => self.purges.purge(Purge::Prefix(&qualify(prefix)), now),
-            Purge::Tag(tag) => self.purges.purge(Purge::Tag(&qualify(tag)), now),
+            Purge::All => act(what),
+            Purge::Removed(url) => act(Purge::Removed(&qualify(url))),
+            Purge::Url(url) => act(Purge::Url(&qualify(url))),
+            Purge::Prefix(prefix) => act(Purge::Prefix(&qualify(prefix))),
+            Purge::Tag(tag) => act(Purge::Tag(&qualify(tag))),
         }
     }
 
-    /// Returns the stamp up to which an entry is current, as [`Purges::current_as_of`] does.
-    pub(crate) fn current_as_of(
+    /// Compares an entry with the purges, as [`Purges::standing`] does.
+    pub(crate) fn standing(
         &self,
         url: &str,
         tags: &[String],
         watermark: Stamp,
         received: u64,
-    ) -> Option<Stamp> {
+    ) -> Standing {
         // Nothing was purged since: no name is compared, and none has to be qualified.
-        if self.namespace.is_empty() || watermark >= self.watermark() {
-            return self.purges.current_as_of(url, tags, watermark, received);
+        if self.namespace.is_empty() || self.purges.is_latest(watermark) {
+            return self.purges.standing(url, tags, watermark, received);
         }
         let tags: Vec<_> = tags.iter().map(|tag| self.namespace.qualify(tag).into()).collect();
-        self.purges.current_as_of(&self.namespace.qualify(url), &tags, watermark, received)
+        self.purges.standing(&self.namespace.qualify(url), &tags, watermark, received)
     }
 
     /// Returns `true` if a response may be stored, as [`Purges::admits`] does.

@@ -22,6 +22,15 @@ pub(crate) enum Purge<'a> {
 /// The target of a purge, as processes describe it to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PurgeTarget {
+    /// Entries with these names are not used any more.
+    Hard(Names),
+    /// Entries with these names are stale.
+    Soft(Names),
+}
+
+/// The names of entries that are purged together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Names {
     All,
     /// The hash of a URL: clients choose how many URLs there are and how long they are. A collision
     /// purges both URLs.
@@ -30,77 +39,102 @@ pub(crate) enum PurgeTarget {
     Tag(String),
 }
 
-/// The last stamp of each purged target.
+/// The stamp of a purge, and its time in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) stamp: Stamp,
+    /// The time by the local clock. A stamp does not tell it: the log assigns stamps by another clock.
+    pub(super) time: u64,
+}
+
+/// The last purge of each name. Hard and soft purges have a table each.
 #[derive(Debug, Default)]
 pub(super) struct PurgeTable {
     /// Entries from before this stamp are purged.
-    floor: Stamp,
+    floor: Mark,
     /// Responses that were requested before this stamp are not stored, although entries from before
     /// it may be current.
     fill_floor: Stamp,
     urls: HashMap<u128, UrlPurge>,
-    tags: HashMap<String, Stamp>,
+    tags: HashMap<String, Mark>,
     /// Sorted, so that the prefixes of a URL are found without comparing all of them.
-    prefixes: BTreeMap<String, Stamp>,
+    prefixes: BTreeMap<String, Mark>,
+    /// The greatest stamp of the table.
+    last: Stamp,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct UrlPurge {
-    stamp: Stamp,
+    mark: Mark,
     /// The entries of the URL are no longer in the store.
     removed: bool,
 }
 
 impl Purge<'_> {
-    pub(super) fn target(self) -> PurgeTarget {
+    pub(super) fn names(self) -> Names {
         match self {
-            Self::All => PurgeTarget::All,
-            Self::Removed(url) | Self::Url(url) => PurgeTarget::Url(hash128(url)),
-            Self::Prefix(prefix) => PurgeTarget::Prefix(prefix.to_owned()),
-            Self::Tag(tag) => PurgeTarget::Tag(tag.to_owned()),
+            Self::All => Names::All,
+            Self::Removed(url) | Self::Url(url) => Names::Url(hash128(url)),
+            Self::Prefix(prefix) => Names::Prefix(prefix.to_owned()),
+            Self::Tag(tag) => Names::Tag(tag.to_owned()),
         }
+    }
+}
+
+impl PurgeTarget {
+    /// The purge of everything.
+    pub(crate) const ALL: Self = Self::Hard(Names::All);
+}
+
+impl Mark {
+    /// Returns the later purge.
+    fn max(self, other: Self) -> Self {
+        if other.stamp > self.stamp { other } else { self }
     }
 }
 
 impl PurgeTable {
     /// Records a purge.
-    pub(super) fn insert(&mut self, target: PurgeTarget, stamp: Stamp, removed: bool) {
-        let known = match target {
-            PurgeTarget::All => return self.raise_floor(stamp),
-            PurgeTarget::Url(url) => {
-                let purge = self.urls.entry(url).or_insert(UrlPurge { stamp, removed });
+    pub(super) fn insert(&mut self, names: Names, mark: Mark, removed: bool) {
+        let known = match names {
+            Names::All => return self.raise_floor(mark),
+            Names::Url(url) => {
+                let purge = self.urls.entry(url).or_insert(UrlPurge { mark, removed });
                 // One purge that left entries in the store is enough to need a floor later.
                 purge.removed &= removed;
-                &mut purge.stamp
+                &mut purge.mark
             }
-            PurgeTarget::Prefix(prefix) => {
-                self.forget_longer_prefixes(&prefix, stamp);
+            Names::Prefix(prefix) => {
+                self.forget_longer_prefixes(&prefix, mark.stamp);
                 self.prefixes.entry(prefix).or_default()
             }
-            PurgeTarget::Tag(tag) => self.tags.entry(tag).or_default(),
+            Names::Tag(tag) => self.tags.entry(tag).or_default(),
         };
-        *known = stamp.max(*known);
+        *known = known.max(mark);
+        self.last = self.last.max(mark.stamp);
         self.forget_oldest();
     }
 
     /// Purges all entries from before `floor`, which makes their own purges superfluous.
-    pub(super) fn raise_floor(&mut self, floor: Stamp) {
-        if floor <= self.floor {
+    pub(super) fn raise_floor(&mut self, floor: Mark) {
+        if floor.stamp <= self.floor.stamp {
             return;
         }
         self.forget_before(floor);
-        self.urls.retain(|_, purge| purge.stamp > floor);
-        self.tags.retain(|_, stamp| *stamp > floor);
-        self.prefixes.retain(|_, stamp| *stamp > floor);
+        self.urls.retain(|_, purge| purge.mark.stamp > floor.stamp);
+        self.tags.retain(|_, mark| mark.stamp > floor.stamp);
+        self.prefixes.retain(|_, mark| mark.stamp > floor.stamp);
     }
 
     /// Returns `true` if an entry was purged after `watermark`.
     pub(super) fn is_purged(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
-        // The cheapest first: most entries have no tags, and most processes purge no prefixes.
-        self.floor > watermark
-            || self.urls.get(&hash128(url)).is_some_and(|purge| purge.stamp > watermark)
-            || tags.iter().any(|tag| self.tags.get(tag).is_some_and(|stamp| *stamp > watermark))
-            || self.is_prefix_purged(url, watermark)
+        self.purges_since(url, tags, watermark).next().is_some()
+    }
+
+    /// Returns the time of the first purge after `watermark` that the table remembers, in milliseconds
+    /// since 1970.
+    pub(super) fn purged_at(&self, url: &str, tags: &[String], watermark: Stamp) -> Option<u64> {
+        self.purges_since(url, tags, watermark).map(|mark| mark.time).min()
     }
 
     /// Returns `true` if the table has forgotten no purge that a response requested at `watermark`
@@ -109,31 +143,46 @@ impl PurgeTable {
         self.fill_floor <= watermark
     }
 
-    /// Visits the prefixes of `url` that were purged, the longest first. The greatest key that is not
+    /// Returns the purges of an entry after `watermark`.
+    fn purges_since<'a>(
+        &'a self,
+        url: &'a str,
+        tags: &'a [String],
+        watermark: Stamp,
+    ) -> impl Iterator<Item = Mark> + 'a {
+        // Most processes have no soft purges, and none that are later than most entries.
+        let any = self.last > watermark;
+        let url_purge = move || self.urls.get(&hash128(url)).map(|purge| purge.mark);
+        // The cheapest first: most entries have no tags, and most processes purge no prefixes.
+        let marks = any.then_some(self.floor).into_iter();
+        let marks = marks.chain(any.then(url_purge).flatten());
+        let tags = if any { tags } else { &[] };
+        let marks = marks.chain(tags.iter().filter_map(|tag| self.tags.get(tag)).copied());
+        let prefixes = any.then(|| self.prefixes_of(url)).into_iter().flatten();
+        marks.chain(prefixes).filter(move |mark| mark.stamp > watermark)
+    }
+
+    /// Returns the prefixes of `url` that were purged, the longest first. The greatest key that is not
     /// greater than `url` is a prefix of it, or shares with it all that a shorter prefix can have.
-    fn is_prefix_purged(&self, url: &str, watermark: Stamp) -> bool {
-        let mut end = url.len();
-        loop {
-            let range = (Bound::Unbounded, Bound::Included(&url[..end]));
-            let Some((prefix, stamp)) = self.prefixes.range::<str, _>(range).next_back() else {
-                return false;
-            };
-            let common = prefix.bytes().zip(url.bytes()).take_while(|(a, b)| a == b).count();
-            // A prefix of `url` that is not greater than `prefix` is no longer than what they share.
-            end = if common < prefix.len() {
-                common
-            } else if *stamp > watermark {
-                return true;
-            } else if common == 0 {
-                return false;
-            } else {
-                common - 1
-            };
-            // A prefix of `url` ends between two characters.
-            while !url.is_char_boundary(end) {
-                end -= 1;
+    fn prefixes_of<'a>(&'a self, url: &'a str) -> impl Iterator<Item = Mark> + 'a {
+        let mut end = Some(url.len());
+        std::iter::from_fn(move || {
+            loop {
+                let range = (Bound::Unbounded, Bound::Included(&url[..end?]));
+                let (prefix, mark) = self.prefixes.range::<str, _>(range).next_back()?;
+                let common = prefix.bytes().zip(url.bytes()).take_while(|(a, b)| a == b).count();
+                let found = common == prefix.len();
+                // A prefix of `url` that is not greater than `prefix` is no longer than what they
+                // share. It ends between two characters.
+                let longest = if found { common.checked_sub(1) } else { Some(common) };
+                end = longest.map(|longest| {
+                    (0..=longest).rev().find(|end| url.is_char_boundary(*end)).unwrap_or(0)
+                });
+                if found {
+                    return Some(*mark);
+                }
             }
-        }
+        })
     }
 
     /// A later purge of a prefix covers all longer ones.
@@ -141,7 +190,8 @@ impl PurgeTable {
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let longer = self.prefixes.range::<str, _>(range);
         let longer = longer.take_while(|(longer, _)| longer.starts_with(prefix));
-        let covered = longer.filter(|(longer, old)| **old <= stamp && longer.len() > prefix.len());
+        let covered =
+            longer.filter(|(longer, old)| old.stamp <= stamp && longer.len() > prefix.len());
         for covered in covered.map(|(longer, _)| longer.clone()).collect::<Vec<_>>() {
             self.prefixes.remove(&covered);
         }
@@ -154,36 +204,38 @@ impl PurgeTable {
     /// cache.
     fn forget_oldest(&mut self) {
         if self.urls.len() > MAX_NAMES {
-            let cut = oldest_quarter(self.urls.values().map(|purge| purge.stamp));
-            let old = self.urls.values().filter(|purge| purge.stamp <= cut && !purge.removed);
-            self.floor = old.map(|purge| purge.stamp).fold(self.floor, Stamp::max);
-            self.fill_floor = cut.max(self.fill_floor);
-            self.urls.retain(|_, purge| purge.stamp > cut);
+            let cut = oldest_quarter(self.urls.values().map(|purge| purge.mark));
+            let old = self.urls.values().filter(|purge| !purge.removed).map(|purge| purge.mark);
+            let old = old.filter(|mark| mark.stamp <= cut.stamp);
+            self.floor = old.fold(self.floor, Mark::max);
+            self.fill_floor = cut.stamp.max(self.fill_floor);
+            self.urls.retain(|_, purge| purge.mark.stamp > cut.stamp);
         }
         if self.tags.len() > MAX_NAMES {
             let cut = oldest_quarter(self.tags.values().copied());
-            self.tags.retain(|_, stamp| *stamp > cut);
+            self.tags.retain(|_, mark| mark.stamp > cut.stamp);
             self.forget_before(cut);
         }
         if self.prefixes.len() > MAX_NAMES {
             let cut = oldest_quarter(self.prefixes.values().copied());
-            self.prefixes.retain(|_, stamp| *stamp > cut);
+            self.prefixes.retain(|_, mark| mark.stamp > cut.stamp);
             self.forget_before(cut);
         }
     }
 
-    fn forget_before(&mut self, cut: Stamp) {
-        self.floor = cut.max(self.floor);
-        self.fill_floor = cut.max(self.fill_floor);
+    fn forget_before(&mut self, cut: Mark) {
+        self.floor = self.floor.max(cut);
+        self.fill_floor = cut.stamp.max(self.fill_floor);
+        self.last = cut.stamp.max(self.last);
     }
 }
 
-/// Returns the newest stamp of the oldest quarter.
-fn oldest_quarter(stamps: impl Iterator<Item = Stamp>) -> Stamp {
-    let mut stamps: Vec<_> = stamps.collect();
+/// Returns the newest purge of the oldest quarter.
+fn oldest_quarter(marks: impl Iterator<Item = Mark>) -> Mark {
+    let mut marks: Vec<_> = marks.collect();
     // Linear in the size of the table, once for every quarter of it.
-    let quarter = stamps.len() / 4;
-    *stamps.select_nth_unstable(quarter).1
+    let quarter = marks.len() / 4;
+    *marks.select_nth_unstable_by_key(quarter, |mark| mark.stamp).1
 }
 
 /// The maximum number of URLs, of tags and of prefixes in a table.
@@ -195,8 +247,13 @@ mod tests {
 
     use super::*;
 
+    /// The purge with this stamp, ten milliseconds for each step of it.
+    fn mark(stamp: Stamp) -> Mark {
+        Mark { stamp, time: 10 * stamp }
+    }
+
     fn prefix(table: &mut PurgeTable, prefix: &str, stamp: Stamp) {
-        table.insert(Purge::Prefix(prefix).target(), stamp, false);
+        table.insert(Purge::Prefix(prefix).names(), mark(stamp), false);
     }
 
     #[test]
@@ -235,6 +292,32 @@ mod tests {
         assert!(table.is_purged("abc", &[], 8), "the later purge of the longer one stays");
     }
 
+    #[test]
+    fn first_of_several_purges_counts() {
+        let mut table = PurgeTable::default();
+        let tags = ["a".to_owned(), "b".to_owned()];
+        for (purge, stamp) in [
+            (Purge::Tag("b"), 3),
+            (Purge::Tag("a"), 5),
+            (Purge::Url("http://x/1"), 4),
+            (Purge::Prefix("http://"), 2),
+            (Purge::Prefix("http://x"), 6),
+            (Purge::Prefix("http://y"), 1),
+        ] {
+            table.insert(purge.names(), mark(stamp), false);
+        }
+        let at = |watermark| table.purged_at("http://x/1", &tags, watermark);
+        assert_eq!(
+            [0, 2, 3, 4, 5, 6].map(at),
+            [20, 30, 40, 50, 60, 0].map(|at| (at > 0).then_some(at))
+        );
+        // A later purge of the same name replaces the one before.
+        table.insert(Purge::Prefix("http://").names(), mark(7), false);
+        assert_eq!(table.purged_at("http://x/1", &tags, 6), Some(70));
+        table.insert(Names::All, mark(8), false);
+        assert_eq!(table.purged_at("http://x/1", &tags, 7), Some(80));
+    }
+
     proptest! {
         #[test]
         fn prefixes_are_found_as_by_comparing_all(
@@ -250,6 +333,7 @@ mod tests {
                 .iter()
                 .any(|(name, stamp)| url.starts_with(name.as_str()) && *stamp > watermark);
             prop_assert_eq!(table.is_purged(&url, &[], watermark), expected);
+            prop_assert_eq!(table.purged_at(&url, &[], watermark).is_some(), expected);
         }
     }
 }

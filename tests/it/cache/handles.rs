@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, request};
 use metrics::NoopRecorder;
 use tower_kit::cache::{CacheHandle, CacheKey, CacheLayer, MemoryStore};
 
@@ -92,4 +93,57 @@ async fn a_url_that_no_key_could_have_is_an_error() {
     drop(layer.key(CacheKey::new()));
     assert!(handle.purge_url("/items").is_err());
     assert!(handle.purge_url(URL).is_ok());
+}
+
+/// The head of a `PURGE` as a proxy gets it.
+fn purge(uri: &str, hosts: &[&str]) -> request::Parts {
+    let request = hosts.iter().fold(Request::builder(), |of, host| of.header("host", *host));
+    request.method("PURGE").uri(uri).body(()).unwrap().into_parts().0
+}
+
+#[tokio::test]
+async fn request_purges_its_url_as_the_key_has_it() {
+    let request = purge("/items?a=1&utm_source=x&b=2", &["X.org:80"]);
+    let hard = |handle: &CacheHandle| drop(handle.purge_request(&request).unwrap());
+    is_purged(|layer| layer.key(key()), hard).await;
+    is_purged(|layer| layer.key(key().any_host()), hard).await;
+    is_purged(|layer| layer.key(key()).trust_forwarded().namespace("a"), hard).await;
+    is_purged(
+        |layer| layer.key(key()),
+        |handle| drop(handle.soft_purge_request(&request).unwrap()),
+    )
+    .await;
+    let absolute = purge("http://x.org/items?b=2&a=1", &[]);
+    is_purged(|layer| layer.key(key()), |handle| drop(handle.purge_request(&absolute).unwrap()))
+        .await;
+}
+
+#[tokio::test]
+async fn request_purges_all_variants_of_its_url() {
+    let rig = Rig::over(layer().trust_forwarded());
+    rig.answers_with(200, &[("cache-control", "max-age=60"), ("vary", "accept")]);
+    let sites = [("one.org", "a"), ("one.org", "b"), ("two.org", "a")];
+    let get = async |host, accept| {
+        rig.get("/a", &[("x-forwarded-host", host), ("accept", accept)]).await.is_hit()
+    };
+    for (host, accept) in sites {
+        assert!(!get(host, accept).await && get(host, accept).await);
+    }
+    rig.handle.purge_request(&purge("/a", &["x.org"])).unwrap().await.unwrap();
+    for (host, accept) in sites {
+        assert!(!get(host, accept).await);
+    }
+}
+
+#[test]
+fn request_without_a_key_purges_nothing() {
+    let handle = layer().handle();
+    let long = format!("/{}", "a".repeat(9_000));
+    for (uri, hosts) in
+        [("/a", &["a", "a"][..]), ("/a", &["a b"]), ("http://a/", &["b"]), (&*long, &["a"])]
+    {
+        let error = handle.purge_request(&purge(uri, hosts)).map(drop).unwrap_err();
+        assert!(error.to_string().contains(uri), "{error}");
+        assert!(handle.soft_purge_request(&purge(uri, hosts)).is_err());
+    }
 }

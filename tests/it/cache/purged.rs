@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::Response;
+use http::{Request, Response};
 use tokio::sync::Semaphore;
 use tower_kit::MIB;
 use tower_kit::cache::{
     CacheHandle, CacheLayer, Entry, MemoryStore, Store, StoreError, TieredStore,
 };
 
-use super::mocked::{Mocked, Text, fresh, full};
+use super::mocked::{Mocked, Text, channel, fresh, full};
 use super::rig::{MINUTE, Rig, idle};
 use crate::support::soon;
 
@@ -184,6 +184,151 @@ async fn purge_during_a_refresh_drops_the_old_entry() {
         idle().await;
         assert!(!mocked.is_hit("/"));
     }
+}
+
+const SOFT_PURGES: [Purge; 4] = [
+    |handle| drop(handle.soft_purge_url("http://x/").unwrap()),
+    |handle| drop(handle.soft_purge_prefix("http://x")),
+    |handle| drop(handle.soft_purge_tag("t")),
+    |handle| drop(handle.soft_purge_all()),
+];
+
+/// A response that is fresh for a minute, and is served stale only to those who accept that.
+fn tagged(body: Text) -> Response<Text> {
+    let builder = Response::builder().header("cache-control", "max-age=60");
+    builder.header("etag", "\"a\"").header("surrogate-key", "t").body(body).unwrap()
+}
+
+fn mocked() -> Mocked {
+    Mocked::new(&CacheLayer::new(MemoryStore::new(MIB)))
+}
+
+#[tokio::test]
+async fn soft_purge_during_a_fetch_stores_it_stale() {
+    for purge in SOFT_PURGES {
+        let mut mocked = mocked();
+        let asking = mocked.waits("/");
+        let (_, call) = mocked.call().await;
+        purge(&mocked.handle);
+        call.send_response(tagged(full("old")));
+        assert_eq!(crate::support::text(soon(asking).await.unwrap()).await, "old");
+        idle().await;
+        let asking = mocked.waits("/");
+        let (asked, call) = mocked.call().await;
+        assert!(asked.headers().contains_key("if-none-match"), "it was stored");
+        call.send_response(not_modified());
+        assert_eq!(crate::support::text(soon(asking).await.unwrap()).await, "old");
+        assert!(mocked.is_hit("/"), "it was confirmed since");
+    }
+}
+
+#[tokio::test]
+async fn soft_purge_behind_a_leader_hands_over() {
+    for purge in SOFT_PURGES {
+        let mut mocked = mocked();
+        let leader = mocked.waits("/");
+        let (_, call) = mocked.call().await;
+        purge(&mocked.handle);
+        let followers = [mocked.waits("/"), mocked.waits("/"), mocked.waits("/")];
+        call.send_response(tagged(full("old")));
+        assert_eq!(crate::support::text(soon(leader).await.unwrap()).await, "old");
+        let mut followers = followers.map(|mut follower| {
+            assert!(crate::support::poll_once(follower.as_mut()).is_pending());
+            follower
+        });
+        let (asked, call) = mocked.call().await;
+        assert!(asked.headers().contains_key("if-none-match"), "one of them validates");
+        for follower in &mut followers {
+            assert!(crate::support::poll_once(follower.as_mut()).is_pending());
+        }
+        assert!(mocked.called().is_none(), "and the others wait for it");
+        call.send_response(tagged(full("new")));
+        for follower in followers {
+            assert_eq!(crate::support::text(soon(follower).await.unwrap()).await, "new");
+        }
+        assert!(mocked.is_hit("/"));
+    }
+}
+
+#[tokio::test]
+async fn soft_purged_stream_is_not_joined() {
+    for purge in SOFT_PURGES {
+        let mut mocked = mocked();
+        let (mut body, stream) = channel();
+        let opened = mocked.opens("/", tagged(stream)).await;
+        purge(&mocked.handle);
+        let follower = mocked.waits("/");
+        let (_, call) = mocked.call().await;
+        call.send_response(tagged(full("new")));
+        assert_eq!(crate::support::text(soon(follower).await.unwrap()).await, "new");
+        body.send_data("old".into()).await.unwrap();
+        drop(body);
+        assert_eq!(opened.text().await, "old");
+    }
+}
+
+#[tokio::test]
+async fn soft_purge_during_a_validation_outlives_a_304() {
+    for purge in SOFT_PURGES {
+        let (mut mocked, _) = stale(MemoryStore::new(MIB), 200).await;
+        let asking = mocked.waits("/");
+        let (_, call) = mocked.call().await;
+        purge(&mocked.handle);
+        call.send_response(not_modified());
+        assert_eq!(crate::support::text(soon(asking).await.unwrap()).await, "old");
+        idle().await;
+        let _asking = mocked.waits("/");
+        let (asked, _call) = mocked.call().await;
+        assert!(asked.headers().contains_key("if-none-match"), "that 304 is from before");
+    }
+}
+
+#[tokio::test]
+async fn group_invalidation_during_a_fetch_wins() {
+    let mut mocked = mocked();
+    let asking = mocked.waits("/");
+    let (_, call) = mocked.call().await;
+    let post = Request::post("http://x/other").body(full("")).unwrap();
+    let posting = mocked.ask(post);
+    let answered = async {
+        let (_, post) = mocked.call().await;
+        let changed = Response::builder().header("cache-group-invalidation", "\"a\"");
+        post.send_response(changed.body(full("")).unwrap());
+        mocked
+    };
+    let (posted, mocked) = tokio::join!(soon(posting), answered);
+    drop(posted.unwrap());
+    let builder = Response::builder().header("cache-control", "max-age=60");
+    call.send_response(builder.header("cache-groups", "\"a\"").body(full("old")).unwrap());
+    assert_eq!(crate::support::text(soon(asking).await.unwrap()).await, "old");
+    assert!(!mocked.is_hit("/"));
+}
+
+#[tokio::test]
+async fn soft_purge_hits_its_namespace_alone() {
+    let memory = MemoryStore::new(MIB);
+    let layer = |name| CacheLayer::new(memory.clone()).namespace(name);
+    let [one, same, other] = ["a", "a", "b"].map(|name| {
+        let rig = Rig::over(layer(name));
+        rig.answers_with(200, &[("cache-control", "max-age=60"), ("surrogate-key", "t")]);
+        rig
+    });
+    let is_fresh = async |rig: &Rig| rig.get("/", &[]).await.cache().starts_with("hit; ttl=60");
+    for purge in [
+        |handle: &CacheHandle| drop(handle.soft_purge_url("http://x.org/").unwrap()),
+        |handle: &CacheHandle| drop(handle.soft_purge_prefix("")),
+        |handle: &CacheHandle| drop(handle.soft_purge_tag("t")),
+    ] {
+        one.get("/", &[]).await;
+        other.get("/", &[]).await;
+        assert!(is_fresh(&same).await && is_fresh(&other).await);
+        purge(&one.handle);
+        assert!(!is_fresh(&same).await);
+        assert!(is_fresh(&other).await);
+        assert!(is_fresh(&one).await, "what was stored since is fresh");
+    }
+    one.handle.soft_purge_all().await.unwrap();
+    assert!(!is_fresh(&one).await && !is_fresh(&other).await);
 }
 
 #[tokio::test]

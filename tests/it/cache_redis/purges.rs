@@ -60,6 +60,133 @@ async fn purge_reaches_all_processes() {
     }
 }
 
+async fn soft_purge(process: &Process, kind: &str) {
+    let handle = &process.handle;
+    let purging = match kind {
+        "url" => handle.soft_purge_url(URL).unwrap(),
+        "prefix" => handle.soft_purge_prefix("http://x.org/list/"),
+        "tag" => handle.soft_purge_tag("tag"),
+        _ => handle.soft_purge_all(),
+    };
+    soon(purging).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soft_purge_reaches_all_processes() {
+    let server = RedisServer::start();
+    let origin = Origin::new(async |head, number| {
+        let control = match head.uri.path() {
+            "/list/a" => "max-age=600, stale-while-revalidate=500",
+            _ => "max-age=600",
+        };
+        let fields = [("cache-control", control), ("surrogate-key", "tag"), ("etag", "\"a\"")];
+        match head.headers.contains_key("if-none-match") {
+            true => reply(304, &fields, ""),
+            false => reply(200, &fields, &format!("answer {number}")),
+        }
+    });
+    let one = Process::start(config(&server), &origin).await;
+    let others = [
+        Process::start(config(&server), &origin).await,
+        Process::bare(config(&server), &origin).await,
+    ];
+    for kind in ["url", "prefix", "tag", "all"] {
+        let body = one.get("/list/a").await.body;
+        for other in &others {
+            until("it is in Redis", async || other.kept("/list/a").await.is_some()).await;
+        }
+        let calls = origin.calls();
+        soft_purge(&one, kind).await;
+        let left = async |process: &Process| {
+            let got = process.send("GET", "/list/a", &[("cache-control", "max-stale=9999")]).await;
+            assert_eq!(got.body, body, "{kind}: it is served while it is stale");
+            got.cache().strip_prefix("hit; ttl=").unwrap().parse::<i64>().unwrap()
+        };
+        let mut stale = left(&one).await;
+        assert!((-60..=0).contains(&stale), "{kind}: {stale} by the time of the purge");
+        until("it is refreshed", async || origin.calls() > calls).await;
+        for other in &others {
+            until("the other has the refreshed one", async || {
+                stale = left(other).await;
+                // The offset of the clocks, and the stamps, are of another clock.
+                assert!((-60..=0).contains(&stale) || stale > 500, "{kind}: {stale}");
+                stale > 500
+            })
+            .await;
+        }
+        // What was fetched once is confirmed since, and was never fetched again.
+        assert_eq!(one.kept("/list/a").await, Some(body));
+    }
+    // What is stale is validated first where nothing else is permitted.
+    one.get("/b").await;
+    until("it is in Redis", async || others[1].kept("/b").await.is_some()).await;
+    for kind in ["prefix", "tag"] {
+        if kind == "prefix" {
+            soon(one.handle.soft_purge_prefix("http://x.org/b")).await.unwrap();
+        } else {
+            soft_purge(&one, kind).await;
+        }
+        assert_eq!(one.kept("/b").await, None, "{kind}");
+        for other in &others {
+            until("the other sees it", async || other.kept("/b").await.is_none()).await;
+        }
+        // A process that comes later reads it in the log.
+        let later = Process::bare(config(&server), &origin).await;
+        assert_eq!(later.kept("/b").await, None, "{kind}");
+        let validated = later.get("/b").await;
+        assert!(validated.cache().contains("fwd-status=304"), "{}", validated.cache());
+        until("it is in Redis", async || others[1].kept("/b").await.is_some()).await;
+        until("it is in the memory", async || one.kept("/b").await.is_some()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invalidated_groups_reach_all_processes() {
+    let server = RedisServer::start();
+    let origin = Origin::new(async |head, number| {
+        let fields: &[_] = match head.method.as_str() {
+            "POST" => &[("cache-group-invalidation", "\"b\"")],
+            _ => &[("cache-control", "max-age=600"), ("cache-groups", "\"a\", \"b\"")],
+        };
+        reply(200, fields, &format!("answer {number}"))
+    });
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    let body = one.get("/list/a").await.body;
+    let kept = async || other.kept("/list/a").await;
+    until("it is in Redis", async || kept().await.as_ref() == Some(&body)).await;
+    one.send("POST", "/import", &[]).await;
+    assert_eq!(one.kept("/list/a").await, None, "at once in its process");
+    until("the other sees it", async || kept().await.is_none()).await;
+    let later = Process::bare(config(&server), &origin).await;
+    assert_eq!(later.kept("/list/a").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soft_and_hard_purges_meet_in_the_log() {
+    let server = RedisServer::start();
+    let origin = Origin::counting();
+    let one = Process::start(config(&server), &origin).await;
+    let other = Process::start(config(&server), &origin).await;
+    for (first, second) in [(true, false), (false, true)] {
+        let body = one.get("/list/a").await.body;
+        until("it is in Redis", async || other.kept("/list/a").await.as_ref() == Some(&body)).await;
+        for (process, soft) in [(&one, first), (&other, second)] {
+            match soft {
+                true => soft_purge(process, "tag").await,
+                false => purge(process, "tag").await.unwrap(),
+            }
+        }
+        settled(&[&other, &one]).await;
+        for process in [&one, &other] {
+            let got = process
+                .send("GET", "/list/a", &[("cache-control", "max-stale, only-if-cached")])
+                .await;
+            assert_eq!(got.status, 504, "a hard purge wins: {}", got.body);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purge_holds_locally_before_it_is_sent() {
     let server = RedisServer::start();

@@ -114,3 +114,24 @@ async fn clearing_many_namespaces_leaves_others() {
     assert_eq!(all.get("key").await, Some(1));
     assert_eq!(kept.get("key").await, Some(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn soft_purge_makes_values_stale() {
+    let store = MemoryStore::new(16 * MIB);
+    let handle = CacheLayer::new(store.clone()).handle();
+    let rig = Rig::with(store, |cache| cache.stale_while_revalidate(60 * SECOND));
+    rig.database.answers(1);
+    assert_eq!(rig.asks("key").await, Ok(0));
+    // A URL, a tag and another prefix are no names of values.
+    handle.soft_purge_url("http://key/").unwrap().await.unwrap();
+    handle.soft_purge_tag("key").await.unwrap();
+    handle.soft_purge_prefix("http").await.unwrap();
+    assert_eq!(rig.cache.get::<usize>("key").await, Some(0));
+
+    handle.soft_purge_all().await.unwrap();
+    assert_eq!(rig.cache.get::<usize>("key").await, None, "it is not fresh");
+    rig.database.answers(1);
+    assert_eq!(rig.asks("key").await, Ok(0), "it may be used while it is fetched again");
+    idle().await;
+    assert_eq!(rig.cache.get::<usize>("key").await, Some(1));
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::super::super::clock::Clock;
 use super::super::super::purge::Stamp;
 use super::super::super::purge::list::{LocalPurge, Purges};
-use super::super::super::purge::table::PurgeTarget;
+use super::super::super::purge::table::{Names, PurgeTarget};
 use super::client::{Client, CommandError};
 
 /// A client of the log of purges in Redis, which all processes with the same prefix share.
@@ -78,7 +78,7 @@ impl PurgeLogClient {
         *number = purge.number.max(*number);
         if self.pending.len() > MAX_PENDING {
             let newest = self.pending.drain().map(|(_, number)| number).max();
-            self.pending.insert(PurgeTarget::All, newest.unwrap_or_default());
+            self.pending.insert(PurgeTarget::ALL, newest.unwrap_or_default());
         }
     }
 
@@ -112,10 +112,11 @@ impl PurgeLogClient {
                 if is_last_page { last } else { news.last().map_or(last, |(_, stamp)| *stamp) };
             written.extend(batch);
             // The purges that were written are on the last page.
-            purges.learn(&news, floor, if is_last_page { &written } else { &[] });
+            let written_now: &[_] = if is_last_page { &written } else { &[] };
+            purges.learn(&news, floor, written_now, clock_offset);
             if is_last_page {
                 for purge in written.drain(..) {
-                    wrote_flush |= purge.target == PurgeTarget::All;
+                    wrote_flush |= purge.target == PurgeTarget::ALL;
                     self.pending.remove(&purge.target);
                 }
                 if !self.is_pending() {
@@ -139,8 +140,8 @@ impl PurgeLogClient {
 
     /// Returns the pending purges, up to [`BATCH`] of them.
     fn batch(&self) -> Vec<LocalPurge> {
-        let all = self.pending.get_key_value(&PurgeTarget::All).into_iter();
-        let others = self.pending.iter().filter(|(target, _)| **target != PurgeTarget::All);
+        let all = self.pending.get_key_value(&PurgeTarget::ALL).into_iter();
+        let others = self.pending.iter().filter(|(target, _)| **target != PurgeTarget::ALL);
         let batch = all.chain(others).take(BATCH);
         batch
             .map(|(target, number)| LocalPurge { target: target.clone(), number: *number })
@@ -157,27 +158,41 @@ fn offset(start: u64, end: u64, server: u64) -> i64 {
 
 fn encode(target: &PurgeTarget) -> String {
     match target {
-        PurgeTarget::All => "*".to_owned(),
-        PurgeTarget::Url(url) => format!("u{url:032x}"),
-        PurgeTarget::Prefix(prefix) => format!("p{prefix}"),
-        PurgeTarget::Tag(tag) => format!("t{tag}"),
+        PurgeTarget::Hard(names) => encode_names(names),
+        PurgeTarget::Soft(names) => format!("s{}", encode_names(names)),
+    }
+}
+
+fn encode_names(names: &Names) -> String {
+    match names {
+        Names::All => "*".to_owned(),
+        Names::Url(url) => format!("u{url:032x}"),
+        Names::Prefix(prefix) => format!("p{prefix}"),
+        Names::Tag(tag) => format!("t{tag}"),
     }
 }
 
 /// Decodes targets with their stamps. A target that is unknown comes from a later version of this
-/// crate, and may stand for anything.
+/// crate, and may stand for anything. So a version without soft purges takes one for a purge of
+/// everything.
 fn decode(news: &[String]) -> Vec<(PurgeTarget, Stamp)> {
-    let target = |text: &str| {
-        Some(match text.split_at_checked(1)? {
-            ("u", url) => PurgeTarget::Url(u128::from_str_radix(url, 16).ok()?),
-            ("p", prefix) => PurgeTarget::Prefix(prefix.to_owned()),
-            ("t", tag) => PurgeTarget::Tag(tag.to_owned()),
-            _ => return None,
-        })
+    let target = |text: &str| match text.strip_prefix('s') {
+        Some(soft) => decode_names(soft).map(PurgeTarget::Soft),
+        None => decode_names(text).map(PurgeTarget::Hard),
     };
     let pairs = news.chunks_exact(2);
-    let known = |text: &str| target(text).unwrap_or(PurgeTarget::All);
+    let known = |text: &str| target(text).unwrap_or(PurgeTarget::ALL);
     pairs.filter_map(|pair| Some((known(&pair[0]), pair[1].parse().ok()?))).collect()
+}
+
+fn decode_names(text: &str) -> Option<Names> {
+    Some(match text.split_at_checked(1)? {
+        ("*", "") => Names::All,
+        ("u", url) => Names::Url(u128::from_str_radix(url, 16).ok()?),
+        ("p", prefix) => Names::Prefix(prefix.to_owned()),
+        ("t", tag) => Names::Tag(tag.to_owned()),
+        _ => return None,
+    })
 }
 
 const SCRIPT: &str = include_str!("purge_log.lua");
@@ -201,33 +216,38 @@ mod tests {
 
     use std::future::ready;
 
-    use super::super::super::super::purge::Purge;
     use super::super::super::super::purge::list::{PurgeFuture, PurgeLog};
+    use super::super::super::super::purge::{Purge, Standing};
     use super::*;
 
     #[test]
     fn targets_survive_a_round_trip() {
         let all = [
-            PurgeTarget::Url(0),
-            PurgeTarget::Url(u128::MAX),
-            PurgeTarget::Prefix("a\nb".into()),
-            PurgeTarget::Tag(String::new()),
+            Names::All,
+            Names::Url(0),
+            Names::Url(u128::MAX),
+            Names::Prefix("a\nb".into()),
+            Names::Tag(String::new()),
+            Names::Tag("s".into()),
         ];
-        for target in all {
-            let news = [encode(&target), "7".to_owned()];
-            assert_eq!(decode(&news), [(target, 7)]);
+        for names in all {
+            for target in [PurgeTarget::Hard(names.clone()), PurgeTarget::Soft(names)] {
+                let news = [encode(&target), "7".to_owned()];
+                assert_eq!(decode(&news), [(target, 7)]);
+            }
         }
-        for unknown in ["*", "", "x1", "u", "uxyz", "äb"] {
+        for unknown in ["*", "**", "", "x1", "u", "uxyz", "äb", "s", "ss", "sst", "sx", "s*x", "su"]
+        {
             let news = [unknown.to_owned(), "7".to_owned()];
-            assert_eq!(decode(&news), [(PurgeTarget::All, 7)], "{unknown}");
+            assert_eq!(decode(&news), [(PurgeTarget::ALL, 7)], "{unknown}");
         }
     }
 
     #[test]
     fn too_many_pending_purges_become_one_of_all() {
         let mut log = PurgeLogClient::new("x:", Duration::from_secs(1));
-        let url = |url, number| LocalPurge { target: PurgeTarget::Url(url), number };
-        let all = LocalPurge { target: PurgeTarget::All, number: u64::MAX };
+        let url = |url, number| LocalPurge { target: PurgeTarget::Hard(Names::Url(url)), number };
+        let all = LocalPurge { target: PurgeTarget::ALL, number: u64::MAX };
         for number in 0..MAX_PENDING {
             log.add(url(number as u128, number as u64));
             log.add(url(number as u128, number as u64));
@@ -253,14 +273,22 @@ mod tests {
         }
     }
 
+    /// The stamp up to which an entry with this tag is current.
+    fn spared(purges: &Purges, tag: &str, watermark: Stamp) -> Option<Stamp> {
+        match purges.standing("http://x/", &[tag.into()], watermark, 0) {
+            Standing::Current(stamp) => Some(stamp),
+            _ => None,
+        }
+    }
+
     #[test]
     fn entries_from_before_the_log_are_purged() {
         let purges = Purges::default();
-        let tag = |stamp| (PurgeTarget::Tag("a".into()), stamp);
-        purges.learn(&[tag(1005), (PurgeTarget::Url(1), 2005)], 5, &[]);
+        let tag = |stamp| (PurgeTarget::Hard(Names::Tag("a".into())), stamp);
+        let url = (PurgeTarget::Hard(Names::Url(1)), 2005);
+        purges.learn(&[tag(1005), url], 5, &[], 0);
         assert_eq!(purges.watermark(), 2005);
-        let spared =
-            |tag: &str, watermark| purges.current_as_of("http://x/", &[tag.into()], watermark, 0);
+        let spared = |tag: &str, watermark| spared(&purges, tag, watermark);
         assert_eq!(spared("a", 4), None, "the entry is older than the log");
         assert_eq!(spared("b", 4), None);
         assert_eq!(spared("a", 5), None);
@@ -268,14 +296,15 @@ mod tests {
         assert_eq!(spared("a", 1005), Some(2005));
         drop(purges.purge(Purge::Tag("a"), 0));
         assert_eq!(spared("a", 2005), None, "a local purge is the last one");
-        purges.learn(&[tag(3005)], 1005, &[]);
+        purges.learn(&[tag(3005)], 1005, &[], 0);
         assert_eq!(spared("a", 2006), None);
         assert_eq!(spared("a", 3005), Some(3005));
         assert_eq!(spared("b", 1004), None);
         assert_eq!(spared("b", 1005), Some(3005));
         purges.trust_from(100);
-        assert_eq!(purges.current_as_of("http://x/", &[], 3005, 99), None);
-        assert_eq!(purges.current_as_of("http://x/", &[], 3005, 100), Some(3005));
+        let received = |at| purges.standing("http://x/", &[], 3005, at);
+        assert_eq!(received(99), Standing::Purged);
+        assert_eq!(received(100), Standing::Current(3005));
     }
 
     struct SilentLog;
@@ -288,29 +317,70 @@ mod tests {
 
     #[test]
     fn local_purge_holds_until_it_is_written() {
-        let tag = |tag: &str| PurgeTarget::Tag(tag.to_owned());
+        let tag = |tag: &str| PurgeTarget::Hard(Names::Tag(tag.to_owned()));
         let purges = Purges::with_log(SilentLog);
-        purges.learn(&[(tag("other"), 1000)], 0, &[]);
+        purges.learn(&[(tag("other"), 1000)], 0, &[], 0);
         drop(purges.purge(Purge::Tag("a"), 0));
-        let spared =
-            |tag: &str, watermark| purges.current_as_of("http://x/", &[tag.into()], watermark, 0);
+        let spared = |tag: &str, watermark| spared(&purges, tag, watermark);
         assert_eq!(spared("a", 1000), None);
         // Another process knows a newer purge but not this one.
-        purges.learn(&[(tag("other"), 2000)], 0, &[]);
+        purges.learn(&[(tag("other"), 2000)], 0, &[], 0);
         assert_eq!(purges.learned(), 2000);
         assert_eq!(spared("a", 2000), None);
         assert!(spared("b", 2000).is_some());
         // An earlier purge of the same target is written, and this one is not.
         drop(purges.purge(Purge::Tag("a"), 0));
-        purges.learn(&[(tag("a"), 3000)], 0, &[LocalPurge { target: tag("a"), number: 1 }]);
+        purges.learn(&[(tag("a"), 3000)], 0, &[LocalPurge { target: tag("a"), number: 1 }], 0);
         assert_eq!(spared("a", 3000), None);
-        purges.learn(&[(tag("a"), 4000)], 0, &[LocalPurge { target: tag("a"), number: 2 }]);
+        purges.learn(&[(tag("a"), 4000)], 0, &[LocalPurge { target: tag("a"), number: 2 }], 0);
         assert_eq!(spared("a", 4000), Some(4000));
         drop(purges.purge(Purge::All, 0));
-        purges.learn(&[(tag("other"), 5000)], 0, &[]);
+        purges.learn(&[(tag("other"), 5000)], 0, &[], 0);
         assert_eq!(spared("b", 5000), None);
-        purges.learn(&[], 6000, &[LocalPurge { target: PurgeTarget::All, number: 3 }]);
+        purges.learn(&[], 6000, &[LocalPurge { target: PurgeTarget::ALL, number: 3 }], 0);
         assert_eq!(spared("b", 6000), Some(6000));
+    }
+
+    #[test]
+    fn soft_purge_has_its_time_by_the_local_clock() {
+        let soft = |tag: &str| PurgeTarget::Soft(Names::Tag(tag.to_owned()));
+        let purges = Purges::with_log(SilentLog);
+        purges.learn(&[(soft("a"), 7_000_000)], 0, &[], -500);
+        let standing =
+            |tag: &str, watermark| purges.standing("http://x/", &[tag.into()], watermark, 0);
+        assert_eq!(standing("a", 0), Standing::Stale { since: 6_500 });
+        assert_eq!(standing("a", 7_000_000), Standing::Current(7_000_000));
+        assert_eq!(standing("b", 0), Standing::Current(7_000_000));
+        drop(purges.soft_purge(Purge::Tag("b"), 6_600));
+        assert_eq!(standing("b", 7_000_000), Standing::Stale { since: 6_600 });
+        // An entry of another process that does not know of it, and knows a newer one.
+        purges.learn(&[(soft("a"), 8_000_000)], 0, &[], -500);
+        assert_eq!(standing("b", 8_000_000), Standing::Stale { since: 6_600 });
+        let written = [LocalPurge { target: soft("b"), number: 1 }];
+        purges.learn(&[(soft("b"), 9_000_000)], 0, &written, -500);
+        assert_eq!(standing("b", 8_000_000), Standing::Stale { since: 8_500 });
+        assert_eq!(standing("b", 9_000_000), Standing::Current(9_000_000));
+        // A purge of everything wins, and so does the floor of the log.
+        purges.learn(&[(PurgeTarget::ALL, 10_000_000)], 0, &[], 0);
+        assert_eq!(standing("b", 9_000_000), Standing::Purged);
+        purges.learn(&[(PurgeTarget::Soft(Names::All), 11_000_000)], 10_500_000, &[], 0);
+        assert_eq!(standing("b", 10_000_000), Standing::Purged);
+        assert_eq!(standing("b", 10_500_000), Standing::Stale { since: 11_000 });
+    }
+
+    #[test]
+    fn purge_holds_beyond_the_provisional_stamps() {
+        let purges = Purges::with_log(SilentLog);
+        for number in 0..2_000 {
+            drop(purges.purge(Purge::Tag(&number.to_string()), 0));
+        }
+        let fetched = purges.watermark();
+        drop(purges.purge(Purge::Tag("a"), 0));
+        assert_eq!(spared(&purges, "a", fetched), None, "it came after the fetch");
+        assert_eq!(spared(&purges, "b", fetched), Some(fetched));
+        assert!(!purges.admits("http://x/", &["a".to_owned()], purges.watermark()));
+        purges.learn(&[(PurgeTarget::Hard(Names::Tag("0".into())), 1_000)], 0, &[], 0);
+        assert_eq!(spared(&purges, "a", 1_000), None, "nor is it written");
     }
 
     #[test]
@@ -329,26 +399,30 @@ mod tests {
         #[test]
         fn any_target_survives_a_round_trip(
             target in prop_oneof![
-                any::<u128>().prop_map(PurgeTarget::Url),
-                any::<String>().prop_map(PurgeTarget::Prefix),
-                any::<String>().prop_map(PurgeTarget::Tag),
+                any::<u128>().prop_map(Names::Url),
+                any::<String>().prop_map(Names::Prefix),
+                any::<String>().prop_map(Names::Tag),
             ],
+            is_soft in any::<bool>(),
             stamp in any::<Stamp>(),
         ) {
+            let target =
+                if is_soft { PurgeTarget::Soft(target) } else { PurgeTarget::Hard(target) };
             let news = [encode(&target), stamp.to_string()];
             prop_assert_eq!(decode(&news), [(target, stamp)]);
         }
 
         #[test]
         fn no_reply_causes_a_panic(
-            news in prop::collection::vec(prop_oneof![any::<String>(), "[uptx*]?[0-9a-f+]{0,34}"], 0..8),
+            news in prop::collection::vec(prop_oneof![any::<String>(), "s?[uptx*]?[0-9a-f+]{0,34}"], 0..8),
         ) {
             let stamped = news.chunks_exact(2).filter(|pair| pair[1].parse::<Stamp>().is_ok());
             let read = decode(&news);
             prop_assert_eq!(read.len(), stamped.clone().count());
             for ((target, _), pair) in read.into_iter().zip(stamped) {
                 // Several spellings of a URL's number are equal.
-                if let PurgeTarget::Prefix(_) | PurgeTarget::Tag(_) = target {
+                let (PurgeTarget::Hard(names) | PurgeTarget::Soft(names)) = &target;
+                if let Names::Prefix(_) | Names::Tag(_) = names {
                     prop_assert_eq!(&encode(&target), &pair[0]);
                 }
             }

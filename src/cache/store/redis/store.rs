@@ -57,7 +57,7 @@ use super::sync_task::SyncTask;
 /// # The log of purges
 ///
 /// The log holds 100,000 targets of the last 7 days ([`max_ttl`](RedisConfig::max_ttl)): tags,
-/// prefixes, and URLs that were purged or changed by an unsafe method. Beyond that it forgets the
+/// prefixes, and URLs that were purged, soft-purged or changed by an unsafe method. Beyond that it forgets the
 /// oldest targets, and all entries from before these are purged. A service whose clients change 100
 /// URLs a second has no entries that are older than a quarter of an hour. The log loses a purge only
 /// if Redis does and all processes that have read the purge have ended.
@@ -225,7 +225,7 @@ impl Store for RedisStore {
 
     /// Purges the entries of all processes with this prefix. The background task removes them.
     async fn clear(&self) -> Result<(), StoreError> {
-        self.queue.send(LocalPurge { target: PurgeTarget::All, number: 0 }).await
+        self.queue.send(LocalPurge { target: PurgeTarget::ALL, number: 0 }).await
     }
 
     fn purges(&self) -> Option<SharedPurges> {

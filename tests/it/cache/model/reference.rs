@@ -583,7 +583,8 @@ impl Stored {
     fn may_stand_in(&self, now: i64) -> bool {
         let Freshness { strict, validate, if_error, .. } = self.freshness;
         let stale_by = -self.freshness.left(now);
-        !strict && !validate && self.head.status < 400 && stale_by <= if_error
+        let in_time = stale_by < 0 || if_error > 0 && stale_by <= if_error;
+        !strict && !validate && self.head.status < 400 && in_time
     }
 
     /// §4.3.4. A 304 without validators can only be about the one response that was asked about. A

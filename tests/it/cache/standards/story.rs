@@ -20,7 +20,8 @@
 //! = the body
 //!
 //! ~ 61                        the clock goes on by so many seconds
-//! ! purge_tag items           a purge by the handle
+//! ! purge_tag items           a purge by the handle, or soft_purge_tag
+//! ~ -61                       the clock is set back
 //! ```
 //!
 //! Steps end with an empty line. A header is compared with all its lines, joined by `, `;
@@ -76,7 +77,7 @@ async fn tell_one(name: &str, story: &str, names: Names) {
                 let choose = find(names.layers, rest);
                 rig = Rig::over(choose(CacheLayer::new(MemoryStore::new(1 << 24))));
             }
-            "~" => rig.clock.pass(rest.parse().expect("seconds")),
+            "~" => rig.clock.step(rest.parse().expect("seconds")),
             "!" => purge(&rig.handle, rest).await,
             ">" => exchange(&rig, step, names, &format!("{name}\n{step}")).await,
             _ => panic!("{name}: no step is {step:?}"),
@@ -91,6 +92,10 @@ async fn purge(handle: &CacheHandle, what: &str) {
         "purge_prefix" => handle.purge_prefix(name).await,
         "purge_tag" => handle.purge_tag(name).await,
         "purge_all" => handle.purge_all().await,
+        "soft_purge_url" => handle.soft_purge_url(name).expect("a URL").await,
+        "soft_purge_prefix" => handle.soft_purge_prefix(name).await,
+        "soft_purge_tag" => handle.soft_purge_tag(name).await,
+        "soft_purge_all" => handle.soft_purge_all().await,
         _ => panic!("no purge {what:?}"),
     }
     .expect("the purge is written");
