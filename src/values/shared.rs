@@ -239,7 +239,7 @@ impl Shared {
             self.metrics.failed("decode");
             return None;
         }
-        if !stored.is_current(&self.state.purges, name) {
+        if !stored.is_current(&self.state.purges, name, false) {
             return None;
         }
         let value = serde_json::from_slice(&stored.body);

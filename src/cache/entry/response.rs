@@ -61,9 +61,14 @@ impl StoredResponse {
 
     /// Returns `true` if nothing that the response belongs to was purged since it was requested. A
     /// later check then has fewer purges to compare.
-    pub(crate) fn is_current(&self, purges: &ScopedPurges, url: &str) -> bool {
+    ///
+    /// `stays`: the entry stays in the store when a change of its URL removes the others.
+    pub(crate) fn is_current(&self, purges: &ScopedPurges, url: &str, stays: bool) -> bool {
         let Self { tags, watermark, freshness, .. } = self;
-        let stamp = purges.current_as_of(url, tags, watermark.get(), freshness.received);
+        let since = watermark.get();
+        let stamp = purges.current_as_of(url, tags, since, freshness.received);
+        // In this order: a purge that was forgotten before the first check is known to the second.
+        let stamp = stamp.filter(|_| !stays || purges.remembers(since));
         if let Some(stamp) = stamp {
             watermark.raise(stamp);
         }

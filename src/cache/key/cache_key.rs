@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request};
 
+use super::content::Content;
 use super::query::{Query, TRACKING};
 use super::request_key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
 use crate::axum_extensions::{is_nested, original_uri};
@@ -213,6 +214,9 @@ impl CacheKey {
                 key.push("", text.as_bytes());
             }
         }
+        if let Some(Content::Known(method, digest)) = Content::of(request) {
+            key.push_content(*method, digest);
+        }
         if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
     }
 
@@ -277,7 +281,7 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling })
+        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content: false })
     }
 }
 

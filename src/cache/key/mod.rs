@@ -1,8 +1,14 @@
 //! The keys of entries.
 
 mod cache_key;
+#[cfg_attr(
+    not(feature = "cache-query"),
+    expect(dead_code, reason = "a layer of the feature makes it")
+)]
+mod content;
 mod query;
 mod request_key;
 
 pub use cache_key::CacheKey;
+pub(crate) use content::{Content, ContentMethod, Unread};
 pub(crate) use request_key::{Key, NoKey};

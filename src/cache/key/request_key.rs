@@ -4,6 +4,7 @@ use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
+use super::content::ContentMethod;
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 use crate::headers::token::alphanumerics_and;
 
@@ -18,6 +19,8 @@ pub(crate) struct Key {
     /// The offset of the end of the URL.
     pub(crate) url: usize,
     pub(crate) spelling: Spelling,
+    /// The content of the request is a part of the key.
+    pub(crate) has_content: bool,
 }
 
 /// The spelling of the URL of a request.
@@ -128,6 +131,14 @@ impl Key {
         let digits = id.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
         digits.for_each(|digit| text.push(char::from(HEX[usize::from(digit)])));
         Self { text, ..*self }
+    }
+
+    /// Adds the content of a request. No header has such a name.
+    pub(crate) fn push_content(&mut self, method: ContentMethod, digest: &[u8; 32]) {
+        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits: Vec<_> = digits.map(|digit| HEX[usize::from(digit)]).collect();
+        self.push(method.name_in_key(), &digits);
+        self.has_content = true;
     }
 
     /// Adds a line. A value cannot forge another line: bytes that are not printable are escaped.

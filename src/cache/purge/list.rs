@@ -140,8 +140,14 @@ impl Purges {
 
     /// Returns `true` if a response that was requested at this watermark may be stored.
     pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
-        let remembers = self.read().table.remembers(watermark);
-        remembers && self.not_purged_until(url, tags, watermark).is_some()
+        self.remembers(watermark) && self.not_purged_until(url, tags, watermark).is_some()
+    }
+
+    /// Returns `true` if no purge after `watermark` was forgotten. Purges of URLs whose entries were
+    /// removed from the store are, although a URL may have entries that were not: those whose key has
+    /// the content of a request.
+    pub(crate) fn remembers(&self, watermark: Stamp) -> bool {
+        self.read().table.remembers(watermark)
     }
 
     fn not_purged_until(&self, url: &str, tags: &[String], watermark: Stamp) -> Option<Stamp> {
