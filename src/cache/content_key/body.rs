@@ -104,7 +104,7 @@ where
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         let polled = rest.as_mut().poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) {
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
             self.rest = None;
         }
         polled

@@ -1,10 +1,7 @@
 //! The keys of entries.
 
 mod cache_key;
-#[cfg_attr(
-    not(feature = "cache-query"),
-    expect(dead_code, reason = "a layer of the feature makes it")
-)]
+#[cfg_attr(not(feature = "cache-query"), expect(dead_code, reason = "its layer makes it"))]
 mod content;
 mod query;
 mod request_key;

@@ -357,6 +357,55 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_classified_by_their_content() {
+        use ContentMethod::{Post, Query};
+        let (query, post) = (Content::Known(Query, [1; 32]), Content::Known(Post, [1; 32]));
+        let unknown = |reason| Content::Unknown(reason);
+        let pass = RequestAction::Pass;
+        let ask = RequestAction::LookUp(RequestPolicy::default());
+        let posted = RequestAction::LookUp(RequestPolicy { post: true, ..Default::default() });
+        let conditional =
+            RequestAction::LookUp(RequestPolicy { conditional: true, ..Default::default() });
+        type Row<'a> = (&'a str, Content, &'a [(&'a str, &'a str)], RequestAction);
+        // RFC 10008 §2.7; RFC 9110 §13.1.2 and §14.2 for the conditions and ranges of a POST.
+        let table: &[Row<'_>] = &[
+            ("QUERY", query, &[], ask),
+            ("QUERY", query, &[("content-length", "5")], ask),
+            ("QUERY", query, &[("transfer-encoding", "chunked")], ask),
+            ("QUERY", query, &[("if-none-match", "\"a\"")], conditional),
+            ("QUERY", query, &[("if-match", "\"a\"")], pass(Bypass::Precondition)),
+            ("QUERY", query, &[("upgrade", "h2c")], pass(Bypass::Upgrade)),
+            ("QUERY", unknown(Unread::TooLarge), &[], pass(Bypass::ContentSize)),
+            ("QUERY", unknown(Unread::Late), &[], pass(Bypass::ContentTimeout)),
+            ("QUERY", unknown(Unread::Budget), &[], pass(Bypass::ContentBudget)),
+            ("QUERY", unknown(Unread::Malformed), &[], pass(Bypass::Content)),
+            ("POST", post, &[("content-length", "5")], posted),
+            ("POST", post, &[("if-none-match", "\"a\"")], pass(Bypass::Precondition)),
+            ("POST", post, &[("if-modified-since", "x")], pass(Bypass::Precondition)),
+            ("POST", post, &[("if-range", "\"a\"")], pass(Bypass::Precondition)),
+            ("POST", post, &[("range", "bytes=0-1")], pass(Bypass::Precondition)),
+            ("POST", unknown(Unread::TooLarge), &[], RequestAction::Invalidate),
+            ("POST", Content::Panicked, &[], RequestAction::Invalidate),
+            // A layer between has changed the method: the mark is that of another request.
+            ("POST", query, &[], RequestAction::Invalidate),
+            ("DELETE", post, &[], RequestAction::Invalidate),
+            ("QUERY", post, &[], pass(Bypass::Method)),
+            ("SEARCH", query, &[], pass(Bypass::Method)),
+            ("GET", query, &[], pass(Bypass::Body)),
+            ("HEAD", query, &[], pass(Bypass::Body)),
+        ];
+        for (method, content, fields, expected) in table {
+            let mut request = Request::builder().method(*method).uri("/").extension(*content);
+            for (name, value) in *fields {
+                request = request.header(*name, *value);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let classified = classify(&Rules::default(), &CacheKey::new(), &parts, true);
+            assert_eq!(classified, *expected, "{method} {content:?} {fields:?}");
+        }
+    }
+
+    #[test]
     fn request_control_counts_only_if_honored() {
         let fields = [("cache-control", "no-store, no-cache"), ("authorization", "Basic x")];
         let rules = Rules { heed_request: true, ..Rules::default() };

@@ -301,6 +301,8 @@ mod tests {
             drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
         }
         assert!(purges.current_as_of("http://x/other", &[], before, 0).is_some());
+        assert!(!purges.remembers(before), "an entry that was not removed may be purged");
+        assert!(purges.remembers(purges.watermark()));
         assert!(!purges.admits("http://x/1", &[], before));
         assert!(purges.admits("http://x/1", &[], purges.watermark()));
     }
