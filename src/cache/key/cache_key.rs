@@ -214,8 +214,8 @@ impl CacheKey {
                 key.push("", text.as_bytes());
             }
         }
-        if let Some(Content::Known(method, digest)) = Content::of(request) {
-            key.push_content(*method, digest);
+        if let Some(content) = Content::of(request) {
+            key.push_content(content);
         }
         if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
     }

@@ -38,13 +38,17 @@ pub(crate) enum Unread {
 
 impl Content {
     /// Returns the mark of a request. Those of other methods have none.
+    #[inline]
     pub(crate) fn of(request: &request::Parts) -> Option<&Self> {
-        // The comparison spares a GET, which is nearly always a hit, the lookup.
-        let has_none = request.method == Method::GET || request.method == Method::HEAD;
-        let content = if has_none { None } else { request.extensions.get::<Self>() };
-        content.filter(|content| match content {
+        // Most requests are a GET, or have no extensions, and are spared the lookup.
+        let may_have = request.method != Method::GET && !request.extensions.is_empty();
+        if may_have { Self::find(request) } else { None }
+    }
+
+    fn find(request: &request::Parts) -> Option<&Self> {
+        request.extensions.get().filter(|content| match content {
             Self::Known(method, _) => request.method.as_str() == method.as_str(),
-            Self::Unknown(_) | Self::Panicked => true,
+            Self::Unknown(_) | Self::Panicked => request.method != Method::HEAD,
         })
     }
 }

@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
-use super::content::ContentMethod;
+use super::content::Content;
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 use crate::headers::token::alphanumerics_and;
 
@@ -133,8 +133,11 @@ impl Key {
         Self { text, ..*self }
     }
 
-    /// Adds the content of a request. No header has such a name.
-    pub(crate) fn push_content(&mut self, method: ContentMethod, digest: &[u8; 32]) {
+    /// Adds the content of a request, if it is a part of the key. No header has such a name.
+    // Not inlined: the keys of nearly all requests have no content.
+    #[inline(never)]
+    pub(super) fn push_content(&mut self, content: &Content) {
+        let Content::Known(method, digest) = content else { return };
         let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let digits: Vec<_> = digits.map(|digit| HEX[usize::from(digit)]).collect();
         self.push(method.name_in_key(), &digits);
