@@ -191,6 +191,9 @@ pub use batch::BatchLayer;
 #[cfg(feature = "cache")]
 #[doc(inline)]
 pub use cache::CacheLayer;
+#[cfg(feature = "cache-query")]
+#[doc(inline)]
+pub use cache::content_key::ContentKeyLayer;
 #[cfg(feature = "compress")]
 #[doc(inline)]
 pub use compress::CompressLayer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::request;
 
 use super::config::{Config, Skip};
-use super::key::{Key, NoKey};
+use super::key::{Content, Key, NoKey};
 use super::policy::{self, Bypass, RequestAction, RequestPolicy};
 
 /// A mark in the extensions of a request: the response must be a new one.
@@ -19,6 +19,10 @@ pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool
         RequestAction::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
             ask.control.no_cache = true;
             RequestAction::LookUp(ask)
+        }
+        RequestAction::Invalidate if Content::of(request) == Some(&Content::Panicked) => {
+            config.state.metrics.panicked();
+            RequestAction::Invalidate
         }
         before => before,
     }

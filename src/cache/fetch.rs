@@ -206,7 +206,10 @@ impl Fetch {
                 self.bypass(bypass, &response, stored);
                 Fetched::Passed(response)
             }
-            (None, Some(stored)) if response.status() == StatusCode::NOT_MODIFIED => {
+            // The cache sends no condition with a POST, so that its 304 is about nothing stored.
+            (None, Some(stored))
+                if response.status() == StatusCode::NOT_MODIFIED && !self.ask.post =>
+            {
                 Fetched::Confirmed(self.confirm(&response, stored))
             }
             (None, _) => self.replace(cx, response, stored),
@@ -384,7 +387,7 @@ impl Fetch {
     /// Returns the entry that a 304 confirms, with the headers of the 304.
     fn confirm<R>(&mut self, response: &Response<R>, stored: &StoredResponse) -> Entry {
         self.status.fwd_status = Some(304);
-        let answer = self.answer(response, None, false);
+        let answer = self.answer(response, None, self.ask.post);
         let Confirmed { response: last, kept } =
             policy::confirm(&self.config.rules, &self.ask, stored, &answer);
         match kept {
@@ -422,7 +425,7 @@ impl Fetch {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let size = length(&response);
-        let answer = self.answer(&response, size, false);
+        let answer = self.answer(&response, size, self.ask.post);
         match policy::storable(&self.config.rules, &self.ask, &answer) {
             Err(reason) => {
                 self.status.detail = Some(reason.as_str());

@@ -147,8 +147,7 @@ impl Query<'_> {
     /// Returns `true` if an entry answers the request and was not purged. A soft purge makes the entry
     /// stale.
     pub(crate) fn is_valid(self, stored: &StoredResponse) -> bool {
-        stored.variant.answers(self.headers)
-            && stored.is_usable(&self.config.state.purges, self.key.url())
+        stored.variant.answers(self.headers) && self.is_current(stored)
     }
 
     /// Returns the number that the request shares with those that none of the variants tells from
@@ -191,15 +190,19 @@ impl Query<'_> {
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|stored| {
-                    is_named(stored)
-                        && self.is_sound(&entry, stored)
-                        && stored.is_usable(&self.config.state.purges, self.key.url())
+                    is_named(stored) && self.is_sound(&entry, stored) && self.is_current(stored)
                 }) =>
             {
                 Lookup::Found(entry)
             }
             _ => self.other_variants(names),
         }
+    }
+
+    /// Returns `true` if an entry was not purged.
+    fn is_current(self, stored: &StoredResponse) -> bool {
+        let Key { has_content, .. } = *self.key;
+        stored.is_usable(&self.config.state.purges, self.key.url(), has_content)
     }
 
     /// Returns `true` for an entry that this layer could have stored. Any other entry counts as an

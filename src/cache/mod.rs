@@ -136,11 +136,14 @@
 //!
 //! # What it does not do
 //!
-//! - It does not read request bodies or cookies, and does not look into response bodies.
+//! - It does not read cookies or request bodies, and does not look into response bodies. `QUERY` and
+//!   chosen `POST` requests are cached by their content with the feature `cache-query`: see
+//!   [`content_key`][content_key].
 //! - It does not store parts (206) or combine them, and does not answer several ranges at once.
 //! - It does not write entries to a disk.
 //! - It does not log.
 //!
+//! [content_key]: https://docs.rs/tower-kit/latest/tower_kit/cache/content_key/index.html
 //! [redis]: https://docs.rs/tower-kit/latest/tower_kit/cache/guide/redis/index.html
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/values/index.html
 
@@ -150,6 +153,8 @@ mod classify;
 pub(crate) mod clock;
 pub(crate) mod coalesce;
 mod config;
+#[cfg(feature = "cache-query")]
+pub mod content_key;
 pub(crate) mod counters;
 mod decide;
 mod detach;

@@ -39,9 +39,13 @@ where
     let Some(slot) = config.state.refresh_slot(config.limits.max_refreshes) else {
         return config.state.metrics.fell_back(Fallback::Refreshes);
     };
-    exchange.head.method = Method::GET;
-    let RequestPolicy { authorized, cookie, conditional, .. } = exchange.ask;
-    exchange.ask = RequestPolicy { authorized, cookie, conditional, ..RequestPolicy::default() };
+    // A QUERY, or a POST whose content is a part of the key, is sent again as it is.
+    if exchange.ask.head_only {
+        exchange.head.method = Method::GET;
+    }
+    let RequestPolicy { authorized, cookie, conditional, post, .. } = exchange.ask;
+    exchange.ask =
+        RequestPolicy { authorized, cookie, conditional, post, ..RequestPolicy::default() };
     let lookup = Lookup::Found(old.clone());
     let miss = Miss::new(exchange.query(), &exchange.ask, &lookup, Fwd::Stale);
     let miss = Miss { old: Some(old), ..miss };

@@ -55,7 +55,8 @@ pub(crate) fn keep(
     // The requests that wait may have asked after a soft purge, of which this response is from before.
     // One of them fetches again, with this entry to validate or to serve as stale.
     let is_outdated = |stored: &StoredResponse| {
-        stored.is_usable(&config.state.purges, key.url()) && stored.is_soft_purged()
+        stored.is_usable(&config.state.purges, key.url(), key.has_content)
+            && stored.is_soft_purged()
     };
     let shared = entry.stored().filter(|stored| !is_outdated(stored));
     if let (Some(lead), Some(stored)) = (&lead, shared) {

@@ -230,7 +230,7 @@ impl Shared {
 
     /// Returns `true` unless a value was purged. A soft purge makes the value stale.
     pub(super) fn is_usable(&self, name: &str, stored: &StoredResponse) -> bool {
-        stored.is_usable(&self.state.purges, name)
+        stored.is_usable(&self.state.purges, name, false)
     }
 
     /// Decodes the value of an entry, unless it is of another type. A response under the name of a

@@ -67,9 +67,17 @@ impl StoredResponse {
 
     /// Returns `true` unless something that the response belongs to was purged since it was requested.
     /// A soft purge makes the response stale: see [`left`](Self::left).
-    pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str) -> bool {
+    ///
+    /// `stays`: the entry stays in the store when a change of its URL removes the others.
+    pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str, stays: bool) -> bool {
         let Self { tags, watermark, freshness, .. } = self;
-        match purges.standing(url, tags, watermark.get(), freshness.received) {
+        let requested = watermark.get();
+        let standing = purges.standing(url, tags, requested, freshness.received);
+        // In this order: a purge that was forgotten before the first check is known to the second.
+        if stays && !purges.remembers(requested) {
+            return false;
+        }
+        match standing {
             // A later check has fewer purges to compare.
             Standing::Current(stamp) => watermark.raise(stamp),
             // The stamp stays: it is what tells other processes that the response is stale.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request};
 
+use super::content::Content;
 use super::query::{Query, TRACKING};
 use super::request_key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
 use crate::axum_extensions::{is_nested, original_uri};
@@ -228,6 +229,9 @@ impl CacheKey {
                 key.push("", text.as_bytes());
             }
         }
+        if let Some(content) = Content::of(request) {
+            key.push_content(content);
+        }
         Ok(key)
     }
 
@@ -292,7 +296,7 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling })
+        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content: false })
     }
 }
 
@@ -366,6 +370,7 @@ mod tests {
     use http::{HeaderValue, Request};
     use proptest::prelude::*;
 
+    use super::super::content::{ContentMethod, Unread};
     use super::*;
 
     fn key(by: &CacheKey, uri: &str, fields: &[(&str, &str)]) -> Result<String, NoKey> {
@@ -540,6 +545,34 @@ mod tests {
             (name.to_owned(), plain(value))
         };
         key.split('\n').skip(1).map(line).collect()
+    }
+
+    #[test]
+    fn content_is_a_line_of_the_key() {
+        let of = |method: &str, content: Option<Content>| {
+            let mut request = Request::builder().method(method).uri("http://x/a?b=1");
+            if let Some(content) = content {
+                request = request.extension(content);
+            }
+            CacheKey::new().of(&request.body(()).unwrap().into_parts().0).unwrap()
+        };
+        let known = |method, byte| Some(Content::Known(method, [byte; 32]));
+        let query = of("QUERY", known(ContentMethod::Query, 0xab));
+        assert_eq!(query.as_str(), format!("http://x/a?b=1\n@query={}", "ab".repeat(32)));
+        assert_eq!(query.url(), "http://x/a?b=1");
+        assert!(query.has_content && !query.is_url());
+        let post = of("POST", known(ContentMethod::Post, 1));
+        assert_eq!(post.as_str(), format!("http://x/a?b=1\n@post={}", "01".repeat(32)));
+        for (method, content) in [
+            ("GET", known(ContentMethod::Query, 1)),
+            ("HEAD", known(ContentMethod::Query, 1)),
+            ("POST", known(ContentMethod::Query, 1)),
+            ("QUERY", None),
+            ("QUERY", Some(Content::Unknown(Unread::Late))),
+            ("POST", Some(Content::Panicked)),
+        ] {
+            assert!(of(method, content).is_url(), "{method} {content:?}");
+        }
     }
 
     proptest! {

@@ -1,11 +1,14 @@
 //! The keys of entries.
 
 mod cache_key;
+#[cfg_attr(not(feature = "cache-query"), expect(dead_code, reason = "its layer makes it"))]
+mod content;
 mod origin;
 mod query;
 mod request_key;
 
 pub use cache_key::CacheKey;
+pub(crate) use content::{Content, ContentMethod, Unread};
 #[cfg(test)]
 pub(crate) use request_key::NO_KEY;
 pub(crate) use request_key::{Key, NoKey};

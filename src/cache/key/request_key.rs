@@ -4,6 +4,7 @@ use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
+use super::content::Content;
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 use crate::headers::token::alphanumerics_and;
 
@@ -18,6 +19,8 @@ pub(crate) struct Key {
     /// The offset of the end of the URL.
     pub(crate) url: usize,
     pub(crate) spelling: Spelling,
+    /// The content of the request is a part of the key.
+    pub(crate) has_content: bool,
 }
 
 /// The spelling of the URL of a request.
@@ -130,6 +133,17 @@ impl Key {
         Self { text, ..*self }
     }
 
+    /// Adds the content of a request, if it is a part of the key. No header has such a name.
+    // Not inlined: the keys of nearly all requests have no content.
+    #[inline(never)]
+    pub(super) fn push_content(&mut self, content: &Content) {
+        let Content::Known(method, digest) = content else { return };
+        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits: Vec<_> = digits.map(|digit| HEX[usize::from(digit)]).collect();
+        self.push(method.name_in_key(), &digits);
+        self.has_content = true;
+    }
+
     /// Adds a line. A value cannot forge another line: bytes that are not printable are escaped.
     pub(crate) fn push(&mut self, name: &str, value: &[u8]) {
         self.text.push('\n');
@@ -191,7 +205,13 @@ const HOST_BYTES: [bool; 256] = alphanumerics_and(b"-._:[]~!$&'()*+,;=%");
 
 /// The key of nothing.
 #[cfg(test)]
-pub(crate) static NO_KEY: Key =
-    Key { text: String::new(), host: 0, path: 0, url: 0, spelling: Spelling::Same };
+pub(crate) static NO_KEY: Key = Key {
+    text: String::new(),
+    host: 0,
+    path: 0,
+    url: 0,
+    spelling: Spelling::Same,
+    has_content: false,
+};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

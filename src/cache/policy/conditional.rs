@@ -66,7 +66,8 @@ pub(crate) fn set_conditions(
     stored: Option<&StoredResponse>,
     is_uncacheable: bool,
 ) -> bool {
-    if request.no_fill.is_some() || is_uncacheable && stored.is_none() {
+    // RFC 9110 §13.1.2: a POST whose condition is false gets 412, which confirms nothing.
+    if request.no_fill.is_some() || request.post || is_uncacheable && stored.is_none() {
         return false;
     }
     if request.conditional {

@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method, request};
 
-use super::super::key::CacheKey;
+use super::super::key::{CacheKey, Content, ContentMethod, Unread};
 use super::cache_control::RequestControl;
 use super::rules::{Exception, Rules};
 
@@ -33,6 +33,9 @@ pub(crate) struct RequestPolicy {
     pub(crate) cookie: bool,
     /// The request has a condition or a range, so that its response may be a 304 or a part.
     pub(crate) conditional: bool,
+    /// A `POST` whose content is a part of its key. Only a lifetime that the response states counts
+    /// (RFC 9110 §9.3.3), and conditions have another meaning (§13.1.2).
+    pub(crate) post: bool,
     pub(crate) control: RequestControl,
     /// The reason for which the response is not stored, whatever it says.
     pub(crate) no_fill: Option<Bypass>,
@@ -61,6 +64,11 @@ pub(crate) enum Bypass {
     Spelling,
     /// The layer stores every 200, and this one may be made for one session.
     Cookie,
+    /// The content of a `QUERY` has failed, has trailers, or differs from what the head declares.
+    Content,
+    ContentSize,
+    ContentTimeout,
+    ContentBudget,
 }
 
 /// Classifies a request. `has_body` is `true` unless its body has ended already.
@@ -72,15 +80,32 @@ pub(crate) fn classify(
 ) -> RequestAction {
     let head_only = request.method == Method::HEAD;
     if !head_only && request.method != Method::GET {
-        return if SAFE.contains(&request.method.as_str()) {
-            RequestAction::Pass(Bypass::Method)
-        } else {
-            RequestAction::Invalidate
-        };
+        return by_method(rules, key, request);
     }
     let no_fill = head_only.then_some(Bypass::Partial);
     let policy = RequestPolicy { head_only, no_fill, ..RequestPolicy::default() };
     by_headers(rules, key, &request.headers, policy, Some(has_body))
+}
+
+/// Classifies a request with another method than GET and HEAD.
+fn by_method(rules: &Rules, key: &CacheKey, request: &request::Parts) -> RequestAction {
+    match (SAFE.contains(&request.method.as_str()), Content::of(request)) {
+        (_, Some(Content::Known(method, _))) => {
+            let post = *method == ContentMethod::Post;
+            let policy = RequestPolicy { post, ..RequestPolicy::default() };
+            match by_headers(rules, key, &request.headers, policy, None) {
+                // The service may respond with 412 where a GET would get 304, and ignores a range.
+                RequestAction::LookUp(policy) if policy.post && policy.conditional => {
+                    RequestAction::Pass(Bypass::Precondition)
+                }
+                action => action,
+            }
+        }
+        (true, Some(Content::Unknown(reason))) => RequestAction::Pass(Bypass::unread(*reason)),
+        (true, _) => RequestAction::Pass(Bypass::Method),
+        // A POST whose content is not known may be one that changes something.
+        (false, _) => RequestAction::Invalidate,
+    }
 }
 
 /// Classifies a request as if it were a GET without a body.
@@ -159,7 +184,7 @@ impl RequestPolicy {
 
 impl Bypass {
     /// The names in labels and in `cache-status`, in the order of the variants.
-    pub(crate) const NAMES: [&str; 11] = [
+    pub(crate) const NAMES: [&str; 15] = [
         "method",
         "upgrade",
         "skipped",
@@ -171,7 +196,20 @@ impl Bypass {
         "override",
         "spelling",
         "cookie",
+        "content",
+        "content-size",
+        "content-timeout",
+        "content-budget",
     ];
+
+    const fn unread(reason: Unread) -> Self {
+        match reason {
+            Unread::TooLarge => Self::ContentSize,
+            Unread::Late => Self::ContentTimeout,
+            Unread::Budget => Self::ContentBudget,
+            Unread::Malformed => Self::Content,
+        }
+    }
 
     /// Returns `true` if the service's response may be that to another request.
     pub(crate) const fn is_of_another(self) -> bool {
@@ -316,6 +354,55 @@ mod tests {
             panic!()
         };
         assert!(head.head_only && head.no_fill == Some(Bypass::Partial));
+    }
+
+    #[test]
+    fn requests_are_classified_by_their_content() {
+        use ContentMethod::{Post, Query};
+        let (query, post) = (Content::Known(Query, [1; 32]), Content::Known(Post, [1; 32]));
+        let unknown = |reason| Content::Unknown(reason);
+        let pass = RequestAction::Pass;
+        let ask = RequestAction::LookUp(RequestPolicy::default());
+        let posted = RequestAction::LookUp(RequestPolicy { post: true, ..Default::default() });
+        let conditional =
+            RequestAction::LookUp(RequestPolicy { conditional: true, ..Default::default() });
+        type Row<'a> = (&'a str, Content, &'a [(&'a str, &'a str)], RequestAction);
+        // RFC 10008 §2.7; RFC 9110 §13.1.2 and §14.2 for the conditions and ranges of a POST.
+        let table: &[Row<'_>] = &[
+            ("QUERY", query, &[], ask),
+            ("QUERY", query, &[("content-length", "5")], ask),
+            ("QUERY", query, &[("transfer-encoding", "chunked")], ask),
+            ("QUERY", query, &[("if-none-match", "\"a\"")], conditional),
+            ("QUERY", query, &[("if-match", "\"a\"")], pass(Bypass::Precondition)),
+            ("QUERY", query, &[("upgrade", "h2c")], pass(Bypass::Upgrade)),
+            ("QUERY", unknown(Unread::TooLarge), &[], pass(Bypass::ContentSize)),
+            ("QUERY", unknown(Unread::Late), &[], pass(Bypass::ContentTimeout)),
+            ("QUERY", unknown(Unread::Budget), &[], pass(Bypass::ContentBudget)),
+            ("QUERY", unknown(Unread::Malformed), &[], pass(Bypass::Content)),
+            ("POST", post, &[("content-length", "5")], posted),
+            ("POST", post, &[("if-none-match", "\"a\"")], pass(Bypass::Precondition)),
+            ("POST", post, &[("if-modified-since", "x")], pass(Bypass::Precondition)),
+            ("POST", post, &[("if-range", "\"a\"")], pass(Bypass::Precondition)),
+            ("POST", post, &[("range", "bytes=0-1")], pass(Bypass::Precondition)),
+            ("POST", unknown(Unread::TooLarge), &[], RequestAction::Invalidate),
+            ("POST", Content::Panicked, &[], RequestAction::Invalidate),
+            // A layer between has changed the method: the mark is that of another request.
+            ("POST", query, &[], RequestAction::Invalidate),
+            ("DELETE", post, &[], RequestAction::Invalidate),
+            ("QUERY", post, &[], pass(Bypass::Method)),
+            ("SEARCH", query, &[], pass(Bypass::Method)),
+            ("GET", query, &[], pass(Bypass::Body)),
+            ("HEAD", query, &[], pass(Bypass::Body)),
+        ];
+        for (method, content, fields, expected) in table {
+            let mut request = Request::builder().method(*method).uri("/").extension(*content);
+            for (name, value) in *fields {
+                request = request.header(*name, *value);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let classified = classify(&Rules::default(), &CacheKey::new(), &parts, true);
+            assert_eq!(classified, *expected, "{method} {content:?} {fields:?}");
+        }
     }
 
     #[test]

@@ -189,6 +189,13 @@ impl Purges {
         known.hard.remembers(watermark) && !known.hard.is_purged(url, tags, watermark)
     }
 
+    /// Returns `true` if no purge after `watermark` was forgotten. Purges of URLs whose entries were
+    /// removed from the store are, although a URL may have entries that were not: those whose key has
+    /// the content of a request.
+    pub(crate) fn remembers(&self, watermark: Stamp) -> bool {
+        self.is_latest(watermark) || self.read().hard.remembers(watermark)
+    }
+
     /// Returns the last provisional stamp. The log assigns only later ones.
     fn limit(&self) -> Stamp {
         self.learned.load(Ordering::Acquire) + PROVISIONAL_STAMPS
@@ -388,6 +395,8 @@ mod tests {
             drop(purges.purge(Purge::Removed(&format!("http://x/{number}")), 0));
         }
         assert_ne!(purges.standing("http://x/other", &[], before, 0), Standing::Purged);
+        assert!(!purges.remembers(before), "an entry that was not removed may be purged");
+        assert!(purges.remembers(purges.watermark()));
         assert!(!purges.admits("http://x/1", &[], before));
         assert!(purges.admits("http://x/1", &[], purges.watermark()));
     }

@@ -73,6 +73,11 @@ impl ScopedPurges {
         self.purges.standing(&self.namespace.qualify(url), &tags, watermark, received)
     }
 
+    /// Returns `true` if no purge after `watermark` was forgotten, as [`Purges::remembers`] does.
+    pub(crate) fn remembers(&self, watermark: Stamp) -> bool {
+        self.purges.remembers(watermark)
+    }
+
     /// Returns `true` if a response may be stored, as [`Purges::admits`] does.
     pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
         if self.namespace.is_empty() {

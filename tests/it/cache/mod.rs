@@ -5,6 +5,8 @@ mod aside;
 mod boxed;
 mod changes;
 mod clients;
+#[cfg(feature = "cache-query")]
+mod content_key;
 mod cookies;
 mod directives;
 mod forged;

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::future::{Ready, ready};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
+use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
 use tower_kit::cache::{Cache, CacheHandle, CacheLayer, MemoryStore, ResponseBody};
 
@@ -20,6 +22,13 @@ use crate::support::{BoxBody, BoxError, boxed, full, status};
 pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 pub(super) type Answer = Result<Response<BoxBody>, BoxError>;
+
+/// Puts a layer outside of a cache.
+type Through = Box<dyn Fn(Cache<Origin>) -> Outer + Send + Sync>;
+
+/// A cache with a layer outside.
+pub(super) type Outer =
+    BoxCloneService<Request<BoxBody>, Response<ResponseBody<BoxBody>>, BoxError>;
 
 type Answers = Box<dyn FnMut(&request::Parts) -> Answer + Send>;
 
@@ -35,6 +44,8 @@ pub(super) struct Origin(Arc<Mutex<State>>);
 struct State {
     answers: Answers,
     seen: Vec<request::Parts>,
+    /// The last request body, as far as it was there with its head.
+    body: String,
 }
 
 /// The time, in milliseconds since 1970.
@@ -43,6 +54,7 @@ pub(super) struct Clock(Arc<AtomicU64>);
 
 pub(super) struct Rig {
     cache: Cache<Origin>,
+    through: Option<Through>,
     origin: Origin,
     pub(super) clock: Clock,
     pub(super) handle: CacheHandle,
@@ -88,9 +100,22 @@ impl Rig {
         let clock = Clock(Arc::new(AtomicU64::new(START * 1000)));
         let read = clock.clone();
         let layer = layer.clock(move || read.now());
-        let state = State { answers: Box::new(|_| Ok(reply(200, &[], ""))), seen: Vec::new() };
+        let state = State {
+            answers: Box::new(|_| Ok(reply(200, &[], ""))),
+            seen: Vec::new(),
+            body: String::new(),
+        };
         let origin = Origin(Arc::new(Mutex::new(state)));
-        Self { cache: layer.layer(origin.clone()), handle: layer.handle(), origin, clock }
+        let cache = layer.layer(origin.clone());
+        Self { cache, through: None, handle: layer.handle(), origin, clock }
+    }
+
+    /// Sends requests through a layer outside of the cache.
+    pub(super) fn through(
+        self,
+        outer: impl Fn(Cache<Origin>) -> Outer + Send + Sync + 'static,
+    ) -> Self {
+        Self { through: Some(Box::new(outer)), ..self }
     }
 
     /// From now on the service answers so.
@@ -127,6 +152,11 @@ impl Rig {
         self.origin.0.lock().unwrap().seen.last().unwrap().clone()
     }
 
+    /// The body of the last request that the service got.
+    pub(super) fn last_body(&self) -> String {
+        self.origin.0.lock().unwrap().body.clone()
+    }
+
     /// The heads of the requests that the service got after its first `calls`.
     pub(super) fn calls_since(&self, calls: usize) -> Vec<request::Parts> {
         self.origin.0.lock().unwrap().seen[calls..].to_vec()
@@ -154,7 +184,10 @@ impl Rig {
         &self,
         request: Request<BoxBody>,
     ) -> Result<Response<ResponseBody<BoxBody>>, BoxError> {
-        self.cache.clone().oneshot(request).await
+        match &self.through {
+            Some(outer) => outer(self.cache.clone()).oneshot(request).await,
+            None => self.cache.clone().oneshot(request).await,
+        }
     }
 
     pub(super) fn service(&self) -> Cache<Origin> {
@@ -188,7 +221,7 @@ impl Clock {
     }
 }
 
-impl Service<Request<BoxBody>> for Origin {
+impl<B: Body<Data = Bytes>> Service<Request<B>> for Origin {
     type Response = Response<BoxBody>;
     type Error = BoxError;
     type Future = Ready<Answer>;
@@ -197,11 +230,13 @@ impl Service<Request<BoxBody>> for Origin {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<BoxBody>) -> Self::Future {
-        let (head, _) = request.into_parts();
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (head, body) = request.into_parts();
+        let body = read_now(body);
         let mut state = self.0.lock().unwrap();
         let answer = (state.answers)(&head);
         state.seen.push(head);
+        state.body = body;
         ready(answer)
     }
 }
@@ -248,6 +283,17 @@ fn owned(fields: Fields<'_>) -> HeaderMap {
         );
     }
     headers
+}
+
+/// Returns the part of a body that is there without waiting.
+fn read_now(body: impl Body<Data = Bytes>) -> String {
+    let mut body = pin!(body);
+    let mut read = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut cx) {
+        frame.into_data().into_iter().for_each(|data| read.extend_from_slice(&data));
+    }
+    String::from_utf8_lossy(&read).into_owned()
 }
 
 /// Of the host `x.org`, unless it names another one.

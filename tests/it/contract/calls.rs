@@ -17,7 +17,7 @@ use super::{Handle, Outer, Own, Subject, layers, mock, pressure};
 use crate::support::{BoxBody, Scripted, Step, data, poll_once, soon, trailers};
 
 /// The cache looks up the one, and passes the other.
-pub(super) const METHODS: [Method; 2] = [Method::GET, Method::PUT];
+pub(super) const METHODS: [Method; 2] = [Method::GET, Method::POST];
 
 pub(super) fn request(method: &Method) -> Request<Full<Bytes>> {
     let request = Request::builder().method(method).uri("http://host/healthz?a=1");

@@ -23,7 +23,8 @@ use tower_kit::cache::MemoryStore;
 use tower_kit::pressure::MemoryUsage;
 use tower_kit::security_headers::{Csp, forwarded_proto};
 use tower_kit::{
-    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+    CacheLayer, CompressLayer, ContentKeyLayer, LatencyLayer, LimitLayer, MIB, PressureLayer,
+    SecurityHeadersLayer,
 };
 use tower_test::mock;
 
@@ -33,11 +34,13 @@ use crate::support::{BoxBody, BoxError, Metrics, Scripted, boxed};
 fn layers() -> Vec<Subject> {
     vec![
         Subject::new("cache", |to| CacheLayer::new(MemoryStore::new(MIB)).recorder(to)),
+        Subject::new("content_key", |_| ContentKeyLayer::new()),
+        Subject::new("content_key", |_| ContentKeyLayer::new().post_if(|_, _| true)),
         Subject::new("compress", |to| CompressLayer::new().recorder(to)),
         Subject::new("compress", |to| CompressLayer::new().only_if(|_, _| true).recorder(to)),
         Subject::new("latency", |to| LatencyLayer::new().recorder(to)),
         Subject::new("latency", |to| {
-            LatencyLayer::new().skip_if(|it| it.method == "PUT").recorder(to)
+            LatencyLayer::new().skip_if(|it| it.method == "POST").recorder(to)
         }),
         Subject::new("limit", |to| LimitLayer::new().recorder(to)),
         Subject::new("pressure", |to| pressure(100).recorder(to)),

@@ -13,12 +13,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_kit::cache::MemoryStore;
+use tower_kit::cache::{MemoryStore, content_key};
 use tower_kit::compress::Encoding;
 use tower_kit::pressure::MemoryUsage;
 use tower_kit::{
-    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
-    limit,
+    CacheLayer, CompressLayer, ContentKeyLayer, LatencyLayer, LimitLayer, MIB, PressureLayer,
+    SecurityHeadersLayer, limit,
 };
 
 use super::client::{Seen, send};
@@ -33,6 +33,7 @@ pub(super) enum Kind {
     Pressure,
     SecurityHeaders,
     Limit,
+    ContentKey,
     Cache,
     Compress,
 }
@@ -129,6 +130,13 @@ impl Parts {
                 });
                 erase(LimitLayer::new().recorder(recorder).layer(inner))
             }
+            Kind::ContentKey => {
+                let inner =
+                    inner.map_request(|request: Request<content_key::RequestBody<BoxBody>>| {
+                        request.map(boxed)
+                    });
+                erase(ContentKeyLayer::new().post_if(|_, _| true).layer(inner))
+            }
             Kind::Cache => erase(self.cache.layer(inner)),
             Kind::Compress => erase(self.compress.layer(inner)),
         }
@@ -185,32 +193,36 @@ pub(super) fn stack() -> impl Strategy<Value = usize> {
 pub(super) const PROBE: &str = "/probe";
 
 /// Each layer alone, and with the cache on either side of it.
-pub(super) const STACKS: [Stack; 17] = [
+pub(super) const STACKS: [Stack; 20] = [
     &[Kind::Latency],
     &[Kind::Pressure],
     &[Kind::SecurityHeaders],
     &[Kind::Limit],
+    &[Kind::ContentKey],
     &[Kind::Cache],
     &[Kind::Compress],
     &[Kind::Cache, Kind::Latency],
     &[Kind::Cache, Kind::Pressure],
     &[Kind::Cache, Kind::SecurityHeaders],
     &[Kind::Cache, Kind::Limit],
+    &[Kind::Cache, Kind::ContentKey],
     &[Kind::Cache, Kind::Compress],
     &[Kind::Latency, Kind::Cache],
     &[Kind::Pressure, Kind::Cache],
     &[Kind::SecurityHeaders, Kind::Cache],
     &[Kind::Limit, Kind::Cache],
+    &[Kind::ContentKey, Kind::Cache],
     &[Kind::Compress, Kind::Cache],
     &ALL,
 ];
 
 /// Every layer, in the order that the crate recommends.
-pub(super) const ALL: [Kind; 6] = [
+pub(super) const ALL: [Kind; 7] = [
     Kind::Latency,
     Kind::Pressure,
     Kind::SecurityHeaders,
     Kind::Limit,
+    Kind::ContentKey,
     Kind::Cache,
     Kind::Compress,
 ];

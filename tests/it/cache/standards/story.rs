@@ -7,7 +7,10 @@
 //!
 //! > GET /items                the request of the client
 //! > accept: text/html
+//! ? GET http://x.org/items    the request line that the origin has to get, or the URI alone
 //! ? accept: text/html         a header of the request that the origin has to get
+//! ?
+//! ? the body                  the body that the origin has to get
 //! < 200                       the response of the origin; without one it must not be asked
 //! < cache-control: max-age=60
 //! < hint tagged               a hint of the handler, by its name in the test's table
@@ -30,9 +33,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Request, Response, request};
-use tower_kit::cache::{CacheHandle, CacheHint, CacheLayer, MemoryStore};
+use tower_kit::cache::{Cache, CacheHandle, CacheHint, CacheLayer, MemoryStore};
 
-use super::super::rig::{self, Got, Rig, idle};
+use super::super::rig::{self, Got, Origin, Outer, Rig, idle};
 use crate::support::{BoxBody, full, status};
 
 /// The settings and hints that stories name.
@@ -40,6 +43,8 @@ use crate::support::{BoxBody, full, status};
 pub(super) struct Names {
     pub(super) layers: Table<fn(CacheLayer) -> CacheLayer>,
     pub(super) hints: Table<fn() -> CacheHint>,
+    /// A layer outside of the cache.
+    pub(super) outer: Option<fn(Cache<Origin>) -> Outer>,
 }
 
 type Table<T> = &'static [(&'static str, T)];
@@ -69,13 +74,20 @@ pub(super) async fn tell(text: &str, names: Names) {
 
 async fn tell_one(name: &str, story: &str, names: Names) {
     let layer = CacheLayer::new(MemoryStore::new(1 << 24));
-    let mut rig = Rig::over(layer);
+    let over = |layer| {
+        let rig = Rig::over(layer);
+        match names.outer {
+            Some(outer) => rig.through(outer),
+            None => rig,
+        }
+    };
+    let mut rig = over(layer);
     for step in story.split("\n\n").map(str::trim).filter(|step| !step.is_empty()) {
         let (mark, rest) = step.split_once(' ').expect("a step has a mark");
         match mark {
             "layer" => {
                 let choose = find(names.layers, rest);
-                rig = Rig::over(choose(CacheLayer::new(MemoryStore::new(1 << 24))));
+                rig = over(choose(CacheLayer::new(MemoryStore::new(1 << 24))));
             }
             "~" => rig.clock.step(rest.parse().expect("seconds")),
             "!" => purge(&rig.handle, rest).await,
@@ -121,7 +133,12 @@ async fn exchange(rig: &Rig, step: &str, names: Names, at: &str) {
     for head in asked {
         let headers = Got { status: 0, headers: head.headers, body: String::new() };
         seen.compare(&headers, at);
-        assert!(seen.first.is_empty() || seen.first == head.uri.to_string(), "{}: {at}", head.uri);
+        let line = format!("{} {}", head.method, head.uri);
+        let is_seen = line == seen.first || line.ends_with(&format!(" {}", seen.first));
+        assert!(seen.first.is_empty() || is_seen, "{line}: {at}");
+    }
+    if let Some(body) = &seen.body {
+        assert_eq!(*body, rig.last_body(), "the body of the request: {at}");
     }
     assert_eq!(expected.first, got.status.to_string(), "{at}\ngot: {got:?}");
     expected.compare(&got, at);
