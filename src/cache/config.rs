@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::request;
 
 use super::clock::Clock;
+use super::entry::Entry;
 use super::key::CacheKey;
 use super::metrics::CacheMetrics;
 use super::namespace::Namespace;
@@ -44,7 +45,8 @@ pub(crate) struct Limits {
     pub(crate) hit_for_miss: Duration,
     /// The time that a failure of the inner service is remembered, and shared.
     pub(crate) failure_ttl: Duration,
-    /// The time that a request with a stale entry waits for the inner service.
+    /// The time that a request with a stale entry waits for the inner service, unless the entry has
+    /// one of its own.
     pub(crate) revalidate_timeout: Duration,
     pub(crate) cancel_on_disconnect: bool,
 }
@@ -104,6 +106,14 @@ impl Config {
     pub(crate) fn set_metrics(&mut self, metrics: CacheMetrics) {
         let State { purges, family, .. } = &*self.state;
         self.state = State::new(metrics, purges.clone(), Arc::clone(family));
+    }
+}
+
+impl Limits {
+    /// Returns the time that a request with this stale entry waits for the inner service.
+    pub(crate) fn soft_limit(&self, stale: &Entry) -> Duration {
+        let own = stale.stored().and_then(|stored| stored.freshness.soft_limit);
+        own.map_or(self.revalidate_timeout, Duration::from_millis)
     }
 }
 

@@ -132,6 +132,33 @@ impl CacheLayer {
         Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
+    /// Sets the time for which a stale entry is served while one request refreshes it in the
+    /// background, from the end of its lifetime on (RFC 5861 §3). This time is for responses that
+    /// state no `stale-while-revalidate` and do not forbid it, and that come fresh: a response with
+    /// `max-age=0` wants to be validated. Zero by default, so that no response is served stale unless
+    /// the response or the layer says so.
+    ///
+    /// [`CacheHint::stale_while_revalidate`](super::CacheHint::stale_while_revalidate) sets it for one
+    /// response. The guide has a [table](super::guide::storage#stale-responses) of what precedes
+    /// what.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// // No client waits for an entry that expired less than a minute ago.
+    /// let layer = CacheLayer::with_ttl(MemoryStore::new(64 * tower_kit::MIB), Duration::from_secs(300))
+    ///     .stale_while_revalidate(Duration::from_secs(60));
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "swr")]
+    #[doc(alias = "grace")]
+    #[doc(alias = "proxy_cache_background_update")]
+    pub fn stale_while_revalidate(self, time: Duration) -> Self {
+        self.rules(|rules| rules.while_revalidate = time)
+    }
+
     /// Sets the time for which a stale entry is served if the inner service fails or responds with
     /// 5xx, from the end of its lifetime on. This time is for responses that state no
     /// `stale-if-error` and do not forbid it. 600 s by default, to hide failures of some minutes. A
@@ -189,7 +216,8 @@ impl CacheLayer {
     /// Sets the maximum time for which a request waits for the inner service while there is a stale
     /// entry that could be served on an error. The request then gets the stale entry, and the fetch
     /// goes on in the background; other requests get the stale entry without waiting for a while. 1
-    /// s by default.
+    /// s by default. [`CacheHint::revalidate_timeout`](super::CacheHint::revalidate_timeout) sets it
+    /// for one response.
     #[doc(alias = "soft timeout")]
     #[doc(alias = "grace")]
     #[doc(alias = "fastcgi_cache_use_stale")]
@@ -224,8 +252,8 @@ impl CacheLayer {
         self.rules(|rules| rules.targeted = names)
     }
 
-    /// Stores a kind of responses that is not stored otherwise. [`Exception`] describes the risk of
-    /// each kind. None is allowed by default.
+    /// Stores a kind of responses that is not stored otherwise, or serves it stale. [`Exception`]
+    /// describes the risk of each kind. None is allowed by default.
     ///
     /// ```
     /// use tower_kit::cache::{CacheKey, CacheLayer, Exception, MemoryStore};

@@ -108,6 +108,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | lifetime | stated by the response | nothing is stored by accident |
+//! | [`stale_while_revalidate`](CacheLayer::stale_while_revalidate) | 0 | nothing is served stale by accident |
 //! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | hides a failure of some minutes |
 //! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | no client waits longer than it has to |
 //! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | a failing service is not called by everyone |

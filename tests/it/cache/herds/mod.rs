@@ -30,7 +30,7 @@ use tokio::task::{JoinSet, yield_now};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::cache::{
-    Cache, CacheHandle, CacheLayer, Entry, MemoryStore, ResponseBody, Store, StoreError,
+    Cache, CacheHandle, CacheHint, CacheLayer, Entry, MemoryStore, ResponseBody, Store, StoreError,
 };
 use tower_test::mock::{Mock, SendResponse, pair};
 

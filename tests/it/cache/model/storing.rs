@@ -155,7 +155,7 @@ pub(super) fn judge(
     let if_error = stale(if_error, GRACE);
     // What could never be used again is not stored.
     let has_validator = head.etag.is_some() || head.modified.is_some();
-    if (validate || lifetime <= age) && !has_validator && while_revalidate == 0 {
+    if (validate || lifetime + while_revalidate <= age) && !has_validator {
         return Err(NotStored::Other);
     }
     let stated = stated.is_some() || validate || of_layer.is_none();
