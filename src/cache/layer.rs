@@ -5,11 +5,11 @@ use http::{HeaderName, StatusCode, request};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::cache_status::{CacheName, InvalidName};
 use super::clock::Clock;
 use super::config::Config;
 use super::handle::CacheHandle;
 use super::key::CacheKey;
-use super::metrics::CacheMetrics;
 use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;
 use super::store::Store;
@@ -437,6 +437,36 @@ impl CacheLayer {
         self.edit(|config| config.limits.hit_for_miss = time)
     }
 
+    /// Sets the name of this cache: the first item of `cache-status` (RFC 9211 §2), and the label
+    /// `cache` of all metrics of the layer. `tower-kit` by default. Layers in one process, or caches
+    /// one behind another, are told apart by their names.
+    ///
+    /// A name that is no token (RFC 9651 §3.3.4) is written as a string, with quotes: an IP address,
+    /// or a name with spaces. The name does not separate the entries of layers over one store; the
+    /// [`namespace`](Self::namespace) does.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, InvalidName, MemoryStore};
+    ///
+    /// # fn main() -> Result<(), InvalidName> {
+    /// // `cache-status: shop; hit; ttl=42`, and `http_cache_requests_total{cache="shop", ..}`.
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).name("shop")?;
+    /// # drop(layer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the name is empty, has characters other than printable ASCII, or has more
+    /// than 64 bytes with the quotes and backslashes of a string.
+    #[doc(alias = "cache-status")]
+    #[doc(alias = "label")]
+    pub fn name(self, name: &str) -> Result<Self, InvalidName> {
+        let name = CacheName::parse(name)?;
+        Ok(self.edit(|config| config.set_name(name)))
+    }
+
     /// Leaves out the `cache-status` header (RFC 9211) of responses. By default each response has
     /// it: it tells why the response was or was not stored, and contains nothing secret.
     #[doc(alias = "X-Cache")]
@@ -484,7 +514,7 @@ impl CacheLayer {
     #[doc(alias = "metrics")]
     #[doc(alias = "prometheus")]
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))
+        self.edit(|config| config.set_recorder(Metrics::to(recorder)))
     }
 
     /// Sets the clock that lifetimes and ages are measured by, for tests. The clock of the system

@@ -89,9 +89,10 @@
 //!
 //! # Metrics
 //!
-//! Each response has a `cache-status` header (RFC 9211), which tells why it was or was not stored.
+//! Each response has a `cache-status` header (RFC 9211), which tells why it was or was not stored. The
+//! [`name`](CacheLayer::name) of the cache is its first item, and the label `cache` of each metric.
 //!
-//! | name | labels |
+//! | name | labels besides `cache` |
 //! |---|---|
 //! | `http_cache_requests_total` | `outcome`, `reason` |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | |
@@ -188,6 +189,7 @@ mod uncached;
 pub(crate) mod vary;
 
 pub use body::{BodyError, ResponseBody};
+pub use cache_status::InvalidName;
 pub use entry::{Entry, InvalidEntry};
 pub use error::StoreError;
 #[cfg(feature = "cache-redis-fred")]

@@ -50,7 +50,7 @@ pub(crate) fn from_entry<B>(
     let mut headers = stored.headers.clone();
     write_age(&mut headers, stored.freshness.age(now));
     if config.cache_status {
-        status.write(&mut headers);
+        status.write(&config.name, &mut headers);
     }
     let body = shape(&mut headers, &conditional, &stored.body);
     if conditional == Conditional::Unsatisfiable {
@@ -78,7 +78,7 @@ pub(crate) fn from_stream<B>(
     let mut headers = head.headers.clone();
     write_age(&mut headers, head.freshness.age(query.config.clock.now()));
     if query.config.cache_status {
-        status.write(&mut headers);
+        status.write(&query.config.name, &mut headers);
     }
     let length = content_length(&headers).ok().flatten();
     // A request for a range or for the head alone does not wait for other requests.
@@ -107,7 +107,7 @@ pub(crate) fn failed<B>(
     if config.cache_status {
         let (fwd_status, detail) = (Some(failure.status.as_u16()), Some("service-failed"));
         let status = CacheStatus { fwd_status, detail, collapsed: true, ..*status };
-        status.write(response.headers_mut());
+        status.write(&config.name, response.headers_mut());
     }
     response
 }
@@ -120,7 +120,7 @@ pub(crate) fn gateway_timeout<B>(
     let mut response = Response::new(ResponseBody::kept(Bytes::new()));
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     if config.cache_status {
-        status.write(response.headers_mut());
+        status.write(&config.name, response.headers_mut());
     }
     response
 }
@@ -152,7 +152,7 @@ pub(crate) fn mark<B>(
     let headers = response.headers_mut();
     strip_tags(&config.rules, headers);
     if config.cache_status {
-        status.write(headers);
+        status.write(&config.name, headers);
     }
     response
 }
