@@ -40,8 +40,9 @@ pub(crate) enum Fwd {
 /// The name of a cache, for `cache-status` and for metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheName {
-    /// The beginning of each line of `cache-status`, so that no hit writes the name anew.
-    line: Line,
+    /// The name as it is written, and zeros. An array of a fixed size is copied without a call.
+    written: [u8; LONGEST_NAME],
+    len: usize,
     label: SharedString,
 }
 
@@ -71,7 +72,8 @@ impl CacheStatus {
     pub(crate) fn write(&self, name: &CacheName, headers: &mut HeaderMap) {
         // Written by hand: a serializer of structured fields allocates for each parameter, and this is
         // on the path of each hit. A property test checks each form.
-        let mut line = name.line;
+        let mut line = Line::new();
+        line.begin(name);
         match self.fwd {
             None => line.push("; hit"),
             Some(fwd) => line.named("; fwd=", fwd.as_str()),
@@ -85,7 +87,9 @@ impl CacheStatus {
             line.number(ttl.unsigned_abs());
         }
         for (is, name) in [(self.stored, "; stored"), (self.collapsed, "; collapsed")] {
-            line.push(if is { name } else { "" });
+            if is {
+                line.push(name);
+            }
         }
         if let Some(detail) = self.detail {
             line.named("; detail=", detail);
@@ -119,9 +123,14 @@ impl CacheName {
         if name.is_empty() || !is_printable || written.len() > LONGEST_NAME {
             return Err(InvalidName { given: name.to_owned() });
         }
-        let mut line = Line::new();
-        line.push(&written);
-        Ok(Self { line, label: name.to_owned().into() })
+        Ok(Self::of(&written, name.to_owned().into()))
+    }
+
+    /// `text` is the name as it is written.
+    fn of(text: &str, label: SharedString) -> Self {
+        let mut written = [0; LONGEST_NAME];
+        written.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        Self { written, len: text.len().min(LONGEST_NAME), label }
     }
 
     /// Returns the name as it was given, for a label.
@@ -132,9 +141,7 @@ impl CacheName {
 
 impl Default for CacheName {
     fn default() -> Self {
-        let mut line = Line::new();
-        line.push(NAME);
-        Self { line, label: SharedString::const_str(NAME) }
+        Self::of(NAME, SharedString::const_str(NAME))
     }
 }
 
@@ -152,7 +159,6 @@ impl fmt::Display for InvalidName {
 impl Error for InvalidName {}
 
 /// A header value that is written on the stack, so that there is one allocation.
-#[derive(Clone, Copy, Debug)]
 struct Line {
     bytes: [u8; LONGEST],
     len: usize,
@@ -161,6 +167,13 @@ struct Line {
 impl Line {
     const fn new() -> Self {
         Self { bytes: [0; LONGEST], len: 0 }
+    }
+
+    /// Begins the line with the name of a cache.
+    #[inline]
+    fn begin(&mut self, name: &CacheName) {
+        self.bytes[..LONGEST_NAME].copy_from_slice(&name.written);
+        self.len = name.len;
     }
 
     fn push(&mut self, text: &str) {

@@ -233,6 +233,29 @@ impl CacheLayer {
         self.edit(|config| config.limits.cancel_on_disconnect = true)
     }
 
+    /// Fills the cache also for a `HEAD` that finds no entry: the inner service gets it as a `GET`,
+    /// the body goes to the store, and the client gets the head as soon as that comes. Such requests
+    /// are coalesced with each other and with `GET`, and their responses are refreshed and shared in
+    /// the same way.
+    ///
+    /// Off by default: a `HEAD` then goes to the inner service as it is, which need not make a body
+    /// for that. Turn it on if clients send `HEAD` before `GET`, as some download managers and link
+    /// checkers do, or if the inner service makes the body in any case. While the cache remembers that the response
+    /// could not be stored ([`hit_for_miss`](Self::hit_for_miss)), a `HEAD` stays a `HEAD`.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).fill_on_head();
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "HEAD")]
+    #[doc(alias = "proxy_cache_convert_head")]
+    #[doc(alias = "Varnish")]
+    pub fn fill_on_head(self) -> Self {
+        self.rules(|rules| rules.fill_on_head = true)
+    }
+
     /// Sets the response headers that address this cache alone (RFC 9213). The first of them that a
     /// response has replaces its `cache-control` and `expires`. `cdn-cache-control` by default.
     ///

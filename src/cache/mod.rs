@@ -122,6 +122,7 @@
 //! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
 //! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
+//! | [`fill_on_head`](CacheLayer::fill_on_head) | off | the service makes no body that nobody asked for |
 //! | [`honor_request_control`](CacheLayer::honor_request_control) | off | no client can force misses |
 //! | [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) | off | the next request needs the response |
 //!

@@ -15,6 +15,7 @@ pub(crate) struct Rules {
     pub(crate) while_revalidate: Duration,
     pub(crate) grace: Duration,
     pub(crate) heed_request: bool,
+    pub(crate) fill_on_head: bool,
     pub(crate) targeted: Vec<HeaderName>,
     pub(crate) exceptions: Vec<Exception>,
     pub(crate) trusted: Vec<HeaderName>,
@@ -115,6 +116,7 @@ impl Default for Rules {
             // A service that is down for minutes should not be seen.
             grace: Duration::from_secs(600),
             heed_request: false,
+            fill_on_head: false,
             targeted: vec![HeaderName::from_static("cdn-cache-control")],
             exceptions: Vec::new(),
             trusted: Vec::new(),

@@ -5,6 +5,7 @@ mod clients;
 mod coalescing;
 mod dead_origin;
 mod failures;
+mod heads;
 mod leaders;
 mod readiness;
 mod refreshes;

@@ -14,6 +14,8 @@ pub(super) enum Setup {
     OwnLifetimes,
     /// [`Setup::Rfc`], and each 200 is stored for 20 s, whatever lifetime it states.
     WithTtl,
+    /// [`Setup::Rfc`], and a HEAD that finds nothing is a GET for the service.
+    FillsOnHead,
 }
 
 /// The use of a stored response. Times are in milliseconds.

@@ -22,6 +22,11 @@ const STALE: Names = Names {
     ],
 };
 
+const HEAD: Names = Names {
+    layers: &[("fill", CacheLayer::fill_on_head)],
+    hints: &[("no-store", CacheHint::no_store)],
+};
+
 fn stale(layer: CacheLayer) -> CacheLayer {
     layer.stale_while_revalidate(secs(5))
 }
@@ -38,4 +43,9 @@ async fn invalidation_follows_rfc_9111() {
 #[tokio::test]
 async fn stale_responses_follow_rfc_5861() {
     tell(include_str!("stale.txt"), STALE).await;
+}
+
+#[tokio::test]
+async fn head_follows_rfc_9111() {
+    tell(include_str!("head.txt"), HEAD).await;
 }
