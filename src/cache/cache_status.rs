@@ -1,9 +1,14 @@
 //! The response headers `cache-status` (RFC 9211) and `age`.
 
+use std::error::Error;
+use std::fmt;
+
 use http::header::AGE;
 use http::{HeaderMap, HeaderValue};
+use metrics::SharedString;
 
 use super::policy::{Bypass, CACHE_STATUS, NotStorable};
+use crate::headers::token::alphanumerics_and;
 
 /// The contents of `cache-status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +37,21 @@ pub(crate) enum Fwd {
     Stale,
 }
 
+/// The name of a cache, for `cache-status` and for metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheName {
+    /// The name as it is written, and zeros. An array of a fixed size is copied without a call.
+    written: [u8; LONGEST_NAME],
+    len: usize,
+    label: SharedString,
+}
+
+/// The error of [`CacheLayer::name`](super::CacheLayer::name): a name that `cache-status` cannot have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidName {
+    given: String,
+}
+
 impl CacheStatus {
     pub(crate) fn hit(left: i64) -> Self {
         Self { ttl: Some(left.div_euclid(1000)), ..Self::default() }
@@ -49,11 +69,11 @@ impl CacheStatus {
     }
 
     /// Appends a member to the list that other caches may have begun.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, name: &CacheName, headers: &mut HeaderMap) {
         // Written by hand: a serializer of structured fields allocates for each parameter, and this is
         // on the path of each hit. A property test checks each form.
         let mut line = Line::new();
-        line.push(NAME);
+        line.begin(name);
         match self.fwd {
             None => line.push("; hit"),
             Some(fwd) => line.named("; fwd=", fwd.as_str()),
@@ -67,7 +87,9 @@ impl CacheStatus {
             line.number(ttl.unsigned_abs());
         }
         for (is, name) in [(self.stored, "; stored"), (self.collapsed, "; collapsed")] {
-            line.push(if is { name } else { "" });
+            if is {
+                line.push(name);
+            }
         }
         if let Some(detail) = self.detail {
             line.named("; detail=", detail);
@@ -81,6 +103,61 @@ impl CacheStatus {
     }
 }
 
+impl CacheName {
+    /// Parses a name: a token if it can be one, or else a string (RFC 9211 §2, RFC 9651 §3.3).
+    pub(crate) fn parse(name: &str) -> Result<Self, InvalidName> {
+        let is_printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let mut written = String::with_capacity(name.len() + 2);
+        if is_token(name.as_bytes()) {
+            written.push_str(name);
+        } else {
+            written.push('"');
+            for letter in name.chars() {
+                if matches!(letter, '"' | '\\') {
+                    written.push('\\');
+                }
+                written.push(letter);
+            }
+            written.push('"');
+        }
+        if name.is_empty() || !is_printable || written.len() > LONGEST_NAME {
+            return Err(InvalidName { given: name.to_owned() });
+        }
+        Ok(Self::of(&written, name.to_owned().into()))
+    }
+
+    /// `text` is the name as it is written.
+    fn of(text: &str, label: SharedString) -> Self {
+        let mut written = [0; LONGEST_NAME];
+        written.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+        Self { written, len: text.len().min(LONGEST_NAME), label }
+    }
+
+    /// Returns the name as it was given, for a label.
+    pub(crate) fn label(&self) -> SharedString {
+        self.label.clone()
+    }
+}
+
+impl Default for CacheName {
+    fn default() -> Self {
+        Self::of(NAME, SharedString::const_str(NAME))
+    }
+}
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not the name of a cache: that has 1 to {LONGEST_NAME} printable ASCII \
+             characters, with the quotes and backslashes that `cache-status` adds",
+            self.given
+        )
+    }
+}
+
+impl Error for InvalidName {}
+
 /// A header value that is written on the stack, so that there is one allocation.
 struct Line {
     bytes: [u8; LONGEST],
@@ -90,6 +167,13 @@ struct Line {
 impl Line {
     const fn new() -> Self {
         Self { bytes: [0; LONGEST], len: 0 }
+    }
+
+    /// Begins the line with the name of a cache.
+    #[inline]
+    fn begin(&mut self, name: &CacheName) {
+        self.bytes[..LONGEST_NAME].copy_from_slice(&name.written);
+        self.len = name.len;
     }
 
     fn push(&mut self, text: &str) {
@@ -172,8 +256,19 @@ pub(crate) fn write_age(headers: &mut HeaderMap, millis: u64) {
 
 const NAME: &str = "tower-kit";
 
-/// The size in bytes of the longest value.
-const LONGEST: usize = 160;
+/// Returns `true` for a token of RFC 9651 §3.3.4, which begins with a letter or `*`.
+fn is_token(name: &[u8]) -> bool {
+    name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'*')
+        && name.iter().all(|&byte| TOKEN_BYTES[usize::from(byte)])
+}
+
+const TOKEN_BYTES: [bool; 256] = alphanumerics_and(b"!#$%&'*+-.^_`|~:/");
+
+/// The maximum size of a name in bytes, as it is written.
+const LONGEST_NAME: usize = 64;
+
+/// The size in bytes of the longest value: a name, and all parameters.
+const LONGEST: usize = 192;
 
 #[cfg(test)]
 mod tests {
@@ -212,9 +307,51 @@ mod tests {
             (CacheStatus::bypass(Bypass::Body), "tower-kit; fwd=bypass; detail=body"),
         ] {
             let mut headers = HeaderMap::new();
-            report.write(&mut headers);
+            report.write(&CacheName::default(), &mut headers);
             assert_eq!(headers["cache-status"], expected);
         }
+    }
+
+    #[test]
+    fn name_is_a_token_or_a_string() {
+        // RFC 9211 §2; RFC 9651 §3.3.3 and §3.3.4.
+        let longest = ["a", " ", "\\"].map(|text| text.repeat(64));
+        for (name, written) in [
+            ("tower-kit", Some("tower-kit")),
+            ("*", Some("*")),
+            ("a:b/c", Some("a:b/c")),
+            ("cache.example.org:80", Some("cache.example.org:80")),
+            ("10.0.0.1", Some("\"10.0.0.1\"")),
+            ("-a", Some("\"-a\"")),
+            ("a b", Some("\"a b\"")),
+            ("a\"b\\c", Some("\"a\\\"b\\\\c\"")),
+            ("a;b, c", Some("\"a;b, c\"")),
+            (&longest[0], Some(&*longest[0])),
+            ("", None),
+            ("a\nb", None),
+            ("a\tb", None),
+            ("\u{7f}", None),
+            ("ä", None),
+            (&format!("{}a", longest[0]), None),
+            // With its quotes, and with what escapes it.
+            (&longest[1], None),
+            (&longest[2][..32], None),
+        ] {
+            let parsed = CacheName::parse(name);
+            assert_eq!(
+                parsed.as_ref().ok().map(|name| name.label()),
+                written.map(|_| name.to_owned().into())
+            );
+            let mut headers = HeaderMap::new();
+            parsed.iter().for_each(|name| CacheStatus::hit(0).write(name, &mut headers));
+            let line = written.map(|written| format!("{written}; hit; ttl=0"));
+            assert_eq!(
+                headers.get(CACHE_STATUS).map(HeaderValue::as_bytes),
+                line.as_deref().map(str::as_bytes)
+            );
+        }
+        let error = CacheName::parse("a\nb").unwrap_err();
+        assert!(error.to_string().starts_with("\"a\\nb\" is not the name of a cache"), "{error}");
     }
 
     proptest! {
@@ -226,18 +363,22 @@ mod tests {
             stored in any::<bool>(),
             collapsed in any::<bool>(),
             refused in any::<bool>(),
+            name in "[a-z]{1,64}",
         ) {
-            let detail = refused.then_some(NotStorable::SingleUse.as_str());
+            // The longest of the details.
+            let (reason, of) = (Bypass::Override.as_str(), "x-forwarded-protocol");
+            let (detail, header) = (refused.then_some(reason), refused.then_some(of));
             let mut headers = HeaderMap::new();
-            CacheStatus { fwd, fwd_status, ttl, stored, collapsed, detail, header: None }.write(&mut headers);
+            CacheStatus { fwd, fwd_status, ttl, stored, collapsed, detail, header }
+                .write(&CacheName::parse(&name).unwrap(), &mut headers);
             let members = [
-                Some("tower-kit".to_owned()),
+                Some(name),
                 Some(fwd.map_or("hit".to_owned(), |_| "fwd=vary-miss".to_owned())),
                 fwd_status.map(|status| format!("fwd-status={status}")),
                 ttl.map(|ttl| format!("ttl={ttl}")),
                 stored.then(|| "stored".to_owned()),
                 collapsed.then(|| "collapsed".to_owned()),
-                detail.map(|detail| format!("detail={detail}")),
+                detail.map(|detail| format!("detail={detail}:{of}")),
             ];
             let members: Vec<_> = members.into_iter().flatten().collect();
             prop_assert_eq!(&headers["cache-status"], &members.join("; "));

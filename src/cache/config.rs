@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::request;
 
+use super::cache_status::CacheName;
 use super::clock::Clock;
+use super::entry::Entry;
 use super::key::CacheKey;
 use super::metrics::CacheMetrics;
 use super::namespace::Namespace;
@@ -12,6 +14,7 @@ use super::policy::Rules;
 use super::purge::ScopedPurges;
 use super::state::{Family, State};
 use super::store::{DynStore, Namespaced, Store};
+use crate::metrics::Metrics;
 
 /// The settings of a layer, with the store and the state that its services share.
 #[derive(Clone)]
@@ -22,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Adds `cache-status` to responses.
     pub(crate) cache_status: bool,
+    pub(crate) name: CacheName,
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn DynStore>,
     /// The store without the namespace of this layer.
@@ -44,7 +48,8 @@ pub(crate) struct Limits {
     pub(crate) hit_for_miss: Duration,
     /// The time that a failure of the inner service is remembered, and shared.
     pub(crate) failure_ttl: Duration,
-    /// The time that a request with a stale entry waits for the inner service.
+    /// The time that a request with a stale entry waits for the inner service, unless the entry has
+    /// one of its own.
     pub(crate) revalidate_timeout: Duration,
     pub(crate) cancel_on_disconnect: bool,
 }
@@ -60,6 +65,8 @@ impl Config {
         let key = Arc::new(CacheKey::new());
         let family = Arc::new(Family::default());
         family.add_key(&key);
+        let name = CacheName::default();
+        let metrics = CacheMetrics::new(Metrics::default(), name.label());
         let mut config = Self {
             rules,
             key,
@@ -67,7 +74,8 @@ impl Config {
             limits: Limits::default(),
             cache_status: true,
             clock: Clock::default(),
-            state: State::new(CacheMetrics::default(), purges, family),
+            state: State::new(metrics, purges, family),
+            name,
             store,
             bare_store,
         };
@@ -100,10 +108,28 @@ impl Config {
         self.state = State::new(metrics.another(), purges, Arc::clone(family));
     }
 
-    /// Sets the metrics. Older handles find what they count.
-    pub(crate) fn set_metrics(&mut self, metrics: CacheMetrics) {
+    /// Sets the recorder of the metrics. Older handles find what it counts.
+    pub(crate) fn set_recorder(&mut self, metrics: Metrics) {
+        self.set_metrics(CacheMetrics::new(metrics, self.name.label()));
+    }
+
+    /// Sets the name of the cache, with which the metrics are counted anew.
+    pub(crate) fn set_name(&mut self, name: CacheName) {
+        self.set_metrics(self.state.metrics.named(name.label()));
+        self.name = name;
+    }
+
+    fn set_metrics(&mut self, metrics: CacheMetrics) {
         let State { purges, family, .. } = &*self.state;
         self.state = State::new(metrics, purges.clone(), Arc::clone(family));
+    }
+}
+
+impl Limits {
+    /// Returns the time that a request with this stale entry waits for the inner service.
+    pub(crate) fn soft_limit(&self, stale: &Entry) -> Duration {
+        let own = stale.stored().and_then(|stored| stored.freshness.soft_limit);
+        own.map_or(self.revalidate_timeout, Duration::from_millis)
     }
 }
 

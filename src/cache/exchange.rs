@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode, request};
 
@@ -140,6 +141,11 @@ impl StaleReply {
         let Exchange { config, key, ask, head, .. } = exchange;
         let (config, key, headers) = (Arc::clone(config), key.clone(), head.headers.clone());
         Self { config, key, ask: *ask, headers, entry, marker }
+    }
+
+    /// Returns the time that the client waits before it gets the response.
+    pub(crate) fn soft_limit(&self) -> Duration {
+        self.config.limits.soft_limit(&self.entry)
     }
 
     /// Returns the response, counts it, and lets the requests of the next while not wait at all.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::Service;
@@ -26,7 +26,8 @@ use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
 use super::policy::date::{self, millis};
 use super::policy::{
-    self, Bypass, Conditional, Confirmed, NotStorable, RequestPolicy, ResponseInfo, Storable,
+    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RequestPolicy, ResponseInfo,
+    Storable,
 };
 use super::purge::Stamp;
 use super::response;
@@ -142,8 +143,16 @@ where
         if old.is_none() && status.fwd == Some(Fwd::Stale) {
             status.fwd = Some(Fwd::UriMiss);
         }
-        if ask.no_fill.is_none() {
+        if ask.no_fill.is_none() || ask.freshens() && old.is_some() {
             ask = ask.spelled(key.spell(&mut head));
+        }
+        if ask.is_filling_head() {
+            if is_uncacheable {
+                // The service would make a body that nobody stores.
+                ask.no_fill = Some(Bypass::Partial);
+            } else {
+                head.method = Method::GET;
+            }
         }
         let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
@@ -201,23 +210,35 @@ impl Fetch {
         let response = result?;
         let old = self.old.take();
         let stored = old.as_ref().and_then(Entry::stored);
+        let validates = self.ask.no_fill.is_none() || self.ask.freshens();
         Ok(match (self.ask.no_fill, stored) {
-            (Some(bypass), _) => {
-                self.bypass(bypass, &response, stored);
-                Fetched::Passed(response)
-            }
             // The cache sends no condition with a POST, so that its 304 is about nothing stored.
-            (None, Some(stored))
-                if response.status() == StatusCode::NOT_MODIFIED && !self.ask.post =>
+            (_, Some(stored))
+                if validates && response.status() == StatusCode::NOT_MODIFIED && !self.ask.post =>
             {
                 Fetched::Confirmed(self.confirm(&response, stored))
             }
             (None, _) => self.replace(cx, response, stored),
+            (Some(bypass), _) => {
+                self.status.detail = Some(bypass.as_str());
+                self.status.header = self.ask.override_by.filter(|_| bypass == Bypass::Override);
+                // A HEAD may lead that was to fill the cache, until the response was known not to.
+                self.complete(&Verdict::Alone);
+                let stored = stored.filter(|_| validates);
+                match stored.and_then(|stored| self.freshen(&response, stored)) {
+                    Some(entry) => Fetched::Confirmed(entry),
+                    None => Fetched::Passed(response),
+                }
+            }
         })
     }
 
     /// Returns the response for the client, and counts it.
-    fn respond<B: Body>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>> {
+    fn respond<B>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let Self { config, ask, headers, status, .. } = &self;
         let query = Query { config, key: &self.key, headers };
         let outcome = match (&fetched, ask.no_fill) {
@@ -234,16 +255,20 @@ impl Fetch {
             Fetched::Recorded(recorded) => {
                 let not_modified = self.is_not_modified(&recorded);
                 let recorded = response::mark(config, recorded, status);
-                // A body that is stored only if its client reads it has to go to the client.
-                if not_modified && !recorded.body().must_be_read() {
+                // A body that is stored only if its client reads it has to go to the client, unless
+                // that never reads one.
+                if not_modified && (ask.head_only || !recorded.body().must_be_read()) {
                     return response::not_modified(recorded);
                 }
-                recorded
+                if ask.is_filling_head() { response::without_body(recorded) } else { recorded }
             }
             Fetched::Passed(passed) => {
                 let not_modified = self.is_not_modified(&passed);
                 let passed = response::pass_on(config, passed, status);
-                if not_modified { response::not_modified(passed) } else { passed }
+                if not_modified {
+                    return response::not_modified(passed);
+                }
+                if ask.is_filling_head() { response::without_body(passed) } else { passed }
             }
         }
     }
@@ -368,20 +393,24 @@ impl Fetch {
         usable.then(|| entry.clone())
     }
 
-    /// A response that is not stored because of its request may still show that an entry is out of
-    /// date.
-    fn bypass<B>(&mut self, bypass: Bypass, response: &Response<B>, old: Option<&StoredResponse>) {
-        self.status.detail = Some(bypass.as_str());
-        self.status.header = self.ask.override_by.filter(|_| bypass == Bypass::Override);
-        let outdated = |stored: &&StoredResponse| {
-            self.ask.head_only
-                && !bypass.is_of_another()
-                && self.key.is_spelled_so()
-                && policy::is_outdated(stored, response.status(), response.headers())
-        };
-        if let Some(stored) = old.filter(outdated) {
-            self.remove(stored);
+    /// Returns the entry that a response to HEAD freshens, or `None` if it freshens none. It may show
+    /// that the entry is out of date, which is then removed.
+    fn freshen<B>(&mut self, response: &Response<B>, stored: &StoredResponse) -> Option<Entry> {
+        match policy::compare_head(stored, response.status(), response.headers()) {
+            HeadComparison::Same => {}
+            HeadComparison::Other => {
+                self.remove(stored);
+                return None;
+            }
+            HeadComparison::Unknown => return None,
         }
+        let answer = self.answer(response, None, false);
+        let Confirmed { response: last, kept } =
+            policy::confirm(&self.config.rules, &self.ask, stored, &answer);
+        // A response that may not be stored is for its client, and says nothing of the entry.
+        self.keep(*kept.ok()?);
+        self.status.detail = None;
+        Some(Entry::new(EntryKind::Response(last)))
     }
 
     /// Returns the entry that a 304 confirms, with the headers of the 304.
@@ -391,9 +420,7 @@ impl Fetch {
         let Confirmed { response: last, kept } =
             policy::confirm(&self.config.rules, &self.ask, stored, &answer);
         match kept {
-            Ok(fresh) => {
-                self.keep(StoredResponse { watermark: Watermark::at(self.watermark), ..*fresh });
-            }
+            Ok(fresh) => self.keep(*fresh),
             Err(reason) => {
                 self.refuse(response, reason, Some(stored));
                 self.status.detail = Some(reason.as_str());
@@ -405,6 +432,7 @@ impl Fetch {
     /// Stores a response that was confirmed, unless it was purged since the inner service was asked.
     fn keep(&mut self, fresh: StoredResponse) {
         let config = &self.config;
+        let fresh = StoredResponse { watermark: Watermark::at(self.watermark), ..fresh };
         if config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
             config.state.markers.clear(self.marker);
             let lead = self.lead.take();

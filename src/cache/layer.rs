@@ -5,11 +5,11 @@ use http::{HeaderName, StatusCode, request};
 use metrics::Recorder;
 use tower::Layer;
 
+use super::cache_status::{CacheName, InvalidName};
 use super::clock::Clock;
 use super::config::Config;
 use super::handle::CacheHandle;
 use super::key::CacheKey;
-use super::metrics::CacheMetrics;
 use super::policy::{Exception, InvalidNumber, Rules};
 use super::service::Cache;
 use super::store::Store;
@@ -132,6 +132,33 @@ impl CacheLayer {
         Ok(self.rules(|rules| rules.early_refresh = beta))
     }
 
+    /// Sets the time for which a stale entry is served while one request refreshes it in the
+    /// background, from the end of its lifetime on (RFC 5861 §3). This time is for responses that
+    /// state no `stale-while-revalidate` and do not forbid it, and that come fresh: a response with
+    /// `max-age=0` wants to be validated. Zero by default, so that no response is served stale unless
+    /// the response or the layer says so.
+    ///
+    /// [`CacheHint::stale_while_revalidate`](super::CacheHint::stale_while_revalidate) sets it for one
+    /// response. The guide has a [table](super::guide::storage#stale-responses) of what precedes
+    /// what.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// // No client waits for an entry that expired less than a minute ago.
+    /// let layer = CacheLayer::with_ttl(MemoryStore::new(64 * tower_kit::MIB), Duration::from_secs(300))
+    ///     .stale_while_revalidate(Duration::from_secs(60));
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "swr")]
+    #[doc(alias = "grace")]
+    #[doc(alias = "proxy_cache_background_update")]
+    pub fn stale_while_revalidate(self, time: Duration) -> Self {
+        self.rules(|rules| rules.while_revalidate = time)
+    }
+
     /// Sets the time for which a stale entry is served if the inner service fails or responds with
     /// 5xx, from the end of its lifetime on. This time is for responses that state no
     /// `stale-if-error` and do not forbid it. 600 s by default, to hide failures of some minutes. A
@@ -189,7 +216,8 @@ impl CacheLayer {
     /// Sets the maximum time for which a request waits for the inner service while there is a stale
     /// entry that could be served on an error. The request then gets the stale entry, and the fetch
     /// goes on in the background; other requests get the stale entry without waiting for a while. 1
-    /// s by default.
+    /// s by default. [`CacheHint::revalidate_timeout`](super::CacheHint::revalidate_timeout) sets it
+    /// for one response.
     #[doc(alias = "soft timeout")]
     #[doc(alias = "grace")]
     #[doc(alias = "fastcgi_cache_use_stale")]
@@ -203,6 +231,29 @@ impl CacheLayer {
     #[doc(alias = "background fetch")]
     pub fn cancel_on_disconnect(self) -> Self {
         self.edit(|config| config.limits.cancel_on_disconnect = true)
+    }
+
+    /// Fills the cache also for a `HEAD` that finds no entry: the inner service gets it as a `GET`,
+    /// the body goes to the store, and the client gets the head as soon as that comes. Such requests
+    /// are coalesced with each other and with `GET`, and their responses are refreshed and shared in
+    /// the same way.
+    ///
+    /// Off by default: a `HEAD` then goes to the inner service as it is, which need not make a body
+    /// for that. Turn it on if clients send `HEAD` before `GET`, as some download managers and link
+    /// checkers do, or if the inner service makes the body in any case. While the cache remembers that the response
+    /// could not be stored ([`hit_for_miss`](Self::hit_for_miss)), a `HEAD` stays a `HEAD`.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, MemoryStore};
+    ///
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).fill_on_head();
+    /// # drop(layer);
+    /// ```
+    #[doc(alias = "HEAD")]
+    #[doc(alias = "proxy_cache_convert_head")]
+    #[doc(alias = "Varnish")]
+    pub fn fill_on_head(self) -> Self {
+        self.rules(|rules| rules.fill_on_head = true)
     }
 
     /// Sets the response headers that address this cache alone (RFC 9213). The first of them that a
@@ -224,8 +275,8 @@ impl CacheLayer {
         self.rules(|rules| rules.targeted = names)
     }
 
-    /// Stores a kind of responses that is not stored otherwise. [`Exception`] describes the risk of
-    /// each kind. None is allowed by default.
+    /// Stores a kind of responses that is not stored otherwise, or serves it stale. [`Exception`]
+    /// describes the risk of each kind. None is allowed by default.
     ///
     /// ```
     /// use tower_kit::cache::{CacheKey, CacheLayer, Exception, MemoryStore};
@@ -409,6 +460,36 @@ impl CacheLayer {
         self.edit(|config| config.limits.hit_for_miss = time)
     }
 
+    /// Sets the name of this cache: the first item of `cache-status` (RFC 9211 §2), and the label
+    /// `cache` of all metrics of the layer. `tower-kit` by default. Layers in one process, or caches
+    /// one behind another, are told apart by their names.
+    ///
+    /// A name that is no token (RFC 9651 §3.3.4) is written as a string, with quotes: an IP address,
+    /// or a name with spaces. The name does not separate the entries of layers over one store; the
+    /// [`namespace`](Self::namespace) does.
+    ///
+    /// ```
+    /// use tower_kit::cache::{CacheLayer, InvalidName, MemoryStore};
+    ///
+    /// # fn main() -> Result<(), InvalidName> {
+    /// // `cache-status: shop; hit; ttl=42`, and `http_cache_requests_total{cache="shop", ..}`.
+    /// let layer = CacheLayer::new(MemoryStore::new(64 * tower_kit::MIB)).name("shop")?;
+    /// # drop(layer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the name is empty, has characters other than printable ASCII, or has more
+    /// than 64 bytes with the quotes and backslashes of a string.
+    #[doc(alias = "cache-status")]
+    #[doc(alias = "label")]
+    pub fn name(self, name: &str) -> Result<Self, InvalidName> {
+        let name = CacheName::parse(name)?;
+        Ok(self.edit(|config| config.set_name(name)))
+    }
+
     /// Leaves out the `cache-status` header (RFC 9211) of responses. By default each response has
     /// it: it tells why the response was or was not stored, and contains nothing secret.
     #[doc(alias = "X-Cache")]
@@ -457,7 +538,7 @@ impl CacheLayer {
     #[doc(alias = "metrics")]
     #[doc(alias = "prometheus")]
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|config| config.set_metrics(CacheMetrics::new(Metrics::to(recorder))))
+        self.edit(|config| config.set_recorder(Metrics::to(recorder)))
     }
 
     /// Sets the clock that lifetimes and ages are measured by, for tests. The clock of the system

@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Gauge, Label, Unit};
+use metrics::{Counter, Gauge, Label, SharedString, Unit};
 
 use super::counters::count_named;
 use super::policy::Bypass;
@@ -11,9 +11,11 @@ use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
 /// The metrics of a layer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct CacheMetrics {
     metrics: Metrics,
+    /// The name of the cache, which tells the layers of a process apart.
+    cache: SharedString,
     requests: [AtomicU64; OUTCOMES.len()],
     handles: OnceLock<RefreshingHandle<Handles>>,
 }
@@ -89,13 +91,19 @@ pub struct Statistics {
 }
 
 impl CacheMetrics {
-    pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, ..Self::default() }
+    pub(crate) fn new(metrics: Metrics, cache: SharedString) -> Self {
+        let requests = [const { AtomicU64::new(0) }; OUTCOMES.len()];
+        Self { metrics, cache, requests, handles: OnceLock::new() }
     }
 
     /// Counts anew, on the same recorder.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.metrics.clone())
+        self.named(self.cache.clone())
+    }
+
+    /// Counts anew, on the same recorder, for a cache with this name.
+    pub(crate) fn named(&self, cache: SharedString) -> Self {
+        Self::new(self.metrics.clone(), cache)
     }
 
     pub(crate) fn count(&self, outcome: Outcome) {
@@ -160,23 +168,26 @@ impl CacheMetrics {
     }
 
     fn register(&self) -> Handles {
-        let requests = OUTCOMES.map(|(outcome, reason)| {
-            let labels = [("outcome", outcome), ("reason", reason)];
-            let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
-            self.metrics.counter(REQUESTS, labels.to_vec())
-        });
-        let labeled = |name, label, value| {
-            self.metrics.counter(name, vec![Label::from_static_parts(label, value)])
+        let label = Label::from_static_parts;
+        let labels = |more: &[Label]| {
+            let mut labels = vec![Label::new("cache", self.cache.clone())];
+            labels.extend_from_slice(more);
+            labels
         };
+        let requests = OUTCOMES.map(|(outcome, reason)| {
+            let more = [label("outcome", outcome), label("reason", reason)];
+            self.metrics.counter(REQUESTS, labels(&more))
+        });
+        let labeled = |name, of, value| self.metrics.counter(name, labels(&[label(of, value)]));
         Handles {
             requests,
             fallbacks: Fallback::NAMES.map(|name| labeled(FALLBACKS, "reason", name)),
             store_errors: OPERATIONS.map(|name| labeled(STORE_ERRORS, "operation", name)),
             refreshes: REFRESHED.map(|name| labeled(REFRESHES, "outcome", name)),
-            panics: self.metrics.counter(PANICS, Vec::new()),
-            entries: self.metrics.gauge(ENTRIES, Vec::new()),
-            bytes: self.metrics.gauge(BYTES, Vec::new()),
-            evictions: self.metrics.counter(EVICTIONS, Vec::new()),
+            panics: self.metrics.counter(PANICS, labels(&[])),
+            entries: self.metrics.gauge(ENTRIES, labels(&[])),
+            bytes: self.metrics.gauge(BYTES, labels(&[])),
+            evictions: self.metrics.counter(EVICTIONS, labels(&[])),
         }
     }
 }

@@ -89,9 +89,10 @@
 //!
 //! # Metrics
 //!
-//! Each response has a `cache-status` header (RFC 9211), which tells why it was or was not stored.
+//! Each response has a `cache-status` header (RFC 9211), which tells why it was or was not stored. The
+//! [`name`](CacheLayer::name) of the cache is its first item, and the label `cache` of each metric.
 //!
-//! | name | labels |
+//! | name | labels besides `cache` |
 //! |---|---|
 //! | `http_cache_requests_total` | `outcome`, `reason` |
 //! | `http_cache_entries`, `http_cache_stored_bytes` | |
@@ -108,6 +109,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | lifetime | stated by the response | nothing is stored by accident |
+//! | [`stale_while_revalidate`](CacheLayer::stale_while_revalidate) | 0 | nothing is served stale by accident |
 //! | [`stale_if_error`](CacheLayer::stale_if_error) | 600 s | hides a failure of some minutes |
 //! | [`revalidate_timeout`](CacheLayer::revalidate_timeout) | 1 s | no client waits longer than it has to |
 //! | [`failure_ttl`](CacheLayer::failure_ttl) | 1 s | a failing service is not called by everyone |
@@ -120,6 +122,7 @@
 //! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
 //! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
+//! | [`fill_on_head`](CacheLayer::fill_on_head) | off | the service makes no body that nobody asked for |
 //! | [`honor_request_control`](CacheLayer::honor_request_control) | off | no client can force misses |
 //! | [`cancel_on_disconnect`](CacheLayer::cancel_on_disconnect) | off | the next request needs the response |
 //!
@@ -192,6 +195,7 @@ mod uncached;
 pub(crate) mod vary;
 
 pub use body::{BodyError, ResponseBody};
+pub use cache_status::InvalidName;
 pub use entry::{Entry, InvalidEntry};
 pub use error::StoreError;
 #[cfg(feature = "cache-redis-fred")]

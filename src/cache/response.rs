@@ -1,11 +1,14 @@
 //! The responses that the cache makes or edits.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, EXPIRES, RETRY_AFTER,
+    CONTENT_RANGE, CONTENT_TYPE, EXPIRES, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body;
 
 use super::body::ResponseBody;
 use super::body::shared::Reader;
@@ -50,7 +53,7 @@ pub(crate) fn from_entry<B>(
     let mut headers = stored.headers.clone();
     write_age(&mut headers, stored.freshness.age(now));
     if config.cache_status {
-        status.write(&mut headers);
+        status.write(&config.name, &mut headers);
     }
     let body = shape(&mut headers, &conditional, &stored.body);
     if conditional == Conditional::Unsatisfiable {
@@ -78,13 +81,18 @@ pub(crate) fn from_stream<B>(
     let mut headers = head.headers.clone();
     write_age(&mut headers, head.freshness.age(query.config.clock.now()));
     if query.config.cache_status {
-        status.write(&mut headers);
+        status.write(&query.config.name, &mut headers);
     }
     let length = content_length(&headers).ok().flatten();
-    // A request for a range or for the head alone does not wait for other requests.
+    // A request for a range does not wait for other requests.
     let is_not_modified = ask.conditional
         && evaluate(head.status, &head.headers, 0, query.headers, true) == Conditional::NotModified;
-    let mut response = Response::new(ResponseBody::shared(reader, length));
+    let body = if ask.head_only {
+        ResponseBody::kept(Bytes::new())
+    } else {
+        ResponseBody::shared(reader, length)
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
     if is_not_modified { not_modified(response) } else { response }
@@ -107,7 +115,7 @@ pub(crate) fn failed<B>(
     if config.cache_status {
         let (fwd_status, detail) = (Some(failure.status.as_u16()), Some("service-failed"));
         let status = CacheStatus { fwd_status, detail, collapsed: true, ..*status };
-        status.write(response.headers_mut());
+        status.write(&config.name, response.headers_mut());
     }
     response
 }
@@ -120,7 +128,7 @@ pub(crate) fn gateway_timeout<B>(
     let mut response = Response::new(ResponseBody::kept(Bytes::new()));
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     if config.cache_status {
-        status.write(response.headers_mut());
+        status.write(&config.name, response.headers_mut());
     }
     response
 }
@@ -131,6 +139,24 @@ pub(crate) fn not_modified<B>(
 ) -> Response<ResponseBody<B>> {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     shape(response.headers_mut(), &Conditional::NotModified, &Bytes::new());
+    response.map(|_| ResponseBody::kept(Bytes::new()))
+}
+
+/// Returns the response to a HEAD from that to a GET: with the length of the body, which the client
+/// does not get (RFC 9110 §9.3.2).
+pub(crate) fn without_body<B>(mut response: Response<ResponseBody<B>>) -> Response<ResponseBody<B>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let has_content =
+        ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    let size = response.body().size_hint().exact().filter(|_| has_content);
+    let headers = response.headers_mut();
+    // A server would state it for the response to a GET.
+    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+        headers.extend(size.map(|size| (CONTENT_LENGTH, HeaderValue::from(size))));
+    }
     response.map(|_| ResponseBody::kept(Bytes::new()))
 }
 
@@ -152,7 +178,7 @@ pub(crate) fn mark<B>(
     let headers = response.headers_mut();
     strip_tags(&config.rules, headers);
     if config.cache_status {
-        status.write(headers);
+        status.write(&config.name, headers);
     }
     response
 }

@@ -14,7 +14,7 @@ use super::body::ResponseBody;
 use super::cache_status::CacheStatus;
 use super::classify::{classify, key_of};
 use super::coalesce::{Ended, Role};
-use super::config::{Config, Limits};
+use super::config::Config;
 use super::decide::{Action, Miss, decide};
 use super::detach::Detachable;
 use super::exchange::{Exchange, StaleReply, is_looked_up_once};
@@ -228,9 +228,9 @@ where
             Role::Follower(follower) => {
                 is_recent = false;
                 let stale = miss.stale(&exchange.ask, now);
-                let Limits { coalesce_timeout, revalidate_timeout, .. } = config.limits;
-                let timeout =
-                    stale.map_or(coalesce_timeout, |_| revalidate_timeout.min(coalesce_timeout));
+                let coalesce_timeout = config.limits.coalesce_timeout;
+                let soft_limit = |entry| config.limits.soft_limit(entry).min(coalesce_timeout);
+                let timeout = stale.map_or(coalesce_timeout, soft_limit);
                 match (tokio::time::timeout(timeout, follower).await, stale) {
                     (Ok(ended), _) => ended,
                     (Err(_), Some(entry)) => return Ok(exchange.stale(entry)),
@@ -289,7 +289,7 @@ where
     let fetch = Fetching::new(*exchange, miss, lead, now);
     let mut fetch = Detachable::new(Arc::clone(&config), fetch);
     let Some(stale) = stale else { return Ok(fetch.await?.respond()) };
-    match tokio::time::timeout(config.limits.revalidate_timeout, &mut fetch).await {
+    match tokio::time::timeout(stale.soft_limit(), &mut fetch).await {
         Ok(concluded) => Ok(concluded?.respond()),
         Err(_) => {
             fetch.detach();

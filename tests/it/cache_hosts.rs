@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tower::util::BoxService;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -28,6 +29,10 @@ fn layer() -> CacheLayer {
 
 /// Ten letters, in two pieces for `/stream`, and how often it was asked.
 async fn letters() -> (Server, Arc<AtomicUsize>) {
+    letters_under(layer()).await
+}
+
+async fn letters_under(layer: CacheLayer) -> (Server, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let inner = service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -47,7 +52,7 @@ async fn letters() -> (Server, Arc<AtomicUsize>) {
         };
         async move { Ok::<_, Infallible>(response.unwrap()) }
     });
-    (Server::start(ServiceBuilder::new().layer(layer()).service(inner)).await, calls)
+    (Server::start(ServiceBuilder::new().layer(layer).service(inner)).await, calls)
 }
 
 fn to(server: &Server, path: &str) -> http::request::Builder {
@@ -76,7 +81,7 @@ async fn miss_is_followed_by_hits_over_h1_and_h2() {
             let head = ask(to(&server, path).method("HEAD")).await.unwrap();
             assert_eq!(
                 (head.status(), &head.headers()["content-length"]),
-                (http::StatusCode::OK, &"10".parse::<http::HeaderValue>().unwrap(),)
+                (http::StatusCode::OK, &"10".parse::<HeaderValue>().unwrap(),)
             );
             assert_eq!(soon(text(head)).await, "");
 
@@ -116,6 +121,49 @@ async fn h1_connection_takes_misses_hits_and_heads() {
     let (head, body) = client.response().await;
     assert!(head.starts_with("http/1.1 304 ") && body.is_empty(), "{head}");
     assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_head_fills_for_the_next_get_over_h1() {
+    let (server, calls) = letters_under(layer().fill_on_head()).await;
+    let mut client = server.connect().await;
+    for (path, length) in [("/whole", Some(10)), ("/length", Some(10)), ("/stream", None)] {
+        client.send(&format!("HEAD {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        let head = client.head().await;
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        // What is not known yet is not stated, and not as 0.
+        let stated = length.map(|length| format!("\r\ncontent-length: {length}\r\n"));
+        assert_eq!(head.contains("content-length"), stated.is_some(), "{head}");
+        assert!(stated.is_none_or(|stated| head.contains(&stated)), "{head}");
+        // No byte of a body is on the connection.
+        client.send(&format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        let (head, body) = client.response().await;
+        assert!(head.contains("; hit") || head.contains("; collapsed"), "{head}");
+        assert_eq!(body, "abcdefghij");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    // A body that ends short of its length is none to store, and the head is right.
+    for asked in 4..=5 {
+        client.send("HEAD /short HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        assert!(client.head().await.contains("\r\ncontent-length: 20\r\n"));
+        assert_eq!(calls.load(Ordering::SeqCst), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_head_fills_for_the_next_get_over_h2() {
+    let client = h2_client();
+    let (server, calls) = letters_under(layer().fill_on_head()).await;
+    for path in ["/whole", "/stream", "/length"] {
+        for method in ["HEAD", "GET", "HEAD"] {
+            let request = to(&server, path).method(method).body(full("")).unwrap();
+            let response = soon(client.request(request)).await.unwrap();
+            assert_eq!(response.status(), 200);
+            let expected = if method == "GET" { "abcdefghij" } else { "" };
+            assert_eq!(soon(text(response)).await, expected, "{method} {path}");
+        }
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
@@ -256,5 +304,43 @@ async fn hit_is_compressed_once_outside_compress() {
         }
         let runs = metrics.counted(INPUT, &[("encoding", "gzip")]) / 5_000;
         assert_eq!(runs, if cache_outside { 1 } else { 6 }, "{order}");
+    }
+}
+
+#[tokio::test]
+async fn heads_and_compressed_bodies_are_one_response() {
+    for (fills, first) in [(true, "HEAD"), (false, "GET")] {
+        let time = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&time);
+        let now = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst));
+        let cache = if fills { layer().fill_on_head() } else { layer() };
+        let stack = ServiceBuilder::new().layer(cache.clock(now)).layer(CompressLayer::new());
+        let stack = stack.service_fn(page);
+        let ask = async |method: &str| {
+            let mut request = asks(Some("gzip"));
+            *request.method_mut() = method.parse().unwrap();
+            let (head, body) = stack.clone().oneshot(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            assert_eq!(body.is_empty(), method == "HEAD");
+            let field = |name| {
+                head.headers.get(name).map(|it: &HeaderValue| it.to_str().unwrap().to_owned())
+            };
+            assert_eq!(field("content-encoding").as_deref(), Some("gzip"), "{method}");
+            if method == "GET" {
+                assert_eq!(gunzip(&body), prose(5_000, 1));
+            }
+            (field("cache-status").unwrap(), field("content-length"))
+        };
+        ask(first).await;
+        let (status, length) = ask("GET").await;
+        assert!(status.contains("; hit"), "{status}");
+        // The service ignores conditions: the tag of its 200 shows that the body is the same.
+        time.store(601, Ordering::SeqCst);
+        let (status, of_head) = ask("HEAD").await;
+        let expected = "tower-kit; fwd=stale; stored";
+        assert_eq!(status, expected);
+        assert!(of_head.is_none() || of_head == length, "{of_head:?} {length:?}");
+        let (status, after) = ask("GET").await;
+        assert_eq!((&*status, after), ("tower-kit; hit; ttl=600", length));
     }
 }

@@ -140,13 +140,15 @@ impl Writer {
     fn response(&mut self, stored: &StoredResponse) {
         let Freshness { received, age, lifetime, while_revalidate, if_error, took, .. } =
             stored.freshness;
-        let Freshness { validate, strict, shared, stated, .. } = stored.freshness;
+        let Freshness { validate, strict, shared, stated, soft_limit, .. } = stored.freshness;
         self.0.put_u16(stored.status.as_u16());
         for millis in [received, age, lifetime, while_revalidate, if_error, took] {
             self.0.put_u64(millis);
         }
-        let flags = [validate, strict, shared, stated].map(u8::from);
-        self.0.put_u8(flags[0] | flags[1] << 1 | flags[2] << 2 | flags[3] << 3);
+        let flags = [validate, strict, shared, stated, soft_limit.is_some()].map(u8::from);
+        let flags = flags.iter().rev().fold(0, |byte, flag| byte << 1 | flag);
+        self.0.put_u8(flags);
+        soft_limit.into_iter().for_each(|millis| self.0.put_u64(millis));
         self.0.put_u64(stored.watermark.get());
         self.variant(&stored.variant);
         self.list(&stored.tags, |head, tag| head.text(tag.as_bytes()));
@@ -209,13 +211,14 @@ impl Reader {
             ..Freshness::default()
         };
         let flags = self.byte()?;
-        if flags > 0b1111 {
+        if flags > 0b1_1111 {
             return Err(damaged("the flags"));
         }
         freshness.validate = flags & 1 != 0;
         freshness.strict = flags & 2 != 0;
         freshness.shared = flags & 4 != 0;
         freshness.stated = flags & 8 != 0;
+        freshness.soft_limit = if flags & 16 != 0 { Some(self.u64()?) } else { None };
         let watermark = Watermark::at(self.u64()?);
         let variant = self.variant()?;
         let tag = |tag: &mut Self| String::from_utf8(tag.text()?.into()).map_err(|_| TAG);
@@ -351,7 +354,7 @@ fn length32(length: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 4] = b"tkce";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;

@@ -14,6 +14,9 @@ pub(crate) struct Freshness {
     /// The time after `lifetime` in which the response may be used if the inner service fails (RFC
     /// 5861 §4).
     pub(crate) if_error: u64,
+    /// The time that a request waits for the inner service while the response may be used stale, if
+    /// the handler sets one.
+    pub(crate) soft_limit: Option<u64>,
     /// The time that the inner service took.
     pub(crate) took: u64,
     /// The response is revalidated before each use (RFC 9111 §5.2.2.4).

@@ -4,15 +4,16 @@
 use std::ops::Range;
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE, SET_COOKIE,
+    CONTENT_ENCODING, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    SET_COOKIE,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::entry::StoredResponse;
 use super::cache_control::ResponseControl;
 use super::date::{date, millis, parse_date};
 use super::request::RequestPolicy;
+use crate::headers::content_length::content_length;
 use crate::headers::list;
 
 /// The outcome of the conditions and the range of a request.
@@ -26,6 +27,17 @@ pub(crate) enum Conditional {
     Partial(Range<u64>),
     /// A 416.
     Unsatisfiable,
+}
+
+/// The comparison of a 200 to HEAD with the stored response (RFC 9111 §4.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadComparison {
+    /// A GET would get the stored response.
+    Same,
+    /// A GET would get another response.
+    Other,
+    /// The HEAD shows neither.
+    Unknown,
 }
 
 /// Evaluates the conditions and the range of a request on a response with this status, these headers
@@ -66,8 +78,11 @@ pub(crate) fn set_conditions(
     stored: Option<&StoredResponse>,
     is_uncacheable: bool,
 ) -> bool {
+    // The response to a HEAD fills nothing, and may still confirm what is stored. The service gets no
+    // condition of the client then, since a 304 to that would pass for a confirmation.
+    let validates = request.no_fill.is_none() || request.freshens() && stored.is_some();
     // RFC 9110 §13.1.2: a POST whose condition is false gets 412, which confirms nothing.
-    if request.no_fill.is_some() || request.post || is_uncacheable && stored.is_none() {
+    if !validates || request.post || is_uncacheable && stored.is_none() {
         return false;
     }
     if request.conditional {
@@ -94,22 +109,38 @@ pub(crate) fn opaque_tag(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// Returns `true` if a 200 to HEAD shows that a GET would get another response than the stored one
-/// (RFC 9111 §4.3.5). A response for a single client says nothing of the one that is stored for all.
-pub(crate) fn is_outdated(stored: &StoredResponse, status: StatusCode, head: &HeaderMap) -> bool {
+/// Compares a response to HEAD with the stored response to GET (RFC 9111 §4.3.5). A response for a
+/// single client says nothing of the one that is stored for all.
+pub(crate) fn compare_head(
+    stored: &StoredResponse,
+    status: StatusCode,
+    head: &HeaderMap,
+) -> HeadComparison {
     let ResponseControl { no_store, private, .. } = ResponseControl::parse(head);
     if status != StatusCode::OK || no_store || private.is_some() || head.contains_key(SET_COOKIE) {
-        return false;
+        return HeadComparison::Unknown;
     }
-    let values = |name| Some((head.get(&name)?, stored.headers.get(&name)));
-    let differs = |name| values(name).is_some_and(|(head, stored)| stored != Some(head));
+    // `None` if the HEAD does not have the header.
+    let is_same = |name: &HeaderName, part: fn(&[u8]) -> &[u8]| {
+        let old = stored.headers.get(name).map(|old| part(old.as_bytes()));
+        let same = |new: &HeaderValue| old == Some(part(new.as_bytes()));
+        head.contains_key(name).then(|| head.get_all(name).iter().all(same))
+    };
     // Tags are compared weakly: a layer weakens the tag of a response whose body it encodes.
-    let tag_differs = values(ETAG).is_some_and(|(head, stored)| {
-        stored.is_none_or(|stored| opaque_tag(stored.as_bytes()) != opaque_tag(head.as_bytes()))
-    });
-    // The length of a body in another coding says nothing.
-    let same_coding = head.get(CONTENT_ENCODING) == stored.headers.get(CONTENT_ENCODING);
-    tag_differs || differs(LAST_MODIFIED) || same_coding && differs(CONTENT_LENGTH)
+    let (tag, modified) = (is_same(&ETAG, opaque_tag), is_same(&LAST_MODIFIED, |date| date));
+    let length = match content_length(head) {
+        // The length of a body in another coding says nothing.
+        _ if head.get(CONTENT_ENCODING) != stored.headers.get(CONTENT_ENCODING) => None,
+        Ok(length) => length.map(|length| length == stored.body.len() as u64),
+        Err(_) => Some(false),
+    };
+    if [tag, modified, length].contains(&Some(false)) {
+        return HeadComparison::Other;
+    }
+    // The RFC takes a HEAD without any validator for the same response too. But an equal length alone
+    // says little of the bytes, and many services answer HEAD with a bare 200.
+    let is_validated = tag.or(modified).is_some() && stored.status == status;
+    if is_validated { HeadComparison::Same } else { HeadComparison::Unknown }
 }
 
 /// Evaluates `if-none-match`, which compares weakly (RFC 9110 §13.1.2).
@@ -176,7 +207,6 @@ fn range(request: &HeaderMap, size: u64) -> Option<Conditional> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::super::super::entry::{Freshness, Watermark};
@@ -189,6 +219,19 @@ mod tests {
     const WEAK: (&str, &str) = ("etag", "W/\"a\"");
     const MODIFIED: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:59:37 GMT");
+
+    /// A stored 200 with a body of 8 bytes.
+    fn stored(headers: TestHeaders<'_>) -> StoredResponse {
+        StoredResponse {
+            status: StatusCode::OK,
+            headers: map(headers),
+            body: bytes::Bytes::from_static(b"the body"),
+            freshness: Freshness::default(),
+            variant: Variant::default(),
+            tags: Vec::new(),
+            watermark: Watermark::default(),
+        }
+    }
 
     fn form_of(response: TestHeaders<'_>, request: TestHeaders<'_>) -> Conditional {
         evaluate(StatusCode::OK, &map(response), 10, &map(request), false)
@@ -283,19 +326,13 @@ mod tests {
 
     #[test]
     fn conditions_sent_are_those_of_the_cache() {
-        let stored = |headers| StoredResponse {
-            status: StatusCode::OK,
-            headers: map(headers),
-            body: bytes::Bytes::new(),
-            freshness: Freshness::default(),
-            variant: Variant::default(),
-            tags: Vec::new(),
-            watermark: Watermark::default(),
-        };
         let (none, tagged) = (None, Some(stored(&[STRONG, MODIFIED])));
+        let bare = Some(stored(&[]));
         let own = [("if-none-match", "\"mine\""), ("if-range", "\"mine\"")];
         let conditional = RequestPolicy { conditional: true, ..RequestPolicy::default() };
         let partial = RequestPolicy { no_fill: Some(Bypass::Partial), ..conditional };
+        let head = RequestPolicy { head_only: true, ..partial };
+        let poisonous = RequestPolicy { no_fill: Some(Bypass::Override), ..head };
         let plain = RequestPolicy::default();
         // The request, the entry, whether the key is known to be uncacheable; the tag that the
         // service sees, and whether the cache evaluates the client's.
@@ -310,6 +347,12 @@ mod tests {
             (conditional, &none, true, Some(own[0].1), false),
             (partial, &none, false, Some(own[0].1), false),
             (partial, &tagged, false, Some(own[0].1), false),
+            // A HEAD may confirm what is stored, and a 304 to the client's own tag would not.
+            (head, &none, false, Some(own[0].1), false),
+            (head, &tagged, false, Some(STRONG.1), true),
+            (head, &tagged, true, Some(STRONG.1), true),
+            (head, &bare, false, None, true),
+            (poisonous, &tagged, false, Some(own[0].1), false),
         ];
         for (request, stored, uncacheable, tag, evaluates) in table {
             let mut headers = map(if request.conditional { &own } else { &[] });
@@ -320,6 +363,62 @@ mod tests {
             let validates = tag == Some(STRONG.1);
             assert_eq!(since, validates.then_some(MODIFIED.1), "{request:?}");
         }
+    }
+
+    #[test]
+    fn a_head_is_compared_with_the_stored_response() {
+        use HeadComparison::{Other, Same, Unknown};
+        const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT");
+        const OTHER: (&str, &str) = ("etag", "\"b\"");
+        const GZIP: (&str, &str) = ("content-encoding", "gzip");
+        const fn length(text: &str) -> (&str, &str) {
+            ("content-length", text)
+        }
+        // RFC 9111 §4.3.5: all validators that the HEAD has, and the length.
+        let table: &[(TestHeaders<'_>, TestHeaders<'_>, HeadComparison)] = &[
+            (&[STRONG], &[STRONG], Same),
+            (&[STRONG], &[WEAK], Same),
+            (&[WEAK], &[STRONG], Same),
+            (&[STRONG], &[OTHER], Other),
+            (&[], &[STRONG], Other),
+            (&[MODIFIED], &[MODIFIED], Same),
+            (&[MODIFIED], &[LATER], Other),
+            (&[STRONG, MODIFIED], &[STRONG, MODIFIED], Same),
+            (&[STRONG, MODIFIED], &[STRONG], Same),
+            (&[STRONG, MODIFIED], &[MODIFIED], Same),
+            (&[STRONG, MODIFIED], &[STRONG, LATER], Other),
+            (&[STRONG, MODIFIED], &[OTHER, MODIFIED], Other),
+            (&[STRONG], &[STRONG, MODIFIED], Other),
+            (&[STRONG], &[STRONG, length("8")], Same),
+            (&[STRONG], &[STRONG, length("9")], Other),
+            (&[STRONG], &[STRONG, GZIP, length("9")], Same),
+            (&[STRONG, GZIP], &[STRONG, length("9")], Same),
+            (&[STRONG, GZIP], &[STRONG, GZIP, length("9")], Other),
+            // A layer in between may drop it.
+            (&[STRONG], &[], Unknown),
+            (&[], &[], Unknown),
+            (&[], &[length("8")], Unknown),
+            (&[], &[length("9")], Other),
+            // Malformed.
+            (&[STRONG], &[STRONG, OTHER], Other),
+            (&[STRONG], &[STRONG, length("8"), length("9")], Other),
+            (&[STRONG], &[STRONG, length("+8")], Other),
+            // For one client.
+            (&[STRONG], &[OTHER, ("cache-control", "private")], Unknown),
+            (&[STRONG], &[STRONG, ("cache-control", "private=\"x-a\"")], Unknown),
+            (&[STRONG], &[STRONG, ("cache-control", "no-store; x")], Unknown),
+            (&[STRONG], &[STRONG, ("set-cookie", "a=b")], Unknown),
+        ];
+        for (old, head, expected) in table {
+            let found = compare_head(&stored(old), StatusCode::OK, &map(head));
+            assert_eq!(found, *expected, "{old:?} {head:?}");
+        }
+        for status in [204, 206, 304, 404, 500] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(compare_head(&stored(&[STRONG]), status, &map(&[OTHER])), Unknown);
+        }
+        let gone = StoredResponse { status: StatusCode::GONE, ..stored(&[STRONG]) };
+        assert_eq!(compare_head(&gone, StatusCode::OK, &map(&[STRONG])), Unknown);
     }
 
     proptest! {

@@ -9,7 +9,14 @@ use super::super::entry::Freshness;
 use super::cache_control::{ResponseControl, Scope};
 use super::date::{self, in_millis, millis};
 use super::response::{LeftOut, NotStorable, Present, ResponseInfo};
-use super::rules::Rules;
+use super::rules::{Exception, Rules};
+
+/// The times after its lifetime in which a response may be used, in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct StaleTimes {
+    while_revalidate: u64,
+    if_error: u64,
+}
 
 /// Returns the freshness of a response (RFC 9111 §4.2).
 ///
@@ -54,17 +61,14 @@ pub(super) fn freshness(
         .or_else(by_default)
         .or(validate.then_some(0))
         .ok_or(NotStorable::Freshness)?;
+    let times = stale_times(rules, response, control, lifetime > age);
+    let StaleTimes { while_revalidate, if_error } = times.unwrap_or_default();
     let lifetime = Freshness::shortened(lifetime, rules.jitter * response.random);
-    // §5.2.2.2, §5.2.2.8, §5.2.2.10.
-    let strict = control.must_revalidate || control.proxy_revalidate || control.s_maxage.is_some();
     let is_kept = |name| response.headers.contains_key(name) && !left_out.has(name);
     let has_validator = || is_kept(&ETAG) || is_kept(&LAST_MODIFIED);
-    let stale = |seconds: Option<u64>| seconds.filter(|_| !strict).map(|seconds| seconds * 1000);
-    let while_revalidate = stale(control.stale_while_revalidate).unwrap_or(0);
-    let grace = if strict { 0 } else { in_millis(rules.grace) };
-    let if_error = stale(control.stale_if_error).unwrap_or(grace);
     // No request could ever use it.
-    if (validate || lifetime <= age) && !has_validator() && while_revalidate == 0 {
+    let usable = !validate && lifetime.saturating_add(while_revalidate) > age;
+    if !usable && !has_validator() {
         return Err(NotStorable::Freshness);
     }
     Ok(Freshness {
@@ -73,9 +77,10 @@ pub(super) fn freshness(
         lifetime,
         while_revalidate,
         if_error,
+        soft_limit: response.hint.and_then(|hint| hint.revalidate_timeout).map(in_millis),
         took,
         validate,
-        strict,
+        strict: times.is_none(),
         shared: false,
         // A response that is validated each time needs no lifetime from the layer.
         stated: own || validate,
@@ -87,6 +92,36 @@ pub(super) fn initial_age(response: &ResponseInfo<'_>) -> u64 {
     let apparent = response.received.saturating_sub(date_of(response));
     let took = response.received.saturating_sub(response.sent);
     apparent.max(date::age(response.headers) * 1000 + took)
+}
+
+/// Returns the times in which a response may be used stale, or `None` if it forbids that. A hint
+/// precedes the header, and that the layer.
+fn stale_times(
+    rules: &Rules,
+    response: &ResponseInfo<'_>,
+    control: &ResponseControl,
+    comes_fresh: bool,
+) -> Option<StaleTimes> {
+    // §5.2.2.2, §5.2.2.8, §5.2.2.10. A hint of the handler does not override what it has said to all.
+    let s_maxage = control.s_maxage.is_some() && !rules.allows(Exception::StaleSMaxAge);
+    if control.must_revalidate || control.proxy_revalidate || s_maxage {
+        return None;
+    }
+    let time = |hint: Option<Duration>, stated: Option<u64>, own: Duration| {
+        let stated = || stated.map(|seconds| seconds * 1000);
+        hint.map(in_millis).or_else(stated).unwrap_or_else(|| in_millis(own))
+    };
+    let hint = response.hint;
+    let [while_revalidate, if_error] = [
+        hint.and_then(|hint| hint.stale_while_revalidate),
+        hint.and_then(|hint| hint.stale_if_error),
+    ];
+    // A response that is stale as it comes, such as one with `max-age=0`, wants to be validated.
+    let own = if comes_fresh { rules.while_revalidate } else { Duration::ZERO };
+    Some(StaleTimes {
+        while_revalidate: time(while_revalidate, control.stale_while_revalidate, own),
+        if_error: time(if_error, control.stale_if_error, rules.grace),
+    })
 }
 
 /// Returns the `date` of a response, or else when it came, in milliseconds since 1970.
@@ -134,6 +169,7 @@ const DAY: u64 = 24 * 60 * 60 * 1000;
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
+    use super::super::super::hint::CacheHint;
     use super::super::super::key::NO_KEY;
     use super::*;
 
@@ -155,7 +191,7 @@ mod tests {
         rules: Rules,
         status: u16,
         fields: TestHeaders<'a>,
-        hint: Option<Duration>,
+        hint: Option<CacheHint>,
         is_targeted: bool,
         post: bool,
         random: f64,
@@ -194,11 +230,10 @@ mod tests {
             for (name, value) in fields {
                 headers.append(*name, HeaderValue::from_str(value).unwrap());
             }
-            let hint = self.hint.map(|ttl| super::super::super::hint::CacheHint::new().ttl(ttl));
             ask(&ResponseInfo {
                 status: StatusCode::from_u16(self.status).unwrap(),
                 headers: &headers,
-                hint: hint.as_ref(),
+                hint: self.hint.as_ref(),
                 single_use: false,
                 varies_by: None,
                 key: &NO_KEY,
@@ -234,7 +269,7 @@ mod tests {
             (lasting(&[MODIFIED]), false),
             (lasting(&[("set-cookie", "a=b")]), false),
             (lasting(&[("cdn-cache-control", "max-age=1")]), false),
-            (Case { hint: Some(ttl), ..Case::default() }, false),
+            (Case { hint: Some(CacheHint::new().ttl(ttl)), ..Case::default() }, false),
             (ours(Rules { aside: Some(ttl), ..Rules::default() }), false),
             (ours(Rules { default_ttl: Some(ttl), ..Rules::default() }), false),
             (ours(Rules { ttls: vec![(StatusCode::OK, ttl)], ..Rules::default() }), false),
@@ -346,7 +381,7 @@ mod tests {
             let case = Case {
                 rules: rules(*edit),
                 status: *status,
-                hint: hint.map(secs),
+                hint: hint.map(|seconds| CacheHint::new().ttl(secs(seconds))),
                 ..lasting(fields)
             };
             assert_eq!(case.seconds(), *expected, "{status} {fields:?} {hint:?}");
@@ -370,12 +405,13 @@ mod tests {
     #[test]
     fn a_post_has_only_the_lifetime_that_it_states() {
         // RFC 9110 §9.3.3.
-        let post = |fields, hint| {
+        let post = |fields, hint: Option<Duration>| {
             let rules = Rules {
                 aside: Some(Duration::from_secs(9)),
                 default_ttl: Some(Duration::from_secs(9)),
                 ..Rules::default()
             };
+            let hint = hint.map(|ttl| CacheHint::new().ttl(ttl));
             Case { post: true, hint, rules, ..lasting(fields) }.seconds().is_ok()
         };
         assert!(!post(&[], None));
@@ -439,6 +475,90 @@ mod tests {
     }
 
     #[test]
+    fn stale_times_have_an_order() {
+        // The hint, the header, the layer; see the table of the guide on storage.
+        let secs = Duration::from_secs;
+        let hint = || CacheHint::new().stale_while_revalidate(secs(1)).stale_if_error(secs(2));
+        let off = || CacheHint::new().stale_while_revalidate(secs(0)).stale_if_error(secs(0));
+        const BOTH: &str = "max-age=9, stale-while-revalidate=3, stale-if-error=4";
+        type Row<'a> = (Option<CacheHint>, &'a str, Option<(u64, u64)>);
+        let table: [Row<'_>; 18] = [
+            (Some(hint()), BOTH, Some((1, 2))),
+            (Some(hint()), "max-age=9", Some((1, 2))),
+            (Some(off()), BOTH, Some((0, 0))),
+            (Some(CacheHint::new()), BOTH, Some((3, 4))),
+            (Some(CacheHint::new().stale_if_error(secs(2))), BOTH, Some((3, 2))),
+            (None, BOTH, Some((3, 4))),
+            (None, "max-age=9, stale-while-revalidate=0, stale-if-error=0", Some((0, 0))),
+            (None, "max-age=9", Some((5, 6))),
+            (Some(CacheHint::new()), "max-age=9", Some((5, 6))),
+            // Malformed: the shortest time, and not the layer's.
+            (None, "max-age=9, stale-while-revalidate=x, stale-if-error=-1", Some((0, 0))),
+            // What comes stale gets no time of the layer, unless it says so.
+            (None, "max-age=0", Some((0, 6))),
+            (None, "max-age=1", Some((0, 6))),
+            (None, "max-age=0, stale-while-revalidate=3", Some((3, 6))),
+            (Some(hint()), "max-age=0", Some((1, 2))),
+            // Forbidden, whoever sets it.
+            (Some(hint()), "max-age=9, must-revalidate, stale-if-error=4", None),
+            (Some(hint()), "max-age=9, proxy-revalidate", None),
+            (Some(hint()), "s-maxage=9, stale-while-revalidate=3", None),
+            (Some(hint().ttl(secs(7))), "max-age=9, must-revalidate", None),
+        ];
+        let rules = || Rules { while_revalidate: secs(5), grace: secs(6), ..Rules::default() };
+        for (hint, control, expected) in table {
+            let fields = [("cache-control", control), ("etag", "\"a\"")];
+            let case = Case { rules: rules(), hint: hint.clone(), ..lasting(&fields) };
+            let Freshness { while_revalidate, if_error, strict, .. } = case.decide().unwrap();
+            let found = (!strict).then_some((while_revalidate / 1000, if_error / 1000));
+            assert_eq!(found, expected, "{hint:?} {control}");
+        }
+    }
+
+    #[test]
+    fn an_exception_makes_s_maxage_a_lifetime() {
+        let secs = Duration::from_secs;
+        let rules = || Rules {
+            exceptions: vec![Exception::StaleSMaxAge],
+            while_revalidate: secs(5),
+            grace: secs(6),
+            ..Rules::default()
+        };
+        for (control, expected) in [
+            ("s-maxage=9, stale-while-revalidate=3, stale-if-error=4", Some((3, 4))),
+            ("s-maxage=9, stale-while-revalidate=3", Some((3, 6))),
+            ("s-maxage=9", Some((5, 6))),
+            ("s-maxage=9, must-revalidate, stale-while-revalidate=3", None),
+            ("s-maxage=9, proxy-revalidate, stale-while-revalidate=3", None),
+        ] {
+            let fields = [("cache-control", control)];
+            let freshness = Case { rules: rules(), ..lasting(&fields) }.decide().unwrap();
+            let Freshness { while_revalidate, if_error, strict, lifetime, .. } = freshness;
+            let found = (!strict).then_some((while_revalidate / 1000, if_error / 1000));
+            assert_eq!((found, lifetime), (expected, 9000), "{control}");
+        }
+    }
+
+    #[test]
+    fn entries_that_nobody_could_use_are_refused() {
+        let secs = Duration::from_secs;
+        let rules = || Rules { while_revalidate: secs(60), ..Rules::default() };
+        for (control, stored) in [
+            ("max-age=9", true),
+            ("max-age=0", false),
+            ("max-age=0, stale-while-revalidate=3", true),
+            // The response is 2 s old as it comes.
+            ("max-age=0, stale-while-revalidate=1", false),
+            ("no-cache", false),
+            ("no-cache, stale-while-revalidate=9", false),
+        ] {
+            let fields = [("cache-control", control)];
+            let decided = Case { rules: rules(), ..lasting(&fields) }.decide();
+            assert_eq!(decided.is_ok(), stored, "{control}");
+        }
+    }
+
+    #[test]
     fn jitter_takes_a_part_of_the_lifetime() {
         let rules = Rules { jitter: 0.5, ..Rules::default() };
         let fields = [("cache-control", "max-age=100")];
@@ -450,11 +570,14 @@ mod tests {
 
     #[test]
     fn no_time_is_too_long() {
-        let hint = Some(Duration::MAX);
+        let hint = CacheHint::new().ttl(Duration::MAX).revalidate_timeout(Duration::MAX);
+        let hint = Some(hint.stale_while_revalidate(Duration::MAX));
         let rules = Rules { grace: Duration::MAX, ..Rules::default() };
         let case = Case { hint, rules, ..lasting(&[("age", "99999999999999")]) };
         let freshness = case.decide().unwrap();
         assert!(freshness.lifetime > freshness.age);
         assert_eq!(freshness.if_error, super::super::directive::MAX_SECONDS * 1000);
+        assert_eq!(freshness.while_revalidate, freshness.if_error);
+        assert_eq!(freshness.soft_limit, Some(freshness.if_error));
     }
 }

@@ -147,6 +147,7 @@ mod tests {
         lifetime: 60_000,
         while_revalidate: 0,
         if_error: 0,
+        soft_limit: None,
         took: 0,
         validate: false,
         strict: false,

@@ -18,7 +18,9 @@ mod targeted;
 
 pub(crate) use cache_control::RequestControl;
 pub(crate) use checks::is_sound;
-pub(crate) use conditional::{Conditional, evaluate, has_validator, is_outdated, set_conditions};
+pub(crate) use conditional::{
+    Conditional, HeadComparison, compare_head, evaluate, has_validator, set_conditions,
+};
 pub(crate) use confirmation::{Confirmed, confirm};
 pub(crate) use directive::MAX_SECONDS;
 pub(crate) use groups::{invalidated_groups, user_tag};

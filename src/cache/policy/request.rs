@@ -82,7 +82,7 @@ pub(crate) fn classify(
     if !head_only && request.method != Method::GET {
         return by_method(rules, key, request);
     }
-    let no_fill = head_only.then_some(Bypass::Partial);
+    let no_fill = (head_only && !rules.fill_on_head).then_some(Bypass::Partial);
     let policy = RequestPolicy { head_only, no_fill, ..RequestPolicy::default() };
     by_headers(rules, key, &request.headers, policy, Some(has_body))
 }
@@ -174,6 +174,17 @@ fn by_headers(
 }
 
 impl RequestPolicy {
+    /// Returns `true` for a HEAD whose response may update the stored response, though it cannot
+    /// replace it (RFC 9111 §4.3.5).
+    pub(crate) fn freshens(&self) -> bool {
+        self.head_only && self.no_fill == Some(Bypass::Partial)
+    }
+
+    /// Returns `true` for a HEAD that the service gets as a GET, to fill the cache.
+    pub(crate) fn is_filling_head(&self) -> bool {
+        self.head_only && self.no_fill.is_none()
+    }
+
     /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees
     /// the URL as the key spells it.
     pub(crate) fn spelled(self, may_fill: bool) -> Self {

@@ -12,8 +12,10 @@ pub(crate) struct Rules {
     pub(crate) ttls: Vec<(StatusCode, Duration)>,
     pub(crate) jitter: f64,
     pub(crate) early_refresh: f64,
+    pub(crate) while_revalidate: Duration,
     pub(crate) grace: Duration,
     pub(crate) heed_request: bool,
+    pub(crate) fill_on_head: bool,
     pub(crate) targeted: Vec<HeaderName>,
     pub(crate) exceptions: Vec<Exception>,
     pub(crate) trusted: Vec<HeaderName>,
@@ -23,7 +25,8 @@ pub(crate) struct Rules {
     pub(crate) strip_tags: bool,
 }
 
-/// A kind of response that is not stored unless the layer [allows](crate::CacheLayer::allow) it.
+/// A kind of response that is not stored, or not served stale, unless the layer
+/// [allows](crate::CacheLayer::allow) it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exception {
@@ -53,6 +56,19 @@ pub enum Exception {
     /// that RFC 6585 and RFC 8470 forbid to store (425, 428, 429, 431, 511). An error may depend on a
     /// part of the request that is not in the key: the error of one client is then served to all.
     AnyStatus,
+    /// Stale responses with `s-maxage`, which RFC 9111 §5.2.2.10 forbids: `s-maxage` implies
+    /// `proxy-revalidate`. With this exception `s-maxage` states a lifetime and nothing else, as in
+    /// `s-maxage=60, stale-while-revalidate=30`. The response is served stale within the times that
+    /// the response itself states, or else within those of the layer
+    /// ([`stale_while_revalidate`], [`stale_if_error`]), also if it states nothing but `s-maxage`.
+    /// Clients get responses that are older than the service may have wanted.
+    ///
+    /// `must-revalidate`, `proxy-revalidate` and `no-cache` still forbid stale responses: a service
+    /// that needs that for one response adds one of them.
+    ///
+    /// [`stale_while_revalidate`]: crate::CacheLayer::stale_while_revalidate
+    /// [`stale_if_error`]: crate::CacheLayer::stale_if_error
+    StaleSMaxAge,
 }
 
 /// The error of a number that is not in the range of a setter, such as a fraction above 1.
@@ -96,9 +112,11 @@ impl Default for Rules {
             ttls: Vec::new(),
             jitter: 0.0,
             early_refresh: 0.0,
+            while_revalidate: Duration::ZERO,
             // A service that is down for minutes should not be seen.
             grace: Duration::from_secs(600),
             heed_request: false,
+            fill_on_head: false,
             targeted: vec![HeaderName::from_static("cdn-cache-control")],
             exceptions: Vec::new(),
             trusted: Vec::new(),

@@ -315,11 +315,13 @@ async fn each_label_of_a_fallback_is_there_at_zero() {
     let shown = exporter.render();
     let reasons = ["budget", "fills", "fill-time", "wait", "lease", "puts", "refreshes"];
     for reason in reasons {
-        let line = format!("http_cache_fallbacks_total{{reason=\"{reason}\"}} 0");
+        let labels = format!("{{cache=\"tower-kit\",reason=\"{reason}\"}}");
+        let line = format!("http_cache_fallbacks_total{labels} 0");
         assert!(shown.contains(&line), "{line}\n{shown}");
     }
     for operation in ["get", "put", "remove", "clear", "purge", "lease"] {
-        let line = format!("http_cache_store_errors_total{{operation=\"{operation}\"}} 0");
+        let labels = format!("{{cache=\"tower-kit\",operation=\"{operation}\"}}");
+        let line = format!("http_cache_store_errors_total{labels} 0");
         assert!(shown.contains(&line), "{line}\n{shown}");
     }
 }

@@ -1,6 +1,8 @@
 //! What a method may take from the cache (RFC 9111 §4.3.5 and §4.4).
 
-use super::rig::{Fields, MINUTE, Rig, reply};
+use tower_kit::cache::CacheKey;
+
+use super::rig::{Fields, MINUTE, Rig, reply, request};
 
 /// IANA, HTTP Method Registry: those that are safe, and CONNECT.
 const SAFE: [&str; 10] =
@@ -139,9 +141,11 @@ async fn head_without_evidence_leaves_the_entry() {
         (200, &[("etag", "\"b\""), ("cache-control", "private")], true),
         (200, &[("etag", "\"b\""), ("cache-control", "no-store; x")], true),
         (200, &[("etag", "\"b\""), ("set-cookie", "a=b")], true),
+        // RFC 9111 §4.3.4: a 304 of another response, like one to a GET.
+        (304, &[("etag", "\"b\"")], false),
+        (304, &[("etag", "\"a\"")], true),
         // One that failed.
         (204, &[("etag", "\"b\"")], true),
-        (304, &[("etag", "\"b\"")], true),
         (400, &[("etag", "\"b\"")], true),
         (404, &[("etag", "\"b\""), ("content-length", "0")], true),
         (405, &[("content-length", "0")], true),
@@ -165,11 +169,42 @@ async fn head_without_evidence_leaves_the_entry() {
 }
 
 #[tokio::test]
-async fn a_head_of_another_spelling_leaves_the_entry() {
+async fn a_head_is_compared_in_the_spelling_of_the_key() {
     let rig = Rig::new(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]);
     rig.get("/", &[]).await;
-    rig.answers_with(200, &[("etag", "\"b\"")]);
+    // The service has another response for the other spelling.
+    rig.answers(|head| {
+        let is_own = head.uri.authority().is_some_and(|host| host == "x.org");
+        let tag = if is_own { "\"a\"" } else { "\"b\"" };
+        Ok(reply(200, &[("etag", tag)], ""))
+    });
     let head = [("cache-control", "no-cache")];
-    rig.send("HEAD", "http://X.org:80/", &head).await;
+    let got = rig.send("HEAD", "http://X.org:80/", &head).await;
+    assert_eq!(got.cache(), "fwd=request; stored");
+    assert_eq!(rig.last().uri, "http://x.org/");
     assert!(rig.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_respelled_shows_nothing() {
+    // The service sees the URL in an extension as the client spelled it.
+    #[derive(Clone)]
+    struct Original(http::Uri);
+    let key = CacheKey::new().uri(|request| Some(&request.extensions.get::<Original>()?.0));
+    let rig =
+        Rig::with(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], |layer| layer.key(key));
+    let ask = |method, url: &'static str, fields| {
+        let mut request = request(method, "/", fields);
+        request.extensions_mut().insert(Original(http::Uri::from_static(url)));
+        rig.ask(request)
+    };
+    ask("GET", "http://x.org/", &[]).await.unwrap();
+    let reload: Fields<'_> = &[("cache-control", "no-cache")];
+    for (status, fields) in [(200, &[("etag", "\"b\"")][..]), (304, &[])] {
+        rig.answers_with(status, fields);
+        let got = ask("HEAD", "http://X.org:80/", reload).await.unwrap();
+        assert_eq!(got.cache(), "fwd=request; detail=spelling");
+        assert_eq!(rig.asked("if-none-match"), None);
+    }
+    assert!(ask("GET", "http://x.org/", &[]).await.unwrap().is_hit());
 }

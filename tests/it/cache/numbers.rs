@@ -74,6 +74,53 @@ async fn each_reason_to_pass_by_is_counted() {
 }
 
 #[tokio::test]
+async fn layers_are_told_apart_by_their_names() {
+    // RFC 9211 §2: a token or a string. Whichever setter comes first.
+    let metrics = Metrics::new();
+    let over = |layer: CacheLayer| {
+        let rig = Rig::over(layer);
+        rig.answers_with(200, MINUTE);
+        rig
+    };
+    let layer = || CacheLayer::new(MemoryStore::new(1 << 20));
+    let recorder = || metrics.recorder();
+    let named = layer().name("shop").unwrap().recorder(recorder()).namespace("a");
+    let other = layer().recorder(recorder()).name("the \"blog\"").unwrap();
+    let plain = layer().recorder(recorder());
+    for (layer, name, written, requests) in [
+        (named, "shop", "shop", 1),
+        (other, "the \"blog\"", "\"the \\\"blog\\\"\"", 2),
+        (plain, "tower-kit", "tower-kit", 3),
+    ] {
+        let rig = over(layer);
+        for at in 0..requests {
+            let got = rig.get("/", &[]).await;
+            let expected = if at == 0 { "fwd=uri-miss; stored" } else { "hit; ttl=60" };
+            assert_eq!(got.field("cache-status"), Some(&*format!("{written}; {expected}")));
+        }
+        assert_eq!(metrics.counted(REQUESTS, &[("cache", name)]), requests, "{name}");
+        let statistics = rig.handle.statistics();
+        assert_eq!(statistics.hits + statistics.misses, requests, "{name}");
+    }
+    let gauges = metrics.gauges("http_cache_entries");
+    assert_eq!(gauges.len(), 3, "one for each name");
+}
+
+#[tokio::test]
+async fn every_metric_of_a_layer_has_its_name() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let exporter = recorder.handle();
+    let rig = Rig::with(MINUTE, |layer| layer.recorder(Arc::new(recorder)).name("a b").unwrap());
+    rig.get("/", &[]).await;
+    let shown = exporter.render();
+    let lines: Vec<_> = shown.lines().filter(|line| line.starts_with("http_cache_")).collect();
+    assert!(lines.len() > 30, "{shown}");
+    for line in lines {
+        assert!(line.contains("cache=\"a b\""), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_504_for_what_is_not_kept_is_a_miss() {
     let metrics = Metrics::new();
     let rig = Rig::with(MINUTE, |layer| layer.recorder(metrics.recorder()));

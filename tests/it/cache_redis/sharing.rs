@@ -9,7 +9,8 @@ use tower_kit::cache::fred::clients::Pool;
 use tower_kit::cache::fred::interfaces::ClientLike;
 use tower_kit::cache::fred::types::config::Config;
 use tower_kit::cache::{
-    BoxStore, CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore, contract,
+    BoxStore, CacheHint, CacheLayer, MemoryStore, RedisConfig, RedisStore, Store, TieredStore,
+    contract,
 };
 
 use super::rig::{Origin, Process, clock, config, settled, until};
@@ -208,6 +209,32 @@ async fn processes_share_responses() {
     assert_eq!(origin.calls(), 8);
     let all = bare.redis.status();
     assert_eq!((all.synced, all.breaker_open, all.error), (true, false, None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn soft_limit_of_a_hint_is_shared() {
+    let server = RedisServer::start();
+    let (time, clock) = set_clock();
+    let origin = Origin::new(async |_, number| {
+        if number > 0 {
+            std::future::pending::<()>().await;
+        }
+        let mut response = reply(200, &[("cache-control", "max-age=60")], "old");
+        response.extensions_mut().insert(CacheHint::new().revalidate_timeout(Duration::ZERO));
+        response
+    });
+    // A process that did not find the limit of the entry would wait for longer than the test.
+    let start = || {
+        let clock = clock.clone();
+        Process::bare_with(config(&server), &origin, |layer| {
+            layer.revalidate_timeout(Duration::from_secs(3600)).clock(clock)
+        })
+    };
+    let (one, other) = (start().await, start().await);
+    one.get("/").await;
+    until("it is there", async || other.kept("/").await.is_some()).await;
+    time.fetch_add(61_000, Ordering::SeqCst);
+    assert_eq!(other.get("/").await.cache(), "hit; ttl=-1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

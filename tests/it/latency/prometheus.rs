@@ -181,7 +181,9 @@ fn panels() -> Vec<(String, String)> {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let query = target["expr"].as_str().unwrap();
             let query = query.replace("$__rate_interval", "1m");
-            let query = query.replace("$job", ".*").replace("$instance", ".*");
+            let query = ["$job", "$instance", "$cache"]
+                .iter()
+                .fold(query, |query, of| query.replace(of, ".*"));
             queries.push((panel["title"].as_str().unwrap().to_owned(), query));
         }
     }

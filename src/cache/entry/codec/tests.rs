@@ -26,6 +26,7 @@ fn sample() -> Entry {
         lifetime: 60_000,
         while_revalidate: 2,
         if_error: 3,
+        soft_limit: Some(6),
         took: 4,
         validate: true,
         strict: false,
@@ -58,7 +59,7 @@ fn shown(entry: &Entry) -> String {
 #[test]
 fn bytes_are_stable_within_a_version() {
     // A change here requires another version.
-    assert_eq!(VERSION, 1);
+    assert_eq!(VERSION, 2);
     let bytes = sample().to_bytes(KEY);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, SNAPSHOT);
@@ -120,16 +121,16 @@ fn forged_heads_are_refused() {
     let table: &[(Range<usize>, &[u8], &str)] = &[
         (0..0, &[], ""),
         (0..2, &[0, 99], "the status"),
-        (50..51, &[16], "the flags"),
-        (59..63, &[0, 0, 0x10, 1], "a number"),
-        (59..63, &[0, 0, 0x10, 0], "a length"),
-        (63..67, &[0xff; 4], "a length"),
-        (67..68, b"A", "the name of a header"),
-        (82..83, &[2], "a flag"),
-        (104..105, &[16], "the codings"),
-        (106..110, &[0xff; 4], "a number"),
-        (114..115, &[0xff], "a tag"),
-        (154..155, b"\n", "a header"),
+        (50..51, &[32], "the flags"),
+        (67..71, &[0, 0, 0x10, 1], "a number"),
+        (67..71, &[0, 0, 0x10, 0], "a length"),
+        (71..75, &[0xff; 4], "a length"),
+        (75..76, b"A", "the name of a header"),
+        (90..91, &[2], "a flag"),
+        (112..113, &[16], "the codings"),
+        (114..118, &[0xff; 4], "a number"),
+        (122..123, &[0xff], "a tag"),
+        (162..163, b"\n", "a header"),
     ];
     for (place, with, expected) in table {
         let said =
@@ -224,6 +225,7 @@ prop_compose! {
         body in vec(any::<u8>(), 0..300),
         millis in any::<[u64; 7]>(),
         flags in any::<[bool; 4]>(),
+        soft_limit in option::of(any::<u64>()),
         variant in variants(),
         tags in vec(any::<String>(), 0..4),
     ) -> EntryKind {
@@ -235,7 +237,7 @@ prop_compose! {
             body: body.into(),
             freshness: Freshness {
                 received, age, lifetime, while_revalidate, if_error, took, validate, strict,
-                shared, stated,
+                shared, stated, soft_limit,
             },
             variant,
             tags,
@@ -279,13 +281,13 @@ proptest! {
 
 const SNAPSHOT: &str = concat!(
     "746b6365",
-    "01",
+    "02",
     "00",
     "00000017",
-    "000000f0",
+    "000000f8",
     "0000000000000008",
     "687474703a2f2f6578616d706c652e636f6d2fc3a40a62",
-    // Status, six times in milliseconds, flags, watermark.
+    // Status, six times in milliseconds, flags, the soft limit, watermark.
     "0194",
     "0000018bcfe56800",
     "0000000000000001",
@@ -293,7 +295,8 @@ const SNAPSHOT: &str = concat!(
     "0000000000000002",
     "0000000000000003",
     "0000000000000004",
-    "05",
+    "15",
+    "0000000000000006",
     "0000000000000005",
     // The variant: fields, codings.
     "00000002",
@@ -330,5 +333,5 @@ const SNAPSHOT: &str = concat!(
     "00000003613d31",
     // Body and checksum.
     "74686520626f6479",
-    "6e5d5464",
+    "5a316ed4",
 );

@@ -95,3 +95,27 @@ async fn nobody_waits_long_while_there_is_a_stale_entry() {
     assert_eq!(text(soon(mocked.ask(get("/"))).await.unwrap()).await, "new");
     assert_eq!(mocked.handle.in_flight(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_has_its_own_soft_limit() {
+    let soft_limit = Duration::from_millis(200);
+    let (layer, seconds) = clocked(layer());
+    let mut mocked = Mocked::new(&layer);
+    let first = mocked.waits(get("/"));
+    let mut response = fresh(full("old"));
+    response.extensions_mut().insert(CacheHint::new().revalidate_timeout(soft_limit));
+    mocked.call().await.1.send_response(response);
+    assert_eq!(answers(vec![first]).await, ["old"]);
+    seconds.store(100, Ordering::SeqCst);
+    // The leader, and those that wait for it.
+    let mut herd = mocked.herd(3);
+    let (_, call) = mocked.call().await;
+    tokio::time::advance(Duration::from_millis(199)).await;
+    assert!(herd.iter_mut().all(|asking| poll_once(asking.as_mut()).is_pending()));
+    tokio::time::advance(Duration::from_millis(2)).await;
+    for asking in &mut herd {
+        let Poll::Ready(Ok(stale)) = poll_once(asking.as_mut()) else { panic!("it waits") };
+        assert!(is_old(&stale));
+    }
+    drop(call);
+}

@@ -5,6 +5,7 @@ mod clients;
 mod coalescing;
 mod dead_origin;
 mod failures;
+mod heads;
 mod leaders;
 mod readiness;
 mod refreshes;
@@ -30,7 +31,7 @@ use tokio::task::{JoinSet, yield_now};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_kit::cache::{
-    Cache, CacheHandle, CacheLayer, Entry, MemoryStore, ResponseBody, Store, StoreError,
+    Cache, CacheHandle, CacheHint, CacheLayer, Entry, MemoryStore, ResponseBody, Store, StoreError,
 };
 use tower_test::mock::{Mock, SendResponse, pair};
 

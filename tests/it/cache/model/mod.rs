@@ -44,6 +44,11 @@ fn stories_go_on_where_each_200_has_a_ttl() {
     check(Setup::WithTtl, 4);
 }
 
+#[test]
+fn stories_go_on_where_a_head_fills() {
+    check(Setup::FillsOnHead, 5);
+}
+
 fn check(setup: Setup, seed: u8) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let stories = number("CACHE_MODEL_STORIES").unwrap_or(STORIES);
@@ -131,6 +136,7 @@ fn layer(setup: Setup) -> CacheLayer {
     };
     match setup {
         Setup::Rfc | Setup::WithTtl => layer.honor_request_control(),
+        Setup::FillsOnHead => layer.honor_request_control().fill_on_head(),
         Setup::IgnoresRequests => layer,
         Setup::OwnLifetimes => {
             layer.honor_request_control().default_ttl(seconds(30)).ttl(status(404), seconds(5))

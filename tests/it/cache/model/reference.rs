@@ -101,6 +101,8 @@ struct Lookup<'a> {
     /// The response may be stored.
     fills: bool,
     passes_conditions: bool,
+    /// A HEAD, whose response may update a stored one (§4.3.5).
+    freshens: bool,
 }
 
 impl Time {
@@ -208,10 +210,14 @@ impl Reference {
                     [] if request.pragma => &pragma[..],
                     asks => asks,
                 };
-                let fills = request.method == "GET"
-                    && request.range.is_none()
-                    && !asks.contains(&Ask::NoStore);
-                self.look_up(&Lookup { request, asks, fills, passes_conditions }, service)
+                // Nobody would store the body of a response that is taken for such a one.
+                let is_get = request.method == "GET"
+                    || self.setup == Setup::FillsOnHead && !passes_conditions;
+                let fills = is_get && request.range.is_none() && !asks.contains(&Ask::NoStore);
+                let is_head = request.method == "HEAD" && !fills;
+                let freshens = is_head && !asks.contains(&Ask::NoStore);
+                let lookup = Lookup { request, asks, fills, passes_conditions, freshens };
+                self.look_up(&lookup, service)
             }
             "OPTIONS" => {
                 let (answer, _) = service.ask(call(request));
@@ -361,11 +367,15 @@ impl Reference {
         fwd: &str,
         service: &mut Service<'_>,
     ) -> Option<Got> {
-        let Lookup { request, fills, passes_conditions, .. } = *lookup;
+        let Lookup { request, fills, passes_conditions, freshens, .. } = *lookup;
         let mut call = call(request);
-        let evaluates = fills && !(passes_conditions && old.is_none());
+        let validates = freshens && old.is_some();
+        let evaluates = validates || fills && !(passes_conditions && old.is_none());
         if evaluates {
             call = self.condition(call, old);
+        }
+        if fills {
+            call.method = "GET";
         }
         let flight = self.flight(request, old.or_else(|| self.find(request)));
         let sent_at = service.time.clock;
@@ -388,13 +398,7 @@ impl Reference {
             }
         }
         let (head, body) = answer?;
-        if !fills {
-            if let Some(at) = old.filter(|_| request.method == "HEAD") {
-                self.stored[at].gone |= self.stored[at].is_outdated(&head);
-            }
-            return Some(passed((head, body), fwd));
-        }
-        if let Some(at) = old.filter(|_| head.status == 304) {
+        if let Some(at) = old.filter(|_| head.status == 304 && (fills || validates)) {
             let (stored, kept) = self.confirm(at, request, &head, (sent, service.time));
             let is_kept = if kept { " stored" } else { "" };
             return Some(from_store(
@@ -404,8 +408,18 @@ impl Reference {
                 format!("fwd={fwd} fwd-status=304{is_kept}"),
             ));
         }
-        let kept = self.store(request, &head, &body, (sent, service.time));
+        if let Some(at) = old.filter(|_| validates) {
+            if let Some(fresh) = self.freshen(at, request, &head, (sent, service.time)) {
+                return Some(from_store(&fresh, request, now, format!("fwd={fwd} stored")));
+            }
+        }
+        let kept = if fills {
+            self.store(request, &head, &body, (sent, service.time))
+        } else {
+            Err(NotStored::Client)
+        };
         match kept {
+            _ if !fills => {}
             Ok(()) => self.remember(flight.as_ref(), Memory::Works),
             Err(why) => {
                 self.refused.push((request.url, now));
@@ -423,6 +437,11 @@ impl Reference {
         }
         if evaluates && head.status == 200 && has_it(&head, request) {
             (got.status, got.body) = (304, String::new());
+        } else if fills && request.method == "HEAD" {
+            let body = std::mem::take(&mut got.body);
+            if !matches!(head.status, 204 | 304) {
+                got.fields.insert("content-length", body.len().to_string());
+            }
         }
         Some(got)
     }
@@ -518,6 +537,30 @@ impl Reference {
         }
     }
 
+    /// Returns the response that a 200 to HEAD updates, if it shows that a GET would get that (§4.3.5).
+    /// One that shows that a GET would get another response ends the stored one.
+    fn freshen(
+        &mut self,
+        at: usize,
+        request: &Request,
+        new: &Head,
+        times: (i64, Time),
+    ) -> Option<Stored> {
+        let old = &self.stored[at];
+        let is_known = new.etag.is_some() || new.modified.is_some();
+        if old.is_outdated(new) {
+            self.stored[at].gone = true;
+            return None;
+        }
+        let head = updated(&old.head, new, times.1.wall);
+        let is_same = is_known && new.status == 200 && old.head.status == 200;
+        if !is_same || new.is_personal() || judge(self.setup, request, &head, times).is_err() {
+            return None;
+        }
+        let (got, _) = self.confirm(at, request, new, times);
+        Some(got)
+    }
+
     fn store(
         &mut self,
         request: &Request,
@@ -600,17 +643,24 @@ impl Stored {
 
     /// Returns `true` if the response to a HEAD shows that this one is out of date (§4.3.5).
     fn is_outdated(&self, head: &Head) -> bool {
-        let personal = [Directive::NoStore, Directive::Private, Directive::PrivateOne]
-            .into_iter()
-            .chain([
-                Directive::PrivateCookie,
-                Directive::Odd(Odd::NoStore),
-                Directive::Odd(Odd::Private),
-            ])
-            .any(|directive| head.control.contains(&directive));
         let differs = head.etag.is_some_and(|etag| !has_tag(etag, self.head.etag))
             || head.modified.is_some() && head.modified != self.head.modified;
-        head.status == 200 && !personal && !head.set_cookie && differs
+        head.status == 200 && !head.is_personal() && differs
+    }
+}
+
+impl Head {
+    /// Returns `true` if the response is for one client, and says nothing of what others get.
+    fn is_personal(&self) -> bool {
+        let personal = [
+            Directive::NoStore,
+            Directive::Private,
+            Directive::PrivateOne,
+            Directive::PrivateCookie,
+            Directive::Odd(Odd::NoStore),
+            Directive::Odd(Odd::Private),
+        ];
+        self.set_cookie || personal.iter().any(|directive| self.control.contains(directive))
     }
 }
 

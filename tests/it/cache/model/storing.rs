@@ -14,6 +14,8 @@ pub(super) enum Setup {
     OwnLifetimes,
     /// [`Setup::Rfc`], and each 200 is stored for 20 s, whatever lifetime it states.
     WithTtl,
+    /// [`Setup::Rfc`], and a HEAD that finds nothing is a GET for the service.
+    FillsOnHead,
 }
 
 /// The use of a stored response. Times are in milliseconds.
@@ -155,7 +157,7 @@ pub(super) fn judge(
     let if_error = stale(if_error, GRACE);
     // What could never be used again is not stored.
     let has_validator = head.etag.is_some() || head.modified.is_some();
-    if (validate || lifetime <= age) && !has_validator && while_revalidate == 0 {
+    if (validate || lifetime + while_revalidate <= age) && !has_validator {
         return Err(NotStored::Other);
     }
     let stated = stated.is_some() || validate || of_layer.is_none();

@@ -2,7 +2,40 @@
 
 mod story;
 
+use std::time::Duration;
+
+use tower_kit::cache::{CacheHint, CacheLayer, Exception};
+
 use self::story::{Names, tell};
+
+const STALE: Names = Names {
+    layers: &[
+        ("stale", stale),
+        ("s-maxage", |layer| layer.allow(Exception::StaleSMaxAge)),
+        ("stale and s-maxage", |layer| stale(layer).allow(Exception::StaleSMaxAge)),
+    ],
+    hints: &[
+        ("stale", || CacheHint::new().stale_while_revalidate(secs(20)).stale_if_error(secs(40))),
+        ("never stale", || {
+            CacheHint::new().stale_while_revalidate(secs(0)).stale_if_error(secs(0))
+        }),
+    ],
+    outer: None,
+};
+
+const HEAD: Names = Names {
+    layers: &[("fill", CacheLayer::fill_on_head)],
+    hints: &[("no-store", CacheHint::no_store)],
+    outer: None,
+};
+
+fn stale(layer: CacheLayer) -> CacheLayer {
+    layer.stale_while_revalidate(secs(5))
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 #[tokio::test]
 async fn invalidation_follows_rfc_9111() {
@@ -33,14 +66,11 @@ async fn groups_follow_rfc_9875() {
 #[cfg(feature = "cache-query")]
 #[tokio::test]
 async fn query_follows_rfc_10008() {
-    use std::time::Duration;
-
     use http::request;
     use tower::Layer;
     use tower::util::BoxCloneService;
-    use tower_kit::CacheLayer;
+    use tower_kit::cache::MemoryStore;
     use tower_kit::cache::content_key::ContentKeyLayer;
-    use tower_kit::cache::{CacheHint, Exception, MemoryStore};
 
     fn only_reads(_: &request::Parts, content: &[u8]) -> bool {
         assert_ne!(content, b"panic", "the callback panics");
@@ -62,4 +92,14 @@ async fn query_follows_rfc_10008() {
         }),
     };
     tell(include_str!("query.txt"), names).await;
+}
+
+#[tokio::test]
+async fn stale_responses_follow_rfc_5861() {
+    tell(include_str!("stale.txt"), STALE).await;
+}
+
+#[tokio::test]
+async fn head_follows_rfc_9111() {
+    tell(include_str!("head.txt"), HEAD).await;
 }
