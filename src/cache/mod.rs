@@ -174,6 +174,7 @@ pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod policy;
 pub(crate) mod purge;
+mod ranges;
 mod refresh;
 mod response;
 mod service;

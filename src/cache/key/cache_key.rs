@@ -277,7 +277,7 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling })
+        Ok(Key { host, path: path_at, url: text.len(), text, spelling, part: false })
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Key {
     /// The offset of the end of the URL.
     pub(crate) url: usize,
     pub(crate) spelling: Spelling,
+    /// The entry is a part (206).
+    pub(crate) part: bool,
 }
 
 /// The spelling of the URL of a request.
@@ -116,6 +118,16 @@ impl Key {
             parts.authority = Some(self.text[self.host..self.path].parse().ok()?);
         }
         Uri::from_parts(parts).ok()
+    }
+
+    /// Returns `true` for the key of a part.
+    pub(crate) fn is_part(&self) -> bool {
+        self.part
+    }
+
+    /// Returns the key of a part.
+    pub(crate) fn part(&self, slot: u64) -> Self {
+        Self { text: format!("{}\npart={slot:x}", self.text), part: true, ..*self }
     }
 
     /// Returns the key of a variant.

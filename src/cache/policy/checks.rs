@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::entry::StoredResponse;
 use super::cache_control::{ResponseControl, Scope};
+use super::content_range::{ContentRange, Representation};
 use super::directive::contains;
 use super::response::{NotStorable, Present, is_of_connection};
 use super::rules::{Exception, Rules};
@@ -63,16 +64,25 @@ pub(super) fn control(
 }
 
 /// Returns `true` if this layer could have stored such an entry. A store may return another one than
-/// it was given, which must not get past the checks of a response, or misstate its length.
-pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse) -> bool {
+/// it was given, which must not get past the checks of a response, or misstate its length. `is_part` is
+/// `true` for the key of a part, which has no whole response, as other keys have no part.
+pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse, is_part: bool) -> bool {
     let headers = &stored.headers;
+    let status = if is_part { StatusCode::OK } else { stored.status };
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
-    is_whole(stored.status)
+    (is_whole(stored.status) || is_part && is_sound_part(stored))
+        && is_part == (stored.status == StatusCode::PARTIAL_CONTENT)
         && !has_cookie
         && !headers.keys().any(is_of_connection)
-        && control(rules, stored.status, headers, Present::of(rules, headers)).is_ok()
+        && control(rules, status, headers, Present::of(rules, headers)).is_ok()
         && has_own_length(stored)
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
+}
+
+/// Returns `true` for a part that has the bytes that it states, and a strong validator.
+fn is_sound_part(stored: &StoredResponse) -> bool {
+    let size = ContentRange::of(&stored.headers).map(ContentRange::size);
+    size == Some(stored.body.len() as u64) && Representation::of(stored).is_some()
 }
 
 /// Returns `true` if `content-length` is that of the body, or missing.
@@ -184,7 +194,10 @@ mod tests {
             (200, &[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], "body"),
         ];
         for (status, fields, body) in sound {
-            assert!(is_sound(&Rules::default(), &stored(status, fields, body)), "{fields:?}");
+            assert!(
+                is_sound(&Rules::default(), &stored(status, fields, body), false),
+                "{fields:?}"
+            );
         }
         let changed: &[(u16, TestHeaders<'_>, &str)] = &[
             (100, &[], ""),
@@ -225,7 +238,7 @@ mod tests {
         ];
         for (status, fields, body) in changed {
             let stored = stored(*status, fields, body);
-            assert!(!is_sound(&Rules::default(), &stored), "{status} {fields:?}");
+            assert!(!is_sound(&Rules::default(), &stored, false), "{status} {fields:?}");
         }
     }
 
@@ -239,7 +252,7 @@ mod tests {
         ];
         for (exception, fields) in table {
             let rules = Rules { exceptions: vec![exception], ..Rules::default() };
-            assert!(is_sound(&rules, &stored(200, fields, "body")), "{exception:?}");
+            assert!(is_sound(&rules, &stored(200, fields, "body"), false), "{exception:?}");
         }
     }
 }

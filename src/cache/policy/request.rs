@@ -149,6 +149,11 @@ fn by_headers(
 }
 
 impl RequestPolicy {
+    /// Returns `true` for a GET of a range, whose response is stored only under conditions of its own.
+    pub(crate) fn is_range(&self) -> bool {
+        self.no_fill == Some(Bypass::Partial) && !self.head_only
+    }
+
     /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees
     /// the URL as the key spells it.
     pub(crate) fn spelled(self, may_fill: bool) -> Self {

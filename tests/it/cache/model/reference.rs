@@ -100,6 +100,8 @@ struct Lookup<'a> {
     asks: &'a [Ask],
     /// The response may be stored.
     fills: bool,
+    /// A whole response may be stored, though the request is for a range.
+    is_range: bool,
     passes_conditions: bool,
 }
 
@@ -208,10 +210,11 @@ impl Reference {
                     [] if request.pragma => &pragma[..],
                     asks => asks,
                 };
-                let fills = request.method == "GET"
-                    && request.range.is_none()
-                    && !asks.contains(&Ask::NoStore);
-                self.look_up(&Lookup { request, asks, fills, passes_conditions }, service)
+                let stores = request.method == "GET" && !asks.contains(&Ask::NoStore);
+                let fills = stores && request.range.is_none();
+                let is_range = stores && !fills;
+                let lookup = Lookup { request, asks, fills, is_range, passes_conditions };
+                self.look_up(&lookup, service)
             }
             "OPTIONS" => {
                 let (answer, _) = service.ask(call(request));
@@ -361,7 +364,9 @@ impl Reference {
         fwd: &str,
         service: &mut Service<'_>,
     ) -> Option<Got> {
-        let Lookup { request, fills, passes_conditions, .. } = *lookup;
+        let Lookup { request, fills, is_range, passes_conditions, .. } = *lookup;
+        // What is stored is known to fit: the whole is validated, and answers the range.
+        let fills = fills || is_range && old.is_some() && !passes_conditions;
         let mut call = call(request);
         let evaluates = fills && !(passes_conditions && old.is_none());
         if evaluates {
@@ -392,7 +397,14 @@ impl Reference {
             if let Some(at) = old.filter(|_| request.method == "HEAD") {
                 self.stored[at].gone |= self.stored[at].is_outdated(&head);
             }
-            return Some(passed((head, body), fwd));
+            let whole = is_range && head.status == 200;
+            let kept = whole && self.store(request, &head, &body, (sent, service.time)).is_ok();
+            let mut got = passed((head, body), fwd);
+            if kept {
+                self.remember(flight.as_ref(), Memory::Works);
+                got.cache.push_str(" stored");
+            }
+            return Some(got);
         }
         if let Some(at) = old.filter(|_| head.status == 304) {
             let (stored, kept) = self.confirm(at, request, &head, (sent, service.time));
@@ -423,6 +435,8 @@ impl Reference {
         }
         if evaluates && head.status == 200 && has_it(&head, request) {
             (got.status, got.body) = (304, String::new());
+        } else if evaluates && head.status == 200 && kept.is_ok() {
+            cut(&mut got, &head, request);
         }
         Some(got)
     }
@@ -650,26 +664,35 @@ fn from_store(stored: &Stored, request: &Request, now: i64, cache: String) -> Go
     if has_it(head, request) {
         return got(304, "", fields, cache);
     }
+    let mut got = got(200, body, fields, cache);
+    cut(&mut got, head, request);
+    got
+}
+
+/// Makes the part of a whole response that the request asks for.
+fn cut(got: &mut Got, head: &Head, request: &Request) {
     // §13.1.5: a strong tag alone makes a range one of the same response.
     let same = request.if_range.is_none_or(|tag| !tag.starts_with("W/") && head.etag == Some(tag));
     let range = request.range.filter(|_| request.method == "GET" && same);
-    let size = body.len();
+    let size = got.body.len();
     let part = match range {
         Some("bytes=0-2") => 0..3,
         Some("bytes=5-") => 5..size,
         Some("bytes=-2") => size - 2..size,
         Some("bytes=50-") => {
             for name in ["age", "cache-control", "cdn-cache-control", "expires"] {
-                fields.remove(name);
+                got.fields.remove(name);
             }
-            fields.insert("content-range", format!("bytes */{size}"));
-            return got(416, "", fields, cache);
+            got.fields.insert("content-range", format!("bytes */{size}"));
+            got.fields.insert("content-length", "0".to_owned());
+            (got.status, got.body) = (416, String::new());
+            return;
         }
-        _ => return got(200, body, fields, cache),
+        _ => return,
     };
-    let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-    fields.insert("content-range", range);
-    got(206, &body[part], fields, cache)
+    got.fields.insert("content-range", format!("bytes {}-{}/{size}", part.start, part.end - 1));
+    got.fields.insert("content-length", part.len().to_string());
+    (got.status, got.body) = (206, got.body[part].to_owned());
 }
 
 /// Returns `true` if the condition of the request says that its client has the response.
