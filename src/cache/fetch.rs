@@ -477,9 +477,9 @@ impl Fetch {
             self.bypass(Bypass::Partial, &response, None);
             return Fetched::Passed(response);
         };
-        let marker = parts_marker(&self.config, &self.key);
         // Representations that vary alternate.
         if let Some(known) = fill.representation.filter(|_| fill.plan.variant.is_only()) {
+            let marker = parts_marker(&self.config, &self.key);
             self.config.state.markers.mark_parts(marker, known);
         }
         if fill.status == StatusCode::PARTIAL_CONTENT {
@@ -487,8 +487,9 @@ impl Fetch {
                 self.bypass(Bypass::Partial, &response, None);
                 return Fetched::Passed(response);
             };
+            self.key = self.key.part(slot);
             // The odd part of one client says nothing about the whole response.
-            (self.key, self.marker) = (self.key.part(slot), marker);
+            self.marker = self.config.state.markers.marker(self.key.as_str());
         }
         match self.record_as(cx, response, fill, declared) {
             Ok(recorded) => Fetched::Recorded(recorded),

@@ -183,6 +183,35 @@ mod tests {
     }
 
     #[test]
+    fn only_the_key_of_a_part_has_parts() {
+        let part = |fields: TestHeaders<'_>, body| {
+            let mut headers = vec![("etag", "\"a\""), ("content-range", "bytes 2-5/10")];
+            headers.retain(|(name, _)| fields.iter().all(|(of, _)| of != name));
+            headers.extend(fields.iter().filter(|(_, value)| !value.is_empty()));
+            stored(206, &headers, body)
+        };
+        let rules = Rules::default();
+        assert!(is_sound(&rules, &part(&[], "body"), true));
+        assert!(is_sound(&rules, &part(&[("content-length", "4")], "body"), true));
+        assert!(!is_sound(&rules, &part(&[], "body"), false));
+        assert!(!is_sound(&rules, &stored(200, &[("etag", "\"a\"")], "body"), true));
+        for (fields, body) in [
+            (&[][..], "bod"),
+            (&[("content-length", "3")], "body"),
+            (&[("content-range", "bytes 2-6/10")], "body"),
+            (&[("content-range", "bytes 2-5/5")], "body"),
+            (&[("content-range", "bytes 2-5/*")], "body"),
+            (&[("content-range", "")], "body"),
+            (&[("etag", "W/\"a\"")], "body"),
+            (&[("etag", "")], "body"),
+            (&[("set-cookie", "a=b")], "body"),
+            (&[("cache-control", "private")], "body"),
+        ] {
+            assert!(!is_sound(&rules, &part(fields, body), true), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn changed_entry_is_not_sound() {
         let sound: [(u16, TestHeaders<'_>, &str); 7] = [
             (200, &[], "body"),

@@ -84,3 +84,41 @@ fn is_multipart(headers: &HeaderMap) -> bool {
         |kind: &[u8]| kind.get(..10).is_some_and(|of| of.eq_ignore_ascii_case(b"multipart/"));
     kind.is_some_and(prefix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::headers::test_headers::{TestHeaders, map};
+
+    /// Returns the slot of a range among four.
+    fn slot_of(lines: TestHeaders<'_>) -> Option<u64> {
+        slot(&map(lines), 4)
+    }
+
+    #[test]
+    fn a_range_has_one_slot_of_its_url() {
+        let first = slot_of(&[("range", "bytes=0-3")]);
+        assert_eq!(first, slot_of(&[("range", "Bytes = 0-3")]));
+        // Processes of other versions find the same slot: a change moves all parts.
+        let slots = ["bytes=0-3", "bytes=4-", "bytes=-4"].map(|of| slot_of(&[("range", of)]));
+        assert_eq!(slots, [Some(0), Some(3), Some(3)]);
+        for range in ["bytes=0-1,3-4", "bytes=3-0", "lines=0-3", "bytes=-", ""] {
+            assert_eq!(slot_of(&[("range", range)]), None, "{range}");
+        }
+        assert_eq!(slot_of(&[]), None);
+        assert_eq!(slot(&map(&[("range", "bytes=0-3")]), 0), None);
+    }
+
+    #[test]
+    fn multipart_is_known_in_any_case() {
+        for (kind, expected) in [
+            ("multipart/byteranges; boundary=x", true),
+            (" Multipart/mixed", true),
+            ("multipart", false),
+            ("text/plain", false),
+        ] {
+            assert_eq!(is_multipart(&map(&[("content-type", kind)])), expected, "{kind}");
+        }
+        assert!(!is_multipart(&HeaderMap::new()));
+    }
+}

@@ -6,6 +6,7 @@ mod coalescing;
 mod dead_origin;
 mod failures;
 mod leaders;
+mod ranges;
 mod readiness;
 mod refreshes;
 mod streams;
