@@ -219,7 +219,7 @@ async fn a_changed_entry_is_a_miss() {
 
 #[tokio::test]
 async fn a_changed_variant_is_a_miss() {
-    const FIELDS: super::rig::Fields<'static> = &[("cache-control", "max-age=60"), ("vary", "x-a")];
+    const FIELDS: Fields<'static> = &[("cache-control", "max-age=60"), ("vary", "x-a")];
     for (what, change) in CHANGES {
         let rig = Rig::over(CacheLayer::new(Elsewhere::new(change)));
         rig.answers_with(200, FIELDS);

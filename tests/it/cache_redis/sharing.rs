@@ -131,7 +131,8 @@ async fn processes_share_parts() {
         reply(206, &fields, &format!("{number:04}"))
     });
     let one = Process::start(config(&server), &origin).await;
-    let other = Process::start(config(&server), &origin).await;
+    let honors = |layer: CacheLayer| layer.honor_request_control();
+    let other = Process::with(config(&server), &origin, honors).await;
     let (first, second) = ([("range", "bytes=0-3")], [("range", "bytes=4-7")]);
     let got = one.send("GET", "/", &first).await;
     assert_eq!((got.status, &*got.body), (206, "0000"));
