@@ -487,6 +487,7 @@ impl Fetch {
                 self.bypass(Bypass::Partial, &response, None);
                 return Fetched::Passed(response);
             };
+            // Two ranges may have one slot. A lookup compares the range with the part.
             self.key = self.key.part(slot);
             // The odd part of one client says nothing about the whole response.
             self.marker = self.config.state.markers.marker(self.key.as_str());

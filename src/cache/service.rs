@@ -218,6 +218,7 @@ where
                     let (query, now) = (exchange.query(), config.clock.now());
                     return Ok(response::hit(query, &exchange.ask, &entry, Outcome::Hit, now));
                 }
+                // Decided anew: a request for the whole may wait for others, or share a failure.
                 RangeLookup::Whole => {
                     exchange.ask.no_fill = None;
                     continue;

@@ -330,8 +330,10 @@ where
         let mut data = match ready!(body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => data,
+                // They are those of the whole body.
                 Err(_) => continue,
             },
+            // A body that ends here owes bytes, which its server sees by the length.
             other => return Poll::Ready(other),
         };
         let within = |number: u64, data: &Bytes| {

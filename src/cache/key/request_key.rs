@@ -127,6 +127,7 @@ impl Key {
 
     /// Returns the key of a part.
     pub(crate) fn part(&self, slot: u64) -> Self {
+        // The URL stays, by which purges find the entry.
         Self { text: format!("{}\npart={slot:x}", self.text), part: true, ..*self }
     }
 

@@ -68,6 +68,7 @@ pub(super) fn control(
 /// `true` for the key of a part, which has no whole response, as other keys have no part.
 pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse, is_part: bool) -> bool {
     let headers = &stored.headers;
+    // A part was stored under the conditions of the whole.
     let status = if is_part { StatusCode::OK } else { stored.status };
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
     (is_whole(stored.status) || is_part && is_sound_part(stored))

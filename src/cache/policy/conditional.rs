@@ -63,6 +63,7 @@ impl ByteRange {
 
     /// Returns the bytes of a body of `size` bytes.
     pub(super) fn of_size(self, size: u64) -> Conditional {
+        // Numbers are clipped, as §14.1.2 has it: a range may end behind the body.
         let range = match (self.first, self.last) {
             (Some(first), last) => {
                 first..last.map_or(size, |last| last.saturating_add(1).min(size))

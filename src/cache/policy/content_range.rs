@@ -34,9 +34,11 @@ impl ContentRange {
         let line = lines.next().filter(|_| lines.next().is_none())?;
         let (range, total) = line.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
+        // A number has one spelling: no sign, no zero in front, none that is too large.
         let number =
             |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
         let (first, last, total) = (number(first)?, number(last)?, number(total)?);
+        // §14.4: a recipient must not take another range for a part. This also bounds `last + 1`.
         (first <= last && last < total).then(|| Self { first, end: last + 1, total })
     }
 
@@ -94,6 +96,7 @@ fn strong_validator(headers: &HeaderMap, received: Option<u64>) -> Option<&[u8]>
     let mut tags = headers.get_all(ETAG).iter();
     if let Some(tag) = tags.next() {
         let tag = tag.as_bytes();
+        // A weak tag is not made up for by a date: it says that the bytes may differ.
         let is_strong = tag.len() > 1 && tag.starts_with(b"\"") && tag.ends_with(b"\"");
         return Some(tag).filter(|_| is_strong && tags.next().is_none());
     }
