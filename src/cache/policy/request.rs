@@ -185,6 +185,11 @@ impl RequestPolicy {
         self.head_only && self.no_fill.is_none()
     }
 
+    /// Returns `true` for a GET of a range, whose response is stored only under conditions of its own.
+    pub(crate) fn is_range(&self) -> bool {
+        self.no_fill == Some(Bypass::Partial) && !self.head_only
+    }
+
     /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees
     /// the URL as the key spells it.
     pub(crate) fn spelled(self, may_fill: bool) -> Self {
