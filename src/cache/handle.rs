@@ -87,8 +87,8 @@ impl CacheHandle {
     /// `last-modified`, which costs no body if nothing has changed. It is served within
     /// `stale-while-revalidate` while it is refreshed, and within
     /// [`stale_if_error`](super::CacheLayer::stale_if_error) if the inner service fails; both times
-    /// begin with the purge. A response with `must-revalidate` or `s-maxage` is validated first in any
-    /// case. Its `age` and `cache-control` stay as they are: caches of clients do not learn of the
+    /// begin with the purge. A response that must not be served stale, such as one with
+    /// `must-revalidate`, is validated first in any case. Its `age` and `cache-control` stay as they are: caches of clients do not learn of the
     /// purge.
     ///
     /// Use it where an old response does little harm, and [`purge_url`](Self::purge_url) where it must

@@ -73,8 +73,7 @@ async fn part(
         let is_current = !is_mixed || Representation::of(stored) == known;
         // A stale part is fetched again: it is as large as what would be validated.
         let reuse = policy::reuse(&config.rules, ask, stored, now, random);
-        let is_fresh =
-            matches!(reuse, Reuse::Fresh | Reuse::Refresh) && stored.freshness.left(now) > 0;
+        let is_fresh = matches!(reuse, Reuse::Fresh | Reuse::Refresh) && stored.left(now) > 0;
         is_current && is_fresh && policy::is_part_asked(stored, headers)
     };
     entry.stored().is_some_and(is_usable).then_some(entry)
