@@ -57,7 +57,8 @@ impl HitForMiss {
         head: &request::Parts,
     ) -> Option<Mark> {
         let fills = ask.no_fill.is_none() && ask.control == RequestControl::default();
-        if !fills || head.method != Method::GET {
+        // A HEAD that would fill the cache stays a HEAD: the service makes no body that nobody stores.
+        if !fills || head.method != Method::GET && !ask.is_filling_head() {
             return None;
         }
         let uri = key.plain_uri(head)?;

@@ -162,7 +162,9 @@ impl Reference {
     /// Returns `true` if the cache may pass a request on without a lookup: for 10 s after a response was
     /// not stored, unless another one could have been since.
     pub(super) fn may_pass_by(&self, request: &Request, now: i64) -> bool {
-        let plain = request.method == "GET" && request.range.is_none() && !request.if_match;
+        let fills =
+            request.method == "GET" || request.method == "HEAD" && self.setup == Setup::FillsOnHead;
+        let plain = fills && request.range.is_none() && !request.if_match;
         let asks = !request.control.is_empty() || request.pragma;
         let flight = self.flight(request, None);
         let mut missed = self.missed.iter();
