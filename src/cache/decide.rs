@@ -105,7 +105,7 @@ impl Miss {
                     return Action::Fail(failure, self.status);
                 }
             }
-            Some(Memory::Uncacheable { .. }) | None => {}
+            Some(Memory::Uncacheable { .. } | Memory::Parts(_)) | None => {}
         }
         Action::Fetch(self)
     }

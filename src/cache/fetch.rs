@@ -26,10 +26,11 @@ use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
 use super::policy::date::{self, millis};
 use super::policy::{
-    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RequestPolicy, ResponseInfo,
-    Storable,
+    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RangeFill, RequestPolicy,
+    ResponseInfo, Storable,
 };
 use super::purge::Stamp;
+use super::ranges::parts_marker;
 use super::response;
 use super::state::{Lead, Verdict};
 use super::storage;
@@ -143,7 +144,7 @@ where
         if old.is_none() && status.fwd == Some(Fwd::Stale) {
             status.fwd = Some(Fwd::UriMiss);
         }
-        if ask.no_fill.is_none() || ask.freshens() && old.is_some() {
+        if ask.no_fill.is_none() || ask.is_range() || ask.freshens() && old.is_some() {
             ask = ask.spelled(key.spell(&mut head));
         }
         if ask.is_filling_head() {
@@ -212,6 +213,7 @@ impl Fetch {
         let stored = old.as_ref().and_then(Entry::stored);
         let validates = self.ask.no_fill.is_none() || self.ask.freshens();
         Ok(match (self.ask.no_fill, stored) {
+            (Some(_), _) if self.ask.is_range() => self.replace_range(cx, response),
             // The cache sends no condition with a POST, so that its 304 is about nothing stored.
             (_, Some(stored))
                 if validates && response.status() == StatusCode::NOT_MODIFIED && !self.ask.post =>
@@ -244,8 +246,8 @@ impl Fetch {
         let outcome = match (&fetched, ask.no_fill) {
             (Fetched::Failed(_), _) => Outcome::Stale,
             (Fetched::Confirmed(_), _) => Outcome::Revalidated,
-            (_, Some(bypass)) => Outcome::Bypass(bypass),
-            (_, None) => Outcome::Miss,
+            (Fetched::Passed(_), Some(bypass)) => Outcome::Bypass(bypass),
+            _ => Outcome::Miss,
         };
         config.state.metrics.count(outcome);
         match fetched {
@@ -253,17 +255,25 @@ impl Fetch {
                 response::from_entry(query, ask, &entry, self.received, status)
             }
             Fetched::Recorded(recorded) => {
-                let not_modified = self.is_not_modified(&recorded);
+                let size = length(&recorded);
+                let outcome = self.outcome(&recorded, size);
                 let recorded = response::mark(config, recorded, status);
+                let is_not_modified = outcome == Conditional::NotModified;
                 // A body that is stored only if its client reads it has to go to the client, unless
                 // that never reads one.
-                if not_modified && (ask.head_only || !recorded.body().must_be_read()) {
+                if is_not_modified && ask.head_only {
                     return response::not_modified(recorded);
                 }
-                if ask.is_filling_head() { response::without_body(recorded) } else { recorded }
+                if ask.is_filling_head() {
+                    return response::without_body(recorded);
+                }
+                if recorded.body().must_be_read() {
+                    return recorded;
+                }
+                response::conditional(config, recorded, &outcome, size)
             }
             Fetched::Passed(passed) => {
-                let not_modified = self.is_not_modified(&passed);
+                let not_modified = self.outcome(&passed, None) == Conditional::NotModified;
                 let passed = response::pass_on(config, passed, status);
                 if not_modified {
                     return response::not_modified(passed);
@@ -286,6 +296,23 @@ impl Fetch {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let status = response.status();
+        let fill = RangeFill { plan, status, size: None, representation: None };
+        self.record_as(cx, response, fill, declared)
+    }
+
+    /// Records a response that is stored as `fill` says.
+    fn record_as<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: Response<B>,
+        fill: RangeFill,
+        declared: Option<u64>,
+    ) -> Result<Response<ResponseBody<B>>, Response<B>>
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let RangeFill { plan, status, size, .. } = fill;
         let recording = Recording {
             config: Arc::clone(&self.config),
             // The response needs it no more.
@@ -297,6 +324,7 @@ impl Fetch {
             single_use: self.single_use.clone(),
             lead: self.lead.take(),
             declared,
+            size: declared.or(size),
             empty_frames: 0,
         };
         let Some(buffer) = recording.buffer() else {
@@ -470,6 +498,43 @@ impl Fetch {
         }
     }
 
+    /// Stores the response to a request for a range, if it may be stored.
+    fn replace_range<B>(&mut self, cx: &mut Context<'_>, response: Response<B>) -> Fetched<B>
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let rules = &self.config.rules;
+        let declared = length(&response);
+        let answer = self.answer(&response, declared, false);
+        let Some(fill) = policy::storable_range(rules, &self.ask, &answer) else {
+            self.status.detail = Some(Bypass::Partial.as_str());
+            return Fetched::Passed(response);
+        };
+        // Representations that vary alternate.
+        if let Some(known) = fill.representation.filter(|_| fill.plan.variant.is_only()) {
+            let marker = parts_marker(&self.config, &self.key);
+            self.config.state.markers.mark_parts(marker, known);
+        }
+        if fill.status == StatusCode::PARTIAL_CONTENT {
+            let Some(slot) = policy::slot(&self.headers, rules.parts) else {
+                self.status.detail = Some(Bypass::Partial.as_str());
+                return Fetched::Passed(response);
+            };
+            // Two ranges may have one slot. A lookup compares the range with the part.
+            self.key = self.key.part(slot);
+            // The odd part of one client says nothing about the whole response.
+            self.marker = self.config.state.markers.marker(self.key.as_str());
+        }
+        match self.record_as(cx, response, fill, declared) {
+            Ok(recorded) => Fetched::Recorded(recorded),
+            Err(response) => {
+                self.status.detail = Some(Fallback::Budget.as_str());
+                Fetched::Passed(response)
+            }
+        }
+    }
+
     /// Tells the waiting requests that they get no response, and requests of the next while not to
     /// wait.
     fn refuse<B>(&self, response: &Response<B>, reason: NotStorable, old: Option<&StoredResponse>) {
@@ -511,12 +576,14 @@ impl Fetch {
         spawn_if_pending(Box::pin(async move { storage::remove(&config, &key).await }));
     }
 
-    /// Returns `true` if the client has the response already, by a condition that the inner service did
-    /// not get.
-    fn is_not_modified<B>(&self, response: &Response<B>) -> bool {
+    /// Returns the outcome of the client's conditions and of its range, if the inner service did not
+    /// get them. `size` is the length of the body in bytes, without which no range is cut.
+    fn outcome<B>(&self, response: &Response<B>, size: Option<u64>) -> Conditional {
+        if !self.evaluates {
+            return Conditional::Full;
+        }
         let (status, headers) = (response.status(), response.headers());
-        let outcome = || policy::evaluate(status, headers, 0, &self.headers, true);
-        self.evaluates && outcome() == Conditional::NotModified
+        policy::evaluate(status, headers, size.unwrap_or(0), &self.headers, size.is_none())
     }
 }
 

@@ -396,6 +396,18 @@ impl CacheLayer {
         self.rules(|rules| rules.variants = most.max(1))
     }
 
+    /// Sets the maximum number of parts (206) of a URL that are stored. 1024 by default, as many as a
+    /// video of an hour has segments; with 0 the cache stores no parts. Each is at most as large as an
+    /// entry ([`max_entry_size`](Self::max_entry_size)), and counts as one.
+    ///
+    /// A part answers requests for the same range (RFC 9111 §3.3). It is stored if it is what was
+    /// asked for and has a strong validator. A new part may take the place of another one.
+    #[doc(alias = "range")]
+    #[doc(alias = "slice")]
+    pub fn max_parts(self, most: u32) -> Self {
+        self.rules(|rules| rules.parts = most.into())
+    }
+
     /// Sets the maximum number of bodies that are read to their end in the background, whether or
     /// not their client stays, for at most 60 s each. 256 by default, so that a service that has
     /// become slow is not read by more. Beyond that, a body is stored only if its client reads all

@@ -208,7 +208,8 @@ impl Query<'_> {
     /// Returns `true` for an entry that this layer could have stored. Any other entry counts as an
     /// error of the store.
     fn is_sound(self, entry: &Entry, stored: &StoredResponse) -> bool {
-        let sound = entry.is_checked(|| policy::is_sound(&self.config.rules, stored));
+        let sound =
+            entry.is_checked(|| policy::is_sound(&self.config.rules, stored, self.key.is_part()));
         if !sound {
             self.config.state.metrics.store_failed("get");
         }

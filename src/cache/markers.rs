@@ -5,6 +5,8 @@ use http::StatusCode;
 use quick_cache::DefaultHashBuilder;
 use quick_cache::sync::Cache;
 
+use super::policy::Representation;
+
 /// A bounded memory of fetches that stored nothing lately.
 pub(crate) struct Markers {
     markers: Cache<Marker, Memory>,
@@ -25,6 +27,8 @@ pub(crate) enum Memory {
         until: u64,
     },
     Failed(Failure),
+    /// The representation that the last part of a URL belongs to.
+    Parts(Representation),
 }
 
 /// A failure of the inner service.
@@ -53,6 +57,11 @@ impl Markers {
     pub(crate) fn mark_uncacheable(&self, marker: Marker, now: u64, ttl: Duration) {
         let until = now.saturating_add(in_millis(ttl));
         self.markers.insert(marker, Memory::Uncacheable { until });
+    }
+
+    /// Remembers the representation that a part belongs to.
+    pub(crate) fn mark_parts(&self, marker: Marker, representation: Representation) {
+        self.markers.insert(marker, Memory::Parts(representation));
     }
 
     /// Remembers a failure until another fetch succeeds.

@@ -53,7 +53,8 @@
 //! allows each of these. A stale response is validated with its `etag` or `last-modified`, or
 //! served within `stale-while-revalidate`. If the inner service fails, a stale response is served
 //! for up to 600 s. By default the cache ignores `cache-control` of requests, so that no client can
-//! force misses. See [storage and freshness](guide::storage).
+//! force misses. A range is answered from a whole response, or from a part (206) that was stored for the
+//! same range. See [storage and freshness](guide::storage).
 //!
 //! ## Variants and keys
 //!
@@ -119,6 +120,7 @@
 //! | [`targeted`](CacheLayer::targeted) | `cdn-cache-control` | the header that RFC 9213 registers |
 //! | [`max_entry_size`](CacheLayer::max_entry_size) | 1 MiB | larger files belong on a file server |
 //! | [`max_variants`](CacheLayer::max_variants) | 16 | clients choose the headers, and must not fill the store |
+//! | [`max_parts`](CacheLayer::max_parts) | 1024 | the segments of a video of an hour |
 //! | [`max_fill_bytes`](CacheLayer::max_fill_bytes) | 64 MiB | 64 of the largest entries |
 //! | [`max_fills`](CacheLayer::max_fills), [`max_refreshes`](CacheLayer::max_refreshes) | 256, 64 | a slow service gets no more load |
 //! | [`store_timeout`](CacheLayer::store_timeout) | 1 s | longer than a useful store takes |
@@ -142,7 +144,7 @@
 //! - It does not read cookies or request bodies, and does not look into response bodies. `QUERY` and
 //!   chosen `POST` requests are cached by their content with the feature `cache-query`: see
 //!   [`content_key`][content_key].
-//! - It does not store parts (206) or combine them, and does not answer several ranges at once.
+//! - It does not combine parts (206), and does not answer several ranges at once.
 //! - It does not write entries to a disk.
 //! - It does not log.
 //!
@@ -182,6 +184,7 @@ pub(crate) mod metrics;
 pub(crate) mod namespace;
 pub(crate) mod policy;
 pub(crate) mod purge;
+mod ranges;
 mod refresh;
 mod response;
 mod service;

@@ -57,11 +57,7 @@ pub(crate) fn from_entry<B>(
     }
     let body = shape(&mut headers, &conditional, &stored.body);
     if conditional == Conditional::Unsatisfiable {
-        // A cache in front could store the 416 for the URL: it is final, and these headers give the
-        // lifetime of another response.
-        let lifetimes = [CACHE_CONTROL, EXPIRES];
-        let lifetimes = lifetimes.iter().chain(&config.rules.targeted);
-        lifetimes.for_each(|name| drop(headers.remove(name)));
+        strip_lifetimes(config, &mut headers);
     }
     let body = if ask.head_only { Bytes::new() } else { body };
     let mut response = Response::new(ResponseBody::kept(body));
@@ -84,9 +80,13 @@ pub(crate) fn from_stream<B>(
         status.write(&query.config.name, &mut headers);
     }
     let length = content_length(&headers).ok().flatten();
-    // A request for a range does not wait for other requests.
-    let is_not_modified = ask.conditional
-        && evaluate(head.status, &head.headers, 0, query.headers, true) == Conditional::NotModified;
+    // A body of unknown length is not cut.
+    let (size, is_unknown) = (length.unwrap_or(0), length.is_none());
+    let outcome = if ask.conditional {
+        evaluate(head.status, &head.headers, size, query.headers, is_unknown || ask.head_only)
+    } else {
+        Conditional::Full
+    };
     let body = if ask.head_only {
         ResponseBody::kept(Bytes::new())
     } else {
@@ -95,7 +95,7 @@ pub(crate) fn from_stream<B>(
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = headers;
-    if is_not_modified { not_modified(response) } else { response }
+    conditional(query.config, response, &outcome, length)
 }
 
 /// Returns the response to a request that shares the failure of another one. The text of an error
@@ -131,6 +131,28 @@ pub(crate) fn gateway_timeout<B>(
         status.write(&config.name, response.headers_mut());
     }
     response
+}
+
+/// Returns what the client gets of a response whose body is still being read. `size` is its length in
+/// bytes.
+pub(crate) fn conditional<B>(
+    config: &Config,
+    mut response: Response<ResponseBody<B>>,
+    outcome: &Conditional,
+    size: Option<u64>,
+) -> Response<ResponseBody<B>> {
+    let range = match outcome {
+        Conditional::Full => return response,
+        Conditional::NotModified => return not_modified(response),
+        Conditional::Partial(range) => range.clone(),
+        Conditional::Unsatisfiable => 0..0,
+    };
+    *response.status_mut() = status_of(outcome, response.status());
+    edit_headers(response.headers_mut(), outcome, size.unwrap_or(0));
+    if *outcome == Conditional::Unsatisfiable {
+        strip_lifetimes(config, response.headers_mut());
+    }
+    response.map(|body| body.cut(range))
 }
 
 /// Returns 304 in place of a response that the client has.
@@ -192,31 +214,46 @@ fn status_of(conditional: &Conditional, stored: StatusCode) -> StatusCode {
     }
 }
 
+/// Removes the lifetime from a 416. A cache in front could store it for the URL: it is final, and the
+/// lifetime is that of another response.
+fn strip_lifetimes(config: &Config, headers: &mut HeaderMap) {
+    let lifetimes = [CACHE_CONTROL, EXPIRES];
+    let lifetimes = lifetimes.iter().chain(&config.rules.targeted);
+    lifetimes.for_each(|name| drop(headers.remove(name)));
+}
+
 /// Edits the headers for the outcome of the conditions, and returns the bytes that are sent.
 fn shape(headers: &mut HeaderMap, conditional: &Conditional, body: &Bytes) -> Bytes {
+    edit_headers(headers, conditional, body.len() as u64);
     match conditional {
         Conditional::Full => body.clone(),
+        #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
+        Conditional::Partial(range) => body.slice(range.start as usize..range.end as usize),
+        Conditional::NotModified | Conditional::Unsatisfiable => Bytes::new(),
+    }
+}
+
+/// Edits the headers for the outcome of the conditions. `size` is the length of the body in bytes.
+fn edit_headers(headers: &mut HeaderMap, conditional: &Conditional, size: u64) {
+    match conditional {
+        Conditional::Full => {}
         // RFC 9110 §15.4.5: no header that describes content that is not sent.
         Conditional::NotModified => {
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE] {
                 headers.remove(name);
             }
-            Bytes::new()
         }
         Conditional::Partial(range) => {
             let last = range.end - 1;
-            set_range(headers, format!("bytes {}-{last}/{}", range.start, body.len()));
+            set_range(headers, format!("bytes {}-{last}/{size}", range.start));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-            #[expect(clippy::cast_possible_truncation, reason = "both are within the body")]
-            body.slice(range.start as usize..range.end as usize)
         }
         Conditional::Unsatisfiable => {
             for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, AGE, ACCEPT_RANGES] {
                 headers.remove(name);
             }
-            set_range(headers, format!("bytes */{}", body.len()));
+            set_range(headers, format!("bytes */{size}"));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            Bytes::new()
         }
     }
 }

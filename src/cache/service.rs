@@ -24,6 +24,7 @@ use super::key::Key;
 use super::lookup::{Lookup, Query};
 use super::metrics::{Fallback, Outcome};
 use super::policy::{Bypass, RequestAction, RequestPolicy};
+use super::ranges::{RangeLookup, look_up_range};
 use super::refresh::refresh;
 use super::response;
 use super::state::{Lead, Verdict};
@@ -171,7 +172,7 @@ where
 /// or fetches. `missed` is a lookup without waiting that found nothing to serve.
 async fn serve<S, ReqBody, ResBody>(
     // In a box of its own, so that it is not copied with the future.
-    exchange: Box<Exchange<S, ReqBody>>,
+    mut exchange: Box<Exchange<S, ReqBody>>,
     missed: Option<(Lookup, Miss)>,
 ) -> Result<Response<ResponseBody<ResBody>>, S::Error>
 where
@@ -211,6 +212,20 @@ where
                 return Ok(response);
             }
         };
+        if exchange.ask.is_range() {
+            match look_up_range(exchange.query(), &exchange.ask, &miss).await {
+                RangeLookup::Part(entry) => {
+                    let (query, now) = (exchange.query(), config.clock.now());
+                    return Ok(response::hit(query, &exchange.ask, &entry, Outcome::Hit, now));
+                }
+                // Decided anew: a request for the whole may wait for others, or share a failure.
+                RangeLookup::Whole => {
+                    exchange.ask.no_fill = None;
+                    continue;
+                }
+                RangeLookup::Nothing => {}
+            }
+        }
         if exchange.ask.control.only_if_cached {
             config.state.metrics.count(Outcome::Miss);
             return Ok(response::gateway_timeout(&config, &miss.status));

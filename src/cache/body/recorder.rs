@@ -38,6 +38,8 @@ pub(crate) struct Recording {
     pub(crate) lead: Option<Lead>,
     /// The length in bytes that the head states.
     pub(crate) declared: Option<u64>,
+    /// The length that the body must have to be stored: the declared one, or that of the part.
+    pub(crate) size: Option<u64>,
     pub(crate) empty_frames: u32,
 }
 
@@ -144,7 +146,7 @@ impl Recording {
     /// unless it is not as long as the head states, has a nonce, or was purged meanwhile. Returns `true`
     /// if the store has the response already.
     pub(crate) fn finish(self, body: Bytes, charge: &Charge) -> bool {
-        if self.declared.is_some_and(|declared| declared != body.len() as u64) {
+        if self.size.is_some_and(|size| size != body.len() as u64) {
             return false;
         }
         // RFC 9110 §15.3.5: a 204 has no content, and no client would get it.

@@ -1,8 +1,9 @@
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -35,6 +36,8 @@ pin_project! {
         /// A body that is recorded, or was, and the bytes that its head states and that are left. In
         /// a box, so that the other kinds are small: layers move bodies.
         Recorded { source: Box<Source>, left: Option<u64> },
+        /// A range of a body: the bytes before it that are left out, and the bytes of it that are left.
+        Cut { body: Pin<Box<ResponseBody<B>>>, skip: u64, left: u64 },
     }
 }
 
@@ -76,10 +79,17 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Recorded { source: Box::new(Source::Shared(reader)), left } }
     }
 
+    /// Returns the bytes of a range. The rest of a body that a task reads is read all the same.
+    pub(crate) fn cut(self, range: Range<u64>) -> Self {
+        let (skip, left) = (range.start, range.end.saturating_sub(range.start));
+        Self { kind: Kind::Cut { body: Box::pin(self), skip, left } }
+    }
+
     /// Returns `true` if the response is stored only if its body is read.
     pub(crate) fn must_be_read(&self) -> bool {
         match &self.kind {
             Kind::Recorded { source, .. } => source.must_be_read(),
+            Kind::Cut { body, .. } => body.must_be_read(),
             Kind::Kept { .. } | Kind::Passed { .. } => false,
         }
     }
@@ -208,6 +218,7 @@ where
                 return body.poll_frame(cx).map(|frame| frame.map(to_bytes));
             }
             KindProj::Recorded { source, left } => (source.poll_frame(cx), left),
+            KindProj::Cut { body, skip, left } => return poll_cut(body, cx, skip, left),
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(left)) = (&frame, left) {
             let sent = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -224,6 +235,8 @@ where
             // A body that owes bytes has not ended: a server takes one that has for a whole message.
             Kind::Recorded { left: Some(1..), .. } => false,
             Kind::Recorded { source, .. } => source.is_end_stream(),
+            // Until then the body owes bytes, as above.
+            Kind::Cut { left, .. } => *left == 0,
         }
     }
 
@@ -235,6 +248,7 @@ where
             }
             Kind::Passed { body } => body.size_hint(),
             Kind::Recorded { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
+            Kind::Cut { left, .. } => SizeHint::with_exact(*left),
         }
     }
 }
@@ -295,9 +309,45 @@ impl<B> fmt::Debug for ResponseBody<B> {
             Kind::Kept { .. } => "Kept",
             Kind::Passed { .. } => "Passed",
             Kind::Recorded { .. } => "Recorded",
+            Kind::Cut { .. } => "Cut",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }
+}
+
+/// Polls the next bytes of a range. Its body ends with them, and has no trailers.
+fn poll_cut<B>(
+    body: &mut Pin<Box<ResponseBody<B>>>,
+    cx: &mut Context<'_>,
+    skip: &mut u64,
+    left: &mut u64,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    while *left > 0 {
+        let mut data = match ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => data,
+                // They are those of the whole body.
+                Err(_) => continue,
+            },
+            // A body that ends here owes bytes, which its server sees by the length.
+            other => return Poll::Ready(other),
+        };
+        let within = |number: u64, data: &Bytes| {
+            usize::try_from(number).unwrap_or(usize::MAX).min(data.len())
+        };
+        let skipped = data.split_to(within(*skip, &data));
+        *skip -= skipped.len() as u64;
+        data.truncate(within(*left, &data));
+        *left -= data.len() as u64;
+        if !data.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+    Poll::Ready(None)
 }
 
 /// The bytes that are read before the client gets the first.

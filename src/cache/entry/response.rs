@@ -17,7 +17,7 @@ pub(crate) enum EntryKind {
     Variants(Vec<Variant>),
 }
 
-/// A complete response.
+/// A complete response, or a part (206) under the key of a part.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredResponse {
     pub(crate) status: StatusCode,

@@ -296,7 +296,8 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content: false })
+        let (has_content, part) = (false, false);
+        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content, part })
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Key {
     pub(crate) spelling: Spelling,
     /// The content of the request is a part of the key.
     pub(crate) has_content: bool,
+    /// The entry is a part (206).
+    pub(crate) part: bool,
 }
 
 /// The spelling of the URL of a request.
@@ -119,6 +121,17 @@ impl Key {
             parts.authority = Some(self.text[self.host..self.path].parse().ok()?);
         }
         Uri::from_parts(parts).ok()
+    }
+
+    /// Returns `true` for the key of a part.
+    pub(crate) fn is_part(&self) -> bool {
+        self.part
+    }
+
+    /// Returns the key of a part.
+    pub(crate) fn part(&self, slot: u64) -> Self {
+        // The URL stays, by which purges find the entry.
+        Self { text: format!("{}\npart={slot:x}", self.text), part: true, ..*self }
     }
 
     /// Returns the key of a variant.

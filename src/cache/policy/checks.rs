@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::super::entry::StoredResponse;
 use super::cache_control::{ResponseControl, Scope};
+use super::content_range::{ContentRange, Representation};
 use super::directive::contains;
 use super::groups::has_group_tags;
 use super::response::{NotStorable, Present, is_of_connection};
@@ -64,17 +65,27 @@ pub(super) fn control(
 }
 
 /// Returns `true` if this layer could have stored such an entry. A store may return another one than
-/// it was given, which must not get past the checks of a response, or misstate its length.
-pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse) -> bool {
+/// it was given, which must not get past the checks of a response, or misstate its length. `is_part` is
+/// `true` for the key of a part, which has no whole response, as other keys have no part.
+pub(crate) fn is_sound(rules: &Rules, stored: &StoredResponse, is_part: bool) -> bool {
     let headers = &stored.headers;
+    // A part was stored under the conditions of the whole.
+    let status = if is_part { StatusCode::OK } else { stored.status };
     let has_cookie = headers.contains_key(SET_COOKIE) && !rules.allows(Exception::SetCookie);
-    is_whole(stored.status)
+    (is_whole(stored.status) || is_part && is_sound_part(stored))
+        && is_part == (stored.status == StatusCode::PARTIAL_CONTENT)
         && !has_cookie
         && !headers.keys().any(is_of_connection)
-        && control(rules, stored.status, headers, Present::of(rules, headers)).is_ok()
+        && control(rules, status, headers, Present::of(rules, headers)).is_ok()
         && has_own_length(stored)
         && has_group_tags(headers, &stored.tags)
         && stored.variant.covers(headers, rules.allows(Exception::VaryAll))
+}
+
+/// Returns `true` for a part that has the bytes that it states, and a strong validator.
+fn is_sound_part(stored: &StoredResponse) -> bool {
+    let size = ContentRange::of(&stored.headers).map(ContentRange::size);
+    size == Some(stored.body.len() as u64) && Representation::of(stored).is_some()
 }
 
 /// Returns `true` if `content-length` is that of the body, or missing.
@@ -175,6 +186,35 @@ mod tests {
     }
 
     #[test]
+    fn only_the_key_of_a_part_has_parts() {
+        let part = |fields: TestHeaders<'_>, body| {
+            let mut headers = vec![("etag", "\"a\""), ("content-range", "bytes 2-5/10")];
+            headers.retain(|(name, _)| fields.iter().all(|(of, _)| of != name));
+            headers.extend(fields.iter().filter(|(_, value)| !value.is_empty()));
+            stored(206, &headers, body)
+        };
+        let rules = Rules::default();
+        assert!(is_sound(&rules, &part(&[], "body"), true));
+        assert!(is_sound(&rules, &part(&[("content-length", "4")], "body"), true));
+        assert!(!is_sound(&rules, &part(&[], "body"), false));
+        assert!(!is_sound(&rules, &stored(200, &[("etag", "\"a\"")], "body"), true));
+        for (fields, body) in [
+            (&[][..], "bod"),
+            (&[("content-length", "3")], "body"),
+            (&[("content-range", "bytes 2-6/10")], "body"),
+            (&[("content-range", "bytes 2-5/5")], "body"),
+            (&[("content-range", "bytes 2-5/*")], "body"),
+            (&[("content-range", "")], "body"),
+            (&[("etag", "W/\"a\"")], "body"),
+            (&[("etag", "")], "body"),
+            (&[("set-cookie", "a=b")], "body"),
+            (&[("cache-control", "private")], "body"),
+        ] {
+            assert!(!is_sound(&rules, &part(fields, body), true), "{fields:?}");
+        }
+    }
+
+    #[test]
     fn changed_entry_is_not_sound() {
         let sound: [(u16, TestHeaders<'_>, &str); 7] = [
             (200, &[], "body"),
@@ -186,7 +226,10 @@ mod tests {
             (200, &[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], "body"),
         ];
         for (status, fields, body) in sound {
-            assert!(is_sound(&Rules::default(), &stored(status, fields, body)), "{fields:?}");
+            assert!(
+                is_sound(&Rules::default(), &stored(status, fields, body), false),
+                "{fields:?}"
+            );
         }
         let changed: &[(u16, TestHeaders<'_>, &str)] = &[
             (100, &[], ""),
@@ -228,7 +271,7 @@ mod tests {
         ];
         for (status, fields, body) in changed {
             let stored = stored(*status, fields, body);
-            assert!(!is_sound(&Rules::default(), &stored), "{status} {fields:?}");
+            assert!(!is_sound(&Rules::default(), &stored, false), "{status} {fields:?}");
         }
     }
 
@@ -242,7 +285,7 @@ mod tests {
         ];
         for (exception, fields) in table {
             let rules = Rules { exceptions: vec![exception], ..Rules::default() };
-            assert!(is_sound(&rules, &stored(200, fields, "body")), "{exception:?}");
+            assert!(is_sound(&rules, &stored(200, fields, "body"), false), "{exception:?}");
         }
     }
 }

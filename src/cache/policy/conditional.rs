@@ -40,6 +40,52 @@ pub(crate) enum HeadComparison {
     Unknown,
 }
 
+/// The single range of bytes that a request asks for (RFC 9110 §14.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ByteRange {
+    /// The first byte. None for the last so many bytes.
+    pub(super) first: Option<u64>,
+    /// The last byte, or the number of bytes at the end.
+    pub(super) last: Option<u64>,
+}
+
+impl ByteRange {
+    /// Parses `bytes=first-last`, `bytes=first-` and `bytes=-last`. Returns `None` for a range that is
+    /// ignored.
+    pub(super) fn of(request: &HeaderMap) -> Option<Self> {
+        let mut lines = request.get_all(RANGE).iter();
+        let line = lines.next().filter(|_| lines.next().is_none())?;
+        let (unit, set) = line.to_str().ok()?.split_once('=')?;
+        let (first, last) = set.trim().split_once('-')?;
+        if !unit.trim().eq_ignore_ascii_case("bytes") {
+            return None;
+        }
+        let number = |text: &str| -> Option<u64> {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().unwrap_or(u64::MAX))
+        };
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first > last => None,
+            (Some(_), None) if !last.is_empty() => None,
+            (None, Some(_)) if !first.is_empty() => None,
+            (None, None) => None,
+            (first, last) => Some(Self { first, last }),
+        }
+    }
+
+    /// Returns the bytes of a body of `size` bytes.
+    pub(super) fn of_size(self, size: u64) -> Conditional {
+        // Numbers are clipped, as §14.1.2 has it: a range may end behind the body.
+        let range = match (self.first, self.last) {
+            (Some(first), last) => {
+                first..last.map_or(size, |last| last.saturating_add(1).min(size))
+            }
+            (None, last) => size.saturating_sub(last.unwrap_or(0))..size,
+        };
+        if range.start < size { Conditional::Partial(range) } else { Conditional::Unsatisfiable }
+    }
+}
+
 /// Evaluates the conditions and the range of a request on a response with this status, these headers
 /// and a body of `size` bytes (RFC 9110 §13.2.2). A request for several ranges gets the whole
 /// response, which §14.2 allows.
@@ -60,8 +106,8 @@ pub(crate) fn evaluate(
     } else if request.contains_key(IF_MODIFIED_SINCE) && is_unmodified(request, response) {
         return Conditional::NotModified;
     }
-    match range(request, size) {
-        Some(outcome) if !head_only && is_same(request, response) => outcome,
+    match ByteRange::of(request) {
+        Some(range) if !head_only && is_same(request, response) => range.of_size(size),
         _ => Conditional::Full,
     }
 }
@@ -174,35 +220,6 @@ fn is_same(request: &HeaderMap, response: &HeaderMap) -> bool {
     };
     // §8.8.2.2: a date is a strong validator if the response was made at least a second later.
     given == modified && millis(made).saturating_sub(millis(modified)) >= 1000
-}
-
-/// Parses `bytes=first-last`, `bytes=first-` and `bytes=-last` (RFC 9110 §14.1.2). Returns `None` for a
-/// range that is ignored.
-fn range(request: &HeaderMap, size: u64) -> Option<Conditional> {
-    let mut lines = request.get_all(RANGE).iter();
-    let line = lines.next().filter(|_| lines.next().is_none())?;
-    let (unit, set) = line.to_str().ok()?.split_once('=')?;
-    let (first, last) = set.trim().split_once('-')?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return None;
-    }
-    let number = |text: &str| -> Option<u64> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse().unwrap_or(u64::MAX))
-    };
-    let range = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
-        (Some(first), None) if last.is_empty() => first..size,
-        (None, Some(last)) if first.is_empty() => {
-            if last == 0 {
-                size..size
-            } else {
-                size.saturating_sub(last)..size
-            }
-        }
-        _ => return None,
-    };
-    Some(if range.start < size { Conditional::Partial(range) } else { Conditional::Unsatisfiable })
 }
 
 #[cfg(test)]

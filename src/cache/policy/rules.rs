@@ -22,6 +22,7 @@ pub(crate) struct Rules {
     pub(crate) etag: bool,
     pub(crate) entry_limit: u64,
     pub(crate) variants: usize,
+    pub(crate) parts: u64,
     pub(crate) strip_tags: bool,
 }
 
@@ -123,6 +124,7 @@ impl Default for Rules {
             etag: false,
             entry_limit: 1024 * 1024,
             variants: 16,
+            parts: 1024,
             strip_tags: false,
         }
     }

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use tower::{Layer, service_fn};
 use tower_kit::cache::{CacheLayer, Entry, Exception, MemoryStore, Store, StoreError, TieredStore};
 
-use super::rig::{MINUTE, Rig, got, reply, request};
+use super::rig::{Fields, MINUTE, Rig, got, reply, request};
 use crate::support::{Metrics, Server, full, status};
 
 /// The parts of an entry that a forger changes.
@@ -147,6 +147,8 @@ fn set(forged: &mut Forged, name: &str, values: &[&str]) {
 
 type Change = fn(&mut Forged);
 
+const PART: (&str, &str) = ("content-range", "bytes 0-7/1000000000");
+
 const CHANGES: [(&str, Change); 34] = [
     ("a status of 100", |forged| forged.status = 100),
     ("a status of 101", |forged| forged.status = 101),
@@ -217,12 +219,37 @@ async fn a_changed_entry_is_a_miss() {
 
 #[tokio::test]
 async fn a_changed_variant_is_a_miss() {
-    const FIELDS: super::rig::Fields<'static> = &[("cache-control", "max-age=60"), ("vary", "x-a")];
+    const FIELDS: Fields<'static> = &[("cache-control", "max-age=60"), ("vary", "x-a")];
     for (what, change) in CHANGES {
         let rig = Rig::over(CacheLayer::new(Elsewhere::new(change)));
         rig.answers_with(200, FIELDS);
         rig.get("/", &[("x-a", "1")]).await;
         assert_eq!(rig.get("/", &[("x-a", "1")]).await.body, "answer 1", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_part_is_a_miss() {
+    const RANGE: Fields<'static> = &[("range", "bytes=0-7")];
+    let own: [(&str, Change); 6] = [
+        ("a whole response", |forged| forged.status = 200),
+        ("other bytes", |forged| set(forged, "content-range", &["bytes 8-15/1000000000"])),
+        ("more bytes", |forged| set(forged, "content-range", &["bytes 0-8/1000000000"])),
+        ("two ranges", |forged| {
+            set(forged, "content-range", &["bytes 0-7/1000000000", "bytes 0-7/1000000000"]);
+        }),
+        ("no range", |forged| set(forged, "content-range", &[])),
+        ("a weak tag", |forged| set(forged, "etag", &["W/\"a\""])),
+    ];
+    let unchanged: (&str, Change) = ("nothing", |_| {});
+    let changes = CHANGES.into_iter().filter(|(what, _)| *what != "a status of 206");
+    for (what, change) in changes.chain(own).chain([unchanged]) {
+        let rig = Rig::over(CacheLayer::new(Elsewhere::new(change)));
+        rig.answers_with(206, &[MINUTE[0], ("etag", "\"a\""), PART]);
+        rig.get("/", RANGE).await;
+        let expected = if what == "nothing" { "answer 0" } else { "answer 1" };
+        let got = rig.get("/", RANGE).await;
+        assert_eq!((got.status, &*got.body), (206, expected), "{what}");
     }
 }
 

@@ -118,9 +118,11 @@ async fn ignored_query_is_reflected_to_nobody() {
     rig.answers(|head| Ok(reply(200, MINUTE, head.uri.query().unwrap_or("none"))));
     assert_eq!(rig.get("/p?evil=%3Cscript%3E", &[]).await.body, "none");
     assert_eq!(rig.get("/p", &[]).await.body, "none");
-    // One that fills nothing goes on as it is.
     let part = rig.get("/q?x", &[("range", "bytes=0-99")]).await;
-    assert_eq!((part.body.as_str(), part.cache()), ("x", "fwd=uri-miss; detail=partial"));
+    assert_eq!((part.body.as_str(), part.cache()), ("none", "fwd=uri-miss; stored"));
+    // One that fills nothing goes on as it is.
+    let head = rig.send("HEAD", "/r?x", &[]).await;
+    assert_eq!((head.body.as_str(), head.cache()), ("x", "fwd=uri-miss; detail=partial"));
     assert_eq!(rig.get("/q", &[]).await.body, "none");
 }
 

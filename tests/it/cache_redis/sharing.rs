@@ -119,6 +119,38 @@ fn library() -> Origin {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_share_parts() {
+    let server = RedisServer::start();
+    let origin = Origin::new(async |head, number| {
+        let range = head.headers.get("range").map_or("", |range| range.to_str().unwrap());
+        let stated = match range {
+            "bytes=0-3" => "bytes 0-3/1000000000",
+            _ => "bytes 4-7/1000000000",
+        };
+        let fields =
+            [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-range", stated)];
+        reply(206, &fields, &format!("{number:04}"))
+    });
+    let one = Process::start(config(&server), &origin).await;
+    let honors = |layer: CacheLayer| layer.honor_request_control();
+    let other = Process::with(config(&server), &origin, honors).await;
+    let (first, second) = ([("range", "bytes=0-3")], [("range", "bytes=4-7")]);
+    let got = one.send("GET", "/", &first).await;
+    assert_eq!((got.status, &*got.body), (206, "0000"));
+    let kept = [first[0], ("cache-control", "only-if-cached")];
+    let is_kept = async || other.send("GET", "/", &kept).await.status == 206;
+    until("the part is there", is_kept).await;
+    let hit = other.send("GET", "/", &first).await;
+    assert_eq!((hit.status, &*hit.body, hit.is_hit()), (206, "0000", true));
+    assert_eq!(hit.field("content-range"), Some("bytes 0-3/1000000000"));
+    let next = other.send("GET", "/", &second).await;
+    assert_eq!((&*next.body, next.is_hit()), ("0001", false));
+    // A purge of one process reaches the parts of the other.
+    one.handle.purge_url("http://x.org/").unwrap().await.unwrap();
+    until("the purge has come", async || !is_kept().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_share_responses() {
     let server = RedisServer::start();
     let (origin, (time, clock)) = (library(), set_clock());

@@ -7,6 +7,7 @@ mod dead_origin;
 mod failures;
 mod heads;
 mod leaders;
+mod ranges;
 mod readiness;
 mod refreshes;
 mod streams;

@@ -100,6 +100,8 @@ struct Lookup<'a> {
     asks: &'a [Ask],
     /// The response may be stored.
     fills: bool,
+    /// A whole response may be stored, though the request is for a range.
+    is_range: bool,
     passes_conditions: bool,
     /// A HEAD, whose response may update a stored one (§4.3.5).
     freshens: bool,
@@ -213,10 +215,12 @@ impl Reference {
                 // Nobody would store the body of a response that is taken for such a one.
                 let is_get = request.method == "GET"
                     || self.setup == Setup::FillsOnHead && !passes_conditions;
-                let fills = is_get && request.range.is_none() && !asks.contains(&Ask::NoStore);
+                let stores = !asks.contains(&Ask::NoStore);
+                let fills = is_get && request.range.is_none() && stores;
+                let is_range = request.method == "GET" && request.range.is_some() && stores;
                 let is_head = request.method == "HEAD" && !fills;
-                let freshens = is_head && !asks.contains(&Ask::NoStore);
-                let lookup = Lookup { request, asks, fills, passes_conditions, freshens };
+                let freshens = is_head && stores;
+                let lookup = Lookup { request, asks, fills, is_range, passes_conditions, freshens };
                 self.look_up(&lookup, service)
             }
             "OPTIONS" => {
@@ -367,7 +371,9 @@ impl Reference {
         fwd: &str,
         service: &mut Service<'_>,
     ) -> Option<Got> {
-        let Lookup { request, fills, passes_conditions, freshens, .. } = *lookup;
+        let Lookup { request, fills, is_range, passes_conditions, freshens, .. } = *lookup;
+        // What is stored is known to fit: the whole is validated, and answers the range.
+        let fills = fills || is_range && old.is_some() && !passes_conditions;
         let mut call = call(request);
         let validates = freshens && old.is_some();
         let evaluates = validates || fills && !(passes_conditions && old.is_none());
@@ -413,13 +419,14 @@ impl Reference {
                 return Some(from_store(&fresh, request, now, format!("fwd={fwd} stored")));
             }
         }
-        let kept = if fills {
+        let is_whole = is_range && head.status == 200;
+        let kept = if fills || is_whole {
             self.store(request, &head, &body, (sent, service.time))
         } else {
             Err(NotStored::Client)
         };
         match kept {
-            _ if !fills => {}
+            Err(_) if !fills => {}
             Ok(()) => self.remember(flight.as_ref(), Memory::Works),
             Err(why) => {
                 self.refused.push((request.url, now));
@@ -442,6 +449,8 @@ impl Reference {
             if !matches!(head.status, 204 | 304) {
                 got.fields.insert("content-length", body.len().to_string());
             }
+        } else if evaluates && head.status == 200 && kept.is_ok() {
+            cut(&mut got, &head, request);
         }
         Some(got)
     }
@@ -701,26 +710,35 @@ fn from_store(stored: &Stored, request: &Request, now: i64, cache: String) -> Go
     if has_it(head, request) {
         return got(304, "", fields, cache);
     }
+    let mut got = got(200, body, fields, cache);
+    cut(&mut got, head, request);
+    got
+}
+
+/// Makes the part of a whole response that the request asks for.
+fn cut(got: &mut Got, head: &Head, request: &Request) {
     // §13.1.5: a strong tag alone makes a range one of the same response.
     let same = request.if_range.is_none_or(|tag| !tag.starts_with("W/") && head.etag == Some(tag));
     let range = request.range.filter(|_| request.method == "GET" && same);
-    let size = body.len();
+    let size = got.body.len();
     let part = match range {
         Some("bytes=0-2") => 0..3,
         Some("bytes=5-") => 5..size,
         Some("bytes=-2") => size - 2..size,
         Some("bytes=50-") => {
             for name in ["age", "cache-control", "cdn-cache-control", "expires"] {
-                fields.remove(name);
+                got.fields.remove(name);
             }
-            fields.insert("content-range", format!("bytes */{size}"));
-            return got(416, "", fields, cache);
+            got.fields.insert("content-range", format!("bytes */{size}"));
+            got.fields.insert("content-length", "0".to_owned());
+            (got.status, got.body) = (416, String::new());
+            return;
         }
-        _ => return got(200, body, fields, cache),
+        _ => return,
     };
-    let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-    fields.insert("content-range", range);
-    got(206, &body[part], fields, cache)
+    got.fields.insert("content-range", format!("bytes {}-{}/{size}", part.start, part.end - 1));
+    got.fields.insert("content-length", part.len().to_string());
+    (got.status, got.body) = (206, got.body[part].to_owned());
 }
 
 /// Returns `true` if the condition of the request says that its client has the response.

@@ -103,3 +103,17 @@ async fn stale_responses_follow_rfc_5861() {
 async fn head_follows_rfc_9111() {
     tell(include_str!("head.txt"), HEAD).await;
 }
+
+#[tokio::test]
+async fn ranges_follow_rfc_9110() {
+    let names = Names {
+        layers: &[
+            ("six_bytes", |layer| layer.max_entry_size(6)),
+            ("no_parts", |layer| layer.max_entry_size(6).max_parts(0)),
+            ("any_status", |layer| layer.allow(Exception::AnyStatus)),
+            ("heeds_requests", |layer| layer.max_entry_size(6).honor_request_control()),
+        ],
+        ..Names::default()
+    };
+    tell(include_str!("ranges.txt"), names).await;
+}
