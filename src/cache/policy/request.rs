@@ -174,6 +174,11 @@ fn by_headers(
 }
 
 impl RequestPolicy {
+    /// Returns `true` for a GET of a range, whose response is stored only under conditions of its own.
+    pub(crate) fn is_range(&self) -> bool {
+        self.no_fill == Some(Bypass::Partial) && !self.head_only
+    }
+
     /// Returns `true` for a HEAD whose response may update the stored response, though it cannot
     /// replace it (RFC 9111 §4.3.5).
     pub(crate) fn freshens(&self) -> bool {
