@@ -80,7 +80,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let now = config.clock.now();
         let classified = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => {
@@ -91,6 +91,8 @@ where
                     let call = (inner, Request::from_parts(head, body));
                     return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
                 }
+                // Before the lookup: `vary: cookie` compares what the service would see.
+                config.key.spell_cookies(&mut head.headers);
                 key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
             RequestAction::Pass(bypass) => Err(bypass),

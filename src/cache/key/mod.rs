@@ -3,6 +3,7 @@
 mod cache_key;
 #[cfg_attr(not(feature = "cache-query"), expect(dead_code, reason = "its layer makes it"))]
 mod content;
+mod cookies;
 mod origin;
 mod query;
 mod request_key;
