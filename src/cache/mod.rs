@@ -194,6 +194,7 @@ pub(crate) mod task;
 pub(crate) mod timeout;
 mod uncached;
 pub(crate) mod vary;
+mod vary_value;
 
 pub use body::{BodyError, ResponseBody};
 pub use cache_status::InvalidName;

@@ -18,7 +18,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn greets(rig: &Rig, fields: Fields<'static>) {
     rig.answers(move |head| {
         let lines = head.headers.get_all(COOKIE).iter();
-        let name = lines.filter_map(|line| line.to_str().ok()).collect::<Vec<_>>().join("; ");
+        let name = lines.map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let name = name.collect::<Vec<_>>().join("; ");
         Ok(reply(200, fields, &format!("for {name}")))
     });
 }

@@ -103,3 +103,8 @@ async fn stale_responses_follow_rfc_5861() {
 async fn head_follows_rfc_9111() {
     tell(include_str!("head.txt"), HEAD).await;
 }
+
+#[tokio::test]
+async fn variants_follow_rfc_9110() {
+    tell(include_str!("vary.txt"), Names::default()).await;
+}
