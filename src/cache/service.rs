@@ -93,7 +93,8 @@ where
                 }
                 // Before the lookup: `vary: cookie` compares what the service would see.
                 config.key.spell_cookies(&mut head.headers);
-                key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
+                key_of(config, &head)
+                    .map(|key| (ask.spelled(key.may_fill()), config.state.search_rules.apply(key)))
             }
             RequestAction::Pass(bypass) => Err(bypass),
             RequestAction::Invalidate => {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Uri, request};
 use super::content::Content;
 use super::cookies::{Cookies, TRACKING_COOKIES};
 use super::query::{Query, TRACKING};
-use super::request_key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
+use super::request_key::{Key, MAX_LENGTH, NoKey, Spelling, host_of, is_spelled_so, push_host};
 use crate::axum_extensions::{is_nested, original_uri};
 
 /// The parts of a request that make its cache key: by default the scheme, the host, the path and the
@@ -372,6 +372,7 @@ impl CacheKey {
         }
         let path_at = text.len();
         text.push_str(path);
+        let query_at = text.len();
         if let Some(query) = query {
             self.query.push(&mut text, query, self.sorted);
         }
@@ -385,7 +386,16 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content: false })
+        Ok(Key {
+            host,
+            path: path_at,
+            query: query_at,
+            url: text.len(),
+            text,
+            spelling,
+            has_content: false,
+            search: None,
+        })
     }
 }
 
@@ -436,9 +446,6 @@ fn can_respell(uri: &Uri, request: &request::Parts) -> bool {
 fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
     catch_unwind(AssertUnwindSafe(user)).map_err(|_| NoKey::Panicked)
 }
-
-/// The maximum length of a key, in bytes. A longer URL is not one that many clients ask for.
-const MAX_LENGTH: usize = 8 * 1024;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 

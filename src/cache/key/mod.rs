@@ -7,9 +7,11 @@ mod cookies;
 mod origin;
 mod query;
 mod request_key;
+mod search_rule;
 
 pub use cache_key::CacheKey;
 pub(crate) use content::{Content, ContentMethod, Unread};
 #[cfg(test)]
 pub(crate) use request_key::NO_KEY;
 pub(crate) use request_key::{Key, NoKey};
+pub(crate) use search_rule::SearchRule;
