@@ -24,6 +24,7 @@ mod model;
 mod namespaces;
 mod numbers;
 mod purged;
+mod queries;
 pub(crate) mod rig;
 mod spelling;
 mod stale;
