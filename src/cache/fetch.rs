@@ -287,8 +287,8 @@ impl Fetch {
     {
         let status = response.status();
         // The response needs it no more.
-        let key = std::mem::take(&mut self.key);
-        let key = self.config.state.search_rules.rekey(key, &plan.headers);
+        let mut key = std::mem::take(&mut self.key);
+        self.config.state.search_rules.rekey(&mut key, &plan.headers);
         let recording = Recording {
             config: Arc::clone(&self.config),
             key,
@@ -435,7 +435,8 @@ impl Fetch {
     fn keep(&mut self, fresh: StoredResponse) {
         let config = &self.config;
         let fresh = StoredResponse { watermark: Watermark::at(self.watermark), ..fresh };
-        let key = config.state.search_rules.rekey(self.key.clone(), &fresh.headers);
+        let mut key = self.key.clone();
+        config.state.search_rules.rekey(&mut key, &fresh.headers);
         if fresh.is_admitted(&config.state.purges, key.url()) {
             config.state.markers.clear(self.marker);
             let lead = self.lead.take();

@@ -58,7 +58,8 @@
 //! ## Variants and keys
 //!
 //! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a
-//! variant for each combination of the request headers that `vary` names. Requests with `cookie`
+//! variant for each combination of the request headers that `vary` names; `no-vary-search` makes URLs
+//! share a response. Requests with `cookie`
 //! pass by the cache if the lifetime is the layer's own (`with_ttl`, `ttl`, `default_ttl`), unless the key
 //! has or ignores their cookies. **Behind a proxy that sets `forwarded` or
 //! `x-forwarded-host`, use [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is

@@ -21,23 +21,28 @@ pub(crate) struct SearchRules {
 }
 
 impl SearchRules {
-    /// Returns the key under which a request is looked up.
-    pub(crate) fn apply(&self, key: Key) -> Key {
-        if !self.any.load(Ordering::Relaxed) || !key.has_query() {
-            return key;
-        }
-        match self.rules.get(&self.path(&key)) {
-            Some(rule) => key.by_rule(Some(&rule)),
-            None => key,
+    /// Changes the key of a request to the one under which it is looked up.
+    #[inline]
+    pub(crate) fn apply(&self, key: &mut Key) {
+        // Most services state no rule, and their requests cost no lookup of one.
+        if self.any.load(Ordering::Relaxed) && key.has_query {
+            self.apply_known(key);
         }
     }
 
-    /// Returns the key under which a response to a request is stored, and remembers its rule.
-    pub(crate) fn rekey(&self, key: Key, response: &HeaderMap) -> Key {
-        if !key.has_query() || !key.is_searched() && !SearchRule::is_stated(response) {
-            return key;
+    fn apply_known(&self, key: &mut Key) {
+        if let Some(rule) = self.rules.get(&self.path(key)) {
+            *key = key.by_rule(Some(&rule));
         }
-        key.by_rule(self.learn(&key, response).as_ref())
+    }
+
+    /// Changes the key of a request to the one under which a response to it is stored, and remembers
+    /// its rule.
+    #[inline]
+    pub(crate) fn rekey(&self, key: &mut Key, response: &HeaderMap) {
+        if key.has_query && (key.is_searched() || SearchRule::is_stated(response)) {
+            *key = key.by_rule(self.learn(key, response).as_ref());
+        }
     }
 
     /// Remembers the rule that a response to a request states, and returns it. A response without a
@@ -94,6 +99,12 @@ mod tests {
         [("no-vary-search".parse().unwrap(), HeaderValue::from_static(rule))].into_iter().collect()
     }
 
+    fn applied(rules: &SearchRules, path: usize, query: &str) -> Key {
+        let mut key = key(path, query);
+        rules.apply(&mut key);
+        key
+    }
+
     #[test]
     fn rules_are_bounded_and_forgotten_for_misses() {
         let (rules, response) = (SearchRules::default(), response("params=(\"utm\")"));
@@ -101,7 +112,7 @@ mod tests {
             rules.learn(&key(path, "utm"), &response);
         }
         assert!(rules.rules.len() <= MAX_RULES);
-        let all = (0..MAX_RULES + 2_000).map(|path| rules.apply(key(path, "utm")));
+        let all = (0..MAX_RULES + 2_000).map(|path| applied(&rules, path, "utm"));
         let forgotten = all.filter(|key| !key.is_searched()).count();
         assert!((2_000..MAX_RULES).contains(&forgotten), "{forgotten}");
     }
@@ -110,16 +121,20 @@ mod tests {
     fn a_response_without_a_rule_forgets_none() {
         let (rules, stated) = (SearchRules::default(), response("params=(\"utm\")"));
         let asked = || key(1, "utm=1&a=2");
-        assert_eq!(rules.apply(asked()), asked());
-        let stored = rules.rekey(asked(), &stated);
+        assert_eq!(applied(&rules, 1, "utm=1&a=2"), asked());
+        let rekeyed = |mut key: Key, response: &HeaderMap| {
+            rules.rekey(&mut key, response);
+            key
+        };
+        let stored = rekeyed(asked(), &stated);
         assert_eq!(stored.as_str(), "http://x/1?a=2");
         for other in [HeaderMap::new(), response("params"), response("key-order=1")] {
-            assert_eq!(rules.rekey(stored.clone(), &other), asked());
-            assert_eq!(rules.apply(key(1, "a=2&utm")).as_str(), stored.as_str());
+            assert_eq!(rekeyed(stored.clone(), &other), asked());
+            assert_eq!(applied(&rules, 1, "a=2&utm").as_str(), stored.as_str());
         }
-        assert_eq!(rules.rekey(stored, &response("except=()")).as_str(), "http://x/1");
-        assert_eq!(rules.apply(asked()).as_str(), "http://x/1");
-        assert_eq!(rules.apply(key(2, "utm=1")), key(2, "utm=1"));
+        assert_eq!(rekeyed(stored, &response("except=()")).as_str(), "http://x/1");
+        assert_eq!(applied(&rules, 1, "utm=1").as_str(), "http://x/1");
+        assert_eq!(applied(&rules, 2, "utm=1"), key(2, "utm=1"));
     }
 
     #[test]
@@ -140,7 +155,7 @@ mod tests {
             ("a=1", HeaderMap::new(), true, false),
             ("%61=1", HeaderMap::new(), false, false),
         ] {
-            let key = rules.apply(key(1, query));
+            let key = applied(&rules, 1, query);
             assert!(key.is_searched());
             assert_eq!((key.finds(&stated), key.shares(&stated)), (finds, shares), "{query}");
         }

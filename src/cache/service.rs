@@ -93,8 +93,7 @@ where
                 }
                 // Before the lookup: `vary: cookie` compares what the service would see.
                 config.key.spell_cookies(&mut head.headers);
-                key_of(config, &head)
-                    .map(|key| (ask.spelled(key.may_fill()), config.state.search_rules.apply(key)))
+                key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
             RequestAction::Pass(bypass) => Err(bypass),
             RequestAction::Invalidate => {
@@ -102,7 +101,7 @@ where
                 return ResponseFuture::boxed(invalidate(config, inner, head, body));
             }
         };
-        let (ask, key) = match classified {
+        let (ask, mut key) = match classified {
             Ok(classified) => classified,
             Err(bypass) => {
                 let (config, inner) = (Arc::clone(config), self.inner.clone());
@@ -110,6 +109,7 @@ where
                 return ResponseFuture::boxed(pass(config, inner, request, bypass));
             }
         };
+        config.state.search_rules.apply(&mut key);
         let query = Query { config, key: &key, headers: &head.headers };
         let Poll::Ready(lookup) = query.look_up_now() else {
             let exchange = self.exchange(head, body, key, ask);

@@ -5,6 +5,8 @@
 //! selects a variant for requests with the same bytes alone, and a plain one for all requests that mean
 //! the same: nobody can fill the cache with the response to a spelling, for clients with another one.
 
+use std::ops::Range;
+
 use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -51,11 +53,11 @@ pub(super) fn selects(name: &HeaderName, value: Option<&[u8]>, request: &HeaderM
 /// itself.
 fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
     if *name == ACCEPT {
-        weighted(name, request, media_range)
+        weighted(name, request, push_media_range)
     } else if *name == ACCEPT_LANGUAGE {
-        weighted(name, request, language_range)
+        weighted(name, request, push_language_range)
     } else if *name == ACCEPT_CHARSET {
-        weighted(name, request, charset)
+        weighted(name, request, push_charset)
     } else if *name == COOKIE {
         // The order and the number of cookies may matter, and cookies are no list.
         None
@@ -82,33 +84,64 @@ fn is_plain(value: &[u8], normal: &[u8]) -> bool {
 fn weighted(
     name: &HeaderName,
     request: &HeaderMap,
-    range: impl Fn(&[u8]) -> Option<Vec<u8>>,
+    push_range: fn(&mut Vec<u8>, &[u8]) -> Option<()>,
 ) -> Option<Vec<u8>> {
-    let mut members: Vec<(Vec<u8>, QValue)> = Vec::new();
+    let mut text = Vec::with_capacity(64);
+    // Each member has its place in the text, without its weight, and its weight.
+    let mut members: Vec<(Range<usize>, QValue)> = Vec::with_capacity(8);
     for member in list::members(request, name) {
-        let (text, weight) = split_weight(member)?;
-        let text = range(text)?;
-        match members.iter().find(|(other, _)| *other == text) {
-            Some((_, other)) if *other != weight => return None,
-            Some(_) => {}
-            None if members.len() == MAX_MEMBERS => return None,
-            None => members.push((text, weight)),
+        let (range, weight) = split_weight(member)?;
+        let before = text.len();
+        if before > 0 {
+            text.push(b',');
         }
+        let start = text.len();
+        push_range(&mut text, range)?;
+        let end = text.len();
+        let is_same = |(at, _): &&(Range<usize>, _)| text[at.clone()] == text[start..end];
+        match members.iter().find(is_same) {
+            Some((_, other)) if *other != weight => return None,
+            Some(_) => text.truncate(before),
+            None if members.len() == MAX_MEMBERS => return None,
+            None => {
+                members.push((start..end, weight));
+                push_weight(&mut text, weight);
+            }
+        }
+    }
+    // Nearly all clients send their lists in this order.
+    if members.is_sorted_by_key(|(_, weight)| QValue::MAX - weight) {
+        return Some(text);
     }
     members.sort_by_key(|(_, weight)| QValue::MAX - weight);
-    let mut normal = Vec::new();
-    for (at, (text, weight)) in members.iter().enumerate() {
-        if at > 0 {
+    let mut normal = Vec::with_capacity(text.len());
+    for (range, weight) in members {
+        if !normal.is_empty() {
             normal.push(b',');
         }
-        normal.extend_from_slice(text);
-        if *weight < 1000 {
-            normal.extend_from_slice(b";q=0");
-            let digits = format!(".{weight:03}");
-            normal.extend_from_slice(digits.trim_end_matches(['0', '.']).as_bytes());
-        }
+        normal.extend_from_slice(&text[range]);
+        push_weight(&mut normal, weight);
     }
     Some(normal)
+}
+
+/// Writes a weight in as few digits as possible, and none for that of a member without one.
+fn push_weight(text: &mut Vec<u8>, weight: QValue) {
+    if weight >= 1000 {
+        return;
+    }
+    text.extend_from_slice(b";q=0");
+    let mut rest = weight;
+    for (at, place) in [100, 10, 1].into_iter().enumerate() {
+        if rest == 0 {
+            return;
+        }
+        if at == 0 {
+            text.push(b'.');
+        }
+        text.extend(u8::try_from(rest / place).map(|digit| b'0' + digit));
+        rest %= place;
+    }
 }
 
 /// Splits a member into its range and its weight, or returns `None` if the weight is malformed or not at
@@ -125,13 +158,13 @@ fn split_weight(member: &[u8]) -> Option<(&[u8], QValue)> {
     }
 }
 
-/// Returns a media range with its parameters (RFC 9110 §12.5.1), without spaces. Its case stays.
-fn media_range(text: &[u8]) -> Option<Vec<u8>> {
+/// Writes a media range with its parameters (RFC 9110 §12.5.1), without spaces. Its case stays.
+fn push_media_range(normal: &mut Vec<u8>, text: &[u8]) -> Option<()> {
     let mut parts = text.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let range = parts.next()?;
     let (_, subtype) = split_token(range)?;
     is_token(subtype.strip_prefix(b"/")?).then_some(())?;
-    let mut normal = range.to_vec();
+    normal.extend_from_slice(range);
     for parameter in parts {
         // A quoted value may have a `;`, and be another spelling of a token.
         let (name, value) = split_token(parameter)?;
@@ -140,16 +173,16 @@ fn media_range(text: &[u8]) -> Option<Vec<u8>> {
         normal.push(b';');
         normal.extend_from_slice(parameter);
     }
-    Some(normal)
+    Some(())
 }
 
-/// Returns a language range in the case that RFC 5646 §2.1.1 recommends, and browsers send: `de-DE`,
+/// Writes a language range in the case that RFC 5646 §2.1.1 recommends, and browsers send: `de-DE`,
 /// `zh-Hant`.
-fn language_range(text: &[u8]) -> Option<Vec<u8>> {
-    is_token(text).then_some(())?;
-    let mut normal = text.to_ascii_lowercase();
+fn push_language_range(normal: &mut Vec<u8>, text: &[u8]) -> Option<()> {
+    let start = normal.len();
+    push_charset(normal, text)?;
     let mut is_extension = false;
-    for subtag in normal.split_mut(|byte| *byte == b'-').skip(1) {
+    for subtag in normal[start..].split_mut(|byte| *byte == b'-').skip(1) {
         is_extension |= subtag.len() == 1;
         match subtag {
             [..] if is_extension => {}
@@ -158,11 +191,11 @@ fn language_range(text: &[u8]) -> Option<Vec<u8>> {
             _ => {}
         }
     }
-    Some(normal)
+    Some(())
 }
 
-fn charset(text: &[u8]) -> Option<Vec<u8>> {
-    is_token(text).then(|| text.to_ascii_lowercase())
+fn push_charset(normal: &mut Vec<u8>, text: &[u8]) -> Option<()> {
+    is_token(text).then(|| normal.extend(text.iter().map(u8::to_ascii_lowercase)))
 }
 
 /// Returns the members of an `accept-encoding` that is compared as a whole.

@@ -47,6 +47,7 @@ use crate::axum_extensions::{is_nested, original_uri};
 #[must_use]
 #[doc(alias = "KeyBy")]
 #[doc(alias = "cache_key")]
+#[doc(alias = "No-Vary-Search")]
 pub struct CacheKey {
     scheme: Scheme,
     host: bool,
@@ -166,7 +167,6 @@ impl CacheKey {
     /// [`with_ttl`]: crate::CacheLayer::with_ttl
     /// [`default_ttl`]: crate::CacheLayer::default_ttl
     /// [`ttl`]: crate::CacheLayer::ttl
-    #[doc(alias = "vary")]
     pub fn cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.count(name.into());
         self
@@ -242,8 +242,11 @@ impl CacheKey {
     }
 
     /// Spells the cookies of a request as the key does.
+    #[inline]
     pub(crate) fn spell_cookies(&self, headers: &mut HeaderMap) {
-        self.cookies.spell(headers);
+        if self.cookies.are_named() {
+            self.cookies.spell(headers);
+        }
     }
 
     /// Returns `true` if the cookies of a request are spelled as the key does.
@@ -372,7 +375,6 @@ impl CacheKey {
         }
         let path_at = text.len();
         text.push_str(path);
-        let query_at = text.len();
         if let Some(query) = query {
             self.query.push(&mut text, query, self.sorted);
         }
@@ -389,7 +391,7 @@ impl CacheKey {
         Ok(Key {
             host,
             path: path_at,
-            query: query_at,
+            has_query: query.is_some(),
             url: text.len(),
             text,
             spelling,

@@ -37,6 +37,12 @@ impl Cookies {
         self.ignored.extend(names.into_iter().map(Into::into));
     }
 
+    /// Returns `true` if a cookie is part of the key, or ignored.
+    #[inline]
+    pub(super) fn are_named(&self) -> bool {
+        !self.counted.is_empty() || !self.ignored.is_empty()
+    }
+
     /// Returns `true` if a cookie is part of the key.
     pub(super) fn are_counted(&self) -> bool {
         !self.counted.is_empty()
@@ -94,7 +100,7 @@ impl Cookies {
 
     /// Returns `None` without a header, and for one that services may read in several ways.
     fn parse<'a>(&self, headers: &'a HeaderMap) -> Option<Parsed<'a>> {
-        if (self.counted.is_empty() && self.ignored.is_empty()) || !headers.contains_key(COOKIE) {
+        if !self.are_named() || !headers.contains_key(COOKIE) {
             return None;
         }
         let loose: Vec<_> = self.counted.iter().map(|name| loose_name(name.as_bytes())).collect();
@@ -311,7 +317,7 @@ mod tests {
             cookies().spell(&mut headers);
             prop_assert_eq!(cookies().respelled(&before).is_some(), headers != before);
             // The spelling is final, and has the same key.
-            prop_assert_eq!(key_of(&headers), key.clone());
+            prop_assert_eq!(&key_of(&headers), &key);
             prop_assert_eq!(cookies().respelled(&headers), None);
             if covered {
                 // All that the service sees is in the key.

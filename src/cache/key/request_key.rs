@@ -19,13 +19,13 @@ pub(crate) struct Key {
     pub(crate) host: usize,
     /// The offset of the path.
     pub(crate) path: usize,
-    /// The offset of the end of the path.
-    pub(crate) query: usize,
     /// The offset of the end of the URL.
     pub(crate) url: usize,
     pub(crate) spelling: Spelling,
     /// The content of the request is a part of the key.
     pub(crate) has_content: bool,
+    /// The URL of the request has a query.
+    pub(crate) has_query: bool,
     pub(crate) search: Option<Box<Search>>,
 }
 
@@ -76,12 +76,8 @@ impl Key {
 
     /// Returns the scheme, the host and the path.
     pub(crate) fn path_url(&self) -> &str {
-        &self.text[..self.query]
-    }
-
-    /// Returns `true` if the URL of the request has a query.
-    pub(crate) fn has_query(&self) -> bool {
-        self.query < self.url || self.search.is_some()
+        // A host and a path have no `?`.
+        self.url().split('?').next().unwrap_or_default()
     }
 
     /// Returns `true` if the query of the key stands for others.
@@ -98,9 +94,10 @@ impl Key {
     pub(crate) fn by_rule(&self, rule: Option<&Arc<SearchRule>>) -> Self {
         let (url, lines) = (self.seen_url(), &self.text[self.url..]);
         let normal = rule.and_then(|rule| {
-            let normal = rule.normal(url[self.query..].strip_prefix('?')?);
+            let (path, query) = url.split_once('?')?;
+            let normal = rule.normal(query);
             // Encoding may make a query longer than a key may be.
-            let length = self.query + normal.len() + lines.len();
+            let length = path.len() + normal.len() + lines.len();
             (length <= MAX_LENGTH).then_some((rule, normal))
         });
         let (text, search) = match normal {
@@ -116,19 +113,21 @@ impl Key {
 
     /// Returns `true` if a response that was found under this key answers the request, by the rule that
     /// the response states.
+    #[inline]
     pub(crate) fn finds(&self, response: &HeaderMap) -> bool {
-        let Some(search) = &self.search else { return true };
-        if search.rule.is_of(response) {
-            return true;
-        }
-        // The response was stored under its URL by its own rule, or by none.
-        let rule = SearchRule::of(response).map(Arc::new);
-        self.by_rule(rule.as_ref()).url() == self.url()
+        self.shares(response) || self.finds_by_rule_of(response)
     }
 
     /// Returns `true` if the response to a request with this key answers all requests with it.
+    #[inline]
     pub(crate) fn shares(&self, response: &HeaderMap) -> bool {
         self.search.as_ref().is_none_or(|search| search.rule.is_of(response))
+    }
+
+    fn finds_by_rule_of(&self, response: &HeaderMap) -> bool {
+        // The response was stored under its URL by its own rule, or by none.
+        let rule = SearchRule::of(response).map(Arc::new);
+        self.by_rule(rule.as_ref()).url() == self.url()
     }
 
     /// Returns the URL as the service sees it.
@@ -286,9 +285,9 @@ pub(crate) static NO_KEY: Key = Key {
     host: 0,
     path: 0,
     url: 0,
-    query: 0,
     spelling: Spelling::Same,
     has_content: false,
+    has_query: false,
     search: None,
 };
 
