@@ -33,7 +33,9 @@ pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool
 pub(crate) fn classify_as_get(config: &Config, request: &request::Parts) -> Option<RequestPolicy> {
     match policy::classify_as_get(&config.rules, &config.key, &request.headers) {
         RequestAction::LookUp(ask) if ask.no_fill.is_none() => {
-            Some(ask).filter(|_| !skips(config, request))
+            // The service has seen the cookies of the POST, also those that it would not see of a GET.
+            let is_spelled_so = config.key.spells_cookies(&request.headers);
+            Some(ask).filter(|_| is_spelled_so && !skips(config, request))
         }
         _ => None,
     }

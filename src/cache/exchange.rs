@@ -96,7 +96,7 @@ impl<S, B> Exchange<S, B> {
                 let usable =
                     |stored: &&StoredResponse| policy::is_usable_on_error(&self.ask, stored, now);
                 // In this order: a soft purge ends the lifetime.
-                entry.stored().filter(|stored| query.is_valid(stored)).filter(usable)?;
+                entry.stored().filter(|stored| query.is_shared(stored)).filter(usable)?;
                 let response = response::from_entry(query, &self.ask, entry, now, status);
                 (response, Outcome::Stale)
             }
@@ -131,7 +131,7 @@ impl<S, B> Exchange<S, B> {
         // A new response is what a request for one waited for.
         let ask = RequestPolicy { control: RequestControl::default(), ..self.ask };
         let reuse = || policy::reuse(&self.config.rules, &ask, stored, now, random);
-        self.query().is_valid(stored)
+        self.query().is_shared(stored)
             && matches!(reuse(), Reuse::Fresh | Reuse::Refresh | Reuse::Stale)
     }
 }

@@ -311,10 +311,12 @@ impl Fetch {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let RangeFill { plan, status, size, .. } = fill;
+        // The response needs it no more.
+        let mut key = std::mem::take(&mut self.key);
+        self.config.state.search_rules.rekey(&mut key, &plan.headers);
         let recording = Recording {
             config: Arc::clone(&self.config),
-            // The response needs it no more.
-            key: std::mem::take(&mut self.key),
+            key,
             marker: self.marker,
             status,
             plan,
@@ -459,11 +461,12 @@ impl Fetch {
     fn keep(&mut self, fresh: StoredResponse) {
         let config = &self.config;
         let fresh = StoredResponse { watermark: Watermark::at(self.watermark), ..fresh };
-        if config.state.purges.admits(self.key.url(), &fresh.tags, self.watermark) {
+        let mut key = self.key.clone();
+        config.state.search_rules.rekey(&mut key, &fresh.headers);
+        if fresh.is_admitted(&config.state.purges, key.url()) {
             config.state.markers.clear(self.marker);
             let lead = self.lead.take();
-            self.status.stored =
-                storage::keep(Arc::clone(config), self.key.clone(), fresh, lead, None);
+            self.status.stored = storage::keep(Arc::clone(config), key, fresh, lead, None);
         }
     }
 

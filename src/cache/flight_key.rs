@@ -38,6 +38,11 @@ impl FlightKey {
         let mut name = String::with_capacity(key.as_str().len() + 18);
         name.push_str(key.as_str());
         name.push('\n');
+        // Another rule may have made the same key of another URL. The header has no line feed.
+        if let Some(rule) = key.rule() {
+            name.push_str(&String::from_utf8_lossy(rule));
+            name.push('\n');
+        }
         // Most responses do not vary, and formatting costs more than the rest of the name.
         if class != 0 {
             name.push_str(&format!("{class:x}"));

@@ -57,7 +57,9 @@ impl CacheHandle {
 
     /// Purges all variants of a URL: `https://host/path?query`, or `/path?query` if the key has no host.
     ///
-    /// The query counts as far as the [`CacheKey`](super::CacheKey) of the layer uses it. The scheme
+    /// The query counts as far as the [`CacheKey`](super::CacheKey) of the layer uses it. If the URL has
+    /// one, the responses to other queries of its path that state a `no-vary-search` are purged too, since
+    /// they may answer this URL. The scheme
     /// is `http` for requests of HTTP/1, also behind a proxy that speaks TLS, unless
     /// [`CacheKey::scheme`](super::CacheKey::scheme) sets another one.
     ///

@@ -48,9 +48,10 @@ impl CacheLayer {
     ///
     /// A request with `cookie` passes by the cache, with `detail=cookie` in `cache-status`, since
     /// the page may be made for one session. This does not apply if the layer allows
-    /// [`Exception::Cookie`], or if `cookie` is part of the [`key`](Self::key). The cache does not
-    /// know other headers that identify a session, such as an `x-user` set by a proxy: add them to
-    /// the key. Responses that must not be stored, such as health checks and metrics, need
+    /// [`Exception::Cookie`], or if all cookies are part of the [`key`](Self::key) or ignored by it
+    /// ([`CacheKey::cookie`], [`CacheKey::without_cookies`]). The cache does not know other headers
+    /// that identify a session, such as an `x-user` set by a proxy: add them to the key. Responses
+    /// that must not be stored, such as health checks and metrics, need
     /// [`skip_if`](Self::skip_if), or routes outside the layer.
     #[doc(alias = "apicache")]
     #[doc(alias = "memoize")]
@@ -67,7 +68,8 @@ impl CacheLayer {
     /// not stored. Errors, including 404, have no default lifetime: set it with [`ttl`](Self::ttl).
     ///
     /// Requests with `cookie` neither fill the cache with such a response nor get one, unless the
-    /// layer allows [`Exception::Cookie`], or `cookie` is part of the [`key`](Self::key).
+    /// layer allows [`Exception::Cookie`], or all cookies are part of the [`key`](Self::key) or ignored
+    /// by it.
     #[doc(alias = "ttl")]
     #[doc(alias = "max-age")]
     pub fn default_ttl(self, ttl: Duration) -> Self {

@@ -84,13 +84,19 @@ impl Query<'_> {
     /// If the store fails or times out, which is counted.
     pub(crate) async fn look_up(self) -> Result<Lookup, StoreError> {
         let entry = storage::get(self.config, self.key).await?;
-        Ok(match self.first(entry) {
+        let lookup = match self.first(entry) {
             First::Done(lookup) => lookup,
             First::Variant(variant, names, at) => {
                 let entry = storage::get(self.config, &variant).await?;
                 self.second(entry, &names, at)
             }
-        })
+        };
+        // Another process may have stored the entry, and be the only one that knows its rule.
+        if let Lookup::Found(entry) = &lookup {
+            let headers = entry.stored().map(|stored| &stored.headers);
+            headers.and_then(|headers| self.config.state.search_rules.learn(self.key, headers));
+        }
+        Ok(lookup)
     }
 
     /// Looks up in the backend of a tiered store too, since [`look_up_now`](Self::look_up_now) sees
@@ -147,7 +153,14 @@ impl Query<'_> {
     /// Returns `true` if an entry answers the request and was not purged. A soft purge makes the entry
     /// stale.
     pub(crate) fn is_valid(self, stored: &StoredResponse) -> bool {
-        stored.variant.answers(self.headers) && self.is_current(stored)
+        stored.variant.answers(self.headers)
+            && self.key.finds(&stored.headers)
+            && self.is_current(stored)
+    }
+
+    /// Returns `true` if an entry that another request with the same key got answers the request too.
+    pub(crate) fn is_shared(self, stored: &StoredResponse) -> bool {
+        self.key.shares(&stored.headers) && self.is_valid(stored)
     }
 
     /// Returns the number that the request shares with those that none of the variants tells from
@@ -190,7 +203,10 @@ impl Query<'_> {
         match entry {
             Some(entry)
                 if entry.stored().is_some_and(|stored| {
-                    is_named(stored) && self.is_sound(&entry, stored) && self.is_current(stored)
+                    is_named(stored)
+                        && self.key.finds(&stored.headers)
+                        && self.is_sound(&entry, stored)
+                        && self.is_current(stored)
                 }) =>
             {
                 Lookup::Found(entry)

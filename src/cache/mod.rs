@@ -59,8 +59,10 @@
 //! ## Variants and keys
 //!
 //! A key is the scheme, the host, the path and the query; [`CacheKey`] changes that. A URL has a
-//! variant for each combination of the request headers that `vary` names. Requests with `cookie`
-//! pass by the cache if the lifetime is the layer's own (`with_ttl`, `ttl`, `default_ttl`). **Behind a proxy that sets `forwarded` or
+//! variant for each combination of the request headers that `vary` names; `no-vary-search` makes URLs
+//! share a response. Requests with `cookie`
+//! pass by the cache if the lifetime is the layer's own (`with_ttl`, `ttl`, `default_ttl`), unless the key
+//! has or ignores their cookies. **Behind a proxy that sets `forwarded` or
 //! `x-forwarded-host`, use [`trust_forwarded`](CacheLayer::trust_forwarded)**, or nothing is
 //! stored. See [variants and keys](guide::keys).
 //!
@@ -141,9 +143,9 @@
 //!
 //! # What it does not do
 //!
-//! - It does not read cookies or request bodies, and does not look into response bodies. `QUERY` and
-//!   chosen `POST` requests are cached by their content with the feature `cache-query`: see
-//!   [`content_key`][content_key].
+//! - It does not read request bodies, nor cookies that its key does not name, and does not look into
+//!   response bodies. `QUERY` and chosen `POST` requests are cached by their content with the feature
+//!   `cache-query`: see [`content_key`][content_key].
 //! - It does not combine parts (206), and does not answer several ranges at once.
 //! - It does not write entries to a disk.
 //! - It does not log.
@@ -187,15 +189,18 @@ pub(crate) mod purge;
 mod ranges;
 mod refresh;
 mod response;
+mod search_rules;
 mod service;
 pub(crate) mod state;
 mod storage;
 pub(crate) mod store;
+mod structured;
 mod sync;
 pub(crate) mod task;
 pub(crate) mod timeout;
 mod uncached;
 pub(crate) mod vary;
+mod vary_value;
 
 pub use body::{BodyError, ResponseBody};
 pub use cache_status::InvalidName;

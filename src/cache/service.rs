@@ -81,7 +81,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let now = config.clock.now();
         let classified = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => {
@@ -92,6 +92,8 @@ where
                     let call = (inner, Request::from_parts(head, body));
                     return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
                 }
+                // Before the lookup: `vary: cookie` compares what the service would see.
+                config.key.spell_cookies(&mut head.headers);
                 key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
             }
             RequestAction::Pass(bypass) => Err(bypass),
@@ -100,7 +102,7 @@ where
                 return ResponseFuture::boxed(invalidate(config, inner, head, body));
             }
         };
-        let (ask, key) = match classified {
+        let (ask, mut key) = match classified {
             Ok(classified) => classified,
             Err(bypass) => {
                 let (config, inner) = (Arc::clone(config), self.inner.clone());
@@ -108,6 +110,7 @@ where
                 return ResponseFuture::boxed(pass(config, inner, request, bypass));
             }
         };
+        config.state.search_rules.apply(&mut key);
         let query = Query { config, key: &key, headers: &head.headers };
         let Poll::Ready(lookup) = query.look_up_now() else {
             let exchange = self.exchange(head, body, key, ask);

@@ -13,6 +13,7 @@ use super::key::CacheKey;
 use super::markers::{Failure, Markers};
 use super::metrics::CacheMetrics;
 use super::purge::ScopedPurges;
+use super::search_rules::SearchRules;
 use super::store::Lease;
 use super::task::Slot;
 
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub(crate) metrics: CacheMetrics,
     pub(crate) markers: Markers,
     pub(crate) hit_for_miss: HitForMiss,
+    pub(crate) search_rules: SearchRules,
     /// Hashes what clients choose.
     pub(crate) hasher: DefaultHashBuilder,
     budget: Arc<Budget>,
@@ -83,6 +85,7 @@ impl State {
             metrics,
             markers: Markers::default(),
             hit_for_miss: HitForMiss::default(),
+            search_rules: SearchRules::default(),
             hasher: DefaultHashBuilder::default(),
             budget: Arc::default(),
             fills: Arc::default(),

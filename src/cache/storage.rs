@@ -99,7 +99,7 @@ async fn put(config: &Config, key: &Key, entry: Entry) -> bool {
     };
     record_usage(config);
     // A purge may have come between the last check and the put.
-    let admitted = || config.state.purges.admits(key.url(), &stored.tags, stored.watermark.get());
+    let admitted = || stored.is_admitted(&config.state.purges, key.url());
     if done && !admitted() {
         remove(config, key).await;
         return false;

@@ -1,11 +1,10 @@
 //! Variants of a response: `vary` (RFC 9111 §4.1).
 
-use http::header::{
-    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
-};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName};
 
 use super::hash::Hash64;
+use super::vary_value::{selects, value_of};
 use crate::headers::accept_encoding::AcceptEncoding;
 use crate::headers::coding::ContentCoding;
 use crate::headers::list;
@@ -14,7 +13,8 @@ use crate::headers::qvalue::{QValue, parse_member};
 /// The headers that the `vary` of a response names, as its request had them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variant {
-    /// The headers by name, without `accept-encoding` if `coding` is present.
+    /// The headers by name, each with its [value](value_of), without `accept-encoding` if `coding` is
+    /// present.
     pub(crate) fields: Vec<(HeaderName, Option<Vec<u8>>)>,
     pub(crate) coding: Option<Negotiated>,
 }
@@ -66,7 +66,7 @@ impl Variant {
                     variant.coding = Some(Negotiated { heaviest, answer });
                 }
                 _ => {
-                    let value = normal(&name, request);
+                    let value = value_of(&name, request);
                     variant.fields.push((name, value));
                 }
             }
@@ -79,7 +79,7 @@ impl Variant {
     /// Adds a request header to those that select the variant.
     pub(crate) fn vary_by(&mut self, name: &HeaderName, request: &HeaderMap) {
         if let Err(at) = self.fields.binary_search_by(|(of, _)| of.as_str().cmp(name.as_str())) {
-            self.fields.insert(at, (name.clone(), normal(name, request)));
+            self.fields.insert(at, (name.clone(), value_of(name, request)));
         }
     }
 
@@ -96,7 +96,7 @@ impl Variant {
     /// Returns `true` if the response answers a request with these headers.
     pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
         self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
-            && self.fields.iter().all(|(name, value)| normal(name, request) == *value)
+            && self.fields.iter().all(|(name, value)| selects(name, value.as_deref(), request))
     }
 
     /// Returns `true` if every header that the `vary` of the response names selects the variant.
@@ -116,9 +116,9 @@ impl Variant {
         self.coding.is_some() == other.coding.is_some() && names(self) == names(other)
     }
 
-    /// Returns the variant that the same headers of a request select.
+    /// Returns the variant of a request by the same headers.
     pub(crate) fn like(&self, request: &HeaderMap) -> Self {
-        let fields = self.fields.iter().map(|(name, _)| (name.clone(), normal(name, request)));
+        let fields = self.fields.iter().map(|(name, _)| (name.clone(), value_of(name, request)));
         let heaviest = || Accepted::of(request).heaviest;
         let coding = self.coding.map(|coding| Negotiated { heaviest: heaviest(), ..coding });
         Self { fields: fields.collect(), coding }
@@ -228,25 +228,6 @@ fn answered_with(response: &HeaderMap) -> Option<Codings> {
     ContentCoding::parse(name).map(|coding| Codings::of([coding].into_iter()))
 }
 
-/// Returns all lines of a header as one (RFC 9110 §5.3). The spelling is normalized only in headers
-/// that are known to be lists, or to ignore case: a service may see another value in other headers.
-fn normal(name: &HeaderName, request: &HeaderMap) -> Option<Vec<u8>> {
-    let lines = request.get_all(name);
-    lines.iter().next()?;
-    let has_no_case = [ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE].contains(name);
-    if !has_no_case && *name != ACCEPT {
-        // Cookies are no list. A line cannot have a `\n`.
-        let between = if *name == COOKIE { &b"\n"[..] } else { b", " };
-        return Some(lines.iter().map(|line| line.as_bytes()).collect::<Vec<_>>().join(between));
-    }
-    let members: Vec<_> = list::members(request, name).collect();
-    let mut value = members.join(&b',');
-    if has_no_case {
-        value.make_ascii_lowercase();
-    }
-    Some(value)
-}
-
 /// The maximum number of names in `vary`. Each costs a comparison in every lookup of the URL.
 const MAX_NAMES: usize = 64;
 
@@ -268,6 +249,7 @@ const REGISTERED: [&str; 12] = [
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, COOKIE};
     use proptest::prelude::*;
 
     use super::*;

@@ -156,10 +156,6 @@ impl Recording {
             return false;
         }
         let Self { config, key, marker, status, plan, watermark, lead, .. } = self;
-        if !config.state.purges.admits(key.url(), &plan.tags, watermark) {
-            return false;
-        }
-        config.state.markers.clear(marker);
         let Storable { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -169,6 +165,10 @@ impl Recording {
         }
         let watermark = Watermark::at(watermark);
         let stored = StoredResponse { status, headers, body, freshness, variant, tags, watermark };
+        if !stored.is_admitted(&config.state.purges, key.url()) {
+            return false;
+        }
+        config.state.markers.clear(marker);
         storage::keep(config, key, stored, lead, Some(charge.clone()))
     }
 }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::super::key::SearchRule;
 use super::super::purge::{ScopedPurges, Stamp, Standing};
 use super::super::vary::Variant;
 use super::freshness::Freshness;
@@ -70,11 +71,17 @@ impl StoredResponse {
     ///
     /// `stays`: the entry stays in the store when a change of its URL removes the others.
     pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str, stays: bool) -> bool {
-        let Self { tags, watermark, freshness, .. } = self;
+        let Self { tags, watermark, freshness, headers, .. } = self;
         let requested = watermark.get();
-        let standing = purges.standing(url, tags, requested, freshness.received);
+        let mut standing = purges.standing(url, tags, requested, freshness.received);
+        // Most hits have no purge to compare, and cost no look at the headers. The entry of one query
+        // stays when a change of another one, which it answers too, removes that of the other.
+        let answers_queries = !purges.is_latest(requested) && SearchRule::is_stated(headers);
+        if answers_queries {
+            standing = standing.and(purges.standing_of_queries(url, requested, freshness.received));
+        }
         // In this order: a purge that was forgotten before the first check is known to the second.
-        if stays && !purges.remembers(requested) {
+        if (stays || answers_queries) && !purges.remembers(requested) {
             return false;
         }
         match standing {
@@ -85,6 +92,15 @@ impl StoredResponse {
             Standing::Purged => return false,
         }
         true
+    }
+
+    /// Returns `true` if the response was not purged since it was requested, and may be stored.
+    pub(crate) fn is_admitted(&self, purges: &ScopedPurges, url: &str) -> bool {
+        let watermark = self.watermark.get();
+        purges.admits(url, &self.tags, watermark)
+            && (purges.is_latest(watermark)
+                || !SearchRule::is_stated(&self.headers)
+                || purges.admits_queries(url, watermark))
     }
 
     /// Returns the milliseconds until the response is stale: by its lifetime, or since it was

@@ -8,8 +8,9 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Uri, request};
 
 use super::content::Content;
+use super::cookies::{Cookies, TRACKING_COOKIES};
 use super::query::{Query, TRACKING};
-use super::request_key::{Key, NoKey, Spelling, host_of, is_spelled_so, push_host};
+use super::request_key::{Key, MAX_LENGTH, NoKey, Spelling, host_of, is_spelled_so, push_host};
 use crate::axum_extensions::{is_nested, original_uri};
 
 /// The parts of a request that make its cache key: by default the scheme, the host, the path and the
@@ -36,7 +37,8 @@ use crate::axum_extensions::{is_nested, original_uri};
 /// key (`example.org` for `Example.org:80`), and with the query parameters of the key, in its order.
 /// So a client cannot fill the cache with the response to another spelling. Extensions of the request
 /// stay as they are: if the response depends on the spelling in an extension, add it to the key by
-/// [`with`](Self::with). A request whose URL comes from an extension by [`uri`](Self::uri), and is
+/// [`with`](Self::with). The cookies are those of the key, and others that are not ignored, on one
+/// line and in that order. A request whose URL comes from an extension by [`uri`](Self::uri), and is
 /// spelled otherwise there, may be served from the cache, and fills nothing.
 ///
 /// With the feature `axum`, the URL of a request in a nested router is axum's `OriginalUri`, which is
@@ -45,12 +47,14 @@ use crate::axum_extensions::{is_nested, original_uri};
 #[must_use]
 #[doc(alias = "KeyBy")]
 #[doc(alias = "cache_key")]
+#[doc(alias = "No-Vary-Search")]
 pub struct CacheKey {
     scheme: Scheme,
     host: bool,
     query: Query,
     sorted: bool,
     headers: Vec<HeaderName>,
+    cookies: Cookies,
     uri: Option<Arc<UriOf>>,
     with: Option<Arc<With>>,
     /// The headers of a proxy about the URL count.
@@ -69,6 +73,7 @@ impl CacheKey {
             query: Query::All,
             sorted: false,
             headers: Vec::new(),
+            cookies: Cookies::new(),
             uri: None,
             with: None,
             forwarded: false,
@@ -129,6 +134,71 @@ impl CacheKey {
         self
     }
 
+    /// Adds the value of one cookie. A cookie that is missing is another value than an empty one.
+    /// Several calls add several cookies.
+    ///
+    /// Where the lifetime is the layer's own ([`with_ttl`], [`default_ttl`], [`ttl`]), this makes
+    /// requests cacheable that have no cookies but those of the key and those that
+    /// [`without_cookies`](Self::without_cookies) ignores. A request with any other cookie still
+    /// neither fills the cache nor hits, with `detail=cookie` in `cache-status`. Where responses state
+    /// their lifetime, other cookies do not count unless `vary` names `cookie`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tower_kit::MIB;
+    /// use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore};
+    ///
+    /// // A page for each language, also for visitors with cookies of analytics or of a banner.
+    /// let key = CacheKey::new()
+    ///     .cookie("lang")
+    ///     .without_tracking_cookies()
+    ///     .without_cookies(["consent", "banner_*"]);
+    /// let layer = CacheLayer::with_ttl(MemoryStore::new(64 * MIB), Duration::from_secs(60)).key(key);
+    /// # drop(layer);
+    /// ```
+    ///
+    /// Names are compared byte for byte. If there are several cookies of the name, all of them count,
+    /// in their order. All cookies count, and none is ignored, if services may differ in how they read
+    /// the `cookie` header: it has bytes outside of ASCII, a cookie without `=` or with an invalid name,
+    /// an open quote, a comma before a `=`, or a name such as `%6cang` or `Lang` that a service may take
+    /// for that of the key.
+    ///
+    /// [`with_ttl`]: crate::CacheLayer::with_ttl
+    /// [`default_ttl`]: crate::CacheLayer::default_ttl
+    /// [`ttl`]: crate::CacheLayer::ttl
+    pub fn cookie(mut self, name: impl Into<String>) -> Self {
+        self.cookies.count(name.into());
+        self
+    }
+
+    /// Ignores the cookies with these names, in addition to those of earlier calls. A name that ends in
+    /// `*` is a prefix. Names are compared byte for byte; a [`cookie`](Self::cookie) of the key is not
+    /// ignored.
+    ///
+    /// A request whose cookies are all ignored counts as one without cookies, and a response with
+    /// `vary: cookie` is compared by the other cookies. So that no response in the cache depends on an
+    /// ignored cookie, the inner service does not see them in a `GET` or `HEAD` request that the cache
+    /// looks up, even if that request fills nothing. Requests that pass by the cache keep all cookies.
+    #[doc(alias = "ignore")]
+    #[doc(alias = "strip")]
+    pub fn without_cookies(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.cookies.ignore(names);
+        self
+    }
+
+    /// Ignores the cookies that scripts of analytics and advertising set for themselves, as
+    /// [`without_cookies`](Self::without_cookies) does: of Google (`_ga`, `_ga_*`, `_gid`, `_gat*`,
+    /// `_gac_*`, `_gcl_*`, `_dc_gtm_*`, `__gads`, `__gpi`, `__utm*`), Meta (`_fbp`, `_fbc`), Microsoft
+    /// (`_clck`, `_clsk`, `_uetsid`, `_uetvid`), Matomo (`_pk_*`), Hotjar (`_hj*`), HubSpot (`__hstc`,
+    /// `__hssc`, `__hssrc`, `hubspotutk`), TikTok (`_ttp`), Pinterest (`_pin_unauth`) and Snapchat
+    /// (`_scid`).
+    ///
+    /// Not for a service that reads one of these, such as to choose the group of an experiment.
+    pub fn without_tracking_cookies(self) -> Self {
+        self.without_cookies(TRACKING_COOKIES)
+    }
+
     /// Sets a callback that finds the URI elsewhere than in the request line, such as in an extension
     /// that a middleware has set. It takes the place of axum's `OriginalUri`. If the callback returns
     /// `None`, the URI of the request counts; if it panics, the request passes by the cache.
@@ -166,6 +236,24 @@ impl CacheKey {
             || self.forwarded && (*name == FORWARDED || X_FORWARDED.contains(name))
     }
 
+    /// Returns `true` if all cookies of a request are part of the key, or ignored.
+    pub(crate) fn covers_cookies(&self, headers: &HeaderMap) -> bool {
+        self.cookies.cover(headers)
+    }
+
+    /// Spells the cookies of a request as the key does.
+    #[inline]
+    pub(crate) fn spell_cookies(&self, headers: &mut HeaderMap) {
+        if self.cookies.are_named() {
+            self.cookies.spell(headers);
+        }
+    }
+
+    /// Returns `true` if the cookies of a request are spelled as the key does.
+    pub(crate) fn spells_cookies(&self, headers: &HeaderMap) -> bool {
+        self.cookies.respelled(headers).is_none()
+    }
+
     /// Adds the headers of a proxy about the URL that its client asked for, if `forwarded`.
     pub(crate) fn with_forwarded(self, forwarded: bool) -> Self {
         Self { forwarded: forwarded || self.forwarded, ..self }
@@ -177,7 +265,10 @@ impl CacheKey {
 
     /// Returns `true` if each URL has one key only.
     pub(crate) fn is_url(&self) -> bool {
-        self.headers.is_empty() && self.with.is_none() && !self.forwarded
+        self.headers.is_empty()
+            && !self.cookies.are_counted()
+            && self.with.is_none()
+            && !self.forwarded
     }
 
     /// Returns `true` if a URI has all that the key takes from it.
@@ -185,7 +276,7 @@ impl CacheKey {
         !self.host || uri.authority().is_some()
     }
 
-    /// Returns the key of a request.
+    /// Returns the key of a request whose cookies are [spelled](Self::spell_cookies) as the key has them.
     ///
     /// # Errors
     ///
@@ -221,6 +312,7 @@ impl CacheKey {
                 key.push(name.as_str(), value.as_bytes());
             }
         }
+        self.cookies.push(&mut key, &request.headers);
         if self.forwarded {
             push_forwarded(&mut key, &request.headers);
         }
@@ -296,8 +388,17 @@ impl CacheKey {
         } else {
             Spelling::Respelled
         };
-        let (has_content, part) = (false, false);
-        Ok(Key { host, path: path_at, url: text.len(), text, spelling, has_content, part })
+        Ok(Key {
+            host,
+            path: path_at,
+            has_query: query.is_some(),
+            url: text.len(),
+            text,
+            spelling,
+            has_content: false,
+            part: false,
+            search: None,
+        })
     }
 }
 
@@ -315,6 +416,7 @@ impl fmt::Debug for CacheKey {
             .field("query", &self.query)
             .field("sorted", &self.sorted)
             .field("headers", &self.headers)
+            .field("cookies", &self.cookies)
             .finish_non_exhaustive()
     }
 }
@@ -347,9 +449,6 @@ fn can_respell(uri: &Uri, request: &request::Parts) -> bool {
 fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
     catch_unwind(AssertUnwindSafe(user)).map_err(|_| NoKey::Panicked)
 }
-
-/// The maximum length of a key, in bytes. A longer URL is not one that many clients ask for.
-const MAX_LENGTH: usize = 8 * 1024;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 

@@ -3,12 +3,15 @@
 mod cache_key;
 #[cfg_attr(not(feature = "cache-query"), expect(dead_code, reason = "its layer makes it"))]
 mod content;
+mod cookies;
 mod origin;
 mod query;
 mod request_key;
+mod search_rule;
 
 pub use cache_key::CacheKey;
 pub(crate) use content::{Content, ContentMethod, Unread};
 #[cfg(test)]
 pub(crate) use request_key::NO_KEY;
 pub(crate) use request_key::{Key, NoKey};
+pub(crate) use search_rule::SearchRule;

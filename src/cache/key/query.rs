@@ -24,7 +24,7 @@ impl Query {
             query.split('&').filter(|parameter| self.has(parameter)).collect();
         // The sort is stable: parameters of one name keep their order.
         if sorted && !query.contains(';') {
-            parameters.sort_by_cached_key(|parameter| loose_name(parameter));
+            parameters.sort_by_cached_key(|parameter| loose_name(name_of(parameter).as_bytes()));
         }
         for (at, parameter) in parameters.iter().enumerate() {
             text.push(if at == 0 { '?' } else { '&' });
@@ -36,8 +36,12 @@ impl Query {
         match self {
             Self::All => true,
             Self::None => false,
-            Self::Only(names) => !is_plain(parameter) || is_named(names, parameter),
-            Self::Except(names) => parameter.contains(';') || !is_named(names, parameter),
+            Self::Only(names) => {
+                !is_plain(parameter) || is_named(names, name_of(parameter).as_bytes())
+            }
+            Self::Except(names) => {
+                parameter.contains(';') || !is_named(names, name_of(parameter).as_bytes())
+            }
         }
     }
 }
@@ -46,11 +50,11 @@ fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
-fn is_named(names: &[String], parameter: &str) -> bool {
-    let name = name_of(parameter);
+/// Returns `true` if one of `names` is this name, or ends in `*` and is its prefix.
+pub(super) fn is_named(names: &[String], name: &[u8]) -> bool {
     names.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == pattern,
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == pattern.as_bytes(),
     })
 }
 
@@ -60,11 +64,9 @@ fn is_plain(parameter: &str) -> bool {
     name_of(parameter).bytes().all(plain) && !parameter.contains(';')
 }
 
-/// Returns the name of a parameter in a form that all names share which a service may take for one:
-/// services decode `%61` and `+`, some ignore case, and PHP reads `a.b` as `a_b`, and `a[x]` as a part
+/// Returns a name in a form that all names share which a service may take for one: services decode `%61` and `+`, some ignore case, and PHP reads `a.b` as `a_b`, and `a[x]` as a part
 /// of `a`. If such names were sorted, requests with different values would share a key.
-fn loose_name(parameter: &str) -> Vec<u8> {
-    let name = name_of(parameter).as_bytes();
+pub(super) fn loose_name(name: &[u8]) -> Vec<u8> {
     let mut loose = Vec::with_capacity(name.len());
     let mut at = 0;
     while let Some(&byte) = name.get(at) {

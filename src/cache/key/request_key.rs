@@ -1,10 +1,13 @@
 //! The key of a request.
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, Uri, request};
 
 use super::content::Content;
+use super::search_rule::SearchRule;
 use crate::axum_extensions::{is_nested, original_uri, original_uri_mut};
 use crate::headers::token::alphanumerics_and;
 
@@ -23,6 +26,17 @@ pub(crate) struct Key {
     pub(crate) has_content: bool,
     /// The entry is a part (206).
     pub(crate) part: bool,
+    /// The URL of the request has a query.
+    pub(crate) has_query: bool,
+    pub(crate) search: Option<Box<Search>>,
+}
+
+/// The rule by which the query of a key stands for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Search {
+    rule: Arc<SearchRule>,
+    /// The URL of the request, as the service sees it.
+    url: String,
 }
 
 /// The spelling of the URL of a request.
@@ -60,6 +74,67 @@ impl Key {
     /// Returns `true` if the URL is all of the key.
     pub(crate) fn is_url(&self) -> bool {
         self.url == self.text.len()
+    }
+
+    /// Returns the scheme, the host and the path.
+    pub(crate) fn path_url(&self) -> &str {
+        // A host and a path have no `?`.
+        self.url().split('?').next().unwrap_or_default()
+    }
+
+    /// Returns `true` if the query of the key stands for others.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.search.is_some()
+    }
+
+    /// Returns the header of the rule by which the query of the key stands for others.
+    pub(crate) fn rule(&self) -> Option<&[u8]> {
+        self.search.as_ref().map(|search| search.rule.text())
+    }
+
+    /// Returns the key of the same request by a rule, or without one, by its own URL.
+    pub(crate) fn by_rule(&self, rule: Option<&Arc<SearchRule>>) -> Self {
+        let (url, lines) = (self.seen_url(), &self.text[self.url..]);
+        let normal = rule.and_then(|rule| {
+            let (path, query) = url.split_once('?')?;
+            let normal = rule.normal(query);
+            // Encoding may make a query longer than a key may be.
+            let length = path.len() + normal.len() + lines.len();
+            (length <= MAX_LENGTH).then_some((rule, normal))
+        });
+        let (text, search) = match normal {
+            Some((rule, normal)) => {
+                let search = Search { rule: Arc::clone(rule), url: url.to_owned() };
+                (format!("{}{normal}", self.path_url()), Some(Box::new(search)))
+            }
+            None => (url.to_owned(), None),
+        };
+        let url = text.len();
+        Self { text: text + lines, url, search, ..*self }
+    }
+
+    /// Returns `true` if a response that was found under this key answers the request, by the rule that
+    /// the response states.
+    #[inline]
+    pub(crate) fn finds(&self, response: &HeaderMap) -> bool {
+        self.shares(response) || self.finds_by_rule_of(response)
+    }
+
+    /// Returns `true` if the response to a request with this key answers all requests with it.
+    #[inline]
+    pub(crate) fn shares(&self, response: &HeaderMap) -> bool {
+        self.search.as_ref().is_none_or(|search| search.rule.is_of(response))
+    }
+
+    fn finds_by_rule_of(&self, response: &HeaderMap) -> bool {
+        // The response was stored under its URL by its own rule, or by none.
+        let rule = SearchRule::of(response).map(Arc::new);
+        self.by_rule(rule.as_ref()).url() == self.url()
+    }
+
+    /// Returns the URL as the service sees it.
+    fn seen_url(&self) -> &str {
+        self.search.as_ref().map_or(self.url(), |search| &search.url)
     }
 
     /// Returns `true` if the response may be stored: the service sees the spelling of the key.
@@ -112,7 +187,7 @@ impl Key {
     fn respelled(&self, uri: &Uri) -> Option<Uri> {
         let mut parts = uri.clone().into_parts();
         if let Some(target) = &mut parts.path_and_query {
-            let path_and_query = &self.text[self.path..self.url];
+            let path_and_query = &self.seen_url()[self.path..];
             let query = path_and_query.find('?').map_or("", |at| &path_and_query[at..]);
             *target = format!("{}{query}", uri.path()).parse().ok()?;
         }
@@ -131,7 +206,8 @@ impl Key {
     /// Returns the key of a part.
     pub(crate) fn part(&self, slot: u64) -> Self {
         // The URL stays, by which purges find the entry.
-        Self { text: format!("{}\npart={slot:x}", self.text), part: true, ..*self }
+        let text = format!("{}\npart={slot:x}", self.text);
+        Self { text, part: true, search: self.search.clone(), ..*self }
     }
 
     /// Returns the key of a variant.
@@ -143,7 +219,7 @@ impl Key {
         // By hand: each hit of a variant needs this key, and formatting costs several times as much.
         let digits = id.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
         digits.for_each(|digit| text.push(char::from(HEX[usize::from(digit)])));
-        Self { text, ..*self }
+        Self { text, search: None, ..*self }
     }
 
     /// Adds the content of a request, if it is a part of the key. No header has such a name.
@@ -226,6 +302,11 @@ pub(crate) static NO_KEY: Key = Key {
     spelling: Spelling::Same,
     has_content: false,
     part: false,
+    has_query: false,
+    search: None,
 };
+
+/// The maximum length of a key, in bytes. A longer URL is not one that many clients ask for.
+pub(super) const MAX_LENGTH: usize = 8 * 1024;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -27,8 +27,8 @@ pub(crate) struct RequestPolicy {
     pub(crate) head_only: bool,
     /// The request has `authorization`.
     pub(crate) authorized: bool,
-    /// The request has a `cookie` that is not part of the key, and the layer gives lifetimes to
-    /// responses. Such a response is not for this request, and the response to this request is not for
+    /// The request has a cookie that is neither part of the key nor ignored, and the layer gives
+    /// lifetimes to responses. Such a response is not for this request, and the response to this request is not for
     /// others.
     pub(crate) cookie: bool,
     /// The request has a condition or a range, so that its response may be a 304 or a part.
@@ -139,7 +139,10 @@ fn by_headers(
         } else if *name == AUTHORIZATION {
             policy.authorized = true;
         } else if *name == COOKIE {
-            if rules.gives_lifetimes() && !key.has_header(name) && !rules.allows(Exception::Cookie)
+            if rules.gives_lifetimes()
+                && !key.has_header(name)
+                && !rules.allows(Exception::Cookie)
+                && !key.covers_cookies(headers)
             {
                 if rules.aside.is_some() {
                     return RequestAction::Pass(Bypass::Cookie);
@@ -188,11 +191,6 @@ impl RequestPolicy {
     /// Returns `true` for a HEAD that the service gets as a GET, to fill the cache.
     pub(crate) fn is_filling_head(&self) -> bool {
         self.head_only && self.no_fill.is_none()
-    }
-
-    /// Returns `true` for a GET of a range, whose response is stored only under conditions of its own.
-    pub(crate) fn is_range(&self) -> bool {
-        self.no_fill == Some(Bypass::Partial) && !self.head_only
     }
 
     /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees

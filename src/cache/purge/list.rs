@@ -81,6 +81,20 @@ struct Known {
 /// learn of the purge later ([`StoreError::is_deferred`]).
 pub struct PurgeFuture(pub(crate) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
 
+impl Standing {
+    /// Returns the worse of two standings.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Purged, _) | (_, Self::Purged) => Self::Purged,
+            (Self::Stale { since }, Self::Stale { since: other }) => {
+                Self::Stale { since: since.min(other) }
+            }
+            (stale @ Self::Stale { .. }, _) | (_, stale @ Self::Stale { .. }) => stale,
+            (Self::Current(stamp), Self::Current(other)) => Self::Current(stamp.min(other)),
+        }
+    }
+}
+
 impl SharedPurges {
     /// Creates the state of a new store, without purges.
     #[must_use]

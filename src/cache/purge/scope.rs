@@ -38,12 +38,31 @@ impl ScopedPurges {
 
     /// Purges a target of this namespace, as [`Purges::purge`] does.
     pub(crate) fn purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
-        self.in_namespace(what, |what| self.purges.purge(what, now))
+        self.with_queries(what, |what| self.purges.purge(what, now))
     }
 
     /// Makes a target of this namespace stale, as [`Purges::soft_purge`] does.
     pub(crate) fn soft_purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
-        self.in_namespace(what, |what| self.purges.soft_purge(what, now))
+        self.with_queries(what, |what| self.purges.soft_purge(what, now))
+    }
+
+    /// Purges a target, and with a URL that has a query also all entries of its path that answer several
+    /// queries: they may answer that URL. Their rules need not be known here. The URL with an empty query
+    /// stands for them.
+    fn with_queries(&self, what: Purge<'_>, act: impl Fn(Purge<'_>) -> PurgeFuture) -> PurgeFuture {
+        let purge = self.in_namespace(what, &act);
+        let (Purge::Url(url) | Purge::Removed(url) | Purge::Prefix(url)) = what else {
+            return purge;
+        };
+        let Some(end) = url.find('?') else { return purge };
+        let queries = self.in_namespace(Purge::Removed(&url[..=end]), act);
+        if !self.is_shared() {
+            return purge;
+        }
+        PurgeFuture(Box::pin(async move {
+            let written = purge.await;
+            queries.await.and(written)
+        }))
     }
 
     fn in_namespace<T>(&self, what: Purge<'_>, act: impl FnOnce(Purge<'_>) -> T) -> T {
@@ -78,6 +97,28 @@ impl ScopedPurges {
         self.purges.remembers(watermark)
     }
 
+    /// Compares an entry that answers several queries with the purges of any of them.
+    pub(crate) fn standing_of_queries(
+        &self,
+        url: &str,
+        watermark: Stamp,
+        received: u64,
+    ) -> Standing {
+        let [path, queries] = names_of_queries(url);
+        let standing = self.standing(&path, &[], watermark, received);
+        standing.and(self.standing(&queries, &[], watermark, received))
+    }
+
+    /// Returns `true` if a response that answers several queries may be stored.
+    pub(crate) fn admits_queries(&self, url: &str, watermark: Stamp) -> bool {
+        names_of_queries(url).iter().all(|name| self.admits(name, &[], watermark))
+    }
+
+    /// Returns `true` if nothing was purged after `watermark`, in any namespace.
+    pub(crate) fn is_latest(&self, watermark: Stamp) -> bool {
+        self.purges.is_latest(watermark)
+    }
+
     /// Returns `true` if a response may be stored, as [`Purges::admits`] does.
     pub(crate) fn admits(&self, url: &str, tags: &[String], watermark: Stamp) -> bool {
         if self.namespace.is_empty() {
@@ -86,4 +127,10 @@ impl ScopedPurges {
         let tags: Vec<_> = tags.iter().map(|tag| self.namespace.qualify(tag).into()).collect();
         self.purges.admits(&self.namespace.qualify(url), &tags, watermark)
     }
+}
+
+/// Returns the URL without its query, and the one that stands for all queries.
+fn names_of_queries(url: &str) -> [String; 2] {
+    let path = url.split('?').next().unwrap_or_default();
+    [path.to_owned(), format!("{path}?")]
 }

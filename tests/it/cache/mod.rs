@@ -24,6 +24,7 @@ mod model;
 mod namespaces;
 mod numbers;
 mod purged;
+mod queries;
 mod ranges;
 pub(crate) mod rig;
 mod spelling;

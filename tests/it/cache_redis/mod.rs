@@ -10,6 +10,7 @@ mod loss;
 mod outage;
 mod outages;
 mod purges;
+mod queries;
 mod races;
 mod rig;
 mod sharing;

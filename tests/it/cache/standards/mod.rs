@@ -117,3 +117,13 @@ async fn ranges_follow_rfc_9110() {
     };
     tell(include_str!("ranges.txt"), names).await;
 }
+
+#[tokio::test]
+async fn queries_follow_no_vary_search() {
+    tell(include_str!("no_vary_search.txt"), Names::default()).await;
+}
+
+#[tokio::test]
+async fn variants_follow_rfc_9110() {
+    tell(include_str!("vary.txt"), Names::default()).await;
+}
