@@ -32,7 +32,7 @@ fn main() {
     let compressed = behind_it_compress(&bench);
     // What is not called for one case goes on to here.
     let right = probes();
-    threads();
+    let two_threads = threads();
     let (first, later) = herds();
 
     for (case, costs) in CASES.iter().zip(&costs) {
@@ -51,6 +51,11 @@ fn main() {
         25.0,
     );
     bar("instructions of a hit, % of the best peer", percent(&all), 100.0);
+    bar("instructions of a hit of 1 KiB", of(&kit()), 3_600.0);
+    let allocations = hits.net(&kit()).map(|net| net.allocations);
+    bar("allocations of a hit of 1 KiB", allocations, 4.0);
+    let varying = costs[1].net(&kit()).map(|net| net.instructions);
+    bar("instructions of a hit that varies by accept-encoding", varying, 5_000.0);
     let nanoseconds =
         |at: usize| costs[at].0.iter().find(|cost| cost.name == kit()).map(|cost| cost.nanoseconds);
     bar("nanoseconds of a hit", nanoseconds(0), 1_000.0);
@@ -64,6 +69,7 @@ fn main() {
     let differ =
         both.map(|(gzip, plain)| (gzip.instructions / plain.instructions * 100.0 - 100.0).abs());
     bar("instructions of a hit of gzip and of none, % that they differ by", differ, 10.0);
+    bar("time of hits on two threads, % of two that share nothing", Some(two_threads), 105.0);
     println!("     the first herd, when nothing is known of the answer: {first:.0} % of no cache");
     bar("time of a herd for what is not kept, % of no cache", Some(later), 110.0);
     bar("microseconds from a leader's first byte to a follower's", Some(first_bytes()), 1_000.0);
@@ -136,32 +142,39 @@ fn probes() -> Vec<&'static str> {
 }
 
 /// Prints how many more hits two threads serve than one: of one entry, whose counts of references
-/// both of them write, and of one each.
+/// both of them write, of one each, and of one each in caches that share nothing. Returns the time
+/// that one each takes, as a percentage of that of caches that share nothing.
 #[expect(clippy::disallowed_methods, reason = "a bench is about time")]
-fn threads() {
-    let mut service = layer().layer(On::<Full<Bytes>>::new(Origin::new(&PLAIN)));
-    let hits = |service: &mut Cache<On<Full<Bytes>>>, uri: &'static str| {
+fn threads() -> f64 {
+    let service = || layer().layer(On::<Full<Bytes>>::new(Origin::new(&PLAIN)));
+    let hits = |service: &Cache<On<Full<Bytes>>>, uri: &'static str| {
+        let mut service = service.clone();
         for _ in 0..HITS {
             let mut request = head(&PLAIN).map(|()| Full::<Bytes>::default());
             *request.uri_mut() = Uri::from_static(uri);
-            black_box(read(call(service, request).into_body(), None));
+            black_box(read(call(&mut service, request).into_body(), None));
         }
     };
-    for uri in OF_THREADS {
-        hits(&mut service, uri);
-    }
-    let rate = |uris: &[&'static str]| {
-        let barrier = Barrier::new(uris.len());
+    let (shared, other) = (service(), service());
+    let [first, second] = OF_THREADS;
+    let cases: [&[_]; 4] = [
+        &[(&shared, first)],
+        &[(&shared, first), (&shared, first)],
+        &[(&shared, first), (&shared, second)],
+        &[(&shared, first), (&other, second)],
+    ];
+    cases.iter().copied().flatten().for_each(|(service, uri)| hits(service, uri));
+    let rate = |threads: &[(&Cache<On<Full<Bytes>>>, &'static str)]| {
+        let barrier = Barrier::new(threads.len());
         let taken: Vec<Duration> = thread::scope(|scope| {
-            let threads: Vec<_> = uris
+            let threads: Vec<_> = threads
                 .iter()
-                .map(|uri| {
-                    let mut service = service.clone();
+                .map(|(service, uri)| {
                     let (barrier, hits) = (&barrier, &hits);
                     scope.spawn(move || {
                         barrier.wait();
                         let start = Instant::now();
-                        hits(&mut service, uri);
+                        hits(service, uri);
                         start.elapsed()
                     })
                 })
@@ -169,18 +182,26 @@ fn threads() {
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         let longest = taken.into_iter().max().unwrap_or_default();
-        (uris.len() * HITS) as f64 / longest.as_secs_f64()
+        (threads.len() * HITS) as f64 / longest.as_secs_f64()
     };
-    let median = |uris: &[&'static str]| {
-        let mut rates: Vec<_> = (0..11).map(|_| rate(uris)).collect();
-        rates.sort_by(f64::total_cmp);
-        rates[5]
+    // In turn, so that what disturbs the machine disturbs all.
+    let rounds: Vec<_> = (0..11).map(|_| cases.map(rate)).collect();
+    let median = |of: &dyn Fn(&[f64; 4]) -> f64| {
+        let mut all: Vec<_> = rounds.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
     };
-    let [first, second] = OF_THREADS;
-    let (one, same, own) = (median(&[first]), median(&[first, first]), median(&[first, second]));
-    println!("hits a second: {one:.0} on one thread");
-    println!("  {same:.0} on two that ask for the same: {:.2} times as many", same / one);
-    println!("  {own:.0} on two that do not: {:.2} times as many\n", own / one);
+    println!("hits a second: {:.0} on one thread", median(&|rates| rates[0]));
+    for (at, who) in [
+        (1, "two that ask for the same"),
+        (2, "two that do not"),
+        (3, "two whose caches share nothing"),
+    ] {
+        let (rate, more) = (median(&|rates| rates[at]), median(&|rates| rates[at] / rates[0]));
+        println!("  {rate:.0} on {who}: {more:.2} times as many");
+    }
+    println!();
+    median(&|rates| rates[3] / rates[2] * 100.0)
 }
 
 /// Measures 20 requests at once for a response that is not stored, in percent of the time without a

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::fmt;
 
-use http::header::AGE;
+use bytes::Bytes;
+use http::header::{AGE, CACHE_STATUS};
 use http::{HeaderMap, HeaderValue};
 use metrics::SharedString;
 
-use super::policy::{Bypass, CACHE_STATUS, NotStorable};
+use super::policy::{Bypass, MAX_SECONDS, NotStorable};
 use crate::headers::token::alphanumerics_and;
 
 /// The contents of `cache-status`.
@@ -70,9 +71,47 @@ impl CacheStatus {
 
     /// Appends a member to the list that other caches may have begun.
     pub(crate) fn write(&self, name: &CacheName, headers: &mut HeaderMap) {
+        let mut line = Line::new();
+        self.push_to(&mut line, name);
+        if let Ok(value) = HeaderValue::from_bytes(line.as_ref()) {
+            headers.append(CACHE_STATUS, value);
+        }
+    }
+
+    /// Sets `age` and `cache-status` of a stored response. `age` is in milliseconds.
+    pub(crate) fn write_with_age(&self, name: &CacheName, headers: &mut HeaderMap, age: u64) {
+        let mut line = Line::new();
+        self.push_to(&mut line, name);
+        let end = line.len;
+        line.seconds(age);
+        // Both values are on the path of each hit, and cost one allocation.
+        let mut status = Bytes::from_owner(line);
+        let age = HeaderValue::from_maybe_shared(status.split_off(end));
+        let (Ok(age), Ok(status)) = (age, HeaderValue::from_maybe_shared(status)) else { return };
+        // A walk to the places, which are mostly the first headers, costs less than two lookups.
+        let mut places = headers.iter_mut().filter(|(_, value)| value.is_empty());
+        match (places.next(), places.next()) {
+            (Some((first, age_place)), Some((second, status_place)))
+                if *first == AGE && *second == CACHE_STATUS =>
+            {
+                *age_place = age;
+                *status_place = status;
+            }
+            _ => {
+                headers.insert(AGE, age);
+                match headers.get_mut(CACHE_STATUS) {
+                    Some(place) if place.is_empty() => *place = status,
+                    _ => {
+                        headers.append(CACHE_STATUS, status);
+                    }
+                }
+            }
+        }
+    }
+
+    fn push_to(&self, line: &mut Line, name: &CacheName) {
         // Written by hand: a serializer of structured fields allocates for each parameter, and this is
         // on the path of each hit. A property test checks each form.
-        let mut line = Line::new();
         line.begin(name);
         match self.fwd {
             None => line.push("; hit"),
@@ -86,19 +125,17 @@ impl CacheStatus {
             line.push(if ttl < 0 { "; ttl=-" } else { "; ttl=" });
             line.number(ttl.unsigned_abs());
         }
-        for (is, name) in [(self.stored, "; stored"), (self.collapsed, "; collapsed")] {
-            if is {
-                line.push(name);
-            }
+        if self.stored {
+            line.push("; stored");
+        }
+        if self.collapsed {
+            line.push("; collapsed");
         }
         if let Some(detail) = self.detail {
             line.named("; detail=", detail);
             if let Some(header) = self.header {
                 line.named(":", header);
             }
-        }
-        if let Some(value) = line.value() {
-            headers.append(CACHE_STATUS, value);
         }
     }
 }
@@ -158,7 +195,7 @@ impl fmt::Display for InvalidName {
 
 impl Error for InvalidName {}
 
-/// A header value that is written on the stack, so that there is one allocation.
+/// Text of header values that is written on the stack, so that there is one allocation.
 struct Line {
     bytes: [u8; LONGEST],
     len: usize,
@@ -176,15 +213,11 @@ impl Line {
         self.len = name.len;
     }
 
-    fn push(&mut self, text: &str) {
-        self.extend(text.as_bytes());
-    }
-
     /// Leaves out text that does not fit.
-    fn extend(&mut self, bytes: &[u8]) {
-        if let Some(room) = self.bytes.get_mut(self.len..self.len + bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.len += bytes.len();
+    fn push(&mut self, text: &str) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.len += text.len();
         }
     }
 
@@ -194,18 +227,25 @@ impl Line {
     }
 
     fn number(&mut self, number: u64) {
-        // From the last digit: `u64::MAX` has 20.
-        let (mut digits, mut at, mut left) = ([b'0'; 20], 20, number);
-        while at == 20 || left > 0 {
-            at -= 1;
-            digits[at] = b'0' + (left % 10) as u8;
+        let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let Some(room) = self.bytes.get_mut(self.len..self.len + digits) else { return };
+        let mut left = number;
+        for digit in room.iter_mut().rev() {
+            *digit = b'0' + (left % 10) as u8;
             left /= 10;
         }
-        self.extend(&digits[at..]);
+        self.len += digits;
     }
 
-    fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.bytes[..self.len]).ok()
+    /// Writes milliseconds as an age (RFC 9111 §1.2.2), rounded down.
+    fn seconds(&mut self, millis: u64) {
+        self.number((millis / 1000).min(MAX_SECONDS));
+    }
+}
+
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -246,10 +286,9 @@ impl NotStorable {
 
 /// Sets `age`. `millis` is rounded down.
 pub(crate) fn write_age(headers: &mut HeaderMap, millis: u64) {
-    // RFC 9111 §1.2.2.
     let mut line = Line::new();
-    line.number((millis / 1000).min(super::policy::MAX_SECONDS));
-    if let Some(age) = line.value() {
+    line.seconds(millis);
+    if let Ok(age) = HeaderValue::from_bytes(line.as_ref()) {
         headers.insert(AGE, age);
     }
 }
@@ -267,8 +306,8 @@ const TOKEN_BYTES: [bool; 256] = alphanumerics_and(b"!#$%&'*+-.^_`|~:/");
 /// The maximum size of a name in bytes, as it is written.
 const LONGEST_NAME: usize = 64;
 
-/// The size in bytes of the longest value: a name, and all parameters.
-const LONGEST: usize = 192;
+/// The size in bytes of the longest value, which has a name and all parameters, and of an age.
+const LONGEST: usize = 192 + 10;
 
 #[cfg(test)]
 mod tests {
@@ -388,7 +427,8 @@ mod tests {
         fn an_age_is_in_whole_seconds(millis in any::<u64>()) {
             let mut headers = HeaderMap::new();
             write_age(&mut headers, millis);
-            prop_assert_eq!(headers[AGE].to_str().unwrap().parse::<u64>().unwrap(), (millis / 1000).min(super::super::policy::MAX_SECONDS));
+            let age: u64 = headers[AGE].to_str().unwrap().parse().unwrap();
+            prop_assert_eq!(age, (millis / 1000).min(MAX_SECONDS));
         }
     }
 }

@@ -12,20 +12,21 @@ use super::policy::{self, Bypass, RequestAction, RequestPolicy};
 pub(crate) struct Warm;
 
 /// Decides what to do with a request before anything is looked up.
+#[inline]
 pub(crate) fn classify(config: &Config, request: &request::Parts, has_body: bool) -> RequestAction {
     let skips = skips(config, request);
-    match policy::classify(&config.rules, &config.key, request, has_body) {
-        RequestAction::LookUp(_) if skips => RequestAction::Pass(Bypass::Skipped),
-        RequestAction::LookUp(mut ask) if request.extensions.get::<Warm>().is_some() => {
-            ask.control.no_cache = true;
-            RequestAction::LookUp(ask)
+    let mut action = policy::classify(&config.rules, &config.key, request, has_body);
+    match &mut action {
+        RequestAction::LookUp(_) if skips => return RequestAction::Pass(Bypass::Skipped),
+        RequestAction::LookUp(ask) => {
+            ask.control.no_cache |= request.extensions.get::<Warm>().is_some();
         }
         RequestAction::Invalidate if Content::of(request) == Some(&Content::Panicked) => {
             config.state.metrics.panicked();
-            RequestAction::Invalidate
         }
-        before => before,
+        RequestAction::Invalidate | RequestAction::Pass(_) => {}
     }
+    action
 }
 
 /// Returns the policy of a request as if it were a GET without a body, if the response to that could be
@@ -57,6 +58,7 @@ fn skips(config: &Config, request: &request::Parts) -> bool {
 /// # Errors
 ///
 /// If the request has none that could be trusted.
+#[inline]
 pub(crate) fn key_of(config: &Config, request: &request::Parts) -> Result<Key, Bypass> {
     config.key.of(request).map_err(|fault| {
         if fault == NoKey::Panicked {

@@ -34,6 +34,7 @@ pub(crate) struct Miss {
 }
 
 /// Decides what follows from a lookup. `now` is the time in milliseconds.
+#[inline]
 pub(crate) fn decide(query: Query<'_>, ask: &RequestPolicy, lookup: &Lookup, now: u64) -> Action {
     let entry = match lookup {
         Lookup::Found(entry) => entry,

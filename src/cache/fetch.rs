@@ -570,10 +570,8 @@ impl Fetch {
     /// wait for that.
     fn remove(&self, old: &StoredResponse) {
         let config = Arc::clone(&self.config);
-        let key = match old.variant.class() {
-            0 => self.key.clone(),
-            id => self.key.variant(id),
-        };
+        let is_only = old.variant.is_only();
+        let key = if is_only { self.key.clone() } else { self.key.variant(&old.variant.suffix()) };
         spawn_if_pending(Box::pin(async move { storage::remove(&config, &key).await }));
     }
 

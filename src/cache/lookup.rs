@@ -49,8 +49,8 @@ pub(crate) enum Turn<T> {
 /// The result of the lookup under the key of a URL.
 enum First {
     Done(Lookup),
-    /// The entry is a list of variants: the key of the one to look up next, and its index.
-    Variant(Key, Entry, usize),
+    /// The entry is a list of variants: the index of the one to look up next.
+    Variant(Entry, usize),
 }
 
 impl Lookup {
@@ -66,11 +66,13 @@ impl Lookup {
 
 impl Query<'_> {
     /// Looks up what the store knows without waiting.
+    #[inline]
     pub(crate) fn look_up_now(self) -> Poll<Lookup> {
         let entry = ready!(storage::get_now(self.config, self.key));
         match self.first(entry) {
             First::Done(lookup) => Poll::Ready(lookup),
-            First::Variant(variant, names, at) => {
+            First::Variant(names, at) => {
+                let variant = self.key.variant(names.variant_suffix(at));
                 let entry = ready!(storage::get_now(self.config, &variant));
                 Poll::Ready(self.second(entry, &names, at))
             }
@@ -86,7 +88,8 @@ impl Query<'_> {
         let entry = storage::get(self.config, self.key).await?;
         let lookup = match self.first(entry) {
             First::Done(lookup) => lookup,
-            First::Variant(variant, names, at) => {
+            First::Variant(names, at) => {
+                let variant = self.key.variant(names.variant_suffix(at));
                 let entry = storage::get(self.config, &variant).await?;
                 self.second(entry, &names, at)
             }
@@ -185,13 +188,10 @@ impl Query<'_> {
             EntryKind::Variants(variants) if variants.len() > self.config.rules.variants => {
                 First::Done(Lookup::Nothing)
             }
-            EntryKind::Variants(variants) => {
-                // The newest first: an older variant may answer the same requests by an older `vary`.
-                match variants.iter().rposition(|variant| variant.answers(self.headers)) {
-                    Some(at) => First::Variant(self.key.variant(variants[at].id()), entry, at),
-                    None => First::Done(self.other_variants(&entry)),
-                }
-            }
+            EntryKind::Variants(variants) => match Variant::newest(variants, self.headers) {
+                Some(at) => First::Variant(entry, at),
+                None => First::Done(self.other_variants(&entry)),
+            },
         }
     }
 

@@ -1,5 +1,5 @@
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use metrics::{Counter, Gauge, Label, SharedString, Unit};
 
@@ -16,9 +16,15 @@ pub(crate) struct CacheMetrics {
     metrics: Metrics,
     /// The name of the cache, which tells the layers of a process apart.
     cache: SharedString,
-    requests: [AtomicU64; OUTCOMES.len()],
+    requests: [Counts; SHARDS],
     handles: OnceLock<RefreshingHandle<Handles>>,
 }
+
+/// The requests of some threads by [`Outcome::index`]. Threads that count in one cache line wait for each
+/// other at each hit. Some processors load lines in pairs, of 128 bytes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Counts([AtomicU64; OUTCOMES.len()]);
 
 /// The handles of a recorder, registered together, so that each label is there at 0 before it is
 /// counted.
@@ -92,8 +98,7 @@ pub struct Statistics {
 
 impl CacheMetrics {
     pub(crate) fn new(metrics: Metrics, cache: SharedString) -> Self {
-        let requests = [const { AtomicU64::new(0) }; OUTCOMES.len()];
-        Self { metrics, cache, requests, handles: OnceLock::new() }
+        Self { metrics, cache, requests: Default::default(), handles: OnceLock::new() }
     }
 
     /// Counts anew, on the same recorder.
@@ -108,7 +113,7 @@ impl CacheMetrics {
 
     pub(crate) fn count(&self, outcome: Outcome) {
         let index = outcome.index();
-        self.requests[index].fetch_add(1, Ordering::Relaxed);
+        self.requests[SHARD.with(|shard| *shard)].0[index].fetch_add(1, Ordering::Relaxed);
         self.with(|handles| handles.requests[index].increment(1));
     }
 
@@ -144,17 +149,17 @@ impl CacheMetrics {
 
     /// Adds the requests of this layer to a sum.
     pub(crate) fn add_to(&self, sum: Statistics) -> Statistics {
-        let of = |outcome: Outcome| self.requests[outcome.index()].load(Ordering::Relaxed);
-        let bypasses = self.requests[FIRST_BYPASS..].iter();
+        let of = |index: usize| -> u64 {
+            self.requests.iter().map(|counts| counts.0[index].load(Ordering::Relaxed)).sum()
+        };
         Statistics {
-            hits: sum.hits + of(Outcome::Hit),
-            stale: sum.stale + of(Outcome::Stale),
-            misses: sum.misses + of(Outcome::Miss),
-            revalidated: sum.revalidated + of(Outcome::Revalidated),
-            collapsed: sum.collapsed + of(Outcome::Collapsed),
-            failures: sum.failures + of(Outcome::Failed),
-            bypasses: sum.bypasses
-                + bypasses.map(|count| count.load(Ordering::Relaxed)).sum::<u64>(),
+            hits: sum.hits + of(Outcome::Hit.index()),
+            stale: sum.stale + of(Outcome::Stale.index()),
+            misses: sum.misses + of(Outcome::Miss.index()),
+            revalidated: sum.revalidated + of(Outcome::Revalidated.index()),
+            collapsed: sum.collapsed + of(Outcome::Collapsed.index()),
+            failures: sum.failures + of(Outcome::Failed.index()),
+            bypasses: sum.bypasses + (FIRST_BYPASS..OUTCOMES.len()).map(of).sum::<u64>(),
             ..sum
         }
     }
@@ -215,6 +220,17 @@ impl Fallback {
     pub(crate) const NAMES: [&'static str; 7] =
         ["budget", "fills", "fill-time", "wait", "lease", "puts", "refreshes"];
 }
+
+thread_local! {
+    /// The index of the counts of this thread.
+    static SHARD: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS
+    };
+}
+
+/// The number of threads that count without a shared cache line.
+const SHARDS: usize = 8;
 
 const FIRST_BYPASS: usize = 6;
 

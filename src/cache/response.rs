@@ -4,8 +4,8 @@ use std::error::Error;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, EXPIRES, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CACHE_STATUS, CONTENT_ENCODING, CONTENT_LANGUAGE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Body;
@@ -51,10 +51,7 @@ pub(crate) fn from_entry<B>(
         Conditional::Full
     };
     let mut headers = stored.headers.clone();
-    write_age(&mut headers, stored.freshness.age(now));
-    if config.cache_status {
-        status.write(&config.name, &mut headers);
-    }
+    set_own_headers(config, &mut headers, status, stored.freshness.age(now));
     let body = shape(&mut headers, &conditional, &stored.body);
     if conditional == Conditional::Unsatisfiable {
         strip_lifetimes(config, &mut headers);
@@ -75,10 +72,8 @@ pub(crate) fn from_stream<B>(
     status: &CacheStatus,
 ) -> Response<ResponseBody<B>> {
     let mut headers = head.headers.clone();
-    write_age(&mut headers, head.freshness.age(query.config.clock.now()));
-    if query.config.cache_status {
-        status.write(&query.config.name, &mut headers);
-    }
+    let age = head.freshness.age(query.config.clock.now());
+    set_own_headers(query.config, &mut headers, status, age);
     let length = content_length(&headers).ok().flatten();
     // A body of unknown length is not cut, and the body of a HEAD is not sent.
     let (size, is_whole) = (length.unwrap_or(0), length.is_none() || ask.head_only);
@@ -203,6 +198,19 @@ pub(crate) fn mark<B>(
         status.write(&config.name, headers);
     }
     response
+}
+
+/// Sets the headers of a stored response that are new each time. `age` is in milliseconds.
+fn set_own_headers(config: &Config, headers: &mut HeaderMap, status: &CacheStatus, age: u64) {
+    if config.cache_status {
+        status.write_with_age(&config.name, headers, age);
+    } else {
+        write_age(headers, age);
+        // The inner service may have one, in a 304.
+        if headers.get(CACHE_STATUS).is_some_and(HeaderValue::is_empty) {
+            headers.remove(CACHE_STATUS);
+        }
+    }
 }
 
 fn status_of(conditional: &Conditional, stored: StatusCode) -> StatusCode {

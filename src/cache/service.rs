@@ -83,33 +83,32 @@ where
         let config = &self.config;
         let (mut head, body) = request.into_parts();
         let now = config.clock.now();
-        let classified = match classify(config, &head, !body.is_end_stream()) {
-            RequestAction::LookUp(ask) => {
-                // Before anything is made for the lookup.
-                if let Some(mark) = config.state.hit_for_miss.recall(&config.key, &ask, &head, now)
-                {
-                    let (config, inner) = (Arc::clone(config), self.inner.clone());
-                    let call = (inner, Request::from_parts(head, body));
-                    return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
-                }
-                // Before the lookup: `vary: cookie` compares what the service would see.
-                config.key.spell_cookies(&mut head.headers);
-                key_of(config, &head).map(|key| (ask.spelled(key.may_fill()), key))
-            }
-            RequestAction::Pass(bypass) => Err(bypass),
+        let pass = |head, body, bypass| {
+            let (config, inner) = (Arc::clone(config), self.inner.clone());
+            let request = Request::from_parts(head, body);
+            ResponseFuture::boxed(pass(config, inner, request, bypass))
+        };
+        let ask = match classify(config, &head, !body.is_end_stream()) {
+            RequestAction::LookUp(ask) => ask,
+            RequestAction::Pass(bypass) => return pass(head, body, bypass),
             RequestAction::Invalidate => {
                 let (config, inner) = (Arc::clone(config), self.inner.clone());
                 return ResponseFuture::boxed(invalidate(config, inner, head, body));
             }
         };
-        let (ask, mut key) = match classified {
-            Ok(classified) => classified,
-            Err(bypass) => {
-                let (config, inner) = (Arc::clone(config), self.inner.clone());
-                let request = Request::from_parts(head, body);
-                return ResponseFuture::boxed(pass(config, inner, request, bypass));
-            }
+        // Before anything is made for the lookup.
+        if let Some(mark) = config.state.hit_for_miss.recall(&config.key, &ask, &head, now) {
+            let (config, inner) = (Arc::clone(config), self.inner.clone());
+            let call = (inner, Request::from_parts(head, body));
+            return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
+        }
+        // Before the lookup: `vary: cookie` compares what the service would see.
+        config.key.spell_cookies(&mut head.headers);
+        let mut key = match key_of(config, &head) {
+            Ok(key) => key,
+            Err(bypass) => return pass(head, body, bypass),
         };
+        let ask = ask.spelled(key.may_fill());
         config.state.search_rules.apply(&mut key);
         let query = Query { config, key: &key, headers: &head.headers };
         let Poll::Ready(lookup) = query.look_up_now() else {

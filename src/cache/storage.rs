@@ -22,6 +22,7 @@ use super::timeout::within;
 use super::vary::Variant;
 
 /// Returns the entry of a key if the store knows it without waiting. A store that panics has none.
+#[inline]
 pub(crate) fn get_now(config: &Config, key: &Key) -> Poll<Option<Entry>> {
     let got = catch_unwind(AssertUnwindSafe(|| config.store.get_now(key.as_str())));
     got.unwrap_or_else(|_| {
@@ -93,7 +94,7 @@ async fn put(config: &Config, key: &Key, entry: Entry) -> bool {
     } else {
         let variant = &stored.variant;
         // The variant first: a request that finds it in the list finds its entry.
-        let stored = put_one(config, &key.variant(variant.id()), &entry, ttl).await;
+        let stored = put_one(config, &key.variant(&variant.suffix()), &entry, ttl).await;
         // A memory has the variant even if the store behind it fails.
         add_to_variants(config, key, variant, ttl.max(VARIANTS_TTL)).await && stored
     };
@@ -123,7 +124,7 @@ async fn add_to_variants(config: &Config, key: &Key, variant: &Variant, ttl: Dur
         return false;
     };
     for variant in evicted {
-        remove(config, &key.variant(variant.id())).await;
+        remove(config, &key.variant(&variant.suffix())).await;
     }
     true
 }

@@ -1,5 +1,7 @@
 //! Variants of a response: `vary` (RFC 9111 §4.1).
 
+use std::cell::LazyCell;
+
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName};
 
@@ -94,8 +96,20 @@ impl Variant {
     }
 
     /// Returns `true` if the response answers a request with these headers.
+    #[inline]
     pub(crate) fn answers(&self, request: &HeaderMap) -> bool {
-        self.coding.is_none_or(|coding| coding.answers(Accepted::of(request)))
+        self.is_for(request, || Accepted::of(request))
+    }
+
+    /// Returns the index of the newest variant that answers a request. An older one may answer the
+    /// same requests by an older `vary`.
+    pub(crate) fn newest(variants: &[Self], request: &HeaderMap) -> Option<usize> {
+        let accepted = LazyCell::new(|| Accepted::of(request));
+        variants.iter().rposition(|variant| variant.is_for(request, || *accepted))
+    }
+
+    fn is_for(&self, request: &HeaderMap, accepted: impl FnOnce() -> Accepted) -> bool {
+        self.coding.is_none_or(|coding| coding.answers(accepted()))
             && self.fields.iter().all(|(name, value)| selects(name, value.as_deref(), request))
     }
 
@@ -122,6 +136,11 @@ impl Variant {
         let heaviest = || Accepted::of(request).heaviest;
         let coding = self.coding.map(|coding| Negotiated { heaviest: heaviest(), ..coding });
         Self { fields: fields.collect(), coding }
+    }
+
+    /// Returns what the key of the variant has behind that of its URL.
+    pub(crate) fn suffix(&self) -> String {
+        format!("\nvary={:016x}", self.id())
     }
 
     /// Returns the same number for the same variant in every process.

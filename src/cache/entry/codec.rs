@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::super::vary::{Codings, Negotiated, Variant};
 use super::freshness::Freshness;
+use super::headers::{PLACES, add_places};
 use super::response::{EntryKind, StoredResponse, Watermark};
 
 /// An error for bytes that are not the entry of a key; see
@@ -152,8 +153,10 @@ impl Writer {
         self.0.put_u64(stored.watermark.get());
         self.variant(&stored.variant);
         self.list(&stored.tags, |head, tag| head.text(tag.as_bytes()));
-        self.0.put_u32(length32(stored.headers.keys_len()));
-        for name in stored.headers.keys() {
+        // The places for the headers of each response are no part of what was stored.
+        let names = || stored.headers.keys().filter(|name| !PLACES.contains(name));
+        self.0.put_u32(length32(names().count()));
+        for name in names() {
             self.name(name);
             let lines = stored.headers.get_all(name);
             self.0.put_u32(length32(lines.iter().count()));
@@ -229,7 +232,10 @@ impl Reader {
 
     fn headers(&mut self) -> Result<HeaderMap, InvalidEntry> {
         let names = self.count(TEXT + LIST)?;
-        let mut headers = HeaderMap::try_with_capacity(names).map_err(|_| HEADER)?;
+        let mut headers = HeaderMap::try_with_capacity(PLACES.len() + names).map_err(|_| HEADER)?;
+        if names > 0 {
+            add_places(&mut headers);
+        }
         let mut all = 0;
         for _ in 0..names {
             let name = self.name()?;

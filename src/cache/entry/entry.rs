@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::super::vary::Variant;
 use super::codec::{self, InvalidEntry};
 use super::response::{EntryKind, StoredResponse};
 
@@ -14,6 +15,8 @@ pub struct Entry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     kind: EntryKind,
+    /// The [suffixes](Variant::suffix) of the variants, so that no hit hashes its variant.
+    suffixes: Box<[String]>,
     /// The entry may be served: it was made in this process, or has been checked since it was read.
     checked: AtomicBool,
     /// The bytes of the entry are in memory of their own, rather than slices of larger buffers.
@@ -116,11 +119,21 @@ impl Entry {
         let checked = self.0.checked.load(Ordering::Relaxed);
         Self(Arc::new(Inner::new(EntryKind::Response(stored), checked, self.0.is_owned)))
     }
+
+    /// Returns the [suffix](Variant::suffix) of one of the variants.
+    pub(crate) fn variant_suffix(&self, at: usize) -> &str {
+        self.0.suffixes.get(at).map_or("", String::as_str)
+    }
 }
 
 impl Inner {
     fn new(kind: EntryKind, checked: bool, is_owned: bool) -> Self {
-        Self { kind, checked: AtomicBool::new(checked), is_owned, size: OnceLock::new() }
+        let suffixes = match &kind {
+            EntryKind::Response(_) => Box::default(),
+            EntryKind::Variants(variants) => variants.iter().map(Variant::suffix).collect(),
+        };
+        let checked = AtomicBool::new(checked);
+        Self { kind, suffixes, checked, is_owned, size: OnceLock::new() }
     }
 }
 

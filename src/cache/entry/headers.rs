@@ -2,14 +2,14 @@ use std::fmt::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::BytesMut;
-use http::header::DATE;
+use http::header::{AGE, CACHE_STATUS, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httpdate::HttpDate;
 
 use super::super::vary::Variant;
 
-/// Returns a copy of the headers that `is_kept` chooses, in memory of its own. `date` adds a `date`, in
-/// milliseconds since 1970.
+/// Returns a copy of the headers that `is_kept` chooses, in memory of its own, behind [`PLACES`]. `date`
+/// adds a `date`, in milliseconds since 1970.
 ///
 /// A value that was read from a connection is a slice of its buffer, and would keep all of it alive. The
 /// values of the copy are slices of one buffer, so that there is one allocation for all of them.
@@ -19,7 +19,7 @@ pub(crate) fn copy_headers(
     date: Option<u64>,
 ) -> HeaderMap {
     let mut kept = Vec::with_capacity(headers.len());
-    kept.extend(headers.iter().filter(|(name, _)| is_kept(name)));
+    kept.extend(headers.iter().filter(|(name, _)| !PLACES.contains(name) && is_kept(name)));
     let bytes: usize = kept.iter().map(|(_, value)| value.len()).sum();
     let mut values = BytesMut::with_capacity(bytes + date.map_or(0, |_| DATE_LENGTH));
     kept.iter().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
@@ -29,7 +29,10 @@ pub(crate) fn copy_headers(
         let _written = write!(values, "{}", HttpDate::from(time));
     }
     let mut values = values.freeze();
-    let mut copied = HeaderMap::with_capacity(kept.len() + ADDED);
+    let mut copied = HeaderMap::with_capacity(PLACES.len() + kept.len() + ADDED);
+    if !headers.is_empty() {
+        add_places(&mut copied);
+    }
     for (name, value) in kept {
         if let Ok(mut copy) = HeaderValue::from_maybe_shared(values.split_to(value.len())) {
             copy.set_sensitive(value.is_sensitive());
@@ -40,6 +43,11 @@ pub(crate) fn copy_headers(
         copied.insert(DATE, value);
     }
     copied
+}
+
+/// Adds empty values in [`PLACES`]. Only a response has headers; other users of a store have none.
+pub(super) fn add_places(headers: &mut HeaderMap) {
+    headers.extend(PLACES.map(|name| (name, HeaderValue::from_static(""))));
 }
 
 /// Returns about how many bytes of memory the head of a stored response takes.
@@ -61,6 +69,10 @@ pub(super) fn variant_size(variant: &Variant) -> usize {
     let fields = variant.fields.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>();
     size_of::<Variant>() + fields + variant.fields.iter().map(field).sum::<usize>()
 }
+
+/// The headers that each response from an entry sets. An entry has empty values in their places: the
+/// copy of a map has no space for more headers, so that an insertion would move all of them.
+pub(super) const PLACES: [HeaderName; 2] = [AGE, CACHE_STATUS];
 
 /// The memory of a header beside its name and value: its place in the map, and often an allocation,
 /// in bytes. Like the two below it is what `benches/cache_memory.rs` measures.

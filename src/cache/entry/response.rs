@@ -22,6 +22,7 @@ pub(crate) enum EntryKind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredResponse {
     pub(crate) status: StatusCode,
+    /// The headers that are stored, and [`PLACES`].
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) freshness: Freshness,
@@ -70,6 +71,7 @@ impl StoredResponse {
     /// A soft purge makes the response stale: see [`left`](Self::left).
     ///
     /// `stays`: the entry stays in the store when a change of its URL removes the others.
+    #[inline]
     pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str, stays: bool) -> bool {
         let Self { tags, watermark, freshness, headers, .. } = self;
         let requested = watermark.get();

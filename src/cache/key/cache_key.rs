@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderName, Uri, request};
 use super::content::Content;
 use super::cookies::{Cookies, TRACKING_COOKIES};
 use super::query::{Query, TRACKING};
-use super::request_key::{Key, MAX_LENGTH, NoKey, Spelling, host_of, is_spelled_so, push_host};
+use super::request_key::{
+    Key, MAX_LENGTH, NoKey, Spelling, host_line, host_of, is_spelled_so, push_host,
+};
 use crate::axum_extensions::{is_nested, original_uri};
 
 /// The parts of a request that make its cache key: by default the scheme, the host, the path and the
@@ -362,28 +364,35 @@ impl CacheKey {
 
     /// Returns the first part of the key, which all requests of the URL share.
     pub(crate) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
-        let path = uri.path();
-        let query = uri.query();
-        let mut text = String::with_capacity(96 + path.len() + query.map_or(0, str::len));
+        let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let mut text = String::with_capacity(96 + target.len());
         let mut host = 0;
+        let mut same_host = true;
         if self.host {
             let scheme = uri.scheme().unwrap_or(&self.scheme);
             text.push_str(scheme.as_str());
             text.push_str("://");
             host = text.len();
-            push_host(&mut text, host_of(uri, headers)?, scheme)?;
+            let line = host_line(headers)?;
+            push_host(&mut text, host_of(uri, line)?, scheme)?;
+            same_host = is_spelled_so(&text[host..], uri, line);
         }
         let path_at = text.len();
-        text.push_str(path);
-        if let Some(query) = query {
-            self.query.push(&mut text, query, self.sorted);
-        }
-        let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let same_host = !self.host || is_spelled_so(&text[host..path_at], uri, headers);
+        // Most keys have the target as it is. Only that of a URI without a path begins otherwise.
+        let same_target = if self.query.is_whole(self.sorted) && target.starts_with('/') {
+            text.push_str(target);
+            true
+        } else {
+            text.push_str(uri.path());
+            if let Some(query) = uri.query() {
+                self.query.push(&mut text, query, self.sorted);
+            }
+            text[path_at..] == *target
+        };
         let spelling = if !same_host && host == path_at {
             // A service may tell an empty `host` from a missing one.
             Spelling::Other
-        } else if same_host && text[path_at..] == *target {
+        } else if same_host && same_target {
             Spelling::Same
         } else {
             Spelling::Respelled
@@ -391,7 +400,7 @@ impl CacheKey {
         Ok(Key {
             host,
             path: path_at,
-            has_query: query.is_some(),
+            has_query: uri.query().is_some(),
             url: text.len(),
             text,
             spelling,

@@ -12,10 +12,16 @@ pub(super) enum Query {
 }
 
 impl Query {
+    /// Returns `true` if the key has each query as it is.
+    #[inline]
+    pub(super) fn is_whole(&self, sorted: bool) -> bool {
+        matches!(self, Self::All) && !sorted
+    }
+
     /// Appends a query with its `?` to the text of a key: only the chosen parameters, in the order of
     /// their names if `sorted`.
     pub(super) fn push(&self, text: &mut String, query: &str, sorted: bool) {
-        if matches!(self, Self::All) && !sorted {
+        if self.is_whole(sorted) {
             text.push('?');
             text.push_str(query);
             return;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::HOST;
 use http::uri::Scheme;
-use http::{HeaderMap, Uri, request};
+use http::{HeaderMap, HeaderValue, Uri, request};
 
 use super::content::Content;
 use super::search_rule::SearchRule;
@@ -210,15 +210,12 @@ impl Key {
         Self { text, part: true, search: self.search.clone(), ..*self }
     }
 
-    /// Returns the key of a variant.
-    pub(crate) fn variant(&self, id: u64) -> Self {
-        let name = "\nvary=";
-        let mut text = String::with_capacity(self.text.len() + name.len() + 16);
+    /// Returns the key of the variant with this [suffix](super::super::vary::Variant::suffix).
+    pub(crate) fn variant(&self, suffix: &str) -> Self {
+        // Not `format`, which costs several times as much: each hit of a variant needs this key.
+        let mut text = String::with_capacity(self.text.len() + suffix.len());
         text.push_str(&self.text);
-        text.push_str(name);
-        // By hand: each hit of a variant needs this key, and formatting costs several times as much.
-        let digits = id.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.for_each(|digit| text.push(char::from(HEX[usize::from(digit)])));
+        text.push_str(suffix);
         Self { text, search: None, ..*self }
     }
 
@@ -250,47 +247,72 @@ impl Key {
     }
 }
 
-/// Returns the authority of the target, or else the `host` (RFC 9110 §7.2). If both are present and
-/// differ, the request has no key, since the service may take either.
-pub(crate) fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a [u8], NoKey> {
-    let mut lines = headers.get_all(HOST).iter();
-    let line = lines.next().map(|value| value.as_bytes().trim_ascii());
-    if lines.next().is_some() {
+/// Returns the line of `host`, if there is one. A request with several lines has no key.
+#[inline]
+pub(crate) fn host_line(headers: &HeaderMap) -> Result<Option<&str>, NoKey> {
+    // Mostly no name has several lines, which costs less to find out than for one name.
+    if headers.len() > headers.keys_len() && headers.get_all(HOST).iter().count() > 1 {
         return Err(NoKey::Host);
     }
+    let line = match headers.iter().next() {
+        // RFC 9110 §7.2: mostly the first header.
+        Some((name, line)) if *name == HOST => Some(line),
+        _ => headers.get(HOST),
+    };
+    line.map(HeaderValue::to_str).transpose().map_err(|_| NoKey::Host)
+}
+
+/// Returns the authority of the target, or else the line of `host` (RFC 9110 §7.2). If both are
+/// present and differ, the request has no key, since the service may take either.
+pub(crate) fn host_of<'a>(uri: &'a Uri, line: Option<&'a str>) -> Result<&'a str, NoKey> {
+    let line = line.map(str::trim_ascii);
     let Some(authority) = uri.authority() else { return Ok(line.unwrap_or_default()) };
-    let authority = authority.as_str().as_bytes();
     match line {
-        Some(line) if !line.eq_ignore_ascii_case(authority) => Err(NoKey::Host),
-        _ => Ok(authority),
+        Some(line) if !line.eq_ignore_ascii_case(authority.as_str()) => Err(NoKey::Host),
+        _ => Ok(authority.as_str()),
     }
 }
 
 /// Writes a host in lower case, without its default port.
-pub(crate) fn push_host(text: &mut String, host: &[u8], scheme: &Scheme) -> Result<(), NoKey> {
-    let default = if *scheme == Scheme::HTTPS { &b":443"[..] } else { b":80" };
+#[inline]
+pub(crate) fn push_host(text: &mut String, host: &str, scheme: &Scheme) -> Result<(), NoKey> {
+    let without_default =
+        if *scheme == Scheme::HTTPS { host.strip_suffix(":443") } else { host.strip_suffix(":80") };
     // RFC 3986 §6.2.3: an empty port is the default one.
-    let host = host.strip_suffix(default).or(host.strip_suffix(b":")).unwrap_or(host);
-    if !host.iter().all(|&byte| HOST_BYTES[usize::from(byte)]) {
+    let host = without_default.or(host.strip_suffix(':')).unwrap_or(host);
+    // Without an early end, since hosts are valid.
+    let found = host.bytes().fold(0, |found, byte| found | HOST_BYTES[usize::from(byte)]);
+    if found & INVALID != 0 {
         return Err(NoKey::Host);
     }
-    let host = std::str::from_utf8(host).map_err(|_| NoKey::Host)?;
     let start = text.len();
     text.push_str(host);
-    text[start..].make_ascii_lowercase();
+    if found & UPPER_CASE != 0 {
+        text[start..].make_ascii_lowercase();
+    }
     Ok(())
 }
 
-/// Returns `true` if a request spells its host as the key, in the target and in `host`. A service may
-/// tell an empty `host` from a missing one.
-pub(crate) fn is_spelled_so(host: &str, uri: &Uri, headers: &HeaderMap) -> bool {
-    let same = |line: &[u8]| !line.is_empty() && line == host.as_bytes();
-    uri.authority().is_none_or(|authority| same(authority.as_str().as_bytes()))
-        && headers.get_all(HOST).iter().all(|line| same(line.as_bytes()))
+/// Returns `true` if a request spells its host as the key, in the target and in the line of `host`. A
+/// service may tell an empty `host` from a missing one.
+pub(crate) fn is_spelled_so(host: &str, uri: &Uri, line: Option<&str>) -> bool {
+    let same = |line: &str| !line.is_empty() && line == host;
+    uri.authority().is_none_or(|authority| same(authority.as_str())) && line.is_none_or(same)
 }
 
 /// The characters of a host with a port (RFC 3986 §3.2.2). A table, since each request is checked.
-const HOST_BYTES: [bool; 256] = alphanumerics_and(b"-._:[]~!$&'()*+,;=%");
+const HOST_BYTES: [u8; 256] = {
+    let (allowed, mut table) = (alphanumerics_and(b"-._:[]~!$&'()*+,;=%"), [0; 256]);
+    let mut byte = 0;
+    while byte < 256 {
+        let upper_case = if (byte as u8).is_ascii_uppercase() { UPPER_CASE } else { 0 };
+        table[byte] = if allowed[byte] { upper_case } else { INVALID };
+        byte += 1;
+    }
+    table
+};
+const INVALID: u8 = 1;
+const UPPER_CASE: u8 = 2;
 
 /// The key of nothing.
 #[cfg(test)]

@@ -191,6 +191,8 @@ mod tests {
             ("x-b", "3"),
             ("content-length", "8"),
             ("date", "Sun, 06 Nov 1994 08:51:07 GMT"),
+            ("age", ""),
+            ("cache-status", ""),
         ]);
         assert_eq!(plan.headers, expected);
         assert_eq!(response.headers.get("x-hop"), None);

@@ -115,6 +115,7 @@ pub(crate) fn classify_as_get(rules: &Rules, key: &CacheKey, headers: &HeaderMap
 
 /// Classifies a request by its headers. `has_body` is `None` if neither the body nor the headers about
 /// it count.
+#[inline]
 fn by_headers(
     rules: &Rules,
     key: &CacheKey,
@@ -125,7 +126,7 @@ fn by_headers(
     let mut control = false;
     // One walk over the names that are present costs less than a lookup of each known name: most
     // requests have none of them.
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| may_decide(name)) {
         if *name == UPGRADE {
             return RequestAction::Pass(Bypass::Upgrade);
         } else if *name == IF_MATCH || *name == IF_UNMODIFIED_SINCE {
@@ -240,6 +241,13 @@ impl Bypass {
     }
 }
 
+/// Returns `false` for nearly all names that are not compared one by one, by letter and length.
+fn may_decide(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let lengths = name.bytes().next().map_or(0, |letter| LENGTHS[usize::from(letter % 32)]);
+    lengths >> (name.len() % 32) & 1 != 0
+}
+
 /// Returns the known name of a header from which services take the host, the URL or the method.
 fn overrides(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
@@ -256,6 +264,36 @@ fn overrides(name: &HeaderName) -> Option<&'static str> {
 /// has no resource. A method that is not registered may change anything (RFC 9111 §4.4).
 const SAFE: [&str; 8] =
     ["CONNECT", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
+
+/// The names that a request is classified by, beside [`OVERRIDES`].
+const DECIDING: [&str; 14] = [
+    "authorization",
+    "cache-control",
+    "content-length",
+    "cookie",
+    "forwarded",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "pragma",
+    "range",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The lengths of these names by their first letter, as sets of bits.
+const LENGTHS: [u32; 32] = {
+    let mut lengths = [0; 32];
+    let mut at = 0;
+    while at < DECIDING.len() + OVERRIDES.len() {
+        let name = if at < DECIDING.len() { DECIDING[at] } else { OVERRIDES[at - DECIDING.len()] };
+        lengths[name.as_bytes()[0] as usize % 32] |= 1_u32 << (name.len() % 32);
+        at += 1;
+    }
+    lengths
+};
 
 const OVERRIDES: [&str; 23] = [
     "x-forwarded-host",
@@ -421,6 +459,18 @@ mod tests {
             let (parts, ()) = request.body(()).unwrap().into_parts();
             let classified = classify(&Rules::default(), &CacheKey::new(), &parts, true);
             assert_eq!(classified, *expected, "{method} {content:?} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_decide_are_not_filtered() {
+        for name in DECIDING.into_iter().chain(OVERRIDES) {
+            for name in [name.to_owned(), name.replacen("x-", "x_", 1)] {
+                assert!(may_decide(&HeaderName::try_from(&name).unwrap()), "{name}");
+            }
+        }
+        for name in ["host", "accept", "accept-encoding", "user-agent", "connection", "referer"] {
+            assert!(!may_decide(&HeaderName::from_static(name)), "{name}");
         }
     }
 

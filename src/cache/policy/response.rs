@@ -182,8 +182,6 @@ fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> 
     list::members(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
-/// RFC 9211.
-pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(super) const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 pub(super) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// The Edge Architecture Specification, §2.2.

@@ -1,6 +1,6 @@
 //! The decision to store a response of the inner service.
 
-use http::header::{AGE, CONTENT_LENGTH, DATE, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName};
 
 use super::super::entry::{Freshness, StoredResponse, copy_headers};
@@ -12,8 +12,7 @@ use super::freshness::{freshness, is_silent};
 use super::groups::{CACHE_GROUPS, group_tags, user_tag};
 use super::request::RequestPolicy;
 use super::response::{
-    CACHE_STATUS, CACHE_TAG, LeftOut, NotStorable, Present, ResponseInfo, SURROGATE_KEY, Storable,
-    TAGS,
+    CACHE_TAG, LeftOut, NotStorable, Present, ResponseInfo, SURROGATE_KEY, Storable, TAGS,
 };
 use super::rules::{Exception, Rules};
 use crate::headers::list;
@@ -145,10 +144,9 @@ fn kept_headers(
     let is_valid = || matches!(date(response.headers, &DATE), Some(Ok(_)));
     let has_date = present.date && is_valid() && !left_out.has(&DATE);
     let is_kept = |name: &HeaderName| {
-        let is_own = *name == AGE || *name == CONTENT_LENGTH || *name == CACHE_STATUS;
         let is_replaced = *name == DATE && !has_date;
         let is_tag = rules.strip_tags && TAGS.contains(name);
-        !is_own && !is_replaced && !is_tag && !left_out.has(name)
+        *name != CONTENT_LENGTH && !is_replaced && !is_tag && !left_out.has(name)
     };
     copy_headers(response.headers, &is_kept, (!has_date).then_some(response.received))
 }
@@ -416,7 +414,8 @@ mod tests {
                 ("x-end", "2"),
             ],
         );
-        let mut expected = map(&[("x-end", "1"), ("x-end", "2")]);
+        let mut expected =
+            map(&[("age", ""), ("cache-status", ""), ("x-end", "1"), ("x-end", "2")]);
         expected.insert("date", HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
         let mut kept = kept.unwrap().headers;
         kept.remove("cache-control");

@@ -168,6 +168,7 @@ impl Purges {
 
     /// Compares an entry with the purges after `watermark`. An entry that was `received` at a time
     /// when purges may have been missed counts as purged.
+    #[inline]
     pub(crate) fn standing(
         &self,
         url: &str,

@@ -77,6 +77,7 @@ impl ScopedPurges {
     }
 
     /// Compares an entry with the purges, as [`Purges::standing`] does.
+    #[inline]
     pub(crate) fn standing(
         &self,
         url: &str,
