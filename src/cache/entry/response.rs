@@ -177,8 +177,13 @@ pub(crate) const MAX_COPIED_BODY: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderValue;
 
+    use super::super::super::namespace::Namespace;
+    use super::super::super::purge::Purge;
+    use super::super::super::purge::table::MAX_NAMES;
     use super::*;
 
     fn stored(buffer: &Bytes, body: usize) -> StoredResponse {
@@ -197,6 +202,59 @@ mod tests {
             tags: Vec::new(),
             watermark: Watermark::default(),
         }
+    }
+
+    /// A response, and one that answers several queries.
+    fn plain_and_ruled() -> [StoredResponse; 2] {
+        let plain = || stored(&Bytes::from_static(&[b'x'; 9]), 0);
+        let mut ruled = plain();
+        ruled.headers.append("no-vary-search", HeaderValue::from_static("params=(\"utm\")"));
+        [plain(), ruled]
+    }
+
+    #[test]
+    fn purge_of_a_query_hits_all_that_may_answer_it() {
+        // The target, and `true` if the response to `/a?b` is purged, by its own URL or by a rule.
+        for (purge, plain, ruled) in [
+            (Purge::Url("http://x/a?b"), true, true),
+            (Purge::Url("http://x/a?c"), false, true),
+            (Purge::Removed("http://x/a?c"), false, true),
+            (Purge::Url("http://x/a"), false, true),
+            (Purge::Prefix("http://x/a?c"), false, true),
+            (Purge::Prefix("http://x/a?"), true, true),
+            (Purge::Prefix("http://x/"), true, true),
+            (Purge::Url("http://x/a/?b"), false, false),
+            (Purge::Url("http://x/b?b"), false, false),
+            (Purge::Prefix("http://x/ab"), false, false),
+            (Purge::Tag("http://x/a?b"), false, false),
+        ] {
+            for namespace in ["", "a?b"] {
+                let purges = ScopedPurges::new(Arc::default(), Namespace::named(namespace));
+                drop(purges.purge(purge, 5));
+                for (stored, expected) in plain_and_ruled().iter().zip([plain, ruled]) {
+                    assert_eq!(stored.is_admitted(&purges, "http://x/a?b"), !expected, "{purge:?}");
+                    let is_usable = stored.is_usable(&purges, "http://x/a?b", false);
+                    assert_eq!(is_usable, !expected, "{purge:?}");
+                }
+                let purges = ScopedPurges::new(Arc::default(), Namespace::named(namespace));
+                drop(purges.soft_purge(purge, 5));
+                for (stored, expected) in plain_and_ruled().iter().zip([plain, ruled]) {
+                    assert!(stored.is_usable(&purges, "http://x/a?b", false), "{purge:?}");
+                    assert_eq!(stored.is_soft_purged(), expected, "{purge:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn forgotten_changes_purge_what_answers_queries() {
+        let purges = ScopedPurges::new(Arc::default(), Namespace::default());
+        for number in 0..=MAX_NAMES {
+            drop(purges.purge(Purge::Removed(&format!("http://x/{number}?b")), 0));
+        }
+        let usable =
+            plain_and_ruled().map(|stored| stored.is_usable(&purges, "http://x/0?c", false));
+        assert_eq!(usable, [true, false]);
     }
 
     #[test]

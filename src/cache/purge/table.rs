@@ -239,7 +239,7 @@ fn oldest_quarter(marks: impl Iterator<Item = Mark>) -> Mark {
 }
 
 /// The maximum number of URLs, of tags and of prefixes in a table.
-pub(super) const MAX_NAMES: usize = 150_000;
+pub(crate) const MAX_NAMES: usize = 150_000;
 
 #[cfg(test)]
 mod tests {
