@@ -90,8 +90,8 @@ impl CacheHandle {
     /// `stale-while-revalidate` while it is refreshed, and within
     /// [`stale_if_error`](super::CacheLayer::stale_if_error) if the inner service fails; both times
     /// begin with the purge. A response that must not be served stale, such as one with
-    /// `must-revalidate`, is validated first in any case. Its `age` and `cache-control` stay as they are: caches of clients do not learn of the
-    /// purge.
+    /// `must-revalidate`, is validated first in any case. Its `age` and `cache-control` stay as they
+    /// are: caches of clients do not learn of the purge.
     ///
     /// Use it where an old response does little harm, and [`purge_url`](Self::purge_url) where it must
     /// not be served again. A purge by the other method wins over a soft purge, whichever comes first.
