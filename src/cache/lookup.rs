@@ -155,6 +155,7 @@ impl Query<'_> {
 
     /// Returns `true` if an entry answers the request and was not purged. A soft purge makes the entry
     /// stale.
+    #[inline]
     pub(crate) fn is_valid(self, stored: &StoredResponse) -> bool {
         stored.variant.answers(self.headers)
             && self.key.finds(&stored.headers)

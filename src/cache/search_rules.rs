@@ -30,6 +30,7 @@ impl SearchRules {
         }
     }
 
+    #[inline(never)]
     fn apply_known(&self, key: &mut Key) {
         if let Some(rule) = self.rules.get(&self.path(key)) {
             *key = key.by_rule(Some(&rule));
@@ -41,8 +42,13 @@ impl SearchRules {
     #[inline]
     pub(crate) fn rekey(&self, key: &mut Key, response: &HeaderMap) {
         if key.has_query && (key.is_searched() || SearchRule::is_stated(response)) {
-            *key = key.by_rule(self.learn(key, response).as_ref());
+            self.rekey_by_rule(key, response);
         }
+    }
+
+    #[inline(never)]
+    fn rekey_by_rule(&self, key: &mut Key, response: &HeaderMap) {
+        *key = key.by_rule(self.learn(key, response).as_ref());
     }
 
     /// Remembers the rule that a response to a request states, and returns it. A response without a

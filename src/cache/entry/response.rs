@@ -73,17 +73,15 @@ impl StoredResponse {
     /// `stays`: the entry stays in the store when a change of its URL removes the others.
     #[inline]
     pub(crate) fn is_usable(&self, purges: &ScopedPurges, url: &str, stays: bool) -> bool {
-        let Self { tags, watermark, freshness, headers, .. } = self;
+        let Self { tags, watermark, freshness, .. } = self;
         let requested = watermark.get();
         let mut standing = purges.standing(url, tags, requested, freshness.received);
-        // Most hits have no purge to compare, and cost no look at the headers. The entry of one query
-        // stays when a change of another one, which it answers too, removes that of the other.
-        let answers_queries = !purges.is_latest(requested) && SearchRule::is_stated(headers);
-        if answers_queries {
-            standing = standing.and(purges.standing_of_queries(url, requested, freshness.received));
+        // Most hits have no purge to compare, and cost no look at the headers.
+        if !purges.is_latest(requested) {
+            standing = self.standing_by_queries(purges, url, requested, standing);
         }
         // In this order: a purge that was forgotten before the first check is known to the second.
-        if (stays || answers_queries) && !purges.remembers(requested) {
+        if stays && !purges.remembers(requested) {
             return false;
         }
         match standing {
@@ -96,13 +94,32 @@ impl StoredResponse {
         true
     }
 
+    /// Returns the standing of a response that may answer several queries: a purge of any of them counts.
+    #[inline(never)]
+    fn standing_by_queries(
+        &self,
+        purges: &ScopedPurges,
+        url: &str,
+        requested: Stamp,
+        standing: Standing,
+    ) -> Standing {
+        if !SearchRule::is_stated(&self.headers) {
+            return standing;
+        }
+        let received = self.freshness.received;
+        let standing = standing.and(purges.standing_of_queries(url, requested, received));
+        // The entry of one query stays in the store when a change of another one removes that of the
+        // other.
+        if purges.remembers(requested) { standing } else { Standing::Purged }
+    }
+
     /// Returns `true` if the response was not purged since it was requested, and may be stored.
+    #[inline]
     pub(crate) fn is_admitted(&self, purges: &ScopedPurges, url: &str) -> bool {
         let watermark = self.watermark.get();
-        purges.admits(url, &self.tags, watermark)
-            && (purges.is_latest(watermark)
-                || !SearchRule::is_stated(&self.headers)
-                || purges.admits_queries(url, watermark))
+        purges.is_latest(watermark)
+            || purges.admits(url, &self.tags, watermark)
+                && (!SearchRule::is_stated(&self.headers) || purges.admits_queries(url, watermark))
     }
 
     /// Returns the milliseconds until the response is stale: by its lifetime, or since it was

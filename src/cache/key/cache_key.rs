@@ -253,7 +253,7 @@ impl CacheKey {
 
     /// Returns `true` if the cookies of a request are spelled as the key does.
     pub(crate) fn spells_cookies(&self, headers: &HeaderMap) -> bool {
-        self.cookies.respelled(headers).is_none()
+        !self.cookies.are_named() || self.cookies.respelled(headers).is_none()
     }
 
     /// Adds the headers of a proxy about the URL that its client asked for, if `forwarded`.
@@ -283,6 +283,7 @@ impl CacheKey {
     /// # Errors
     ///
     /// If the host is malformed or ambiguous, the key is over 8 KiB, or a callback panics.
+    #[inline]
     pub(crate) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let key = self.of_any_length(request)?;
         if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
@@ -314,7 +315,9 @@ impl CacheKey {
                 key.push(name.as_str(), value.as_bytes());
             }
         }
-        self.cookies.push(&mut key, &request.headers);
+        if self.cookies.are_counted() {
+            self.cookies.push(&mut key, &request.headers);
+        }
         if self.forwarded {
             push_forwarded(&mut key, &request.headers);
         }

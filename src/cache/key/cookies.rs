@@ -57,6 +57,7 @@ impl Cookies {
     /// Spells the cookies of a request as the key does: on one line, without the ignored ones, and
     /// those of the key first. So requests with the same key and the same other cookies are the same
     /// for the service, however it parses them.
+    #[inline(never)]
     pub(super) fn spell(&self, headers: &mut HeaderMap) {
         let Some(text) = self.respelled(headers) else { return };
         let is_sensitive = headers.get(COOKIE).is_some_and(HeaderValue::is_sensitive);
@@ -82,8 +83,10 @@ impl Cookies {
 
     /// Adds the cookies that count to a key. A header that services may read in several ways counts as
     /// a whole.
+    // Not inlined: the keys of most layers have no cookies.
+    #[inline(never)]
     pub(super) fn push(&self, key: &mut Key, headers: &HeaderMap) {
-        if !self.are_counted() || !headers.contains_key(COOKIE) {
+        if !headers.contains_key(COOKIE) {
             return;
         }
         // No header has one of these names.

@@ -117,19 +117,29 @@ impl Key {
     /// the response states.
     #[inline]
     pub(crate) fn finds(&self, response: &HeaderMap) -> bool {
-        self.shares(response) || self.finds_by_rule_of(response)
+        self.search.is_none() || self.finds_by_rule(response)
     }
 
     /// Returns `true` if the response to a request with this key answers all requests with it.
     #[inline]
     pub(crate) fn shares(&self, response: &HeaderMap) -> bool {
-        self.search.as_ref().is_none_or(|search| search.rule.is_of(response))
+        self.search.is_none() || self.has_rule_of(response)
     }
 
-    fn finds_by_rule_of(&self, response: &HeaderMap) -> bool {
+    // These are not inlined: few services state a rule, and the others have no use for a longer path.
+    #[inline(never)]
+    fn finds_by_rule(&self, response: &HeaderMap) -> bool {
+        if self.has_rule_of(response) {
+            return true;
+        }
         // The response was stored under its URL by its own rule, or by none.
         let rule = SearchRule::of(response).map(Arc::new);
         self.by_rule(rule.as_ref()).url() == self.url()
+    }
+
+    #[inline(never)]
+    fn has_rule_of(&self, response: &HeaderMap) -> bool {
+        self.search.as_ref().is_some_and(|search| search.rule.is_of(response))
     }
 
     /// Returns the URL as the service sees it.

@@ -54,7 +54,7 @@ impl ScopedPurges {
         let (Purge::Url(url) | Purge::Removed(url) | Purge::Prefix(url)) = what else {
             return purge;
         };
-        let Some(end) = url.find('?') else { return purge };
+        let Some(end) = url.bytes().position(|byte| byte == b'?') else { return purge };
         let queries = self.in_namespace(Purge::Removed(&url[..=end]), act);
         if !self.is_shared() {
             return purge;
@@ -105,9 +105,11 @@ impl ScopedPurges {
         watermark: Stamp,
         received: u64,
     ) -> Standing {
+        let standing = |name: &String| {
+            self.purges.standing(&self.namespace.qualify(name), &[], watermark, received)
+        };
         let [path, queries] = names_of_queries(url);
-        let standing = self.standing(&path, &[], watermark, received);
-        standing.and(self.standing(&queries, &[], watermark, received))
+        standing(&path).and(standing(&queries))
     }
 
     /// Returns `true` if a response that answers several queries may be stored.
