@@ -184,10 +184,12 @@ mod tests {
     use super::super::super::namespace::Namespace;
     use super::super::super::purge::Purge;
     use super::super::super::purge::table::MAX_NAMES;
+    use super::super::headers::add_places;
     use super::*;
 
     fn stored(buffer: &Bytes, body: usize) -> StoredResponse {
         let mut headers = HeaderMap::with_capacity(100);
+        add_places(&mut headers);
         let mut value = HeaderValue::from_maybe_shared(buffer.slice(..5)).unwrap();
         headers.append("x-a", value.clone());
         value.set_sensitive(true);
