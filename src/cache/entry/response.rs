@@ -107,6 +107,7 @@ impl StoredResponse {
 
     /// Returns the milliseconds until the response is stale: by its lifetime, or since it was
     /// soft-purged. Negative if it is stale.
+    #[inline]
     pub(crate) fn left(&self, now: u64) -> i64 {
         let left = self.freshness.left(now);
         match self.watermark.stale_since.load(Ordering::Relaxed) {
