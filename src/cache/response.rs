@@ -22,6 +22,7 @@ use super::policy::{Conditional, RequestPolicy, evaluate, strip_tags};
 use crate::headers::content_length::content_length;
 
 /// Returns a hit, and counts it. `now` is in milliseconds since 1970.
+#[inline]
 pub(crate) fn hit<B>(
     query: Query<'_>,
     ask: &RequestPolicy,

@@ -124,6 +124,7 @@ impl StoredResponse {
 
     /// Returns the milliseconds until the response is stale: by its lifetime, or since it was
     /// soft-purged. Negative if it is stale.
+    #[inline]
     pub(crate) fn left(&self, now: u64) -> i64 {
         let left = self.freshness.left(now);
         match self.watermark.stale_since.load(Ordering::Relaxed) {
@@ -201,10 +202,12 @@ mod tests {
     use super::super::super::namespace::Namespace;
     use super::super::super::purge::Purge;
     use super::super::super::purge::table::MAX_NAMES;
+    use super::super::headers::add_places;
     use super::*;
 
     fn stored(buffer: &Bytes, body: usize) -> StoredResponse {
         let mut headers = HeaderMap::with_capacity(100);
+        add_places(&mut headers);
         let mut value = HeaderValue::from_maybe_shared(buffer.slice(..5)).unwrap();
         headers.append("x-a", value.clone());
         value.set_sensitive(true);

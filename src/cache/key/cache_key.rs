@@ -285,8 +285,11 @@ impl CacheKey {
     /// If the host is malformed or ambiguous, the key is over 8 KiB, or a callback panics.
     #[inline]
     pub(crate) fn of(&self, request: &request::Parts) -> Result<Key, NoKey> {
-        let key = self.of_any_length(request)?;
-        if key.text.len() > MAX_LENGTH { Err(NoKey::TooLong) } else { Ok(key) }
+        let key = self.of_any_length(request);
+        if key.as_ref().is_ok_and(|key| key.text.len() > MAX_LENGTH) {
+            return Err(NoKey::TooLong);
+        }
+        key
     }
 
     /// Returns a number of the origin of a request, as [`Key::origin`] does, even if the key is too
@@ -299,6 +302,7 @@ impl CacheKey {
         self.of_any_length(request).map(|key| key.origin())
     }
 
+    #[inline]
     fn of_any_length(&self, request: &request::Parts) -> Result<Key, NoKey> {
         let (uri, rewritten) = self.target(request)?;
         let mut key = self.url(uri, &request.headers)?;

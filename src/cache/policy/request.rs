@@ -196,9 +196,12 @@ impl RequestPolicy {
 
     /// Returns the policy of a request whose response is stored only if `may_fill`: the service sees
     /// the URL as the key spells it.
-    pub(crate) fn spelled(self, may_fill: bool) -> Self {
-        let no_fill = if may_fill { self.no_fill } else { Some(Bypass::Spelling) };
-        Self { no_fill, ..self }
+    #[inline]
+    pub(crate) fn spelled(mut self, may_fill: bool) -> Self {
+        if !may_fill {
+            self.no_fill = Some(Bypass::Spelling);
+        }
+        self
     }
 }
 
