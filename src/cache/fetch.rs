@@ -132,7 +132,8 @@ where
     /// milliseconds.
     pub(crate) fn new(exchange: Exchange<S, B>, miss: Miss, lead: Option<Lead>, sent: u64) -> Self {
         let Exchange { config, inner, mut head, body, key, mut ask, mark } = exchange;
-        let Miss { mut status, old, marker, is_uncacheable, .. } = miss;
+        let Miss { mut status, old, marker, mut is_uncacheable, .. } = miss;
+        is_uncacheable |= mark.is_some_and(|mark| config.state.hit_for_miss.has(mark, sent));
         // In this order: the check below sees a purge that came before the watermark was read, and a
         // later one is seen before what the inner service confirms is stored. The old entry may have
         // been purged since the lookup.
@@ -318,6 +319,7 @@ impl Fetch {
             config: Arc::clone(&self.config),
             key,
             marker: self.marker,
+            mark: self.mark,
             status,
             plan,
             watermark: self.watermark,

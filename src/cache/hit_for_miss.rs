@@ -42,23 +42,24 @@ impl HitForMiss {
         head: &request::Parts,
         now: u64,
     ) -> Option<Mark> {
-        if now >= self.until.load(Ordering::Relaxed) {
+        let is_plain = || ask.control == RequestControl::default();
+        if now >= self.until.load(Ordering::Relaxed) || !is_plain() {
             return None;
         }
         self.mark(key, ask, head).filter(|mark| self.has(*mark, now))
     }
 
     /// Returns the mark of a request, or `None` if callbacks or other headers than `host` are part of
-    /// its key, or if a request like it could have use for a stored response.
+    /// its key, or if its response fills nothing.
     pub(crate) fn mark(
         &self,
         key: &CacheKey,
         ask: &RequestPolicy,
         head: &request::Parts,
     ) -> Option<Mark> {
-        let fills = ask.no_fill.is_none() && ask.control == RequestControl::default();
         // A HEAD that would fill the cache stays a HEAD: the service makes no body that nobody stores.
-        if !fills || head.method != Method::GET && !ask.is_filling_head() {
+        let fills = head.method == Method::GET || ask.is_filling_head();
+        if ask.no_fill.is_some() || !fills {
             return None;
         }
         let uri = key.plain_uri(head)?;
@@ -91,9 +92,18 @@ impl HitForMiss {
         true
     }
 
-    fn has(&self, mark: Mark, now: u64) -> bool {
+    /// Returns `true` if a request is remembered.
+    pub(crate) fn has(&self, mark: Mark, now: u64) -> bool {
         let slot = self.slots.get().map(|slots| slots[mark.slot()].load(Ordering::Relaxed));
         slot.is_some_and(|slot| mark.has(slot, 0, now))
+    }
+
+    /// Forgets a request whose response was stored: other requests have use for it.
+    pub(crate) fn forget(&self, mark: Mark) {
+        let slot = self.slots.get().map(|slots| &slots[mark.slot()]);
+        if let Some(slot) = slot.filter(|slot| mark.has(slot.load(Ordering::Relaxed), 0, 0)) {
+            slot.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Forgets a request, whose response can be stored again, and does not remember it for `ttl`.

@@ -24,7 +24,7 @@ use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp};
 use super::response;
 use super::storage;
-use crate::single_use::SingleUse;
+use crate::single_use::{SingleUse, VariesBy};
 
 /// The parts of an unsafe request that count when its response has come. The inner service gets the
 /// head, and a copy of all of it would be of use to few requests.
@@ -145,7 +145,8 @@ impl Change {
         let location = response.headers().get(CONTENT_LOCATION)?.to_str().ok()?;
         let location = policy::resolve(&self.uri, location)?;
         let is_same = self.key(config, &location)?.url() == own.url();
-        let varies = response.headers().contains_key(VARY);
+        let varies = response.headers().contains_key(VARY)
+            || response.extensions().get::<VariesBy>().is_some();
         let is_ok = response.status() == StatusCode::OK;
         (is_ok && is_same && !varies && own.is_spelled_so()).then_some(get)
     }

@@ -11,6 +11,7 @@ use http_body::Frame;
 
 use super::super::config::Config;
 use super::super::entry::{StoredResponse, Watermark, head_size};
+use super::super::hit_for_miss::Mark;
 use super::super::key::Key;
 use super::super::markers::Marker;
 use super::super::metrics::Fallback;
@@ -30,6 +31,7 @@ pub(crate) struct Recording {
     pub(crate) config: Arc<Config>,
     pub(crate) key: Key,
     pub(crate) marker: Marker,
+    pub(crate) mark: Option<Mark>,
     pub(crate) status: StatusCode,
     pub(crate) plan: Box<Storable>,
     pub(crate) watermark: Stamp,
@@ -155,7 +157,7 @@ impl Recording {
             self.abandon(Abandoned::Refused);
             return false;
         }
-        let Self { config, key, marker, status, plan, watermark, lead, .. } = self;
+        let Self { config, key, marker, mark, status, plan, watermark, lead, .. } = self;
         let Storable { mut headers, freshness, variant, tags } = *plan;
         if status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -169,6 +171,7 @@ impl Recording {
             return false;
         }
         config.state.markers.clear(marker);
+        mark.into_iter().for_each(|mark| config.state.hit_for_miss.forget(mark));
         storage::keep(config, key, stored, lead, Some(charge.clone()))
     }
 }

@@ -95,6 +95,17 @@ async fn odd_requests_keep_no_other_from_the_cache() {
 }
 
 #[tokio::test]
+async fn stored_response_is_found_by_all() {
+    let rig = Rig::with(&[("cache-control", "no-store")], |layer| layer);
+    rig.get("/", &[]).await;
+    rig.answers_with(200, MINUTE);
+    // This one is looked up in any case.
+    let asked = rig.get("/", &[("cache-control", "no-cache")]).await;
+    assert_eq!(asked.cache(), "fwd=uri-miss; stored");
+    assert!(rig.get("/", &[]).await.is_hit());
+}
+
+#[tokio::test]
 async fn failures_and_parts_keep_what_is_remembered() {
     let rig = Rig::ignoring(&[("cache-control", "no-store")]);
     rig.get("/", &[]).await;
