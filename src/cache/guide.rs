@@ -7,6 +7,7 @@
 //! | [`coalescing`] | concurrent requests for one response, failures, slow services, memory |
 //! | [`invalidation`] | purges by URL, prefix and tag, and unsafe methods |
 //! | `redis` | processes that share their responses, with the feature `cache-redis` |
+//! | [`standards`] | the standards that the cache follows, with their tests |
 //! | [`observability`] | `cache-status`, metrics, and why a response is not stored |
 
 #[doc = include_str!("guide/storage.md")]
@@ -28,3 +29,6 @@ pub mod redis {}
 
 #[doc = include_str!("guide/observability.md")]
 pub mod observability {}
+
+#[doc = include_str!("guide/standards.md")]
+pub mod standards {}

@@ -1,7 +1,7 @@
 //! The URIs that an unsafe request changes (RFC 9111 §4.4).
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 
 /// Returns the URIs of the same host that the response to an unsafe request names as changed, beside
 /// the request's own. Returns `None` if the request changed nothing.
@@ -11,7 +11,7 @@ pub(crate) fn invalidated(
     headers: &HeaderMap,
 ) -> Option<Vec<Uri>> {
     // A failed call of gRPC has the status 200.
-    let failed = headers.get("grpc-status").is_some_and(|status| status != "0");
+    let failed = headers.get(GRPC_STATUS).is_some_and(|status| status != "0");
     if failed || !status.is_success() && !status.is_redirection() {
         return None;
     }
@@ -76,6 +76,8 @@ fn without_dots(path: &str) -> String {
     }
     format!("/{}", kept.join("/"))
 }
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 #[cfg(test)]
 mod tests {
