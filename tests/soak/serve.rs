@@ -25,7 +25,8 @@ use tower_kit::cache::{
 };
 use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS};
 use tower_kit::{
-    CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB, PressureLayer, SecurityHeadersLayer,
+    CacheLayer, CompressLayer, ContentKeyLayer, LatencyLayer, LimitLayer, MIB, PressureLayer,
+    SecurityHeadersLayer,
 };
 
 use crate::support::Server;
@@ -72,7 +73,9 @@ pub(crate) async fn serve() {
 async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Server {
     let redis = RedisStore::connect(RedisConfig::from_env().unwrap());
     let store = TieredStore::new(MemoryStore::new(8 * MIB), redis.clone());
-    let cache = CacheLayer::new(store).key(CacheKey::new().any_host());
+    let cache = CacheLayer::new(store)
+        .key(CacheKey::new().any_host().without_tracking_cookies())
+        .fill_on_head();
     let rows = Arc::clone(&versions);
     let database = ServiceBuilder::new()
         .layer(BatchLayer::new().max_delay(Duration::from_millis(2)).max_concurrency(4))
@@ -96,6 +99,7 @@ async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Serv
             PressureLayer::new(),
             SecurityHeadersLayer::new(),
             LimitLayer::new(),
+            ContentKeyLayer::new(),
             cache,
             CompressLayer::new(),
         ));

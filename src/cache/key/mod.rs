@@ -1,7 +1,10 @@
 //! The keys of entries.
 
 mod cache_key;
-#[cfg_attr(not(feature = "cache-query"), expect(dead_code, reason = "its layer makes it"))]
+#[cfg_attr(
+    not(any(feature = "cache-query", test)),
+    expect(dead_code, reason = "its layer makes it")
+)]
 mod content;
 mod cookies;
 mod origin;
