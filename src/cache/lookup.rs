@@ -65,20 +65,6 @@ impl Lookup {
 }
 
 impl Query<'_> {
-    /// Looks up what the store knows without waiting.
-    #[inline]
-    pub(crate) fn look_up_now(self) -> Poll<Lookup> {
-        let entry = ready!(storage::get_now(self.config, self.key));
-        match self.first(entry) {
-            First::Done(lookup) => Poll::Ready(lookup),
-            First::Variant(names, at) => {
-                let variant = self.key.variant(names.variant_suffix(at));
-                let entry = ready!(storage::get_now(self.config, &variant));
-                Poll::Ready(self.second(entry, &names, at))
-            }
-        }
-    }
-
     /// Looks up what is in the store.
     ///
     /// # Errors
@@ -102,7 +88,7 @@ impl Query<'_> {
         Ok(lookup)
     }
 
-    /// Looks up in the backend of a tiered store too, since [`look_up_now`](Self::look_up_now) sees
+    /// Looks up in the backend of a tiered store too, since [`look_up_now`] sees
     /// only its memory. Returns nothing if there is no backend, or it fails.
     pub(crate) async fn look_up_backend(self) -> Option<Lookup> {
         if self.config.store.is_tiered() { self.look_up().await.ok() } else { None }
@@ -111,16 +97,16 @@ impl Query<'_> {
     /// Looks up what was stored since the lookup `before`: the leader before this one may have
     /// completed, or another process may have put something into a store that both share.
     ///
-    /// `query_backend`: also query the backend of the store, because the lookup before saw only
-    /// memory or is out of date.
+    /// `now` is what the store knows without waiting. `query_backend`: also query the backend of the
+    /// store, because the lookup before saw only memory or is out of date.
     pub(crate) async fn look_up_again(
         self,
+        now: Poll<Lookup>,
         before: &Lookup,
         query_backend: bool,
         lead: &mut Lead,
     ) -> Option<Lookup> {
         // The memory first: what the leader before has stored is there, and costs no wait.
-        let now = self.look_up_now();
         let is_local = now.is_ready() && !self.config.store.is_tiered();
         if let Poll::Ready(again @ Lookup::Found(_)) = now {
             if again.is_newer_than(before) {
@@ -239,6 +225,22 @@ impl Query<'_> {
             EntryKind::Response(_) => Lookup::Nothing,
         }
     }
+}
+
+/// Looks up what the store knows without waiting. The key is the same afterwards.
+#[inline]
+pub(crate) fn look_up_now(config: &Config, key: &mut Key, headers: &HeaderMap) -> Poll<Lookup> {
+    let entry = ready!(storage::get_now(config, key));
+    let (names, at) = match (Query { config, key, headers }).first(entry) {
+        First::Done(lookup) => return Poll::Ready(lookup),
+        First::Variant(names, at) => (names, at),
+    };
+    // In the memory of the key, which has space: a hit of a variant allocates no second one.
+    let length = key.text.len();
+    key.text.push_str(names.variant_suffix(at));
+    let entry = storage::get_now(config, key);
+    key.text.truncate(length);
+    Poll::Ready(Query { config, key, headers }.second(ready!(entry), &names, at))
 }
 
 /// Waits until this process may fetch, or until `look_up` finds what another process has fetched.

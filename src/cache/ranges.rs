@@ -8,7 +8,7 @@ use super::config::Config;
 use super::decide::Miss;
 use super::entry::{Entry, StoredResponse};
 use super::key::Key;
-use super::lookup::{Lookup, Query};
+use super::lookup::{Lookup, Query, look_up_now};
 use super::markers::{Marker, Memory};
 use super::policy::{self, Representation, RequestPolicy, Reuse};
 
@@ -58,9 +58,10 @@ async fn part(
     known: Option<Representation>,
 ) -> Option<Entry> {
     let Query { config, headers, .. } = query;
-    let key = query.key.part(policy::slot(headers, config.rules.parts)?);
+    let mut key = query.key.part(policy::slot(headers, config.rules.parts)?);
+    let found = look_up_now(config, &mut key, headers);
     let query = Query { key: &key, ..query };
-    let found = match query.look_up_now() {
+    let found = match found {
         Poll::Ready(found @ Lookup::Found(_)) => Some(found),
         Poll::Ready(_) => query.look_up_backend().await,
         Poll::Pending => query.look_up().await.ok(),

@@ -21,7 +21,7 @@ use super::exchange::{Exchange, StaleReply, is_looked_up_once};
 use super::fetch::{Call, Fetching, POLLED_AGAIN, Respond};
 use super::invalidate::invalidate;
 use super::key::Key;
-use super::lookup::{Lookup, Query};
+use super::lookup::{Lookup, Query, look_up_now};
 use super::metrics::{Fallback, Outcome};
 use super::policy::{Bypass, RequestAction, RequestPolicy};
 use super::ranges::{RangeLookup, look_up_range};
@@ -110,11 +110,11 @@ where
         };
         let ask = ask.spelled(key.may_fill());
         config.state.search_rules.apply(&mut key);
-        let query = Query { config, key: &key, headers: &head.headers };
-        let Poll::Ready(lookup) = query.look_up_now() else {
+        let Poll::Ready(lookup) = look_up_now(config, &mut key, &head.headers) else {
             let exchange = self.exchange(head, body, key, ask);
             return ResponseFuture::boxed(serve(Box::new(exchange), None));
         };
+        let query = Query { config, key: &key, headers: &head.headers };
         match decide(query, &ask, &lookup, now) {
             // A hit needs neither a box nor a clone of the inner service.
             Action::Serve { entry, outcome, refresh: needs_refresh } => {
@@ -262,7 +262,10 @@ where
             Ended::Completed(verdict) => verdict,
             Ended::Lead(leader) => {
                 let mut lead = Lead::new(leader);
-                let again = exchange.query().look_up_again(&lookup, !is_recent, &mut lead).await;
+                let Exchange { key, head, .. } = &mut *exchange;
+                let again = look_up_now(&config, key, &head.headers);
+                let query = exchange.query();
+                let again = query.look_up_again(again, &lookup, !is_recent, &mut lead).await;
                 let (query, now) = (exchange.query(), config.clock.now());
                 // The leader before may have failed, or have stored an entry.
                 let action = match &again {

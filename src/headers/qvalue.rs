@@ -10,6 +10,7 @@ pub(crate) type QValue = u16;
 ///
 /// A malformed weight is to be taken for a refusal: `gzip;q=0.0000` was meant as one, and a client
 /// that gets a coding which it refused cannot read the response. It can read one without a coding.
+#[inline]
 pub(crate) fn parse_member(member: &[u8]) -> Option<(&[u8], Option<QValue>)> {
     let (name, parameters) = split_token(member.trim_ascii())?;
     Some((name, parse_weight(parameters.trim_ascii_start())))
