@@ -21,7 +21,7 @@ use super::flight_key::FlightKey;
 use super::key::Key;
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestPolicy};
-use super::purge::{Purge, Stamp};
+use super::purge::{Purge, Stamp, Standing};
 use super::response;
 use super::storage;
 use crate::single_use::{SingleUse, VariesBy};
@@ -74,7 +74,7 @@ where
     let named = named.iter().filter_map(|uri| change.key(&config, uri));
     let changed: Vec<_> = change.own.iter().cloned().chain(named).collect();
     // A purge since the request was sent may concern what the response is made of.
-    let undisturbed = config.state.purges.watermark() == before;
+    let undisturbed = change.is_undisturbed(&config, &response, before);
     let groups = policy::invalidated_groups(response.headers());
     let groups = groups.and_then(|groups| Some(groups.tags(change.origin()?))).unwrap_or_default();
     let changed = Changed { own: change.own.as_ref(), urls: &changed, groups: &groups };
@@ -130,6 +130,19 @@ impl Change {
     /// Returns the origin of the request, whose groups the response may invalidate.
     fn origin(&self) -> Option<u128> {
         self.own.as_ref().map(Key::origin).or(self.long_origin)
+    }
+
+    /// Returns `true` if no purge of the response came after `before`.
+    fn is_undisturbed<B>(&self, config: &Config, response: &Response<B>, before: Stamp) -> bool {
+        let purges = &config.state.purges;
+        let untouched = |url| {
+            let standing = purges.standing(url, &[], before, u64::MAX);
+            matches!(standing, Standing::Current(_)) && purges.admits_queries(url, before)
+        };
+        // Its tags are not compared: a response that has some is not stored after any purge.
+        purges.is_latest(before)
+            || !policy::is_tagged(response)
+                && self.own.as_ref().is_some_and(|own| untouched(own.url()))
     }
 
     /// Returns the key of a URI that the response names.

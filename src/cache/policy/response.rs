@@ -4,7 +4,7 @@ use http::header::{
     AGE, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
     CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, SET_COOKIE, VARY,
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::super::entry::Freshness;
 use super::super::hint::CacheHint;
@@ -119,6 +119,12 @@ impl Present {
         }
         present
     }
+}
+
+/// Returns `true` if a response states tags, groups or a hint, by which purges may be about it.
+pub(crate) fn is_tagged<B>(response: &Response<B>) -> bool {
+    let is_tag = |name: &HeaderName| TAGS.contains(name) || *name == CACHE_GROUPS;
+    response.headers().keys().any(is_tag) || response.extensions().get::<CacheHint>().is_some()
 }
 
 /// Removes the headers with tags from a response, if the user chose that.

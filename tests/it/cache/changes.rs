@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::channel::Channel;
-use tower_kit::cache::{CacheHint, CacheKey};
+use tower_kit::cache::{CacheHandle, CacheHint, CacheKey};
 
 use super::rig::{Fields, MINUTE, Rig, got, idle, reply, request};
 use crate::support::{BoxError, boxed};
@@ -168,6 +168,31 @@ async fn change_in_a_nested_router_purges_its_urls() {
 }
 
 // What a POST says of a GET.
+
+#[tokio::test]
+async fn post_fills_the_get_unless_that_was_purged() {
+    type Purge = fn(&CacheHandle);
+    let purges: [(Purge, bool); 4] = [
+        (|handle| drop(handle.purge_url("http://x.org/b").unwrap()), true),
+        (|handle| drop(handle.purge_url("http://x.org/a").unwrap()), false),
+        (|handle| drop(handle.soft_purge_prefix("http://x.org/")), false),
+        (|handle| drop(handle.purge_prefix("http://x.org/a")), false),
+    ];
+    for (at, (purge, is_stored)) in purges.into_iter().enumerate() {
+        for tags in [&[][..], &[("cache-tag", "t")]] {
+            let rig = Rig::ignoring(&[]);
+            let handle = rig.handle.clone();
+            rig.answers(move |_| {
+                purge(&handle);
+                let fields = [("cache-control", "max-age=60"), ("content-location", "/a")];
+                Ok(reply(200, &[&fields, tags].concat(), "body"))
+            });
+            let posted = rig.send("POST", "/a", &[]).await;
+            let is_expected = is_stored && tags.is_empty();
+            assert_eq!(posted.cache() == "fwd=method; stored", is_expected, "{at} {tags:?}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn post_with_content_location_fills_the_get() {
