@@ -1,10 +1,7 @@
 //! The keys of entries.
 
 mod cache_key;
-#[cfg_attr(
-    not(any(feature = "cache-query", test)),
-    expect(dead_code, reason = "its layer makes it")
-)]
+#[cfg_attr(not(any(feature = "cache-query", test)), expect(dead_code, reason = "for its layer"))]
 mod content;
 mod cookies;
 mod origin;
