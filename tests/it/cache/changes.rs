@@ -376,7 +376,7 @@ async fn what_comes_after_a_purge_is_kept() {
 
 #[tokio::test]
 async fn a_purge_while_the_service_thinks_wins() {
-    type Purge = fn(&tower_kit::cache::CacheHandle);
+    type Purge = fn(&CacheHandle);
     let purges: [(&str, Purge); 3] = [
         ("url", |handle| drop(handle.purge_url("http://x.org/").unwrap())),
         ("prefix", |handle| drop(handle.purge_prefix("http://x.org"))),
