@@ -59,7 +59,7 @@ struct Upstream {
 #[derive(Clone)]
 struct Purger {
     handle: CacheHandle,
-    /// Without a token nobody purges.
+    /// The token of those who may purge: nobody without one.
     token: Option<Arc<str>>,
 }
 

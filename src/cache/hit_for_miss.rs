@@ -23,7 +23,7 @@ use super::policy::{RequestControl, RequestPolicy};
 pub(crate) struct HitForMiss {
     /// The time until which any request is remembered.
     until: AtomicU64,
-    /// In each slot a time in milliseconds, above it [`STORABLE`], and above that a part of the hash.
+    /// A time in milliseconds in each slot, above it [`STORABLE`], and above that a part of the hash.
     slots: OnceLock<Box<[AtomicU64]>>,
     hasher: DefaultHashBuilder,
 }

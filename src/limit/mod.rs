@@ -151,8 +151,8 @@
 //! second `LimitLayer` around the route cannot raise the limit of the outer one. An override inherits
 //! nothing: it starts from the defaults, or from a clone of the layer.
 //!
-//! In one tuple or `ServiceBuilder`, an axum middleware by `from_fn` stands outside of `limit`, because
-//! it requires axum's own request body. To place it inside, add each by its own `Router::layer`.
+//! An axum middleware by `from_fn` in the same tuple or `ServiceBuilder` stands outside of `limit`,
+//! because it requires axum's own request body. To place it inside, add each by its own `Router::layer`.
 //!
 //! axum's extractors have a limit of 2 MiB of their own. With the feature `axum`, this layer sets that
 //! limit to its own, so that `json(5 * MIB)` admits 5 MiB of JSON; a `DefaultBodyLimit` of the
