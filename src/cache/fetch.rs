@@ -491,14 +491,25 @@ impl Fetch {
                 self.refuse(&response, reason, old);
                 Fetched::Passed(response)
             }
-            Ok(plan) => match self.record(cx, response, plan, size) {
-                Ok(recorded) => Fetched::Recorded(recorded),
-                Err(response) => {
-                    self.status.detail = Some(Fallback::Budget.as_str());
-                    Fetched::Passed(response)
-                }
-            },
+            Ok(plan) => {
+                let recorded = self.record(cx, response, plan, size);
+                self.recorded_or_passed(recorded)
+            }
         }
+    }
+
+    /// Returns the use of a response that was to be recorded. The budget may have had no place for it.
+    fn recorded_or_passed<B: Body>(
+        &mut self,
+        recorded: Result<Response<ResponseBody<B>>, Response<B>>,
+    ) -> Fetched<B> {
+        recorded.map_or_else(
+            |response| {
+                self.status.detail = Some(Fallback::Budget.as_str());
+                Fetched::Passed(response)
+            },
+            Fetched::Recorded,
+        )
     }
 
     /// Stores the response to a request for a range, if it may be stored.
@@ -529,13 +540,8 @@ impl Fetch {
             // The odd part of one client says nothing about the whole response.
             self.marker = self.config.state.markers.marker(self.key.as_str());
         }
-        match self.record_as(cx, response, fill, declared) {
-            Ok(recorded) => Fetched::Recorded(recorded),
-            Err(response) => {
-                self.status.detail = Some(Fallback::Budget.as_str());
-                Fetched::Passed(response)
-            }
-        }
+        let recorded = self.record_as(cx, response, fill, declared);
+        self.recorded_or_passed(recorded)
     }
 
     /// Tells the waiting requests that they get no response, and requests of the next while not to

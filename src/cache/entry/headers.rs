@@ -24,9 +24,8 @@ pub(crate) fn copy_headers(
     let mut values = BytesMut::with_capacity(bytes + date.map_or(0, |_| DATE_LENGTH));
     kept.iter().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
     if let Some(millis) = date {
-        let time = UNIX_EPOCH + Duration::from_millis(millis.min(LAST_DATE));
         // The buffer grows: this does not fail.
-        let _written = write!(values, "{}", HttpDate::from(time));
+        let _written = write!(values, "{}", http_date(millis));
     }
     let mut values = values.freeze();
     let mut copied = HeaderMap::with_capacity(PLACES.len() + kept.len() + ADDED);
@@ -43,6 +42,11 @@ pub(crate) fn copy_headers(
         copied.insert(DATE, value);
     }
     copied
+}
+
+/// Returns a time in milliseconds since 1970 as a date of HTTP.
+pub(crate) fn http_date(millis: u64) -> HttpDate {
+    HttpDate::from(UNIX_EPOCH + Duration::from_millis(millis.min(LAST_DATE)))
 }
 
 /// Adds empty values in [`PLACES`]. Only a response has headers; other users of a store have none.

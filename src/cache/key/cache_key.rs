@@ -466,9 +466,9 @@ fn guard<T>(user: impl FnOnce() -> T) -> Result<T, NoKey> {
     catch_unwind(AssertUnwindSafe(user)).map_err(|_| NoKey::Panicked)
 }
 
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-const X_FORWARDED: [HeaderName; 9] = [
+pub(super) static X_FORWARDED: [HeaderName; 9] = [
     HeaderName::from_static("x-forwarded-host"),
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-prefix"),

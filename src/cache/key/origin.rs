@@ -1,4 +1,5 @@
 use super::super::hash::hash128;
+use super::cache_key::{FORWARDED, X_FORWARDED};
 use super::request_key::Key;
 
 impl Key {
@@ -9,7 +10,7 @@ impl Key {
         let mut origin = self.text[..self.path].to_owned();
         for line in self.text[self.url..].split('\n') {
             let name = line.split('=').next().unwrap_or_default();
-            if FORWARDED_ORIGIN.contains(&name) {
+            if is_of_origin(name) {
                 origin.push('\n');
                 origin.push_str(line);
             }
@@ -18,18 +19,11 @@ impl Key {
     }
 }
 
-/// The headers of a proxy that tell the origin. A prefix of the path is no part of it.
-const FORWARDED_ORIGIN: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-original-host",
-];
+/// Returns `true` for a header of a proxy that tells the origin. A prefix of the path is no part of it.
+fn is_of_origin(name: &str) -> bool {
+    let is_forwarded = FORWARDED == *name || X_FORWARDED.iter().any(|of| of == name);
+    is_forwarded && name != "x-forwarded-prefix"
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::AGE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::super::entry::http_date;
 use super::directive::{MAX_SECONDS, parse_seconds};
 use crate::headers::list;
 
@@ -53,9 +54,7 @@ pub(crate) fn in_millis(time: Duration) -> u64 {
 
 /// Returns a time in milliseconds since 1970 as the value of a `date`.
 pub(crate) fn date_value(millis: u64) -> HeaderValue {
-    // `httpdate` panics for dates after the year 9999.
-    let time = UNIX_EPOCH + Duration::from_millis(millis.min(253_402_300_799_000));
-    HeaderValue::try_from(httpdate::fmt_http_date(time)).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::try_from(http_date(millis).to_string()).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn exact_date(text: &str) -> Option<SystemTime> {
