@@ -127,7 +127,9 @@ where
             stream.set_nodelay(true).unwrap();
             let service = TowerToHyperService::new(service.clone());
             spawn(async move {
-                let server = auto::Builder::new(TokioExecutor::new());
+                let mut server = auto::Builder::new(TokioExecutor::new());
+                // By default the buffer grows with each read, which returns more on a busy machine.
+                server.http1().max_buf_size(16 * 1024);
                 drop(server.serve_connection(TokioIo::new(stream), service).await);
             });
         }

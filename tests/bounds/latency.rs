@@ -72,7 +72,7 @@ fn label_values_are_bounded() {
             let max = 8 * 100 * (128 + 64) + 101 * KIB / 2;
             assert!(taken <= max, "{taken} for {length} bytes");
             let more = flood(&service, 300..600, length).await;
-            assert!(more <= KIB, "{more} beyond the bound, for {length} bytes");
+            assert!(more <= 4 * KIB, "{more} beyond the bound, for {length} bytes");
         });
     }
 }
@@ -101,7 +101,7 @@ fn combinations_of_values_are_bounded() {
         let taken = send(0..5_000).await;
         assert!(taken <= 2_000 * KIB / 2, "{taken}");
         let more = send(5_000..8_000).await;
-        assert!(more <= KIB, "{more} beyond the bound");
+        assert!(more <= 4 * KIB, "{more} beyond the bound");
     });
 }
 

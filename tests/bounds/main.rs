@@ -38,7 +38,7 @@ fn allocations() -> usize {
     stats.allocations + stats.reallocations
 }
 
-/// Runs a test while no other one does. The clock stands still: it goes on when nothing is to be done.
+/// Runs a test while no other one does, including what prepares it: that allocates too. The clock stands still: it goes on when nothing is to be done.
 fn alone<T>(test: impl Future<Output = T>) -> T {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
