@@ -43,7 +43,7 @@ struct Generation {
 impl Backend {
     pub(super) fn new(config: RedisConfig) -> Self {
         let backend = Self {
-            client: Client::new(config.server.clone(), config.command_timeout),
+            client: Client::new(&*config.server, config.command_timeout),
             breaker: Breaker::default(),
             breaker_opened: Notify::new(),
             last_error: LastError::default(),

@@ -1,54 +1,90 @@
-//! The commands, over the client library `fred`. Its defaults wait forever in several places; the
-//! settings below bound each wait.
+//! The seam: what the store asks of a client library. `fred.rs` and `redis_rs.rs` implement it, and are
+//! the only files that know their library.
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Deref;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::clients::{Client as Connection, Pool, WithOptions};
-use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, KeysInterface, PubsubInterface};
-use fred::types::config::{
-    Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server as FredServer,
-    TcpConfig, UnresponsiveConfig,
-};
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration, SetOptions, Value};
-use fred::util::redis_keyslot;
-use socket2::TcpKeepalive;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
-/// The address of Redis, or the connections of a user.
+/// The place of Redis, as a user names it.
 #[derive(Clone, Debug)]
-pub(super) struct Server {
-    config: Config,
-    /// The connections of a user, who has configured them.
-    pool: Option<Pool>,
+pub(super) struct Address {
+    pub(super) url: String,
+    /// The user name and the password, where they are not those of the URL.
+    pub(super) login: Option<(Option<String>, Option<String>)>,
 }
 
-/// The connections: one for commands, or those of a user's pool, and one for messages. A pool of
-/// several connections is no faster than one.
-pub(super) struct Client {
-    pool: Pool,
-    commands: WithOptions<Pool>,
-    /// The pool with the longer timeout, for commands that no request waits for.
-    background: WithOptions<Pool>,
-    messages: Connection,
-    /// The pool belongs to the user, who connects and closes it.
-    is_borrowed: bool,
+/// A server, or the connections of a user, with the library that speaks to it.
+pub(super) trait Connect: fmt::Debug + Send + Sync {
+    /// Creates the connections, without connecting them. `timeout` is that of a command that a
+    /// request waits for.
+    fn connect(&self, timeout: Duration) -> Box<dyn Commands>;
 }
 
-/// The task of a connection, which ends when this is dropped: `fred` lets it run on when its client
-/// is dropped, and `quit` waits for a server that is away.
-struct ConnectionTask(ConnectHandle);
+/// The future of a command. Its box is the only allocation of the seam: the future of a library is
+/// large, and a box keeps it out of the future of each request anyway.
+pub(super) type CommandFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, CommandError>> + Send + 'a>>;
+
+/// The connections to Redis: one for commands, and one for messages.
+///
+/// A command without a connection fails at once. Each command, and each attempt to connect, has a
+/// timeout. A future that is dropped leaves the commands of others alone.
+pub(super) trait Commands: Send + Sync {
+    /// Returns up to `max` bytes of the value of a key, or nothing if there is none.
+    fn get<'a>(&'a self, key: &'a str, max: usize) -> CommandFuture<'a, Bytes>;
+
+    /// Returns the value of a key for [`Client::compare_and_set`].
+    fn get_to_update<'a>(&'a self, key: &'a str, max: usize) -> CommandFuture<'a, Bytes>;
+
+    /// Sets the value of a key for `millis`.
+    fn set<'a>(&'a self, key: &'a str, value: Bytes, millis: i64) -> CommandFuture<'a, ()>;
+
+    /// Sets the value of a key for `millis` if it has none. Returns `true` if it had none.
+    fn set_if_absent<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a str,
+        millis: i64,
+    ) -> CommandFuture<'a, bool>;
+
+    /// Removes a key.
+    fn remove<'a>(&'a self, key: &'a str) -> CommandFuture<'a, ()>;
+
+    /// Removes all keys that match a glob pattern and for which `is_old` returns `true`, on all nodes
+    /// of a cluster.
+    fn remove_matching<'a>(
+        &'a self,
+        pattern: &'a str,
+        is_old: &'a (dyn Fn(&str) -> bool + Sync),
+    ) -> CommandFuture<'a, ()>;
+
+    /// Runs a script, whose keys are all in the slot of the first one.
+    fn eval<'a>(
+        &'a self,
+        script: &'static str,
+        keys: &'a [&'a str],
+        arguments: Vec<Bytes>,
+    ) -> CommandFuture<'a, Reply>;
+
+    /// Subscribes to the messages of a channel.
+    fn subscribe<'a>(&'a self, channel: &'a str) -> CommandFuture<'a, ()>;
+
+    /// Keeps both connected until the future is dropped, and nothing after that.
+    fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    fn events(&self) -> Events;
+}
 
 /// The events of the connections.
-pub(super) struct Events {
-    messages: Receiver<fred::types::Message>,
-    reconnects: Receiver<FredServer>,
-    resubscribes: Receiver<FredServer>,
-    errors: Receiver<(Error, Option<FredServer>)>,
+pub(super) type Events = Box<dyn NextEvent>;
+
+pub(super) trait NextEvent: Send {
+    /// Waits for an event. A future that is dropped has taken none.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Event> + Send + '_>>;
 }
 
 #[derive(Debug)]
@@ -65,120 +101,38 @@ pub(super) enum Event {
     Failed(CommandError),
 }
 
-/// An error of a command, by what it says about Redis.
+/// The connections to Redis, through either library.
+pub(super) struct Client(Box<dyn Commands>);
+
+/// The reply of a script.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply {
+    Nothing,
+    Number(i64),
+    Text(String),
+    List(Vec<Reply>),
+}
+
+/// A type that the reply of a script is converted to.
+pub(super) trait FromReply: Sized {
+    fn from_reply(reply: Reply) -> Option<Self>;
+}
+
+/// An error of a command, by what it says about Redis. The cause is the error of the library.
 #[derive(Debug)]
 pub(super) enum CommandError {
-    Timeout(Error),
+    Timeout(Cause),
     /// There is no connection.
-    Unavailable(Error),
+    Unavailable(Cause),
     /// Redis responds, and does not perform the command.
-    Refused(Error),
+    Refused(Cause),
 }
 
-impl Server {
-    /// Parses a URL.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if it is not a URL of Redis, or if it needs TLS and the feature is off.
-    pub(super) fn at(url: &str) -> Result<Self, String> {
-        let scheme = url.split(':').next().unwrap_or_default();
-        let plain = scheme.split(['-', '+']).next().unwrap_or_default();
-        match plain {
-            "redis" | "valkey" => {}
-            "rediss" | "valkeys" if cfg!(feature = "cache-redis-tls") => {}
-            "rediss" | "valkeys" => {
-                return Err("TLS needs the feature cache-redis-tls of tower-kit".to_owned());
-            }
-            _ => {
-                let known = "redis, rediss, redis+unix, redis-cluster or redis-sentinel";
-                return Err(format!("the scheme {scheme:?} of the URL is not {known}"));
-            }
-        }
-        if url.contains('#') {
-            return Err("a # in the URL must be written as %23".to_owned());
-        }
-        let config = Config::from_url(url);
-        let config =
-            config.map_err(|error| format!("the URL is not valid: {}", error.details()))?;
-        Ok(Self { config, pool: None })
-    }
-
-    pub(super) fn with_password(
-        mut self,
-        username: Option<String>,
-        password: Option<String>,
-    ) -> Self {
-        self.config.username = username;
-        self.config.password = password;
-        self
-    }
-}
-
-impl From<Pool> for Server {
-    fn from(pool: Pool) -> Self {
-        Self { config: Config::default(), pool: Some(pool) }
-    }
-}
+pub(super) type Cause = Box<dyn StdError + Send + Sync>;
 
 impl Client {
-    /// Creates the connections, without connecting them. `timeout` is that of a command that a
-    /// request waits for.
-    #[expect(clippy::expect_used, reason = "a pool of one is not empty")]
-    pub(super) fn new(server: Server, timeout: Duration) -> Self {
-        let (pool, is_borrowed) = match server.pool {
-            Some(pool) => (pool, true),
-            None => {
-                // With `fail_fast` the first attempt to connect would be the last.
-                let config = Config { fail_fast: false, ..server.config };
-                // Without a policy `fred` never reconnects.
-                let policy = ReconnectPolicy::new_exponential(0, 10, 1000, 2);
-                // `max_command_buffer_len` stays 0: with a limit `fred` leaks its counter until all
-                // commands time out. The semaphores of the backend bound the commands instead.
-                let (speed, connection) = (PerformanceConfig::default(), connection());
-                let pool = Pool::new(config, Some(speed), Some(connection), Some(policy), 1);
-                (pool.expect("only an empty pool is refused"), false)
-            }
-        };
-        let options = |timeout| Options {
-            // The option of `fred`, since it executes a command later that an outer timeout abandons.
-            timeout: Some(timeout),
-            // A command without a connection fails, and is not queued.
-            fail_fast: true,
-            // A late reply is of no use to a request.
-            max_attempts: Some(1),
-            ..Options::default()
-        };
-        Self {
-            commands: pool.with_options(&options(timeout)),
-            background: pool.with_options(&options(BACKGROUND_TIMEOUT)),
-            messages: pool.next().clone_new(),
-            pool,
-            is_borrowed,
-        }
-    }
-
-    /// Returns up to `max` bytes of the value of a key, or nothing if there is none.
-    pub(super) async fn get(&self, key: &str, max: usize) -> Result<Bytes, CommandError> {
-        // GETRANGE, since a value under GET could be of any size. The future of `fred` has nearly
-        // 7 KiB, which the box keeps out of the future of each request.
-        Ok(Box::pin(self.commands.getrange(key, 0, max.saturating_sub(1))).await?)
-    }
-
-    /// Returns the value of a key for [`compare_and_set`](Self::compare_and_set).
-    pub(super) async fn get_to_update(&self, key: &str, max: usize) -> Result<Bytes, CommandError> {
-        Ok(self.background.getrange(key, 0, max.saturating_sub(1)).await?)
-    }
-
-    /// Sets the value of a key for `millis`.
-    pub(super) async fn set(
-        &self,
-        key: &str,
-        value: Bytes,
-        millis: i64,
-    ) -> Result<(), CommandError> {
-        let expiration = Some(Expiration::PX(millis));
-        Ok(self.background.set(key, Value::Bytes(value), expiration, None, false).await?)
+    pub(super) fn new(server: &dyn Connect, timeout: Duration) -> Self {
+        Self(server.connect(timeout))
     }
 
     /// Sets the value of a key for `millis` if the key still has the value `old`, of which an empty
@@ -190,140 +144,99 @@ impl Client {
         new: Bytes,
         millis: i64,
     ) -> Result<bool, CommandError> {
-        let arguments = [Value::Bytes(old), Value::Bytes(new), Value::Integer(millis)];
+        let arguments = [old, new, millis.to_string().into()];
         let set: i64 = self.script(COMPARE_AND_SET, &[key], arguments).await?;
         Ok(set == 1)
     }
 
-    /// Sets the value of a key for `millis` if it has none. Returns `true` if it had none.
-    pub(super) async fn set_if_absent(
-        &self,
-        key: &str,
-        value: &str,
-        millis: i64,
-    ) -> Result<bool, CommandError> {
-        let (expiration, absent) = (Some(Expiration::PX(millis)), Some(SetOptions::NX));
-        let set: Option<String> = self.commands.set(key, value, expiration, absent, false).await?;
-        Ok(set.is_some())
-    }
-
-    /// Removes a key.
-    pub(super) async fn remove(&self, key: &str) -> Result<(), CommandError> {
-        Ok(self.commands.unlink(key).await?)
-    }
-
-    /// Removes all keys that match a glob pattern and for which `is_old` returns `true`, on all nodes
-    /// of a cluster.
+    /// As the command of this name, with a closure.
     pub(super) async fn remove_matching(
         &self,
         pattern: &str,
-        is_old: impl Fn(&str) -> bool,
+        is_old: impl Fn(&str) -> bool + Sync,
     ) -> Result<(), CommandError> {
-        let is_cluster = self.pool.is_clustered();
-        let nodes: Vec<_> = match is_cluster {
-            true => self.pool.next().active_connections().into_iter().map(Some).collect(),
-            false => vec![None],
-        };
-        for node in nodes {
-            let options = Options {
-                timeout: Some(BACKGROUND_TIMEOUT),
-                cluster_node: node,
-                ..Options::default()
-            };
-            let node = self.pool.with_options(&options);
-            let mut cursor = "0".to_owned();
-            loop {
-                let page = node.scan_page(&*cursor, pattern, Some(SCANNED_KEYS), None);
-                let (next, keys): (String, Vec<Bytes>) = Box::pin(page).await?;
-                let is_old = |key: &Bytes| std::str::from_utf8(key).is_ok_and(&is_old);
-                let keys: Vec<_> = keys.into_iter().filter(is_old).collect();
-                // The keys of a command must be in one slot of a cluster.
-                let at_once = if is_cluster { 1 } else { keys.len().max(1) };
-                for keys in keys.chunks(at_once) {
-                    let () = Box::pin(self.background.unlink(keys.to_vec())).await?;
-                }
-                if next == "0" {
-                    break;
-                }
-                cursor = next;
-            }
-        }
-        Ok(())
+        self.0.remove_matching(pattern, &is_old).await
     }
 
     /// Runs a script, whose keys are all in the slot of the first one.
-    pub(super) async fn script<R: fred::types::FromValue>(
+    pub(super) async fn script<R: FromReply>(
         &self,
         script: &'static str,
         keys: &[&str],
-        arguments: impl IntoIterator<Item = impl Into<Value>>,
+        arguments: impl IntoIterator<Item = impl Into<Bytes>>,
     ) -> Result<R, CommandError> {
-        // `eval` ignores the options, and `custom` ignores every form of the slot but a number.
-        let slot = redis_keyslot(keys.first().unwrap_or(&"").as_bytes());
-        let eval = CustomCommand::new_static("EVAL", ClusterHash::Custom(slot), false);
-        let mut words: Vec<Value> = vec![script.into(), keys.len().to_string().into()];
-        words.extend(keys.iter().map(|key| Value::from(*key)));
-        words.extend(arguments.into_iter().map(Into::into));
-        Ok(self.background.custom(eval, words).await?)
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        let reply = self.0.eval(script, keys, arguments).await?;
+        R::from_reply(reply).ok_or_else(|| CommandError::Refused("an unexpected reply".into()))
     }
+}
 
-    /// Keeps both connected until the future is dropped.
-    pub(super) async fn keep_connected(&self) {
-        let keep = async |client: &Connection| loop {
-            // The task may end for good, and is then started again.
-            let mut task = ConnectionTask(client.connect());
-            drop((&mut task.0).await);
-            tokio::time::sleep(RESTART_DELAY).await;
-        };
-        if self.is_borrowed {
-            keep(&self.messages).await;
-        } else {
-            tokio::join!(keep(self.pool.next()), keep(&self.messages));
-        }
+impl Deref for Client {
+    type Target = dyn Commands;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
     }
+}
 
-    /// Subscribes to the messages of a channel.
-    pub(super) async fn subscribe(&self, channel: &str) -> Result<(), CommandError> {
-        let options = Options { timeout: Some(BACKGROUND_TIMEOUT), ..Options::default() };
-        Ok(self.messages.with_options(&options).subscribe(channel).await?)
-    }
-
-    pub(super) fn events(&self) -> Events {
-        Events {
-            messages: self.messages.message_rx(),
-            reconnects: self.pool.next().reconnect_rx(),
-            resubscribes: self.messages.reconnect_rx(),
-            errors: self.pool.next().error_rx(),
+impl FromReply for i64 {
+    fn from_reply(reply: Reply) -> Option<Self> {
+        match reply {
+            Reply::Number(number) => Some(number),
+            Reply::Text(text) => text.parse().ok(),
+            _ => None,
         }
     }
 }
 
-impl Drop for ConnectionTask {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Numbers of scripts are those of Lua, which does not know all of 64 bits: these come as text.
+impl FromReply for u64 {
+    fn from_reply(reply: Reply) -> Option<Self> {
+        match reply {
+            Reply::Number(number) => number.try_into().ok(),
+            Reply::Text(text) => text.parse().ok(),
+            _ => None,
+        }
     }
 }
 
-impl Events {
-    pub(super) async fn next(&mut self) -> Event {
-        let event = tokio::select! {
-            message = receive(&mut self.messages) => message.and_then(|message| {
-                message.value.as_str()?.parse().ok().map(Event::Purged)
-            }),
-            server = receive(&mut self.reconnects) => server.map(|_| Event::Connected),
-            server = receive(&mut self.resubscribes) => server.map(|_| Event::Unsubscribed),
-            error = receive(&mut self.errors) => error.map(|(error, _)| Event::Failed(error.into())),
-        };
-        event.unwrap_or(Event::Lagged)
+impl FromReply for String {
+    fn from_reply(reply: Reply) -> Option<Self> {
+        match reply {
+            Reply::Number(number) => Some(number.to_string()),
+            Reply::Text(text) => Some(text),
+            _ => None,
+        }
     }
 }
 
-/// Returns the next event, or `None` if some were lost.
-async fn receive<T: Clone>(receiver: &mut Receiver<T>) -> Option<T> {
-    match receiver.recv().await {
-        Ok(event) => Some(event),
-        Err(RecvError::Lagged(_)) => None,
-        Err(RecvError::Closed) => std::future::pending().await,
+impl<T: FromReply> FromReply for Vec<T> {
+    fn from_reply(reply: Reply) -> Option<Self> {
+        let Reply::List(list) = reply else { return None };
+        list.into_iter().map(T::from_reply).collect()
+    }
+}
+
+impl<A, B, C, D, E, F> FromReply for (A, B, C, D, E, F)
+where
+    A: FromReply,
+    B: FromReply,
+    C: FromReply,
+    D: FromReply,
+    E: FromReply,
+    F: FromReply,
+{
+    fn from_reply(reply: Reply) -> Option<Self> {
+        let Reply::List(list) = reply else { return None };
+        let [a, b, c, d, e, f] = <[Reply; 6]>::try_from(list).ok()?;
+        Some((
+            A::from_reply(a)?,
+            B::from_reply(b)?,
+            C::from_reply(c)?,
+            D::from_reply(d)?,
+            E::from_reply(e)?,
+            F::from_reply(f)?,
+        ))
     }
 }
 
@@ -341,59 +254,22 @@ impl CommandError {
         }
     }
 
-    fn error(&self) -> &Error {
+    fn cause(&self) -> &Cause {
         match self {
-            Self::Timeout(error) | Self::Unavailable(error) | Self::Refused(error) => error,
-        }
-    }
-}
-
-impl From<Error> for CommandError {
-    fn from(error: Error) -> Self {
-        match error.kind() {
-            ErrorKind::Timeout => Self::Timeout(error),
-            ErrorKind::IO
-            | ErrorKind::Auth
-            | ErrorKind::Canceled
-            | ErrorKind::Routing
-            | ErrorKind::Backpressure
-            | ErrorKind::Sentinel
-            | ErrorKind::Cluster => Self::Unavailable(error),
-            _ => Self::Refused(error),
+            Self::Timeout(cause) | Self::Unavailable(cause) | Self::Refused(cause) => cause,
         }
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redis: {}", self.error().details())
+        write!(f, "Redis: {}", self.cause())
     }
 }
 
-impl StdError for CommandError {}
-
-fn connection() -> ConnectionConfig {
-    ConnectionConfig {
-        connection_timeout: CONNECT_TIMEOUT,
-        internal_command_timeout: CONNECT_TIMEOUT,
-        max_command_attempts: 1,
-        // A server that hangs closes no connection. `fred` notices that only while no command is
-        // sent, so that the breaker stops commands for a second.
-        unresponsive: UnresponsiveConfig {
-            max_timeout: Some(CONNECT_TIMEOUT),
-            interval: CONNECT_TIMEOUT / 4,
-        },
-        reconnect_on_auth_error: true,
-        tcp: TcpConfig {
-            nodelay: Some(true),
-            // Nothing is sent over the connection for messages, which would not notice its end.
-            keepalive: Some(TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE)),
-            // A network that is cut closes no connection either.
-            #[cfg(target_os = "linux")]
-            user_timeout: Some(Duration::from_secs(1)),
-            ..TcpConfig::default()
-        },
-        ..ConnectionConfig::default()
+impl StdError for CommandError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&**self.cause())
     }
 }
 
@@ -404,15 +280,39 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1";
 
 /// The timeout of a connection that is made, or that does not respond.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The timeout of a command that no request waits for.
-const BACKGROUND_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const BACKGROUND_TIMEOUT: Duration = Duration::from_millis(500);
 
-const KEEPALIVE: Duration = Duration::from_secs(10);
+/// The time after which the system probes a connection over which nothing is sent.
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// The time after which the system ends a connection whose peer confirms nothing.
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The number of keys that Redis looks at for one SCAN.
-const SCANNED_KEYS: u32 = 1000;
+pub(super) const SCANNED_KEYS: u32 = 1000;
 
-/// The delay until a connection whose task has ended is started again.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_converted() {
+        let text = |text: &str| Reply::Text(text.to_owned());
+        assert_eq!(i64::from_reply(Reply::Number(-1)), Some(-1));
+        assert_eq!(u64::from_reply(text(&u64::MAX.to_string())), Some(u64::MAX));
+        assert_eq!(u64::from_reply(Reply::Number(-1)), None);
+        assert_eq!(u64::from_reply(Reply::Nothing), None);
+        let list = Reply::List(vec![text("a"), Reply::Number(1)]);
+        assert_eq!(Vec::<String>::from_reply(list), Some(vec!["a".to_owned(), "1".to_owned()]));
+        assert_eq!(Vec::<u64>::from_reply(Reply::List(vec![text("a")])), None);
+        assert_eq!(Vec::<u64>::from_reply(text("1")), None);
+        type Six = (u64, u64, u64, u64, u64, Vec<String>);
+        let numbers = |count| (0..count).map(Reply::Number).chain([Reply::List(Vec::new())]);
+        let six = Six::from_reply(Reply::List(numbers(5).collect()));
+        assert_eq!(six, Some((0, 1, 2, 3, 4, Vec::new())));
+        assert_eq!(Six::from_reply(Reply::List(numbers(4).collect())), None);
+    }
+}

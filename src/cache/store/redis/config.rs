@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use metrics::Recorder;
 
 use super::super::super::clock::Clock;
-use super::client::Server;
+use super::DefaultServer;
+use super::client::{Address, Connect};
 use crate::metrics::Metrics;
 
 /// The settings of a [`RedisStore`](super::RedisStore).
@@ -38,7 +39,7 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 #[must_use]
 pub struct RedisConfig {
-    pub(super) server: Server,
+    pub(super) server: Arc<dyn Connect>,
     pub(super) prefix: String,
     pub(super) command_timeout: Duration,
     pub(super) max_entry_size: u64,
@@ -51,7 +52,7 @@ pub struct RedisConfig {
 
 /// An error for a URL or an environment variable that does not name a Redis server.
 #[derive(Clone, PartialEq, Eq)]
-pub struct InvalidRedisConfig(String);
+pub struct InvalidRedisConfig(pub(super) String);
 
 impl RedisConfig {
     /// Creates the settings of the server with this URL:
@@ -70,7 +71,7 @@ impl RedisConfig {
     ///
     /// Returns an error for any other URL.
     pub fn new(url: &str) -> Result<Self, InvalidRedisConfig> {
-        Server::at(url).map(Self::with_server).map_err(InvalidRedisConfig)
+        Self::at(&Address { url: url.to_owned(), login: None })
     }
 
     /// Creates the settings from environment variables: `REDIS_URL`, or else `REDIS_HOST` (by default
@@ -151,7 +152,13 @@ impl RedisConfig {
         Self { clock: Clock::of(clock), ..self }
     }
 
-    pub(super) fn with_server(server: Server) -> Self {
+    fn at(address: &Address) -> Result<Self, InvalidRedisConfig> {
+        check_scheme(&address.url)?;
+        let server = DefaultServer::at(address).map_err(InvalidRedisConfig)?;
+        Ok(Self::with_server(Arc::new(server)))
+    }
+
+    pub(super) fn with_server(server: Arc<dyn Connect>) -> Self {
         // The table above gives the reasons.
         Self {
             server,
@@ -180,12 +187,29 @@ impl RedisConfig {
         let port: u16 = port
             .parse()
             .map_err(|_| InvalidRedisConfig(format!("REDIS_PORT is not a port: {port:?}")))?;
-        let server = Server::at(&format!("redis://{host}:{port}"));
-        let server = server.map_err(|error| InvalidRedisConfig(error).in_variable("REDIS_HOST"))?;
-        Ok(Self::with_server(
-            server.with_password(variable("REDIS_USERNAME")?, variable("REDIS_PASSWORD")?),
-        ))
+        let login = Some((variable("REDIS_USERNAME")?, variable("REDIS_PASSWORD")?));
+        let address = Address { url: format!("redis://{host}:{port}"), login };
+        Self::at(&address).map_err(|error| error.in_variable("REDIS_HOST"))
     }
+}
+
+/// Checks that a URL is one of Redis, and needs no feature that is off.
+fn check_scheme(url: &str) -> Result<(), InvalidRedisConfig> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    let wrong = match scheme.split(['-', '+']).next().unwrap_or_default() {
+        "rediss" | "valkeys" if !cfg!(feature = "cache-redis-tls") => {
+            "TLS needs the feature cache-redis-tls of tower-kit".to_owned()
+        }
+        "redis" | "valkey" | "rediss" | "valkeys" if url.contains('#') => {
+            "a # in the URL must be written as %23".to_owned()
+        }
+        "redis" | "valkey" | "rediss" | "valkeys" => return Ok(()),
+        _ => {
+            let known = "redis, rediss, redis+unix, redis-cluster or redis-sentinel";
+            format!("the scheme {scheme:?} of the URL is not {known}")
+        }
+    };
+    Err(InvalidRedisConfig(wrong))
 }
 
 impl fmt::Debug for RedisConfig {

@@ -1,8 +1,11 @@
 //! Pools of `fred` that the caller configures.
 
+use std::sync::Arc;
+
 use fred::clients::Pool;
 
 use super::config::RedisConfig;
+use super::fred::Server;
 use super::store::RedisStore;
 
 impl RedisConfig {
@@ -12,7 +15,7 @@ impl RedisConfig {
     ///
     /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
     pub fn from_client(pool: Pool) -> Self {
-        Self::with_server(pool.into())
+        Self::with_server(Arc::new(Server::from(pool)))
     }
 }
 
