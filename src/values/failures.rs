@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 
 use super::load_error::Failure;
-use super::shared::Since;
+use super::since::Since;
 use crate::cache::hash::hash128;
 
 /// The last failure of each key, until a load succeeds.

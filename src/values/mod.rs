@@ -172,6 +172,7 @@ mod policy;
 mod recursion;
 mod service;
 mod shared;
+mod since;
 
 pub use error::ValueCacheError;
 pub use load_error::LoadError;

@@ -17,6 +17,7 @@ use super::loaded::ValueEntry;
 use super::metrics::{Outcome, ValueMetrics};
 use super::policy::{self, Age, Rules};
 use super::recursion::Waits;
+use super::since::Since;
 use crate::cache::coalesce::Coalescer;
 use crate::cache::entry::{Entry, EntryKind, StoredResponse, Watermark};
 
@@ -77,13 +78,6 @@ pub(super) struct Found<T> {
 pub(super) struct Lookup<'a> {
     shared: &'a Shared,
     outcome: Outcome,
-}
-
-/// The last purge and the last insert when a fetch started.
-#[derive(Clone, Copy)]
-pub(super) struct Since {
-    purged: Stamp,
-    inserted: Stamp,
 }
 
 impl Shared {
