@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -384,10 +385,9 @@ impl Load {
     {
         // Before the load: what is removed during it must not be stored.
         let since = self.shared.since();
-        let waits = self.shared.state.waits.clone();
-        let loading = waits.during(Arc::clone(&self.name), async { load().await });
+        let mut loading = pin!(self.shared.state.waits.during(Arc::clone(&self.name), load()));
         let loaded = match limit {
-            Some(limit) => match timeout(limit, loading).await {
+            Some(limit) => match timeout(limit, &mut loading).await {
                 Ok(loaded) => loaded.map_err(LoadError::from),
                 Err(_) => Err(LoadError::timed_out(limit)),
             },

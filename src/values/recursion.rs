@@ -31,10 +31,15 @@ pub(super) struct Waiting {
 }
 
 impl Waits {
-    /// Runs a loader of a name.
-    pub(super) async fn during<T>(&self, name: Arc<str>, load: impl Future<Output = T>) -> T {
+    /// Runs a loader of a name. To be called by the task that runs the loader.
+    pub(super) fn during<L: Future>(
+        &self,
+        name: Arc<str>,
+        load: L,
+    ) -> impl Future<Output = L::Output> + use<L> {
         let outer = LOADING.try_with(|outer| Arc::new(outer.clone())).ok();
-        LOADING.scope(Loading { waits: self.clone(), name, outer }, load).await
+        // Not an async function: each of them would keep its argument twice, and loads nest.
+        LOADING.scope(Loading { waits: self.clone(), name, outer }, load)
     }
 
     /// Begins to wait for a load by another caller. Returns `None` if that load is one of those that

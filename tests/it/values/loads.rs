@@ -1,9 +1,14 @@
 //! Loads that fail.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower_kit::MIB;
+use tower_kit::cache::{Entry, MemoryStore, Store, StoreError};
 
 use super::{Down, Remote, Rig, SECOND, down, idle, keeping_stores, stores};
 
@@ -30,23 +35,67 @@ async fn failure_is_shared_by_a_herd() {
     }
 }
 
+/// A store whose first lookups wait for the test.
+#[derive(Clone)]
+struct Slow {
+    inner: MemoryStore,
+    lookups: Arc<AtomicUsize>,
+    may_end: Arc<Semaphore>,
+}
+
+impl Store for Slow {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        if self.lookups.fetch_add(1, Ordering::SeqCst) < HERD {
+            self.may_end.acquire().await.unwrap().forget();
+        }
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
+        self.inner.put(key, entry, ttl).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+
+    async fn clear(&self) -> Result<(), StoreError> {
+        self.inner.clear().await
+    }
+}
+
 #[tokio::test]
-async fn failure_of_a_fast_load_is_shared() {
+async fn failure_during_a_lookup_is_shared() {
+    let inner = MemoryStore::new(16 * MIB);
+    let store = Slow { inner, lookups: Arc::default(), may_end: Arc::new(Semaphore::new(0)) };
+    let rig = Rig::with(store.clone(), |cache| cache);
+    let herd: JoinSet<_> = (0..HERD).map(|_| rig.asks("key")).collect();
+    idle().await;
+    rig.database.is_down(true);
+    rig.database.answers(1);
     // The load fails while the other callers wait for the store.
-    let rig = Rig::with(Remote::new(), |cache| cache);
-    let calls = AtomicUsize::new(0);
-    let ask = async || {
-        let load = || {
-            calls.fetch_add(1, Ordering::SeqCst);
-            ready(Err::<i32, _>(Down))
-        };
-        rig.cache.get_or_insert_with("key", None, load).await.map_err(down)
+    assert_eq!(rig.asks("key").await, Err(Down));
+    store.may_end.add_permits(HERD);
+    assert_eq!(herd.join_all().await, [Err(Down); HERD]);
+    assert_eq!(rig.database.begun(), 1);
+    rig.database.answers(1);
+    assert_eq!(rig.asks("key").await, Err(Down));
+    assert_eq!(rig.database.begun(), 2, "a later caller tries again");
+}
+
+#[tokio::test]
+async fn future_of_a_call_has_the_loader_once() {
+    let rig = Rig::new();
+    let size = |bytes: &[u8]| bytes.len();
+    let load = async || {
+        let large = [0_u8; 16 * 1024];
+        idle().await;
+        Ok::<_, Down>(size(&large))
     };
-    let (one, two, three) = tokio::join!(ask(), ask(), ask());
-    assert_eq!([one, two, three], [Err(Down); 3]);
-    assert_eq!(calls.load(Ordering::SeqCst), 1);
-    assert_eq!(ask().await, Err(Down));
-    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    // Loads nest: each further copy would multiply with the depth.
+    let call = rig.cache.get_or_insert_with("key", None, load);
+    assert!(size_of_val(&call) < 20 * 1024, "{}", size_of_val(&call));
+    drop(call);
 }
 
 #[tokio::test]

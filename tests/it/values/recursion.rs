@@ -1,6 +1,7 @@
 //! Loaders that ask for their own key.
 
-use std::future::ready;
+use std::future::{Future, ready};
+use std::pin::Pin;
 
 use tokio::task::JoinSet;
 use tokio::time::advance;
@@ -16,12 +17,12 @@ fn cause(error: LoadError<&'static str>) -> &'static str {
 }
 
 /// Returns the value of a key whose loader asks for `next`.
-async fn ask(
-    cache: &ValueCache,
-    key: &str,
-    next: impl Future<Output = Result<i32, &'static str>>,
-) -> Result<i32, &'static str> {
-    cache.get_or_insert_with(key, None, || next).await.map_err(cause)
+fn ask<'a>(
+    cache: &'a ValueCache,
+    key: &'static str,
+    next: impl Future<Output = Result<i32, &'static str>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<i32, &'static str>> + Send + 'a>> {
+    Box::pin(async move { cache.get_or_insert_with(key, None, || next).await.map_err(cause) })
 }
 
 /// The time is paused, and the runtime has nothing else to do: a wait for a timeout would end at once.
