@@ -23,6 +23,7 @@ use tower::{Layer, service_fn};
 use tower_kit::ValueCache;
 use tower_kit::batch::{Batch, BatchLayer};
 use tower_kit::cache::{BoxStore, MemoryStore, RedisConfig, RedisStore};
+use tower_kit::values::LoadError;
 use tower_kit::{CacheLayer, CompressLayer, LatencyLayer, LimitLayer, MIB};
 use tower_kit::{PressureLayer, SecurityHeadersLayer, latency::DURATION_BUCKETS};
 
@@ -92,7 +93,13 @@ async fn list(State(app): State<App>) -> Json<Vec<Item>> {
 async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Item>, Problem> {
     let missing = || problem(StatusCode::NOT_FOUND, &"no such item");
     let find = async || app.database.lock().await.get(&id).cloned().ok_or_else(missing);
-    app.cache.get_or_insert_with(&format!("item:{id}"), None, find).await.map(Json)
+    let item = app.cache.get_or_insert_with(&format!("item:{id}"), None, find).await;
+    // The callers that waited for the same query share its error.
+    let shared = |error: LoadError<Problem>| {
+        let own = || problem(StatusCode::SERVICE_UNAVAILABLE, &error);
+        error.failure().cloned().unwrap_or_else(own)
+    };
+    item.map(Json).map_err(shared)
 }
 
 /// `batchProcessor.add(item)`: the response does not wait for the batch.

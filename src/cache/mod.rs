@@ -155,7 +155,7 @@
 //! [values]: https://docs.rs/tower-kit/latest/tower_kit/values/index.html
 
 mod body;
-mod cache_status;
+pub(crate) mod cache_status;
 mod classify;
 pub(crate) mod clock;
 pub(crate) mod coalesce;
@@ -174,7 +174,7 @@ mod flight_key;
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
 mod handle;
-mod hash;
+pub(crate) mod hash;
 mod hint;
 mod hit_for_miss;
 mod invalidate;

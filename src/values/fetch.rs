@@ -1,159 +1,231 @@
-//! The way from a key to its value: looked up, awaited, or fetched and stored.
+//! The way from a key to its value: looked up, awaited, or loaded and stored.
 
 use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
+use super::failures::Failed;
+use super::load_error::{Failure, LoadError};
+use super::loaded::Loaded;
 use super::metrics::Outcome;
-use super::policy::{self, Age};
-use super::shared::{Found, Shared, Verdict};
+use super::options::ValueOptions;
+use super::policy::{Age, FailedBefore, Step};
+use super::shared::{Found, Lookup, Shared, Verdict};
+use super::since::Since;
 use crate::cache::coalesce::{Ended, Leader, Role};
+use crate::cache::entry::Entry;
 use crate::cache::lookup::{Turn, take_turn};
 use crate::cache::store::Lease;
 use crate::cache::task::{Slot, spawn, spawn_if_pending};
 
-/// The role of the caller that fetches, held until the store has the value.
+/// A caller on its way to a value.
+struct Caller<'a> {
+    shared: &'a Arc<Shared>,
+    name: &'a Arc<str>,
+    lookup: Lookup<'a>,
+    /// The time of the call, in milliseconds since 1970.
+    asked: u64,
+    /// The number of failed loads until then.
+    failures: u64,
+}
+
+/// The end of a caller's wait for its turn to load.
+enum Waited<T> {
+    /// Another caller, or another process, has loaded the value.
+    Value(T),
+    Failed(Failure),
+    /// The value that was found stands in: nobody may load yet, or the load takes too long.
+    StandIn,
+    /// The loader of another caller waits for this one.
+    Recursive,
+    /// This caller loads: for others too, if it leads.
+    Load(Option<Lead>),
+}
+
+/// The role of the caller that loads, held until the store has the value.
 struct Lead {
     leader: Leader<Arc<str>, Verdict>,
     _lease: Lease,
 }
 
-/// Returns a value. A stale value is fetched again by one of its callers.
-pub(super) async fn get_or_fetch<T, E, F, Fut>(
-    shared: &Arc<Shared>,
+/// A load that is about to start. It owns what it needs, and can go on without its caller.
+struct Load {
+    shared: Arc<Shared>,
     name: Arc<str>,
-    ttl: Option<Duration>,
-    load: F,
-) -> Result<T, E>
-where
-    T: Serialize + DeserializeOwned,
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-{
-    let asked = shared.clock.now();
-    let Some(found) = shared.look(&name, true).await else {
-        return miss(shared, name, ttl, load, asked).await;
-    };
-    shared.metrics.count(if found.is_fresh { Outcome::Hit } else { Outcome::Stale });
-    if found.is_fresh {
-        return Ok(found.value);
-    }
-    // The others do not wait: they have the stale value.
-    let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&name)) else {
-        return Ok(found.value);
-    };
-    let lead = match turn(shared, &name, leader).await {
-        Ok(value) => return Ok(value),
-        Err(lead) => lead,
-    };
-    let fetched = fetch(shared, name, ttl, Some(lead), load).await;
-    Ok(fetched.unwrap_or_else(|_: E| {
-        shared.metrics.failed("refresh");
-        found.value
-    }))
+    options: ValueOptions,
+    lead: Option<Lead>,
+    /// The store has a stale value.
+    has_stale: bool,
 }
 
-/// Returns a value. A stale value is fetched again in the background.
-pub(super) async fn get_or_refresh<T, E, F, Fut>(
-    shared: &Arc<Shared>,
-    name: Arc<str>,
-    ttl: Option<Duration>,
-    load: F,
-) -> Result<T, E>
-where
-    T: Serialize + DeserializeOwned + Send + 'static,
-    E: Send + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<T, E>> + Send + 'static,
-{
-    let asked = shared.clock.now();
-    let Some(found) = shared.look(&name, true).await else {
-        return miss(shared, name, ttl, load, asked).await;
-    };
-    shared.metrics.count(if found.is_fresh { Outcome::Hit } else { Outcome::Stale });
-    if !found.is_fresh {
-        refresh(shared, name, ttl, load);
-    }
-    Ok(found.value)
-}
+/// The result of a caller, or its right to load, with the value that may stand in.
+type Settled<T, E> = ControlFlow<Result<T, LoadError<E>>, (Option<Lead>, Option<Found<T>>)>;
 
-/// Waits for another caller that fetches the same value, or fetches it.
-async fn miss<T, E, F, Fut>(
+/// Returns a value. `load` may borrow from the caller, and runs within the call.
+pub(super) async fn get_or_insert<T, L, E, F, Fut>(
     shared: &Arc<Shared>,
     name: Arc<str>,
-    ttl: Option<Duration>,
+    options: ValueOptions,
     load: F,
-    asked: u64,
-) -> Result<T, E>
+) -> Result<T, LoadError<E>>
 where
     T: Serialize + DeserializeOwned,
+    L: Into<Loaded<T>>,
+    E: Send + Sync + 'static,
     F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<L, E>>,
 {
-    let ended = match shared.state.flights.join(Arc::clone(&name)) {
-        Role::Leader(leader) => Ended::Lead(leader),
-        Role::Follower(follower) => {
-            let ended = tokio::time::timeout(MAX_WAIT, follower).await;
-            ended.unwrap_or_else(|_| {
-                shared.metrics.failed("wait");
-                Ended::Completed(Verdict::Alone)
-            })
-        }
+    let mut caller = Caller::new(shared, &name);
+    let found = shared.look(&name, true).await;
+    let age = match found {
+        Some(found @ Found { age: Age::Fresh, .. }) => return Ok(caller.give(found)),
+        ref found => found.as_ref().map_or(Age::Expired, |found| found.age),
     };
-    let (found, lead) = match ended {
-        Ended::Completed(verdict) => (collapsed(shared, &name, &verdict, asked), None),
-        Ended::Lead(leader) => match turn(shared, &name, leader).await {
-            Ok(value) => (Some(value), None),
-            Err(lead) => (None, Some(lead)),
+    let waited = match caller.step(age) {
+        // One caller waits for its own load. The others have the stale value.
+        Step::Refresh if age == Age::Stale => match shared.state.flights.join(Arc::clone(&name)) {
+            Role::Leader(leader) => lead(shared, &name, leader, caller.failures, age).await,
+            Role::Follower(_) => Waited::StandIn,
         },
+        // Nobody waits for the successor of a fresh value.
+        Step::Return | Step::Refresh => Waited::StandIn,
+        step => caller.wait(step, age).await,
     };
-    if let Some(value) = found {
-        shared.metrics.count(Outcome::Collapsed);
-        return Ok(value);
-    }
-    shared.metrics.count(Outcome::Miss);
-    fetch(shared, name, ttl, lead, load).await
+    let (lead, found) = match caller.settle(waited, found) {
+        ControlFlow::Break(done) => return done,
+        ControlFlow::Continue(right) => right,
+    };
+    let start = Load::new(shared, &name, options, lead, found.is_some());
+    let loaded = start.run(shared.rules.hard_timeout, load).await;
+    caller.conclude(loaded, found)
 }
 
-/// Fetches a value in the background, unless that is under way.
-fn refresh<T, E, F, Fut>(shared: &Arc<Shared>, name: Arc<str>, ttl: Option<Duration>, load: F)
+/// Returns a value. `load` owns what it needs, and goes on in the background if no caller should wait
+/// for it. It gets the entry of a stale value.
+pub(super) async fn get_or_refresh<T, L, E, F, Fut>(
+    shared: &Arc<Shared>,
+    name: Arc<str>,
+    options: ValueOptions,
+    load: F,
+) -> Result<T, LoadError<E>>
 where
     T: Serialize + DeserializeOwned + Send + 'static,
-    E: Send + 'static,
-    F: FnOnce() -> Fut + Send + 'static,
-    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    L: Into<Loaded<T>> + 'static,
+    E: Send + Sync + 'static,
+    F: FnOnce(Option<Entry>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
 {
-    let Some(slot) = Slot::take(&shared.state.refreshes, MAX_REFRESHES) else {
-        return shared.metrics.failed("refreshes");
+    let mut caller = Caller::new(shared, &name);
+    let found = shared.look(&name, true).await;
+    let age = match found {
+        Some(found @ Found { age: Age::Fresh, .. }) => return Ok(caller.give(found)),
+        ref found => found.as_ref().map_or(Age::Expired, |found| found.age),
     };
-    let Role::Leader(leader) = shared.state.flights.join(Arc::clone(&name)) else { return };
-    let shared = Arc::clone(shared);
-    spawn(async move {
-        let refreshing = async {
-            match turn::<T>(&shared, &name, leader).await {
-                Ok(_) => true,
-                Err(lead) => fetch(&shared, Arc::clone(&name), ttl, Some(lead), load).await.is_ok(),
+    let waited = match (caller.step(age), found) {
+        (Step::Refresh, Some(found)) => {
+            refresh(shared, &name, options, &found, load);
+            return Ok(caller.give(found));
+        }
+        (Step::Return, found) => (Waited::StandIn, found),
+        (step, found) => (caller.wait(step, age).await, found),
+    };
+    let (lead, found) = match caller.settle(waited.0, waited.1) {
+        ControlFlow::Break(done) => return done,
+        ControlFlow::Continue(right) => right,
+    };
+    let start = Load::new(shared, &name, options, lead, found.is_some());
+    let stale = found.as_ref().map(|found| found.entry.clone());
+    let (Some(soft), Some(_)) = (shared.rules.soft_timeout, &stale) else {
+        let loaded = start.run(shared.rules.hard_timeout, || load(stale)).await;
+        return caller.conclude(loaded, found);
+    };
+    // In the background, no caller could end the load by leaving.
+    let hard = shared.rules.hard_timeout.unwrap_or(soft.saturating_add(MAX_BACKGROUND_TIME));
+    let mut loading = Box::pin(start.run(Some(hard), || load(stale)));
+    if let Ok(loaded) = timeout(soft, &mut loading).await {
+        return caller.conclude(loaded, found);
+    }
+    match caller.stand_in(found) {
+        Some(value) => {
+            if let Some(slot) = refresh_slot(shared) {
+                spawn(async move {
+                    // The error is counted, and the next callers are spared for a while.
+                    drop(loading.await);
+                    drop(slot);
+                });
             }
-        };
-        // No caller could end the refresh by leaving.
-        let done = tokio::time::timeout(MAX_REFRESH_TIME, refreshing).await;
-        if !done.unwrap_or(false) {
-            shared.metrics.failed("refresh");
+            Ok(value)
+        }
+        // The stale value was removed, or has become too old.
+        None => loading.await,
+    }
+}
+
+/// Loads a value in the background, unless that is under way.
+fn refresh<T, L, E, F, Fut>(
+    shared: &Arc<Shared>,
+    name: &Arc<str>,
+    options: ValueOptions,
+    found: &Found<T>,
+    load: F,
+) where
+    T: Serialize + DeserializeOwned + Send + 'static,
+    L: Into<Loaded<T>> + 'static,
+    E: Send + Sync + 'static,
+    F: FnOnce(Option<Entry>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+{
+    let Some(slot) = refresh_slot(shared) else { return };
+    let Role::Leader(leader) = shared.state.flights.join(Arc::clone(name)) else { return };
+    let (shared, name) = (Arc::clone(shared), Arc::clone(name));
+    let (age, stale, failures) = (found.age, found.entry.clone(), shared.state.failures.count());
+    spawn(async move {
+        let waited = lead::<T>(&shared, &name, leader, failures, age).await;
+        if let Waited::Load(lead) = waited {
+            let start = Load::new(&shared, &name, options, lead, true);
+            let limit = shared.rules.hard_timeout.unwrap_or(MAX_BACKGROUND_TIME);
+            drop(start.run(Some(limit), || load(Some(stale))).await);
         }
         drop(slot);
     });
 }
 
+/// Takes a slot for a load in the background.
+fn refresh_slot(shared: &Shared) -> Option<Slot> {
+    let slot = Slot::take(&shared.state.refreshes, shared.rules.max_refreshes);
+    if slot.is_none() {
+        shared.metrics.failed("refreshes");
+    }
+    slot
+}
+
 /// Returns a value that another caller or another process has stored since the lookup, or else the
-/// role to fetch it.
-async fn turn<T>(shared: &Shared, name: &str, leader: Leader<Arc<str>, Verdict>) -> Result<T, Lead>
-where
-    T: DeserializeOwned,
-{
-    let look = || shared.look(name, false);
+/// right to load it.
+///
+/// `failures` is the number of failed loads before the lookup, which found a value of this age.
+async fn lead<T: DeserializeOwned>(
+    shared: &Shared,
+    name: &str,
+    leader: Leader<Arc<str>, Verdict>,
+    failures: u64,
+    age: Age,
+) -> Waited<T> {
+    // A load may have failed between the lookup and now. Its caller has left the flight already.
+    if let Some(failed) = last_failure(shared, name).filter(|failed| failed.number > failures) {
+        leader.complete(Verdict::Failed(failed.failure.clone()));
+        return Waited::Failed(failed.failure);
+    }
+    let look = || async {
+        let found = shared.look(name, false).await;
+        // The successor of a value that is due is not that value.
+        found.filter(|found| age != Age::Due || found.age == Age::Fresh)
+    };
     let (found, lease) = match take_turn(&*shared.store, name, look).await {
         Turn::Other(found) => (Some(found), Lease::free()),
         Turn::Own(lease) => (look().await, lease),
@@ -165,73 +237,225 @@ where
     match found {
         Some(Found { entry, value, .. }) => {
             leader.complete(Verdict::Found(entry));
-            Ok(value)
+            Waited::Value(value)
         }
-        None => Err(Lead { leader, _lease: lease }),
+        None => Waited::Load(Some(Lead { leader, _lease: lease })),
     }
 }
 
-/// Calls `load` and stores the value.
-async fn fetch<T, E, Fut>(
-    shared: &Arc<Shared>,
-    name: Arc<str>,
-    ttl: Option<Duration>,
-    lead: Option<Lead>,
-    load: impl FnOnce() -> Fut,
-) -> Result<T, E>
-where
-    T: Serialize,
-    Fut: Future<Output = Result<T, E>>,
-{
-    // Before the load: what is removed during it must not be stored.
-    let since = shared.since();
-    let fetched = load().await;
-    let land = |verdict| {
-        if let Some(lead) = &lead {
-            lead.leader.complete(verdict);
+/// Returns the last failure of a name, unless a value was removed or inserted since.
+fn last_failure(shared: &Shared, name: &str) -> Option<Failed> {
+    let failed = shared.state.failures.get(name)?;
+    shared.is_unchanged(name, failed.since).then_some(failed)
+}
+
+impl<'a> Caller<'a> {
+    fn new(shared: &'a Arc<Shared>, name: &'a Arc<str>) -> Self {
+        let failures = shared.state.failures.count();
+        Self { shared, name, lookup: shared.lookup(), asked: shared.clock.now(), failures }
+    }
+
+    /// Returns the next step, with a value of this age.
+    fn step(&self, age: Age) -> Step {
+        let failed = last_failure(self.shared, self.name).map(|Failed { at, number, .. }| {
+            FailedBefore { at, is_awaited: number > self.failures }
+        });
+        self.shared.rules.step(age, failed, self.shared.clock.now())
+    }
+
+    /// Waits for another caller that loads the same value, or for the right to load it.
+    async fn wait<T: DeserializeOwned>(&self, step: Step, age: Age) -> Waited<T> {
+        let Self { shared, name, .. } = self;
+        if step == Step::Fail {
+            if let Some(failed) = last_failure(shared, name) {
+                return Waited::Failed(failed.failure);
+            }
         }
-    };
-    let Some(json) = fetched.as_ref().ok().and_then(|value| shared.encode(value).ok()) else {
-        land(Verdict::Alone);
-        return fetched;
-    };
-    // After a removal, one of the waiting callers fetches the value that is current now.
-    if shared.admits(&name, since) {
-        let slot = if shared.fits(&json) { shared.put_slot() } else { None };
-        let entry = shared.entry(ttl, json, since);
-        land(Verdict::Found(entry.clone()));
-        if let Some(slot) = slot {
-            let shared = Arc::clone(shared);
-            spawn_if_pending(Box::pin(async move {
-                // The error is counted. The caller has its value and does not need the store.
+        let follower = match shared.state.flights.join(Arc::clone(name)) {
+            Role::Leader(leader) => return lead(shared, name, leader, self.failures, age).await,
+            Role::Follower(follower) => follower,
+        };
+        let Some(waiting) = shared.state.waits.begin(name) else { return Waited::Recursive };
+        let (soft, most) = (shared.rules.soft_timeout, shared.rules.coalesce_timeout);
+        let soft = soft.filter(|soft| age != Age::Expired && *soft < most);
+        let ended = timeout(soft.unwrap_or(most), follower).await;
+        drop(waiting);
+        match ended {
+            Ok(Ended::Lead(leader)) => lead(shared, name, leader, self.failures, age).await,
+            Ok(Ended::Completed(Verdict::Failed(failure))) => Waited::Failed(failure),
+            Ok(Ended::Completed(Verdict::Found(entry))) => {
+                self.collapsed(&entry).map_or(Waited::Load(None), Waited::Value)
+            }
+            Ok(Ended::Completed(Verdict::Alone)) => Waited::Load(None),
+            Err(_) if soft.is_some() => Waited::StandIn,
+            Err(_) => {
+                shared.metrics.failed("wait");
+                Waited::StandIn
+            }
+        }
+    }
+
+    /// Returns the value that another caller has loaded, unless it was loaded before this call and has
+    /// expired since.
+    fn collapsed<T: DeserializeOwned>(&self, entry: &Entry) -> Option<T> {
+        let Self { shared, name, .. } = self;
+        let stored = entry.stored().filter(|stored| shared.is_usable(name, stored))?;
+        // A value with a ttl of 0 is for those who waited for it.
+        let is_new = stored.freshness.received >= self.asked;
+        let age = || shared.rules.age(&stored.freshness, stored.left(shared.clock.now()));
+        if is_new || age().is_fresh() { shared.decode(stored) } else { None }
+    }
+
+    /// Returns the result of the wait, or the right to load.
+    fn settle<T, E>(&mut self, waited: Waited<T>, found: Option<Found<T>>) -> Settled<T, E>
+    where
+        E: Send + Sync + 'static,
+    {
+        match waited {
+            Waited::Load(lead) => ControlFlow::Continue((lead, found)),
+            Waited::Value(value) => {
+                self.lookup.end(Outcome::Collapsed);
+                ControlFlow::Break(Ok(value))
+            }
+            Waited::Recursive => {
+                self.shared.metrics.failed("recursion");
+                self.lookup.end(Outcome::Failed);
+                let key = self.name.strip_prefix(&self.shared.rules.namespace).unwrap_or_default();
+                ControlFlow::Break(Err(LoadError::recursive(key.into())))
+            }
+            Waited::StandIn => match self.stand_in(found) {
+                Some(value) => ControlFlow::Break(Ok(value)),
+                None => ControlFlow::Continue((None, None)),
+            },
+            Waited::Failed(failure) => match (self.stand_in(found), LoadError::of(&failure)) {
+                (Some(value), _) => ControlFlow::Break(Ok(value)),
+                (None, Some(error)) => {
+                    self.lookup.end(Outcome::Failed);
+                    ControlFlow::Break(Err(error))
+                }
+                // The loader of the other caller has another type of error.
+                (None, None) => ControlFlow::Continue((None, None)),
+            },
+        }
+    }
+
+    /// Returns the result of a load by this caller.
+    fn conclude<T, E>(
+        &mut self,
+        loaded: Result<T, LoadError<E>>,
+        found: Option<Found<T>>,
+    ) -> Result<T, LoadError<E>> {
+        loaded.or_else(|error| self.stand_in(found).ok_or(error))
+    }
+
+    /// Returns a value that was found before, if it still may be used.
+    fn stand_in<T>(&mut self, found: Option<Found<T>>) -> Option<T> {
+        let found = found.filter(|found| self.shared.stands_in(self.name, found))?;
+        Some(self.give(found))
+    }
+
+    fn give<T>(&mut self, found: Found<T>) -> T {
+        self.lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
+        found.value
+    }
+}
+
+impl Load {
+    fn new(
+        shared: &Arc<Shared>,
+        name: &Arc<str>,
+        options: ValueOptions,
+        lead: Option<Lead>,
+        has_stale: bool,
+    ) -> Self {
+        Self { shared: Arc::clone(shared), name: Arc::clone(name), options, lead, has_stale }
+    }
+
+    /// Calls `load` and stores the value.
+    async fn run<T, L, E, Fut>(
+        self,
+        limit: Option<Duration>,
+        load: impl FnOnce() -> Fut,
+    ) -> Result<T, LoadError<E>>
+    where
+        T: Serialize,
+        L: Into<Loaded<T>>,
+        E: Send + Sync + 'static,
+        Fut: Future<Output = Result<L, E>>,
+    {
+        // Before the load: what is removed during it must not be stored.
+        let since = self.shared.since();
+        let mut loading = pin!(self.shared.state.waits.during(Arc::clone(&self.name), load()));
+        let loaded = match limit {
+            Some(limit) => match timeout(limit, &mut loading).await {
+                Ok(loaded) => loaded.map_err(LoadError::from),
+                Err(_) => Err(LoadError::timed_out(limit)),
+            },
+            None => loading.await.map_err(LoadError::from),
+        };
+        match loaded {
+            Ok(loaded) => Ok(self.keep(loaded.into(), since)),
+            Err(error) => {
+                self.fail(&error, since);
+                Err(error)
+            }
+        }
+    }
+
+    /// Shares a loaded value with the callers that wait for it, and stores it. Returns the value.
+    fn keep<T: Serialize>(self, loaded: Loaded<T>, since: Since) -> T {
+        let Self { shared, name, options, lead, has_stale } = self;
+        shared.state.failures.remove(&name);
+        let Loaded { value, options: own, is_uncached } = loaded;
+        let complete = |verdict| {
+            if let Some(lead) = &lead {
+                lead.leader.complete(verdict);
+            }
+        };
+        let Ok(json) = shared.encode(&value) else {
+            complete(Verdict::Alone);
+            return value;
+        };
+        let ttl = if is_uncached { Some(Duration::ZERO) } else { own.ttl.or(options.ttl) };
+        let tags = [options.tags, own.tags].concat();
+        let is_stored = !is_uncached && shared.fits(&json) && shared.tags_fit(&tags);
+        let entry = shared.entry(ttl, shared.rules.tags(&tags), json, since);
+        // After a removal, one of the waiting callers loads the value that is current now. So does one
+        // after an expiry, with this value as the stale one.
+        if !shared.admits(&name, &entry, since) {
+            return value;
+        }
+        if !shared.is_soft_purged(&name, &entry) {
+            complete(Verdict::Found(entry.clone()));
+        }
+        if !is_stored && !(is_uncached && has_stale) {
+            return value;
+        }
+        let Some(slot) = shared.put_slot() else { return value };
+        spawn_if_pending(Box::pin(async move {
+            // The error is counted. The caller has its value and does not need the store.
+            if is_stored {
                 drop(shared.put(&name, entry, since).await);
-                drop((lead, slot));
-            }));
+            } else {
+                drop(shared.remove_entry(&name).await);
+            }
+            drop((lead, slot));
+        }));
+        value
+    }
+
+    /// Shares a failure with the callers that wait for the value, and remembers it.
+    fn fail<E: Send + Sync + 'static>(self, error: &LoadError<E>, since: Since) {
+        let Self { shared, name, lead, .. } = self;
+        shared.metrics.failed(if error.is_timeout() { "load-timeout" } else { "load" });
+        let Some(failure) = error.to_failure() else { return };
+        // In this order: a caller that comes too late for the flight finds the failure.
+        shared.state.failures.insert(&name, failure.clone(), shared.clock.now(), since);
+        if let Some(lead) = lead {
+            lead.leader.complete(Verdict::Failed(failure));
         }
     }
-    fetched
 }
 
-/// Returns the value that another caller has fetched, unless it was fetched before `asked` and has
-/// expired since.
-fn collapsed<T: DeserializeOwned>(
-    shared: &Shared,
-    name: &str,
-    verdict: &Verdict,
-    asked: u64,
-) -> Option<T> {
-    let Verdict::Found(entry) = verdict else { return None };
-    let stored = entry.stored().filter(|stored| shared.is_usable(name, stored))?;
-    // A value with a ttl of 0 is for those who waited for it.
-    let is_new = stored.freshness.received >= asked;
-    let age = || policy::age(&stored.freshness, stored.left(shared.clock.now()));
-    if is_new || age() == Age::Fresh { shared.decode(stored) } else { None }
-}
-
-/// The maximum wait for another caller that fetches the same value.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// The maximum duration of a background refresh.
-const MAX_REFRESH_TIME: Duration = Duration::from_secs(60);
-
-const MAX_REFRESHES: usize = 64;
+/// The maximum duration of a load in the background, without a timeout of its own.
+const MAX_BACKGROUND_TIME: Duration = Duration::from_secs(60);

@@ -1,16 +1,19 @@
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use metrics::{Counter, Label, Unit};
+use metrics::{Counter, Label, Recorder, SharedString, Unit};
 
+use crate::cache::cache_status::CacheName;
 use crate::cache::counters::count_named;
 use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
 /// The metrics of a cache of values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ValueMetrics {
     metrics: Metrics,
+    /// The name of the cache, which tells the caches of a process apart.
+    cache: SharedString,
     handles: OnceLock<RefreshingHandle<Handles>>,
 }
 
@@ -29,11 +32,23 @@ pub(super) enum Outcome {
     Stale,
     Miss,
     Collapsed,
+    /// The failure of another caller was shared.
+    Failed,
 }
 
 impl ValueMetrics {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, handles: OnceLock::new() }
+    fn new(metrics: Metrics, cache: SharedString) -> Self {
+        Self { metrics, cache, handles: OnceLock::new() }
+    }
+
+    /// Counts anew, for a cache with this name.
+    pub(super) fn named(&self, cache: SharedString) -> Self {
+        Self::new(self.metrics.clone(), cache)
+    }
+
+    /// Counts anew, on another recorder.
+    pub(super) fn recorded_by(&self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        Self::new(Metrics::to(recorder), self.cache.clone())
     }
 
     /// Counts a lookup.
@@ -49,7 +64,11 @@ impl ValueMetrics {
     fn with(&self, record: impl FnOnce(&Handles)) {
         let now = clock::now();
         let labeled = |name, label, value| {
-            self.metrics.counter(name, vec![Label::from_static_parts(label, value)])
+            let labels = vec![
+                Label::new("cache", self.cache.clone()),
+                Label::from_static_parts(label, value),
+            ];
+            self.metrics.counter(name, labels)
         };
         let register = || Handles {
             requests: OUTCOMES.map(|outcome| labeled(REQUESTS, "outcome", outcome)),
@@ -61,11 +80,17 @@ impl ValueMetrics {
     }
 }
 
+impl Default for ValueMetrics {
+    fn default() -> Self {
+        Self::new(Metrics::default(), CacheName::default().label())
+    }
+}
+
 /// The labels of each [`Outcome`].
-const OUTCOMES: [&str; 4] = ["hit", "stale", "miss", "collapsed"];
+const OUTCOMES: [&str; 5] = ["hit", "stale", "miss", "collapsed", "failed"];
 
 /// The operations that can fail, time out, or exceed a maximum.
-const OPERATIONS: [&str; 12] = [
+const OPERATIONS: [&str; 14] = [
     "get",
     "put",
     "remove",
@@ -74,7 +99,9 @@ const OPERATIONS: [&str; 12] = [
     "encode",
     "decode",
     "too-large",
-    "refresh",
+    "load",
+    "load-timeout",
+    "recursion",
     "refreshes",
     "puts",
     "wait",

@@ -10,7 +10,18 @@ pub(super) struct Rules {
     pub(super) ttl: Duration,
     pub(super) jitter: f64,
     pub(super) while_revalidate: Duration,
+    pub(super) if_error: Duration,
     pub(super) negative_ttl: Duration,
+    /// The part of the lifetime after which a value is loaded again; 1 or more if none is.
+    pub(super) refresh_after: f64,
+    /// The time after a failure in which a stale value is returned without a load.
+    pub(super) retry_delay: Duration,
+    /// The time after a failure in which the failure is returned without a load.
+    pub(super) failure_ttl: Duration,
+    pub(super) soft_timeout: Option<Duration>,
+    pub(super) hard_timeout: Option<Duration>,
+    pub(super) coalesce_timeout: Duration,
+    pub(super) max_refreshes: usize,
     /// The text that all names start with. It starts neither a URL nor another namespace.
     pub(super) namespace: String,
 }
@@ -19,9 +30,42 @@ pub(super) struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     Fresh,
-    /// The value may be used while it is fetched again.
+    /// The value is fresh, and due to be loaded again in the background.
+    Due,
+    /// The value may be used while it is loaded again (RFC 5861 §3).
     Stale,
+    /// The value may be used if it cannot be loaded (RFC 5861 §4).
+    IfError,
     Expired,
+}
+
+/// The last failure of a load, as a caller finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FailedBefore {
+    /// The time of the failure, in milliseconds since 1970.
+    pub(super) at: u64,
+    /// The load failed after the caller had asked for the value.
+    pub(super) is_awaited: bool,
+}
+
+/// The next step of a caller after its lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Return the value that was found.
+    Return,
+    /// Return the value that was found, and load a new one, unless another caller does.
+    Refresh,
+    /// Load a value, or wait for another caller that does. The value that was found may stand in.
+    Load,
+    /// Return the last failure.
+    Fail,
+}
+
+impl Age {
+    /// Returns `true` if the value needs no load.
+    pub(super) const fn is_fresh(self) -> bool {
+        matches!(self, Self::Fresh | Self::Due)
+    }
 }
 
 impl Rules {
@@ -31,7 +75,18 @@ impl Rules {
         fits.then(|| format!("{}{key}", self.namespace).into())
     }
 
-    /// Returns the freshness of a value that was fetched at `now`. `random` is from 0 to 1.
+    /// Returns the name of a tag, or `None` if the tag is too long. No tag of a response starts with a
+    /// namespace of values, and no other namespace has the tag.
+    pub(super) fn tag(&self, tag: &str) -> Option<String> {
+        (tag.len() <= MAX_TAG_LENGTH).then(|| format!("{}{tag}", self.namespace))
+    }
+
+    /// Returns the names of the tags of a value.
+    pub(super) fn tags(&self, tags: &[String]) -> Vec<String> {
+        tags.iter().map(|tag| format!("{}{tag}", self.namespace)).collect()
+    }
+
+    /// Returns the freshness of a value that was loaded at `now`. `random` is from 0 to 1.
     pub(super) fn freshness(
         &self,
         ttl: Option<Duration>,
@@ -40,16 +95,59 @@ impl Rules {
         random: f64,
     ) -> Freshness {
         let ttl = ttl.unwrap_or(self.ttl);
-        let (ttl, stale) = match json {
+        let (ttl, while_revalidate, if_error) = match json {
             // Programs seldom remove an absent value when it comes into being.
-            b"null" => (ttl.min(self.negative_ttl), Duration::ZERO),
-            _ => (ttl, self.while_revalidate),
+            b"null" => (ttl.min(self.negative_ttl), Duration::ZERO, Duration::ZERO),
+            _ => (ttl, self.while_revalidate, self.if_error),
         };
         Freshness {
             received: now,
             lifetime: Freshness::shortened(in_millis(ttl), self.jitter * random),
-            while_revalidate: in_millis(stale),
+            while_revalidate: in_millis(while_revalidate),
+            if_error: in_millis(if_error),
             ..Freshness::default()
+        }
+    }
+
+    /// Returns the use that the age of a value permits. `left` is the time until it is stale, in
+    /// milliseconds.
+    pub(super) fn age(&self, freshness: &Freshness, left: i64) -> Age {
+        let until = |time: u64| left.saturating_add(i64::try_from(time).unwrap_or(i64::MAX));
+        if left > 0 {
+            if self.is_due(freshness, left) { Age::Due } else { Age::Fresh }
+        } else if until(freshness.while_revalidate) > 0 {
+            Age::Stale
+        } else if until(freshness.if_error) > 0 {
+            Age::IfError
+        } else {
+            Age::Expired
+        }
+    }
+
+    fn is_due(&self, freshness: &Freshness, left: i64) -> bool {
+        if self.refresh_after >= 1.0 {
+            return false;
+        }
+        let rest = Freshness::shortened(freshness.lifetime, self.refresh_after);
+        left <= i64::try_from(rest).unwrap_or(i64::MAX)
+    }
+
+    /// Returns the next step of a caller that found a value of this age, at `now`. `failed` is the last
+    /// failure of a load of the same key.
+    pub(super) fn step(&self, age: Age, failed: Option<FailedBefore>, now: u64) -> Step {
+        let within = |time: Duration| {
+            // A clock that has gone back to before the failure does not lengthen the time.
+            let since = failed.and_then(|failed| now.checked_sub(failed.at));
+            since.is_some_and(|since| since < in_millis(time))
+        };
+        let is_awaited = failed.is_some_and(|failed| failed.is_awaited);
+        match age {
+            Age::Fresh => Step::Return,
+            Age::Due | Age::Stale if within(self.retry_delay) => Step::Return,
+            Age::Due | Age::Stale => Step::Refresh,
+            Age::IfError if is_awaited || within(self.retry_delay) => Step::Return,
+            Age::Expired if is_awaited || within(self.failure_ttl) => Step::Fail,
+            Age::IfError | Age::Expired => Step::Load,
         }
     }
 }
@@ -60,7 +158,15 @@ impl Default for Rules {
             ttl: Duration::from_secs(3600),
             jitter: 0.0,
             while_revalidate: Duration::ZERO,
+            if_error: Duration::ZERO,
             negative_ttl: Duration::from_secs(60),
+            refresh_after: 1.0,
+            retry_delay: Duration::from_secs(1),
+            failure_ttl: Duration::ZERO,
+            soft_timeout: None,
+            hard_timeout: None,
+            coalesce_timeout: Duration::from_secs(10),
+            max_refreshes: 64,
             namespace: namespace(""),
         }
     }
@@ -73,21 +179,19 @@ pub(super) fn namespace(name: &str) -> String {
     format!("value={}:", name.replace('%', "%25").replace(':', "%3A"))
 }
 
-/// Returns the use that the age of a value permits. `left` is the time until it is stale, in
-/// milliseconds.
-pub(super) fn age(freshness: &Freshness, left: i64) -> Age {
-    let stale = i64::try_from(freshness.while_revalidate).unwrap_or(i64::MAX);
-    if left > 0 {
-        Age::Fresh
-    } else if left.saturating_add(stale) > 0 {
-        Age::Stale
-    } else {
-        Age::Expired
-    }
+/// Returns `true` unless the tags of a value are too many or too long.
+pub(super) fn tags_fit(tags: &[String]) -> bool {
+    tags.len() <= MAX_TAGS && tags.iter().all(|tag| tag.len() <= MAX_TAG_LENGTH)
 }
 
 /// The maximum length of a name, in bytes.
 const MAX_NAME_LENGTH: usize = 8 * 1024;
+
+/// The maximum length of a tag, in bytes, without the namespace.
+const MAX_TAG_LENGTH: usize = 1024;
+
+/// The maximum number of tags of a value: each is compared with the purges of tags.
+const MAX_TAGS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -97,7 +201,8 @@ mod tests {
 
     #[test]
     fn absence_is_fresh_for_a_shorter_time() {
-        let rules = Rules { while_revalidate: 5 * SECOND, ..Rules::default() };
+        let rules =
+            Rules { while_revalidate: 5 * SECOND, if_error: 5 * SECOND, ..Rules::default() };
         for (ttl, json, lifetime, stale) in [
             (None, "1", 3_600_000, 5000),
             (Some(SECOND), "1", 1000, 5000),
@@ -112,6 +217,7 @@ mod tests {
                 received: 7,
                 lifetime,
                 while_revalidate: stale,
+                if_error: stale,
                 ..Freshness::default()
             };
             assert_eq!(freshness, expected, "{ttl:?} {json}");
@@ -130,17 +236,81 @@ mod tests {
 
     #[test]
     fn age_decides_about_use() {
-        let freshness =
-            Freshness { received: 100, lifetime: 10, while_revalidate: 5, ..Freshness::default() };
-        for (now, expected) in [
-            (0, Age::Fresh),
-            (109, Age::Fresh),
-            (110, Age::Stale),
-            (114, Age::Stale),
-            (115, Age::Expired),
-            (u64::MAX, Age::Expired),
+        let freshness = Freshness {
+            received: 100,
+            lifetime: 10,
+            while_revalidate: 5,
+            if_error: 8,
+            ..Freshness::default()
+        };
+        let rules = |refresh_after| Rules { refresh_after, ..Rules::default() };
+        for (now, expected, eager) in [
+            (0, Age::Fresh, Age::Fresh),
+            (107, Age::Fresh, Age::Fresh),
+            (108, Age::Fresh, Age::Due),
+            (109, Age::Fresh, Age::Due),
+            (110, Age::Stale, Age::Stale),
+            (114, Age::Stale, Age::Stale),
+            (115, Age::IfError, Age::IfError),
+            (117, Age::IfError, Age::IfError),
+            (118, Age::Expired, Age::Expired),
+            (u64::MAX, Age::Expired, Age::Expired),
         ] {
-            assert_eq!(age(&freshness, freshness.left(now)), expected, "{now}");
+            let left = freshness.left(now);
+            assert_eq!(rules(1.0).age(&freshness, left), expected, "{now}");
+            assert_eq!(rules(0.8).age(&freshness, left), eager, "{now}");
+        }
+        assert_eq!(rules(0.0).age(&freshness, freshness.left(100)), Age::Due);
+        // The other way around: a value that is returned at once is of use after a failure too.
+        let longer = Freshness { while_revalidate: 8, if_error: 5, ..freshness };
+        assert_eq!(rules(1.0).age(&longer, longer.left(117)), Age::Stale);
+        assert_eq!(rules(1.0).age(&longer, longer.left(118)), Age::Expired);
+    }
+
+    #[test]
+    fn failure_decides_about_the_next_load() {
+        let rules = |retry_delay, failure_ttl| Rules {
+            retry_delay: retry_delay * SECOND,
+            failure_ttl: failure_ttl * SECOND,
+            ..Rules::default()
+        };
+        let failed = |at| Some(FailedBefore { at, is_awaited: false });
+        let awaited = Some(FailedBefore { at: 0, is_awaited: true });
+        // The rules, the failure, and the steps for values that are due, stale, for errors, expired.
+        for (rules, failed, due, if_error, expired) in [
+            (rules(1, 0), None, Step::Refresh, Step::Load, Step::Load),
+            (rules(1, 0), failed(9_001), Step::Return, Step::Return, Step::Load),
+            (rules(1, 0), failed(9_000), Step::Refresh, Step::Load, Step::Load),
+            (rules(0, 0), failed(10_000), Step::Refresh, Step::Load, Step::Load),
+            (rules(1, 2), failed(8_001), Step::Refresh, Step::Load, Step::Fail),
+            (rules(1, 2), failed(8_000), Step::Refresh, Step::Load, Step::Load),
+            (rules(0, 0), awaited, Step::Refresh, Step::Return, Step::Fail),
+            // The clock has gone back.
+            (rules(1, 1), failed(10_001), Step::Refresh, Step::Load, Step::Load),
+        ] {
+            let step = |age| rules.step(age, failed, 10_000);
+            assert_eq!(step(Age::Fresh), Step::Return, "{failed:?}");
+            assert_eq!(step(Age::Due), due, "{failed:?}");
+            assert_eq!(step(Age::Stale), due, "{failed:?}");
+            assert_eq!(step(Age::IfError), if_error, "{failed:?}");
+            assert_eq!(step(Age::Expired), expired, "{failed:?}");
+        }
+    }
+
+    #[test]
+    fn tags_have_a_maximum() {
+        let rules = Rules { namespace: namespace("a"), ..Rules::default() };
+        assert_eq!(rules.tags(&["x".to_owned()]), ["value=a:x"]);
+        assert_eq!(rules.tag("x").as_deref(), Some("value=a:x"));
+        assert_eq!(rules.tag(&"x".repeat(MAX_TAG_LENGTH + 1)), None);
+        for (number, length, fits) in [
+            (0, 0, true),
+            (MAX_TAGS, MAX_TAG_LENGTH, true),
+            (MAX_TAGS + 1, 1, false),
+            (1, MAX_TAG_LENGTH + 1, false),
+        ] {
+            let tags = vec!["x".repeat(length); number];
+            assert_eq!(tags_fit(&tags), fits, "{number} {length}");
         }
     }
 

@@ -9,15 +9,19 @@ use serde::de::DeserializeOwned;
 
 use super::error::{Kind, ValueCacheError};
 use super::fetch;
-use super::metrics::{Outcome, ValueMetrics};
+use super::load_error::LoadError;
+use super::loaded::{Loaded, ValueEntry};
+use super::metrics::Outcome;
+use super::options::ValueOptions;
 use super::policy;
-use super::shared::Shared;
+use super::shared::{Found, Shared};
+use crate::cache::cache_status::{CacheName, InvalidName};
 use crate::cache::clock::Clock;
+use crate::cache::entry::Entry;
 use crate::cache::layer::SHORTEST_TIMEOUT;
 use crate::cache::policy::InvalidNumber;
 use crate::cache::purge::Purge;
 use crate::cache::store::Store;
-use crate::metrics::Metrics;
 
 /// A cache of values in a [`Store`]. The [module page](crate::values) describes its behavior, metrics and
 /// defaults.
@@ -61,6 +65,108 @@ impl ValueCache {
         self.edit(|shared| shared.rules.while_revalidate = time)
     }
 
+    /// Sets the time after its ttl for which a stale value stands in for one that cannot be loaded:
+    /// because the load fails, exceeds [`hard_timeout`](Self::hard_timeout), or takes longer than
+    /// [`soft_timeout`](Self::soft_timeout) (`stale-if-error`, RFC 5861 §4). 0 by default. The time
+    /// is stored with each value, as that of
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) is, and runs beside it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tower_kit::ValueCache;
+    /// use tower_kit::cache::MemoryStore;
+    ///
+    /// // A value that expired up to 6 hours ago is better than an error, or than a wait of 200 ms.
+    /// let products = ValueCache::new(MemoryStore::new(64 * tower_kit::MIB))
+    ///     .ttl(Duration::from_secs(300))
+    ///     .stale_if_error(Duration::from_secs(6 * 3600))
+    ///     .soft_timeout(Duration::from_millis(200))
+    ///     .hard_timeout(Duration::from_secs(5));
+    /// # drop(products);
+    /// ```
+    #[doc(alias = "fail-safe")]
+    #[doc(alias = "FailSafeMaxDuration")]
+    #[doc(alias = "grace")]
+    pub fn stale_if_error(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.if_error = time)
+    }
+
+    /// Sets the time after a failed load for which stale values are returned without another load of
+    /// the same key in this process. 1 s by default: long enough that a failing database does not get
+    /// every query, and short enough to notice that it is back.
+    #[doc(alias = "throttle")]
+    #[doc(alias = "backoff")]
+    #[doc(alias = "graceBackoff")]
+    #[doc(alias = "FailSafeThrottleDuration")]
+    pub fn retry_delay(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.retry_delay = time)
+    }
+
+    /// Sets the time for which the failure of a load is remembered in this process: callers that have
+    /// no stale value get the same error, without another load. 0 by default: a failure is for those
+    /// who waited for that load, and the next caller tries again.
+    #[doc(alias = "negative caching")]
+    #[doc(alias = "circuit breaker")]
+    pub fn failure_ttl(self, ttl: Duration) -> Self {
+        self.edit(|shared| shared.rules.failure_ttl = ttl)
+    }
+
+    /// Sets the maximum time for which a caller waits for a load while a stale value could
+    /// [stand in](Self::stale_if_error). The caller then gets the stale value, and the load goes on in
+    /// the background. Without a maximum by default: a caller waits for the current value.
+    ///
+    /// A loader of [`get_or_insert_with`](Self::get_or_insert_with) may borrow from its caller, and
+    /// cannot go on without it: its own caller waits until it ends. Other callers that wait for the
+    /// same load do not.
+    #[doc(alias = "timeout")]
+    #[doc(alias = "FactorySoftTimeout")]
+    #[doc(alias = "revalidate_timeout")]
+    pub fn soft_timeout(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.soft_timeout = Some(time))
+    }
+
+    /// Sets the maximum duration of a load. A load that takes longer is dropped, and is a failure
+    /// ([`LoadError::is_timeout`]). By default a load has no maximum while a caller waits, and 60 s in
+    /// the background.
+    #[doc(alias = "timeout")]
+    #[doc(alias = "hardTimeout")]
+    #[doc(alias = "FactoryHardTimeout")]
+    pub fn hard_timeout(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.hard_timeout = Some(time))
+    }
+
+    /// Sets the part of its ttl after which a value is loaded again in the background while it is
+    /// still fresh: the first caller of [`get_or_refresh_with`](Self::get_or_refresh_with) or
+    /// [`get_or_revalidate_with`](Self::get_or_revalidate_with) after that time starts the load. 1 by
+    /// default: no value is loaded before it is stale. 0.8 suits values that are in constant use.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error unless `0 <= fraction <= 1`.
+    #[doc(alias = "eager refresh")]
+    #[doc(alias = "EagerRefreshThreshold")]
+    #[doc(alias = "refresh ahead")]
+    pub fn refresh_after(self, fraction: f64) -> Result<Self, InvalidNumber> {
+        let fraction = InvalidNumber::check(fraction, 1.0)?;
+        Ok(self.edit(|shared| shared.rules.refresh_after = fraction))
+    }
+
+    /// Sets the maximum time for which a caller waits for another one that loads the same value. The
+    /// caller then gets a stale value that [stands in](Self::stale_if_error), or loads the value
+    /// itself. 10 s by default: longer than a load should take, and shorter than clients wait.
+    #[doc(alias = "single flight")]
+    #[doc(alias = "lockTimeout")]
+    pub fn coalesce_timeout(self, time: Duration) -> Self {
+        self.edit(|shared| shared.rules.coalesce_timeout = time)
+    }
+
+    /// Sets the maximum number of loads in the background at a time. 64 by default, so that a database
+    /// that has become slow gets no more load. Beyond that a value stays stale, which is counted.
+    pub fn max_refreshes(self, max: usize) -> Self {
+        self.edit(|shared| shared.rules.max_refreshes = max)
+    }
+
     /// Sets the maximum time for which an absent value is stored: a `None`, or anything else that is
     /// `null` in JSON. 60 s by default. Absent values are never used stale.
     pub fn negative_ttl(self, ttl: Duration) -> Self {
@@ -88,9 +194,21 @@ impl ValueCache {
         self.edit(|shared| shared.rules.namespace = policy::namespace(name))
     }
 
+    /// Sets the label `cache` of the metrics, `tower-kit` by default. It tells the caches of a process
+    /// apart.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for a name that [`CacheLayer::name`](crate::CacheLayer::name) would not take.
+    #[doc(alias = "label")]
+    pub fn name(self, name: &str) -> Result<Self, InvalidName> {
+        let name = CacheName::parse(name)?;
+        Ok(self.edit(|shared| shared.metrics = Arc::new(shared.metrics.named(name.label()))))
+    }
+
     /// Sets the recorder of the metrics, in place of the process's.
     pub fn recorder(self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
-        self.edit(|shared| shared.metrics = Arc::new(ValueMetrics::new(Metrics::to(recorder))))
+        self.edit(|shared| shared.metrics = Arc::new(shared.metrics.recorded_by(recorder)))
     }
 
     /// Sets the clock that lifetimes are measured by, for tests. Timeouts use the timer of tokio.
@@ -101,17 +219,22 @@ impl ValueCache {
         self.edit(|shared| shared.clock = Clock::of(clock))
     }
 
-    /// Returns the value of a key if it is fresh.
+    /// Returns the value of a key if it is fresh. [`get_entry`](Self::get_entry) returns a stale one
+    /// too.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        let found = match self.shared.rules.name(key) {
-            Some(name) => self.shared.look(&name, false).await,
-            None => None,
-        };
-        self.shared.metrics.count(if found.is_some() { Outcome::Hit } else { Outcome::Miss });
-        found.map(|found| found.value)
+        self.look(key, false).await.map(|found| found.value)
     }
 
-    /// Stores a value under a key, for `ttl`, or for the [default](Self::ttl) time.
+    /// Returns the value of a key with its age, ttl and tags. A stale value is returned as long as it
+    /// may be used: see [`stale_while_revalidate`](Self::stale_while_revalidate) and
+    /// [`stale_if_error`](Self::stale_if_error).
+    #[doc(alias = "AllowStaleOnReadOnly")]
+    pub async fn get_entry<T: DeserializeOwned>(&self, key: &str) -> Option<ValueEntry<T>> {
+        self.look(key, true).await.map(|found| self.shared.value_entry(found))
+    }
+
+    /// Stores a value under a key. `options` are its ttl, or [`ValueOptions`], or `None` for the
+    /// [default](Self::ttl) ttl without tags.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -129,21 +252,23 @@ impl ValueCache {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value cannot be encoded as JSON, if it or the key is too large, or if
-    /// the store fails. The previous value may still be there.
+    /// Returns an error if the value cannot be encoded as JSON, if it, the key or the tags are too large,
+    /// or if the store fails. The previous value may still be there.
     #[doc(alias = "set")]
     #[doc(alias = "put")]
     pub async fn insert<T: Serialize + ?Sized>(
         &self,
         key: &str,
         value: &T,
-        ttl: impl Into<Option<Duration>>,
+        options: impl Into<ValueOptions>,
     ) -> Result<(), ValueCacheError> {
+        let ValueOptions { ttl, tags } = options.into();
         // Encoded first: an error of the type must not depend on the state of the store.
         let json = self.shared.encode(value)?;
-        let name = self.shared.rules.name(key).filter(|_| self.shared.fits(&json));
-        let name = name.ok_or(Kind::TooLarge)?;
-        Ok(self.shared.insert(&name, ttl.into(), json).await.map_err(Kind::from)?)
+        let fits = self.shared.fits(&json) && self.shared.tags_fit(&tags);
+        let name = self.shared.rules.name(key).filter(|_| fits).ok_or(Kind::TooLarge)?;
+        let tags = self.shared.rules.tags(&tags);
+        Ok(self.shared.insert(&name, ttl, tags, json).await.map_err(Kind::from)?)
     }
 
     /// Removes the value of a key. The removal takes effect in this process when the future is first
@@ -163,6 +288,54 @@ impl ValueCache {
         Ok(self.shared.remove(&name).await.map_err(Kind::from)?)
     }
 
+    /// Removes all values of this [namespace](Self::namespace) that have a tag: those that
+    /// [`ValueOptions::tag`] or [`Loaded::tag`](super::Loaded::tag) gave it to. The removal takes effect
+    /// when the future is first polled, as that of [`remove`](Self::remove) does, also for values that
+    /// are being loaded. Its cost does not depend on the number of values.
+    ///
+    /// The tags of a cache of values are not those of responses.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the store fails. This process does not return the values any more; others
+    /// may.
+    #[doc(alias = "deleteByTag")]
+    #[doc(alias = "RemoveByTag")]
+    #[doc(alias = "purge_tag")]
+    pub async fn remove_by_tag(&self, tag: &str) -> Result<(), ValueCacheError> {
+        let Some(tag) = self.shared.rules.tag(tag) else { return Ok(()) };
+        Ok(self.shared.purge(Purge::Tag(&tag)).await.map_err(Kind::from)?)
+    }
+
+    /// Makes the value of a key stale, as if its ttl had passed: the next caller that loads gets a new
+    /// value, and the stale one is of use for
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) and
+    /// [`stale_if_error`](Self::stale_if_error) from now on. If both are 0, this removes the value.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the store fails. The value is stale in this process; in others it may not
+    /// be.
+    #[doc(alias = "soft purge")]
+    pub async fn expire(&self, key: &str) -> Result<(), ValueCacheError> {
+        let Some(name) = self.shared.rules.name(key) else { return Ok(()) };
+        Ok(self.shared.soft_purge(Purge::Url(&name)).await.map_err(Kind::from)?)
+    }
+
+    /// Makes all values of this [namespace](Self::namespace) that have a tag stale, as
+    /// [`expire`](Self::expire) does for one key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the store fails. The values are stale in this process; in others they may
+    /// not be.
+    #[doc(alias = "ExpireByTag")]
+    #[doc(alias = "soft_purge_tag")]
+    pub async fn expire_by_tag(&self, tag: &str) -> Result<(), ValueCacheError> {
+        let Some(tag) = self.shared.rules.tag(tag) else { return Ok(()) };
+        Ok(self.shared.soft_purge(Purge::Tag(&tag)).await.map_err(Kind::from)?)
+    }
+
     /// Removes all values of this [namespace](Self::namespace), and nothing else from the store. The
     /// removal takes effect when the future is first polled, as that of [`remove`](Self::remove) does.
     /// Their memory is freed when other entries need it.
@@ -177,15 +350,18 @@ impl ValueCache {
         Ok(purged.map_err(Kind::from)?)
     }
 
-    /// Returns the value of a key, or calls `load` and stores its value for `ttl`, or for the
-    /// [default](Self::ttl) time. One of several callers [loads the value](crate::values#coalescing).
+    /// Returns the value of a key, or calls `load` and stores its value. `options` are its ttl, or
+    /// [`ValueOptions`], or `None` for the [default](Self::ttl) ttl without tags. `load` returns a value,
+    /// or [`Loaded`] with options of its own. One of several callers
+    /// [loads the value](crate::values#coalescing).
     ///
     /// `load` runs within the call, and may borrow. The caller does not wait until the store has the
-    /// value. A `load` that cannot fail returns `Ok::<_, std::convert::Infallible>(value)`.
+    /// value.
     ///
     /// ```
     /// # use tower_kit::ValueCache;
     /// # use tower_kit::cache::MemoryStore;
+    /// # use tower_kit::values::LoadError;
     /// # struct Database;
     /// # impl Database {
     /// #     async fn name(&self, _: &str) -> Result<String, std::io::Error> { Ok("Ada".to_owned()) }
@@ -194,7 +370,7 @@ impl ValueCache {
     ///     cache: &ValueCache,
     ///     database: &Database,
     ///     user: &str,
-    /// ) -> Result<String, std::io::Error> {
+    /// ) -> Result<String, LoadError<std::io::Error>> {
     ///     cache.get_or_insert_with(&format!("name:{user}"), None, || database.name(user)).await
     /// }
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -209,50 +385,130 @@ impl ValueCache {
     ///
     /// # Errors
     ///
-    /// Returns the error of this caller's `load`, and no other: a value that cannot be stored is
-    /// returned all the same.
+    /// Returns the error of the load, of this caller or of the one that it waited for, unless a stale
+    /// value [stands in](Self::stale_if_error). A value that cannot be stored is returned all the same,
+    /// and a store that fails is no error.
     #[doc(alias = "get_or_load")]
     #[doc(alias = "get_or_set")]
+    #[doc(alias = "getOrSet")]
+    #[doc(alias = "try_get_with")]
     #[doc(alias = "single flight")]
     #[doc(alias = "stampede")]
-    pub async fn get_or_insert_with<T, E, F, Fut>(
+    pub async fn get_or_insert_with<T, L, E, F, Fut>(
         &self,
         key: &str,
-        ttl: impl Into<Option<Duration>>,
+        options: impl Into<ValueOptions>,
         load: F,
-    ) -> Result<T, E>
+    ) -> Result<T, LoadError<E>>
     where
         T: Serialize + DeserializeOwned,
+        L: Into<Loaded<T>>,
+        E: Send + Sync + 'static,
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
+        Fut: Future<Output = Result<L, E>>,
     {
         // A key that is too long has no entry to share: each caller loads for itself.
-        let Some(name) = self.named(key) else { return load().await };
-        fetch::get_or_fetch(&self.shared, name, ttl.into(), load).await
+        let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
+        fetch::get_or_insert(&self.shared, name, options.into(), load).await
     }
 
     /// Returns the value of a key as [`get_or_insert_with`](Self::get_or_insert_with) does, but no
-    /// caller waits within [`stale_while_revalidate`](Self::stale_while_revalidate): `load` then runs
-    /// in a background task, and has to own what it needs.
+    /// caller waits within [`stale_while_revalidate`](Self::stale_while_revalidate), nor for longer than
+    /// [`soft_timeout`](Self::soft_timeout) while a stale value can stand in: `load` then runs in a
+    /// background task, and has to own what it needs.
     ///
     /// # Errors
     ///
-    /// Returns the error of this caller's `load`, and no other: a value that cannot be stored is
-    /// returned all the same.
-    pub async fn get_or_refresh_with<T, E, F, Fut>(
+    /// Returns the error of the load, of this caller or of the one that it waited for, unless a stale
+    /// value [stands in](Self::stale_if_error). A value that cannot be stored is returned all the same,
+    /// and a store that fails is no error.
+    pub async fn get_or_refresh_with<T, L, E, F, Fut>(
         &self,
         key: &str,
-        ttl: impl Into<Option<Duration>>,
+        options: impl Into<ValueOptions>,
         load: F,
-    ) -> Result<T, E>
+    ) -> Result<T, LoadError<E>>
     where
         T: Serialize + DeserializeOwned + Send + 'static,
-        E: Send + 'static,
+        L: Into<Loaded<T>> + 'static,
+        E: Send + Sync + 'static,
         F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
-        let Some(name) = self.named(key) else { return load().await };
-        fetch::get_or_refresh(&self.shared, name, ttl.into(), load).await
+        let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
+        fetch::get_or_refresh(&self.shared, name, options.into(), |_| load()).await
+    }
+
+    /// Returns the value of a key as [`get_or_refresh_with`](Self::get_or_refresh_with) does, with a
+    /// `load` that gets the stale value, if there is one, and may find that it is
+    /// [unchanged](ValueEntry::unchanged): a conditional request.
+    ///
+    /// ```
+    /// # use tower_kit::ValueCache;
+    /// # use tower_kit::cache::MemoryStore;
+    /// use tower_kit::values::{Loaded, ValueEntry};
+    /// # struct Response { etag: String, text: Option<String> }
+    /// # async fn request(_: Option<&str>) -> Result<Response, std::io::Error> {
+    /// #     Ok(Response { etag: "1".to_owned(), text: Some("a page".to_owned()) })
+    /// # }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cache = ValueCache::new(MemoryStore::new(tower_kit::MIB));
+    /// // The value is the entity tag with the text that it stands for.
+    /// let load = async |stale: Option<ValueEntry<(String, String)>>| {
+    ///     let etag = stale.as_ref().map(|stale| stale.value().0.as_str());
+    ///     let response = request(etag).await?;
+    ///     Ok::<_, std::io::Error>(match (response.text, stale) {
+    ///         // 304 (Not Modified)
+    ///         (None, Some(stale)) => stale.unchanged(),
+    ///         (text, _) => Loaded::new((response.etag, text.unwrap_or_default())),
+    ///     })
+    /// };
+    /// let (_, text) = cache.get_or_revalidate_with("page", None, load).await?;
+    /// # assert_eq!(text, "a page");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the same errors as [`get_or_refresh_with`](Self::get_or_refresh_with).
+    #[doc(alias = "conditional refresh")]
+    #[doc(alias = "NotModified")]
+    #[doc(alias = "gracedEntry")]
+    pub async fn get_or_revalidate_with<T, L, E, F, Fut>(
+        &self,
+        key: &str,
+        options: impl Into<ValueOptions>,
+        load: F,
+    ) -> Result<T, LoadError<E>>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        L: Into<Loaded<T>> + 'static,
+        E: Send + Sync + 'static,
+        F: FnOnce(Option<ValueEntry<T>>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<L, E>> + Send + 'static,
+    {
+        let Some(name) = self.named(key) else { return Ok(load(None).await?.into().value) };
+        let shared = Arc::clone(&self.shared);
+        let load = move |stale: Option<Entry>| {
+            // Decoded again: the caller may need the stale value too.
+            load(
+                stale
+                    .and_then(|entry| shared.decoded(entry))
+                    .map(|found| shared.value_entry(found)),
+            )
+        };
+        fetch::get_or_refresh(&self.shared, name, options.into(), load).await
+    }
+
+    async fn look<T: DeserializeOwned>(&self, key: &str, or_stale: bool) -> Option<Found<T>> {
+        let mut lookup = self.shared.lookup();
+        let name = self.shared.rules.name(key)?;
+        let found = self.shared.look(&name, or_stale).await?;
+        lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
+        Some(found)
     }
 
     /// Returns the name of a key. A key that is too long has none, and is counted as a miss.

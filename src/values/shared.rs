@@ -11,8 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Kind;
-use super::metrics::ValueMetrics;
+use super::failures::Failures;
+use super::load_error::Failure;
+use super::loaded::ValueEntry;
+use super::metrics::{Outcome, ValueMetrics};
 use super::policy::{self, Age, Rules};
+use super::recursion::Waits;
+use super::since::Since;
 use crate::cache::coalesce::Coalescer;
 use crate::cache::entry::{Entry, EntryKind, StoredResponse, Watermark};
 
@@ -45,6 +50,9 @@ pub(super) struct State {
     pub(super) purges: ScopedPurges,
     /// The inserted values: a fetch that started earlier does not replace them.
     inserts: Purges,
+    pub(super) failures: Failures,
+    /// The loads that wait for other loads.
+    pub(super) waits: Waits,
     pub(super) refreshes: Arc<AtomicUsize>,
     puts: Arc<AtomicUsize>,
 }
@@ -53,7 +61,8 @@ pub(super) struct State {
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     Found(Entry),
-    /// No value; each waiting caller fetches by itself and waits no more.
+    Failed(Failure),
+    /// No value; each waiting caller loads by itself and waits no more.
     Alone,
 }
 
@@ -61,14 +70,14 @@ pub(super) enum Verdict {
 pub(super) struct Found<T> {
     pub(super) entry: Entry,
     pub(super) value: T,
-    pub(super) is_fresh: bool,
+    pub(super) age: Age,
 }
 
-/// The last purge and the last insert when a fetch started.
-#[derive(Clone, Copy)]
-pub(super) struct Since {
-    purged: Stamp,
-    inserted: Stamp,
+/// A lookup by a caller. Each value that a caller gets, and each failure, passes here: the outcome is
+/// counted when the lookup is dropped, which a caller that leaves does too.
+pub(super) struct Lookup<'a> {
+    shared: &'a Shared,
+    outcome: Outcome,
 }
 
 impl Shared {
@@ -78,6 +87,8 @@ impl Shared {
             flights: Coalescer::default(),
             purges: ScopedPurges::new(purges, Namespace::default()),
             inserts: Purges::default(),
+            failures: Failures::default(),
+            waits: Waits::default(),
             refreshes: Arc::default(),
             puts: Arc::default(),
         };
@@ -92,8 +103,13 @@ impl Shared {
         }
     }
 
-    /// Returns the value of a name if it is fresh, or, with `or_stale`, if it may be used while it is
-    /// fetched again.
+    /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.
+    pub(super) fn lookup(&self) -> Lookup<'_> {
+        Lookup { shared: self, outcome: Outcome::Miss }
+    }
+
+    /// Returns the value of a name if it is fresh, or, with `or_stale`, if it may be used in place of a
+    /// new one.
     pub(super) async fn look<T>(&self, name: &str, or_stale: bool) -> Option<Found<T>>
     where
         T: DeserializeOwned,
@@ -119,6 +135,7 @@ impl Shared {
         &self,
         name: &str,
         ttl: Option<Duration>,
+        tags: Vec<String>,
         json: Bytes,
     ) -> Result<(), StoreError> {
         drop(self.state.inserts.purge(Purge::Removed(name), 0));
@@ -128,7 +145,7 @@ impl Shared {
         }
         // An insert does not yield to a later one.
         let since = Since { inserted: Stamp::MAX, ..self.since() };
-        self.put(name, self.entry(ttl, json, since), since).await
+        self.put(name, self.entry(ttl, tags, json, since), since).await
     }
 
     /// Removes a value.
@@ -142,6 +159,12 @@ impl Shared {
     pub(super) async fn purge(&self, what: Purge<'_>) -> Result<(), StoreError> {
         // One attempt: a purge that fails is deferred.
         let purged = self.state.purges.purge(what, self.clock.now()).await;
+        purged.inspect_err(|_| self.metrics.failed("purge"))
+    }
+
+    /// Makes the values of a name or a tag stale.
+    pub(super) async fn soft_purge(&self, what: Purge<'_>) -> Result<(), StoreError> {
+        let purged = self.state.purges.soft_purge(what, self.clock.now()).await;
         purged.inspect_err(|_| self.metrics.failed("purge"))
     }
 
@@ -164,7 +187,16 @@ impl Shared {
         fits
     }
 
-    /// Stores an entry, unless its name was purged meanwhile.
+    /// Returns `true` unless tags are too many or too long.
+    pub(super) fn tags_fit(&self, tags: &[String]) -> bool {
+        let fit = policy::tags_fit(tags);
+        if !fit {
+            self.metrics.failed("too-large");
+        }
+        fit
+    }
+
+    /// Stores an entry, unless its name or a tag was purged meanwhile.
     pub(super) async fn put(
         &self,
         name: &str,
@@ -174,7 +206,7 @@ impl Shared {
         let ttl = entry.stored().map_or(Duration::ZERO, |stored| stored.freshness.keep(false));
         self.tried("put", || self.store.put(name, entry.clone(), ttl)).await?;
         // A purge may have come between the last check and the put.
-        if self.admits(name, since) { Ok(()) } else { self.remove_entry(name).await }
+        if self.admits(name, &entry, since) { Ok(()) } else { self.remove_entry(name).await }
     }
 
     /// Takes a slot for a put that no caller waits for: a store that hangs does not fill the memory.
@@ -186,7 +218,8 @@ impl Shared {
         slot
     }
 
-    async fn remove_entry(&self, name: &str) -> Result<(), StoreError> {
+    /// Removes an entry of the store. Entries of other processes' memories stay.
+    pub(super) async fn remove_entry(&self, name: &str) -> Result<(), StoreError> {
         self.tried("remove", || self.store.remove(name)).await
     }
 
@@ -219,13 +252,51 @@ impl Shared {
         or_stale: bool,
     ) -> Option<Found<T>> {
         let stored = entry.stored().filter(|stored| self.is_usable(name, stored))?;
-        let is_fresh = match policy::age(&stored.freshness, stored.left(self.clock.now())) {
-            Age::Fresh => true,
-            Age::Stale if or_stale => false,
-            _ => return None,
-        };
+        let age = self.rules.age(&stored.freshness, stored.left(self.clock.now()));
+        if age == Age::Expired || !or_stale && !age.is_fresh() {
+            return None;
+        }
         let value = self.decode(stored)?;
-        Some(Found { entry, value, is_fresh })
+        Some(Found { entry, value, age })
+    }
+
+    /// Returns `true` if a value that was found before may still stand in for one that cannot be
+    /// loaded: a load takes time.
+    pub(super) fn stands_in<T>(&self, name: &str, found: &Found<T>) -> bool {
+        let stored = found.entry.stored().filter(|stored| self.is_usable(name, stored));
+        stored.is_some_and(|stored| {
+            self.rules.age(&stored.freshness, stored.left(self.clock.now())) != Age::Expired
+        })
+    }
+
+    /// Returns `true` if a value was expired while it was loaded.
+    pub(super) fn is_soft_purged(&self, name: &str, entry: &Entry) -> bool {
+        let is_usable = |stored: &&StoredResponse| self.is_usable(name, stored);
+        entry.stored().filter(is_usable).is_some_and(StoredResponse::is_soft_purged)
+    }
+
+    /// Returns the value of an entry that may be used.
+    pub(super) fn decoded<T: DeserializeOwned>(&self, entry: Entry) -> Option<Found<T>> {
+        let stored = entry.stored()?;
+        let age = self.rules.age(&stored.freshness, stored.left(self.clock.now()));
+        let value = self.decode(stored)?;
+        Some(Found { entry, value, age })
+    }
+
+    /// Returns a value with its age, ttl and tags.
+    pub(super) fn value_entry<T>(&self, Found { entry, value, .. }: Found<T>) -> ValueEntry<T> {
+        let now = self.clock.now();
+        let stored = entry.stored();
+        let (age, left) =
+            stored.map_or((0, 0), |stored| (stored.freshness.age(now), stored.left(now)));
+        let tags = stored.map_or(&[][..], |stored| &stored.tags).iter();
+        let tags = tags.filter_map(|tag| tag.strip_prefix(&self.rules.namespace));
+        ValueEntry {
+            value,
+            age: Duration::from_millis(age),
+            ttl: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
+            tags: tags.map(str::to_owned).collect(),
+        }
     }
 
     /// Returns `true` unless a value was purged. A soft purge makes the value stale.
@@ -245,7 +316,13 @@ impl Shared {
     }
 
     /// Creates the entry of a value.
-    pub(super) fn entry(&self, ttl: Option<Duration>, json: Bytes, since: Since) -> Entry {
+    pub(super) fn entry(
+        &self,
+        ttl: Option<Duration>,
+        tags: Vec<String>,
+        json: Bytes,
+        since: Since,
+    ) -> Entry {
         let freshness = self.rules.freshness(ttl, &json, self.clock.now(), random());
         Entry::new(EntryKind::Response(StoredResponse {
             status: StatusCode::OK,
@@ -253,7 +330,7 @@ impl Shared {
             body: json,
             freshness,
             variant: Variant::default(),
-            tags: Vec::new(),
+            tags,
             watermark: Watermark::at(since.purged),
         }))
     }
@@ -263,10 +340,30 @@ impl Shared {
         Since { purged: self.state.purges.watermark(), inserted: self.state.inserts.watermark() }
     }
 
-    /// Returns `true` if a value that was fetched since then may be stored.
-    pub(super) fn admits(&self, name: &str, since: Since) -> bool {
+    /// Returns `true` if a value that was loaded since then may be stored.
+    pub(super) fn admits(&self, name: &str, entry: &Entry, since: Since) -> bool {
+        let tags = entry.stored().map_or(&[][..], |stored| &stored.tags);
+        self.state.purges.admits(name, tags, since.purged)
+            && self.state.inserts.admits(name, &[], since.inserted)
+    }
+
+    /// Returns `true` if no value of a name was removed or inserted since then.
+    pub(super) fn is_unchanged(&self, name: &str, since: Since) -> bool {
         self.state.purges.admits(name, &[], since.purged)
             && self.state.inserts.admits(name, &[], since.inserted)
+    }
+}
+
+impl Lookup<'_> {
+    /// Sets the outcome.
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Lookup<'_> {
+    fn drop(&mut self) {
+        self.shared.metrics.count(self.outcome);
     }
 }
 

@@ -158,6 +158,6 @@ async fn lease_fetches_a_value_once() {
         }
     }
     let got = callers.join_all().await;
-    assert!(got.iter().all(|got| *got == Ok(7)), "{got:?}");
+    assert!(got.iter().all(|got| matches!(got, Ok(7))), "{got:?}");
     assert_eq!(fetched.load(std::sync::atomic::Ordering::SeqCst), 1);
 }

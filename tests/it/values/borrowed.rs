@@ -6,7 +6,7 @@ use tower_kit::MIB;
 use tower_kit::ValueCache;
 use tower_kit::cache::MemoryStore;
 
-use super::{Down, Rig, SECOND};
+use super::{Down, Rig, SECOND, down};
 use crate::support::poll_once;
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn one_caller_loads_a_stale_value() {
 async fn failed_load_leaves_the_stale_value() {
     let rig = stale();
     let ask = async |fetched: Result<i32, Down>| {
-        rig.cache.get_or_insert_with("key", None, || ready(fetched)).await
+        rig.cache.get_or_insert_with("key", None, || ready(fetched)).await.map_err(down)
     };
     assert!(ask(Ok(1)).await == Ok(1));
     rig.pass(11);

@@ -9,7 +9,7 @@ use tower_kit::MIB;
 use tower_kit::ValueCache;
 use tower_kit::cache::{MemoryStore, TieredStore};
 
-use super::{Asking, Down, Remote, Rig, SECOND, idle};
+use super::{Asking, Down, Remote, Rig, SECOND, down, idle};
 
 #[tokio::test]
 async fn value_of_another_type_is_a_miss() {
@@ -76,7 +76,7 @@ async fn large_value_is_shared_and_not_stored() {
     let asks = || -> Asking<String> {
         let (cache, database, large) = (rig.cache.clone(), rig.database.clone(), large.clone());
         let fetch = async move || database.query().await.map(|_| large);
-        Box::pin(async move { cache.get_or_insert_with("key", None, fetch).await })
+        Box::pin(async move { cache.get_or_insert_with("key", None, fetch).await.map_err(down) })
     };
     let herd: JoinSet<_> = (0..5).map(|_| asks()).collect();
     idle().await;
@@ -93,7 +93,7 @@ async fn value_without_json_is_not_stored() {
     assert!(rig.cache.insert("key", &value, None).await.unwrap_err().is_json());
     let fetched = value.clone();
     let fetch = move || ready(Ok::<_, Down>(fetched));
-    assert_eq!(rig.cache.get_or_insert_with("key", None, fetch).await, Ok(value));
+    assert_eq!(rig.cache.get_or_insert_with("key", None, fetch).await.unwrap(), value);
     assert_eq!(rig.errors("encode"), 2);
 }
 

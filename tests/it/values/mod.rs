@@ -5,6 +5,12 @@ mod failures;
 mod freshness;
 mod herds;
 mod invalidation;
+mod loads;
+mod options;
+mod recursion;
+mod refreshes;
+mod tags;
+mod timeouts;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +22,8 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tower_kit::MIB;
 use tower_kit::ValueCache;
-use tower_kit::cache::{Entry, MemoryStore, Store, StoreError};
+use tower_kit::cache::{BoxStore, Entry, MemoryStore, Store, StoreError, TieredStore};
+use tower_kit::values::LoadError;
 
 use crate::support::{Metrics, poll_once};
 
@@ -112,7 +119,18 @@ impl Rig {
 
     fn asks_for(&self, key: &'static str, ttl: Option<Duration>) -> Asking {
         let (cache, database) = (self.cache.clone(), self.database.clone());
-        Box::pin(async move { cache.get_or_refresh_with(key, ttl, move || database.query()).await })
+        Box::pin(async move {
+            let load = move || database.query();
+            cache.get_or_refresh_with(key, ttl, load).await.map_err(down)
+        })
+    }
+
+    /// A caller whose loader may borrow.
+    fn asks_borrowed(&self, key: &'static str) -> Asking {
+        let (cache, database) = (self.cache.clone(), self.database.clone());
+        Box::pin(async move {
+            cache.get_or_insert_with(key, None, || database.query()).await.map_err(down)
+        })
     }
 
     /// One who has come as far as they can, and is not answered.
@@ -177,6 +195,30 @@ impl Store for Remote {
         self.works().await?;
         self.inner.clear().await
     }
+}
+
+/// The failure of a loader, which is the only error of a call that has no timeout.
+fn down(error: LoadError<Down>) -> Down {
+    *error.failure().unwrap_or_else(|| panic!("no failure: {error}"))
+}
+
+/// A store in memory, one that waits, and one that fails each time.
+fn stores() -> [BoxStore; 3] {
+    let failing = Remote::new();
+    failing.fails(usize::MAX);
+    [
+        BoxStore::new(MemoryStore::new(16 * MIB)),
+        BoxStore::new(Remote::new()),
+        BoxStore::new(failing),
+    ]
+}
+
+/// Stores that keep a value, one of them before a store that fails each time.
+fn keeping_stores() -> [BoxStore; 2] {
+    let failing = Remote::new();
+    failing.fails(usize::MAX);
+    let memory = || MemoryStore::new(16 * MIB);
+    [BoxStore::new(memory()), BoxStore::new(TieredStore::new(memory(), failing))]
 }
 
 /// Lets the tasks that can run do so.
