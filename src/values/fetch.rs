@@ -428,7 +428,8 @@ impl Load {
         if !shared.is_soft_purged(&name, &entry) {
             complete(Verdict::Found(entry.clone()));
         }
-        if !is_stored && !(is_uncached && has_stale) {
+        let removes_stale = is_uncached && has_stale;
+        if !(is_stored || removes_stale) {
             return value;
         }
         let Some(slot) = shared.put_slot() else { return value };

@@ -85,7 +85,7 @@ impl<T: Serialize> From<T> for Loaded<T> {
 }
 
 impl<T> ValueEntry<T> {
-    /// Returns the value.
+    /// Returns a reference to the value.
     pub fn value(&self) -> &T {
         &self.value
     }

@@ -67,17 +67,13 @@
 //! # }
 //! ```
 //!
-//! A clone with other settings is the same cache: make one for each kind of value, at the start of the
-//! program. The ttl and the tags of one value are [`ValueOptions`] of a call, or come from the loader
-//! as [`Loaded`].
+//! A clone with other settings is the same cache: make one for each kind of value. The ttl and the tags
+//! of one value are [`ValueOptions`] of a call, or come from the loader as [`Loaded`].
 //!
-//! | method | the loader |
-//! |---|---|
-//! | [`get_or_insert_with`](ValueCache::get_or_insert_with) | runs within the call, and may borrow |
-//! | [`get_or_refresh_with`](ValueCache::get_or_refresh_with) | owns what it needs, and goes on in the background if no caller should wait |
-//! | [`get_or_revalidate_with`](ValueCache::get_or_revalidate_with) | also gets the stale value, and may find it unchanged |
-//!
-//! The [guide] compares the behavior with that of other caches.
+//! The loader of [`get_or_insert_with`](ValueCache::get_or_insert_with) may borrow. That of
+//! [`get_or_refresh_with`](ValueCache::get_or_refresh_with) goes on in the background if no caller
+//! should wait. That of [`get_or_revalidate_with`](ValueCache::get_or_revalidate_with) also gets the
+//! stale value, and may find it unchanged. The [guide] compares the behavior with that of other caches.
 //!
 //! [guide]: https://docs.rs/tower-kit/latest/tower_kit/values/guide/index.html
 //!
@@ -90,32 +86,30 @@
 //! waiting one takes its place. If its load fails, all get the same error.
 //!
 //! A loader that asks for its own key, directly or through the loader of another key, gets an error at
-//! once: [`LoadError::is_recursive`]. A loader that spawns a task and waits for it is not seen, and
-//! waits for the `coalesce_timeout`.
+//! once ([`LoadError::is_recursive`]). The cache does not see this through a spawned task, whose wait
+//! ends after `coalesce_timeout`.
 //!
 //! ## Failures
 //!
-//! A value of which the load fails is replaced by the stale one for
-//! [`stale_if_error`](ValueCache::stale_if_error) after its ttl. Then the key is not loaded again for
-//! [`retry_delay`](ValueCache::retry_delay). Without a stale value, a failure is remembered only with
-//! [`failure_ttl`](ValueCache::failure_ttl).
-//!
-//! A load that takes longer than [`soft_timeout`](ValueCache::soft_timeout) is no failure: the caller
-//! gets the stale value, and the load goes on. A load that takes longer than
-//! [`hard_timeout`](ValueCache::hard_timeout) is one.
+//! If a load fails, the stale value is returned for [`stale_if_error`](ValueCache::stale_if_error)
+//! after its ttl, and the key is not loaded again for [`retry_delay`](ValueCache::retry_delay).
+//! Without a stale value, a failure is remembered for [`failure_ttl`](ValueCache::failure_ttl). A load
+//! that exceeds [`hard_timeout`](ValueCache::hard_timeout) has failed. One that exceeds
+//! [`soft_timeout`](ValueCache::soft_timeout) has not: the caller gets the stale value, and the load
+//! goes on.
 //!
 //! A store that fails, and a value that does not decode as the requested type, are misses, and are
 //! counted. A failing operation is tried again at once, up to
 //! [`max_attempts`](ValueCache::max_attempts) times within
-//! [`store_timeout`](ValueCache::store_timeout). A loaded value that cannot be encoded or is too large
-//! is returned and not stored.
+//! [`store_timeout`](ValueCache::store_timeout). A loaded value that cannot be encoded, or is too
+//! large, is returned and not stored.
 //!
 //! ## Invalidation
 //!
 //! [`remove`](ValueCache::remove), [`remove_by_tag`](ValueCache::remove_by_tag) and
 //! [`clear`](ValueCache::clear) win over a load that started earlier, and so does an
 //! [`insert`](ValueCache::insert) in the same process: the caller gets the value that it loaded, and the
-//! value is not stored, nor used stale. [`expire`](ValueCache::expire) and
+//! value is not stored. [`expire`](ValueCache::expire) and
 //! [`expire_by_tag`](ValueCache::expire_by_tag) leave a stale value.
 //!
 //! Clones of a `ValueCache` are the same cache. Two that were made separately over clones of a

@@ -20,7 +20,9 @@ struct Loading {
 /// The loads of a cache that wait for loads by other callers: the awaited names, by the name whose
 /// loader waits.
 #[derive(Clone, Default)]
-pub(super) struct Waits(Arc<Mutex<HashMap<Arc<str>, Vec<Arc<str>>>>>);
+pub(super) struct Waits(Arc<Mutex<Table>>);
+
+type Table = HashMap<Arc<str>, Vec<Arc<str>>>;
 
 /// The wait of a caller, over when this is dropped.
 pub(super) struct Waiting {
@@ -76,7 +78,7 @@ impl Waits {
         names.unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<str>>>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -101,7 +103,7 @@ impl Drop for Waiting {
 }
 
 /// Returns `true` if `from` is one of `names`, or waits for one of them, directly or through others.
-fn reaches(table: &HashMap<Arc<str>, Vec<Arc<str>>>, from: &Arc<str>, names: &[Arc<str>]) -> bool {
+fn reaches(table: &Table, from: &Arc<str>, names: &[Arc<str>]) -> bool {
     let mut seen = HashSet::new();
     let mut next = vec![from];
     while let Some(name) = next.pop() {
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn waits_are_followed_to_their_end() {
         let name = |name: &&str| Arc::<str>::from(*name);
-        let table: HashMap<_, Vec<_>> = [("a", vec!["b", "c"]), ("b", vec!["a"]), ("c", vec!["d"])]
+        let table: Table = [("a", vec!["b", "c"]), ("b", vec!["a"]), ("c", vec!["d"])]
             .iter()
             .map(|(from, to)| (name(from), to.iter().map(name).collect()))
             .collect();

@@ -198,6 +198,7 @@ impl Store for Remote {
 }
 
 /// The failure of a loader, which is the only error of a call that has no timeout.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn down(error: LoadError<Down>) -> Down {
     *error.failure().unwrap_or_else(|| panic!("no failure: {error}"))
 }

@@ -11,6 +11,7 @@ use tower_kit::values::LoadError;
 use super::{Rig, SECOND, idle, stores};
 
 /// Turns the error of an inner call into that of a loader, which tells the cause.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn cause(error: LoadError<&'static str>) -> &'static str {
     let own = if error.is_recursive() { "recursive" } else { "other" };
     error.failure().copied().unwrap_or(own)
@@ -59,7 +60,7 @@ async fn loader_of_an_outer_key_fails_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loaders_of_two_tasks_do_not_wait_for_each_other() {
+async fn loads_of_two_tasks_do_not_deadlock() {
     for store in stores() {
         let rig = Rig::with(store, |cache| cache);
         let start = std::sync::Arc::new(tokio::sync::Barrier::new(2));
