@@ -156,8 +156,7 @@ mod failures;
 mod fetch;
 #[cfg(doc)]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
-#[doc = include_str!("guide.md")]
-pub mod guide {}
+pub mod guide;
 mod load_error;
 mod loaded;
 mod metrics;

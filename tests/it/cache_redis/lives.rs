@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tower_kit::MIB;
 use tower_kit::ValueCache;
-use tower_kit::cache::{CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
+use tower_kit::cache::{CacheLayer, MemoryStore, RedisStore, TieredStore};
+use tower_kit::values::{Loaded, ValueOptions};
 
 use super::rig::{Origin, Process, clock, config, impatient, settled, until};
 use crate::redis_server::RedisServer;
@@ -110,15 +111,16 @@ async fn many_prefixes_purge_nothing_else() {
     }
 }
 
+async fn values(server: &RedisServer) -> ValueCache {
+    let redis = RedisStore::connect(config(server));
+    redis.ready().await;
+    ValueCache::new(TieredStore::new(MemoryStore::new(64 * MIB), redis))
+}
+
 #[tokio::test]
 async fn value_changes_reach_all_processes() {
     let server = RedisServer::start();
-    let service = async |config: RedisConfig| {
-        let redis = RedisStore::connect(config);
-        redis.ready().await;
-        ValueCache::new(TieredStore::new(MemoryStore::new(64 * MIB), redis))
-    };
-    let (one, other) = (service(config(&server)).await, service(config(&server)).await);
+    let (one, other) = (values(&server).await, values(&server).await);
     let is = async |value: Option<u32>| {
         until("it is so", async || other.get::<u32>("key").await == value).await;
     };
@@ -133,6 +135,39 @@ async fn value_changes_reach_all_processes() {
         }
         assert_eq!(one.get::<u32>("key").await, None);
         is(None).await;
+    }
+}
+
+#[tokio::test]
+async fn tags_of_values_reach_all_processes() {
+    let server = RedisServer::start();
+    let minute = Duration::from_secs(60);
+    let (one, other) = (values(&server).await, values(&server).await.stale_if_error(minute));
+    let options = || ValueOptions::new().tag("odd");
+    let load = async || Ok::<_, ()>(Loaded::new(1).tag("odd"));
+    for by_tag in [false, true] {
+        // The tags and the times of a value are those with which it was stored.
+        assert_eq!(other.get_or_insert_with("key", None, load).await.unwrap(), 1);
+        other.insert("other", &2, options()).await.unwrap();
+        until("one has them", async || {
+            one.get::<u32>("key").await.is_some() && one.get::<u32>("other").await.is_some()
+        })
+        .await;
+        if by_tag {
+            other.expire_by_tag("odd").await.unwrap();
+        } else {
+            other.expire("key").await.unwrap();
+        }
+        until("the value is stale", async || one.get::<u32>("key").await.is_none()).await;
+        assert_eq!(one.get::<u32>("other").await.is_none(), by_tag);
+        let stale = one.get_entry::<u32>("key").await.unwrap();
+        assert!(stale.is_stale() && stale.tags().eq(["odd"]));
+        one.remove_by_tag("odd").await.unwrap();
+        until("the values are gone", async || {
+            other.get_entry::<u32>("key").await.is_none()
+                && other.get_entry::<u32>("other").await.is_none()
+        })
+        .await;
     }
 }
 
