@@ -101,8 +101,8 @@
 //! A store that fails, and a value that does not decode as the requested type, are misses, and are
 //! counted. A failing operation is tried again at once, up to
 //! [`max_attempts`](ValueCache::max_attempts) times within
-//! [`store_timeout`](ValueCache::store_timeout). A loaded value that cannot be encoded, or is too
-//! large, is returned and not stored.
+//! [`store_timeout`](ValueCache::store_timeout). A loaded value that is too large is returned and
+//! not stored. Nor is one that cannot be encoded, which each caller loads for itself.
 //!
 //! ## Invalidation
 //!

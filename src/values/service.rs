@@ -440,8 +440,11 @@ impl ValueCache {
     }
 
     /// Returns the value of a key as [`get_or_refresh_with`](Self::get_or_refresh_with) does, with a
-    /// `load` that gets the stale value, if there is one, and may find that it is
+    /// `load` that gets the value that it replaces, and may find that it is
     /// [unchanged](ValueEntry::unchanged): a conditional request.
+    ///
+    /// `load` gets a value for as long as that may be used stale: see
+    /// [`stale_if_error`](Self::stale_if_error).
     ///
     /// ```
     /// # use tower_kit::ValueCache;
