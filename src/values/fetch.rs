@@ -260,7 +260,9 @@ impl<'a> Caller<'a> {
         let failed = last_failure(self.shared, self.name).map(|Failed { at, number, .. }| {
             FailedBefore { at, is_awaited: number > self.failures }
         });
-        self.shared.rules.step(age, failed, self.shared.clock.now())
+        // Without a failure, no time is compared.
+        let now = failed.map_or(0, |_| self.shared.clock.now());
+        self.shared.rules.step(age, failed, now)
     }
 
     /// Waits for another caller that loads the same value, or for the right to load it.
@@ -417,7 +419,8 @@ impl Load {
             return value;
         };
         let ttl = if is_uncached { Some(Duration::ZERO) } else { own.ttl.or(options.ttl) };
-        let tags = [options.tags, own.tags].concat();
+        let mut tags = options.tags;
+        tags.extend(own.tags);
         let is_stored = !is_uncached && shared.fits(&json) && shared.tags_fit(&tags);
         let entry = shared.entry(ttl, shared.rules.tags(&tags), json, since);
         // After a removal, one of the waiting callers loads the value that is current now. So does one

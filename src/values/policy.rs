@@ -111,6 +111,7 @@ impl Rules {
 
     /// Returns the use that the age of a value permits. `left` is the time until it is stale, in
     /// milliseconds.
+    #[inline]
     pub(super) fn age(&self, freshness: &Freshness, left: i64) -> Age {
         let until = |time: u64| left.saturating_add(i64::try_from(time).unwrap_or(i64::MAX));
         if left > 0 {

@@ -104,6 +104,7 @@ impl Shared {
     }
 
     /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.
+    #[inline]
     pub(super) fn lookup(&self) -> Lookup<'_> {
         Lookup { shared: self, outcome: Outcome::Miss }
     }
@@ -356,12 +357,14 @@ impl Shared {
 
 impl Lookup<'_> {
     /// Sets the outcome.
+    #[inline]
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 }
 
 impl Drop for Lookup<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.shared.metrics.count(self.outcome);
     }
