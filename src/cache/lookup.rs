@@ -175,6 +175,8 @@ impl Query<'_> {
             EntryKind::Variants(variants) if variants.len() > self.config.rules.variants => {
                 First::Done(Lookup::Nothing)
             }
+            // A value is no response, whatever the store has under the key of one.
+            EntryKind::Value(_) => First::Done(Lookup::Nothing),
             EntryKind::Variants(variants) => match Variant::newest(variants, self.headers) {
                 Some(at) => First::Variant(entry, at),
                 None => First::Done(self.other_variants(&entry)),
@@ -185,7 +187,7 @@ impl Query<'_> {
     fn second(self, entry: Option<Entry>, names: &Entry, at: usize) -> Lookup {
         let is_named = |stored: &StoredResponse| match names.kind() {
             EntryKind::Variants(variants) => variants.get(at) == Some(&stored.variant),
-            EntryKind::Response(_) => false,
+            EntryKind::Response(_) | EntryKind::Value(_) => false,
         };
         match entry {
             Some(entry)
@@ -222,7 +224,7 @@ impl Query<'_> {
     fn other_variants(self, names: &Entry) -> Lookup {
         match names.kind() {
             EntryKind::Variants(variants) => Lookup::OtherVariants(self.class(variants)),
-            EntryKind::Response(_) => Lookup::Nothing,
+            EntryKind::Response(_) | EntryKind::Value(_) => Lookup::Nothing,
         }
     }
 }

@@ -9,19 +9,21 @@ pub struct ValueCacheError(Kind);
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Json(serde_json::Error),
+    Encode(Box<dyn Error + Send + Sync>),
     TooLarge,
     Store(StoreError),
 }
 
 impl ValueCacheError {
-    /// Returns `true` if the value cannot be encoded as JSON.
+    /// Returns `true` if the value cannot be encoded: in JSON, a map whose keys are no texts, or NaN or
+    /// infinity, also inside of the value.
+    #[doc(alias = "is_json")]
     #[must_use]
-    pub const fn is_json(&self) -> bool {
-        matches!(self.0, Kind::Json(_))
+    pub const fn is_encode(&self) -> bool {
+        matches!(self.0, Kind::Encode(_))
     }
 
-    /// Returns `true` if the value exceeds 1 MiB of JSON, or the key 8 KiB.
+    /// Returns `true` if the value exceeds 1 MiB when it is encoded, or the key 8 KiB.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
         matches!(self.0, Kind::TooLarge)
@@ -56,10 +58,10 @@ impl From<StoreError> for Kind {
 impl fmt::Display for ValueCacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Json(_) => f.write_str("the value for the cache cannot be encoded as JSON"),
-            Kind::TooLarge => {
-                f.write_str("the value for the cache exceeds 1 MiB of JSON, or its key 8 KiB")
-            }
+            Kind::Encode(error) => write!(f, "the value for the cache cannot be encoded: {error}"),
+            Kind::TooLarge => f.write_str(
+                "the value for the cache exceeds 1 MiB when it is encoded, or its key 8 KiB",
+            ),
             Kind::Store(error) => error.fmt(f),
         }
     }
@@ -68,7 +70,8 @@ impl fmt::Display for ValueCacheError {
 impl Error for ValueCacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            Kind::Json(error) => Some(error),
+            // The message of this error has that of the codec in it.
+            Kind::Encode(error) => error.source(),
             Kind::TooLarge => None,
             // The message of this error is that of the store.
             Kind::Store(error) => error.source(),

@@ -6,17 +6,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::failures::Failed;
+use super::form::{Form, Read};
 use super::load_error::{Failure, LoadError};
 use super::loaded::Loaded;
 use super::metrics::Outcome;
 use super::options::ValueOptions;
 use super::policy::{Age, FailedBefore, Step};
-use super::shared::{Found, Lookup, Shared, Verdict};
+use super::shared::{Found, Lookup, Shared, Typed, Verdict};
 use super::since::Since;
 use crate::cache::coalesce::{Ended, Leader, Role};
 use crate::cache::entry::Entry;
@@ -25,10 +24,10 @@ use crate::cache::store::Lease;
 use crate::cache::task::{Slot, spawn, spawn_if_pending};
 
 /// A caller on its way to a value.
-struct Caller<'a> {
-    shared: &'a Arc<Shared>,
-    name: &'a Arc<str>,
-    lookup: Lookup<'a>,
+pub(super) struct Caller<'a, F> {
+    shared: Typed<'a, F>,
+    pub(super) name: &'a Arc<str>,
+    pub(super) lookup: Lookup<'a>,
     /// The time of the call, in milliseconds since 1970.
     asked: u64,
     /// The number of failed loads until then.
@@ -36,7 +35,7 @@ struct Caller<'a> {
 }
 
 /// The end of a caller's wait for its turn to load.
-enum Waited<T> {
+pub(super) enum Waited<T> {
     /// Another caller, or another process, has loaded the value.
     Value(T),
     Failed(Failure),
@@ -49,14 +48,15 @@ enum Waited<T> {
 }
 
 /// The role of the caller that loads, held until the store has the value.
-struct Lead {
+pub(super) struct Lead {
     leader: Leader<Arc<str>, Verdict>,
     _lease: Lease,
 }
 
 /// A load that is about to start. It owns what it needs, and can go on without its caller.
-struct Load {
+pub(super) struct Load<F> {
     shared: Arc<Shared>,
+    form: F,
     name: Arc<str>,
     options: ValueOptions,
     lead: Option<Lead>,
@@ -64,21 +64,32 @@ struct Load {
     has_stale: bool,
 }
 
+/// A loaded value on its way into the store. The callers that wait for the value have it already.
+pub(super) struct Put {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    /// `None` removes the stale value that the store has.
+    entry: Option<Entry>,
+    since: Since,
+    /// Held until the store has the value: callers that join meanwhile get it from the flight.
+    _lead: Option<Lead>,
+}
+
 /// The result of a caller, or its right to load, with the value that may stand in.
-type Settled<T, E> = ControlFlow<Result<T, LoadError<E>>, (Option<Lead>, Option<Found<T>>)>;
+pub(super) type Settled<T, E> =
+    ControlFlow<Result<T, LoadError<E>>, (Option<Lead>, Option<Found<T>>)>;
 
 /// Returns a value. `load` may borrow from the caller, and runs within the call.
-pub(super) async fn get_or_insert<T, L, E, F, Fut>(
-    shared: &Arc<Shared>,
+pub(super) async fn get_or_insert<F, L, E, Fut>(
+    shared: Typed<'_, F>,
     name: Arc<str>,
     options: ValueOptions,
-    load: F,
-) -> Result<T, LoadError<E>>
+    load: impl FnOnce() -> Fut,
+) -> Result<F::Value, LoadError<E>>
 where
-    T: Serialize + DeserializeOwned,
-    L: Into<Loaded<T>>,
+    F: Form,
+    L: Into<Loaded<F::Value>>,
     E: Send + Sync + 'static,
-    F: FnOnce() -> Fut,
     Fut: Future<Output = Result<L, E>>,
 {
     let mut caller = Caller::new(shared, &name);
@@ -108,17 +119,17 @@ where
 
 /// Returns a value. `load` owns what it needs, and goes on in the background if no caller should wait
 /// for it. It gets the entry of a stale value.
-pub(super) async fn get_or_refresh<T, L, E, F, Fut>(
-    shared: &Arc<Shared>,
+pub(super) async fn get_or_refresh<F, L, E, Fut>(
+    shared: Typed<'_, F>,
     name: Arc<str>,
     options: ValueOptions,
-    load: F,
-) -> Result<T, LoadError<E>>
+    load: impl FnOnce(Option<Entry>) -> Fut + Send + 'static,
+) -> Result<F::Value, LoadError<E>>
 where
-    T: Serialize + DeserializeOwned + Send + 'static,
-    L: Into<Loaded<T>> + 'static,
+    F: Form + Send + Sync + 'static,
+    F::Value: Send + 'static,
+    L: Into<Loaded<F::Value>> + 'static,
     E: Send + Sync + 'static,
-    F: FnOnce(Option<Entry>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<L, E>> + Send + 'static,
 {
     let mut caller = Caller::new(shared, &name);
@@ -153,7 +164,7 @@ where
     }
     match caller.stand_in(found) {
         Some(value) => {
-            if let Some(slot) = refresh_slot(shared) {
+            if let Some(slot) = refresh_slot(&shared) {
                 spawn(async move {
                     // The error is counted, and the next callers are spared for a while.
                     drop(loading.await);
@@ -168,27 +179,28 @@ where
 }
 
 /// Loads a value in the background, unless that is under way.
-fn refresh<T, L, E, F, Fut>(
-    shared: &Arc<Shared>,
+fn refresh<F, L, E, Fut>(
+    shared: Typed<'_, F>,
     name: &Arc<str>,
     options: ValueOptions,
-    found: &Found<T>,
-    load: F,
+    found: &Found<F::Value>,
+    load: impl FnOnce(Option<Entry>) -> Fut + Send + 'static,
 ) where
-    T: Serialize + DeserializeOwned + Send + 'static,
-    L: Into<Loaded<T>> + 'static,
+    F: Form + Send + Sync + 'static,
+    F::Value: Send + 'static,
+    L: Into<Loaded<F::Value>> + 'static,
     E: Send + Sync + 'static,
-    F: FnOnce(Option<Entry>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<L, E>> + Send + 'static,
 {
-    let Some(slot) = refresh_slot(shared) else { return };
+    let Some(slot) = refresh_slot(&shared) else { return };
     let Role::Leader(leader) = shared.state.flights.join(Arc::clone(name)) else { return };
-    let (shared, name) = (Arc::clone(shared), Arc::clone(name));
     let (age, stale, failures) = (found.age, found.entry.clone(), shared.state.failures.count());
+    let (shared, form, name) = (Arc::clone(shared.shared), shared.form.clone(), Arc::clone(name));
     spawn(async move {
-        let waited = lead::<T>(&shared, &name, leader, failures, age).await;
+        let shared = Typed { shared: &shared, form: &form };
+        let waited = lead(shared, &name, leader, failures, age).await;
         if let Waited::Load(lead) = waited {
-            let start = Load::new(&shared, &name, options, lead, true);
+            let start = Load::new(shared, &name, options, lead, true);
             let limit = shared.rules.hard_timeout.unwrap_or(MAX_BACKGROUND_TIME);
             drop(start.run(Some(limit), || load(Some(stale))).await);
         }
@@ -209,15 +221,15 @@ fn refresh_slot(shared: &Shared) -> Option<Slot> {
 /// right to load it.
 ///
 /// `failures` is the number of failed loads before the lookup, which found a value of this age.
-async fn lead<T: DeserializeOwned>(
-    shared: &Shared,
+async fn lead<F: Read>(
+    shared: Typed<'_, F>,
     name: &str,
     leader: Leader<Arc<str>, Verdict>,
     failures: u64,
     age: Age,
-) -> Waited<T> {
+) -> Waited<F::Value> {
     // A load may have failed between the lookup and now. Its caller has left the flight already.
-    if let Some(failed) = last_failure(shared, name).filter(|failed| failed.number > failures) {
+    if let Some(failed) = last_failure(&shared, name).filter(|failed| failed.number > failures) {
         leader.complete(Verdict::Failed(failed.failure.clone()));
         return Waited::Failed(failed.failure);
     }
@@ -249,15 +261,28 @@ fn last_failure(shared: &Shared, name: &str) -> Option<Failed> {
     shared.is_unchanged(name, failed.since).then_some(failed)
 }
 
-impl<'a> Caller<'a> {
-    fn new(shared: &'a Arc<Shared>, name: &'a Arc<str>) -> Self {
+impl Lead {
+    /// Returns the role of a caller that takes no lease.
+    pub(super) fn of(leader: Leader<Arc<str>, Verdict>) -> Self {
+        Self { leader, _lease: Lease::free() }
+    }
+
+    /// Gives the result to the callers that wait for it.
+    pub(super) fn complete(&self, verdict: Verdict) {
+        self.leader.complete(verdict);
+    }
+}
+
+impl<'a, F: Read> Caller<'a, F> {
+    pub(super) fn new(shared: Typed<'a, F>, name: &'a Arc<str>) -> Self {
         let failures = shared.state.failures.count();
-        Self { shared, name, lookup: shared.lookup(), asked: shared.clock.now(), failures }
+        let lookup = shared.shared.lookup();
+        Self { shared, name, lookup, asked: shared.clock.now(), failures }
     }
 
     /// Returns the next step, with a value of this age.
-    fn step(&self, age: Age) -> Step {
-        let failed = last_failure(self.shared, self.name).map(|Failed { at, number, .. }| {
+    pub(super) fn step(&self, age: Age) -> Step {
+        let failed = last_failure(&self.shared, self.name).map(|Failed { at, number, .. }| {
             FailedBefore { at, is_awaited: number > self.failures }
         });
         // Without a failure, no time is compared.
@@ -265,19 +290,31 @@ impl<'a> Caller<'a> {
         self.shared.rules.step(age, failed, now)
     }
 
+    /// Returns the last failure of a load.
+    pub(super) fn last_failure(&self) -> Option<Failure> {
+        last_failure(&self.shared, self.name).map(|failed| failed.failure)
+    }
+
+    /// Returns the failure of a load that ended after this call had begun.
+    pub(super) fn failure_since(&self) -> Option<Failure> {
+        let failed = last_failure(&self.shared, self.name);
+        failed.filter(|failed| failed.number > self.failures).map(|failed| failed.failure)
+    }
+
     /// Waits for another caller that loads the same value, or for the right to load it.
-    async fn wait<T: DeserializeOwned>(&self, step: Step, age: Age) -> Waited<T> {
-        let Self { shared, name, .. } = self;
+    async fn wait(&self, step: Step, age: Age) -> Waited<F::Value> {
+        let Self { shared, name, .. } = *self;
         if step == Step::Fail {
-            if let Some(failed) = last_failure(shared, name) {
-                return Waited::Failed(failed.failure);
+            if let Some(failure) = self.last_failure() {
+                return Waited::Failed(failure);
             }
         }
         let follower = match shared.state.flights.join(Arc::clone(name)) {
             Role::Leader(leader) => return lead(shared, name, leader, self.failures, age).await,
             Role::Follower(follower) => follower,
         };
-        let Some(waiting) = shared.state.waits.begin(name) else { return Waited::Recursive };
+        let waiting = shared.state.waits.begin(std::slice::from_ref(name));
+        let Ok(waiting) = waiting else { return Waited::Recursive };
         let (soft, most) = (shared.rules.soft_timeout, shared.rules.coalesce_timeout);
         let soft = soft.filter(|soft| age != Age::Expired && *soft < most);
         let ended = timeout(soft.unwrap_or(most), follower).await;
@@ -288,7 +325,8 @@ impl<'a> Caller<'a> {
             Ok(Ended::Completed(Verdict::Found(entry))) => {
                 self.collapsed(&entry).map_or(Waited::Load(None), Waited::Value)
             }
-            Ok(Ended::Completed(Verdict::Alone)) => Waited::Load(None),
+            // A load of several keys found no value, which is no result of a load of one.
+            Ok(Ended::Completed(Verdict::Alone | Verdict::Absent)) => Waited::Load(None),
             Err(_) if soft.is_some() => Waited::StandIn,
             Err(_) => {
                 shared.metrics.failed("wait");
@@ -299,20 +337,20 @@ impl<'a> Caller<'a> {
 
     /// Returns the value that another caller has loaded, unless it was loaded before this call and has
     /// expired since.
-    fn collapsed<T: DeserializeOwned>(&self, entry: &Entry) -> Option<T> {
-        let Self { shared, name, .. } = self;
-        let stored = entry.stored().filter(|stored| shared.is_usable(name, stored))?;
+    pub(super) fn collapsed(&self, entry: &Entry) -> Option<F::Value> {
+        let Self { shared, name, .. } = *self;
+        let stored = shared.usable(name, entry)?;
         // A value with a ttl of 0 is for those who waited for it.
         let is_new = stored.freshness.received >= self.asked;
-        let age = || shared.rules.age(&stored.freshness, stored.left(shared.clock.now()));
-        if is_new || age().is_fresh() { shared.decode(stored) } else { None }
+        if is_new || shared.age(stored).is_fresh() { shared.decode(stored) } else { None }
     }
 
     /// Returns the result of the wait, or the right to load.
-    fn settle<T, E>(&mut self, waited: Waited<T>, found: Option<Found<T>>) -> Settled<T, E>
-    where
-        E: Send + Sync + 'static,
-    {
+    pub(super) fn settle<E: Send + Sync + 'static>(
+        &mut self,
+        waited: Waited<F::Value>,
+        found: Option<Found<F::Value>>,
+    ) -> Settled<F::Value, E> {
         match waited {
             Waited::Load(lead) => ControlFlow::Continue((lead, found)),
             Waited::Value(value) => {
@@ -322,8 +360,7 @@ impl<'a> Caller<'a> {
             Waited::Recursive => {
                 self.shared.metrics.failed("recursion");
                 self.lookup.end(Outcome::Failed);
-                let key = self.name.strip_prefix(&self.shared.rules.namespace).unwrap_or_default();
-                ControlFlow::Break(Err(LoadError::recursive(key.into())))
+                ControlFlow::Break(Err(LoadError::recursive(self.key())))
             }
             Waited::StandIn => match self.stand_in(found) {
                 Some(value) => ControlFlow::Break(Ok(value)),
@@ -342,52 +379,58 @@ impl<'a> Caller<'a> {
     }
 
     /// Returns the result of a load by this caller.
-    fn conclude<T, E>(
+    fn conclude<E>(
         &mut self,
-        loaded: Result<T, LoadError<E>>,
-        found: Option<Found<T>>,
-    ) -> Result<T, LoadError<E>> {
+        loaded: Result<F::Value, LoadError<E>>,
+        found: Option<Found<F::Value>>,
+    ) -> Result<F::Value, LoadError<E>> {
         loaded.or_else(|error| self.stand_in(found).ok_or(error))
     }
 
     /// Returns a value that was found before, if it still may be used.
-    fn stand_in<T>(&mut self, found: Option<Found<T>>) -> Option<T> {
+    pub(super) fn stand_in(&mut self, found: Option<Found<F::Value>>) -> Option<F::Value> {
         let found = found.filter(|found| self.shared.stands_in(self.name, found))?;
         Some(self.give(found))
     }
 
-    fn give<T>(&mut self, found: Found<T>) -> T {
+    /// Returns the key without the namespace.
+    fn key(&self) -> Arc<str> {
+        self.name.strip_prefix(&self.shared.rules.namespace).unwrap_or_default().into()
+    }
+
+    pub(super) fn give(&mut self, found: Found<F::Value>) -> F::Value {
         self.lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
         found.value
     }
 }
 
-impl Load {
-    fn new(
-        shared: &Arc<Shared>,
+impl<F: Form> Load<F> {
+    pub(super) fn new(
+        shared: Typed<'_, F>,
         name: &Arc<str>,
         options: ValueOptions,
         lead: Option<Lead>,
         has_stale: bool,
     ) -> Self {
-        Self { shared: Arc::clone(shared), name: Arc::clone(name), options, lead, has_stale }
+        let (shared, form) = (Arc::clone(shared.shared), shared.form.clone());
+        Self { shared, form, name: Arc::clone(name), options, lead, has_stale }
     }
 
     /// Calls `load` and stores the value.
-    async fn run<T, L, E, Fut>(
+    async fn run<L, E, Fut>(
         self,
         limit: Option<Duration>,
         load: impl FnOnce() -> Fut,
-    ) -> Result<T, LoadError<E>>
+    ) -> Result<F::Value, LoadError<E>>
     where
-        T: Serialize,
-        L: Into<Loaded<T>>,
+        L: Into<Loaded<F::Value>>,
         E: Send + Sync + 'static,
         Fut: Future<Output = Result<L, E>>,
     {
         // Before the load: what is removed during it must not be stored.
         let since = self.shared.since();
-        let mut loading = pin!(self.shared.state.waits.during(Arc::clone(&self.name), load()));
+        let names = [Arc::clone(&self.name)];
+        let mut loading = pin!(self.shared.state.waits.during(names.into(), load()));
         let loaded = match limit {
             Some(limit) => match timeout(limit, &mut loading).await {
                 Ok(loaded) => loaded.map_err(LoadError::from),
@@ -396,17 +439,30 @@ impl Load {
             None => loading.await.map_err(LoadError::from),
         };
         match loaded {
-            Ok(loaded) => Ok(self.keep(loaded.into(), since)),
+            Ok(loaded) => {
+                let (value, put) = self.share(loaded.into(), since);
+                if let Some((put, slot)) =
+                    put.and_then(|put| put.shared.put_slot().map(|slot| (put, slot)))
+                {
+                    spawn_if_pending(Box::pin(async move {
+                        put.run().await;
+                        drop(slot);
+                    }));
+                }
+                Ok(value)
+            }
             Err(error) => {
+                self.shared.count_failure(&error);
                 self.fail(&error, since);
                 Err(error)
             }
         }
     }
 
-    /// Shares a loaded value with the callers that wait for it, and stores it. Returns the value.
-    fn keep<T: Serialize>(self, loaded: Loaded<T>, since: Since) -> T {
-        let Self { shared, name, options, lead, has_stale } = self;
+    /// Shares a loaded value with the callers that wait for it. Returns the value, and its put into
+    /// the store.
+    pub(super) fn share(self, loaded: Loaded<F::Value>, since: Since) -> (F::Value, Option<Put>) {
+        let Self { shared, form, name, options, lead, has_stale } = self;
         shared.state.failures.remove(&name);
         let Loaded { value, options: own, is_uncached } = loaded;
         let complete = |verdict| {
@@ -414,50 +470,68 @@ impl Load {
                 lead.leader.complete(verdict);
             }
         };
-        let Ok(json) = shared.encode(&value) else {
+        let Ok(encoded) = shared.encoded(form.encode(&value)) else {
             complete(Verdict::Alone);
-            return value;
+            return (value, None);
         };
         let ttl = if is_uncached { Some(Duration::ZERO) } else { own.ttl.or(options.ttl) };
         let mut tags = options.tags;
         tags.extend(own.tags);
-        let is_stored = !is_uncached && shared.fits(&json) && shared.tags_fit(&tags);
-        let entry = shared.entry(ttl, shared.rules.tags(&tags), json, since);
+        let is_stored = !is_uncached && shared.fits(&encoded) && shared.tags_fit(&tags);
+        let entry = shared.entry(ttl, shared.rules.tags(&tags), encoded, since);
         // After a removal, one of the waiting callers loads the value that is current now. So does one
         // after an expiry, with this value as the stale one.
         if !shared.admits(&name, &entry, since) {
-            return value;
+            return (value, None);
         }
         if !shared.is_soft_purged(&name, &entry) {
             complete(Verdict::Found(entry.clone()));
         }
         let removes_stale = is_uncached && has_stale;
         if !(is_stored || removes_stale) {
-            return value;
+            return (value, None);
         }
-        let Some(slot) = shared.put_slot() else { return value };
-        spawn_if_pending(Box::pin(async move {
-            // The error is counted. The caller has its value and does not need the store.
-            if is_stored {
-                drop(shared.put(&name, entry, since).await);
-            } else {
-                drop(shared.remove_entry(&name).await);
-            }
-            drop((lead, slot));
-        }));
-        value
+        let entry = is_stored.then_some(entry);
+        (value, Some(Put { shared, name, entry, since, _lead: lead }))
+    }
+
+    /// Shares that a load of several keys found no value of this one. Returns the removal of a stale
+    /// value from the store.
+    pub(super) fn share_absence(self, since: Since) -> Option<Put> {
+        let Self { shared, name, lead, has_stale, .. } = self;
+        shared.state.failures.remove(&name);
+        if let Some(lead) = &lead {
+            lead.leader.complete(Verdict::Absent);
+        }
+        has_stale.then(|| Put { shared, name, entry: None, since, _lead: lead })
     }
 
     /// Shares a failure with the callers that wait for the value, and remembers it.
-    fn fail<E: Send + Sync + 'static>(self, error: &LoadError<E>, since: Since) {
+    pub(super) fn fail<E: Send + Sync + 'static>(self, error: &LoadError<E>, since: Since) {
         let Self { shared, name, lead, .. } = self;
-        shared.metrics.failed(if error.is_timeout() { "load-timeout" } else { "load" });
         let Some(failure) = error.to_failure() else { return };
         // In this order: a caller that comes too late for the flight finds the failure.
         shared.state.failures.insert(&name, failure.clone(), shared.clock.now(), since);
         if let Some(lead) = lead {
             lead.leader.complete(Verdict::Failed(failure));
         }
+    }
+}
+
+impl Put {
+    /// Puts the value into the store, or removes the stale one. The error is counted: the caller has
+    /// its value, and does not need the store.
+    pub(super) async fn run(self) {
+        let Self { shared, name, entry, since, .. } = self;
+        match entry {
+            Some(entry) => drop(shared.put(&name, entry, since).await),
+            None => drop(shared.remove_entry(&name).await),
+        }
+    }
+
+    /// Returns about how many bytes of memory the entry takes.
+    pub(super) fn size(&self) -> u64 {
+        self.entry.as_ref().map_or(0, Entry::size)
     }
 }
 

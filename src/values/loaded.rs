@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -74,6 +75,12 @@ impl<T> Loaded<T> {
     pub fn uncached(mut self) -> Self {
         self.is_uncached = true;
         self
+    }
+
+    /// Returns the same for a value that callers share.
+    pub(super) fn into_shared(self) -> Loaded<Arc<T>> {
+        let Self { value, options, is_uncached } = self;
+        Loaded { value: Arc::new(value), options, is_uncached }
     }
 }
 

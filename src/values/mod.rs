@@ -151,14 +151,19 @@
 //! The cache does not purge responses when a value changes. Failures and the delays after them are those
 //! of one process; other processes load for themselves. It encodes values as JSON only, also in memory.
 
+mod codec;
 mod error;
 mod failures;
 mod fetch;
+mod fetch_many;
+mod finite;
+mod form;
 #[cfg(doc)]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
 mod load_error;
 mod loaded;
+mod many;
 mod metrics;
 mod options;
 mod policy;
@@ -166,9 +171,12 @@ mod recursion;
 mod service;
 mod shared;
 mod since;
+mod typed;
 
+pub use codec::{Codec, Json};
 pub use error::ValueCacheError;
 pub use load_error::LoadError;
 pub use loaded::{Loaded, ValueEntry};
 pub use options::ValueOptions;
 pub use service::ValueCache;
+pub use typed::TypedCache;

@@ -90,15 +90,15 @@ impl Rules {
     pub(super) fn freshness(
         &self,
         ttl: Option<Duration>,
-        json: &[u8],
+        is_absent: bool,
         now: u64,
         random: f64,
     ) -> Freshness {
         let ttl = ttl.unwrap_or(self.ttl);
-        let (ttl, while_revalidate, if_error) = match json {
+        let (ttl, while_revalidate, if_error) = match is_absent {
             // Programs seldom remove an absent value when it comes into being.
-            b"null" => (ttl.min(self.negative_ttl), Duration::ZERO, Duration::ZERO),
-            _ => (ttl, self.while_revalidate, self.if_error),
+            true => (ttl.min(self.negative_ttl), Duration::ZERO, Duration::ZERO),
+            false => (ttl, self.while_revalidate, self.if_error),
         };
         Freshness {
             received: now,
@@ -204,16 +204,15 @@ mod tests {
     fn absence_is_fresh_for_a_shorter_time() {
         let rules =
             Rules { while_revalidate: 5 * SECOND, if_error: 5 * SECOND, ..Rules::default() };
-        for (ttl, json, lifetime, stale) in [
-            (None, "1", 3_600_000, 5000),
-            (Some(SECOND), "1", 1000, 5000),
-            (Some(Duration::ZERO), "1", 0, 5000),
-            (Some(Duration::MAX), "1", (1 << 31) * 1000, 5000),
-            (None, "\"null\"", 3_600_000, 5000),
-            (None, "null", 60_000, 0),
-            (Some(SECOND), "null", 1000, 0),
+        for (ttl, is_absent, lifetime, stale) in [
+            (None, false, 3_600_000, 5000),
+            (Some(SECOND), false, 1000, 5000),
+            (Some(Duration::ZERO), false, 0, 5000),
+            (Some(Duration::MAX), false, (1 << 31) * 1000, 5000),
+            (None, true, 60_000, 0),
+            (Some(SECOND), true, 1000, 0),
         ] {
-            let freshness = rules.freshness(ttl, json.as_bytes(), 7, 1.0);
+            let freshness = rules.freshness(ttl, is_absent, 7, 1.0);
             let expected = Freshness {
                 received: 7,
                 lifetime,
@@ -221,7 +220,7 @@ mod tests {
                 if_error: stale,
                 ..Freshness::default()
             };
-            assert_eq!(freshness, expected, "{ttl:?} {json}");
+            assert_eq!(freshness, expected, "{ttl:?} {is_absent}");
         }
     }
 
@@ -231,7 +230,7 @@ mod tests {
             [(0.0, 1.0, 1000), (0.1, 1.0, 900), (0.1, 0.5, 950), (1.0, 1.0, 0)]
         {
             let rules = Rules { jitter, ..Rules::default() };
-            assert_eq!(rules.freshness(Some(SECOND), b"1", 0, random).lifetime, expected);
+            assert_eq!(rules.freshness(Some(SECOND), false, 0, random).lifetime, expected);
         }
     }
 

@@ -9,12 +9,13 @@ use serde::de::DeserializeOwned;
 
 use super::error::{Kind, ValueCacheError};
 use super::fetch;
+use super::form::{Encoded, OwnedForm, Read};
 use super::load_error::LoadError;
 use super::loaded::{Loaded, ValueEntry};
 use super::metrics::Outcome;
 use super::options::ValueOptions;
 use super::policy;
-use super::shared::{Found, Shared};
+use super::shared::{Found, Shared, Typed};
 use crate::cache::cache_status::{CacheName, InvalidName};
 use crate::cache::clock::Clock;
 use crate::cache::entry::Entry;
@@ -222,7 +223,7 @@ impl ValueCache {
     /// Returns the value of a key if it is fresh. [`get_entry`](Self::get_entry) returns a stale one
     /// too.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        self.look(key, false).await.map(|found| found.value)
+        self.look(&OwnedForm::new(), key, false).await.map(|found| found.value)
     }
 
     /// Returns the value of a key with its age, ttl and tags. A stale value is returned as long as it
@@ -230,7 +231,7 @@ impl ValueCache {
     /// [`stale_if_error`](Self::stale_if_error).
     #[doc(alias = "AllowStaleOnReadOnly")]
     pub async fn get_entry<T: DeserializeOwned>(&self, key: &str) -> Option<ValueEntry<T>> {
-        self.look(key, true).await.map(|found| self.shared.value_entry(found))
+        self.look(&OwnedForm::new(), key, true).await.map(|found| self.shared.value_entry(found))
     }
 
     /// Stores a value under a key. `options` are its ttl, or [`ValueOptions`], or `None` for the
@@ -262,13 +263,9 @@ impl ValueCache {
         value: &T,
         options: impl Into<ValueOptions>,
     ) -> Result<(), ValueCacheError> {
-        let ValueOptions { ttl, tags } = options.into();
         // Encoded first: an error of the type must not depend on the state of the store.
-        let json = self.shared.encode(value)?;
-        let fits = self.shared.fits(&json) && self.shared.tags_fit(&tags);
-        let name = self.shared.rules.name(key).filter(|_| fits).ok_or(Kind::TooLarge)?;
-        let tags = self.shared.rules.tags(&tags);
-        Ok(self.shared.insert(&name, ttl, tags, json).await.map_err(Kind::from)?)
+        let encoded = self.shared.encoded(Encoded::json(value))?;
+        self.insert_encoded(key, encoded, options.into()).await
     }
 
     /// Removes the value of a key. The removal takes effect in this process when the future is first
@@ -409,7 +406,7 @@ impl ValueCache {
     {
         // A key that is too long has no entry to share: each caller loads for itself.
         let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
-        fetch::get_or_insert(&self.shared, name, options.into(), load).await
+        fetch::get_or_insert(self.typed_as(&OwnedForm::new()), name, options.into(), load).await
     }
 
     /// Returns the value of a key as [`get_or_insert_with`](Self::get_or_insert_with) does, but no
@@ -436,7 +433,8 @@ impl ValueCache {
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
         let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
-        fetch::get_or_refresh(&self.shared, name, options.into(), |_| load()).await
+        let form = OwnedForm::new();
+        fetch::get_or_refresh(self.typed_as(&form), name, options.into(), |_| load()).await
     }
 
     /// Returns the value of a key as [`get_or_refresh_with`](Self::get_or_refresh_with) does, with a
@@ -497,25 +495,47 @@ impl ValueCache {
         let shared = Arc::clone(&self.shared);
         let load = move |stale: Option<Entry>| {
             // Decoded again: the caller may need the stale value too.
-            load(
-                stale
-                    .and_then(|entry| shared.decoded(entry))
-                    .map(|found| shared.value_entry(found)),
-            )
+            let shared = Typed { shared: &shared, form: &OwnedForm::new() };
+            let found = stale.and_then(|entry| shared.decoded(entry));
+            load(found.map(|found| shared.value_entry(found)))
         };
-        fetch::get_or_refresh(&self.shared, name, options.into(), load).await
+        fetch::get_or_refresh(self.typed_as(&OwnedForm::new()), name, options.into(), load).await
     }
 
-    async fn look<T: DeserializeOwned>(&self, key: &str, or_stale: bool) -> Option<Found<T>> {
+    pub(super) async fn look<F: Read>(
+        &self,
+        form: &F,
+        key: &str,
+        or_stale: bool,
+    ) -> Option<Found<F::Value>> {
         let mut lookup = self.shared.lookup();
         let name = self.shared.rules.name(key)?;
-        let found = self.shared.look(&name, or_stale).await?;
+        let found = self.typed_as(form).look(&name, or_stale).await?;
         lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
         Some(found)
     }
 
+    /// Stores an encoded value.
+    pub(super) async fn insert_encoded(
+        &self,
+        key: &str,
+        encoded: Encoded,
+        options: ValueOptions,
+    ) -> Result<(), ValueCacheError> {
+        let ValueOptions { ttl, tags } = options;
+        let fits = self.shared.fits(&encoded) && self.shared.tags_fit(&tags);
+        let name = self.shared.rules.name(key).filter(|_| fits).ok_or(Kind::TooLarge)?;
+        let tags = self.shared.rules.tags(&tags);
+        Ok(self.shared.insert(&name, ttl, tags, encoded).await.map_err(Kind::from)?)
+    }
+
+    /// Returns this cache, with values of a form.
+    pub(super) fn typed_as<'a, F>(&'a self, form: &'a F) -> Typed<'a, F> {
+        Typed { shared: &self.shared, form }
+    }
+
     /// Returns the name of a key. A key that is too long has none, and is counted as a miss.
-    fn named(&self, key: &str) -> Option<Arc<str>> {
+    pub(super) fn named(&self, key: &str) -> Option<Arc<str>> {
         let name = self.shared.rules.name(key);
         if name.is_none() {
             self.shared.metrics.failed("too-large");

@@ -1,25 +1,26 @@
+use std::error::Error;
 use std::future::Future;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::error::Kind;
 use super::failures::Failures;
-use super::load_error::Failure;
+use super::form::{Encoded, Read};
+use super::load_error::{Failure, LoadError};
 use super::loaded::ValueEntry;
 use super::metrics::{Outcome, ValueMetrics};
 use super::policy::{self, Age, Rules};
 use super::recursion::Waits;
 use super::since::Since;
 use crate::cache::coalesce::Coalescer;
-use crate::cache::entry::{Entry, EntryKind, StoredResponse, Watermark};
+use crate::cache::entry::value::StoredValue;
+use crate::cache::entry::{Entry, EntryKind, Watermark};
 
 use crate::cache::clock::{Clock, random};
 use crate::cache::error::StoreError;
@@ -30,7 +31,6 @@ use crate::cache::state::MAX_PUTS;
 use crate::cache::store::{DynStore, Store};
 use crate::cache::task::Slot;
 use crate::cache::timeout::within;
-use crate::cache::vary::Variant;
 
 /// The settings of a cache and its state. Clones share both until a setter changes the settings.
 #[derive(Clone)]
@@ -62,8 +62,16 @@ pub(super) struct State {
 pub(super) enum Verdict {
     Found(Entry),
     Failed(Failure),
+    /// A load of several keys found no value of this one.
+    Absent,
     /// No value; each waiting caller loads by itself and waits no more.
     Alone,
+}
+
+/// A cache, with the form in which a caller gets its values.
+pub(super) struct Typed<'a, F> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) form: &'a F,
 }
 
 /// A value of the store.
@@ -103,32 +111,15 @@ impl Shared {
         }
     }
 
+    /// Counts a failed load.
+    pub(super) fn count_failure<E>(&self, error: &LoadError<E>) {
+        self.metrics.failed(if error.is_timeout() { "load-timeout" } else { "load" });
+    }
+
     /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.
     #[inline]
     pub(super) fn lookup(&self) -> Lookup<'_> {
         Lookup { shared: self, outcome: Outcome::Miss }
-    }
-
-    /// Returns the value of a name if it is fresh, or, with `or_stale`, if it may be used in place of a
-    /// new one.
-    pub(super) async fn look<T>(&self, name: &str, or_stale: bool) -> Option<Found<T>>
-    where
-        T: DeserializeOwned,
-    {
-        let got = catch_unwind(AssertUnwindSafe(|| self.store.get_now(name)));
-        let got = got.unwrap_or_else(|_| {
-            self.metrics.failed("get");
-            Poll::Ready(None)
-        });
-        if let Poll::Ready(entry) = got {
-            let found = entry.and_then(|entry| self.use_entry(name, entry, or_stale));
-            // Another process may have stored the value behind the memory.
-            if found.is_some() || !self.store.is_tiered() {
-                return found;
-            }
-        }
-        let got = self.tried("get", || self.store.get(name)).await;
-        self.use_entry(name, got.ok()??, or_stale)
     }
 
     /// Stores a value, in place of what is being fetched.
@@ -137,7 +128,7 @@ impl Shared {
         name: &str,
         ttl: Option<Duration>,
         tags: Vec<String>,
-        json: Bytes,
+        encoded: Encoded,
     ) -> Result<(), StoreError> {
         drop(self.state.inserts.purge(Purge::Removed(name), 0));
         if self.state.purges.is_shared() {
@@ -146,7 +137,7 @@ impl Shared {
         }
         // An insert does not yield to a later one.
         let since = Since { inserted: Stamp::MAX, ..self.since() };
-        self.put(name, self.entry(ttl, tags, json, since), since).await
+        self.put(name, self.entry(ttl, tags, encoded, since), since).await
     }
 
     /// Removes a value.
@@ -169,19 +160,20 @@ impl Shared {
         purged.inspect_err(|_| self.metrics.failed("purge"))
     }
 
-    /// Encodes a value.
-    pub(super) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Bytes, Kind> {
-        let json = serde_json::to_vec(value).map_err(|error| {
+    /// Returns an encoded value, or counts the error of its codec.
+    pub(super) fn encoded(
+        &self,
+        encoded: Result<Encoded, Box<dyn Error + Send + Sync>>,
+    ) -> Result<Encoded, Kind> {
+        encoded.map_err(|error| {
             self.metrics.failed("encode");
-            Kind::Json(error)
-        })?;
-        // The box drops the unused capacity of the vector.
-        Ok(json.into_boxed_slice().into())
+            Kind::Encode(error)
+        })
     }
 
     /// Returns `true` if a value is not too large.
-    pub(super) fn fits(&self, json: &[u8]) -> bool {
-        let fits = json.len() <= MAX_VALUE_SIZE;
+    pub(super) fn fits(&self, encoded: &Encoded) -> bool {
+        let fits = encoded.bytes.len() <= MAX_VALUE_SIZE;
         if !fits {
             self.metrics.failed("too-large");
         }
@@ -204,7 +196,7 @@ impl Shared {
         entry: Entry,
         since: Since,
     ) -> Result<(), StoreError> {
-        let ttl = entry.stored().map_or(Duration::ZERO, |stored| stored.freshness.keep(false));
+        let ttl = entry.freshness().map_or(Duration::ZERO, |freshness| freshness.keep(false));
         self.tried("put", || self.store.put(name, entry.clone(), ttl)).await?;
         // A purge may have come between the last check and the put.
         if self.admits(name, &entry, since) { Ok(()) } else { self.remove_entry(name).await }
@@ -246,50 +238,24 @@ impl Shared {
         tried.inspect_err(|_| self.metrics.failed(operation))
     }
 
-    fn use_entry<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        entry: Entry,
-        or_stale: bool,
-    ) -> Option<Found<T>> {
-        let stored = entry.stored().filter(|stored| self.is_usable(name, stored))?;
-        let age = self.rules.age(&stored.freshness, stored.left(self.clock.now()));
-        if age == Age::Expired || !or_stale && !age.is_fresh() {
-            return None;
-        }
-        let value = self.decode(stored)?;
-        Some(Found { entry, value, age })
-    }
-
     /// Returns `true` if a value that was found before may still stand in for one that cannot be
     /// loaded: a load takes time.
     pub(super) fn stands_in<T>(&self, name: &str, found: &Found<T>) -> bool {
-        let stored = found.entry.stored().filter(|stored| self.is_usable(name, stored));
-        stored.is_some_and(|stored| {
-            self.rules.age(&stored.freshness, stored.left(self.clock.now())) != Age::Expired
-        })
+        let stored = self.usable(name, &found.entry);
+        stored.is_some_and(|stored| self.age(stored) != Age::Expired)
     }
 
     /// Returns `true` if a value was expired while it was loaded.
     pub(super) fn is_soft_purged(&self, name: &str, entry: &Entry) -> bool {
-        let is_usable = |stored: &&StoredResponse| self.is_usable(name, stored);
-        entry.stored().filter(is_usable).is_some_and(StoredResponse::is_soft_purged)
-    }
-
-    /// Returns the value of an entry that may be used.
-    pub(super) fn decoded<T: DeserializeOwned>(&self, entry: Entry) -> Option<Found<T>> {
-        let stored = entry.stored()?;
-        let age = self.rules.age(&stored.freshness, stored.left(self.clock.now()));
-        let value = self.decode(stored)?;
-        Some(Found { entry, value, age })
+        self.usable(name, entry).is_some_and(|stored| stored.watermark.is_soft_purged())
     }
 
     /// Returns a value with its age, ttl and tags.
     pub(super) fn value_entry<T>(&self, Found { entry, value, .. }: Found<T>) -> ValueEntry<T> {
         let now = self.clock.now();
-        let stored = entry.stored();
+        let stored = value_of(&entry);
         let (age, left) =
-            stored.map_or((0, 0), |stored| (stored.freshness.age(now), stored.left(now)));
+            stored.map_or((0, 0), |stored| (stored.freshness.age(now), left(stored, now)));
         let tags = stored.map_or(&[][..], |stored| &stored.tags).iter();
         let tags = tags.filter_map(|tag| tag.strip_prefix(&self.rules.namespace));
         ValueEntry {
@@ -300,20 +266,21 @@ impl Shared {
         }
     }
 
-    /// Returns `true` unless a value was purged. A soft purge makes the value stale.
-    pub(super) fn is_usable(&self, name: &str, stored: &StoredResponse) -> bool {
-        stored.is_usable(&self.state.purges, name, false)
-    }
-
-    /// Decodes the value of an entry, unless it is of another type. A response under the name of a
-    /// value is not a value: the store may have been changed.
-    pub(super) fn decode<T: DeserializeOwned>(&self, stored: &StoredResponse) -> Option<T> {
-        if stored.status != StatusCode::OK || !stored.headers.is_empty() {
+    /// Returns the value of an entry unless it was purged. A soft purge makes the value stale.
+    pub(super) fn usable<'a>(&self, name: &str, entry: &'a Entry) -> Option<&'a StoredValue> {
+        let Some(stored) = value_of(entry) else {
+            // A response under the name of a value: another program has changed the store.
             self.metrics.failed("decode");
             return None;
-        }
-        let value = serde_json::from_slice(&stored.body);
-        value.inspect_err(|_| self.metrics.failed("decode")).ok()
+        };
+        let StoredValue { tags, watermark, freshness, .. } = stored;
+        let standing = self.state.purges.standing(name, tags, watermark.get(), freshness.received);
+        watermark.admits(standing).then_some(stored)
+    }
+
+    /// Returns the use that the age of a value permits.
+    pub(super) fn age(&self, stored: &StoredValue) -> Age {
+        self.rules.age(&stored.freshness, left(stored, self.clock.now()))
     }
 
     /// Creates the entry of a value.
@@ -321,18 +288,19 @@ impl Shared {
         &self,
         ttl: Option<Duration>,
         tags: Vec<String>,
-        json: Bytes,
+        encoded: Encoded,
         since: Since,
     ) -> Entry {
-        let freshness = self.rules.freshness(ttl, &json, self.clock.now(), random());
-        Entry::new(EntryKind::Response(StoredResponse {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            body: json,
+        let Encoded { codec, bytes, is_absent, decoded_size, decoded } = encoded;
+        let freshness = self.rules.freshness(ttl, is_absent, self.clock.now(), random());
+        Entry::new(EntryKind::Value(StoredValue {
+            codec: Bytes::from_static(codec.as_bytes()),
+            bytes,
             freshness,
-            variant: Variant::default(),
             tags,
             watermark: Watermark::at(since.purged),
+            decoded_size,
+            decoded,
         }))
     }
 
@@ -343,7 +311,7 @@ impl Shared {
 
     /// Returns `true` if a value that was loaded since then may be stored.
     pub(super) fn admits(&self, name: &str, entry: &Entry, since: Since) -> bool {
-        let tags = entry.stored().map_or(&[][..], |stored| &stored.tags);
+        let tags = value_of(entry).map_or(&[][..], |stored| &stored.tags);
         self.state.purges.admits(name, tags, since.purged)
             && self.state.inserts.admits(name, &[], since.inserted)
     }
@@ -352,6 +320,99 @@ impl Shared {
     pub(super) fn is_unchanged(&self, name: &str, since: Since) -> bool {
         self.state.purges.admits(name, &[], since.purged)
             && self.state.inserts.admits(name, &[], since.inserted)
+    }
+}
+
+impl<'a, F: Read> Typed<'a, F> {
+    /// Returns the value of a name if it is fresh, or, with `or_stale`, if it may be used in place of a
+    /// new one.
+    pub(super) async fn look(self, name: &str, or_stale: bool) -> Option<Found<F::Value>> {
+        if let Poll::Ready(found) = self.look_now(name, or_stale) {
+            return found;
+        }
+        let got = self.tried("get", || self.store.get(name)).await;
+        self.use_entry(name, got.ok()??, or_stale)
+    }
+
+    /// Returns the values of several names, in their order, each as [`look`](Self::look) does.
+    pub(super) async fn look_many(
+        self,
+        names: &[&str],
+        or_stale: bool,
+    ) -> Vec<Option<Found<F::Value>>> {
+        let (mut found, mut asked) = (Vec::with_capacity(names.len()), Vec::new());
+        for (at, name) in names.iter().enumerate() {
+            found.push(match self.look_now(name, or_stale) {
+                Poll::Ready(found) => found,
+                Poll::Pending => {
+                    asked.push((at, *name));
+                    None
+                }
+            });
+        }
+        if asked.is_empty() {
+            return found;
+        }
+        let keys: Vec<_> = asked.iter().map(|(_, name)| *name).collect();
+        let got = self.tried("get", || self.store.get_many(&keys)).await;
+        for ((at, name), entry) in asked.into_iter().zip(got.unwrap_or_default()) {
+            found[at] = entry.and_then(|entry| self.use_entry(name, entry, or_stale));
+        }
+        found
+    }
+
+    /// Returns the value of a name if the store knows without waiting that it has the value, or that
+    /// it has none.
+    fn look_now(self, name: &str, or_stale: bool) -> Poll<Option<Found<F::Value>>> {
+        let got = catch_unwind(AssertUnwindSafe(|| self.store.get_now(name)));
+        let got = got.unwrap_or_else(|_| {
+            self.metrics.failed("get");
+            Poll::Ready(None)
+        });
+        let found = ready!(got).and_then(|entry| self.use_entry(name, entry, or_stale));
+        // Another process may have stored the value behind the memory.
+        let is_known = found.is_some() || !self.store.is_tiered();
+        if is_known { Poll::Ready(found) } else { Poll::Pending }
+    }
+
+    fn use_entry(self, name: &str, entry: Entry, or_stale: bool) -> Option<Found<F::Value>> {
+        let stored = self.usable(name, &entry)?;
+        let age = self.age(stored);
+        if age == Age::Expired || !or_stale && !age.is_fresh() {
+            return None;
+        }
+        let value = self.decode(stored)?;
+        Some(Found { entry, value, age })
+    }
+
+    /// Returns the value of an entry that may be used.
+    pub(super) fn decoded(self, entry: Entry) -> Option<Found<F::Value>> {
+        let stored = value_of(&entry)?;
+        let age = self.age(stored);
+        let value = self.decode(stored)?;
+        Some(Found { entry, value, age })
+    }
+
+    /// Decodes a value, unless it is of another codec or type.
+    pub(super) fn decode(self, stored: &StoredValue) -> Option<F::Value> {
+        self.form.decode(stored).inspect_err(|_| self.metrics.failed("decode")).ok()
+    }
+}
+
+// By hand: the form need not be `Copy`.
+impl<F> Clone for Typed<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Typed<'_, F> {}
+
+impl<F> Deref for Typed<'_, F> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        self.shared
     }
 }
 
@@ -370,5 +431,19 @@ impl Drop for Lookup<'_> {
     }
 }
 
-/// The maximum size of a value, in bytes of JSON.
+/// Returns the value of an entry, or `None` for an entry of the cache of responses.
+pub(super) fn value_of(entry: &Entry) -> Option<&StoredValue> {
+    match entry.kind() {
+        EntryKind::Value(stored) => Some(stored),
+        EntryKind::Response(_) | EntryKind::Variants(_) => None,
+    }
+}
+
+/// Returns the milliseconds until a value is stale: by its lifetime, or since it was soft-purged.
+/// Negative if it is stale.
+fn left(stored: &StoredValue, now: u64) -> i64 {
+    stored.watermark.left(stored.freshness.left(now), now)
+}
+
+/// The maximum size of an encoded value, in bytes.
 const MAX_VALUE_SIZE: usize = 1024 * 1024;

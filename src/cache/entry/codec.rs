@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 4 | [`MAGIC`] |
 //! | 1 | [`VERSION`] |
-//! | 1 | the kind: 0 for a response, 1 for a list of variants |
+//! | 1 | the kind: 0 for a response, 1 for a list of variants, 2 for a value |
 //! | 4, 4, 8 | the lengths of the key, the head and the body |
 //! | as many | the key, the head and the body |
 //! | 4 | the CRC-32 of everything before |
@@ -14,6 +14,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::OnceLock;
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -22,6 +23,7 @@ use super::super::vary::{Codings, Negotiated, Variant};
 use super::freshness::Freshness;
 use super::headers::{PLACES, add_places};
 use super::response::{EntryKind, StoredResponse, Watermark};
+use super::value::StoredValue;
 
 /// An error for bytes that are not the entry of a key; see
 /// [`Entry::from_bytes`](super::Entry::from_bytes).
@@ -54,6 +56,10 @@ pub(super) fn encode(kind: &EntryKind, key: &str) -> Bytes {
         EntryKind::Variants(variants) => {
             head.variants(variants);
             (VARIANTS, &[][..])
+        }
+        EntryKind::Value(value) => {
+            head.value(value);
+            (VALUE, &*value.bytes)
         }
     };
     let length = FIXED + key.len() + head.0.len() + body.len() + SUM;
@@ -103,6 +109,7 @@ pub(super) fn decode(mut bytes: Bytes, key: &str) -> Result<EntryKind, InvalidEn
     let kept = match kind {
         RESPONSE => EntryKind::Response(head.response(body)?),
         VARIANTS if body.is_empty() => EntryKind::Variants(head.variants()?),
+        VALUE => EntryKind::Value(head.value(body)?),
         _ => return Err(damaged("the kind")),
     };
     // Nothing may hide behind the last field: equal entries have equal bytes.
@@ -139,20 +146,10 @@ impl Error for InvalidEntry {}
 
 impl Writer {
     fn response(&mut self, stored: &StoredResponse) {
-        let Freshness { received, age, lifetime, while_revalidate, if_error, took, .. } =
-            stored.freshness;
-        let Freshness { validate, strict, shared, stated, soft_limit, .. } = stored.freshness;
         self.0.put_u16(stored.status.as_u16());
-        for millis in [received, age, lifetime, while_revalidate, if_error, took] {
-            self.0.put_u64(millis);
-        }
-        let flags = [validate, strict, shared, stated, soft_limit.is_some()].map(u8::from);
-        let flags = flags.iter().rev().fold(0, |byte, flag| byte << 1 | flag);
-        self.0.put_u8(flags);
-        soft_limit.into_iter().for_each(|millis| self.0.put_u64(millis));
-        self.0.put_u64(stored.watermark.get());
+        self.times(&stored.freshness, &stored.watermark);
         self.variant(&stored.variant);
-        self.list(&stored.tags, |head, tag| head.text(tag.as_bytes()));
+        self.tags(&stored.tags);
         // The places for the headers of each response are no part of what was stored.
         let names = || stored.headers.keys().filter(|name| !PLACES.contains(name));
         self.0.put_u32(length32(names().count()));
@@ -169,6 +166,31 @@ impl Writer {
 
     fn variants(&mut self, variants: &[Variant]) {
         self.list(variants, Self::variant);
+    }
+
+    fn value(&mut self, value: &StoredValue) {
+        self.times(&value.freshness, &value.watermark);
+        self.tags(&value.tags);
+        self.text(&value.codec);
+        self.0.put_u32(value.decoded_size);
+    }
+
+    fn times(&mut self, freshness: &Freshness, watermark: &Watermark) {
+        let Freshness { received, age, lifetime, while_revalidate, if_error, took, .. } =
+            *freshness;
+        let Freshness { validate, strict, shared, stated, soft_limit, .. } = *freshness;
+        for millis in [received, age, lifetime, while_revalidate, if_error, took] {
+            self.0.put_u64(millis);
+        }
+        let flags = [validate, strict, shared, stated, soft_limit.is_some()].map(u8::from);
+        let flags = flags.iter().rev().fold(0, |byte, flag| byte << 1 | flag);
+        self.0.put_u8(flags);
+        soft_limit.into_iter().for_each(|millis| self.0.put_u64(millis));
+        self.0.put_u64(watermark.get());
+    }
+
+    fn tags(&mut self, tags: &[String]) {
+        self.list(tags, |head, tag| head.text(tag.as_bytes()));
     }
 
     fn variant(&mut self, variant: &Variant) {
@@ -204,6 +226,22 @@ impl Reader {
     fn response(&mut self, body: Bytes) -> Result<StoredResponse, InvalidEntry> {
         let status = self.array().map(u16::from_be_bytes)?;
         let status = StatusCode::from_u16(status).map_err(|_| damaged("the status"))?;
+        let (freshness, watermark) = self.times()?;
+        let variant = self.variant()?;
+        let tags = self.tags()?;
+        let headers = self.headers()?;
+        Ok(StoredResponse { status, headers, body, freshness, variant, tags, watermark })
+    }
+
+    fn value(&mut self, bytes: Bytes) -> Result<StoredValue, InvalidEntry> {
+        let (freshness, watermark) = self.times()?;
+        let tags = self.tags()?;
+        let codec = self.text()?;
+        let (decoded_size, decoded) = (self.u32()?, OnceLock::new());
+        Ok(StoredValue { codec, bytes, freshness, tags, watermark, decoded_size, decoded })
+    }
+
+    fn times(&mut self) -> Result<(Freshness, Watermark), InvalidEntry> {
         let mut freshness = Freshness {
             received: self.u64()?,
             age: self.u64()?,
@@ -222,12 +260,12 @@ impl Reader {
         freshness.shared = flags & 4 != 0;
         freshness.stated = flags & 8 != 0;
         freshness.soft_limit = if flags & 16 != 0 { Some(self.u64()?) } else { None };
-        let watermark = Watermark::at(self.u64()?);
-        let variant = self.variant()?;
+        Ok((freshness, Watermark::at(self.u64()?)))
+    }
+
+    fn tags(&mut self) -> Result<Vec<String>, InvalidEntry> {
         let tag = |tag: &mut Self| String::from_utf8(tag.text()?.into()).map_err(|_| TAG);
-        let tags = self.list(TEXT, tag)?;
-        let headers = self.headers()?;
-        Ok(StoredResponse { status, headers, body, freshness, variant, tags, watermark })
+        self.list(TEXT, tag)
     }
 
     fn headers(&mut self) -> Result<HeaderMap, InvalidEntry> {
@@ -360,10 +398,11 @@ fn length32(length: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 4] = b"tkce";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;
+const VALUE: u8 = 2;
 
 /// The length of everything before the key, in bytes.
 const FIXED: usize = 4 + 1 + 1 + 4 + 4 + 8;

@@ -5,10 +5,15 @@ use bytes::Bytes;
 
 use super::super::vary::Variant;
 use super::codec::{self, InvalidEntry};
+use super::freshness::Freshness;
 use super::response::{EntryKind, StoredResponse};
+use super::value::StoredValue;
 
-/// A stored response, or the list of a URL's variants: what a [`Store`](super::super::Store) keeps
-/// under a key. Clones share the memory.
+/// A stored response, the list of a URL's variants, or a value: what a
+/// [`Store`](super::super::Store) keeps under a key. Clones share the memory.
+///
+/// A store in memory should keep the entry itself rather than its bytes: the value of a
+/// `TypedCache` then stays decoded.
 #[derive(Clone, Debug)]
 pub struct Entry(Arc<Inner>);
 
@@ -57,7 +62,7 @@ impl Entry {
     /// Returns about how many bytes of memory the entry takes, with the overhead of the allocator.
     #[must_use]
     pub fn size(&self) -> u64 {
-        *self.0.size.get_or_init(|| (self.0.kind.size() + BOOKKEEPING) as u64)
+        *self.0.size.get_or_init(|| self.0.kind.size().saturating_add(BOOKKEEPING) as u64)
     }
 
     /// Returns `true` if the entry may be served. `is_sound` is called once, and only for an entry
@@ -81,10 +86,19 @@ impl Entry {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns the stored response, or `None` for a list of variants.
+    /// Returns the stored response, or `None` for another kind of entry.
     pub(crate) fn stored(&self) -> Option<&StoredResponse> {
         match self.kind() {
             EntryKind::Response(stored) => Some(stored),
+            EntryKind::Variants(_) | EntryKind::Value(_) => None,
+        }
+    }
+
+    /// Returns the times of a response or of a value.
+    pub(crate) fn freshness(&self) -> Option<&Freshness> {
+        match self.kind() {
+            EntryKind::Response(StoredResponse { freshness, .. })
+            | EntryKind::Value(StoredValue { freshness, .. }) => Some(freshness),
             EntryKind::Variants(_) => None,
         }
     }
@@ -95,7 +109,11 @@ impl Entry {
         if self.0.is_owned {
             return self;
         }
-        let mut owned = self.map_response(|stored| *stored = stored.to_owned_memory());
+        let mut owned = self.map(|kind| match kind {
+            EntryKind::Response(stored) => *stored = stored.to_owned_memory(),
+            EntryKind::Value(value) => *value = value.to_owned_memory(),
+            EntryKind::Variants(_) => {}
+        });
         // A list of variants is decoded into memory of its own, and may be shared.
         if let Some(inner) = Arc::get_mut(&mut owned.0) {
             inner.is_owned = true;
@@ -103,21 +121,22 @@ impl Entry {
         owned
     }
 
-    /// Returns the entry with a stored response that `edit` has changed.
-    pub(crate) fn map_response(mut self, edit: impl FnOnce(&mut StoredResponse)) -> Self {
+    /// Returns the entry with a response or a value that `edit` has changed. A list of variants stays
+    /// as it is.
+    pub(crate) fn map(mut self, edit: impl FnOnce(&mut EntryKind)) -> Self {
         // Nobody else has an entry that was just decoded.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
-            if let EntryKind::Response(stored) = &mut inner.kind {
-                edit(stored);
-            }
+            edit(&mut inner.kind);
             inner.size = OnceLock::new();
             return self;
         }
-        let EntryKind::Response(stored) = self.kind() else { return self };
-        let mut stored = stored.clone();
-        edit(&mut stored);
+        if let EntryKind::Variants(_) = self.kind() {
+            return self;
+        }
+        let mut kind = self.kind().clone();
+        edit(&mut kind);
         let checked = self.0.checked.load(Ordering::Relaxed);
-        Self(Arc::new(Inner::new(EntryKind::Response(stored), checked, self.0.is_owned)))
+        Self(Arc::new(Inner::new(kind, checked, self.0.is_owned)))
     }
 
     /// Returns the [suffix](Variant::suffix) of one of the variants.
@@ -129,7 +148,7 @@ impl Entry {
 impl Inner {
     fn new(kind: EntryKind, checked: bool, is_owned: bool) -> Self {
         let suffixes = match &kind {
-            EntryKind::Response(_) => Box::default(),
+            EntryKind::Response(_) | EntryKind::Value(_) => Box::default(),
             EntryKind::Variants(variants) => variants.iter().map(Variant::suffix).collect(),
         };
         let checked = AtomicBool::new(checked);

@@ -61,8 +61,11 @@ pub(crate) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String])
     // A map has more places than headers, and those take memory too.
     let places = headers.capacity() * PLACE + (headers.len() - headers.keys_len()) * PLACE;
     let lines: usize = places + headers.iter().map(line).sum::<usize>();
-    let tags: usize = tags.iter().map(|tag| ALLOCATION + tag.capacity()).sum();
-    lines + tags + variant_size(variant)
+    lines + tags_size(tags) + variant_size(variant)
+}
+
+pub(super) fn tags_size(tags: &[String]) -> usize {
+    tags.iter().map(|tag| ALLOCATION + tag.capacity()).sum()
 }
 
 pub(super) fn variant_size(variant: &Variant) -> usize {

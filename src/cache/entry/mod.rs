@@ -1,5 +1,5 @@
-//! Entries of a store: a stored response, or the list of a URL's variants. `codec.rs` defines both as
-//! bytes.
+//! Entries of a store: a stored response, the list of a URL's variants, or a value. `codec.rs` defines
+//! them as bytes.
 
 mod codec;
 #[expect(clippy::module_inception, reason = "the file of the type of this name")]
@@ -7,6 +7,7 @@ mod entry;
 mod freshness;
 mod headers;
 mod response;
+pub(crate) mod value;
 
 pub use codec::InvalidEntry;
 pub use entry::Entry;

@@ -8,14 +8,16 @@ use super::super::purge::{ScopedPurges, Stamp, Standing};
 use super::super::vary::Variant;
 use super::freshness::Freshness;
 use super::headers::{copy_headers, head_size, variant_size};
+use super::value::StoredValue;
 
-/// The two kinds of entries.
-#[derive(Debug)]
+/// The kinds of entries.
+#[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are responses")]
 pub(crate) enum EntryKind {
     Response(StoredResponse),
     /// The variants of a URL, the newest last. Each has an entry under a key of its own.
     Variants(Vec<Variant>),
+    Value(StoredValue),
 }
 
 /// A complete response, or a part (206) under the key of a part.
@@ -54,6 +56,7 @@ impl EntryKind {
             Self::Response(StoredResponse { headers, variant, tags, body, .. }) => {
                 head_size(headers, variant, tags) + body.len()
             }
+            Self::Value(value) => value.size(),
         }
     }
 }
@@ -84,14 +87,7 @@ impl StoredResponse {
         if stays && !purges.remembers(requested) {
             return false;
         }
-        match standing {
-            // A later check has fewer purges to compare.
-            Standing::Current(stamp) => watermark.raise(stamp),
-            // The stamp stays: it is what tells other processes that the response is stale.
-            Standing::Stale { since } => watermark.mark_stale(since),
-            Standing::Purged => return false,
-        }
-        true
+        watermark.admits(standing)
     }
 
     /// Returns the standing of a response that may answer several queries: a purge of any of them counts.
@@ -126,17 +122,12 @@ impl StoredResponse {
     /// soft-purged. Negative if it is stale.
     #[inline]
     pub(crate) fn left(&self, now: u64) -> i64 {
-        let left = self.freshness.left(now);
-        match self.watermark.stale_since.load(Ordering::Relaxed) {
-            NEVER => left,
-            // Stale even where the clock has gone back to before the purge.
-            since => left.min(-i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX)),
-        }
+        self.watermark.left(self.freshness.left(now), now)
     }
 
     /// Returns `true` if a soft purge was found that made the response stale.
     pub(crate) fn is_soft_purged(&self) -> bool {
-        self.watermark.stale_since.load(Ordering::Relaxed) != NEVER
+        self.watermark.is_soft_purged()
     }
 
     /// Returns the same response in memory of its own, whatever the size of its body.
@@ -153,6 +144,34 @@ impl Watermark {
 
     pub(crate) fn get(&self) -> Stamp {
         self.stamp.load(Ordering::Relaxed)
+    }
+
+    /// Returns `true` unless the entry was purged, and notes its standing for the next check.
+    #[inline]
+    pub(crate) fn admits(&self, standing: Standing) -> bool {
+        match standing {
+            // A later check has fewer purges to compare.
+            Standing::Current(stamp) => self.raise(stamp),
+            // The stamp stays: it is what tells other processes that the entry is stale.
+            Standing::Stale { since } => self.mark_stale(since),
+            Standing::Purged => return false,
+        }
+        true
+    }
+
+    /// Returns what a soft purge leaves of the `left` milliseconds of a lifetime.
+    #[inline]
+    pub(crate) fn left(&self, left: i64, now: u64) -> i64 {
+        match self.stale_since.load(Ordering::Relaxed) {
+            NEVER => left,
+            // Stale even where the clock has gone back to before the purge.
+            since => left.min(-i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Returns `true` if a soft purge was found.
+    pub(crate) fn is_soft_purged(&self) -> bool {
+        self.stale_since.load(Ordering::Relaxed) != NEVER
     }
 
     fn raise(&self, stamp: Stamp) {

@@ -103,6 +103,26 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the entry of a key.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
+    /// Returns the entries of several keys, in their order, each as [`get`](Self::get) does. A
+    /// `ValueCache` calls this with up to 1,000 keys.
+    ///
+    /// A store that needs a round trip for each `get` should read all keys in one, and return `None`
+    /// for an entry that it cannot read. The default calls [`get`](Self::get) for one key after the
+    /// other, and fails with the first error.
+    #[doc(alias = "MGET")]
+    fn get_many(
+        &self,
+        keys: &[&str],
+    ) -> impl Future<Output = Result<Vec<Option<Entry>>, StoreError>> + Send {
+        async move {
+            let mut entries = Vec::with_capacity(keys.len());
+            for key in keys {
+                entries.push(self.get(key).await?);
+            }
+            Ok(entries)
+        }
+    }
+
     /// Stores an entry in place of the previous one. The entry is of no use after `ttl`, which may
     /// be [`Duration::MAX`].
     fn put(
@@ -197,6 +217,10 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) trait DynStore: Send + Sync {
     fn get_now(&self, key: &str) -> Poll<Option<Entry>>;
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>>;
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>, StoreError>>;
     fn put<'a>(
         &'a self,
         key: &'a str,
@@ -233,6 +257,13 @@ impl<T: Store> DynStore for T {
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
         Box::pin(Store::get(self, key))
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Vec<Option<Entry>>, StoreError>> {
+        Box::pin(Store::get_many(self, keys))
     }
 
     fn put<'a>(

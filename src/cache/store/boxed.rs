@@ -57,6 +57,10 @@ impl Store for BoxStore {
         self.0.get(key).await
     }
 
+    async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+        self.0.get_many(keys).await
+    }
+
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         self.0.put(key, entry, ttl).await
     }
@@ -133,6 +137,12 @@ mod tests {
             Err(StoreError::new("inner"))
         }
 
+        async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+            self.note("get_many");
+            assert_eq!(keys, ["a", "b"]);
+            Ok(vec![None, None])
+        }
+
         async fn put(&self, _: &str, _: Entry, ttl: Duration) -> Result<(), StoreError> {
             self.note("put");
             assert_eq!(ttl, Duration::from_secs(7));
@@ -197,6 +207,7 @@ mod tests {
         assert!(matches!(Store::get_now(&store, "a"), Poll::Ready(None)));
         let error = Store::get(&store, "a").await.unwrap_err();
         assert!(error.to_string().ends_with("inner"));
+        assert_eq!(Store::get_many(&store, &["a", "b"]).await.unwrap().len(), 2);
         Store::put(&store, "a", entry.clone(), Duration::from_secs(7)).await.unwrap();
         Store::update(&store, "a", Duration::ZERO, &mut |_| entry.clone()).await.unwrap();
         Store::remove(&store, "a").await.unwrap();
@@ -210,6 +221,7 @@ mod tests {
         let expected = [
             "get_now",
             "get",
+            "get_many",
             "put",
             "update",
             "remove",

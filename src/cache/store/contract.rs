@@ -32,6 +32,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) {
     gives_what_was_put(&make().await).await;
     has_nothing_else(&make().await).await;
     replaces(&make().await).await;
+    gives_many(&make().await).await;
     removes(&make().await).await;
     clears(&make().await).await;
     tells_keys_apart(&make().await).await;
@@ -107,7 +108,7 @@ fn with_variant(list: Option<&Entry>, number: u8) -> Entry {
 fn variant_count(list: &Entry) -> usize {
     match list.kind() {
         EntryKind::Variants(variants) => variants.len(),
-        EntryKind::Response(_) => 0,
+        EntryKind::Response(_) | EntryKind::Value(_) => 0,
     }
 }
 
@@ -134,6 +135,29 @@ async fn replaces<S: Store>(store: &S) {
         put(store, "key", &kept, MINUTE).await;
         has(store, "key", Some(&kept), "an entry replaces the previous one").await;
     }
+}
+
+async fn gives_many<S: Store>(store: &S) {
+    let keys: Vec<_> = (0..64).map(|number| format!("key {number}")).collect();
+    let is_put = |at: usize| at % 3 == 0;
+    for (_, key) in keys.iter().enumerate().filter(|(at, _)| is_put(*at)) {
+        put(store, key, &entry(key.clone()), MINUTE).await;
+    }
+    let names: Vec<_> = keys.iter().map(String::as_str).collect();
+    for count in [0, 1, 2, names.len()] {
+        let got = store.get_many(&names[..count]).await;
+        assert!(got.is_ok(), "getting several entries succeeds: {got:?}");
+        let got = got.unwrap_or_default();
+        assert_eq!(got.len(), count, "get_many returns an entry or None for each key");
+        for (at, (key, got)) in names.iter().zip(&got).enumerate() {
+            let expected = is_put(at).then(|| entry(key.to_string()));
+            let agrees = same(key, got.as_ref(), expected.as_ref());
+            assert!(agrees, "get_many returns the entries of get in the order of their keys");
+        }
+    }
+    let got = store.get_many(&[names[0], names[1], names[0]]).await.unwrap_or_default();
+    let found: Vec<_> = got.iter().map(Option::is_some).collect();
+    assert_eq!(found, [true, false, true], "get_many returns an entry for each time it is asked");
 }
 
 async fn removes<S: Store>(store: &S) {
@@ -354,6 +378,7 @@ fn described(entry: Option<&Entry>) -> String {
         Some(EntryKind::Response(stored)) => {
             format!("{:?} and {} bytes", stored.headers, stored.body.len())
         }
+        Some(EntryKind::Value(value)) => format!("a value of {} bytes", value.bytes.len()),
     }
 }
 

@@ -32,6 +32,11 @@ impl Store for Namespaced {
         self.store.get(&self.namespace.qualify(key)).await
     }
 
+    async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let keys: Vec<_> = keys.iter().map(|key| self.namespace.qualify(key)).collect();
+        self.store.get_many(&keys.iter().map(|key| &**key).collect::<Vec<_>>()).await
+    }
+
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
         self.store.put(&self.namespace.qualify(key), entry, ttl).await
     }

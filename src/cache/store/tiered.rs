@@ -30,6 +30,25 @@ impl<S: Store> TieredStore<S> {
     pub const fn new(memory: MemoryStore, behind: S) -> Self {
         Self { memory, behind }
     }
+
+    /// Returns the newer one of two entries, which the memory has then too.
+    async fn newer(
+        &self,
+        key: &str,
+        near: Option<Entry>,
+        far: Result<Option<Entry>, StoreError>,
+    ) -> Result<Option<Entry>, StoreError> {
+        match far {
+            Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
+                // The same entry as in the memory: a value that a caller decodes stays there.
+                let far = far.into_owned_memory();
+                self.memory.put(key, far.clone(), Duration::MAX).await?;
+                Ok(Some(far))
+            }
+            Ok(_) => Ok(near),
+            Err(error) => near.map(Some).ok_or(error),
+        }
+    }
 }
 
 impl<S: Store> Store for TieredStore<S> {
@@ -44,13 +63,25 @@ impl<S: Store> Store for TieredStore<S> {
         // Called only if `get_now` found nothing of use: the memory alone does not tell whether another
         // process has a newer entry.
         let near = self.memory.get(key).await?;
-        match self.behind.get(key).await {
-            Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
-                self.memory.put(key, far.clone(), Duration::MAX).await?;
-                Ok(Some(far))
-            }
-            Ok(_) => Ok(near),
-            Err(error) => near.map(Some).ok_or(error),
+        let far = self.behind.get(key).await;
+        self.newer(key, near, far).await
+    }
+
+    async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+        // A failure behind leaves what the memory has, as in `get`.
+        let (mut failure, mut far) = (None, Vec::new());
+        match self.behind.get_many(keys).await {
+            Ok(found) => far = found,
+            Err(error) => failure = Some(error),
+        }
+        let (mut entries, mut far) = (Vec::with_capacity(keys.len()), far.into_iter());
+        for key in keys {
+            let near = self.memory.get(key).await?;
+            entries.push(self.newer(key, near, Ok(far.next().flatten())).await?);
+        }
+        match failure {
+            Some(error) if entries.iter().all(Option::is_none) => Err(error),
+            _ => Ok(entries),
         }
     }
 
@@ -112,8 +143,8 @@ impl<S: Store> Store for TieredStore<S> {
 
 /// Returns `true` if `near` was received later: the last entry may not have reached the store behind.
 fn is_newer(near: &Entry, far: &Entry) -> bool {
-    match (near.stored(), far.stored()) {
-        (Some(near), Some(far)) => near.freshness.received > far.freshness.received,
+    match (near.freshness(), far.freshness()) {
+        (Some(near), Some(far)) => near.received > far.received,
         _ => false,
     }
 }

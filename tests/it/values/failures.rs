@@ -90,11 +90,29 @@ async fn large_value_is_shared_and_not_stored() {
 async fn value_without_json_is_not_stored() {
     let rig = Rig::new();
     let value = BTreeMap::from([(vec![1], 1)]);
-    assert!(rig.cache.insert("key", &value, None).await.unwrap_err().is_json());
+    assert!(rig.cache.insert("key", &value, None).await.unwrap_err().is_encode());
     let fetched = value.clone();
     let fetch = move || ready(Ok::<_, Down>(fetched));
     assert_eq!(rig.cache.get_or_insert_with("key", None, fetch).await.unwrap(), value);
     assert_eq!(rig.errors("encode"), 2);
+}
+
+#[tokio::test]
+async fn number_that_is_not_finite_is_not_stored() {
+    let rig = Rig::new();
+    for odd in [f64::NAN, f64::INFINITY] {
+        let error = rig.cache.insert("key", &("EUR", Some(odd)), None).await.unwrap_err();
+        assert!(error.is_encode());
+        let text = "the value for the cache cannot be encoded: a number in it is NaN or infinite";
+        assert_eq!(error.to_string(), text);
+    }
+    let load = || ready(Ok::<_, Down>(f64::NAN));
+    let loaded = rig.cache.get_or_insert_with("key", None, load).await;
+    assert!(loaded.is_ok_and(f64::is_nan));
+    assert_eq!(rig.errors("encode"), 3);
+    assert_eq!(rig.cache.get::<f64>("key").await, None);
+    rig.cache.insert("key", &None::<f64>, None).await.unwrap();
+    assert_eq!(rig.cache.get::<Option<f64>>("key").await, Some(None));
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
+use std::any::Any;
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, LINK, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -52,6 +54,23 @@ fn sample() -> Entry {
     }))
 }
 
+fn value_sample() -> Entry {
+    Entry::new(EntryKind::Value(StoredValue {
+        codec: Bytes::from_static(b"json"),
+        bytes: Bytes::from_static(b"[7]"),
+        freshness: Freshness {
+            received: 1,
+            lifetime: 2,
+            while_revalidate: 3,
+            ..Freshness::default()
+        },
+        tags: vec!["user".to_owned()],
+        watermark: Watermark::at(5),
+        decoded_size: 9,
+        decoded: OnceLock::from(Arc::new(7) as Arc<dyn Any + Send + Sync>),
+    }))
+}
+
 /// Returns the headers that have no bytes.
 fn places() -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -66,13 +85,49 @@ fn shown(entry: &Entry) -> String {
 #[test]
 fn bytes_are_stable_within_a_version() {
     // A change here requires another version.
-    assert_eq!(VERSION, 2);
+    assert_eq!(VERSION, 3);
     let bytes = sample().to_bytes(KEY);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, SNAPSHOT);
     let read = Entry::from_bytes(bytes, KEY).unwrap();
     assert_eq!(read.stored(), sample().stored());
     assert_eq!(shown(&read), shown(&sample()), "including the sensitive flags, which `==` ignores");
+}
+
+#[test]
+fn bytes_of_a_value_are_stable() {
+    let bytes = value_sample().to_bytes("k");
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, VALUE_SNAPSHOT);
+    let read = Entry::from_bytes(bytes.clone(), "k").unwrap();
+    assert_eq!(read.to_bytes("k"), bytes);
+    let EntryKind::Value(value) = read.kind() else { panic!("another kind: {read:?}") };
+    assert!(value.decoded.get().is_none(), "the decoded value stays in its process");
+    assert!(read.stored().is_none(), "a value is no response");
+}
+
+#[test]
+fn value_counts_its_decoded_size() {
+    let sized = |decoded_size| {
+        let EntryKind::Value(value) = value_sample().kind().clone() else { return 0 };
+        Entry::new(EntryKind::Value(StoredValue { decoded_size, ..value })).size()
+    };
+    assert_eq!(sized(1_000), sized(0) + 1_000);
+    assert_eq!(sized(u32::MAX), sized(0) + u64::from(u32::MAX));
+    let read = Entry::from_bytes(value_sample().to_bytes(KEY), KEY).unwrap();
+    assert_eq!(read.into_owned_memory().size(), value_sample().size());
+}
+
+#[test]
+fn value_in_own_memory_shares_no_buffer() {
+    let bytes = value_sample().to_bytes(KEY);
+    let range = bytes.as_ptr_range();
+    let entry = Entry::from_bytes(bytes.clone(), KEY).unwrap();
+    for entry in [entry.clone().into_owned_memory(), entry.into_owned_memory()] {
+        assert_eq!(entry.to_bytes(KEY), bytes);
+        let EntryKind::Value(value) = entry.kind() else { panic!("another kind: {entry:?}") };
+        assert!(!range.contains(&value.bytes.as_ptr()) && !range.contains(&value.codec.as_ptr()));
+    }
 }
 
 #[test]
@@ -253,12 +308,28 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn values()(
+        response in responses(),
+        codec in "[a-z/0-9]{0,20}",
+        bytes in vec(any::<u8>(), 0..300),
+        decoded_size in any::<u32>(),
+    ) -> EntryKind {
+        let EntryKind::Response(StoredResponse { freshness, tags, watermark, .. }) = response else {
+            unreachable!("it is a response")
+        };
+        let (codec, bytes, decoded) = (codec.into(), bytes.into(), OnceLock::new());
+        EntryKind::Value(StoredValue { codec, bytes, freshness, tags, watermark, decoded_size, decoded })
+    }
+}
+
 proptest! {
     #[test]
     fn any_entry_survives_a_round_trip(
         kind in prop_oneof![
             3 => responses(),
             1 => vec(variants(), 0..5).prop_map(EntryKind::Variants),
+            1 => values(),
         ],
         key in any::<String>(),
     ) {
@@ -271,7 +342,7 @@ proptest! {
     }
 
     #[test]
-    fn no_head_causes_a_panic(kind in 0_u8..3, head in vec(any::<u8>(), 0..200)) {
+    fn no_head_causes_a_panic(kind in 0_u8..4, head in vec(any::<u8>(), 0..200)) {
         let mut bytes = sample().to_bytes(KEY).to_vec();
         bytes.truncate(FIXED + KEY.len());
         bytes[5] = kind;
@@ -288,7 +359,7 @@ proptest! {
 
 const SNAPSHOT: &str = concat!(
     "746b6365",
-    "02",
+    "03",
     "00",
     "00000017",
     "000000f8",
@@ -340,5 +411,32 @@ const SNAPSHOT: &str = concat!(
     "00000003613d31",
     // Body and checksum.
     "74686520626f6479",
-    "5a316ed4",
+    "2fa4a267",
+);
+
+const VALUE_SNAPSHOT: &str = concat!(
+    "746b6365",
+    "03",
+    "02",
+    "00000001",
+    "00000051",
+    "0000000000000003",
+    "6b",
+    // Six times in milliseconds, flags, watermark.
+    "0000000000000001",
+    "0000000000000000",
+    "0000000000000002",
+    "0000000000000003",
+    "0000000000000000",
+    "0000000000000000",
+    "00",
+    "0000000000000005",
+    // Tags, the codec, the size of the decoded value.
+    "00000001",
+    "0000000475736572",
+    "000000046a736f6e",
+    "00000009",
+    // Bytes and checksum.
+    "5b375d",
+    "61c4fe2c",
 );

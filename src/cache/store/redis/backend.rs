@@ -5,7 +5,8 @@ use arc_swap::ArcSwapOption;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::super::super::entry::Entry;
+use super::super::super::entry::value::StoredValue;
+use super::super::super::entry::{Entry, EntryKind, Freshness, StoredResponse, Watermark};
 use super::super::super::error::StoreError;
 use super::super::super::purge::Stamp;
 use super::breaker::Breaker;
@@ -96,9 +97,8 @@ impl Backend {
         if millis == 0 {
             return entry;
         }
-        entry.map_response(|stored| {
-            let received = &mut stored.freshness.received;
-            *received = received.saturating_add_signed(millis);
+        map_times(entry, |freshness, _| {
+            freshness.received = freshness.received.saturating_add_signed(millis);
         })
     }
 
@@ -211,6 +211,15 @@ impl Backend {
         self.metrics.failed(error.name());
         self.last_error.set_command(error);
     }
+}
+
+/// Returns an entry with the times of its response or value that `edit` has changed.
+pub(super) fn map_times(entry: Entry, edit: impl FnOnce(&mut Freshness, &mut Watermark)) -> Entry {
+    entry.map(|kind| match kind {
+        EntryKind::Response(StoredResponse { freshness, watermark, .. })
+        | EntryKind::Value(StoredValue { freshness, watermark, .. }) => edit(freshness, watermark),
+        EntryKind::Variants(_) => {}
+    })
 }
 
 /// Escapes the special characters of a glob pattern.

@@ -8,6 +8,7 @@ mod config;
 mod fred;
 #[cfg(feature = "cache-redis-fred")]
 mod fred_pool;
+mod join;
 mod lease;
 mod metrics;
 mod purge_log;

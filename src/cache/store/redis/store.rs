@@ -14,8 +14,9 @@ use super::super::super::purge::table::PurgeTarget;
 use super::super::super::task::spawn;
 use super::super::api::Store;
 use super::super::lease::Lease;
-use super::backend::{Backend, MAX_WRITTEN_KIB};
+use super::backend::{Backend, MAX_WRITTEN_KIB, map_times};
 use super::config::RedisConfig;
+use super::join::join_all;
 use super::lease;
 use super::purge_queue::PurgeQueue;
 use super::status::RedisStatus;
@@ -107,6 +108,55 @@ impl RedisStore {
         }
     }
 
+    /// Takes a permit for this number of entries to read, or returns `None` if no command is to be
+    /// sent.
+    async fn permit_reads(&self, number: u32) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+        let backend = &self.backend;
+        if let Ok(permit) = backend.reads.try_acquire_many(number) {
+            return Ok(Some(permit));
+        }
+        let permit = backend.reads.acquire_many(number);
+        let permit = tokio::time::timeout(backend.config.command_timeout, permit).await;
+        let Ok(Ok(permit)) = permit else { return Err(backend.failed("busy")) };
+        // The reads before this one got no reply: this one would wait in vain.
+        Ok(Some(permit).filter(|_| !backend.breaker.is_open()))
+    }
+
+    /// Reads up to [`MAX_BATCH`] keys in one round trip.
+    ///
+    /// The commands go out together, since the client pipelines them, and in a cluster each to its own
+    /// node. One MGET would read values of any size, and could not cross the slots of a cluster.
+    async fn get_batch(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let backend = &self.backend;
+        let names: Vec<_> = keys.iter().map_while(|key| backend.name(key).ok()).collect();
+        let permits = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let permit = match names.len() == keys.len() {
+            true => self.permit_reads(permits).await?,
+            // Misses, as in `get`.
+            false => None,
+        };
+        let Some(permit) = permit else { return Ok(vec![None; keys.len()]) };
+        let max = self.max_bytes().saturating_add(1);
+        let reads = names.iter().map(|name| backend.client.get(name, max)).collect();
+        let (mut entries, mut result) = (Vec::with_capacity(keys.len()), Ok(()));
+        for ((key, name), read) in keys.iter().zip(&names).zip(join_all(reads).await) {
+            entries.push(match read {
+                Ok(bytes) if bytes.is_empty() => None,
+                Ok(bytes) => self.decode(bytes, key, name.clone()).ok(),
+                Err(error) => {
+                    result = result.and(Err(error));
+                    None
+                }
+            });
+        }
+        drop(permit);
+        // A batch counts once for the breaker, which opens after a few failures in a row.
+        match backend.record_result(result) {
+            Err(error) if entries.iter().all(Option::is_none) => Err(error),
+            _ => Ok(entries),
+        }
+    }
+
     /// Decodes the value of the key `name`. An unusable value is removed, except one of another
     /// version of this crate, which is of use to other processes.
     fn decode(&self, bytes: Bytes, key: &str, name: String) -> Result<Entry, StoreError> {
@@ -115,8 +165,8 @@ impl RedisStore {
         match decoded {
             Some(Ok(entry)) => {
                 let learned = self.purges.0.learned();
-                let entry = entry.map_response(|stored| {
-                    stored.watermark = Watermark::at(stored.watermark.get().min(learned));
+                let entry = map_times(entry, |_, watermark| {
+                    *watermark = Watermark::at(watermark.get().min(learned));
                 });
                 Ok(self.backend.to_local(entry))
             }
@@ -167,24 +217,30 @@ impl Store for RedisStore {
         let backend = &self.backend;
         // A miss rather than an error, which the layer would count a second time.
         let Ok(name) = backend.name(key) else { return Ok(None) };
-        let permit = match backend.reads.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let permit = backend.reads.acquire();
-                let permit = tokio::time::timeout(backend.config.command_timeout, permit).await;
-                let Ok(Ok(permit)) = permit else { return Err(backend.failed("busy")) };
-                if backend.breaker.is_open() {
-                    // The reads before this one got no reply: this one would wait in vain.
-                    return Ok(None);
-                }
-                permit
-            }
-        };
+        let Some(permit) = self.permit_reads(1).await? else { return Ok(None) };
         // One byte more shows that a value is too large.
         let max = self.max_bytes().saturating_add(1);
         let bytes = backend.record_result(backend.client.get(&name, max).await)?;
         drop(permit);
         if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name).map(Some) }
+    }
+
+    async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
+        let (mut entries, mut failure) = (Vec::with_capacity(keys.len()), None);
+        for keys in keys.chunks(MAX_BATCH) {
+            match self.get_batch(keys).await {
+                Ok(batch) => entries.extend(batch),
+                Err(error) => {
+                    entries.resize(entries.len() + keys.len(), None);
+                    failure = Some(error);
+                }
+            }
+        }
+        // Some of the entries are better than none.
+        match failure {
+            Some(error) if entries.iter().all(Option::is_none) => Err(error),
+            _ => Ok(entries),
+        }
     }
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
@@ -253,6 +309,10 @@ impl fmt::Debug for RedisStore {
             .finish()
     }
 }
+
+/// The maximum number of keys of a round trip: a quarter of the entries that may be read at the same
+/// time, so that a batch leaves permits for others.
+const MAX_BATCH: usize = 64;
 
 /// The maximum number of attempts to update an entry that other processes update as well.
 const MAX_UPDATE_ROUNDS: usize = 64;
