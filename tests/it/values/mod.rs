@@ -6,11 +6,13 @@ mod freshness;
 mod herds;
 mod invalidation;
 mod loads;
+mod many;
 mod options;
 mod recursion;
 mod refreshes;
 mod tags;
 mod timeouts;
+mod typed;
 
 use std::future::Future;
 use std::pin::Pin;
