@@ -122,6 +122,7 @@ pub trait Codec<T>: Send + Sync + 'static {
 ///
 /// NaN and infinity have no JSON, and are errors, also inside of structs, maps and options.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a codec is named as a value, and has no settings")]
 pub struct Json;
 
 /// A formatter of compact JSON that notes whether it wrote `null`.

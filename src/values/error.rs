@@ -15,8 +15,8 @@ pub(super) enum Kind {
 }
 
 impl ValueCacheError {
-    /// Returns `true` if the value cannot be encoded: in JSON, a map whose keys are no texts, or NaN or
-    /// infinity, also inside of the value.
+    /// Returns `true` if the codec cannot encode the value. JSON has no NaN and no infinity, also not
+    /// inside of a value, and no maps whose keys are neither texts nor numbers.
     #[doc(alias = "is_json")]
     #[must_use]
     pub const fn is_encode(&self) -> bool {

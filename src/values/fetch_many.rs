@@ -119,6 +119,7 @@ impl<'a, F: Form> Call<'a, F> {
 
     /// Joins the flights of the keys whose values have to be loaded.
     fn join<E: Send + Sync + 'static>(&mut self) -> Result<(Rights, Awaited), LoadError<E>> {
+        // All flights are joined before any wait: whoever comes later shares this load.
         let (mut rights, mut awaited) = (Rights::new(), Awaited::new());
         for (at, item) in self.items.iter_mut().enumerate() {
             let age = item.found.as_ref().map_or(Age::Expired, |found| found.age);
@@ -209,6 +210,7 @@ impl<'a, F: Form> Call<'a, F> {
         let shared = self.shared;
         // Before the load: what is removed during it must not be stored.
         let since = shared.since();
+        // In the order in which the caller gave them: some databases return rows in that order.
         let mut places: Vec<_> = rights.iter().map(|(at, _)| *at).collect();
         places.sort_unstable();
         let names = rights.iter().filter_map(|(at, _)| self.items[*at].caller.as_ref());
@@ -234,7 +236,8 @@ impl<'a, F: Form> Call<'a, F> {
         let mut puts = Vec::new();
         for (key, loaded) in loaded {
             let place = self.places.get(&key.to_string());
-            // A key that was not asked for, or that the loader returns a second time, is ignored.
+            // A key that was not asked for has no load here that another caller could wait for, and is
+            // ignored, as is one that the loader returns a second time.
             let Some((at, load)) = place.and_then(|at| loads.remove_entry(at)) else { continue };
             let loaded = loaded.into();
             let (value, put) = match load {
@@ -244,6 +247,7 @@ impl<'a, F: Form> Call<'a, F> {
             self.items[at].value = Some(value);
             puts.extend(put);
         }
+        // The keys that are left have no value, and a stale one of them is out of date.
         let absent = loads.into_values().flatten();
         puts.extend(absent.filter_map(|load| load.share_absence(since)));
         self.put(puts);
@@ -259,6 +263,7 @@ impl<'a, F: Form> Call<'a, F> {
 
     /// Takes the values that were found in place of those that could not be loaded.
     fn stand_in<E>(&mut self, places: Vec<usize>, error: LoadError<E>) -> Result<(), LoadError<E>> {
+        // One key without a value fails the call: a caller could not tell it from an absent one.
         for at in places {
             let Item { caller, found, value } = &mut self.items[at];
             *value = caller.as_mut().and_then(|caller| caller.stand_in(found.take()));
@@ -316,6 +321,8 @@ impl<'a, F: Form> Call<'a, F> {
                 return Ok(rights);
             }
         };
+        // All are polled, and none after the other: a follower whose leader has left is the only one
+        // that was woken to lead, and other callers wait until it does.
         let mut ended = Vec::new();
         let is_late = poll_fn(|cx| {
             let is_late = limits.most.as_mut().poll(cx).is_ready();
@@ -330,6 +337,7 @@ impl<'a, F: Form> Call<'a, F> {
                     Poll::Pending if is_late || is_slow && self.items[*at].found.is_some() => None,
                     Poll::Pending => return true,
                 };
+                // Without a wait for the rest: their loaders may wait for this key.
                 is_led |= matches!(end, Some(Ended::Lead(_)));
                 ended.push((*at, end));
                 false

@@ -56,6 +56,7 @@ impl Encoded {
     where
         T: Serialize + ?Sized,
     {
+        // Not by the form, whose value is sized: a text may be inserted as a `str`.
         let bytes = Json::to_vec(value)?;
         let is_absent = bytes == NULL;
         Ok(Self::new(JSON, bytes, is_absent))

@@ -163,6 +163,7 @@ where
     let mut values = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MAX_KEYS) {
         let (mut places, mut distinct) = (HashMap::with_capacity(keys.len()), Vec::new());
+        // Keys are compared as texts, which is what the store does.
         let place = |key: &K| {
             let next = distinct.len();
             let place = *places.entry(key.to_string()).or_insert(next);
@@ -174,6 +175,7 @@ where
         let order: Vec<_> = keys.iter().map(place).collect();
         let load = |places: &[usize]| load(places.iter().map(|at| distinct[*at].clone()).collect());
         let found = fetch_many::get_or_insert_many(shared, &places, &many.options, load).await?;
+        // Mostly no key occurs twice, and no value is cloned.
         if found.len() == order.len() {
             values.extend(found);
         } else {

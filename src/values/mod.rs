@@ -2,6 +2,7 @@
 //!
 //! [`ValueCache`] keeps values of any type in a [`Store`](crate::cache::Store), encoded as JSON. Use
 //! it inside handlers, with or without a [`CacheLayer`](crate::CacheLayer) over the same store.
+//! [`TypedCache`] keeps the values of one type decoded in memory, and encodes them by any [`Codec`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -73,7 +74,9 @@
 //! The loader of [`get_or_insert_with`](ValueCache::get_or_insert_with) may borrow. That of
 //! [`get_or_refresh_with`](ValueCache::get_or_refresh_with) goes on in the background if no caller
 //! should wait. That of [`get_or_revalidate_with`](ValueCache::get_or_revalidate_with) also gets the
-//! stale value, and may find it unchanged. The [guide] compares the behavior with that of other caches.
+//! stale value, and may find it unchanged.
+//! [`get_or_insert_many_with`](ValueCache::get_or_insert_many_with) loads all the missing ones of
+//! several keys at once. The [guide] compares the behavior with that of other caches.
 //!
 //! [guide]: https://docs.rs/tower-kit/latest/tower_kit/values/guide/index.html
 //!
@@ -102,7 +105,7 @@
 //! counted. A failing operation is tried again at once, up to
 //! [`max_attempts`](ValueCache::max_attempts) times within
 //! [`store_timeout`](ValueCache::store_timeout). A loaded value that is too large is returned and
-//! not stored. Nor is one that cannot be encoded, which each caller loads for itself.
+//! not stored. Nor is one that cannot be encoded (NaN has no JSON), which each caller loads for itself.
 //!
 //! ## Invalidation
 //!
@@ -142,14 +145,15 @@
 //! | [`max_refreshes`](ValueCache::max_refreshes) | 64 | a database that has become slow gets no more load |
 //! | [`max_attempts`](ValueCache::max_attempts) | 3 | a broken connection works the next time |
 //! | [`store_timeout`](ValueCache::store_timeout) | 1 s | longer than a useful store takes |
-//! | size of a value | 1 MiB of JSON | a larger one costs too much to decode at each hit |
+//! | size of a value | 1 MiB, encoded | a larger one costs too much to decode at each hit |
+//! | keys of one load | 1,000 | bounds the values on their way into the store |
 //! | size of a key | 8 KiB, with its namespace | the maximum of a store |
 //! | tags of a value | 64, of 1 KiB each | each is compared with the purges |
 //!
 //! # What it does not do
 //!
 //! The cache does not purge responses when a value changes. Failures and the delays after them are those
-//! of one process; other processes load for themselves. It encodes values as JSON only, also in memory.
+//! of one process; other processes load for themselves.
 
 mod codec;
 mod error;

@@ -354,6 +354,7 @@ impl<'a, F: Read> Typed<'a, F> {
             return found;
         }
         let keys: Vec<_> = asked.iter().map(|(_, name)| *name).collect();
+        // One operation, with one timeout and one count of a failure.
         let got = self.tried("get", || self.store.get_many(&keys)).await;
         for ((at, name), entry) in asked.into_iter().zip(got.unwrap_or_default()) {
             found[at] = entry.and_then(|entry| self.use_entry(name, entry, or_stale));

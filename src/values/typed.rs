@@ -121,7 +121,6 @@ impl ValueCache {
 impl<T: Send + Sync + 'static> TypedCache<T> {
     /// Returns the cache that this one was made of: for removals by tag, and all else that does not
     /// depend on the type.
-    #[must_use]
     pub fn untyped(&self) -> &ValueCache {
         &self.cache
     }
@@ -245,6 +244,7 @@ impl<T: Send + Sync + 'static> TypedCache<T> {
     {
         let Some(name) = self.cache.named(key) else { return Ok(load(None).await?.value) };
         let this = self.clone();
+        // The stale value stays decoded in its entry: no bytes are read again.
         let load = move |stale: Option<Entry>| {
             let found = stale.and_then(|entry| this.access().decoded(entry));
             load(found.map(|found| this.access().value_entry(found)))

@@ -13,6 +13,7 @@ mod pressure;
 mod recordings;
 mod security_headers;
 mod store;
+mod values;
 
 use std::alloc::System;
 use std::future::Future;

@@ -22,8 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::super::vary::{Codings, Negotiated, Variant};
 use super::freshness::Freshness;
 use super::headers::{PLACES, add_places};
-use super::response::{EntryKind, StoredResponse, Watermark};
+use super::response::{EntryKind, StoredResponse};
 use super::value::StoredValue;
+use super::watermark::Watermark;
 
 /// An error for bytes that are not the entry of a key; see
 /// [`Entry::from_bytes`](super::Entry::from_bytes).

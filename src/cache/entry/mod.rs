@@ -8,9 +8,11 @@ mod freshness;
 mod headers;
 mod response;
 pub(crate) mod value;
+mod watermark;
 
 pub use codec::InvalidEntry;
 pub use entry::Entry;
 pub(crate) use freshness::Freshness;
 pub(crate) use headers::{copy_headers, head_size, http_date};
-pub(crate) use response::{EntryKind, MAX_COPIED_BODY, StoredResponse, Watermark};
+pub(crate) use response::{EntryKind, MAX_COPIED_BODY, StoredResponse};
+pub(crate) use watermark::Watermark;

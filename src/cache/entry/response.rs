@@ -1,5 +1,3 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -9,10 +7,10 @@ use super::super::vary::Variant;
 use super::freshness::Freshness;
 use super::headers::{copy_headers, head_size, variant_size};
 use super::value::StoredValue;
+use super::watermark::Watermark;
 
 /// The kinds of entries.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are responses")]
 pub(crate) enum EntryKind {
     Response(StoredResponse),
     /// The variants of a URL, the newest last. Each has an entry under a key of its own.
@@ -33,16 +31,6 @@ pub(crate) struct StoredResponse {
     /// The last purge before the inner service was called, or a later one that did not affect the
     /// response.
     pub(crate) watermark: Watermark,
-}
-
-/// The purges that a response was compared with.
-#[derive(Debug)]
-pub(crate) struct Watermark {
-    /// Raised whenever the response is found to be current.
-    stamp: AtomicU64,
-    /// The time of the first soft purge that was found, in milliseconds since 1970, or [`NEVER`].
-    /// Only in memory: the entry of a store has the stamp from before the purge.
-    stale_since: AtomicU64,
 }
 
 impl EntryKind {
@@ -136,77 +124,6 @@ impl StoredResponse {
         Self { headers, body: Bytes::copy_from_slice(&self.body), ..self.clone() }
     }
 }
-
-impl Watermark {
-    pub(crate) fn at(stamp: Stamp) -> Self {
-        Self { stamp: AtomicU64::new(stamp), stale_since: AtomicU64::new(NEVER) }
-    }
-
-    pub(crate) fn get(&self) -> Stamp {
-        self.stamp.load(Ordering::Relaxed)
-    }
-
-    /// Returns `true` unless the entry was purged, and notes its standing for the next check.
-    #[inline]
-    pub(crate) fn admits(&self, standing: Standing) -> bool {
-        match standing {
-            // A later check has fewer purges to compare.
-            Standing::Current(stamp) => self.raise(stamp),
-            // The stamp stays: it is what tells other processes that the entry is stale.
-            Standing::Stale { since } => self.mark_stale(since),
-            Standing::Purged => return false,
-        }
-        true
-    }
-
-    /// Returns what a soft purge leaves of the `left` milliseconds of a lifetime.
-    #[inline]
-    pub(crate) fn left(&self, left: i64, now: u64) -> i64 {
-        match self.stale_since.load(Ordering::Relaxed) {
-            NEVER => left,
-            // Stale even where the clock has gone back to before the purge.
-            since => left.min(-i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX)),
-        }
-    }
-
-    /// Returns `true` if a soft purge was found.
-    pub(crate) fn is_soft_purged(&self) -> bool {
-        self.stale_since.load(Ordering::Relaxed) != NEVER
-    }
-
-    fn raise(&self, stamp: Stamp) {
-        // The stamp is nearly always there already: a read does not contend for the cache line.
-        if self.get() < stamp {
-            self.stamp.fetch_max(stamp, Ordering::Relaxed);
-        }
-    }
-
-    fn mark_stale(&self, since: u64) {
-        self.stale_since.fetch_min(since, Ordering::Relaxed);
-    }
-}
-
-impl Default for Watermark {
-    fn default() -> Self {
-        Self::at(0)
-    }
-}
-
-impl Clone for Watermark {
-    fn clone(&self) -> Self {
-        let stale_since = AtomicU64::new(self.stale_since.load(Ordering::Relaxed));
-        Self { stale_since, ..Self::at(self.get()) }
-    }
-}
-
-impl PartialEq for Watermark {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-/// No soft purge was found.
-const NEVER: u64 = u64::MAX;
 
 /// The maximum size of a body that is copied when it is stored, in bytes. A larger one was copied when
 /// it was read.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::freshness::Freshness;
 use super::headers::tags_size;
-use super::response::Watermark;
+use super::watermark::Watermark;
 
 /// A value of a `ValueCache`: the bytes of a codec, and beside them the decoded value.
 #[derive(Clone, Debug)]
