@@ -363,23 +363,6 @@ async fn over_h1_a_changed_entry_splits_no_response() {
     }
 }
 
-#[cfg(feature = "values")]
-#[tokio::test]
-async fn response_under_the_key_of_a_value_is_no_value() {
-    use tower_kit::ValueCache;
-    for (what, change) in [
-        ("another status", (|forged| forged.status = 404) as Change),
-        ("a header", |forged| set(forged, "x-a", &["1"])),
-    ] {
-        let values = ValueCache::new(Elsewhere::new(change));
-        values.insert("key", &7, None).await.unwrap();
-        assert_eq!(values.get::<u32>("key").await, None, "{what}");
-    }
-    let values = ValueCache::new(Elsewhere::new(|_| {}));
-    values.insert("key", &7, None).await.unwrap();
-    assert_eq!(values.get::<u32>("key").await, Some(7));
-}
-
 #[tokio::test]
 async fn a_changed_entry_reaches_no_client_of_a_herd() {
     let rig = Rig::over(CacheLayer::new(Elsewhere::new(|forged| forged.status = 101)));
