@@ -7,7 +7,10 @@ use std::borrow::Cow;
 /// `{name}` matches one segment that is not empty, and `{*name}` at the end of a template matches the
 /// rest of the path if that is not empty.
 pub(crate) fn find_template<'a>(templates: &'a [Cow<'static, str>], path: &str) -> Option<&'a str> {
-    templates.iter().map(AsRef::as_ref).find(|template| matches(template, path))
+    // Most templates have no parameter, and match the path that they are.
+    let is_match =
+        |template: &&str| *template == path || template.contains('{') && matches(template, path);
+    templates.iter().map(AsRef::as_ref).find(is_match)
 }
 
 fn matches(template: &str, path: &str) -> bool {

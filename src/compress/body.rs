@@ -18,35 +18,44 @@ pin_project! {
     /// the body ends with a [`CompressError`] and without the end marker of the encoding.
     pub struct ResponseBody<B: Body> {
         #[pin]
-        inner: PeekableBody<B>,
-        mode: Mode<B::Data>,
+        mode: Mode<B>,
     }
 }
 
-enum Mode<D> {
-    Inner,
-    Bodiless,
-    Compressed(Option<Bytes>),
-    // Boxed, since most bodies are none, and a stream takes hundreds of bytes.
-    Stream(Box<Stream<D>>),
+pin_project! {
+    // Most responses pass, and every layer outside moves their body: they have nothing but the body.
+    #[project = ModeProj]
+    enum Mode<B: Body> {
+        Passed { #[pin] body: B },
+        // The body of a response that was read ahead to decide about it.
+        Peeked { body: Pin<Box<PeekableBody<B>>> },
+        // The inner body is kept until the server drops this one.
+        Bodiless { inner: B },
+        Compressed { bytes: Option<Bytes>, inner: Pin<Box<PeekableBody<B>>> },
+        Stream { stream: Box<Stream<B::Data>>, inner: Pin<Box<PeekableBody<B>>> },
+    }
 }
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn inner(inner: PeekableBody<B>) -> Self {
-        Self { inner, mode: Mode::Inner }
+    pub(super) fn passed(body: B) -> Self {
+        Self { mode: Mode::Passed { body } }
     }
 
-    pub(super) fn bodiless(inner: PeekableBody<B>) -> Self {
-        Self { inner, mode: Mode::Bodiless }
+    pub(super) fn peeked(body: Pin<Box<PeekableBody<B>>>) -> Self {
+        Self { mode: Mode::Peeked { body } }
     }
 
-    pub(super) fn compressed(mut inner: PeekableBody<B>, bytes: Bytes) -> Self {
-        inner.discard();
-        Self { inner, mode: Mode::Compressed(Some(bytes)) }
+    pub(super) fn bodiless(inner: B) -> Self {
+        Self { mode: Mode::Bodiless { inner } }
     }
 
-    pub(super) fn stream(inner: PeekableBody<B>, stream: Stream<B::Data>) -> Self {
-        Self { inner, mode: Mode::Stream(Box::new(stream)) }
+    pub(super) fn compressed(mut inner: Pin<Box<PeekableBody<B>>>, bytes: Bytes) -> Self {
+        inner.as_mut().discard();
+        Self { mode: Mode::Compressed { bytes: Some(bytes), inner } }
+    }
+
+    pub(super) fn stream(inner: Pin<Box<PeekableBody<B>>>, stream: Stream<B::Data>) -> Self {
+        Self { mode: Mode::Stream { stream: Box::new(stream), inner } }
     }
 }
 
@@ -63,36 +72,38 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        match this.mode {
-            Mode::Inner => this.inner.poll_frame(cx).map_err(CompressError::inner),
-            Mode::Bodiless => Poll::Ready(None),
-            Mode::Compressed(bytes) => {
+        match self.project().mode.project() {
+            ModeProj::Passed { body } => body.poll_frame(cx).map_err(CompressError::inner),
+            ModeProj::Peeked { body } => body.as_mut().poll_frame(cx).map_err(CompressError::inner),
+            ModeProj::Bodiless { .. } => Poll::Ready(None),
+            ModeProj::Compressed { bytes, .. } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into()))))
             }
-            Mode::Stream(stream) => stream.poll(this.inner, cx),
+            ModeProj::Stream { stream, inner } => stream.poll(inner.as_mut(), cx),
         }
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.mode {
-            Mode::Inner => self.inner.is_end_stream(),
-            Mode::Bodiless => true,
-            Mode::Compressed(bytes) => bytes.is_none(),
-            Mode::Stream(stream) => stream.has_ended(),
+            Mode::Passed { body } => body.is_end_stream(),
+            Mode::Peeked { body } => body.is_end_stream(),
+            Mode::Bodiless { .. } => true,
+            Mode::Compressed { bytes, .. } => bytes.is_none(),
+            Mode::Stream { stream, .. } => stream.has_ended(),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.mode {
-            Mode::Inner => self.inner.size_hint(),
-            Mode::Compressed(bytes) => {
+            Mode::Passed { body } => body.size_hint(),
+            Mode::Peeked { body } => body.size_hint(),
+            Mode::Compressed { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             // Bodiless is no exact 0: the server would state that as the length of the GET's body.
-            Mode::Bodiless | Mode::Stream(_) => SizeHint::new(),
+            Mode::Bodiless { .. } | Mode::Stream { .. } => SizeHint::new(),
         }
     }
 }
@@ -100,10 +111,11 @@ where
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = match &self.mode {
-            Mode::Inner => "inner",
-            Mode::Bodiless => "bodiless",
-            Mode::Compressed(_) => "compressed",
-            Mode::Stream(_) => "stream",
+            Mode::Passed { .. } => "passed",
+            Mode::Peeked { .. } => "peeked",
+            Mode::Bodiless { .. } => "bodiless",
+            Mode::Compressed { .. } => "compressed",
+            Mode::Stream { .. } => "stream",
         };
         f.debug_struct("ResponseBody").field("mode", &mode).finish_non_exhaustive()
     }

@@ -51,7 +51,7 @@ struct Compression<'a, B: Body> {
     plan: Plan,
     padding: u8,
     head: &'a mut response::Parts,
-    body: PeekableBody<B>,
+    body: Pin<Box<PeekableBody<B>>>,
     metrics: ResponseMetrics,
 }
 
@@ -103,19 +103,19 @@ where
         };
         let decision = settings.rules.decide(&self.request, &info, &head.headers);
         let body = match decision.apply(&mut head.headers) {
-            Action::Pass | Action::PassVarying => ResponseBody::inner(PeekableBody::plain(body)),
+            Action::Pass | Action::PassVarying => ResponseBody::passed(body),
             Action::OptOut => {
                 // From `private` alone the cache would remember that nothing under this URL can be
                 // stored, but the responses to other clients can.
                 SingleUse::mark(&mut head.extensions);
-                ResponseBody::inner(PeekableBody::plain(body))
+                ResponseBody::passed(body)
             }
             Action::NotModified => {
                 // The cache takes the marks of an entry from the 304 that freshens it.
                 mark_opt_out(settings, &mut head);
-                ResponseBody::inner(PeekableBody::plain(body))
+                ResponseBody::passed(body)
             }
-            Action::Head(_) => ResponseBody::bodiless(PeekableBody::plain(body)),
+            Action::Head(_) => ResponseBody::bodiless(body),
             Action::Compress(plan) => compress(settings, plan, &mut head, body, cx),
         };
         Ok(Response::from_parts(head, body))
@@ -143,15 +143,15 @@ where
     B: Body,
     B::Data: From<Bytes>,
 {
-    let mut body = PeekableBody::boxed(body);
+    let mut body = Box::pin(PeekableBody::new(body));
     // Small bodies are left alone before anything is counted or a codec is taken.
-    if plan.read_ahead.is_some_and(|limit| body.read_below(limit, cx)) {
+    if plan.read_ahead.is_some_and(|limit| body.as_mut().read_below(limit, cx)) {
         settings.rules.etag_mode.apply(&mut head.headers, None);
-        return ResponseBody::inner(body);
+        return ResponseBody::peeked(body);
     }
     let padding = random_padding(plan.max_padding);
     let metrics = ResponseMetrics::new(plan.encoding, Arc::clone(&settings.counters));
-    let is_whole = plan.whole_size.filter(|size| body.read_whole(*size, cx));
+    let is_whole = plan.whole_size.filter(|size| body.as_mut().read_whole(*size, cx));
     let compression = Compression { settings, plan, padding, head, body, metrics };
     match is_whole {
         Some(size) => compression.whole(size),
@@ -223,7 +223,7 @@ where
     /// Sends the response uncompressed, since compression does not pay.
     fn pass(self) -> ResponseBody<B> {
         self.settings.rules.etag_mode.apply(&mut self.head.headers, None);
-        ResponseBody::inner(self.body)
+        ResponseBody::peeked(self.body)
     }
 
     /// Sends the response uncompressed for lack of a codec. The next response may be compressed

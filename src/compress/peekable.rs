@@ -8,9 +8,10 @@ use pin_project_lite::pin_project;
 
 pin_project! {
     /// A body that can be read ahead, and is not polled again after its end.
+    // Always in a pinned box: the body is moved after it has been read ahead.
     pub(super) struct PeekableBody<B: Body> {
         #[pin]
-        inner: Inner<B>,
+        inner: B,
         read: VecDeque<Result<Frame<B::Data>, B::Error>>,
         ended: bool,
         // The size that the inner body declared before it was read ahead, less the data given out.
@@ -18,119 +19,88 @@ pin_project! {
     }
 }
 
-pin_project! {
-    #[project = InnerProjection]
-    enum Inner<B> {
-        Plain { #[pin] body: B },
-        // A box can be moved after the body has been polled, also if the body is not `Unpin`.
-        Boxed { body: Pin<Box<B>> },
-    }
-}
-
 impl<B: Body> PeekableBody<B> {
-    /// Creates a body that is never read ahead.
-    pub(super) fn plain(body: B) -> Self {
-        Self::new(Inner::Plain { body })
-    }
-
-    /// Creates a body that may be read ahead, for the price of a box.
-    pub(super) fn boxed(body: B) -> Self {
-        Self::new(Inner::Boxed { body: Box::pin(body) })
-    }
-
-    fn new(inner: Inner<B>) -> Self {
+    pub(super) fn new(inner: B) -> Self {
         Self { inner, read: VecDeque::new(), ended: false, promised: None }
     }
 
     /// Reads the whole body. Returns `true` if all of it is ready now and has exactly `size` bytes
     /// of data in a few frames, each in one chunk, and no trailers. The frames are kept in any
     /// case.
-    pub(super) fn read_whole(&mut self, size: usize, cx: &mut Context<'_>) -> bool {
-        self.promised = Some(self.inner.get().size_hint());
+    pub(super) fn read_whole(self: Pin<&mut Self>, size: usize, cx: &mut Context<'_>) -> bool {
+        let mut this = self.project();
+        *this.promised = Some(this.inner.size_hint());
         let mut left = size;
-        while !(self.ended || self.inner.get().is_end_stream()) {
-            if self.read.len() == MAX_FRAMES {
+        while !(*this.ended || this.inner.is_end_stream()) {
+            if this.read.len() == MAX_FRAMES {
                 return false;
             }
-            let frame = match self.inner.poll_ahead(cx) {
+            let frame = match this.inner.as_mut().poll_frame(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => break,
                 Poll::Ready(Some(frame)) => frame,
             };
-            self.ended = frame.is_err();
+            *this.ended = frame.is_err();
             let data = frame.as_ref().ok().and_then(Frame::data_ref);
             let in_one_chunk = data.filter(|data| data.chunk().len() == data.remaining());
             let fits = in_one_chunk.and_then(|data| left.checked_sub(data.remaining()));
-            self.read.push_back(frame);
+            this.read.push_back(frame);
             match fits {
                 Some(rest) => left = rest,
                 None => return false,
             }
         }
-        self.ended = true;
+        *this.ended = true;
         // A body that is shorter than declared becomes a stream, which fails.
         left == 0
     }
 
     /// Reads the body until it ends, pauses, fails, or has given `limit` bytes of data. Returns
     /// `true` if it ended below the limit. The frames are kept.
-    pub(super) fn read_below(&mut self, limit: usize, cx: &mut Context<'_>) -> bool
+    pub(super) fn read_below(self: Pin<&mut Self>, limit: usize, cx: &mut Context<'_>) -> bool
     where
         B::Data: From<Bytes>,
     {
-        self.promised = Some(self.inner.get().size_hint());
+        let mut this = self.project();
+        *this.promised = Some(this.inner.size_hint());
         let mut size = 0;
         for _ in 0..MAX_POLLS {
-            if self.inner.get().is_end_stream() {
-                self.ended = true;
+            if this.inner.is_end_stream() {
+                *this.ended = true;
                 return true;
             }
-            let frame = match self.inner.poll_ahead(cx) {
+            let frame = match this.inner.as_mut().poll_frame(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => {
-                    self.ended = true;
+                    *this.ended = true;
                     return true;
                 }
                 Poll::Ready(Some(frame)) => frame,
             };
             let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) else {
-                self.ended = frame.is_err();
-                self.read.push_back(frame);
+                *this.ended = frame.is_err();
+                this.read.push_back(frame);
                 // Trailers are the last frame.
-                return !self.ended;
+                return !*this.ended;
             };
             size += data.remaining();
             if data.has_remaining() {
-                self.read.push_back(frame);
+                this.read.push_back(frame);
             }
             if size >= limit {
                 return false;
             }
-            if self.read.len() == MAX_FRAMES {
+            if this.read.len() == MAX_FRAMES {
                 // A copy of what is below the threshold costs less than more frames.
-                self.merge(size);
+                merge(this.read, size);
             }
         }
         false
     }
 
-    /// Merges the `size` bytes of data that were read into one frame.
-    fn merge(&mut self, size: usize)
-    where
-        B::Data: From<Bytes>,
-    {
-        let mut merged = BytesMut::with_capacity(size);
-        for frame in self.read.drain(..).flatten() {
-            if let Ok(data) = frame.into_data() {
-                merged.put(data);
-            }
-        }
-        self.read.push_back(Ok(Frame::data(merged.freeze().into())));
-    }
-
     /// Drops the frames that were read.
-    pub(super) fn discard(&mut self) {
-        self.read = VecDeque::new();
+    pub(super) fn discard(self: Pin<&mut Self>) {
+        *self.project().read = VecDeque::new();
     }
 
     /// Returns the data of the frames that were read.
@@ -138,32 +108,6 @@ impl<B: Body> PeekableBody<B> {
         self.read.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref().map(Buf::chunk))
     }
 }
-
-impl<B: Body> Inner<B> {
-    fn get(&self) -> &B {
-        match self {
-            Self::Plain { body } => body,
-            Self::Boxed { body } => body,
-        }
-    }
-
-    /// Polls a body before its place in memory is final. Returns `Pending` if it is not boxed.
-    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Polled<B> {
-        match self {
-            Self::Plain { .. } => Poll::Pending,
-            Self::Boxed { body } => body.as_mut().poll_frame(cx),
-        }
-    }
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B> {
-        match self.project() {
-            InnerProjection::Plain { body } => body.poll_frame(cx),
-            InnerProjection::Boxed { body } => body.as_mut().poll_frame(cx),
-        }
-    }
-}
-
-type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
 impl<B: Body> Body for PeekableBody<B> {
     type Data = B::Data;
@@ -194,7 +138,7 @@ impl<B: Body> Body for PeekableBody<B> {
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && (self.ended || self.inner.get().is_end_stream())
+        self.read.is_empty() && (self.ended || self.inner.is_end_stream())
     }
 
     // The hint stays as it was declared even if the true size is known by now: a server that
@@ -203,9 +147,20 @@ impl<B: Body> Body for PeekableBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.promised {
             Some(promised) => less(promised, 0),
-            None => self.inner.get().size_hint(),
+            None => self.inner.size_hint(),
         }
     }
+}
+
+/// Merges frames of `size` bytes of data into one frame.
+fn merge<D: Buf + From<Bytes>, E>(read: &mut VecDeque<Result<Frame<D>, E>>, size: usize) {
+    let mut merged = BytesMut::with_capacity(size);
+    for frame in read.drain(..).flatten() {
+        if let Ok(data) = frame.into_data() {
+            merged.put(data);
+        }
+    }
+    read.push_back(Ok(Frame::data(merged.freeze().into())));
 }
 
 /// Subtracts the bytes that were given out from a hint.

@@ -1,4 +1,7 @@
-use http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
@@ -34,6 +37,8 @@ pub(super) struct RequestInfo {
     /// `accept-encoding`, parsed only when the response is eligible.
     accept_encoding: Lines,
     if_none_match: Lines,
+    /// The request has `if-match`, `if-none-match` or `if-range`.
+    has_preconditions: bool,
     has_opted_out: bool,
     is_head: bool,
     is_connect: bool,
@@ -105,20 +110,34 @@ pub(super) struct Plan {
 impl Rules {
     /// Reads a request before its preconditions are rewritten.
     pub(super) fn read(&self, method: &Method, headers: &HeaderMap) -> RequestInfo {
-        RequestInfo {
-            accept_encoding: Lines::of(headers, &ACCEPT_ENCODING),
-            if_none_match: Lines::of(headers, &IF_NONE_MATCH),
-            has_opted_out: self
-                .opt_out_header
-                .as_ref()
-                .is_some_and(|name| headers.contains_key(name)),
+        let mut info = RequestInfo {
+            accept_encoding: Lines::None,
+            if_none_match: Lines::None,
+            has_preconditions: false,
+            has_opted_out: false,
             is_head: method == Method::HEAD,
             is_connect: method == Method::CONNECT,
+        };
+        // Comparing the names of a request costs less than hashing the five names for a lookup each.
+        for (name, line) in headers {
+            info.has_opted_out |= self.opt_out_header.as_ref() == Some(name);
+            if *name == ACCEPT_ENCODING {
+                info.accept_encoding.push(line);
+            } else if *name == IF_NONE_MATCH {
+                info.if_none_match.push(line);
+                info.has_preconditions = true;
+            } else if *name == IF_MATCH || *name == IF_RANGE {
+                info.has_preconditions = true;
+            }
         }
+        info
     }
 
     /// Rewrites the preconditions of a request to the entity tags that the service knows.
     pub(super) fn rewrite_preconditions(&self, request: &RequestInfo, headers: &mut HeaderMap) {
+        if !request.has_preconditions {
+            return;
+        }
         let negotiates = || choose(&request.accepted(), self.order()).is_some();
         self.etag_mode.restore(headers, negotiates);
     }
@@ -203,6 +222,12 @@ impl Rules {
         media_type: Option<Essence<'_>>,
     ) -> Option<Plan> {
         let max_padding = response.hint.max_padding;
+        let wants = response.hint.preference == Some(true);
+        let is_small = size.upper().is_some_and(|upper| upper < self.threshold) && !wants;
+        // A small body is not compressed in any encoding, so the header is not parsed for one.
+        if is_small && !request.may_refuse_identity() {
+            return None;
+        }
         let accepted = request.accepted();
         let is_event_stream = media_type.is_some_and(|it| it.is_event_stream());
         let choose_among = |is_allowed: fn(Encoding) -> bool| {
@@ -218,8 +243,8 @@ impl Rules {
         };
         // An uncompressed response would be one that the client has refused.
         let must = accepted.refuses_identity();
-        let ignores_threshold = must || response.hint.preference == Some(true);
-        if size.upper().is_some_and(|upper| upper < self.threshold) && !ignores_threshold {
+        let ignores_threshold = must || wants;
+        if is_small && !must {
             return None;
         }
         let exact = size.exact();
@@ -270,6 +295,15 @@ impl RequestInfo {
         })
     }
 
+    /// Returns `false` if the client surely accepts a response without a coding: it can refuse that
+    /// only by the name `identity` or by `*` (RFC 9110 §12.5.3).
+    fn may_refuse_identity(&self) -> bool {
+        let names_identity =
+            |line: &[u8]| line.windows(8).any(|part| part.eq_ignore_ascii_case(b"identity"));
+        let mut lines = self.accept_encoding.as_slice().iter().map(HeaderValue::as_bytes);
+        lines.any(|line| line.contains(&b'*') || names_identity(line))
+    }
+
     fn accepted(&self) -> AcceptEncoding {
         AcceptEncoding::parse(self.accept_encoding.as_slice())
     }
@@ -298,14 +332,11 @@ impl Decision {
 }
 
 impl Lines {
-    fn of(headers: &HeaderMap, name: &HeaderName) -> Self {
-        let mut lines = headers.get_all(name).iter();
-        match (lines.next(), lines.next()) {
-            (None, _) => Self::None,
-            (Some(line), None) => Self::One(line.clone()),
-            (Some(first), Some(second)) => {
-                Self::More([first, second].into_iter().chain(lines).cloned().collect())
-            }
+    fn push(&mut self, line: &HeaderValue) {
+        match self {
+            Self::None => *self = Self::One(line.clone()),
+            Self::One(first) => *self = Self::More(vec![first.clone(), line.clone()]),
+            Self::More(lines) => lines.push(line.clone()),
         }
     }
 
@@ -359,12 +390,22 @@ fn may_have_body(request: &RequestInfo, status: StatusCode) -> bool {
 
 /// Returns `true` if the headers forbid an encoding, or name one.
 fn is_untouchable(headers: &HeaderMap, media_type: Option<Essence<'_>>) -> bool {
-    headers.contains_key(CONTENT_RANGE)
-        || is_encoded(headers)
-        || is_transfer_encoded(headers)
-        // gRPC compresses its messages by `grpc-encoding`, not the body by `content-encoding`.
-        || media_type.is_some_and(|it| it.is_grpc() || it.is_grpc_web())
-        || forbids_transforming(headers)
+    // gRPC compresses its messages by `grpc-encoding`, not the body by `content-encoding`.
+    if media_type.is_some_and(|it| it.is_grpc() || it.is_grpc_web()) {
+        return true;
+    }
+    // Most responses have none of these, and comparing names costs less than hashing four.
+    let is_named = |name: &HeaderName| {
+        *name == CONTENT_ENCODING
+            || *name == CACHE_CONTROL
+            || *name == CONTENT_RANGE
+            || *name == TRANSFER_ENCODING
+    };
+    headers.keys().any(is_named)
+        && (headers.contains_key(CONTENT_RANGE)
+            || is_encoded(headers)
+            || is_transfer_encoded(headers)
+            || forbids_transforming(headers))
 }
 
 /// The largest body that is compressed in one go: two milliseconds of work at level 6 of gzip.
@@ -375,7 +416,7 @@ const DEFAULT_OPT_OUT_HEADER: HeaderName = HeaderName::from_static("x-no-compres
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+    use http::header::{CONTENT_LENGTH, VARY};
     use proptest::prelude::*;
 
     use super::*;

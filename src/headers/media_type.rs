@@ -18,14 +18,14 @@ impl<'a> Essence<'a> {
     /// messages (`+proto`). gRPC-Web is another protocol.
     pub(crate) fn is_grpc(&self) -> bool {
         let is_format = |subtype: &[u8]| matches!(subtype.get(4), None | Some(b'+'));
-        self.class.eq_ignore_ascii_case(b"application")
-            && starts_with(self.subtype, b"grpc")
+        starts_with(self.subtype, b"grpc")
             && is_format(self.subtype)
+            && self.class.eq_ignore_ascii_case(b"application")
     }
 
     /// Returns `true` for gRPC-Web (`application/grpc-web`, `application/grpc-web-text`).
     pub(crate) fn is_grpc_web(&self) -> bool {
-        self.class.eq_ignore_ascii_case(b"application") && starts_with(self.subtype, b"grpc-web")
+        starts_with(self.subtype, b"grpc-web") && self.class.eq_ignore_ascii_case(b"application")
     }
 
     /// Returns `true` for an event stream, `text/event-stream` (WHATWG HTML §9.2).

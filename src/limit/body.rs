@@ -100,20 +100,24 @@ where
         if this.checks.is_some() {
             return this.poll_checked(cx);
         }
-        // Matched by reference, because a frame is a hundred bytes to move.
-        let polled = inner.as_mut().poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let data = frame.data_ref().map_or(0, Buf::remaining) as u64;
-                if data > this.left {
-                    return Poll::Ready(Some(Err(this.fail(BodyFailure::TooLarge))));
+        // The common case is short, so that it is compiled into its caller. Data is taken out of its
+        // frame, because a frame has room for trailers, and is three times as much to move.
+        match inner.as_mut().poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if data.remaining() as u64 <= this.left => {
+                    this.left -= data.remaining() as u64;
+                    Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                this.left -= data;
+                Ok(_) => Poll::Ready(Some(Err(this.fail(BodyFailure::TooLarge)))),
+                Err(trailers) => Poll::Ready(Some(Ok(trailers))),
+            },
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(RequestBodyError::inner(error)))),
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
             }
-            Poll::Ready(None) => this.inner = None,
-            _ => {}
         }
-        polled.map_err(RequestBodyError::inner)
     }
 
     #[inline]
@@ -219,6 +223,12 @@ where
                 other => return other.map_err(RequestBodyError::inner),
             }
         }
+    }
+
+    /// Drops the inner body, which is at its end.
+    #[cold]
+    fn end(&mut self) {
+        self.inner = None;
     }
 
     /// Ends the body and returns the error for its reader.

@@ -9,7 +9,6 @@ use tower::Service;
 use super::body::{Checks, RequestBody};
 use super::body_status::BodyStatus;
 use super::future::{PendingRejection, ResponseFuture};
-use super::limits::MinDataRate;
 use super::policy::{self, Admission, Decision, RequestHead};
 use super::state::LimitState;
 use crate::axum_extensions;
@@ -45,9 +44,18 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        self.state.register_metrics();
-        let (request, limits) = self.state.limits_for(request);
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let state = &self.state;
+        state.register_metrics();
+        // A request is three hundred bytes to move, so that only overrides take it apart.
+        let limits = if state.overrides.is_empty() {
+            &state.limits
+        } else {
+            let (head, body) = request.into_parts();
+            let limits = state.limits_for(&head);
+            request = Request::from_parts(head, body);
+            limits
+        };
         let head = RequestHead {
             method: request.method(),
             version: request.version(),
@@ -57,18 +65,30 @@ where
             is_end_stream: request.body().is_end_stream(),
         };
         match policy::decide(limits, &head) {
-            Decision::Admit(admission) => {
-                let rate = limits.min_data_rate;
-                let (request, pending) = admit(&self.state, request, admission, rate);
+            Decision::Admit(Admission { max_body, codings, rejection, drain }) => {
+                let pending = rejection.map(|rejection| {
+                    let status = Arc::new(BodyStatus::new(Arc::clone(&state.drains), drain));
+                    PendingRejection { status, rejection, state: Arc::clone(state) }
+                });
+                if !codings.is_empty() {
+                    policy::remove_encoded_headers(request.headers_mut());
+                }
+                // Requests without a body are spared the extension, which allocates.
+                if !request.body().is_end_stream() {
+                    axum_extensions::set_body_limit(&mut request, max_body.get());
+                }
+                let checks = Checks::new(codings, limits.min_data_rate, max_body);
+                let status = pending.as_ref().map(|pending| Arc::clone(&pending.status));
+                let request = request.map(|body| RequestBody::new(body, max_body, checks, status));
                 ResponseFuture::wait(self.inner.call(request), pending)
             }
             Decision::Reject { mut rejection, drain } => {
                 // The permit comes first: without one the response has to close the connection.
-                let permit = drain.and_then(|limit| self.state.drains.try_acquire(limit));
+                let permit = drain.and_then(|limit| state.drains.try_acquire(limit));
                 if permit.as_ref().is_some_and(Permit::keeps_connection) {
                     rejection.keep_alive();
                 }
-                let response = self.state.reject(rejection);
+                let response = state.reject(rejection);
                 if let Some(permit) = permit {
                     permit.drain(request.into_body());
                 }
@@ -76,32 +96,4 @@ where
             }
         }
     }
-}
-
-/// Returns the request for the inner service, and the rejection that replaces the response if the
-/// request body fails.
-fn admit<B>(
-    state: &Arc<LimitState>,
-    mut request: Request<B>,
-    admission: Admission,
-    rate: Option<MinDataRate>,
-) -> (Request<RequestBody<B>>, Option<PendingRejection>)
-where
-    B: Body + Send + 'static,
-{
-    let Admission { max_body, codings, rejection, drain } = admission;
-    let pending = rejection.map(|rejection| {
-        let status = Arc::new(BodyStatus::new(Arc::clone(&state.drains), drain));
-        PendingRejection { status, rejection, state: Arc::clone(state) }
-    });
-    if !codings.is_empty() {
-        policy::remove_encoded_headers(request.headers_mut());
-    }
-    // Requests without a body are spared the extension, which allocates.
-    if !request.body().is_end_stream() {
-        axum_extensions::set_body_limit(&mut request, max_body.get());
-    }
-    let checks = Checks::new(codings, rate, max_body);
-    let status = pending.as_ref().map(|pending| Arc::clone(&pending.status));
-    (request.map(|body| RequestBody::new(body, max_body, checks, status)), pending)
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Once};
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Response, request};
 
 use super::limits::Limits;
 use super::rejection::{LimitRejection, Reason};
@@ -53,14 +53,10 @@ impl LimitState {
         self.registered = Arc::new(Once::new());
     }
 
-    /// Returns the request with the limits that apply to it.
-    pub(super) fn limits_for<B>(&self, request: Request<B>) -> (Request<B>, &Limits) {
-        if self.overrides.is_empty() {
-            return (request, &self.limits);
-        }
-        let (head, body) = request.into_parts();
-        let found = self.overrides.iter().find(|it| (it.applies)(&head));
-        (Request::from_parts(head, body), found.map_or(&self.limits, |it| &it.limits))
+    /// Returns the limits that apply to a request.
+    pub(super) fn limits_for(&self, head: &request::Parts) -> &Limits {
+        let found = self.overrides.iter().find(|it| (it.applies)(head));
+        found.map_or(&self.limits, |it| &it.limits)
     }
 
     /// Records a rejection in the metrics and returns its response.

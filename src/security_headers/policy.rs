@@ -103,7 +103,10 @@ impl Policy {
         // Stripped before the layer's headers are added, so that the layer may send such a header
         // itself.
         for name in self.strip.iter().chain(&self.overridden) {
-            service.remove(name);
+            // Comparing the names of a response costs less than hashing one that it rarely has.
+            if service.keys().any(|own| own == name) {
+                service.remove(name);
+            }
         }
         if context.nonce.is_some() {
             mark_policies_sensitive(service);
