@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, Uri, request};
@@ -321,12 +321,12 @@ impl CacheHandle {
             }
         }
         let purgings = namespaces.iter().map(|purges| by(purges, what, now)).collect();
-        let Some(purging) = all(purgings) else { return PurgeFuture(Box::pin(ready(Ok(())))) };
+        let Some(purging) = all(purgings) else { return PurgeFuture::done() };
         if !self.config.state.purges.is_shared() {
             return purging;
         }
         let config = Arc::clone(&self.config);
-        PurgeFuture(Box::pin(async move { storage::confirm_purge(&config, purging).await }))
+        PurgeFuture::new(async move { storage::confirm_purge(&config, purging).await })
     }
 }
 
@@ -336,13 +336,13 @@ fn all(mut purgings: Vec<PurgeFuture>) -> Option<PurgeFuture> {
     if purgings.is_empty() {
         return Some(last);
     }
-    Some(PurgeFuture(Box::pin(async move {
+    Some(PurgeFuture::new(async move {
         let mut written = last.await;
         for purging in purgings {
             written = purging.await.and(written);
         }
         written
-    })))
+    }))
 }
 
 impl fmt::Display for InvalidUrl {

@@ -6,12 +6,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{Method, request};
+use http::{HeaderValue, Method, request};
 use quick_cache::DefaultHashBuilder;
 
-use super::key::CacheKey;
+use super::key::{CacheKey, only_host};
 use super::markers::in_millis;
 use super::policy::{RequestControl, RequestPolicy};
 
@@ -49,8 +48,8 @@ impl HitForMiss {
         self.mark(key, ask, head).filter(|mark| self.has(*mark, now))
     }
 
-    /// Returns the mark of a request, or `None` if callbacks or other headers than `host` are part of
-    /// its key, or if its response fills nothing.
+    /// Returns the mark of a request, or `None` if callbacks or other headers than one `host` are part
+    /// of its key, or if its response fills nothing.
     pub(crate) fn mark(
         &self,
         key: &CacheKey,
@@ -67,9 +66,7 @@ impl HitForMiss {
         (ask.authorized, ask.cookie).hash(&mut hasher);
         (uri.scheme_str(), uri.authority().map(|authority| authority.as_str())).hash(&mut hasher);
         uri.path_and_query().map(PathAndQuery::as_str).hash(&mut hasher);
-        for host in head.headers.get_all(HOST) {
-            host.as_bytes().hash(&mut hasher);
-        }
+        only_host(&head.headers).ok()?.map(HeaderValue::as_bytes).hash(&mut hasher);
         Some(Mark(hasher.finish()))
     }
 

@@ -45,10 +45,9 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<Essence<'_>> {
     essence(headers.get(CONTENT_TYPE)?.as_bytes())
 }
 
-/// Returns `true` for an event stream and for gRPC, whose bodies have no end to wait for.
-pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    let value = value.as_bytes();
+/// Returns `true` for the `content-type` of an event stream or of gRPC, whose bodies have no end to wait
+/// for.
+pub(crate) fn is_stream(value: &[u8]) -> bool {
     let start = value.trim_ascii_start();
     // Most responses are neither, and to see that costs less than to parse the media type.
     let may_be =

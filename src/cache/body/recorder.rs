@@ -104,13 +104,9 @@ impl Recording {
             return;
         }
         let Storable { headers, freshness, variant, tags } = &*self.plan;
-        let mut headers = headers.clone();
-        if let Some(declared) = self.declared.filter(|_| self.status != StatusCode::NO_CONTENT) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(declared));
-        }
         let head = StoredResponse {
             status: self.status,
-            headers,
+            headers: headers.clone(),
             body: Bytes::new(),
             freshness: *freshness,
             variant: variant.clone(),
@@ -157,9 +153,10 @@ impl Recording {
             self.abandon(Abandoned::Refused);
             return false;
         }
-        let Self { config, key, marker, mark, status, plan, watermark, lead, .. } = self;
+        let Self { config, key, marker, mark, status, plan, watermark, lead, size, .. } = self;
         let Storable { mut headers, freshness, variant, tags } = *plan;
-        if status != StatusCode::NO_CONTENT {
+        // The head has a length that was known before the body.
+        if size.is_none() && status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
         if config.rules.etag && !has_validator(&headers) {

@@ -13,6 +13,6 @@ mod watermark;
 pub use codec::InvalidEntry;
 pub use entry::Entry;
 pub(crate) use freshness::Freshness;
-pub(crate) use headers::{copy_headers, head_size, http_date};
+pub(crate) use headers::{Added, copy_headers, head_size, http_date};
 pub(crate) use response::{EntryKind, MAX_COPIED_BODY, StoredResponse};
 pub(crate) use watermark::Watermark;

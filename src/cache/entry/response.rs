@@ -5,7 +5,7 @@ use super::super::key::SearchRule;
 use super::super::purge::{ScopedPurges, Stamp, Standing};
 use super::super::vary::Variant;
 use super::freshness::Freshness;
-use super::headers::{copy_headers, head_size, variant_size};
+use super::headers::{Added, copy_headers, head_size, variant_size};
 use super::value::StoredValue;
 use super::watermark::Watermark;
 
@@ -120,7 +120,7 @@ impl StoredResponse {
 
     /// Returns the same response in memory of its own, whatever the size of its body.
     pub(super) fn to_owned_memory(&self) -> Self {
-        let headers = copy_headers(&self.headers, &|_| true, None);
+        let headers = copy_headers(&self.headers, &|_| true, Added::default());
         Self { headers, body: Bytes::copy_from_slice(&self.body), ..self.clone() }
     }
 }

@@ -13,5 +13,5 @@ pub use cache_key::CacheKey;
 pub(crate) use content::{Content, ContentMethod, Unread};
 #[cfg(test)]
 pub(crate) use request_key::NO_KEY;
-pub(crate) use request_key::{Key, NoKey};
+pub(crate) use request_key::{Key, NoKey, only_host};
 pub(crate) use search_rule::SearchRule;

@@ -171,7 +171,7 @@ impl Key {
     /// header alone must not fill the cache with another response for them.
     fn name_host(&self, request: &mut request::Parts) -> Option<()> {
         let host = &self.text[self.host..self.path];
-        if self.host > 0 && !host.is_empty() && !request.headers.contains_key(HOST) {
+        if self.host > 0 && !host.is_empty() && only_host(&request.headers) == Ok(None) {
             request.headers.insert(HOST, host.parse().ok()?);
         }
         Some(())
@@ -257,19 +257,24 @@ impl Key {
     }
 }
 
-/// Returns the line of `host`, if there is one. A request with several lines has no key.
+/// Returns the line of `host` as text, if there is one. A request with several lines has no key.
 #[inline]
 pub(crate) fn host_line(headers: &HeaderMap) -> Result<Option<&str>, NoKey> {
+    only_host(headers)?.map(HeaderValue::to_str).transpose().map_err(|_| NoKey::Host)
+}
+
+/// Returns the line of `host`, if there is one, and an error for several lines.
+#[inline]
+pub(crate) fn only_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, NoKey> {
     // Mostly no name has several lines, which costs less to find out than for one name.
     if headers.len() > headers.keys_len() && headers.get_all(HOST).iter().count() > 1 {
         return Err(NoKey::Host);
     }
-    let line = match headers.iter().next() {
+    Ok(match headers.iter().next() {
         // RFC 9110 §7.2: mostly the first header.
         Some((name, line)) if *name == HOST => Some(line),
         _ => headers.get(HOST),
-    };
-    line.map(HeaderValue::to_str).transpose().map_err(|_| NoKey::Host)
+    })
 }
 
 /// Returns the authority of the target, or else the line of `host` (RFC 9110 §7.2). If both are

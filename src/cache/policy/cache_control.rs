@@ -227,9 +227,12 @@ impl Name {
 /// Returns the presence of `no-store`, `private` and `no-cache` in a text, whatever stands between
 /// their letters.
 fn words(text: &[u8]) -> [bool; 3] {
+    // Most arguments are numbers, and shorter than a word.
+    if text.len() < WORDS[0].len() {
+        return [false; 3];
+    }
     let letters = letters(text);
-    [&b"nostore"[..], b"private", b"nocache"]
-        .map(|word| letters.windows(word.len()).any(|part| part == word))
+    WORDS.map(|word| letters.windows(word.len()).any(|part| part == word))
 }
 
 /// Returns `true` if `pragma` says `no-cache`, or forbids storing, in any spelling. It has no meaning
@@ -237,6 +240,9 @@ fn words(text: &[u8]) -> [bool; 3] {
 pub(crate) fn pragma_forbids(headers: &HeaderMap) -> bool {
     headers.get_all(PRAGMA).iter().any(|line| words(line.as_bytes()).contains(&true))
 }
+
+/// The letters of the words, which are all of one length.
+const WORDS: [&[u8; 7]; 3] = [b"nostore", b"private", b"nocache"];
 
 /// The length of `stale-while-revalidate`.
 const LONGEST_NAME: usize = 22;

@@ -32,7 +32,7 @@ pub(super) fn freshness(
     let control = left_out.control;
     let date = date_of(response);
     let took = response.received.saturating_sub(response.sent);
-    let age = initial_age(response);
+    let age = age_by(response, date);
     let chosen = |ttl: Duration| age.saturating_add(in_millis(ttl));
     let by_status = rules.ttls.iter().find(|(status, _)| *status == response.status);
     let by_status = by_status.map(|(_, ttl)| *ttl);
@@ -89,7 +89,11 @@ pub(super) fn freshness(
 
 /// Returns the age of a response as it comes, in milliseconds (§4.2.3, `corrected_initial_age`).
 pub(super) fn initial_age(response: &ResponseInfo<'_>) -> u64 {
-    let apparent = response.received.saturating_sub(date_of(response));
+    age_by(response, date_of(response))
+}
+
+fn age_by(response: &ResponseInfo<'_>, date: u64) -> u64 {
+    let apparent = response.received.saturating_sub(date);
     let took = response.received.saturating_sub(response.sent);
     apparent.max(date::age(response.headers) * 1000 + took)
 }

@@ -36,7 +36,7 @@ pub(super) fn group_tags(
 pub(crate) fn invalidated_groups(headers: &HeaderMap) -> Option<InvalidatedGroups> {
     // RFC 9651 §4.2 has a malformed header ignored. A cache may drop what it has at any time, and here
     // something has changed.
-    headers.contains_key(&CACHE_GROUP_INVALIDATION).then(|| {
+    headers.keys().any(|name| *name == CACHE_GROUP_INVALIDATION).then(|| {
         let named = parse(headers, &CACHE_GROUP_INVALIDATION);
         named.map_or(InvalidatedGroups::All, InvalidatedGroups::Named)
     })

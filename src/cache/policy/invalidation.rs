@@ -10,9 +10,15 @@ pub(crate) fn invalidated(
     status: StatusCode,
     headers: &HeaderMap,
 ) -> Option<Vec<Uri>> {
+    if !status.is_success() && !status.is_redirection() {
+        return None;
+    }
+    // Most responses have none of these, which a walk finds out for less than three lookups.
+    if !headers.keys().any(|name| [LOCATION, CONTENT_LOCATION, GRPC_STATUS].contains(name)) {
+        return Some(Vec::new());
+    }
     // A failed call of gRPC has the status 200.
-    let failed = headers.get(GRPC_STATUS).is_some_and(|status| status != "0");
-    if failed || !status.is_success() && !status.is_redirection() {
+    if headers.get(GRPC_STATUS).is_some_and(|status| status != "0") {
         return None;
     }
     let named = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| headers.get(name));

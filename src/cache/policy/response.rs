@@ -1,9 +1,6 @@
 //! A response of the inner service, as the decisions over it see it.
 
-use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
-    CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED, SET_COOKIE, VARY,
-};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::super::entry::Freshness;
@@ -14,6 +11,7 @@ use super::cache_control::{ResponseControl, Scope};
 use super::groups::CACHE_GROUPS;
 use super::rules::Rules;
 use crate::headers::list;
+use crate::headers::media_type::is_stream;
 
 /// The head of a response, and what else decides over its storage.
 #[derive(Clone, Copy, Debug)]
@@ -88,11 +86,12 @@ pub(super) struct Present {
     pub(super) cache_control: bool,
     pub(super) connection: bool,
     pub(super) content_security_policy: bool,
-    pub(super) content_type: bool,
     pub(super) date: bool,
     pub(super) expires: bool,
     pub(super) last_modified: bool,
     pub(super) set_cookie: bool,
+    /// The body is an event stream, or gRPC.
+    pub(super) stream: bool,
     pub(super) tags: bool,
     /// A header for this cache, or for caches like this one.
     pub(super) targeted: bool,
@@ -102,20 +101,26 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn of(rules: &Rules, headers: &HeaderMap) -> Self {
         let mut present = Self::default();
-        for name in headers.keys() {
-            present.age |= *name == AGE;
-            present.cache_control |= *name == CACHE_CONTROL;
-            present.connection |= *name == CONNECTION;
-            present.content_security_policy |=
-                *name == CONTENT_SECURITY_POLICY || *name == CONTENT_SECURITY_POLICY_REPORT_ONLY;
-            present.content_type |= *name == CONTENT_TYPE;
-            present.date |= *name == DATE;
-            present.expires |= *name == EXPIRES;
-            present.last_modified |= *name == LAST_MODIFIED;
-            present.set_cookie |= *name == SET_COOKIE;
-            present.tags |= TAGS.contains(name) || *name == CACHE_GROUPS;
-            present.targeted |= rules.targeted.contains(name) || *name == SURROGATE_CONTROL;
-            present.vary |= *name == VARY;
+        for (name, value) in headers {
+            // As text, whose lengths differ: that costs less than a comparison with each name.
+            match name.as_str() {
+                "age" => present.age = true,
+                "cache-control" => present.cache_control = true,
+                "cache-groups" | "cache-tag" | "surrogate-key" => present.tags = true,
+                "connection" => present.connection = true,
+                "content-security-policy" | "content-security-policy-report-only" => {
+                    present.content_security_policy = true;
+                }
+                "content-type" => present.stream |= is_stream(value.as_bytes()),
+                "date" => present.date = true,
+                "expires" => present.expires = true,
+                "last-modified" => present.last_modified = true,
+                "set-cookie" => present.set_cookie = true,
+                "surrogate-control" => present.targeted = true,
+                "vary" => present.vary = true,
+                _ => {}
+            }
+            present.targeted |= rules.targeted.contains(name);
         }
         present
     }
@@ -144,8 +149,9 @@ pub(super) struct LeftOut<'a> {
 
 impl<'a> LeftOut<'a> {
     pub(super) fn of(headers: &HeaderMap, present: Present, control: &'a ResponseControl) -> Self {
-        let named = present.connection.then(|| named_by_connection(headers));
-        Self { of_connection: named.into_iter().flatten().collect(), control }
+        let named = || named_by_connection(headers).collect();
+        let of_connection = if present.connection { named() } else { Vec::new() };
+        Self { of_connection, control }
     }
 
     pub(super) fn has(&self, name: &HeaderName) -> bool {

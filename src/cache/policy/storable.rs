@@ -1,9 +1,9 @@
 //! The decision to store a response of the inner service.
 
 use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::super::entry::{Freshness, StoredResponse, copy_headers};
+use super::super::entry::{Added, Freshness, StoredResponse, copy_headers};
 use super::super::vary::Variant;
 use super::cache_control::ResponseControl;
 use super::checks;
@@ -16,7 +16,6 @@ use super::response::{
 };
 use super::rules::{Exception, Rules};
 use crate::headers::list;
-use crate::headers::media_type::is_stream;
 
 /// A response that may be stored, if what it varies by permits that.
 struct Checked {
@@ -79,7 +78,7 @@ fn check(
         return Err(NotStorable::Status);
     }
     let present = Present::of(rules, headers);
-    if present.content_type && is_stream(headers) {
+    if present.stream {
         return Err(NotStorable::Stream);
     }
     if response.size.is_some_and(|size| size > rules.entry_limit) {
@@ -134,7 +133,8 @@ fn is_chosen(rules: &Rules, response: &ResponseInfo<'_>) -> bool {
         || response.hint.is_some_and(|hint| hint.ttl.is_some())
 }
 
-/// Returns the headers that are stored, with a `date`, in memory of their own.
+/// Returns the headers that are stored, with a `date`, and with the length of the body if that is known,
+/// in memory of their own.
 fn kept_headers(
     rules: &Rules,
     response: &ResponseInfo<'_>,
@@ -148,12 +148,18 @@ fn kept_headers(
         let is_tag = rules.strip_tags && TAGS.contains(name);
         *name != CONTENT_LENGTH && !is_replaced && !is_tag && !left_out.has(name)
     };
-    copy_headers(response.headers, &is_kept, (!has_date).then_some(response.received))
+    let added = Added {
+        date: (!has_date).then_some(response.received),
+        // RFC 9110 §8.6: a 204 has none.
+        length: response.size.filter(|_| response.status != StatusCode::NO_CONTENT),
+    };
+    copy_headers(response.headers, &is_kept, added)
 }
 
 fn tags(response: &ResponseInfo<'_>, present: Present) -> Result<Vec<String>, NotStorable> {
     let hint = response.hint.iter().flat_map(|hint| &hint.tags);
-    let mut tags: Vec<_> = hint.map(|tag| user_tag(tag).into_owned()).collect();
+    let mut tags = Vec::new();
+    tags.extend(hint.map(|tag| user_tag(tag).into_owned()));
     if !present.tags {
         return Ok(tags);
     }

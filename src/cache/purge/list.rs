@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -79,7 +79,10 @@ struct Known {
 /// The future resolves to `Ok` when the purge is written down for the other processes that share the
 /// store. It fails if that takes longer than `RedisConfig::command_timeout`; the other processes then
 /// learn of the purge later ([`StoreError::is_deferred`]).
-pub struct PurgeFuture(pub(crate) Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>);
+pub struct PurgeFuture(Option<Written>);
+
+/// Resolves when the log has a purge.
+type Written = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 
 impl Standing {
     /// Returns the worse of two standings.
@@ -144,7 +147,7 @@ impl Purges {
             let stamp = next.max(now.saturating_mul(1000));
             known.insert(target, Mark { stamp, time: now }, removed);
             self.last.store(stamp, Ordering::Release);
-            return PurgeFuture(Box::pin(ready(Ok(()))));
+            return PurgeFuture::done();
         };
         // The log assigns the final stamp. Until that is known the purge has a provisional one, below
         // the next that the log can assign. When these are used up, all further purges share the last
@@ -303,11 +306,24 @@ impl Known {
     }
 }
 
+impl PurgeFuture {
+    pub(crate) fn new(
+        written: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+    ) -> Self {
+        Self(Some(Box::pin(written)))
+    }
+
+    /// Returns a purge that no other process has to learn of.
+    pub(crate) const fn done() -> Self {
+        Self(None)
+    }
+}
+
 impl Future for PurgeFuture {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.0.as_mut().map_or(Poll::Ready(Ok(())), |written| written.as_mut().poll(cx))
     }
 }
 

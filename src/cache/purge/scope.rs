@@ -59,10 +59,10 @@ impl ScopedPurges {
         if !self.is_shared() {
             return purge;
         }
-        PurgeFuture(Box::pin(async move {
+        PurgeFuture::new(async move {
             let written = purge.await;
             queries.await.and(written)
-        }))
+        })
     }
 
     fn in_namespace<T>(&self, what: Purge<'_>, act: impl FnOnce(Purge<'_>) -> T) -> T {

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
+use quick_cache::DefaultHashBuilder;
+
 use super::super::hash::hash128;
 
 /// The position of a purge among all purges. Stamps grow; they start with the time in microseconds
@@ -55,7 +57,8 @@ pub(super) struct PurgeTable {
     /// Responses that were requested before this stamp are not stored, although entries from before
     /// it may be current.
     fill_floor: Stamp,
-    urls: HashMap<u128, UrlPurge>,
+    /// Clients choose the URLs: the hasher has a secret of its own.
+    urls: HashMap<u128, UrlPurge, DefaultHashBuilder>,
     tags: HashMap<String, Mark>,
     /// Sorted, so that the prefixes of a URL are found without comparing all of them.
     prefixes: BTreeMap<String, Mark>,

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use metrics::Recorder;
 
 use super::super::super::clock::Clock;
-use super::DefaultServer;
 use super::client::{Address, Connect};
+use super::fred::Server as DefaultServer;
 use crate::metrics::Metrics;
 
 /// The settings of a [`RedisStore`](super::RedisStore).

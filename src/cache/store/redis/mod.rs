@@ -20,5 +20,3 @@ mod sync_task;
 pub use config::{InvalidRedisConfig, RedisConfig};
 pub use status::RedisStatus;
 pub use store::RedisStore;
-
-use self::fred::Server as DefaultServer;

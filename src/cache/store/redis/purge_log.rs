@@ -214,8 +214,6 @@ const MAX_PENDING: usize = 50_000;
 mod tests {
     use proptest::prelude::*;
 
-    use std::future::ready;
-
     use super::super::super::super::purge::list::{PurgeFuture, PurgeLog};
     use super::super::super::super::purge::{Purge, Standing};
     use super::*;
@@ -311,7 +309,7 @@ mod tests {
 
     impl PurgeLog for SilentLog {
         fn write(&self, _: LocalPurge) -> PurgeFuture {
-            PurgeFuture(Box::pin(ready(Ok(()))))
+            PurgeFuture::done()
         }
     }
 

@@ -51,7 +51,7 @@ impl PurgeQueue {
 
 impl PurgeLog for PurgeQueue {
     fn write(&self, purge: LocalPurge) -> PurgeFuture {
-        PurgeFuture(Box::pin(self.send(purge)))
+        PurgeFuture::new(self.send(purge))
     }
 }
 
