@@ -2,6 +2,8 @@
 
 mod borrowed;
 mod failures;
+#[cfg(feature = "test-util")]
+mod forged;
 mod freshness;
 mod herds;
 mod invalidation;

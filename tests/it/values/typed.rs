@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 use tower_kit::cache::{Entry, MemoryStore, Store, TieredStore};
 use tower_kit::values::{Codec, Loaded, TypedCache};
@@ -270,15 +269,4 @@ async fn unchanged_value_stays_the_same() {
     let again = cache.get_or_revalidate_with("key", None, load).await.unwrap();
     assert!(Arc::ptr_eq(&first, &again));
     assert!(Arc::ptr_eq(&first, &cache.get("key").await.unwrap()), "it is fresh");
-}
-
-#[tokio::test]
-async fn response_under_a_name_is_no_value() {
-    let store = MemoryStore::new(16 * MIB);
-    let rig = Rig::with(store.clone(), |cache| cache);
-    let page = tower_kit::cache::contract::entry(Bytes::from_static(b"7"));
-    store.put("value=:key", page, SECOND).await.unwrap();
-    assert_eq!(rig.cache.get::<i32>("key").await, None);
-    assert_eq!(rig.cache.typed::<i32>().get("key").await, None);
-    assert_eq!(rig.errors("decode"), 2);
 }
