@@ -10,7 +10,7 @@ use crate::cache::hash::hash128;
 
 /// The last failure of each key, until a load succeeds.
 pub(super) struct Failures {
-    /// By hash: keys may be long.
+    /// The hash stands for the name, which may be long.
     failed: Cache<u128, Failed>,
     count: AtomicU64,
 }

@@ -229,9 +229,9 @@ async fn lead<F: Read>(
     age: Age,
 ) -> Waited<F::Value> {
     // A load may have failed between the lookup and now. Its caller has left the flight already.
-    if let Some(failed) = last_failure(&shared, name).filter(|failed| failed.number > failures) {
-        leader.complete(Verdict::Failed(failed.failure.clone()));
-        return Waited::Failed(failed.failure);
+    if let Some(failure) = failure_since(&shared, name, failures) {
+        leader.complete(Verdict::Failed(failure.clone()));
+        return Waited::Failed(failure);
     }
     let look = || async {
         let found = shared.look(name, false).await;
@@ -258,7 +258,13 @@ async fn lead<F: Read>(
 /// Returns the last failure of a name, unless a value was removed or inserted since.
 fn last_failure(shared: &Shared, name: &str) -> Option<Failed> {
     let failed = shared.state.failures.get(name)?;
-    shared.is_unchanged(name, failed.since).then_some(failed)
+    shared.is_unchanged(name, &[], failed.since).then_some(failed)
+}
+
+/// Returns the last failure of a name if it came after this number of failures.
+fn failure_since(shared: &Shared, name: &str, failures: u64) -> Option<Failure> {
+    let failed = last_failure(shared, name)?;
+    (failed.number > failures).then_some(failed.failure)
 }
 
 impl Lead {
@@ -297,8 +303,7 @@ impl<'a, F: Read> Caller<'a, F> {
 
     /// Returns the failure of a load that ended after this call had begun.
     pub(super) fn failure_since(&self) -> Option<Failure> {
-        let failed = last_failure(&self.shared, self.name);
-        failed.filter(|failed| failed.number > self.failures).map(|failed| failed.failure)
+        failure_since(&self.shared, self.name, self.failures)
     }
 
     /// Waits for another caller that loads the same value, or for the right to load it.
@@ -321,12 +326,7 @@ impl<'a, F: Read> Caller<'a, F> {
         drop(waiting);
         match ended {
             Ok(Ended::Lead(leader)) => lead(shared, name, leader, self.failures, age).await,
-            Ok(Ended::Completed(Verdict::Failed(failure))) => Waited::Failed(failure),
-            Ok(Ended::Completed(Verdict::Found(entry))) => {
-                self.collapsed(&entry).map_or(Waited::Load(None), Waited::Value)
-            }
-            // A load of several keys found no value, which is no result of a load of one.
-            Ok(Ended::Completed(Verdict::Alone | Verdict::Absent)) => Waited::Load(None),
+            Ok(Ended::Completed(verdict)) => self.completed(verdict),
             Err(_) if soft.is_some() => Waited::StandIn,
             Err(_) => {
                 shared.metrics.failed("wait");
@@ -335,9 +335,21 @@ impl<'a, F: Read> Caller<'a, F> {
         }
     }
 
+    /// Returns the end of the wait for another caller that has come to this result.
+    pub(super) fn completed(&self, verdict: Verdict) -> Waited<F::Value> {
+        match verdict {
+            Verdict::Failed(failure) => Waited::Failed(failure),
+            Verdict::Found(entry) => {
+                self.collapsed(&entry).map_or(Waited::Load(None), Waited::Value)
+            }
+            // A load of several keys found no value, which is no result of a load of one.
+            Verdict::Alone | Verdict::Absent => Waited::Load(None),
+        }
+    }
+
     /// Returns the value that another caller has loaded, unless it was loaded before this call and has
     /// expired since.
-    pub(super) fn collapsed(&self, entry: &Entry) -> Option<F::Value> {
+    fn collapsed(&self, entry: &Entry) -> Option<F::Value> {
         let Self { shared, name, .. } = *self;
         let stored = shared.usable(name, entry)?;
         // A value with a ttl of 0 is for those who waited for it.
@@ -467,7 +479,7 @@ impl<F: Form> Load<F> {
         let Loaded { value, options: own, is_uncached } = loaded;
         let complete = |verdict| {
             if let Some(lead) = &lead {
-                lead.leader.complete(verdict);
+                lead.complete(verdict);
             }
         };
         let Ok(encoded) = shared.encoded(form.encode(&value)) else {
@@ -501,7 +513,7 @@ impl<F: Form> Load<F> {
         let Self { shared, name, lead, has_stale, .. } = self;
         shared.state.failures.remove(&name);
         if let Some(lead) = &lead {
-            lead.leader.complete(Verdict::Absent);
+            lead.complete(Verdict::Absent);
         }
         has_stale.then(|| Put { shared, name, entry: None, since, _lead: lead })
     }
@@ -513,7 +525,7 @@ impl<F: Form> Load<F> {
         // In this order: a caller that comes too late for the flight finds the failure.
         shared.state.failures.insert(&name, failure.clone(), shared.clock.now(), since);
         if let Some(lead) = lead {
-            lead.leader.complete(Verdict::Failed(failure));
+            lead.complete(Verdict::Failed(failure));
         }
     }
 }

@@ -71,7 +71,7 @@ where
     Fut: Future<Output = Result<R, E>>,
 {
     let mut names = vec![None; places.len()];
-    places.iter().for_each(|(key, at)| names[*at] = shared.rules.name(key));
+    places.iter().for_each(|(key, at)| names[*at] = shared.named(key));
     let mut call = Call::new(shared, places, options, &names);
     call.look().await;
     let (mut rights, mut awaited) = call.join()?;
@@ -96,10 +96,6 @@ impl<'a, F: Form> Call<'a, F> {
         names: &'a [Option<Arc<str>>],
     ) -> Self {
         let item = |name: &'a Option<Arc<str>>| {
-            if name.is_none() {
-                shared.metrics.failed("too-large");
-                shared.metrics.count(Outcome::Miss);
-            }
             let caller = name.as_ref().map(|name| Caller::new(shared, name));
             Item { caller, found: None, value: None }
         };
@@ -133,9 +129,10 @@ impl<'a, F: Form> Call<'a, F> {
                 step => step,
             };
             let flights = &self.shared.state.flights;
-            let waited = match (step, caller.last_failure()) {
+            let failure = if step == Step::Fail { caller.last_failure() } else { None };
+            let waited = match (step, failure) {
                 (Step::Return, _) => Waited::StandIn,
-                (Step::Fail, Some(failure)) => Waited::Failed(failure),
+                (_, Some(failure)) => Waited::Failed(failure),
                 (step, _) => match flights.join(Arc::clone(caller.name)) {
                     Role::Leader(leader) => Waited::Load(Some(Lead::of(leader))),
                     // Another caller loads the successor of the stale value.
@@ -350,17 +347,15 @@ impl<'a, F: Form> Call<'a, F> {
             let item = &mut self.items[at];
             let waited = match end {
                 Some(Ended::Lead(leader)) => Waited::Load(Some(Lead::of(leader))),
-                Some(Ended::Completed(Verdict::Found(entry))) => {
-                    let value = item.caller.as_ref().and_then(|caller| caller.collapsed(&entry));
-                    value.map_or(Waited::Load(None), Waited::Value)
-                }
-                Some(Ended::Completed(Verdict::Failed(failure))) => Waited::Failed(failure),
-                Some(Ended::Completed(Verdict::Alone)) => Waited::Load(None),
                 // Another call has found that there is no value.
                 Some(Ended::Completed(Verdict::Absent)) => {
                     item.end(Outcome::Collapsed);
                     continue;
                 }
+                Some(Ended::Completed(verdict)) => match &item.caller {
+                    Some(caller) => caller.completed(verdict),
+                    None => Waited::Load(None),
+                },
                 None => {
                     if is_late {
                         self.shared.metrics.failed("wait");

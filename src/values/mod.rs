@@ -84,7 +84,7 @@
 //!
 //! ## Coalescing
 //!
-//! Of the callers that miss the same key, one loads the value and the others wait for it, for at most
+//! One of the callers that miss the same key loads the value, and the others wait for it, for at most
 //! [`coalesce_timeout`](ValueCache::coalesce_timeout). If the loading caller leaves or panics, a
 //! waiting one takes its place. If its load fails, all get the same error.
 //!

@@ -405,7 +405,7 @@ impl ValueCache {
         Fut: Future<Output = Result<L, E>>,
     {
         // A key that is too long has no entry to share: each caller loads for itself.
-        let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
+        let Some(name) = self.shared.named(key) else { return Ok(load().await?.into().value) };
         fetch::get_or_insert(self.typed_as(&OwnedForm::new()), name, options.into(), load).await
     }
 
@@ -432,7 +432,7 @@ impl ValueCache {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
-        let Some(name) = self.named(key) else { return Ok(load().await?.into().value) };
+        let Some(name) = self.shared.named(key) else { return Ok(load().await?.into().value) };
         let form = OwnedForm::new();
         fetch::get_or_refresh(self.typed_as(&form), name, options.into(), |_| load()).await
     }
@@ -491,7 +491,7 @@ impl ValueCache {
         F: FnOnce(Option<ValueEntry<T>>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
-        let Some(name) = self.named(key) else { return Ok(load(None).await?.into().value) };
+        let Some(name) = self.shared.named(key) else { return Ok(load(None).await?.into().value) };
         let shared = Arc::clone(&self.shared);
         let load = move |stale: Option<Entry>| {
             // Decoded again: the caller may need the stale value too.
@@ -532,16 +532,6 @@ impl ValueCache {
     /// Returns this cache, with values of a form.
     pub(super) fn typed_as<'a, F>(&'a self, form: &'a F) -> Typed<'a, F> {
         Typed { shared: &self.shared, form }
-    }
-
-    /// Returns the name of a key. A key that is too long has none, and is counted as a miss.
-    pub(super) fn named(&self, key: &str) -> Option<Arc<str>> {
-        let name = self.shared.rules.name(key);
-        if name.is_none() {
-            self.shared.metrics.failed("too-large");
-            self.shared.metrics.count(Outcome::Miss);
-        }
-        name
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Shared)) -> Self {

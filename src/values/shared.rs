@@ -116,6 +116,17 @@ impl Shared {
         self.metrics.failed(if error.is_timeout() { "load-timeout" } else { "load" });
     }
 
+    /// Returns the name of a key that is to be loaded. A key that is too long has none, and is counted as
+    /// a miss.
+    pub(super) fn named(&self, key: &str) -> Option<Arc<str>> {
+        let name = self.rules.name(key);
+        if name.is_none() {
+            self.metrics.failed("too-large");
+            self.metrics.count(Outcome::Miss);
+        }
+        name
+    }
+
     /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.
     #[inline]
     pub(super) fn lookup(&self) -> Lookup<'_> {
@@ -312,13 +323,13 @@ impl Shared {
     /// Returns `true` if a value that was loaded since then may be stored.
     pub(super) fn admits(&self, name: &str, entry: &Entry, since: Since) -> bool {
         let tags = value_of(entry).map_or(&[][..], |stored| &stored.tags);
-        self.state.purges.admits(name, tags, since.purged)
-            && self.state.inserts.admits(name, &[], since.inserted)
+        self.is_unchanged(name, tags, since)
     }
 
-    /// Returns `true` if no value of a name was removed or inserted since then.
-    pub(super) fn is_unchanged(&self, name: &str, since: Since) -> bool {
-        self.state.purges.admits(name, &[], since.purged)
+    /// Returns `true` if no value of a name, or of one of these tags, was removed, and none of the name
+    /// inserted, since then.
+    pub(super) fn is_unchanged(&self, name: &str, tags: &[String], since: Since) -> bool {
+        self.state.purges.admits(name, tags, since.purged)
             && self.state.inserts.admits(name, &[], since.inserted)
     }
 }

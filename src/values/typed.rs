@@ -195,7 +195,7 @@ impl<T: Send + Sync + 'static> TypedCache<T> {
         Fut: Future<Output = Result<L, E>>,
     {
         let load = async || Ok(load().await?.into().into_shared());
-        let Some(name) = self.cache.named(key) else { return Ok(load().await?.value) };
+        let Some(name) = self.access().named(key) else { return Ok(load().await?.value) };
         fetch::get_or_insert(self.access(), name, options.into(), load).await
     }
 
@@ -219,7 +219,7 @@ impl<T: Send + Sync + 'static> TypedCache<T> {
         Fut: Future<Output = Result<L, E>> + Send + 'static,
     {
         let load = async || Ok(load().await?.into().into_shared());
-        let Some(name) = self.cache.named(key) else { return Ok(load().await?.value) };
+        let Some(name) = self.access().named(key) else { return Ok(load().await?.value) };
         fetch::get_or_refresh(self.access(), name, options.into(), |_| load()).await
     }
 
@@ -242,7 +242,7 @@ impl<T: Send + Sync + 'static> TypedCache<T> {
         F: FnOnce(Option<ValueEntry<Arc<T>>>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Loaded<Arc<T>>, E>> + Send + 'static,
     {
-        let Some(name) = self.cache.named(key) else { return Ok(load(None).await?.value) };
+        let Some(name) = self.access().named(key) else { return Ok(load(None).await?.value) };
         let this = self.clone();
         // The stale value stays decoded in its entry: no bytes are read again.
         let load = move |stale: Option<Entry>| {
