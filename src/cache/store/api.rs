@@ -312,3 +312,15 @@ impl<T: Store> DynStore for T {
         Store::usage(self)
     }
 }
+
+/// Returns the entries of several keys, of which a failure may have left out some. An error is for a
+/// failure that left none: some of the entries are better than that.
+pub(super) fn some_or(
+    entries: Vec<Option<Entry>>,
+    failure: Option<StoreError>,
+) -> Result<Vec<Option<Entry>>, StoreError> {
+    match failure {
+        Some(error) if entries.iter().all(Option::is_none) => Err(error),
+        _ => Ok(entries),
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::entry::Entry;
 use super::super::error::StoreError;
 use super::super::purge::SharedPurges;
-use super::api::{Store, Usage};
+use super::api::{Store, Usage, some_or};
 use super::lease::Lease;
 use super::memory::MemoryStore;
 
@@ -79,10 +79,7 @@ impl<S: Store> Store for TieredStore<S> {
             let near = self.memory.get(key).await?;
             entries.push(self.newer(key, near, Ok(far.next().flatten())).await?);
         }
-        match failure {
-            Some(error) if entries.iter().all(Option::is_none) => Err(error),
-            _ => Ok(entries),
-        }
+        some_or(entries, failure)
     }
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {

@@ -149,7 +149,7 @@ impl Client {
         Ok(set == 1)
     }
 
-    /// As the command of this name, with a closure.
+    /// Removes all keys that match a glob pattern and for which `is_old` returns `true`.
     pub(super) async fn remove_matching(
         &self,
         pattern: &str,

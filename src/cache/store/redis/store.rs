@@ -12,7 +12,7 @@ use super::super::super::purge::SharedPurges;
 use super::super::super::purge::list::{LocalPurge, Purges};
 use super::super::super::purge::table::PurgeTarget;
 use super::super::super::task::spawn;
-use super::super::api::Store;
+use super::super::api::{Store, some_or};
 use super::super::lease::Lease;
 use super::backend::{Backend, MAX_WRITTEN_KIB, map_times};
 use super::config::RedisConfig;
@@ -151,10 +151,7 @@ impl RedisStore {
         }
         drop(permit);
         // A batch counts once for the breaker, which opens after a few failures in a row.
-        match backend.record_result(result) {
-            Err(error) if entries.iter().all(Option::is_none) => Err(error),
-            _ => Ok(entries),
-        }
+        some_or(entries, backend.record_result(result).err())
     }
 
     /// Decodes the value of the key `name`. An unusable value is removed, except one of another
@@ -236,11 +233,7 @@ impl Store for RedisStore {
                 }
             }
         }
-        // Some of the entries are better than none.
-        match failure {
-            Some(error) if entries.iter().all(Option::is_none) => Err(error),
-            _ => Ok(entries),
-        }
+        some_or(entries, failure)
     }
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
