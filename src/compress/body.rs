@@ -23,10 +23,11 @@ pin_project! {
 }
 
 pin_project! {
-    // Most responses pass, and every layer outside moves their body: they have nothing but the body.
+    // Most responses pass, and every layer outside moves their body: they have little but the body.
     #[project = ModeProj]
     enum Mode<B: Body> {
-        Passed { #[pin] body: B },
+        // Not polled again after its end, which callers may do and bodies need not expect.
+        Passed { #[pin] body: B, has_ended: bool },
         // The body of a response that was read ahead to decide about it.
         Peeked { body: Pin<Box<PeekableBody<B>>> },
         // The inner body is kept until the server drops this one.
@@ -38,7 +39,7 @@ pin_project! {
 
 impl<B: Body> ResponseBody<B> {
     pub(super) fn passed(body: B) -> Self {
-        Self { mode: Mode::Passed { body } }
+        Self { mode: Mode::Passed { body, has_ended: false } }
     }
 
     pub(super) fn peeked(body: Pin<Box<PeekableBody<B>>>) -> Self {
@@ -73,7 +74,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().mode.project() {
-            ModeProj::Passed { body } => body.poll_frame(cx).map_err(CompressError::inner),
+            ModeProj::Passed { has_ended: true, .. } => Poll::Ready(None),
+            ModeProj::Passed { body, has_ended } => {
+                let polled = body.poll_frame(cx);
+                *has_ended = matches!(polled, Poll::Ready(None | Some(Err(_))));
+                polled.map_err(CompressError::inner)
+            }
             ModeProj::Peeked { body } => body.as_mut().poll_frame(cx).map_err(CompressError::inner),
             ModeProj::Bodiless { .. } => Poll::Ready(None),
             ModeProj::Compressed { bytes, .. } => {
@@ -86,7 +92,7 @@ where
     #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.mode {
-            Mode::Passed { body } => body.is_end_stream(),
+            Mode::Passed { body, has_ended } => *has_ended || body.is_end_stream(),
             Mode::Peeked { body } => body.is_end_stream(),
             Mode::Bodiless { .. } => true,
             Mode::Compressed { bytes, .. } => bytes.is_none(),
@@ -97,7 +103,7 @@ where
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.mode {
-            Mode::Passed { body } => body.size_hint(),
+            Mode::Passed { body, .. } => body.size_hint(),
             Mode::Peeked { body } => body.size_hint(),
             Mode::Compressed { bytes, .. } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
