@@ -14,4 +14,5 @@ mod queries;
 mod races;
 mod rig;
 mod sharing;
+mod topology;
 mod variants;
