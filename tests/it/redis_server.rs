@@ -484,7 +484,10 @@ impl Cluster {
                 }
                 let keys: Vec<_> = keys.into_iter().map(Reply::text).collect();
                 let migrate = ["MIGRATE", "127.0.0.1", &to_port, "", "0", "5000", "KEYS"];
-                text(&from, &[&migrate[..], &keys.iter().map(|key| &**key).collect::<Vec<_>>()].concat());
+                text(
+                    &from,
+                    &[&migrate[..], &keys.iter().map(|key| &**key).collect::<Vec<_>>()].concat(),
+                );
             }
             thread::sleep(pause);
             for node in [&to, &from] {

@@ -6,6 +6,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::env;
 use std::fs;
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,7 +170,12 @@ pub(super) fn now() -> Instant {
 }
 
 /// Returns a quantile of the samples in a time, in milliseconds.
-pub(super) fn quantile(samples: &[Sample], from: Instant, to: Instant, quantile: f64) -> Option<f64> {
+pub(super) fn quantile(
+    samples: &[Sample],
+    from: Instant,
+    to: Instant,
+    quantile: f64,
+) -> Option<f64> {
     let within = samples.iter().filter(|sample| (from..to).contains(&sample.at));
     let mut took: Vec<_> = within.map(|sample| sample.took).collect();
     took.sort();
@@ -216,6 +222,14 @@ fn print(
 pub(super) const BUDGET: Duration = Duration::from_millis(50);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
+/// The settings for a URL, with the protocol that was chosen for the run.
+pub(super) fn config(url: &str) -> RedisConfig {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let resp3 = env::var_os("TOWER_KIT_RESP3").map(|_| format!("{separator}protocol=resp3"));
+    let url = format!("{url}{}", resp3.unwrap_or_default());
+    RedisConfig::new(&url).unwrap().command_timeout(BUDGET)
+}
+
 struct Case<'a> {
     name: &'a str,
     config: RedisConfig,
@@ -238,7 +252,7 @@ impl<'a> Case<'a> {
     fn new(name: &'a str, url: &str, reason: &'a str) -> Self {
         Self {
             name,
-            config: RedisConfig::new(url).unwrap().command_timeout(BUDGET),
+            config: config(url),
             from_start: false,
             lasts: Duration::from_millis(2500),
             opens: false,

@@ -13,9 +13,9 @@ use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tower_kit::cache::{RedisConfig, RedisStore};
+use tower_kit::cache::RedisStore;
 
-use super::outage::{App, BUDGET, Load, Rig, SECOND, Sample, ask, now, quantile};
+use super::outage::{App, Load, Rig, SECOND, Sample, ask, config, now, quantile};
 use crate::redis_server::{Cluster, RedisServer, Sentinels};
 use crate::support::soon;
 
@@ -30,15 +30,13 @@ struct Table {
     /// The times from the end of a change to a round of nothing but hits.
     recoveries: Vec<Duration>,
     wedged: usize,
+    /// The clients that the stores have replaced.
+    replaced: u64,
 }
 
 /// The number of rounds of each case, which is small by default: a case takes seconds.
 fn rounds() -> usize {
     env::var("TOWER_KIT_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number of rounds"))
-}
-
-fn config(url: &str) -> RedisConfig {
-    RedisConfig::new(url).unwrap().command_timeout(BUDGET)
 }
 
 /// Changes the servers under load, in rounds, each with a new store.
@@ -67,6 +65,7 @@ async fn run<S>(
         tokio::time::sleep(SECOND / 2).await;
         let (samples, failures) = load.end().await;
         table.add(&samples, failures, [began, changed, ended]);
+        table.replaced += rig.metrics.counted("http_cache_redis_replaced_clients_total", &[]);
         // A client that flushes its buffer only when commands follow works under load alone.
         tokio::time::sleep(SECOND / 5).await;
         let idle = match recovery {
@@ -119,8 +118,8 @@ impl Table {
         HEAD.call_once(|| {
             println!(
                 "\n| case | rounds | requests | failed | worst p99 during | worst p99 after | \
-                 longest | recovered: median | most | wedged |\n|{}",
-                "---|".repeat(10)
+                 longest | recovered: median | most | wedged | clients replaced |\n|{}",
+                "---|".repeat(11)
             );
         });
         self.recoveries.sort();
@@ -130,7 +129,7 @@ impl Table {
                 .map_or("-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
         };
         println!(
-            "| {name} | {} | {} | {} | {:.0} ms | {:.0} ms | {:.0} ms | {} | {} | {} |",
+            "| {name} | {} | {} | {} | {:.0} ms | {:.0} ms | {:.0} ms | {} | {} | {} | {} |",
             self.recoveries.len() + self.wedged,
             self.requests,
             self.failures.len(),
@@ -139,7 +138,8 @@ impl Table {
             self.longest,
             at(1),
             at(2),
-            self.wedged
+            self.wedged,
+            self.replaced
         );
     }
 }
@@ -167,7 +167,11 @@ async fn replicas_may_take_over() {
         let url = cluster.url();
         let lose = |cluster: &mut Cluster, _: usize| {
             let primary = cluster.primary_of("{purges}");
-            if freezes { primary.freeze() } else { primary.kill() }
+            if freezes {
+                primary.freeze()
+            } else {
+                primary.kill()
+            }
             cluster.wait_for_failover();
         };
         let mend = |cluster: &mut Cluster| {
@@ -223,7 +227,7 @@ async fn nodes_may_restart_in_turn() {
 async fn sentinels_may_choose_anew() {
     let mut sentinels = Sentinels::start();
     let url = sentinels.url();
-    
+
     let lose = |sentinels: &mut Sentinels, _: usize| {
         sentinels.kill_primary();
         sentinels.wait_for_failover();
