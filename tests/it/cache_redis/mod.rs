@@ -12,6 +12,7 @@ mod outages;
 mod purges;
 mod queries;
 mod races;
+mod renewal;
 mod rig;
 mod sharing;
 mod topology;

@@ -16,23 +16,31 @@ pub(super) struct Renewal {
     created: Instant,
     /// The last reply, or the creation of the client before the first one.
     replied: Instant,
+    /// A command has got no reply since then. A process that was suspended has sent none.
+    failed: bool,
     patience: Duration,
 }
 
 impl Renewal {
     pub(super) fn new(now: Instant) -> Self {
-        Self { created: now, replied: now, patience: PATIENCE }
+        Self { created: now, replied: now, failed: false, patience: PATIENCE }
     }
 
     /// Records a reply.
     pub(super) fn replied(&mut self, now: Instant) {
         self.replied = now;
+        self.failed = false;
         self.patience = PATIENCE;
+    }
+
+    /// Records a command without a reply.
+    pub(super) fn failed(&mut self) {
+        self.failed = true;
     }
 
     /// Returns `true` if the client is to be replaced.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.replied) >= self.patience
+        self.failed && now.saturating_duration_since(self.replied) >= self.patience
     }
 
     /// Returns the time from which a client that has ended by itself may be replaced. A client that
@@ -44,7 +52,7 @@ impl Renewal {
     /// Records a replacement.
     pub(super) fn replaced(&mut self, now: Instant) {
         let patience = (self.patience * 2).min(MAX_PATIENCE);
-        *self = Self { created: now, replied: now, patience };
+        *self = Self { patience, ..Self::new(now) };
     }
 }
 
@@ -67,8 +75,10 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut renewal = Renewal::new(start);
         renewal.replied(at(10));
+        assert!(!renewal.is_due(at(100)), "nothing was sent");
         let mut replaced = Vec::new();
         for second in 10..200 {
+            renewal.failed();
             if renewal.is_due(at(second)) {
                 renewal.replaced(at(second));
                 replaced.push(second);
@@ -76,6 +86,7 @@ mod tests {
         }
         assert_eq!(replaced, [13, 19, 31, 55, 103, 163]);
         renewal.replied(at(200));
+        renewal.failed();
         assert!(!renewal.is_due(at(202)));
         assert!(renewal.is_due(at(203)));
         assert!(!renewal.is_due(start), "the clock of another thread may be behind");

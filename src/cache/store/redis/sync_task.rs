@@ -159,6 +159,8 @@ impl SyncTask {
             }
             if self.exchange(client, &purges, written).await && replied {
                 self.renewal.replied(timer_now());
+            } else {
+                self.renewal.failed();
             }
         }
     }
