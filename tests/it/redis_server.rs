@@ -411,19 +411,22 @@ struct Seen {
 
 impl Cluster {
     const SLOTS: [&str; 3] = ["0-5460", "5461-10922", "10923-16383"];
-    const ARGS: [&str; 6] = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-node-timeout",
-        "1000",
-        "--cluster-replica-validity-factor",
-        "0",
-    ];
 
     /// Takes two seconds: so long a primary waits after its start before it serves.
     pub(crate) fn start() -> Self {
+        Self::with_node_timeout("1000")
+    }
+
+    /// A cluster that does not fail over because the machine is busy.
+    pub(crate) fn steady() -> Self {
+        Self::with_node_timeout("60000")
+    }
+
+    fn with_node_timeout(millis: &str) -> Self {
+        let timeout = ["--cluster-node-timeout", millis, "--cluster-replica-validity-factor", "0"];
+        let args = [&["--cluster-enabled", "yes"], &timeout[..]].concat();
         let cluster = started(|| {
-            let mut nodes: Vec<_> = (0..6).map(|_| RedisServer::new(&Self::ARGS)).collect();
+            let mut nodes: Vec<_> = (0..6).map(|_| RedisServer::new(&args)).collect();
             for at in 0..nodes.len() {
                 nodes[at].write("nodes.conf", &Self::known(&nodes, at));
             }

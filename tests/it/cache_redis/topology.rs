@@ -147,7 +147,7 @@ impl Table {
 /// Moves slots away from the primary of the log of purges, whose slot moves as well, with a pause in each
 /// state of a slot.
 async fn reshard(name: &str, pause: Duration) {
-    let mut cluster = Cluster::start();
+    let mut cluster = Cluster::steady();
     let url = cluster.url();
     let reshard = |cluster: &mut Cluster, _: usize| {
         let from = cluster.primary_of("{purges}").port();
