@@ -3,7 +3,8 @@
 //!
 //! All of it blocks, for milliseconds; a cluster takes seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -194,7 +195,7 @@ impl RedisServer {
     fn new(args: &[&str]) -> Self {
         let port = Port::claim();
         let name = format!("tower-kit-redis-{}-{}", std::process::id(), port.number);
-        let folder = std::env::temp_dir().join(name);
+        let folder = env::temp_dir().join(name);
         // Left by one that was killed and had this id.
         drop(fs::remove_dir_all(&folder));
         fs::create_dir(&folder).unwrap();
@@ -211,7 +212,7 @@ impl RedisServer {
     fn spawn(&mut self) {
         assert!(self.process.is_none(), "it runs");
         let log = File::create(self.folder.join("log")).unwrap();
-        let process = Command::new("redis-server")
+        let process = Command::new(program())
             .arg(self.folder.join("redis.conf"))
             .args(["--bind", "127.0.0.1", "--port", &self.port().to_string()])
             .arg("--unixsocket")
@@ -224,7 +225,7 @@ impl RedisServer {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn();
-        self.process = Some(process.expect("redis-server is in PATH"));
+        self.process = Some(process.expect("the server's program is in PATH"));
     }
 
     /// Waits until it answers, or says why it ended.
@@ -328,8 +329,13 @@ impl RedisServer {
         self.process.as_ref().expect("it runs").id()
     }
 
+    /// Returns `true` unless it was killed: it may be frozen.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     fn is_up(&self) -> bool {
-        self.process.is_some() && !self.frozen
+        self.is_running() && !self.frozen
     }
 }
 
@@ -350,6 +356,11 @@ fn is_loading(reply: &Reply) -> bool {
 fn signal(signal: &str, pid: u32) -> bool {
     let mut kill = Command::new("kill");
     kill.args([signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// The program of the server: Redis, or another with its protocol and its arguments.
+fn program() -> String {
+    env::var("TOWER_KIT_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 /// Starts them side by side.
@@ -377,6 +388,10 @@ fn is_synced(replica: &RedisServer) -> bool {
     replica.command(&["INFO", "replication"]).text().contains("master_link_status:up")
 }
 
+fn is_primary(node: &RedisServer) -> bool {
+    node.command(&["ROLE"]).array()[0].clone().text() == "master"
+}
+
 // A cluster.
 
 /// Three primaries and a replica for each.
@@ -396,30 +411,28 @@ struct Seen {
 
 impl Cluster {
     const SLOTS: [&str; 3] = ["0-5460", "5461-10922", "10923-16383"];
-    const ARGS: [&str; 6] = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-node-timeout",
-        "1000",
-        "--cluster-replica-validity-factor",
-        "0",
-    ];
 
     /// Takes two seconds: so long a primary waits after its start before it serves.
     pub(crate) fn start() -> Self {
+        Self::with_node_timeout("1000")
+    }
+
+    /// A cluster that does not fail over because the machine is busy.
+    pub(crate) fn steady() -> Self {
+        Self::with_node_timeout("60000")
+    }
+
+    fn with_node_timeout(millis: &str) -> Self {
+        let timeout = ["--cluster-node-timeout", millis, "--cluster-replica-validity-factor", "0"];
+        let args = [&["--cluster-enabled", "yes"], &timeout[..]].concat();
         let cluster = started(|| {
-            let mut nodes: Vec<_> = (0..6).map(|_| RedisServer::new(&Self::ARGS)).collect();
+            let mut nodes: Vec<_> = (0..6).map(|_| RedisServer::new(&args)).collect();
             for at in 0..nodes.len() {
                 nodes[at].write("nodes.conf", &Self::known(&nodes, at));
             }
             start_all(&mut nodes).map(|()| Self { nodes })
         });
-        until("all nodes see a whole cluster", || {
-            let nodes = &cluster.nodes;
-            nodes.iter().all(|node| {
-                is_ok(node) && seen_by(node).iter().filter(|seen| seen.is_well).count() == 6
-            }) && nodes[3..].iter().all(is_synced)
-        });
+        cluster.wait_until_whole();
         cluster
     }
 
@@ -445,6 +458,62 @@ impl Cluster {
 
     pub(crate) fn url(&self) -> String {
         format!("redis-cluster://{}", addrs(&self.nodes[..3], ""))
+    }
+
+    pub(crate) fn nodes(&mut self) -> &mut [RedisServer] {
+        &mut self.nodes
+    }
+
+    /// Moves the slots of all keys of one primary to another, under the eyes of the clients, with a
+    /// pause in each state of a slot. Returns the number of slots.
+    pub(crate) fn reshard(&self, from: u16, to: u16, pause: Duration) -> usize {
+        let [from, to] = [from, to].map(|port| connect(port, PATIENCE).unwrap());
+        let text = |node: &TcpStream, args: &[&str]| ask(node, args).unwrap().text();
+        let [from_id, to_id] = [&from, &to].map(|node| text(node, &["CLUSTER", "MYID"]));
+        let to_port = to.peer_addr().unwrap().port().to_string();
+        let mut slots = BTreeSet::new();
+        for key in ask(&from, &["KEYS", "*"]).unwrap().array() {
+            slots.insert(ask(&from, &["CLUSTER", "KEYSLOT", &key.text()]).unwrap().int());
+        }
+        for slot in &slots {
+            let slot = &slot.to_string();
+            text(&to, &["CLUSTER", "SETSLOT", slot, "IMPORTING", &from_id]);
+            text(&from, &["CLUSTER", "SETSLOT", slot, "MIGRATING", &to_id]);
+            thread::sleep(pause);
+            loop {
+                let keys = ask(&from, &["CLUSTER", "GETKEYSINSLOT", slot, "100"]).unwrap().array();
+                if keys.is_empty() {
+                    break;
+                }
+                let keys: Vec<_> = keys.into_iter().map(Reply::text).collect();
+                let migrate = ["MIGRATE", "127.0.0.1", &to_port, "", "0", "5000", "KEYS"];
+                text(
+                    &from,
+                    &[&migrate[..], &keys.iter().map(|key| &**key).collect::<Vec<_>>()].concat(),
+                );
+            }
+            thread::sleep(pause);
+            for node in [&to, &from] {
+                text(node, &["CLUSTER", "SETSLOT", slot, "NODE", &to_id]);
+            }
+            for node in up(&self.nodes) {
+                // A replica learns of it from its primary.
+                drop(node.command(&["CLUSTER", "SETSLOT", slot, "NODE", &to_id]));
+            }
+        }
+        slots.len()
+    }
+
+    /// Waits until all nodes are up and see a whole cluster.
+    #[track_caller]
+    pub(crate) fn wait_until_whole(&self) {
+        until("all nodes see a whole cluster", || {
+            self.nodes.iter().all(|node| {
+                is_ok(node)
+                    && seen_by(node).iter().filter(|seen| seen.is_well).count() == self.nodes.len()
+                    && (is_primary(node) || is_synced(node))
+            })
+        });
     }
 
     /// The node that has the key's slot, as the others see it, be it up or not.
@@ -571,16 +640,27 @@ impl Sentinels {
         primary.port()
     }
 
+    /// Starts those again that were killed, and waits until they follow.
+    #[track_caller]
+    pub(crate) fn mend(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| !node.is_running()) {
+            node.restart();
+        }
+        // Not that the sentinels see all: those of Valkey take a busy server for one that is down, again
+        // and again.
+        until("the other node follows", || {
+            self.nodes.iter().filter(|node| is_primary(node)).count() == 1
+                && self.nodes.iter().any(is_synced)
+        });
+    }
+
     /// Waits until all sentinels that are up see the same primary, which is up and knows it.
     #[track_caller]
     pub(crate) fn wait_for_failover(&self) {
         until("the replica takes over", || {
             let port = self.primary_port();
-            let is_primary = |node: &RedisServer| {
-                node.port() == port && node.command(&["ROLE"]).array()[0].clone().text() == "master"
-            };
             up(&self.sentinels).all(|sentinel| primary_seen_by(sentinel) == port)
-                && up(&self.nodes).any(is_primary)
+                && up(&self.nodes).any(|node| node.port() == port && is_primary(node))
         });
     }
 }

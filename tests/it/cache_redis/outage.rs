@@ -6,6 +6,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::env;
 use std::fs;
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,11 +31,11 @@ use crate::support::{Metrics, soon};
 
 // The service.
 
-type App =
+pub(super) type App =
     BoxCloneSyncService<Request<Empty<Bytes>>, Response<ResponseBody<Full<Bytes>>>, Infallible>;
 
 /// A cache over a service whose pages tell their path.
-fn app(store: impl Store) -> App {
+pub(super) fn app(store: impl Store) -> App {
     let origin = service_fn(|request: Request<Empty<Bytes>>| {
         let page = Full::from(page(request.uri().path()));
         let response = Response::builder().header("cache-control", "max-age=60").body(page);
@@ -49,7 +50,7 @@ fn page(path: &str) -> Bytes {
 }
 
 /// Returns `true` for a hit, or a description of an unexpected response.
-async fn ask(app: &App, path: &str) -> Result<bool, String> {
+pub(super) async fn ask(app: &App, path: &str) -> Result<bool, String> {
     let request = Request::get(format!("http://x.org{path}")).body(Empty::new()).unwrap();
     let (head, body) = app.clone().oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.map_err(|error| format!("{path}: {error}"))?.to_bytes();
@@ -61,17 +62,17 @@ async fn ask(app: &App, path: &str) -> Result<bool, String> {
 }
 
 /// A store, and the caches over it.
-struct Rig {
-    tiers: &'static str,
-    app: App,
+pub(super) struct Rig {
+    pub(super) tiers: &'static str,
+    pub(super) app: App,
     /// Without a memory before it.
-    far: App,
-    store: RedisStore,
-    metrics: Metrics,
+    pub(super) far: App,
+    pub(super) store: RedisStore,
+    pub(super) metrics: Metrics,
 }
 
 impl Rig {
-    fn new(config: &RedisConfig, tiered: bool) -> Self {
+    pub(super) fn new(config: &RedisConfig, tiered: bool) -> Self {
         let metrics = Metrics::new();
         let tiers = if tiered { "tiered" } else { "redis" };
         let config = config.clone().prefix(format!("{tiers}:")).recorder(metrics.recorder());
@@ -99,25 +100,25 @@ impl Rig {
 
 // The load.
 
-struct Load {
+pub(super) struct Load {
     tasks: JoinSet<(Vec<Sample>, Vec<String>)>,
     over: Arc<AtomicBool>,
 }
 
-struct Sample {
-    at: Instant,
-    took: Duration,
+pub(super) struct Sample {
+    pub(super) at: Instant,
+    pub(super) took: Duration,
 }
 
 impl Load {
-    const TASKS: usize = 16;
+    pub(super) const TASKS: usize = 16;
     /// The pause of each task: about 500 requests a second in all.
     const PAUSE: Duration = Duration::from_millis(32);
     /// About 1,000 a second.
     const FLOOD: Duration = Duration::from_millis(16);
-    const PAGES: usize = 200;
+    pub(super) const PAGES: usize = 200;
 
-    fn start(app: &App, flood: bool) -> Self {
+    pub(super) fn start(app: &App, flood: bool) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for task in 0..Self::TASKS {
@@ -155,7 +156,7 @@ impl Load {
         (samples, failures)
     }
 
-    async fn end(self) -> (Vec<Sample>, Vec<String>) {
+    pub(super) async fn end(self) -> (Vec<Sample>, Vec<String>) {
         self.over.store(true, Ordering::Relaxed);
         let (samples, failures): (Vec<_>, Vec<_>) =
             soon(self.tasks.join_all()).await.into_iter().unzip();
@@ -164,12 +165,17 @@ impl Load {
 }
 
 #[expect(clippy::disallowed_methods, reason = "other processes run by the real clock")]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }
 
 /// Returns a quantile of the samples in a time, in milliseconds.
-fn quantile(samples: &[Sample], from: Instant, to: Instant, quantile: f64) -> Option<f64> {
+pub(super) fn quantile(
+    samples: &[Sample],
+    from: Instant,
+    to: Instant,
+    quantile: f64,
+) -> Option<f64> {
     let within = samples.iter().filter(|sample| (from..to).contains(&sample.at));
     let mut took: Vec<_> = within.map(|sample| sample.took).collect();
     took.sort();
@@ -213,8 +219,16 @@ fn print(
 
 // The cases.
 
-const BUDGET: Duration = Duration::from_millis(50);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const BUDGET: Duration = Duration::from_millis(50);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// The settings for a URL, with the protocol that was chosen for the run.
+pub(super) fn config(url: &str) -> RedisConfig {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let resp3 = env::var_os("TOWER_KIT_RESP3").map(|_| format!("{separator}protocol=resp3"));
+    let url = format!("{url}{}", resp3.unwrap_or_default());
+    RedisConfig::new(&url).unwrap().command_timeout(BUDGET)
+}
 
 struct Case<'a> {
     name: &'a str,
@@ -238,7 +252,7 @@ impl<'a> Case<'a> {
     fn new(name: &'a str, url: &str, reason: &'a str) -> Self {
         Self {
             name,
-            config: RedisConfig::new(url).unwrap().command_timeout(BUDGET),
+            config: config(url),
             from_start: false,
             lasts: Duration::from_millis(2500),
             opens: false,
@@ -337,7 +351,7 @@ impl<'a> Case<'a> {
 }
 
 /// Asks until what was put is there.
-async fn until_hit(app: &App, path: &str) {
+pub(super) async fn until_hit(app: &App, path: &str) {
     while !ask(app, path).await.unwrap() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

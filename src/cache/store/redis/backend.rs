@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -18,7 +18,7 @@ use super::status::LastError;
 
 /// The connection to Redis and its state, which requests and the background task share.
 pub(super) struct Backend {
-    pub(super) client: Client,
+    client: ArcSwap<Client>,
     pub(super) breaker: Breaker,
     pub(super) breaker_opened: Notify,
     pub(super) last_error: LastError,
@@ -44,7 +44,7 @@ struct Generation {
 impl Backend {
     pub(super) fn new(config: RedisConfig) -> Self {
         let backend = Self {
-            client: Client::new(&*config.server, config.command_timeout),
+            client: ArcSwap::from_pointee(new_client(&config)),
             breaker: Breaker::default(),
             breaker_opened: Notify::new(),
             last_error: LastError::default(),
@@ -59,7 +59,21 @@ impl Backend {
         };
         backend.metrics.set_breaker_open(false);
         backend.metrics.set_synced(false);
+        backend.metrics.add_replaced_clients(0);
         backend
+    }
+
+    /// Returns the client, which the background task may replace. The caller uses it for one command.
+    pub(super) fn client(&self) -> Arc<Client> {
+        // No guard: it would be held while the command waits.
+        self.client.load_full()
+    }
+
+    /// Replaces the client by a new one, without connecting it. The commands that the old one has not
+    /// finished fail when its connections are closed.
+    pub(super) fn replace_client(&self) {
+        self.client.store(Arc::new(new_client(&self.config)));
+        self.metrics.add_replaced_clients(1);
     }
 
     /// Returns the name of a key in Redis.
@@ -198,7 +212,7 @@ impl Backend {
                 stamp.is_some_and(|stamp| stamp < flushed)
             };
             let pattern = format!("{}*", escape_glob(&common));
-            drop(self.record_result(self.client.remove_matching(&pattern, is_old).await));
+            drop(self.record_result(self.client().remove_matching(&pattern, is_old).await));
         }
     }
 
@@ -220,6 +234,10 @@ pub(super) fn map_times(entry: Entry, edit: impl FnOnce(&mut Freshness, &mut Wat
         | EntryKind::Value(StoredValue { freshness, watermark, .. }) => edit(freshness, watermark),
         EntryKind::Variants(_) => {}
     })
+}
+
+fn new_client(config: &RedisConfig) -> Client {
+    Client::new(&*config.server, config.command_timeout)
 }
 
 /// Escapes the special characters of a glob pattern.

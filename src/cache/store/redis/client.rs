@@ -73,7 +73,8 @@ pub(super) trait Commands: Send + Sync {
     /// Subscribes to the messages of a channel.
     fn subscribe<'a>(&'a self, channel: &'a str) -> CommandFuture<'a, ()>;
 
-    /// Keeps both connected until the future is dropped, and nothing after that.
+    /// Keeps both connected until the future is dropped, and nothing after that. Returns if the
+    /// library has given up, and the connections have to be replaced.
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
     fn events(&self) -> Events;
@@ -126,6 +127,8 @@ pub(super) enum CommandError {
     Unavailable(Cause),
     /// Redis responds, and does not perform the command.
     Refused(Cause),
+    /// Redis responds that another node of the cluster has the key.
+    Redirected(Cause),
 }
 
 pub(super) type Cause = Box<dyn StdError + Send + Sync>;
@@ -243,6 +246,12 @@ where
 impl CommandError {
     /// Returns `true` if the error is about the connection rather than the command.
     pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Unavailable(_))
+    }
+
+    /// Returns `true` if a new client might do better: the error is about the connection, or the map
+    /// of the cluster is out of date.
+    pub(super) fn is_of_client(&self) -> bool {
         !matches!(self, Self::Refused(_))
     }
 
@@ -250,13 +259,16 @@ impl CommandError {
         match self {
             Self::Timeout(_) => "timeout",
             Self::Unavailable(_) => "connection",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::Redirected(_) => "refused",
         }
     }
 
     fn cause(&self) -> &Cause {
         match self {
-            Self::Timeout(cause) | Self::Unavailable(cause) | Self::Refused(cause) => cause,
+            Self::Timeout(cause)
+            | Self::Unavailable(cause)
+            | Self::Refused(cause)
+            | Self::Redirected(cause) => cause,
         }
     }
 }

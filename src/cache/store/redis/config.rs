@@ -64,6 +64,9 @@ impl RedisConfig {
     /// - `redis-sentinel://host:port[/database]?sentinelServiceName=name[&node=host:port..]`, with
     ///   `sentinelUsername` and `sentinelPassword` for sentinels that need them.
     ///
+    /// The parameter `protocol=resp3` of the query chooses RESP3, which needs Redis 6; RESP2 is the
+    /// default. The store has no use for what RESP3 adds.
+    ///
     /// `valkey` and `valkeys` are the same as `redis` and `rediss`. Percent-encode the special
     /// characters of URLs in a user name or a password.
     ///

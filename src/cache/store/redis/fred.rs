@@ -13,7 +13,9 @@ use fred::types::config::{
     Config, ConnectionConfig, Options, PerformanceConfig, ReconnectPolicy, Server as FredServer,
     TcpConfig, UnresponsiveConfig,
 };
-use fred::types::{ClusterHash, ConnectHandle, CustomCommand, Expiration, SetOptions, Value};
+use fred::types::{
+    ClusterHash, ConnectHandle, CustomCommand, Expiration, RespVersion, SetOptions, Value,
+};
 use fred::util::redis_keyslot;
 use socket2::TcpKeepalive;
 use tokio::sync::broadcast::Receiver;
@@ -66,6 +68,10 @@ impl Server {
         let config = Config::from_url(&address.url);
         let mut config =
             config.map_err(|error| format!("the URL is not valid: {}", error.details()))?;
+        let query = address.url.split_once('?').map_or("", |(_, query)| query);
+        if query.split('&').any(|setting| ["protocol=resp3", "protocol=3"].contains(&setting)) {
+            config.version = RespVersion::RESP3;
+        }
         if let Some((username, password)) = address.login.clone() {
             config.username = username;
             config.password = password;
@@ -102,8 +108,9 @@ impl Connect for Server {
             timeout: Some(timeout),
             // A command without a connection fails, and is not queued.
             fail_fast: true,
-            // A late reply is of no use to a request.
-            max_attempts: Some(1),
+            // A late reply is of no use to a request. A pool of a user may follow redirections, each of
+            // which counts as an attempt, and its task ends when `ASK` exhausts them.
+            max_attempts: Some(if is_borrowed { BORROWED_ATTEMPTS } else { 1 }),
             ..Options::default()
         };
         Box::new(Client {
@@ -120,17 +127,18 @@ impl Commands for Client {
     fn get<'a>(&'a self, key: &'a str, max: usize) -> CommandFuture<'a, Bytes> {
         // GETRANGE, since a value under GET could be of any size.
         let last = max.saturating_sub(1);
-        Box::pin(async move { Ok(self.commands.getrange(key, 0, last).await?) })
+        Box::pin(async move { redirected(|| self.commands.getrange(key, 0, last)).await })
     }
 
     fn get_to_update<'a>(&'a self, key: &'a str, max: usize) -> CommandFuture<'a, Bytes> {
         let last = max.saturating_sub(1);
-        Box::pin(async move { Ok(self.background.getrange(key, 0, last).await?) })
+        Box::pin(async move { redirected(|| self.background.getrange(key, 0, last)).await })
     }
 
     fn set<'a>(&'a self, key: &'a str, value: Bytes, millis: i64) -> CommandFuture<'a, ()> {
         let (value, expiration) = (Value::Bytes(value), Some(Expiration::PX(millis)));
-        Box::pin(async move { Ok(self.background.set(key, value, expiration, None, false).await?) })
+        let set = move || self.background.set(key, value.clone(), expiration.clone(), None, false);
+        Box::pin(async move { redirected(set).await })
     }
 
     fn set_if_absent<'a>(
@@ -141,13 +149,13 @@ impl Commands for Client {
     ) -> CommandFuture<'a, bool> {
         let (expiration, absent) = (Some(Expiration::PX(millis)), Some(SetOptions::NX));
         Box::pin(async move {
-            let set = self.commands.set(key, value, expiration, absent, false);
-            Ok(set.await.map(|set: Option<String>| set.is_some())?)
+            let set = || self.commands.set(key, value, expiration.clone(), absent.clone(), false);
+            redirected(set).await.map(|set: Option<String>| set.is_some())
         })
     }
 
     fn remove<'a>(&'a self, key: &'a str) -> CommandFuture<'a, ()> {
-        Box::pin(async move { Ok(self.commands.unlink(key).await?) })
+        Box::pin(async move { redirected(|| self.commands.unlink(key)).await })
     }
 
     fn remove_matching<'a>(
@@ -198,10 +206,13 @@ impl Commands for Client {
         // `eval` ignores the options, and `custom` ignores every form of the slot but a number.
         let slot = redis_keyslot(keys.first().unwrap_or(&"").as_bytes());
         let eval = CustomCommand::new_static("EVAL", ClusterHash::Custom(slot), false);
-        let mut words: Vec<Value> = vec![script.into(), keys.len().to_string().into()];
-        words.extend(keys.iter().map(|key| Value::from(*key)));
-        words.extend(arguments.into_iter().map(Value::Bytes));
-        Box::pin(async move { Ok(self.background.custom::<Value, _>(eval, words).await?.into()) })
+        let send = move || {
+            let mut words: Vec<Value> = vec![script.into(), keys.len().to_string().into()];
+            words.extend(keys.iter().map(|key| Value::from(*key)));
+            words.extend(arguments.iter().cloned().map(Value::Bytes));
+            self.background.custom::<Value, _>(eval.clone(), words)
+        };
+        Box::pin(async move { redirected(send).await.map(Reply::from) })
     }
 
     fn subscribe<'a>(&'a self, channel: &'a str) -> CommandFuture<'a, ()> {
@@ -211,17 +222,20 @@ impl Commands for Client {
     }
 
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        let keep = async |client: &Connection| loop {
-            // The task may end for good, and is then started again.
+        // The task may end for good. Started again, it would flush no command: the commands that it had
+        // not received are dropped, and count as queued for ever (`drain_command_rx`).
+        let keep = async |client: &Connection| {
             let mut task = ConnectionTask(client.connect());
             drop((&mut task.0).await);
-            tokio::time::sleep(RESTART_DELAY).await;
         };
         Box::pin(async move {
             if self.is_borrowed {
                 keep(&self.messages).await;
             } else {
-                tokio::join!(keep(self.pool.next()), keep(&self.messages));
+                tokio::select! {
+                    () = keep(self.pool.next()) => {}
+                    () = keep(&self.messages) => {}
+                }
             }
         })
     }
@@ -260,6 +274,29 @@ impl NextEvent for Channels {
     }
 }
 
+/// Sends a command again while a node says that another one has the key. `fred` reads the map of the
+/// cluster anew after each `MOVED`, and not after `ASK`: the other node may have the key only once its
+/// slot has moved.
+async fn redirected<T, F>(mut send: impl FnMut() -> F) -> Result<T, CommandError>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    for _ in 1..MAX_SENDS {
+        match send().await {
+            Err(error) if *error.kind() == ErrorKind::Routing => {}
+            result => return Ok(result?),
+        }
+    }
+    Ok(send().await?)
+}
+
+/// Returns `true` if the text is an error of Redis, which begins with a code such as `ERR`, and not one
+/// of `fred`, which has the same kind.
+fn is_reply(details: &str) -> bool {
+    let code = details.split(' ').next().unwrap_or_default();
+    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
 /// Returns the next event, or `None` if some were lost.
 async fn receive<T: Clone>(receiver: &mut Receiver<T>) -> Option<T> {
     match receiver.recv().await {
@@ -286,10 +323,11 @@ impl From<Error> for CommandError {
             ErrorKind::IO
             | ErrorKind::Auth
             | ErrorKind::Canceled
-            | ErrorKind::Routing
             | ErrorKind::Backpressure
             | ErrorKind::Sentinel
             | ErrorKind::Cluster => Self::Unavailable(error.into()),
+            ErrorKind::Unknown if !is_reply(error.details()) => Self::Unavailable(error.into()),
+            ErrorKind::Routing => Self::Redirected(error.into()),
             _ => Self::Refused(error.into()),
         }
     }
@@ -300,6 +338,10 @@ fn connection() -> ConnectionConfig {
         connection_timeout: CONNECT_TIMEOUT,
         internal_command_timeout: CONNECT_TIMEOUT,
         max_command_attempts: 1,
+        // The commands are sent again here. `fred` sends a command after `ASK` to the node that has just
+        // redirected it, until its attempts are used up, and then ends the task of the connection. It
+        // also takes the next reply for that to `ASKING`, so that the commands in flight get each other's.
+        max_redirections: 0,
         // A server that hangs closes no connection. `fred` notices that only while no command is
         // sent, so that the breaker stops commands for a second.
         unresponsive: UnresponsiveConfig {
@@ -320,5 +362,63 @@ fn connection() -> ConnectionConfig {
     }
 }
 
-/// The delay until a connection whose task has ended is started again.
-const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// The maximum number of times that a command is sent, because of redirections.
+const MAX_SENDS: usize = 3;
+
+/// The attempts of a command over a pool of a user: more than the 5 redirections that are the default of
+/// `fred`, and the first attempt.
+const BORROWED_ATTEMPTS: u32 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart() {
+        let unknown = |details: &'static str| Error::new(ErrorKind::Unknown, details);
+        for (error, name, is_outage, is_of_client) in [
+            (Error::new(ErrorKind::Timeout, ""), "timeout", true, true),
+            (Error::new(ErrorKind::IO, "Connection closed."), "connection", true, true),
+            (unknown("Failed to route command."), "connection", true, true),
+            (unknown("Client is not initialized."), "connection", true, true),
+            (unknown(""), "connection", true, true),
+            (Error::new(ErrorKind::Routing, "Too many redirections."), "refused", false, true),
+            (unknown("ERR no such command"), "refused", false, false),
+            (unknown("OOM command not allowed"), "refused", false, false),
+            (unknown("TRYAGAIN Multiple keys request"), "refused", false, false),
+            (Error::new(ErrorKind::InvalidArgument, "WRONGTYPE"), "refused", false, false),
+        ] {
+            let error = CommandError::from(error);
+            let told = (error.name(), error.is_outage(), error.is_of_client());
+            assert_eq!(told, (name, is_outage, is_of_client), "{error}");
+        }
+    }
+
+    #[test]
+    fn protocol_is_that_of_the_url() {
+        for (url, version) in [
+            ("redis://localhost", RespVersion::RESP2),
+            ("redis://localhost/3?protocol=resp3", RespVersion::RESP3),
+            ("redis-cluster://a:1?node=b:2&protocol=3", RespVersion::RESP3),
+            ("redis://localhost?protocol=resp2", RespVersion::RESP2),
+            ("redis://:protocol=resp3@localhost", RespVersion::RESP2),
+        ] {
+            let server = Server::at(&Address { url: url.to_owned(), login: None }).unwrap();
+            assert_eq!(server.config.version, version, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirected_command_is_sent_three_times() {
+        for (redirections, expected) in [(0, Ok(1)), (2, Ok(3)), (3, Err(3))] {
+            let mut sent = 0;
+            let result = redirected(|| {
+                sent += 1;
+                let moved = Error::new(ErrorKind::Routing, "Too many redirections.");
+                std::future::ready(if sent > redirections { Ok(sent) } else { Err(moved) })
+            });
+            let result = result.await.map_err(|_| ());
+            assert_eq!(result.map_err(|()| sent), expected);
+        }
+    }
+}

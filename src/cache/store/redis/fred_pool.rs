@@ -13,6 +13,12 @@ impl RedisConfig {
     /// configures, connects and closes it. The store opens one more connection with the same
     /// settings, for messages about purges.
     ///
+    /// If Redis gives no reply for seconds, the store replaces the connection for messages, and never
+    /// the pool. Its `ReconnectPolicy` must be set: without one a pool never reconnects. In a cluster,
+    /// set `ConnectionConfig::max_redirections` to 0: the store sends redirected commands again, while
+    /// `fred` ends the tasks of its connections, or gives commands the replies of others, when slots
+    /// move.
+    ///
     /// The type of the pool is that of [`fred`](crate::cache::fred), which this crate re-exports.
     pub fn from_client(pool: Pool) -> Self {
         Self::with_server(Arc::new(Server::from(pool)))

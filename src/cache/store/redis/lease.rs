@@ -20,12 +20,12 @@ pub(super) async fn take(backend: &Arc<Backend>, name: String, time: Duration) -
     let backend = Arc::clone(backend);
     // A task, so that a caller that stops waiting for the reply gives back the lease that it got.
     spawn(async move {
-        let set = backend.client.set_if_absent(&name, &token, millis).await;
+        let set = backend.client().set_if_absent(&name, &token, millis).await;
         let is_taken = matches!(backend.record_result(set), Ok(false));
         let _ = reply.send(is_taken);
         let renew = async |millis: i64| {
             let arguments = [token.clone(), millis.to_string()];
-            let renewed: Result<i64, _> = backend.client.script(RENEW, &[&name], arguments).await;
+            let renewed: Result<i64, _> = backend.client().script(RENEW, &[&name], arguments).await;
             matches!(backend.record_result(renewed), Ok(1))
         };
         // A third of the time leaves two more attempts before the lease expires.

@@ -44,6 +44,11 @@ impl RedisMetrics {
         self.set(SYNCED, synced);
     }
 
+    /// Counts clients that were replaced. None at all registers the counter.
+    pub(super) fn add_replaced_clients(&self, count: u64) {
+        self.metrics.counter(REPLACED_CLIENTS, Vec::new()).increment(count);
+    }
+
     fn set(&self, name: Name, is: bool) {
         self.metrics.gauge(name, Vec::new()).set(f64::from(u8::from(is)));
     }
@@ -61,6 +66,11 @@ const BREAKER_OPEN: Name = Name::new(
     "http_cache_redis_breaker_open",
     Unit::Count,
     "1 while no commands are sent to Redis because it does not respond, else 0.",
+);
+const REPLACED_CLIENTS: Name = Name::new(
+    "http_cache_redis_replaced_clients_total",
+    Unit::Count,
+    "Clients of Redis that were replaced by a new one because they ended or got no replies.",
 );
 const SYNCED: Name = Name::new(
     "http_cache_redis_synced",

@@ -13,6 +13,7 @@ mod lease;
 mod metrics;
 mod purge_log;
 mod purge_queue;
+mod renewal;
 mod status;
 mod store;
 mod sync_task;

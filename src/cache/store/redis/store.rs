@@ -137,7 +137,8 @@ impl RedisStore {
         };
         let Some(permit) = permit else { return Ok(vec![None; keys.len()]) };
         let max = self.max_bytes().saturating_add(1);
-        let reads = names.iter().map(|name| backend.client.get(name, max)).collect();
+        let client = backend.client();
+        let reads = names.iter().map(|name| client.get(name, max)).collect();
         let (mut entries, mut result) = (Vec::with_capacity(keys.len()), Ok(()));
         for ((key, name), read) in keys.iter().zip(&names).zip(join_all(reads).await) {
             entries.push(match read {
@@ -171,7 +172,7 @@ impl RedisStore {
             _ => {
                 let backend = Arc::clone(&self.backend);
                 spawn(async move {
-                    drop(backend.record_result(backend.client.remove(&name).await));
+                    drop(backend.record_result(backend.client().remove(&name).await));
                 });
                 Err(self.backend.failed(if is_too_large { "too-large" } else { "damaged" }))
             }
@@ -217,7 +218,7 @@ impl Store for RedisStore {
         let Some(permit) = self.permit_reads(1).await? else { return Ok(None) };
         // One byte more shows that a value is too large.
         let max = self.max_bytes().saturating_add(1);
-        let bytes = backend.record_result(backend.client.get(&name, max).await)?;
+        let bytes = backend.record_result(backend.client().get(&name, max).await)?;
         drop(permit);
         if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name).map(Some) }
     }
@@ -240,7 +241,7 @@ impl Store for RedisStore {
         let backend = &self.backend;
         let name = backend.name(key)?;
         let (bytes, _permit) = self.encode(entry, key)?;
-        backend.record_result(backend.client.set(&name, bytes, self.expiration(ttl)).await)
+        backend.record_result(backend.client().set(&name, bytes, self.expiration(ttl)).await)
     }
 
     async fn update(
@@ -254,11 +255,11 @@ impl Store for RedisStore {
         let max = self.max_bytes().saturating_add(1);
         // Each round that fails is one in which another process has succeeded.
         for _ in 0..MAX_UPDATE_ROUNDS {
-            let old = backend.record_result(backend.client.get_to_update(&name, max).await)?;
+            let old = backend.record_result(backend.client().get_to_update(&name, max).await)?;
             // An unusable value is replaced.
             let entry = Entry::from_bytes(old.clone(), key).ok().map(|old| backend.to_local(old));
             let (new, _permit) = self.encode(change(entry), key)?;
-            let set = backend.client.compare_and_set(&name, old, new, self.expiration(ttl)).await;
+            let set = backend.client().compare_and_set(&name, old, new, self.expiration(ttl)).await;
             if backend.record_result(set)? {
                 return Ok(());
             }
@@ -269,7 +270,7 @@ impl Store for RedisStore {
     async fn remove(&self, key: &str) -> Result<(), StoreError> {
         let backend = &self.backend;
         let name = backend.name(key)?;
-        backend.record_result(backend.client.remove(&name).await)
+        backend.record_result(backend.client().remove(&name).await)
     }
 
     /// Purges the entries of all processes with this prefix. The background task removes them.

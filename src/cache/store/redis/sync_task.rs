@@ -8,9 +8,10 @@ use tokio::time::{Instant, sleep_until};
 use super::super::super::policy::date::in_millis;
 use super::super::super::purge::list::Purges;
 use super::backend::Backend;
-use super::client::{Event, Events};
+use super::client::{Client, CommandError, Event, Events};
 use super::purge_log::PurgeLogClient;
 use super::purge_queue::Pending;
+use super::renewal::Renewal;
 use crate::clock::timer_now;
 
 /// The background task of a store. It writes the purges of this process to the log, reads those of
@@ -26,6 +27,17 @@ pub(super) struct SyncTask {
     /// The connection for messages has no subscription.
     unsubscribed: bool,
     next_exchange: Instant,
+    renewal: Renewal,
+}
+
+/// The reason why the task stops to use a client.
+enum Stop {
+    /// No store and no layer is left.
+    Unused,
+    /// The client got no reply for too long.
+    Stuck,
+    /// The client has given up by itself.
+    Ended,
 }
 
 impl SyncTask {
@@ -36,35 +48,71 @@ impl SyncTask {
     ) -> Self {
         let log = PurgeLogClient::new(&backend.config.prefix, backend.config.max_ttl);
         let next_exchange = timer_now();
-        Self { backend, purges, queue, log, last_synced: None, unsubscribed: false, next_exchange }
+        let renewal = Renewal::new(next_exchange);
+        Self {
+            backend,
+            purges,
+            queue,
+            log,
+            last_synced: None,
+            unsubscribed: false,
+            next_exchange,
+            renewal,
+        }
     }
 
     pub(super) async fn run(mut self) {
         let backend = Arc::clone(&self.backend);
-        let mut events = backend.client.events();
-        let syncing = async {
-            self.sync(&mut events).await;
-            // The last purges of a store that was dropped are for the other processes.
-            if self.log.is_pending() {
-                let none = Purges::default();
-                drop(self.log.exchange(&backend.client, &none, &backend.config.clock).await);
-            }
-        };
         tokio::select! {
-            () = backend.client.keep_connected() => {}
             () = backend.remove_cleared() => {}
-            () = syncing => {}
+            () = self.serve() => {}
         }
     }
 
-    async fn sync(&mut self, events: &mut Events) {
+    /// Uses one client after the other. What is queued for the log stays queued meanwhile.
+    async fn serve(&mut self) {
+        loop {
+            let client = self.backend.client();
+            // Before the client connects: no event is missed.
+            let mut events = client.events();
+            let stop = tokio::select! {
+                () = client.keep_connected() => Stop::Ended,
+                stop = self.use_client(&client, &mut events) => stop,
+            };
+            match stop {
+                Stop::Unused => return,
+                Stop::Stuck => {}
+                Stop::Ended => sleep_until(self.renewal.earliest()).await,
+            }
+            self.backend.replace_client();
+            self.renewal.replaced(timer_now());
+            self.unsubscribed = false;
+            // The new client tells when it has connected.
+            self.next_exchange = timer_now() + INTERVAL;
+        }
+    }
+
+    async fn use_client(&mut self, client: &Client, events: &mut Events) -> Stop {
+        let stop = self.sync(client, events).await;
+        // The last purges of a store that was dropped are for the other processes.
+        if matches!(stop, Stop::Unused) && self.log.is_pending() {
+            let none = Purges::default();
+            drop(self.log.exchange(client, &none, &self.backend.config.clock).await);
+        }
+        stop
+    }
+
+    async fn sync(&mut self, client: &Client, events: &mut Events) -> Stop {
         loop {
             let mut written = Vec::new();
             self.update_trust();
+            if self.renewal.is_due(timer_now()) {
+                return Stop::Stuck;
+            }
             let wake = self.wake();
             tokio::select! {
                 pending = self.queue.recv() => {
-                    let Some(pending) = pending else { return };
+                    let Some(pending) = pending else { return Stop::Unused };
                     self.take(pending, &mut written);
                     while let Ok(pending) = self.queue.try_recv() {
                         self.take(pending, &mut written);
@@ -101,13 +149,19 @@ impl SyncTask {
             if self.backend.breaker.is_open() && timer_now() < self.next_exchange {
                 continue;
             }
-            let Some(purges) = self.purges.upgrade() else { return };
+            let Some(purges) = self.purges.upgrade() else { return Stop::Unused };
+            let mut replied = true;
             // The subscription comes first: no purge between it and the exchange is missed.
             if self.unsubscribed {
-                let subscribed = self.backend.client.subscribe(self.log.channel()).await;
+                let subscribed = client.subscribe(self.log.channel()).await;
+                replied = is_reply(&subscribed);
                 self.unsubscribed = self.backend.record_result(subscribed).is_err();
             }
-            self.exchange(&purges, written).await;
+            if self.exchange(client, &purges, written).await && replied {
+                self.renewal.replied(timer_now());
+            } else {
+                self.renewal.failed();
+            }
         }
     }
 
@@ -116,11 +170,18 @@ impl SyncTask {
         written.push(pending.written);
     }
 
-    async fn exchange(&mut self, purges: &Purges, written: Vec<oneshot::Sender<bool>>) {
+    /// Exchanges purges with the log. Returns `true` if the client got a reply.
+    async fn exchange(
+        &mut self,
+        client: &Client,
+        purges: &Purges,
+        written: Vec<oneshot::Sender<bool>>,
+    ) -> bool {
         let start = timer_now();
         let backend = &self.backend;
-        let exchanged = self.log.exchange(&backend.client, purges, &backend.config.clock).await;
+        let exchanged = self.log.exchange(client, purges, &backend.config.clock).await;
         let succeeded = exchanged.is_ok();
+        let replied = is_reply(&exchanged);
         match exchanged {
             Ok(exchanged) => {
                 self.last_synced = Some(start);
@@ -133,6 +194,7 @@ impl SyncTask {
             let _ = written.send(succeeded);
         }
         self.next_exchange = timer_now() + INTERVAL;
+        replied
     }
 
     /// Limits the age of the entries that are used while purges by others may be missed. A hit then
@@ -168,6 +230,11 @@ impl Drop for SyncTask {
         self.backend.set_unsynced();
         self.backend.breaker.open();
     }
+}
+
+/// Returns `true` if a client got a reply, be it a refusal.
+fn is_reply<T>(result: &Result<T, CommandError>) -> bool {
+    result.as_ref().err().is_none_or(|error| !error.is_of_client())
 }
 
 /// The time between two exchanges with the log, and between two probes: longer than it takes to
