@@ -24,7 +24,7 @@ pub mod invalidation {}
 
 // The page links to items that exist with this feature only.
 #[doc = include_str!("guide/redis.md")]
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 pub mod redis {}
 
 #[doc = include_str!("guide/observability.md")]

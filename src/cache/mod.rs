@@ -218,6 +218,6 @@ pub use purge::{PurgeFuture, SharedPurges};
 pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 pub use store::redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use store::{BoxStore, Lease, MemoryStore, Store, TieredStore, Usage};

@@ -40,6 +40,8 @@ use crate::metrics::Metrics;
 #[must_use]
 pub struct RedisConfig {
     pub(super) server: Arc<dyn Connect>,
+    /// Unknown where the connections are those of the user.
+    pub(super) address: Option<Address>,
     pub(super) prefix: String,
     pub(super) command_timeout: Duration,
     pub(super) max_entry_size: u64,
@@ -158,13 +160,14 @@ impl RedisConfig {
     fn at(address: &Address) -> Result<Self, InvalidRedisConfig> {
         check_scheme(&address.url)?;
         let server = DefaultServer::at(address).map_err(InvalidRedisConfig)?;
-        Ok(Self::with_server(Arc::new(server)))
+        Ok(Self { address: Some(address.clone()), ..Self::with_server(Arc::new(server)) })
     }
 
     pub(super) fn with_server(server: Arc<dyn Connect>) -> Self {
         // The table above gives the reasons.
         Self {
             server,
+            address: None,
             prefix: "tower-kit:".to_owned(),
             command_timeout: Duration::from_millis(50),
             max_entry_size: 4 * crate::MIB,
