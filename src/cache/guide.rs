@@ -6,7 +6,7 @@
 //! | [`keys`] | which requests get the same response: keys, proxies, cookies, `vary` |
 //! | [`coalescing`] | concurrent requests for one response, failures, slow services, memory |
 //! | [`invalidation`] | purges by URL, prefix and tag, and unsafe methods |
-//! | `redis` | processes that share their responses, with the feature `cache-redis` |
+//! | `redis` | processes that share their responses, with the feature `cache-redis` or `cache-redis-rs` |
 //! | [`standards`] | the standards that the cache follows, with their tests |
 //! | [`observability`] | `cache-status`, metrics, and why a response is not stored |
 

@@ -81,8 +81,8 @@
 //!
 //! ## Redis
 //!
-//! With the feature `cache-redis`, processes share their entries and purges through Redis or
-//! Valkey. If Redis does not respond, each process continues with its own memory. See
+//! With the feature `cache-redis` or `cache-redis-rs`, processes share their entries and purges through
+//! Redis or Valkey. If Redis does not respond, each process continues with its own memory. See
 //! [Redis][redis].
 //!
 //! ## Values
