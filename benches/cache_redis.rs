@@ -42,7 +42,9 @@ async fn main() -> Result<(), BoxError> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let _server = Server::start(port)?;
     let url = format!("redis://127.0.0.1:{port}");
-    let config = RedisConfig::new(&url)?;
+    // On a busy machine a hit may take longer than the default.
+    let budget = Duration::from_secs(1);
+    let config = RedisConfig::new(&url)?.command_timeout(budget);
     let behind = RedisStore::connect(config.clone());
     behind.ready().await;
     println!("microseconds on a processor for each request, the least of five");
@@ -50,7 +52,6 @@ async fn main() -> Result<(), BoxError> {
         "{:<8}{:<9}{:>9}{:>9}{:>9}{:>9}{:>11}{:>11}",
         "client", "body", "at once", "GET", "by hand", "layer", "% of GET", "% by hand"
     );
-    let budget = Duration::from_millis(50);
     let client = bare_client(&url).await?;
     let bare = client.with_options(&Options { timeout: Some(budget), ..Options::default() });
     let get = move |key| {
