@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::str::from_utf8;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -75,7 +74,6 @@ impl Connections {
         };
         let error = match timeout(limit, link.send(cmd, route)).await {
             Ok(Ok(value)) => {
-                link.signals.replies.fetch_add(1, Ordering::Relaxed);
                 return T::from_redis_value(value)
                     .map_err(|error| CommandError::Refused(error.into()));
             }
@@ -115,10 +113,7 @@ impl Connections {
                     tell(made.clone());
                     delay = MIN_DELAY;
                     let error = new.end().await;
-                    // A part of a cluster may respond until there is another connection.
-                    if !is_cluster {
-                        link.store(None);
-                    }
+                    link.store(None);
                     error
                 }
                 Err(error) => error,
@@ -162,7 +157,10 @@ impl Connections {
         let slots = self.run_over(&self.commands, &slots, any, BACKGROUND_TIMEOUT).await?;
         // The first slot, the last one, the primary, and the replicas.
         let slots: Vec<(u16, Value)> = Vec::<Vec<Value>>::into_iter(slots)
-            .filter_map(|mut of| Some((u16::from_redis_value_ref(of.first()?).ok()?, of.remove(2))))
+            .filter_map(|of| {
+                let first = u16::from_redis_value_ref(of.first()?).ok()?;
+                Some((first, of.into_iter().nth(2)?))
+            })
             .collect();
         let is_first = |at: usize| slots[..at].iter().all(|(_, primary)| *primary != slots[at].1);
         let route = |at: usize| {
@@ -318,13 +316,13 @@ impl From<RedisError> for CommandError {
             | ErrorKind::ClusterConnectionNotFound
             | ErrorKind::MasterNameNotFoundBySentinel
             | ErrorKind::Server(
-                ServerErrorKind::Moved
-                | ServerErrorKind::Ask
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
+                ServerErrorKind::ClusterDown
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ReadOnly,
             ) => Self::Unavailable(error.into()),
+            ErrorKind::Server(
+                ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain,
+            ) => Self::Redirected(error.into()),
             _ => Self::Refused(error.into()),
         }
     }
