@@ -71,6 +71,8 @@ async fn contract_holds_over_a_pool_of_the_user() {
     let pool = Pool::new(Config::from_url(&server.url()).unwrap(), None, None, None, 2).unwrap();
     let connecting = pool.init().await.unwrap();
     check_contract("a user's pool", || RedisConfig::from_client(pool.clone())).await;
+    // The other client has no address to connect to.
+    assert!(RedisConfig::from_client(pool.clone()).use_redis_rs().is_err());
     let store = RedisStore::from_client(pool.clone());
     store.ready().await;
     drop(store);
