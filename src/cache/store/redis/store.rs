@@ -60,9 +60,9 @@ use super::sync_task::SyncTask;
 /// | version of Rust | that of this crate | 1.88 |
 /// | last release | February 2025 | several each year |
 ///
-/// Choose `redis`, unless you need TLS or share connections with the program: it is maintained, and it
-/// notices the loss of a connection without the timeout of a command. `fred` is the default, so that
-/// nothing changes for programs that have it. With both features, `RedisConfig::use_redis_rs` chooses
+/// Choose `redis`, unless you need TLS or share connections with the program: it is maintained, a hit
+/// costs less, and no request waits for its timeout when a connection ends. `fred` is the default, so
+/// that nothing changes for programs that have it. With both features, `RedisConfig::use_redis_rs` chooses
 /// `redis`; with `cache-redis-rs` alone, there is nothing to choose.
 ///
 /// # Keys
