@@ -6,7 +6,7 @@
 //! | [`keys`] | which requests get the same response: keys, proxies, cookies, `vary` |
 //! | [`coalescing`] | concurrent requests for one response, failures, slow services, memory |
 //! | [`invalidation`] | purges by URL, prefix and tag, and unsafe methods |
-//! | `redis` | processes that share their responses, with the feature `cache-redis` |
+//! | `redis` | processes that share their responses, with the feature `cache-redis` or `cache-redis-rs` |
 //! | [`standards`] | the standards that the cache follows, with their tests |
 //! | [`observability`] | `cache-status`, metrics, and why a response is not stored |
 
@@ -24,7 +24,7 @@ pub mod invalidation {}
 
 // The page links to items that exist with this feature only.
 #[doc = include_str!("guide/redis.md")]
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 pub mod redis {}
 
 #[doc = include_str!("guide/observability.md")]

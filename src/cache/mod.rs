@@ -81,8 +81,8 @@
 //!
 //! ## Redis
 //!
-//! With the feature `cache-redis`, processes share their entries and purges through Redis or
-//! Valkey. If Redis does not respond, each process continues with its own memory. See
+//! With the feature `cache-redis` or `cache-redis-rs`, processes share their entries and purges through
+//! Redis or Valkey. If Redis does not respond, each process continues with its own memory. See
 //! [Redis][redis].
 //!
 //! ## Values
@@ -218,6 +218,6 @@ pub use purge::{PurgeFuture, SharedPurges};
 pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 pub use store::redis::{InvalidRedisConfig, RedisConfig, RedisStatus, RedisStore};
 pub use store::{BoxStore, Lease, MemoryStore, Store, TieredStore, Usage};

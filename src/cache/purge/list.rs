@@ -228,7 +228,7 @@ impl Purges {
     }
 }
 
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 impl Purges {
     /// Creates a list whose purges are written to `log`.
     pub(crate) fn with_log(log: impl PurgeLog + 'static) -> Self {

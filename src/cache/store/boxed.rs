@@ -20,9 +20,9 @@ use super::lease::Lease;
 ///     let memory = MemoryStore::new(64 * MIB);
 ///     Ok(match redis_url {
 ///         None => BoxStore::new(memory),
-/// #       #[cfg(not(feature = "cache-redis"))]
+/// #       #[cfg(not(any(feature = "cache-redis", feature = "cache-redis-rs")))]
 /// #       Some(_) => BoxStore::new(memory),
-/// #       #[cfg(feature = "cache-redis")]
+/// #       #[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 ///         Some(url) => {
 /// #           use tower_kit::cache::{RedisConfig, RedisStore, TieredStore};
 ///             let redis = RedisStore::connect(RedisConfig::new(url)?);

@@ -7,7 +7,7 @@ pub mod contract;
 mod lease;
 mod memory;
 mod namespaced;
-#[cfg(feature = "cache-redis")]
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
 pub(crate) mod redis;
 mod tiered;
 mod variants;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::rig::{Origin, Process, config, settled, until};
+use super::rig::{Origin, Process, config, config_at, settled, until};
 use crate::cache::rig::reply;
 use crate::redis_server::{Cluster, RedisServer};
-use tower_kit::cache::RedisConfig;
 
 /// All keys with their times to live in milliseconds, -1 for none.
 fn keys(server: &RedisServer) -> BTreeMap<String, i64> {
@@ -110,7 +109,7 @@ async fn purge_all_empties_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purge_all_empties_all_nodes_of_a_cluster() {
     let mut cluster = Cluster::start();
-    let config = RedisConfig::new(&cluster.url()).unwrap().command_timeout(Duration::from_secs(1));
+    let config = config_at(&cluster.url()).command_timeout(Duration::from_secs(1));
     let one = Process::start(config, &Origin::counting()).await;
     let mut entries = || -> usize {
         // Slots of the three primaries: 12182, 5061 and 7365.
@@ -185,12 +184,8 @@ async fn clients_do_not_choose_the_slot_of_a_cluster() {
     let mut cluster = Cluster::start();
     for prefix in ["tower-kit:", "{mine}:", "a{", ""] {
         let origin = Origin::counting();
-        let config = || {
-            RedisConfig::new(&cluster.url())
-                .unwrap()
-                .prefix(prefix)
-                .command_timeout(Duration::from_secs(1))
-        };
+        let config =
+            || config_at(&cluster.url()).prefix(prefix).command_timeout(Duration::from_secs(1));
         let store = tower_kit::cache::RedisStore::connect(config());
         let ready = tokio::time::timeout(Duration::from_secs(5), store.ready()).await;
         assert!(ready.is_ok(), "{prefix}: {:?}", store.status());

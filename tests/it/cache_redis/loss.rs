@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tower_kit::cache::RedisConfig;
-
-use super::rig::{Origin, Process, config, settled, until};
+use super::rig::{Origin, Process, config, config_at, settled, until};
 use crate::redis_server::RedisServer;
 
 const NAMES: &str = "tower-kit:{purges}:names";
@@ -109,7 +107,7 @@ async fn purges_survive_a_restart_with_older_data() {
         let user = ["ACL", "SETUSER", "away", "on", ">secret", "~*", "&*", "+@all"];
         server.command(&user);
         let url = format!("redis://away:secret@127.0.0.1:{}", server.port());
-        let away = || RedisConfig::new(&url).unwrap().command_timeout(Duration::from_secs(1));
+        let away = || config_at(&url).command_timeout(Duration::from_secs(1));
         let one = Process::start(away(), &origin).await;
         let other = Process::start(away(), &origin).await;
         settled(&[&one, &other]).await;

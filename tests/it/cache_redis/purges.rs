@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tower_kit::cache::{PurgeFuture, RedisConfig, StoreError};
 
-use super::rig::{Origin, Process, TAGGED, Times, clock, config, settled, until};
+use super::rig::{Origin, Process, TAGGED, Times, clock, config, config_at, settled, until};
 use crate::cache::rig::reply;
 use crate::redis_server::RedisServer;
 use crate::support::soon;
@@ -210,7 +210,7 @@ async fn known_as(name: &str, server: &RedisServer) -> RedisConfig {
     let user = ["ACL", "SETUSER", name, "on", ">secret", "~*", "&*", "+@all"];
     assert_eq!(server.command(&user).text(), "OK");
     let url = format!("redis://{name}:secret@127.0.0.1:{}", server.port());
-    let config = RedisConfig::new(&url).unwrap().command_timeout(Duration::from_secs(1));
+    let config = config_at(&url).command_timeout(Duration::from_secs(1));
     config.offline_ttl(Duration::from_secs(600))
 }
 

@@ -174,7 +174,18 @@ pub(super) fn config(server: &RedisServer) -> RedisConfig {
 }
 
 pub(super) fn impatient(server: &RedisServer) -> RedisConfig {
-    RedisConfig::new(&server.url()).unwrap()
+    config_at(&server.url())
+}
+
+/// Settings with the client that the environment variable names, for each of which the tests run
+/// once.
+pub(crate) fn config_at(url: &str) -> RedisConfig {
+    let config = RedisConfig::new(url).unwrap();
+    match std::env::var("TOWER_KIT_REDIS_CLIENT").as_deref() {
+        Ok("redis-rs") => config.use_redis_rs().unwrap(),
+        Ok("fred") | Err(_) => config,
+        Ok(other) => panic!("there is no client {other}"),
+    }
 }
 
 /// Reads the real clock, by which other processes run.

@@ -13,7 +13,7 @@ use tower_kit::cache::{
     contract,
 };
 
-use super::rig::{Origin, Process, clock, config, settled, until};
+use super::rig::{Origin, Process, clock, config, config_at, settled, until};
 use crate::cache::rig::reply;
 use crate::redis_server::{Cluster, RedisServer, Reply, Sentinels};
 
@@ -42,7 +42,7 @@ async fn check_contract(name: &str, connect: impl Fn() -> RedisConfig) {
 async fn contract_holds_over_tcp_and_unix_sockets() {
     let server = RedisServer::start();
     for url in [server.url(), server.unix_url()] {
-        check_contract(&url, || RedisConfig::new(&url).unwrap()).await;
+        check_contract(&url, || config_at(&url)).await;
     }
 }
 
@@ -50,19 +50,19 @@ async fn contract_holds_over_tcp_and_unix_sockets() {
 async fn contract_holds_with_password_and_database() {
     let server = RedisServer::start_with(&["--requirepass", "s@cret/?"]);
     let url = format!("redis://:s%40cret%2F%3F@127.0.0.1:{}/3", server.port());
-    check_contract("password", || RedisConfig::new(&url).unwrap()).await;
+    check_contract("password", || config_at(&url)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_holds_over_a_cluster() {
     let cluster = Cluster::start();
-    check_contract("cluster", || RedisConfig::new(&cluster.url()).unwrap()).await;
+    check_contract("cluster", || config_at(&cluster.url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_holds_over_sentinels() {
     let sentinels = Sentinels::start();
-    check_contract("sentinels", || RedisConfig::new(&sentinels.url()).unwrap()).await;
+    check_contract("sentinels", || config_at(&sentinels.url())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,6 +71,8 @@ async fn contract_holds_over_a_pool_of_the_user() {
     let pool = Pool::new(Config::from_url(&server.url()).unwrap(), None, None, None, 2).unwrap();
     let connecting = pool.init().await.unwrap();
     check_contract("a user's pool", || RedisConfig::from_client(pool.clone())).await;
+    // The other client has no address to connect to.
+    assert!(RedisConfig::from_client(pool.clone()).use_redis_rs().is_err());
     let store = RedisStore::from_client(pool.clone());
     store.ready().await;
     drop(store);

@@ -8,7 +8,10 @@ use metrics::Recorder;
 
 use super::super::super::clock::Clock;
 use super::client::{Address, Connect};
+#[cfg(feature = "cache-redis")]
 use super::fred::Server as DefaultServer;
+#[cfg(not(feature = "cache-redis"))]
+use super::redis_rs_server::Server as DefaultServer;
 use crate::metrics::Metrics;
 
 /// The settings of a [`RedisStore`](super::RedisStore).
@@ -40,6 +43,8 @@ use crate::metrics::Metrics;
 #[must_use]
 pub struct RedisConfig {
     pub(super) server: Arc<dyn Connect>,
+    /// Unknown where the connections are those of the user.
+    pub(super) address: Option<Address>,
     pub(super) prefix: String,
     pub(super) command_timeout: Duration,
     pub(super) max_entry_size: u64,
@@ -158,13 +163,14 @@ impl RedisConfig {
     fn at(address: &Address) -> Result<Self, InvalidRedisConfig> {
         check_scheme(&address.url)?;
         let server = DefaultServer::at(address).map_err(InvalidRedisConfig)?;
-        Ok(Self::with_server(Arc::new(server)))
+        Ok(Self { address: Some(address.clone()), ..Self::with_server(Arc::new(server)) })
     }
 
     pub(super) fn with_server(server: Arc<dyn Connect>) -> Self {
         // The table above gives the reasons.
         Self {
             server,
+            address: None,
             prefix: "tower-kit:".to_owned(),
             command_timeout: Duration::from_millis(50),
             max_entry_size: 4 * crate::MIB,

@@ -1,10 +1,11 @@
-//! A store in Redis or Valkey. `client.rs` says what it asks of a client library; `fred.rs` is the only
-//! file that knows `fred`.
+//! A store in Redis or Valkey. `client.rs` says what it asks of a client library: `fred.rs` alone knows
+//! `fred`, and `redis_rs.rs` with its addresses `redis`.
 
 mod backend;
 mod breaker;
 mod client;
 mod config;
+#[cfg(feature = "cache-redis")]
 mod fred;
 #[cfg(feature = "cache-redis-fred")]
 mod fred_pool;
@@ -13,6 +14,10 @@ mod lease;
 mod metrics;
 mod purge_log;
 mod purge_queue;
+#[cfg(feature = "cache-redis-rs")]
+mod redis_rs;
+#[cfg(feature = "cache-redis-rs")]
+mod redis_rs_server;
 mod renewal;
 mod status;
 mod store;

@@ -45,6 +45,27 @@ use super::sync_task::SyncTask;
 /// +@scripting +@pubsub +@connection`, `TIME`, `INFO` and, in a cluster, `CLUSTER`, on keys and
 /// channels that begin with the prefix.
 ///
+/// # Clients
+///
+/// Two libraries can speak to Redis. The store has the same promises over both, and its tests run over
+/// both.
+///
+/// | | `fred` | `redis` |
+/// |---|---|---|
+/// | feature | `cache-redis` | `cache-redis-rs` |
+/// | one server, unix sockets, clusters, sentinels | yes | yes |
+/// | TLS | with `cache-redis-tls` | no |
+/// | connections of the program | with `cache-redis-fred` | no |
+/// | protocol | RESP2 | RESP3 |
+/// | commands in flight when a connection ends | time out | fail at once |
+/// | version of Rust | that of this crate | 1.88 |
+/// | last release | February 2025 | several each year |
+///
+/// Choose `redis`, unless you need TLS or share connections with the program: it is maintained, a hit
+/// costs less, and no request waits for its timeout when a connection ends. `fred` is the default, so
+/// that nothing changes for programs that have it. With both features, `RedisConfig::use_redis_rs` chooses
+/// `redis`; with `cache-redis-rs` alone, there is nothing to choose.
+///
 /// # Keys
 ///
 /// Each entry has a time to live. Two keys hold the log of purges and have none: choose a
