@@ -173,6 +173,7 @@ mod recursion;
 mod service;
 mod shared;
 mod since;
+mod writes;
 
 pub use error::ValueCacheError;
 pub use load_error::LoadError;

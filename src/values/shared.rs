@@ -18,6 +18,7 @@ use super::metrics::{Outcome, ValueMetrics};
 use super::policy::{self, Age, Rules};
 use super::recursion::Waits;
 use super::since::Since;
+use super::writes::Writes;
 use crate::cache::coalesce::Coalescer;
 use crate::cache::entry::{Entry, EntryKind, StoredResponse, Watermark};
 
@@ -25,7 +26,7 @@ use crate::cache::clock::{Clock, random};
 use crate::cache::error::StoreError;
 use crate::cache::namespace::Namespace;
 use crate::cache::purge::list::Purges;
-use crate::cache::purge::{Purge, ScopedPurges, Stamp};
+use crate::cache::purge::{Purge, ScopedPurges};
 use crate::cache::state::MAX_PUTS;
 use crate::cache::store::{DynStore, Store};
 use crate::cache::task::Slot;
@@ -48,8 +49,11 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) flights: Coalescer<Arc<str>, Verdict>,
     pub(super) purges: ScopedPurges,
-    /// The inserted values: a fetch that started earlier does not replace them.
-    inserts: Purges,
+    /// The same purges, without their namespace, which is none.
+    pub(super) list: Arc<Purges>,
+    /// The values that were inserted or removed: a fetch that started earlier does not replace them.
+    pub(super) inserts: Purges,
+    pub(super) writes: Writes,
     pub(super) failures: Failures,
     /// The loads that wait for other loads.
     pub(super) waits: Waits,
@@ -85,10 +89,12 @@ impl Shared {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let state = State {
             flights: Coalescer::default(),
-            purges: ScopedPurges::new(purges, Namespace::default()),
+            purges: ScopedPurges::new(Arc::clone(&purges), Namespace::default()),
+            list: purges,
             inserts: Purges::default(),
             failures: Failures::default(),
             waits: Waits::default(),
+            writes: Writes::default(),
             refreshes: Arc::default(),
             puts: Arc::default(),
         };
@@ -114,6 +120,9 @@ impl Shared {
     where
         T: DeserializeOwned,
     {
+        if let Some(entry) = self.written(name) {
+            return self.use_written(entry, or_stale);
+        }
         let got = catch_unwind(AssertUnwindSafe(|| self.store.get_now(name)));
         let got = got.unwrap_or_else(|_| {
             self.metrics.failed("get");
@@ -127,32 +136,11 @@ impl Shared {
             }
         }
         let got = self.tried("get", || self.store.get(name)).await;
-        self.use_entry(name, got.ok()??, or_stale)
-    }
-
-    /// Stores a value, in place of what is being fetched.
-    pub(super) async fn insert(
-        &self,
-        name: &str,
-        ttl: Option<Duration>,
-        tags: Vec<String>,
-        json: Bytes,
-    ) -> Result<(), StoreError> {
-        drop(self.state.inserts.purge(Purge::Removed(name), 0));
-        if self.state.purges.is_shared() {
-            // Other processes may have the previous value in memory.
-            self.purge(Purge::Removed(name)).await?;
+        let entry = got.ok()??;
+        if let Some(stored) = entry.stored() {
+            stored.compare(&self.state.purges, name, false);
         }
-        // An insert does not yield to a later one.
-        let since = Since { inserted: Stamp::MAX, ..self.since() };
-        self.put(name, self.entry(ttl, tags, json, since), since).await
-    }
-
-    /// Removes a value.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let purged = self.purge(Purge::Removed(name)).await;
-        let removed = self.remove_entry(name).await;
-        purged.and(removed)
+        self.use_entry(name, entry, or_stale)
     }
 
     /// Purges a name or a namespace.
@@ -204,6 +192,10 @@ impl Shared {
         since: Since,
     ) -> Result<(), StoreError> {
         let ttl = entry.stored().map_or(Duration::ZERO, |stored| stored.freshness.keep(false));
+        let Some(_fill) = self.state.purges.begin_fill(name, name, since.purged) else {
+            self.metrics.failed("puts");
+            return Err(StoreError::new("too many values are being stored"));
+        };
         self.tried("put", || self.store.put(name, entry.clone(), ttl)).await?;
         // A purge may have come between the last check and the put.
         if self.admits(name, &entry, since) { Ok(()) } else { self.remove_entry(name).await }
@@ -224,7 +216,7 @@ impl Shared {
     }
 
     /// Tries an operation several times, within the timeout of one: a store that hangs would hang again.
-    async fn tried<T, F>(
+    pub(super) async fn tried<T, F>(
         &self,
         operation: &'static str,
         mut run: impl FnMut() -> F,
@@ -251,7 +243,13 @@ impl Shared {
         entry: Entry,
         or_stale: bool,
     ) -> Option<Found<T>> {
-        let stored = entry.stored().filter(|stored| self.is_usable(name, stored))?;
+        entry.stored().filter(|stored| self.is_usable(name, stored))?;
+        self.use_written(entry, or_stale)
+    }
+
+    /// Returns the value of an entry that was not purged.
+    fn use_written<T: DeserializeOwned>(&self, entry: Entry, or_stale: bool) -> Option<Found<T>> {
+        let stored = entry.stored()?;
         let age = self.rules.age(&stored.freshness, stored.left(self.clock.now()));
         if age == Age::Expired || !or_stale && !age.is_fresh() {
             return None;

@@ -41,6 +41,9 @@ pub(crate) struct Watermark {
     /// The time of the first soft purge that was found, in milliseconds since 1970, or [`NEVER`].
     /// Only in memory: the entry of a store has the stamp from before the purge.
     stale_since: AtomicU64,
+    /// A stamp at which a shared store had the response, although it was not compared with all purges up
+    /// to that. Only in memory.
+    seen: AtomicU64,
 }
 
 impl EntryKind {
@@ -79,6 +82,10 @@ impl StoredResponse {
         // Most hits have no purge to compare, and cost no look at the headers.
         if !purges.is_latest(requested) {
             standing = self.standing_by_queries(purges, url, requested, standing);
+            // In this order: a name that was forgotten before the comparison is known here.
+            if purges.is_outdated(requested.max(watermark.seen.load(Ordering::Relaxed))) {
+                return false;
+            }
         }
         // In this order: a purge that was forgotten before the first check is known to the second.
         if stays && !purges.remembers(requested) {
@@ -92,6 +99,16 @@ impl StoredResponse {
             Standing::Purged => return false,
         }
         true
+    }
+
+    /// Compares a response that was just read from a store with the purges, as
+    /// [`is_usable`](Self::is_usable) does. Until it is read again, a memory may use it although names
+    /// that were removed before it was read are forgotten.
+    pub(crate) fn compare(&self, purges: &ScopedPurges, url: &str, stays: bool) {
+        // The store may have had a response for a moment that its name was removed of.
+        if purges.is_shared() && !self.is_usable(purges, url, stays) {
+            self.watermark.seen.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Returns the standing of a response that may answer several queries: a purge of any of them counts.
@@ -148,7 +165,13 @@ impl StoredResponse {
 
 impl Watermark {
     pub(crate) fn at(stamp: Stamp) -> Self {
-        Self { stamp: AtomicU64::new(stamp), stale_since: AtomicU64::new(NEVER) }
+        Self::seen(stamp, 0)
+    }
+
+    /// Returns the watermark of a response that a shared store had at the stamp `seen`.
+    pub(crate) fn seen(stamp: Stamp, seen: Stamp) -> Self {
+        let [stamp, seen, stale_since] = [stamp, seen, NEVER].map(AtomicU64::new);
+        Self { stamp, stale_since, seen }
     }
 
     pub(crate) fn get(&self) -> Stamp {
@@ -175,8 +198,9 @@ impl Default for Watermark {
 
 impl Clone for Watermark {
     fn clone(&self) -> Self {
+        let seen = self.seen.load(Ordering::Relaxed);
         let stale_since = AtomicU64::new(self.stale_since.load(Ordering::Relaxed));
-        Self { stale_since, ..Self::at(self.get()) }
+        Self { stale_since, ..Self::seen(self.get(), seen) }
     }
 }
 

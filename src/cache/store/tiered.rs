@@ -46,8 +46,15 @@ impl<S: Store> Store for TieredStore<S> {
         let near = self.memory.get(key).await?;
         match self.behind.get(key).await {
             Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
+                // The memory has the same entry, which the caller compares with the purges.
+                let far = far.into_owned_memory();
                 self.memory.put(key, far.clone(), Duration::MAX).await?;
                 Ok(Some(far))
+            }
+            // Another process has removed the list, and its variants may still be in the store behind. The
+            // memory keeps its own ones. A store that is away has removed nothing.
+            Ok(None) if near.as_ref().is_some_and(is_list) => {
+                Ok(near.filter(|_| self.behind.get_now(key).is_ready()))
             }
             Ok(_) => Ok(near),
             Err(error) => near.map(Some).ok_or(error),
@@ -108,6 +115,10 @@ impl<S: Store> Store for TieredStore<S> {
     fn usage(&self) -> Usage {
         self.memory.usage()
     }
+}
+
+fn is_list(entry: &Entry) -> bool {
+    entry.stored().is_none()
 }
 
 /// Returns `true` if `near` was received later: the last entry may not have reached the store behind.

@@ -73,6 +73,11 @@ pub(super) trait Commands: Send + Sync {
     /// Subscribes to the messages of a channel.
     fn subscribe<'a>(&'a self, channel: &'a str) -> CommandFuture<'a, ()>;
 
+    /// Returns `true` if the connection for commands belongs to the user, and may be there already.
+    fn is_borrowed(&self) -> bool {
+        false
+    }
+
     /// Keeps both connected until the future is dropped, and nothing after that.
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
@@ -217,26 +222,11 @@ impl<T: FromReply> FromReply for Vec<T> {
     }
 }
 
-impl<A, B, C, D, E, F> FromReply for (A, B, C, D, E, F)
-where
-    A: FromReply,
-    B: FromReply,
-    C: FromReply,
-    D: FromReply,
-    E: FromReply,
-    F: FromReply,
-{
+impl<A: FromReply, B: FromReply, C: FromReply> FromReply for (A, B, C) {
     fn from_reply(reply: Reply) -> Option<Self> {
         let Reply::List(list) = reply else { return None };
-        let [a, b, c, d, e, f] = <[Reply; 6]>::try_from(list).ok()?;
-        Some((
-            A::from_reply(a)?,
-            B::from_reply(b)?,
-            C::from_reply(c)?,
-            D::from_reply(d)?,
-            E::from_reply(e)?,
-            F::from_reply(f)?,
-        ))
+        let [a, b, c] = <[Reply; 3]>::try_from(list).ok()?;
+        Some((A::from_reply(a)?, B::from_reply(b)?, C::from_reply(c)?))
     }
 }
 

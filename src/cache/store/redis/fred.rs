@@ -210,6 +210,10 @@ impl Commands for Client {
         Box::pin(async move { Ok(messages.subscribe(channel).await?) })
     }
 
+    fn is_borrowed(&self) -> bool {
+        self.is_borrowed
+    }
+
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let keep = async |client: &Connection| loop {
             // The task may end for good, and is then started again.

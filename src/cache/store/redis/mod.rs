@@ -5,6 +5,7 @@ mod backend;
 mod breaker;
 mod client;
 mod config;
+mod fills;
 mod fred;
 #[cfg(feature = "cache-redis-fred")]
 mod fred_pool;

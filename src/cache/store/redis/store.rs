@@ -9,13 +9,15 @@ use tokio::sync::{SemaphorePermit, mpsc};
 use super::super::super::entry::{Entry, Watermark};
 use super::super::super::error::StoreError;
 use super::super::super::purge::SharedPurges;
-use super::super::super::purge::list::{LocalPurge, Purges};
+use super::super::super::purge::Stamp;
+use super::super::super::purge::list::{LocalPurge, PurgeLog, Purges};
 use super::super::super::purge::table::PurgeTarget;
 use super::super::super::task::spawn;
 use super::super::api::Store;
 use super::super::lease::Lease;
 use super::backend::{Backend, MAX_WRITTEN_KIB};
 use super::config::RedisConfig;
+use super::fills::Fills;
 use super::lease;
 use super::purge_queue::PurgeQueue;
 use super::status::RedisStatus;
@@ -84,9 +86,10 @@ impl RedisStore {
     pub fn connect(config: RedisConfig) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let backend = Arc::new(Backend::new(config));
-        let queue = PurgeQueue { sender, backend: Arc::clone(&backend) };
+        let fills = Fills::default();
+        let queue = PurgeQueue { sender, backend: Arc::clone(&backend), fills: fills.clone() };
         let purges = Arc::new(Purges::with_log(queue.clone()));
-        let task = SyncTask::new(Arc::clone(&backend), Arc::downgrade(&purges), receiver);
+        let task = SyncTask::new(Arc::clone(&backend), Arc::downgrade(&purges), receiver, fills);
         spawn(task.run());
         Self { backend, purges: SharedPurges(purges), queue }
     }
@@ -107,16 +110,23 @@ impl RedisStore {
         }
     }
 
-    /// Decodes the value of the key `name`. An unusable value is removed, except one of another
-    /// version of this crate, which is of use to other processes.
-    fn decode(&self, bytes: Bytes, key: &str, name: String) -> Result<Entry, StoreError> {
+    /// Decodes the value of the key `name`, which was read when this process knew the purges up to
+    /// `seen`. An unusable value is removed, except one of another version of this crate, which is of
+    /// use to other processes.
+    fn decode(
+        &self,
+        bytes: Bytes,
+        key: &str,
+        name: String,
+        seen: Stamp,
+    ) -> Result<Entry, StoreError> {
         let is_too_large = bytes.len() > self.max_bytes();
         let decoded = if is_too_large { None } else { Some(Entry::from_bytes(bytes, key)) };
         match decoded {
             Some(Ok(entry)) => {
                 let learned = self.purges.0.learned();
                 let entry = entry.map_response(|stored| {
-                    stored.watermark = Watermark::at(stored.watermark.get().min(learned));
+                    stored.watermark = Watermark::seen(stored.watermark.get().min(learned), seen);
                 });
                 Ok(self.backend.to_local(entry))
             }
@@ -182,9 +192,10 @@ impl Store for RedisStore {
         };
         // One byte more shows that a value is too large.
         let max = self.max_bytes().saturating_add(1);
+        let seen = self.purges.0.learned();
         let bytes = backend.record_result(backend.client.get(&name, max).await)?;
         drop(permit);
-        if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name).map(Some) }
+        if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name, seen).map(Some) }
     }
 
     async fn put(&self, key: &str, entry: Entry, ttl: Duration) -> Result<(), StoreError> {
@@ -225,7 +236,8 @@ impl Store for RedisStore {
 
     /// Purges the entries of all processes with this prefix. The background task removes them.
     async fn clear(&self) -> Result<(), StoreError> {
-        self.queue.send(LocalPurge { target: PurgeTarget::ALL, number: 0 }).await
+        let all = LocalPurge { target: PurgeTarget::ALL, number: 0 };
+        self.queue.confirm(self.queue.write(all)).await
     }
 
     fn purges(&self) -> Option<SharedPurges> {

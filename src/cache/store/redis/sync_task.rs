@@ -6,10 +6,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::super::policy::date::in_millis;
+use super::super::super::purge::Stamp;
 use super::super::super::purge::list::Purges;
+use super::super::super::purge::table::PurgeTarget;
+use super::super::super::task::spawn;
 use super::backend::Backend;
 use super::client::{Event, Events};
-use super::purge_log::PurgeLogClient;
+use super::fills::{Fills, LateFill};
+use super::purge_log::{PurgeLogClient, Written};
 use super::purge_queue::Pending;
 use crate::clock::timer_now;
 
@@ -25,7 +29,12 @@ pub(super) struct SyncTask {
     last_synced: Option<Instant>,
     /// The connection for messages has no subscription.
     unsubscribed: bool,
+    /// A connection for commands was made, or could not be made.
+    started: bool,
     next_exchange: Instant,
+    fills: Fills,
+    /// Those who wait for a purge to be written.
+    waiting: Vec<(PurgeTarget, oneshot::Sender<Stamp>)>,
 }
 
 impl SyncTask {
@@ -33,10 +42,25 @@ impl SyncTask {
         backend: Arc<Backend>,
         purges: Weak<Purges>,
         queue: UnboundedReceiver<Pending>,
+        fills: Fills,
     ) -> Self {
         let log = PurgeLogClient::new(&backend.config.prefix, backend.config.max_ttl);
-        let next_exchange = timer_now();
-        Self { backend, purges, queue, log, last_synced: None, unsubscribed: false, next_exchange }
+        // The connections of a user may be there already. Others tell when they are made, and a command
+        // before that would fail with a healthy Redis.
+        let started = backend.client.is_borrowed();
+        let next_exchange = if started { timer_now() } else { timer_now() + INTERVAL };
+        Self {
+            backend,
+            purges,
+            queue,
+            log,
+            last_synced: None,
+            unsubscribed: false,
+            started,
+            next_exchange,
+            fills,
+            waiting: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -46,8 +70,9 @@ impl SyncTask {
             self.sync(&mut events).await;
             // The last purges of a store that was dropped are for the other processes.
             if self.log.is_pending() {
-                let none = Purges::default();
-                drop(self.log.exchange(&backend.client, &none, &backend.config.clock).await);
+                let (none, clock) = (Purges::default(), &backend.config.clock);
+                let mut written = Written::new();
+                drop(self.log.exchange(&backend.client, &none, clock, &mut written).await);
             }
         };
         tokio::select! {
@@ -59,15 +84,14 @@ impl SyncTask {
 
     async fn sync(&mut self, events: &mut Events) {
         loop {
-            let mut written = Vec::new();
             self.update_trust();
             let wake = self.wake();
             tokio::select! {
                 pending = self.queue.recv() => {
                     let Some(pending) = pending else { return };
-                    self.take(pending, &mut written);
+                    self.take(pending);
                     while let Ok(pending) = self.queue.try_recv() {
-                        self.take(pending, &mut written);
+                        self.take(pending);
                     }
                 }
                 event = events.next() => {
@@ -77,12 +101,18 @@ impl SyncTask {
                         // The next exchange shows whether Redis still responds.
                         Event::Failed(error) => {
                             self.backend.last_error.set_connection(&error);
+                            self.started = true;
                             self.next_exchange = timer_now();
                         }
-                        Event::Connected | Event::Lagged => self.next_exchange = timer_now(),
+                        Event::Connected | Event::Lagged => {
+                            self.started = true;
+                            self.next_exchange = timer_now();
+                        }
                         Event::Unsubscribed => {
                             self.unsubscribed = true;
-                            self.next_exchange = timer_now();
+                            if self.started {
+                                self.next_exchange = timer_now();
+                            }
                         }
                     }
                 }
@@ -95,7 +125,11 @@ impl SyncTask {
                     if timer_now() < self.next_exchange {
                         continue;
                     }
+                    self.started = true;
                 }
+            }
+            if !self.started {
+                continue;
             }
             // A Redis that does not respond is probed once in an interval.
             if self.backend.breaker.is_open() && timer_now() < self.next_exchange {
@@ -107,32 +141,50 @@ impl SyncTask {
                 let subscribed = self.backend.client.subscribe(self.log.channel()).await;
                 self.unsubscribed = self.backend.record_result(subscribed).is_err();
             }
-            self.exchange(&purges, written).await;
+            self.exchange(&purges).await;
         }
     }
 
-    fn take(&mut self, pending: Pending, written: &mut Vec<oneshot::Sender<bool>>) {
+    fn take(&mut self, pending: Pending) {
+        self.waiting.push((pending.purge.target.clone(), pending.written));
         self.log.add(pending.purge);
-        written.push(pending.written);
     }
 
-    async fn exchange(&mut self, purges: &Purges, written: Vec<oneshot::Sender<bool>>) {
+    async fn exchange(&mut self, purges: &Arc<Purges>) {
         let start = timer_now();
-        let backend = &self.backend;
-        let exchanged = self.log.exchange(&backend.client, purges, &backend.config.clock).await;
-        let succeeded = exchanged.is_ok();
-        match exchanged {
+        let backend = Arc::clone(&self.backend);
+        let round = self.fills.begin_round();
+        let mut written = Written::new();
+        let clock = &backend.config.clock;
+        match self.log.exchange(&backend.client, purges, clock, &mut written).await {
             Ok(exchanged) => {
                 self.last_synced = Some(start);
                 backend.set_synced(exchanged);
+                self.answer(&written);
+                let late = self.fills.confirm(round, |name, at| purges.is_removed(name, at));
+                if !late.is_empty() {
+                    spawn(remove_late(backend, Arc::downgrade(purges), late));
+                }
             }
-            Err(error) => backend.sync_failed(&error),
-        }
-        for written in written {
-            // The receiver may have stopped waiting.
-            let _ = written.send(succeeded);
+            Err(error) => {
+                backend.sync_failed(&error);
+                // A caller that has stopped waiting leaves its purge in the log's own table.
+                self.waiting.retain(|(_, written)| !written.is_closed());
+            }
         }
         self.next_exchange = timer_now() + INTERVAL;
+    }
+
+    /// Tells the callers that wait of the stamps that were written.
+    fn answer(&mut self, written: &Written) {
+        // One purge of everything may have taken the place of many others.
+        let all = written.get(&PurgeTarget::ALL);
+        for (target, waiting) in self.waiting.drain(..) {
+            if let Some(stamp) = written.get(&target).or(all) {
+                // The receiver may have stopped waiting.
+                let _ = waiting.send(*stamp);
+            }
+        }
     }
 
     /// Limits the age of the entries that are used while purges by others may be missed. A hit then
@@ -167,6 +219,17 @@ impl Drop for SyncTask {
         }
         self.backend.set_unsynced();
         self.backend.breaker.open();
+    }
+}
+
+/// Removes entries that came into Redis after their names had been removed there. The name of one that
+/// cannot be removed is purged for as long as entries live.
+async fn remove_late(backend: Arc<Backend>, purges: Weak<Purges>, late: Vec<LateFill>) {
+    for LateFill { name, key, watermark } in late {
+        if backend.remove_older(&key, watermark).await.is_err() {
+            let Some(purges) = purges.upgrade() else { return };
+            drop(purges.purge_hash(name, backend.config.clock.now()));
+        }
     }
 }
 

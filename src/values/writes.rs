@@ -1,0 +1,275 @@
+//! Insertions into a store that processes share, and removals from it.
+//!
+//! A store behind others may be slow, or away for a while. A process returns what it has inserted last
+//! from the beginning. Other processes return the previous value until the log has the purge of the name,
+//! and from then on the new one or none.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::shared::Shared;
+use super::since::Since;
+use crate::cache::entry::{Entry, Watermark};
+use crate::cache::error::StoreError;
+use crate::cache::hash::hash128;
+use crate::cache::purge::list::{Purges, StampFuture};
+use crate::cache::purge::table::{Names, PurgeTarget};
+use crate::cache::purge::{Purge, Stamp, Standing};
+use crate::cache::task::spawn;
+use crate::cache::timeout::within;
+
+/// The values on their way into a shared store.
+#[derive(Debug)]
+pub(super) struct Writes {
+    /// The number of values. Most lookups find none, and take no lock.
+    count: AtomicUsize,
+    values: Mutex<HashMap<Arc<str>, Written>>,
+    /// The space for values, in KiB.
+    space: Arc<Semaphore>,
+}
+
+/// The last value that was inserted under a name, before the store has it.
+#[derive(Debug)]
+struct Written {
+    /// The stamp of the insert among those of this process.
+    at: Stamp,
+    entry: Entry,
+}
+
+/// An insert that a task brings to its end.
+struct Insert {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+    at: Stamp,
+    entry: Entry,
+    _space: OwnedSemaphorePermit,
+}
+
+impl Writes {
+    /// Returns the value of a name that the store does not have yet.
+    pub(super) fn get(&self, name: &str) -> Option<Entry> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().get(name).map(|written| written.entry.clone())
+    }
+
+    fn add(&self, name: &Arc<str>, at: Stamp, entry: &Entry) {
+        let mut values = self.lock();
+        // Of two inserts at the same time, the one that began later counts.
+        if values.get(name).is_none_or(|written| written.at < at) {
+            values.insert(Arc::clone(name), Written { at, entry: entry.clone() });
+        }
+        self.count.store(values.len(), Ordering::Release);
+    }
+
+    /// Forgets the value of a name, unless it was inserted after `at`.
+    fn forget(&self, name: &str, at: Stamp) {
+        let mut values = self.lock();
+        if values.get(name).is_some_and(|written| written.at <= at) {
+            values.remove(name);
+        }
+        self.count.store(values.len(), Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Written>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        let space = Arc::new(Semaphore::new(MAX_WRITTEN_KIB as usize));
+        Self { count: AtomicUsize::new(0), values: Mutex::default(), space }
+    }
+}
+
+impl Shared {
+    /// Stores a value, in place of what is being fetched.
+    pub(super) async fn insert(
+        self: &Arc<Self>,
+        name: &Arc<str>,
+        ttl: Option<Duration>,
+        tags: Vec<String>,
+        json: Bytes,
+    ) -> Result<(), StoreError> {
+        let purges = &self.state.list;
+        let Some(log) = purges.log() else {
+            self.begin_write(name);
+            // An insert does not yield to a later one.
+            let since = Since { inserted: Stamp::MAX, ..self.since() };
+            return self.put(name, self.entry(ttl, tags, json, since), since).await;
+        };
+        let kib = u32::try_from(json.len() / 1024 + 1).unwrap_or(u32::MAX).min(MAX_WRITTEN_KIB);
+        let space = Arc::clone(&self.state.writes.space).acquire_many_owned(kib);
+        let space = async { space.await.map_err(StoreError::new) };
+        let space = match within(self.store_timeout, space).await {
+            Ok(space) => space,
+            Err(error) => {
+                self.metrics.failed("puts");
+                return self.remove(name).await.and(Err(error));
+            }
+        };
+        let entry = self.entry(ttl, tags, json, self.since());
+        let at = self.begin_write(name);
+        self.state.writes.add(name, at, &entry);
+        let written = stamp(purges, Purge::Removed(name), self.clock.now());
+        let insert =
+            Insert { shared: Arc::clone(self), name: Arc::clone(name), at, entry, _space: space };
+        let (confirm, confirmed) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        // A caller that leaves, or that has waited long enough, does not end the insert.
+        spawn(async move {
+            let _ = end.send(insert.run(written, confirm).await);
+        });
+        let confirmed = log.confirm(Box::pin(async move { confirmed.await.ok() }));
+        confirmed.await.inspect_err(|_| self.metrics.failed("purge"))?;
+        let ended = async { ended.await.unwrap_or_else(|error| Err(StoreError::new(error))) };
+        let late = |_| Err(StoreError::deferred("the store has the value later"));
+        let ended = timeout(self.store_timeout, ended).await.unwrap_or_else(late);
+        ended.inspect_err(|_| self.metrics.failed("put"))
+    }
+
+    /// Removes a value.
+    pub(super) async fn remove(self: &Arc<Self>, name: &Arc<str>) -> Result<(), StoreError> {
+        let purges = &self.state.list;
+        let at = self.begin_write(name);
+        let Some(log) = purges.log() else {
+            let purged = self.purge(Purge::Removed(name)).await;
+            return purged.and(self.remove_entry(name).await);
+        };
+        self.state.writes.forget(name, at);
+        let written = stamp(purges, Purge::Removed(name), self.clock.now());
+        let (shared, name) = (Arc::clone(self), Arc::clone(name));
+        let (end, ended) = oneshot::channel();
+        // The log forgets the name of a value that is not removed: a caller that leaves does not keep
+        // the removal from its end.
+        spawn(async move {
+            let _ = end.send(shared.remove_everywhere(&name, at, written).await);
+        });
+        let ended = log.confirm(Box::pin(async move { ended.await.ok()? })).await;
+        ended.inspect_err(|_| self.metrics.failed("purge"))
+    }
+
+    /// Removes a value from the store when its purge is written. Returns the stamp of the purge that holds
+    /// for all processes.
+    async fn remove_everywhere(
+        &self,
+        name: &Arc<str>,
+        at: Stamp,
+        written: StampFuture,
+    ) -> Option<Stamp> {
+        let written = timeout(self.store_timeout, written).await.ok().flatten();
+        // A value that was inserted meanwhile stays.
+        let removed =
+            if self.is_last_write(name, at) { self.remove_entry(name).await.is_ok() } else { true };
+        match written.filter(|_| removed) {
+            Some(stamp) => Some(stamp),
+            // The log forgets a name that was removed before it forgets a purge.
+            None => {
+                let purged = stamp(&self.state.list, Purge::Url(name), self.clock.now());
+                timeout(self.store_timeout, purged).await.ok().flatten()
+            }
+        }
+    }
+
+    /// Returns the stamp of a new insert or removal. A fetch that started earlier does not replace it.
+    fn begin_write(&self, name: &str) -> Stamp {
+        self.state.inserts.hold(PurgeTarget::Hard(Names::Removed(hash128(name))), 0).0
+    }
+
+    /// Returns `true` if no insert and no removal of the name began later.
+    fn is_last_write(&self, name: &str, at: Stamp) -> bool {
+        self.state.inserts.admits(name, &[], at)
+    }
+
+    /// Returns a value that the store does not have yet, unless its namespace was purged since.
+    pub(super) fn written(&self, name: &str) -> Option<Entry> {
+        let entry = self.state.writes.get(name)?;
+        self.is_spared(name, &entry).then_some(entry)
+    }
+
+    /// Returns `true` if no purge of more than the name came after the watermark of the entry.
+    fn is_spared(&self, name: &str, entry: &Entry) -> bool {
+        let Some(stored) = entry.stored() else { return false };
+        // All prefixes of the name are those of this text, which is no name of its own.
+        let text = format!("{name}\n");
+        let watermark = stored.watermark.get();
+        let received = stored.freshness.received;
+        let standing = self.state.purges.standing(&text, &stored.tags, watermark, received);
+        !matches!(standing, Standing::Purged)
+    }
+}
+
+impl Insert {
+    /// Puts the value when its purge is written. What cannot be put is dropped in all processes.
+    async fn run(
+        self,
+        written: StampFuture,
+        confirm: oneshot::Sender<Stamp>,
+    ) -> Result<(), StoreError> {
+        let Self { shared, name, at, .. } = &self;
+        let written = timeout(shared.store_timeout, written).await.ok().flatten();
+        let mut done = match written {
+            Some(stamp) => {
+                // The caller may have left.
+                let _ = confirm.send(stamp);
+                self.put(stamp).await
+            }
+            None => Err(StoreError::new("Redis did not respond in time")),
+        };
+        if done.is_err() {
+            // What the store has is not replaced yet, and the log may forget the name of a value that was
+            // replaced: from now on the log has a purge.
+            let purged = stamp(&shared.state.list, Purge::Url(name), shared.clock.now());
+            done = match timeout(MAX_WAIT, purged).await {
+                // The new stamp is later than those of purges that this value must not survive.
+                Ok(Some(stamp)) if shared.is_spared(name, &self.entry) => self.put(stamp).await,
+                _ => done,
+            };
+        }
+        if done.is_err() {
+            drop(shared.state.purges.purge(Purge::Url(name), shared.clock.now()));
+        }
+        shared.state.writes.forget(name, *at);
+        done
+    }
+
+    /// Puts the value with the stamp of its purge, unless another write of this process began later.
+    async fn put(&self, stamp: Stamp) -> Result<(), StoreError> {
+        let Self { shared, name, at, .. } = self;
+        if !shared.is_last_write(name, *at) {
+            return Ok(());
+        }
+        let entry = self.entry.clone().map_response(|stored| {
+            stored.watermark = Watermark::at(stamp);
+        });
+        let ttl = entry.stored().map_or(Duration::ZERO, |stored| stored.freshness.keep(false));
+        let fill = shared.state.purges.begin_fill(name, name, stamp);
+        let _fill = fill.ok_or_else(|| StoreError::new("too many values are being stored"))?;
+        shared.tried("put", || shared.store.put(name, entry.clone(), ttl)).await?;
+        // A later write may have come before this one. It has purged the name, and puts its own value.
+        if shared.is_last_write(name, *at) { Ok(()) } else { shared.remove_entry(name).await }
+    }
+}
+
+/// Purges a name, and returns a future of the stamp that the log assigns.
+fn stamp(purges: &Purges, what: Purge<'_>, now: u64) -> StampFuture {
+    let (stamp, purge) = purges.hold(PurgeTarget::Hard(what.names()), now);
+    match (purge, purges.log()) {
+        (Some(purge), Some(log)) => log.write(purge),
+        _ => Box::pin(std::future::ready(Some(stamp))),
+    }
+}
+
+/// The maximum wait for a Redis that does not respond. The log has the purge of the value later.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The maximum size of the values on their way into a shared store, in KiB.
+const MAX_WRITTEN_KIB: u32 = 16 * 1024;
