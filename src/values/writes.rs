@@ -30,7 +30,7 @@ pub(super) struct Writes {
     /// The number of values. Most lookups find none, and take no lock.
     count: AtomicUsize,
     values: Mutex<HashMap<Arc<str>, Written>>,
-    /// The space for values, in KiB.
+    /// The space for values, in units of [`SPACE_UNIT`].
     space: Arc<Semaphore>,
 }
 
@@ -60,15 +60,6 @@ impl Writes {
         self.lock().get(name).map(|written| written.entry.clone())
     }
 
-    fn add(&self, name: &Arc<str>, at: Stamp, entry: &Entry) {
-        let mut values = self.lock();
-        // Of two inserts at the same time, the one that began later counts.
-        if values.get(name).is_none_or(|written| written.at < at) {
-            values.insert(Arc::clone(name), Written { at, entry: entry.clone() });
-        }
-        self.count.store(values.len(), Ordering::Release);
-    }
-
     /// Forgets the value of a name, unless it was inserted after `at`.
     fn forget(&self, name: &str, at: Stamp) {
         let mut values = self.lock();
@@ -85,7 +76,7 @@ impl Writes {
 
 impl Default for Writes {
     fn default() -> Self {
-        let space = Arc::new(Semaphore::new(MAX_WRITTEN_KIB as usize));
+        let space = Arc::new(Semaphore::new(MAX_SPACE as usize));
         Self { count: AtomicUsize::new(0), values: Mutex::default(), space }
     }
 }
@@ -99,17 +90,18 @@ impl Shared {
         tags: Vec<String>,
         json: Bytes,
     ) -> Result<(), StoreError> {
-        let purges = &self.state.list;
-        let Some(log) = purges.log() else {
+        let Some(log) = self.state.list.log() else {
             self.begin_write(name);
             // An insert does not yield to a later one.
             let since = Since { inserted: Stamp::MAX, ..self.since() };
             return self.put(name, self.entry(ttl, tags, json, since), since).await;
         };
-        let kib = u32::try_from(json.len() / 1024 + 1).unwrap_or(u32::MAX).min(MAX_WRITTEN_KIB);
-        let space = Arc::clone(&self.state.writes.space).acquire_many_owned(kib);
+        let size = u32::try_from(json.len() / SPACE_UNIT + 1).unwrap_or(MAX_SPACE).min(MAX_SPACE);
+        let space = Arc::clone(&self.state.writes.space).acquire_many_owned(size);
         let space = async { space.await.map_err(StoreError::new) };
-        let space = match within(self.store_timeout, space).await {
+        // A store that is away frees no space.
+        let wait = if log.is_away() { Duration::ZERO } else { MAX_SPACE_WAIT };
+        let space = match within(wait, space).await {
             Ok(space) => space,
             Err(error) => {
                 self.metrics.failed("puts");
@@ -117,9 +109,7 @@ impl Shared {
             }
         };
         let entry = self.entry(ttl, tags, json, self.since());
-        let at = self.begin_write(name);
-        self.state.writes.add(name, at, &entry);
-        let written = stamp(purges, Purge::Removed(name), self.clock.now());
+        let (at, written) = self.begin_shared_write(name, Some(&entry));
         let insert =
             Insert { shared: Arc::clone(self), name: Arc::clone(name), at, entry, _space: space };
         let (confirm, confirmed) = oneshot::channel();
@@ -132,51 +122,72 @@ impl Shared {
         confirmed.await.inspect_err(|_| self.metrics.failed("purge"))?;
         let ended = async { ended.await.unwrap_or_else(|error| Err(StoreError::new(error))) };
         let late = |_| Err(StoreError::deferred("the store has the value later"));
-        let ended = timeout(self.store_timeout, ended).await.unwrap_or_else(late);
-        ended.inspect_err(|_| self.metrics.failed("put"))
+        timeout(self.store_timeout, ended).await.unwrap_or_else(late)
     }
 
     /// Removes a value.
     pub(super) async fn remove(self: &Arc<Self>, name: &Arc<str>) -> Result<(), StoreError> {
-        let purges = &self.state.list;
-        let at = self.begin_write(name);
-        let Some(log) = purges.log() else {
+        let Some(log) = self.state.list.log() else {
+            self.begin_write(name);
             let purged = self.purge(Purge::Removed(name)).await;
             return purged.and(self.remove_entry(name).await);
         };
-        self.state.writes.forget(name, at);
-        let written = stamp(purges, Purge::Removed(name), self.clock.now());
+        let (at, written) = self.begin_shared_write(name, None);
+        // A removal that has no space is soon a purge, which needs no task.
+        let space = Arc::clone(&self.state.writes.space).try_acquire_owned().ok();
+        let wait = if space.is_some() { MAX_WAIT } else { self.store_timeout };
         let (shared, name) = (Arc::clone(self), Arc::clone(name));
         let (end, ended) = oneshot::channel();
         // The log forgets the name of a value that is not removed: a caller that leaves does not keep
         // the removal from its end.
         spawn(async move {
+            let written = timeout(wait, written).await.ok().flatten();
             let _ = end.send(shared.remove_everywhere(&name, at, written).await);
+            drop(space);
         });
         let ended = log.confirm(Box::pin(async move { ended.await.ok()? })).await;
         ended.inspect_err(|_| self.metrics.failed("purge"))
     }
 
-    /// Removes a value from the store when its purge is written. Returns the stamp of the purge that holds
-    /// for all processes.
+    /// Removes a value from the store, whose purge has been written with this stamp. Returns the stamp of
+    /// the purge that holds for all processes.
     async fn remove_everywhere(
         &self,
         name: &Arc<str>,
         at: Stamp,
-        written: StampFuture,
+        written: Option<Stamp>,
     ) -> Option<Stamp> {
-        let written = timeout(self.store_timeout, written).await.ok().flatten();
         // A value that was inserted meanwhile stays.
-        let removed =
-            if self.is_last_write(name, at) { self.remove_entry(name).await.is_ok() } else { true };
-        match written.filter(|_| removed) {
-            Some(stamp) => Some(stamp),
-            // The log forgets a name that was removed before it forgets a purge.
-            None => {
-                let purged = stamp(&self.state.list, Purge::Url(name), self.clock.now());
-                timeout(self.store_timeout, purged).await.ok().flatten()
-            }
+        let removed = !self.is_last_write(name, at) || self.remove_entry(name).await.is_ok();
+        if written.is_some() && removed {
+            return written;
         }
+        let purged = self.purge_stale(name, at)?;
+        timeout(self.store_timeout, purged).await.ok().flatten()
+    }
+
+    /// Purges what the store has under a name, for as long as entries live: the log forgets a name that
+    /// was removed sooner. Does nothing if a later write has taken that over.
+    fn purge_stale(&self, name: &str, at: Stamp) -> Option<StampFuture> {
+        // Under the lock: the purge of a later write must get the later stamp.
+        let _values = self.state.writes.lock();
+        let is_last = self.is_last_write(name, at);
+        is_last.then(|| stamp(&self.state.list, Purge::Url(name), self.clock.now()))
+    }
+
+    /// Begins a write of a shared store, and purges the name.
+    fn begin_shared_write(&self, name: &Arc<str>, entry: Option<&Entry>) -> (Stamp, StampFuture) {
+        let Writes { count, values, .. } = &self.state.writes;
+        let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.begin_write(name);
+        match entry {
+            Some(entry) => {
+                values.insert(Arc::clone(name), Written { at, entry: entry.clone() });
+            }
+            None => drop(values.remove(name)),
+        }
+        count.store(values.len(), Ordering::Release);
+        (at, stamp(&self.state.list, Purge::Removed(name), self.clock.now()))
     }
 
     /// Returns the stamp of a new insert or removal. A fetch that started earlier does not replace it.
@@ -192,16 +203,16 @@ impl Shared {
     /// Returns a value that the store does not have yet, unless its namespace was purged since.
     pub(super) fn written(&self, name: &str) -> Option<Entry> {
         let entry = self.state.writes.get(name)?;
-        self.is_spared(name, &entry).then_some(entry)
+        let received = entry.stored()?.freshness.received;
+        self.is_spared(name, &entry, received).then_some(entry)
     }
 
     /// Returns `true` if no purge of more than the name came after the watermark of the entry.
-    fn is_spared(&self, name: &str, entry: &Entry) -> bool {
+    fn is_spared(&self, name: &str, entry: &Entry, received: u64) -> bool {
         let Some(stored) = entry.stored() else { return false };
         // All prefixes of the name are those of this text, which is no name of its own.
         let text = format!("{name}\n");
         let watermark = stored.watermark.get();
-        let received = stored.freshness.received;
         let standing = self.state.purges.standing(&text, &stored.tags, watermark, received);
         !matches!(standing, Standing::Purged)
     }
@@ -215,7 +226,9 @@ impl Insert {
         confirm: oneshot::Sender<Stamp>,
     ) -> Result<(), StoreError> {
         let Self { shared, name, at, .. } = &self;
-        let written = timeout(shared.store_timeout, written).await.ok().flatten();
+        // The log gets the purges of this process in their order, so that the value must not survive those
+        // that came after it.
+        let written = timeout(MAX_WAIT, written).await.ok().flatten();
         let mut done = match written {
             Some(stamp) => {
                 // The caller may have left.
@@ -224,18 +237,17 @@ impl Insert {
             }
             None => Err(StoreError::new("Redis did not respond in time")),
         };
-        if done.is_err() {
-            // What the store has is not replaced yet, and the log may forget the name of a value that was
-            // replaced: from now on the log has a purge.
-            let purged = stamp(&shared.state.list, Purge::Url(name), shared.clock.now());
-            done = match timeout(MAX_WAIT, purged).await {
-                // The new stamp is later than those of purges that this value must not survive.
-                Ok(Some(stamp)) if shared.is_spared(name, &self.entry) => self.put(stamp).await,
-                _ => done,
-            };
-        }
-        if done.is_err() {
-            drop(shared.state.purges.purge(Purge::Url(name), shared.clock.now()));
+        // Once more, after what the store still has is purged.
+        if let Some(purged) = done.is_err().then(|| shared.purge_stale(name, *at)).flatten() {
+            if let Ok(Some(stamp)) = timeout(shared.store_timeout, purged).await {
+                // The new stamp is later than those of purges that the value must not survive.
+                if shared.is_spared(name, &self.entry, u64::MAX) {
+                    done = self.put(stamp).await;
+                }
+            }
+            if done.is_err() {
+                drop(shared.purge_stale(name, *at));
+            }
         }
         shared.state.writes.forget(name, *at);
         done
@@ -254,7 +266,7 @@ impl Insert {
         let fill = shared.state.purges.begin_fill(name, name, stamp);
         let _fill = fill.ok_or_else(|| StoreError::new("too many values are being stored"))?;
         shared.tried("put", || shared.store.put(name, entry.clone(), ttl)).await?;
-        // A later write may have come before this one. It has purged the name, and puts its own value.
+        // A later write may have come before this one. It has purged the name, and may put once more.
         if shared.is_last_write(name, *at) { Ok(()) } else { shared.remove_entry(name).await }
     }
 }
@@ -271,5 +283,11 @@ fn stamp(purges: &Purges, what: Purge<'_>, now: u64) -> StampFuture {
 /// The maximum wait for a Redis that does not respond. The log has the purge of the value later.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The maximum size of the values on their way into a shared store, in KiB.
-const MAX_WRITTEN_KIB: u32 = 16 * 1024;
+/// The maximum wait for other values to be written.
+const MAX_SPACE_WAIT: Duration = Duration::from_secs(10);
+
+/// The maximum number of units that all values on their way into a shared store take.
+const MAX_SPACE: u32 = 4096;
+
+/// The bytes of a unit: a small value takes one.
+const SPACE_UNIT: usize = 4 * 1024;

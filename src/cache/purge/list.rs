@@ -43,6 +43,9 @@ pub(crate) trait PurgeLog: Send + Sync {
     /// Starts to write a purge to the log, and waits as long as that takes.
     fn write(&self, purge: LocalPurge) -> StampFuture;
 
+    /// Returns `true` if the log cannot be reached, so that no caller has to wait for it.
+    fn is_away(&self) -> bool;
+
     /// Waits until a purge is written for as long as a caller may wait.
     fn confirm(&self, written: StampFuture) -> PurgeFuture;
 
@@ -157,10 +160,14 @@ impl Purges {
     }
 
     pub(super) fn add(&self, target: PurgeTarget, now: u64) -> PurgeFuture {
-        match (self.hold(target, now).1, self.log()) {
-            (Some(purge), Some(log)) => log.confirm(log.write(purge)),
-            _ => PurgeFuture(Box::pin(ready(Ok(())))),
+        let (Some(purge), Some(log)) = (self.hold(target, now).1, self.log()) else {
+            return PurgeFuture(Box::pin(ready(Ok(()))));
+        };
+        let written = log.write(purge);
+        if log.is_away() {
+            return PurgeFuture(Box::pin(ready(Err(StoreError::deferred(AWAY)))));
         }
+        log.confirm(written)
     }
 
     /// Makes a purge hold in this process. Returns its stamp, and what the log has to be told.
@@ -305,6 +312,8 @@ impl fmt::Debug for Purges {
         f.debug_struct("Purges").field("last", &self.last).finish_non_exhaustive()
     }
 }
+
+const AWAY: &str = "the store does not respond; other processes learn of the purge later";
 
 /// The maximum number of purges that wait for the log; beyond it everything is purged.
 const MAX_LOCAL: usize = 100_000;

@@ -61,20 +61,23 @@ if lost then
 end
 
 local first = math.max(now, last + 1000)
+local marked
 for at = 12, #ARGV do
   local target = ARGV[at]
   last, changed = math.max(now, last + 1000), true
   if target == '*' then
     redis.call('DEL', names, removed)
-    floor, removed_floor, flushed = last, last, last
+    floor, removed_floor, flushed, marked = last, last, last, nil
   elseif string.sub(target, 1, 1) == 'r' then
     redis.call('ZADD', removed, text(last), target)
-    -- A version that does not know the second set takes this target for a purge of everything.
-    redis.call('ZADD', names, text(last), 'r')
+    marked = last
   else
     redis.call('ZADD', names, text(last), target)
   end
 end
+
+-- A version that does not know the second set takes this target for a purge of everything.
+if marked then redis.call('ZADD', names, text(marked), 'r') end
 
 -- Forgets the targets that are too old or too many, and returns the floor of the set. A full set
 -- forgets a tenth at once: each process goes through its tables whenever a floor rises.

@@ -373,6 +373,10 @@ mod tests {
             Box::pin(ready(None))
         }
 
+        fn is_away(&self) -> bool {
+            false
+        }
+
         fn confirm(&self, _: StampFuture) -> PurgeFuture {
             PurgeFuture(Box::pin(ready(Ok(()))))
         }

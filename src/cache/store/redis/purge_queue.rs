@@ -37,6 +37,10 @@ impl PurgeLog for PurgeQueue {
         })
     }
 
+    fn is_away(&self) -> bool {
+        self.backend.breaker.is_open() && !self.sender.is_closed()
+    }
+
     /// Waits for the timeout of a command.
     fn confirm(&self, written: StampFuture) -> PurgeFuture {
         let (backend, sender) = (Arc::clone(&self.backend), self.sender.clone());
