@@ -48,9 +48,9 @@ use super::sync_task::SyncTask;
 ///
 /// # Keys
 ///
-/// Each entry has a time to live. Two keys hold the log of purges and have none: choose a
+/// Each entry has a time to live. Three keys hold the log of purges and have none: choose a
 /// `maxmemory-policy` that does not evict them, such as `volatile-lru`, since the loss of the log
-/// purges everything.
+/// purges everything. Control characters of a key are escaped in Redis, as `\n` for a new line.
 ///
 /// [`CacheHandle::purge_all`](super::super::super::CacheHandle::purge_all) changes the names of the
 /// keys, so that no process uses the entries from before, and then removes these in the background,
@@ -58,11 +58,22 @@ use super::sync_task::SyncTask;
 ///
 /// # The log of purges
 ///
-/// The log holds 100,000 targets of the last 7 days ([`max_ttl`](RedisConfig::max_ttl)): tags,
-/// prefixes, and URLs that were purged, soft-purged or changed by an unsafe method. Beyond that it forgets the
-/// oldest targets, and all entries from before these are purged. A service whose clients change 100
-/// URLs a second has no entries that are older than a quarter of an hour. The log loses a purge only
-/// if Redis does and all processes that have read the purge have ended.
+/// The log has two sets of 100,000 names each, of the last 7 days ([`max_ttl`](RedisConfig::max_ttl)):
+///
+/// - The *purges* are tags, prefixes and URLs that the application has purged or soft-purged. Their
+///   entries are still in Redis. Beyond the maximum the log forgets the oldest purges, and all entries
+///   from before these are purged.
+/// - The *removed names* are URLs that clients have changed by unsafe methods, and values that were
+///   inserted or removed by a `ValueCache`. Their entries are no longer in Redis. Beyond the maximum the
+///   log forgets the oldest names, which purges nothing: however many URLs clients change, no other entry
+///   is dropped. A process that has not used an entry since the oldest name reads the entry from Redis
+///   again.
+///
+/// A removed name becomes a purge if Redis does not remove its entry. The log loses a purge only if Redis
+/// does and all processes that have read the purge have ended.
+///
+/// Processes with a version of this crate that does not know removed names may share the log, as during
+/// a deployment. Each removal purges everything for them, and theirs are purges for the others.
 ///
 /// # Clocks
 ///
