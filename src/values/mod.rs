@@ -123,7 +123,7 @@
 //!
 //! An [`insert`](ValueCache::insert) or a [`remove`](ValueCache::remove) drops no value of another key,
 //! however many there are. Over a slow Redis an insert holds in its own process at once, and in the others
-//! [later](ValueCache::insert#several-processes).
+//! later.
 //!
 //! A response that contains a value is stored from the time at which it was made: its lifetime and that
 //! of the value add up. After a change first remove the value, then purge the responses. In the other

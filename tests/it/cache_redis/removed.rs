@@ -231,8 +231,8 @@ async fn insert_and_removal_reach_all_processes() {
         let first = if round % 2 == 0 { &one } else { &others[0] };
         first.insert("key", round).await;
         assert_eq!(first.get("key").await, Some(round), "at once in its process");
-        assert_eq!(others[1].get("key").await, Some(round), "and in Redis");
-        for node in [&one, &others[0]] {
+        // One that learns of the purge while it reads the value misses it once.
+        for node in [&others[1], &one, &others[0]] {
             until("the other sees it", async || node.get("key").await == Some(round)).await;
         }
         if round % 3 == 0 {
