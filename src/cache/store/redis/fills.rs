@@ -66,6 +66,15 @@ impl Fills {
         Some(Box::new(Guard { fills: self.clone(), name, number }))
     }
 
+    /// Forgets the entry that is in Redis under a name: this process removes or replaces it there.
+    pub(super) fn forget(&self, name: u128) {
+        let mut table = self.lock();
+        if table.by_name.get(&name).is_some_and(|filled| filled.done.is_some()) {
+            let forgotten = table.by_name.remove(&name).map_or(0, |filled| filled.size());
+            table.bytes -= forgotten;
+        }
+    }
+
     /// Counts an exchange with the log that begins, and returns its number.
     pub(super) fn begin_round(&self) -> u64 {
         let mut table = self.lock();
@@ -155,6 +164,18 @@ mod tests {
         let second = fills.begin(1, "key", 6);
         drop((first, second));
         assert_eq!(fills.confirm(fills.begin_round(), |_, at| at < 5), []);
+        assert_eq!(fills.lock().bytes, 0);
+    }
+
+    #[test]
+    fn own_removal_takes_over_what_is_done() {
+        let fills = Fills::default();
+        let under_way = fills.begin(1, "key", 4);
+        drop(fills.begin(2, "done", 4));
+        [1, 2, 3].map(|name| fills.forget(name));
+        drop(under_way);
+        let late = LateFill { name: 1, key: "key".into(), watermark: 4 };
+        assert_eq!(fills.confirm(fills.begin_round(), |_, _| true), [late]);
         assert_eq!(fills.lock().bytes, 0);
     }
 

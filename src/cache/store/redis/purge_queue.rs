@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::super::super::error::StoreError;
 use super::super::super::purge::list::{Fill, LocalPurge, PurgeLog, StampFuture};
+use super::super::super::purge::table::{Names, PurgeTarget};
 use super::super::super::purge::{PurgeFuture, Stamp};
 use super::backend::Backend;
 use super::fills::Fills;
@@ -28,6 +29,9 @@ pub(super) struct Pending {
 
 impl PurgeLog for PurgeQueue {
     fn write(&self, purge: LocalPurge) -> StampFuture {
+        if let PurgeTarget::Hard(Names::Removed(name)) = purge.target {
+            self.fills.forget(name);
+        }
         let (written, waiting) = oneshot::channel();
         // Before the future is polled: a purge that nobody awaits is sent as well.
         let sent = self.sender.send(Pending { purge, written });

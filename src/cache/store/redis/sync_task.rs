@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::super::policy::date::in_millis;
 use super::super::super::purge::Stamp;
@@ -226,12 +226,24 @@ impl Drop for SyncTask {
 /// cannot be removed is purged for as long as entries live.
 async fn remove_late(backend: Arc<Backend>, purges: Weak<Purges>, late: Vec<LateFill>) {
     for LateFill { name, key, watermark } in late {
-        if backend.remove_older(&key, watermark).await.is_err() {
-            let Some(purges) = purges.upgrade() else { return };
+        let mut removed = backend.remove_older(&key, watermark).await;
+        // A purge would also hit what was stored since.
+        for _ in 0..REMOVE_RETRIES {
+            if removed.is_ok() {
+                break;
+            }
+            sleep(INTERVAL).await;
+            removed = backend.remove_older(&key, watermark).await;
+        }
+        let Some(purges) = purges.upgrade() else { return };
+        if removed.is_err() {
             drop(purges.purge_hash(name, backend.config.clock.now()));
         }
     }
 }
+
+/// The number of times that the removal of an entry is tried again.
+const REMOVE_RETRIES: u32 = 5;
 
 /// The time between two exchanges with the log, and between two probes: longer than it takes to
 /// notice that a connection does not respond.
