@@ -172,7 +172,9 @@ mod tests {
         let fills = Fills::default();
         let under_way = fills.begin(1, "key", 4);
         drop(fills.begin(2, "done", 4));
-        [1, 2, 3].map(|name| fills.forget(name));
+        for name in [1, 2, 3] {
+            fills.forget(name);
+        }
         drop(under_way);
         let late = LateFill { name: 1, key: "key".into(), watermark: 4 };
         assert_eq!(fills.confirm(fills.begin_round(), |_, _| true), [late]);
