@@ -24,6 +24,7 @@ use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp, Standing};
 use super::response;
 use super::storage;
+use super::task::spawn;
 use crate::single_use::{SingleUse, VariesBy};
 
 /// The parts of an unsafe request that count when its response has come. The inner service gets the
@@ -167,7 +168,7 @@ impl Change {
 
 /// Purges what has changed, removes the URLs, and returns the last purge. A client that made a change
 /// may ask another process next, and so the response waits for both.
-async fn purge(config: &Config, changed: Changed<'_>, now: u64) -> Stamp {
+async fn purge(config: &Arc<Config>, changed: Changed<'_>, now: u64) -> Stamp {
     let Changed { own, urls, groups } = changed;
     let purge = |key: &Key| {
         let removed = config.key.is_url() && own.is_none_or(Key::is_url);
@@ -179,8 +180,17 @@ async fn purge(config: &Config, changed: Changed<'_>, now: u64) -> Stamp {
     let groups: Vec<_> = groups.collect();
     let watermark = config.state.purges.watermark();
     for (key, purge) in urls.iter().zip(purges) {
+        if config.state.purges.is_shared() {
+            // A client that leaves does not keep the removal from its end.
+            let removal = storage::remove_everywhere(Arc::clone(config), key.clone(), purge);
+            drop(spawn(removal).await);
+            continue;
+        }
         let confirm = async { drop(storage::confirm_purge(config, purge).await) };
-        both(storage::remove(config, key), confirm).await;
+        let remove = async {
+            storage::remove(config, key).await;
+        };
+        both(remove, confirm).await;
     }
     if !groups.is_empty() {
         storage::confirm_purges(config, groups).await;

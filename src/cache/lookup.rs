@@ -206,8 +206,7 @@ impl Query<'_> {
 
     /// Returns `true` if an entry was not purged.
     fn is_current(self, stored: &StoredResponse) -> bool {
-        let Key { has_content, .. } = *self.key;
-        stored.is_usable(&self.config.state.purges, self.key.url(), has_content)
+        stored.is_usable(&self.config.state.purges, self.key.url(), self.key.stays())
     }
 
     /// Returns `true` for an entry that this layer could have stored. Any other entry counts as an

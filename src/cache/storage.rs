@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::key::Key;
 use super::metrics::Fallback;
 use super::policy::{has_validator, is_shareable};
-use super::purge::PurgeFuture;
+use super::purge::{Purge, PurgeFuture};
 use super::state::{Lead, Verdict};
 use super::store::{Usage, add_variant};
 use super::task::spawn_if_pending;
@@ -39,6 +39,9 @@ pub(crate) fn get_now(config: &Config, key: &Key) -> Poll<Option<Entry>> {
 pub(crate) async fn get(config: &Config, key: &Key) -> Result<Option<Entry>, StoreError> {
     let get = async { config.store.get(key.as_str()).await };
     let got = within(config.limits.store_timeout, get).await;
+    if let Some(stored) = got.as_ref().ok().and_then(|entry| entry.as_ref()?.stored()) {
+        stored.compare(&config.state.purges, key.url(), key.stays());
+    }
     got.inspect_err(|_| config.state.metrics.store_failed("get"))
 }
 
@@ -56,8 +59,7 @@ pub(crate) fn keep(
     // The requests that wait may have asked after a soft purge, of which this response is from before.
     // One of them fetches again, with this entry to validate or to serve as stale.
     let is_outdated = |stored: &StoredResponse| {
-        stored.is_usable(&config.state.purges, key.url(), key.has_content)
-            && stored.is_soft_purged()
+        stored.is_usable(&config.state.purges, key.url(), key.stays()) && stored.is_soft_purged()
     };
     let shared = entry.stored().filter(|stored| !is_outdated(stored));
     if let (Some(lead), Some(stored)) = (&lead, shared) {
@@ -89,6 +91,11 @@ pub(crate) fn keep(
 async fn put(config: &Config, key: &Key, entry: Entry) -> bool {
     let Some(stored) = entry.stored() else { return false };
     let ttl = stored.freshness.keep(has_validator(&stored.headers));
+    let (purges, at) = (&config.state.purges, stored.watermark.get());
+    let Some(_fill) = purges.begin_fill(key.url(), key.as_str(), at) else {
+        config.state.metrics.fell_back(Fallback::Puts);
+        return false;
+    };
     let done = if stored.variant.is_only() {
         put_one(config, key, &entry, ttl).await
     } else {
@@ -129,12 +136,24 @@ async fn add_to_variants(config: &Config, key: &Key, variant: &Variant, ttl: Dur
     true
 }
 
-pub(crate) async fn remove(config: &Config, key: &Key) {
+/// Removes an entry, and returns `true` if the store has done so.
+pub(crate) async fn remove(config: &Config, key: &Key) -> bool {
     let remove = async { config.store.remove(key.as_str()).await };
-    if within(config.limits.store_timeout, remove).await.is_err() {
-        config.state.metrics.store_failed("remove");
-    }
+    let removed = within(config.limits.store_timeout, remove).await;
+    let removed = removed.inspect_err(|_| config.state.metrics.store_failed("remove"));
     record_usage(config);
+    removed.is_ok()
+}
+
+/// Removes an entry from a shared store when its purge is written down for other processes: what one of
+/// them reads from the store once the log has the purge is not from before it, or is found to be.
+pub(crate) async fn remove_everywhere(config: Arc<Config>, key: Key, purge: PurgeFuture) {
+    let written = confirm_purge(&config, purge).await;
+    let is_removed = remove(&config, &key).await;
+    if written.is_err() || !is_removed {
+        // The log forgets a name that was removed before it forgets a purge.
+        drop(config.state.purges.purge(Purge::Url(key.url()), config.clock.now()));
+    }
 }
 
 /// Removes all entries of the store.

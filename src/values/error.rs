@@ -35,8 +35,10 @@ impl ValueCacheError {
         matches!(self.0, Kind::Store(_))
     }
 
-    /// Returns `true` if the removal holds in this process, and other processes that share the store
-    /// learn of it later: [`StoreError::is_deferred`](crate::cache::StoreError::is_deferred).
+    /// Returns `true` if the removal or the new value holds in this process, and other processes that
+    /// share the store learn of it later:
+    /// [`StoreError::is_deferred`](crate::cache::StoreError::is_deferred). An inserted value that the store
+    /// then refuses is dropped in all processes.
     #[must_use]
     pub const fn is_deferred(&self) -> bool {
         matches!(&self.0, Kind::Store(error) if error.is_deferred())

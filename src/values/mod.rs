@@ -118,6 +118,10 @@
 //! Clones of a `ValueCache` are the same cache. Two that were made separately over clones of a
 //! [`MemoryStore`](crate::cache::MemoryStore), or over Redis, see each other's removals.
 //!
+//! An [`insert`](ValueCache::insert) or a [`remove`](ValueCache::remove) drops no value of another key,
+//! however many there are. Over a slow Redis an insert holds in its own process at once, and in the others
+//! later.
+//!
 //! A response that contains a value is stored from the time at which it was made: its lifetime and that
 //! of the value add up. After a change first remove the value, then purge the responses. In the other
 //! order a request in between could make a response of the old value.
@@ -165,6 +169,7 @@ mod form;
 #[cfg(doc)]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
+mod insert;
 mod load_error;
 mod loaded;
 mod many;
@@ -176,6 +181,7 @@ mod service;
 mod shared;
 mod since;
 mod typed;
+mod writes;
 
 pub use codec::{Codec, Json};
 pub use error::ValueCacheError;

@@ -251,10 +251,24 @@ impl ValueCache {
     /// # }
     /// ```
     ///
+    /// # Several processes
+    ///
+    /// Over a `RedisStore`, with or without a memory in front of it, this process returns the new value as
+    /// soon as the future is polled, and goes on with the insert if the future is dropped. `Ok` means that
+    /// Redis has the value, and that all processes learn that the previous one is gone.
+    ///
+    /// If Redis does not respond within `RedisConfig::command_timeout`, the error
+    /// [is deferred](ValueCacheError::is_deferred): this process has the new value, and writes it when
+    /// Redis responds again. After that all processes have the new value or none. After 60 s, or beyond
+    /// 16 MiB of such values, the key is dropped everywhere instead.
+    ///
     /// # Errors
     ///
-    /// Returns an error if the value cannot be encoded as JSON, if it, the key or the tags are too large,
-    /// or if the store fails. The previous value may still be there.
+    /// Returns an error if the value cannot be encoded as JSON, or if it, the key or the tags are too
+    /// large: the previous value is then still there.
+    ///
+    /// Returns an error if the store fails. Over a `RedisStore` the key is then dropped in all processes,
+    /// unless the error is deferred. In other stores the previous value may still be there.
     #[doc(alias = "set")]
     #[doc(alias = "put")]
     pub async fn insert<T: Serialize + ?Sized>(
@@ -270,12 +284,14 @@ impl ValueCache {
 
     /// Removes the value of a key. The removal takes effect in this process when the future is first
     /// polled, also for values that are being fetched. `Ok` means that the other processes that share
-    /// the store learn of it too.
+    /// the store learn of it too. Over a `RedisStore` the removal goes on if the future is dropped.
+    ///
+    /// The number of keys that are removed or inserted does not matter to others: their values stay.
     ///
     /// # Errors
     ///
-    /// Returns an error if the store fails. This process does not return the value any more; others
-    /// may.
+    /// Returns an error if the store fails. This process does not return the value any more; others may,
+    /// until they learn of the removal if the error [is deferred](ValueCacheError::is_deferred).
     #[doc(alias = "del")]
     #[doc(alias = "delete")]
     #[doc(alias = "invalidate")]
@@ -336,6 +352,9 @@ impl ValueCache {
     /// Removes all values of this [namespace](Self::namespace), and nothing else from the store. The
     /// removal takes effect when the future is first polled, as that of [`remove`](Self::remove) does.
     /// Their memory is freed when other entries need it.
+    ///
+    /// A store remembers the last 100,000 namespaces that were cleared. If more are cleared within 7 days,
+    /// entries from before the oldest of them are dropped too.
     ///
     /// # Errors
     ///

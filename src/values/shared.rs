@@ -18,6 +18,7 @@ use super::metrics::{Outcome, ValueMetrics};
 use super::policy::{self, Age, Rules};
 use super::recursion::Waits;
 use super::since::Since;
+use super::writes::Writes;
 use crate::cache::coalesce::Coalescer;
 use crate::cache::entry::value::StoredValue;
 use crate::cache::entry::{Entry, EntryKind, Watermark};
@@ -26,7 +27,7 @@ use crate::cache::clock::{Clock, random};
 use crate::cache::error::StoreError;
 use crate::cache::namespace::Namespace;
 use crate::cache::purge::list::Purges;
-use crate::cache::purge::{Purge, ScopedPurges, Stamp};
+use crate::cache::purge::{Purge, ScopedPurges};
 use crate::cache::state::MAX_PUTS;
 use crate::cache::store::{DynStore, Store};
 use crate::cache::task::Slot;
@@ -48,8 +49,11 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) flights: Coalescer<Arc<str>, Verdict>,
     pub(super) purges: ScopedPurges,
-    /// The inserted values: a fetch that started earlier does not replace them.
-    inserts: Purges,
+    /// The same purges, without their namespace, which is none.
+    pub(super) list: Arc<Purges>,
+    /// The values that were inserted or removed: a fetch that started earlier does not replace them.
+    pub(super) inserts: Purges,
+    pub(super) writes: Writes,
     pub(super) failures: Failures,
     /// The loads that wait for other loads.
     pub(super) waits: Waits,
@@ -93,8 +97,10 @@ impl Shared {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
         let state = State {
             flights: Coalescer::default(),
-            purges: ScopedPurges::new(purges, Namespace::default()),
+            purges: ScopedPurges::new(Arc::clone(&purges), Namespace::default()),
+            list: purges,
             inserts: Purges::default(),
+            writes: Writes::default(),
             failures: Failures::default(),
             waits: Waits::default(),
             refreshes: Arc::default(),
@@ -131,31 +137,6 @@ impl Shared {
     #[inline]
     pub(super) fn lookup(&self) -> Lookup<'_> {
         Lookup { shared: self, outcome: Outcome::Miss }
-    }
-
-    /// Stores a value, in place of what is being fetched.
-    pub(super) async fn insert(
-        &self,
-        name: &str,
-        ttl: Option<Duration>,
-        tags: Vec<String>,
-        encoded: Encoded,
-    ) -> Result<(), StoreError> {
-        drop(self.state.inserts.purge(Purge::Removed(name), 0));
-        if self.state.purges.is_shared() {
-            // Other processes may have the previous value in memory.
-            self.purge(Purge::Removed(name)).await?;
-        }
-        // An insert does not yield to a later one.
-        let since = Since { inserted: Stamp::MAX, ..self.since() };
-        self.put(name, self.entry(ttl, tags, encoded, since), since).await
-    }
-
-    /// Removes a value.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let purged = self.purge(Purge::Removed(name)).await;
-        let removed = self.remove_entry(name).await;
-        purged.and(removed)
     }
 
     /// Purges a name or a namespace.
@@ -208,6 +189,10 @@ impl Shared {
         since: Since,
     ) -> Result<(), StoreError> {
         let ttl = entry.freshness().map_or(Duration::ZERO, |freshness| freshness.keep(false));
+        let Some(_fill) = self.state.purges.begin_fill(name, name, since.purged) else {
+            self.metrics.failed("puts");
+            return Err(StoreError::new("too many values are being stored"));
+        };
         self.tried("put", || self.store.put(name, entry.clone(), ttl)).await?;
         // A purge may have come between the last check and the put.
         if self.admits(name, &entry, since) { Ok(()) } else { self.remove_entry(name).await }
@@ -228,7 +213,7 @@ impl Shared {
     }
 
     /// Tries an operation several times, within the timeout of one: a store that hangs would hang again.
-    async fn tried<T, F>(
+    pub(super) async fn tried<T, F>(
         &self,
         operation: &'static str,
         mut run: impl FnMut() -> F,
@@ -285,8 +270,12 @@ impl Shared {
             return None;
         };
         let StoredValue { tags, watermark, freshness, .. } = stored;
-        let standing = self.state.purges.standing(name, tags, watermark.get(), freshness.received);
-        watermark.admits(standing).then_some(stored)
+        let purges = &self.state.purges;
+        let standing = purges.standing(name, tags, watermark.get(), freshness.received);
+        // In this order: a name that was forgotten before the comparison is known here.
+        let is_outdated =
+            !purges.is_latest(watermark.get()) && purges.is_outdated(watermark.newest());
+        (!is_outdated && watermark.admits(standing)).then_some(stored)
     }
 
     /// Returns the use that the age of a value permits.
@@ -376,6 +365,9 @@ impl<'a, F: Read> Typed<'a, F> {
     /// Returns the value of a name if the store knows without waiting that it has the value, or that
     /// it has none.
     fn look_now(self, name: &str, or_stale: bool) -> Poll<Option<Found<F::Value>>> {
+        if let Some(entry) = self.written(name) {
+            return Poll::Ready(self.unless_expired(entry, or_stale));
+        }
         let got = catch_unwind(AssertUnwindSafe(|| self.store.get_now(name)));
         let got = got.unwrap_or_else(|_| {
             self.metrics.failed("get");
@@ -388,7 +380,13 @@ impl<'a, F: Read> Typed<'a, F> {
     }
 
     fn use_entry(self, name: &str, entry: Entry, or_stale: bool) -> Option<Found<F::Value>> {
-        let stored = self.usable(name, &entry)?;
+        self.usable(name, &entry)?;
+        self.unless_expired(entry, or_stale)
+    }
+
+    /// Returns the value of an entry that was not purged.
+    fn unless_expired(self, entry: Entry, or_stale: bool) -> Option<Found<F::Value>> {
+        let stored = value_of(&entry)?;
         let age = self.age(stored);
         if age == Age::Expired || !or_stale && !age.is_fresh() {
             return None;

@@ -70,12 +70,25 @@ impl StoredResponse {
         // Most hits have no purge to compare, and cost no look at the headers.
         if !purges.is_latest(requested) {
             standing = self.standing_by_queries(purges, url, requested, standing);
+            // In this order: a name that was forgotten before the comparison is known here.
+            if purges.is_outdated(watermark.newest()) {
+                return false;
+            }
         }
         // In this order: a purge that was forgotten before the first check is known to the second.
         if stays && !purges.remembers(requested) {
             return false;
         }
         watermark.admits(standing)
+    }
+
+    /// Compares a response that was just read from a store with the purges, as
+    /// [`is_usable`](Self::is_usable) does. Until it is read again, a memory may use it although names
+    /// that were removed before it was read are forgotten.
+    pub(crate) fn compare(&self, purges: &ScopedPurges, url: &str, stays: bool) {
+        if purges.is_shared() {
+            self.is_usable(purges, url, stays);
+        }
     }
 
     /// Returns the standing of a response that may answer several queries: a purge of any of them counts.

@@ -10,15 +10,29 @@ pub(crate) struct Watermark {
     /// The time of the first soft purge that was found, in milliseconds since 1970, or [`NEVER`].
     /// Only in memory: the entry of a store has the stamp from before the purge.
     stale_since: AtomicU64,
+    /// A stamp at which a shared store had the entry, although it was not compared with all purges up to
+    /// that. Only in memory.
+    seen: AtomicU64,
 }
 
 impl Watermark {
     pub(crate) fn at(stamp: Stamp) -> Self {
-        Self { stamp: AtomicU64::new(stamp), stale_since: AtomicU64::new(NEVER) }
+        Self::seen(stamp, 0)
+    }
+
+    /// Returns the watermark of an entry that a shared store had at the stamp `seen`.
+    pub(crate) fn seen(stamp: Stamp, seen: Stamp) -> Self {
+        let [stamp, stale_since, seen] = [stamp, NEVER, seen].map(AtomicU64::new);
+        Self { stamp, stale_since, seen }
     }
 
     pub(crate) fn get(&self) -> Stamp {
         self.stamp.load(Ordering::Relaxed)
+    }
+
+    /// Returns the last stamp at which the entry was current or a shared store had it.
+    pub(crate) fn newest(&self) -> Stamp {
+        self.get().max(self.seen.load(Ordering::Relaxed))
     }
 
     /// Returns `true` unless the entry was purged, and notes its standing for the next check.
@@ -29,7 +43,12 @@ impl Watermark {
             Standing::Current(stamp) => self.raise(stamp),
             // The stamp stays: it is what tells other processes that the entry is stale.
             Standing::Stale { since } => self.mark_stale(since),
-            Standing::Purged => return false,
+            Standing::Purged => {
+                // The store may have had the entry for a moment after its name was removed. The log
+                // may forget the name.
+                self.seen.store(0, Ordering::Relaxed);
+                return false;
+            }
         }
         true
     }
@@ -69,8 +88,9 @@ impl Default for Watermark {
 
 impl Clone for Watermark {
     fn clone(&self) -> Self {
-        let stale_since = AtomicU64::new(self.stale_since.load(Ordering::Relaxed));
-        Self { stale_since, ..Self::at(self.get()) }
+        let [stamp, stale_since, seen] = [&self.stamp, &self.stale_since, &self.seen]
+            .map(|value| AtomicU64::new(value.load(Ordering::Relaxed)));
+        Self { stamp, stale_since, seen }
     }
 }
 

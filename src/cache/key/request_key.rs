@@ -208,6 +208,13 @@ impl Key {
         Uri::from_parts(parts).ok()
     }
 
+    /// Returns `true` if the entry stays in the store when a change of its URL removes that of the URL:
+    /// the key of a part, or one with the content of a request.
+    #[inline]
+    pub(crate) fn stays(&self) -> bool {
+        self.has_content || self.part
+    }
+
     /// Returns `true` for the key of a part.
     pub(crate) fn is_part(&self) -> bool {
         self.part

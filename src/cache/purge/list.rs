@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll};
 
 use super::super::error::StoreError;
+use super::super::hash::hash128;
 use super::table::{Mark, Names, Purge, PurgeTable, PurgeTarget, Stamp};
 
 /// The state that all users of a store have in common: the purges, and the namespaces of its layers.
@@ -23,15 +24,15 @@ pub struct SharedPurges(pub(crate) Arc<Purges>);
 #[derive(Default)]
 pub(crate) struct Purges {
     /// The stamp of the last purge.
-    last: AtomicU64,
+    pub(super) last: AtomicU64,
     /// The last stamp that the log assigned.
-    learned: AtomicU64,
+    pub(super) learned: AtomicU64,
     known: RwLock<Known>,
     /// Entries that were received earlier are not used, in milliseconds since 1970: purges may have
     /// been missed.
-    trusted_from: AtomicU64,
+    pub(super) trusted_from: AtomicU64,
     /// Tells other processes of the purges.
-    log: Option<Box<dyn PurgeLog>>,
+    pub(super) log: Option<Box<dyn PurgeLog>>,
     /// The number of layers that were made over the store.
     layers: AtomicU64,
 }
@@ -39,9 +40,25 @@ pub(crate) struct Purges {
 /// A log that tells other processes of purges. A background task reads their purges from it, and
 /// passes them to [`Purges::learn`].
 pub(crate) trait PurgeLog: Send + Sync {
-    /// Starts to write a purge to the log.
-    fn write(&self, purge: LocalPurge) -> PurgeFuture;
+    /// Starts to write a purge to the log, and waits as long as that takes.
+    fn write(&self, purge: LocalPurge) -> StampFuture;
+
+    /// Returns `true` if the log cannot be reached, so that no caller has to wait for it.
+    fn is_away(&self) -> bool;
+
+    /// Waits until a purge is written for as long as a caller may wait.
+    fn confirm(&self, written: StampFuture) -> PurgeFuture;
+
+    /// Notes that an entry with this watermark is about to be put under a key of the store, so that it is
+    /// removed if another process removes its name meanwhile. Returns nothing if too many are noted.
+    fn begin_fill(&self, name: u128, key: &str, watermark: Stamp) -> Option<Fill>;
 }
+
+/// The stamp that the log has assigned to a purge, or `None` if the log is gone.
+pub(crate) type StampFuture = Pin<Box<dyn Future<Output = Option<Stamp>> + Send>>;
+
+/// An entry on its way into a shared store, which is there, or is not, when this is dropped.
+pub(crate) type Fill = Box<dyn Send>;
 
 /// A purge by this process that the log does not have yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +79,14 @@ pub(crate) enum Standing {
     Purged,
 }
 
+/// The purges that have been learned, and those of this process.
 #[derive(Debug, Default)]
-struct Known {
-    hard: PurgeTable,
+pub(super) struct Known {
+    pub(super) hard: PurgeTable,
     soft: PurgeTable,
     /// The purges of this process that the log does not have yet, with their numbers and their times
     /// in milliseconds since 1970.
-    local: HashMap<PurgeTarget, (u64, u64)>,
+    pub(super) local: HashMap<PurgeTarget, (u64, u64)>,
     /// The number of purges by this process.
     count: u64,
 }
@@ -131,24 +149,40 @@ impl Purges {
 
     /// Purges a target. `now` is in milliseconds since 1970.
     pub(crate) fn purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
-        let removed = matches!(what, Purge::Removed(_));
-        self.add(PurgeTarget::Hard(what.names()), removed, now)
+        self.add(PurgeTarget::Hard(what.names()), now)
     }
 
     /// Makes a target stale. `now` is in milliseconds since 1970.
     pub(crate) fn soft_purge(&self, what: Purge<'_>, now: u64) -> PurgeFuture {
-        self.add(PurgeTarget::Soft(what.names()), false, now)
+        let names = match what.names() {
+            // A soft purge removes nothing.
+            Names::Removed(url) => Names::Url(url),
+            names => names,
+        };
+        self.add(PurgeTarget::Soft(names), now)
     }
 
-    fn add(&self, target: PurgeTarget, removed: bool, now: u64) -> PurgeFuture {
-        let mut known = self.write();
-        let mut next = self.last.load(Ordering::Relaxed) + 1;
-        let Some(log) = &self.log else {
-            let stamp = next.max(now.saturating_mul(1000));
-            known.insert(target, Mark { stamp, time: now }, removed);
-            self.last.store(stamp, Ordering::Release);
+    pub(super) fn add(&self, target: PurgeTarget, now: u64) -> PurgeFuture {
+        let (Some(purge), Some(log)) = (self.hold(target, now).1, self.log()) else {
             return PurgeFuture::done();
         };
+        let written = log.write(purge);
+        if log.is_away() {
+            return PurgeFuture::new(ready(Err(StoreError::deferred(AWAY))));
+        }
+        log.confirm(written)
+    }
+
+    /// Makes a purge hold in this process. Returns its stamp, and what the log has to be told.
+    pub(crate) fn hold(&self, target: PurgeTarget, now: u64) -> (Stamp, Option<LocalPurge>) {
+        let mut known = self.write();
+        let mut next = self.last.load(Ordering::Relaxed) + 1;
+        if !self.is_shared() {
+            let stamp = next.max(now.saturating_mul(1000));
+            known.insert(target, Mark { stamp, time: now });
+            self.last.store(stamp, Ordering::Release);
+            return (stamp, None);
+        }
         // The log assigns the final stamp. Until that is known the purge has a provisional one, below
         // the next that the log can assign. When these are used up, all further purges share the last
         // one, which no watermark reaches: nothing of their targets is used before the final stamp is
@@ -163,10 +197,9 @@ impl Purges {
             known.local.insert(PurgeTarget::ALL, local);
         }
         known.local.insert(target.clone(), local);
-        known.insert(target, Mark { stamp: next, time: now }, removed);
+        known.insert(target, Mark { stamp: next, time: now });
         self.last.store(next, Ordering::Release);
-        drop(known);
-        log.write(purge)
+        (next, Some(purge))
     }
 
     /// Compares an entry with the purges after `watermark`. An entry that was `received` at a time
@@ -214,94 +247,51 @@ impl Purges {
         self.is_latest(watermark) || self.read().hard.remembers(watermark)
     }
 
+    /// Returns `true` if a name that was removed after `seen` may be forgotten, so that an entry in memory
+    /// which was in a shared store at that time has to be read from there again.
+    pub(crate) fn is_outdated(&self, seen: Stamp) -> bool {
+        self.is_shared() && self.read().hard.has_forgotten_removed(seen)
+    }
+
+    /// Notes that an entry with this watermark is about to be put under a key, if the store is shared.
+    /// Returns nothing if too many are noted.
+    pub(crate) fn begin_fill(&self, name: &str, key: &str, watermark: Stamp) -> Option<Fill> {
+        match &self.log {
+            Some(log) => log.begin_fill(hash128(name), key, watermark),
+            None => Some(Box::new(())),
+        }
+    }
+
+    /// Returns the log, if other processes learn of the purges.
+    pub(crate) fn log(&self) -> Option<&dyn PurgeLog> {
+        self.log.as_deref()
+    }
+
     /// Returns the last provisional stamp. The log assigns only later ones.
     fn limit(&self) -> Stamp {
         self.learned.load(Ordering::Acquire) + PROVISIONAL_STAMPS
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
-impl Purges {
-    /// Creates a list whose purges are written to `log`.
-    pub(crate) fn with_log(log: impl PurgeLog + 'static) -> Self {
-        Self { log: Some(Box::new(log)), ..Self::default() }
-    }
-
-    /// Adds what the log has: entries from before `floor` are purged, and so are these targets. The
-    /// log now has the purges in `written`. `clock_offset` is the local clock less that of the log, in
-    /// milliseconds.
-    pub(crate) fn learn(
-        &self,
-        purges: &[(PurgeTarget, Stamp)],
-        floor: Stamp,
-        written: &[LocalPurge],
-        clock_offset: i64,
-    ) {
-        let mark =
-            |stamp: Stamp| Mark { stamp, time: (stamp / 1000).saturating_add_signed(clock_offset) };
-        let mut known = self.write();
-        known.insert(PurgeTarget::ALL, mark(floor), false);
-        let mut learned = floor.max(self.learned.load(Ordering::Relaxed));
-        for (target, stamp) in purges {
-            known.insert(target.clone(), mark(*stamp), false);
-            learned = learned.max(*stamp);
-        }
-        for purge in written {
-            if purge.target == PurgeTarget::ALL {
-                known.local.retain(|_, (number, _)| *number > purge.number);
-            } else if known
-                .local
-                .get(&purge.target)
-                .is_some_and(|(number, _)| *number == purge.number)
-            {
-                known.local.remove(&purge.target);
-            }
-        }
-        // Another process may have stored a response with a stamp that was just learned, without
-        // knowing of the local purges: these need a later stamp.
-        let local = known.local.iter().map(|(target, (_, time))| (target.clone(), *time));
-        let local: Vec<_> = local.collect();
-        let mut last = learned;
-        for (target, time) in local {
-            last = learned + 1;
-            known.insert(target, Mark { stamp: last, time }, false);
-        }
-        self.learned.store(learned, Ordering::Release);
-        self.last.fetch_max(last, Ordering::Release);
-    }
-
-    /// Returns the greatest watermark that an entry of another process may have here. A purge of this
-    /// process that the log does not have yet has a greater provisional stamp, although the other
-    /// process may know stamps that are greater still.
-    pub(crate) fn learned(&self) -> Stamp {
-        self.learned.load(Ordering::Acquire)
-    }
-
-    /// Ignores entries that were received earlier, in milliseconds since 1970.
-    pub(crate) fn trust_from(&self, millis: u64) {
-        self.trusted_from.store(millis, Ordering::Relaxed);
-    }
-}
-
 impl Known {
-    fn insert(&mut self, target: PurgeTarget, mark: Mark, removed: bool) {
+    pub(super) fn insert(&mut self, target: PurgeTarget, mark: Mark) {
         match target {
             PurgeTarget::Hard(names) => {
                 if names == Names::All {
                     // What is purged needs not be stale.
                     self.soft.raise_floor(mark);
                 }
-                self.hard.insert(names, mark, removed);
+                self.hard.insert(names, mark);
             }
-            PurgeTarget::Soft(names) => self.soft.insert(names, mark, false),
+            PurgeTarget::Soft(names) => self.soft.insert(names, mark),
         }
     }
 }
@@ -339,8 +329,10 @@ impl fmt::Debug for Purges {
     }
 }
 
+const AWAY: &str = "the store does not respond; other processes learn of the purge later";
+
 /// The maximum number of purges that wait for the log; beyond it everything is purged.
-const MAX_LOCAL: usize = 150_000;
+const MAX_LOCAL: usize = 100_000;
 
 /// The number of stamps that a process may use between two stamps of the log, which are at least
 /// 1,000 apart.

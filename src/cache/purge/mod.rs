@@ -4,6 +4,8 @@
 //! A purge is one insertion into a table, whatever the number of entries that it affects, and it
 //! also affects responses that are being fetched.
 
+#[cfg(any(feature = "cache-redis", feature = "cache-redis-rs"))]
+pub(crate) mod learn;
 pub(crate) mod list;
 mod scope;
 pub(crate) mod table;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::namespace::Namespace;
-use super::list::{PurgeFuture, Purges, Standing};
+use super::list::{Fill, PurgeFuture, Purges, Standing};
 use super::table::{Purge, Stamp};
 
 /// The purges of a store, as the layer of a namespace sees them: its URLs, prefixes and tags are
@@ -96,6 +96,23 @@ impl ScopedPurges {
     /// Returns `true` if no purge after `watermark` was forgotten, as [`Purges::remembers`] does.
     pub(crate) fn remembers(&self, watermark: Stamp) -> bool {
         self.purges.remembers(watermark)
+    }
+
+    /// Returns `true` if a memory may have an entry that is no longer in the shared store, as
+    /// [`Purges::is_outdated`] does.
+    pub(crate) fn is_outdated(&self, seen: Stamp) -> bool {
+        self.purges.is_outdated(seen)
+    }
+
+    /// Notes that an entry with this watermark is about to be put under a key of this namespace, as
+    /// [`Purges::begin_fill`] does.
+    pub(crate) fn begin_fill(&self, url: &str, key: &str, watermark: Stamp) -> Option<Fill> {
+        // Most stores are not shared, and no name has to be qualified.
+        if !self.is_shared() {
+            return self.purges.begin_fill(url, key, watermark);
+        }
+        let qualify = |text| self.namespace.qualify(text);
+        self.purges.begin_fill(&qualify(url), &qualify(key), watermark)
     }
 
     /// Compares an entry that answers several queries with the purges of any of them.

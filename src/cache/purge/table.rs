@@ -14,7 +14,7 @@ pub(crate) type Stamp = u64;
 pub(crate) enum Purge<'a> {
     /// Everything that the store has.
     All,
-    /// A URL whose entries are removed from the store as well.
+    /// A name whose entry is removed from the store, or replaced there, once the log has the purge.
     Removed(&'a str),
     Url(&'a str),
     Prefix(&'a str),
@@ -37,6 +37,8 @@ pub(crate) enum Names {
     /// The hash of a URL: clients choose how many URLs there are and how long they are. A collision
     /// purges both URLs.
     Url(u128),
+    /// The hash of a name whose entry is no longer in the store.
+    Removed(u128),
     Prefix(String),
     Tag(String),
 }
@@ -57,8 +59,12 @@ pub(super) struct PurgeTable {
     /// Responses that were requested before this stamp are not stored, although entries from before
     /// it may be current.
     fill_floor: Stamp,
+    /// Names that were removed before this stamp may be forgotten. What a memory has from before it
+    /// may be in the store behind the memory no more.
+    removed_floor: Stamp,
     /// Clients choose the URLs: the hasher has a secret of its own.
-    urls: HashMap<u128, UrlPurge, DefaultHashBuilder>,
+    urls: HashMap<u128, Mark, DefaultHashBuilder>,
+    removed: HashMap<u128, Mark, DefaultHashBuilder>,
     tags: HashMap<String, Mark>,
     /// Sorted, so that the prefixes of a URL are found without comparing all of them.
     prefixes: BTreeMap<String, Mark>,
@@ -66,18 +72,12 @@ pub(super) struct PurgeTable {
     last: Stamp,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct UrlPurge {
-    mark: Mark,
-    /// The entries of the URL are no longer in the store.
-    removed: bool,
-}
-
 impl Purge<'_> {
-    pub(super) fn names(self) -> Names {
+    pub(crate) fn names(self) -> Names {
         match self {
             Self::All => Names::All,
-            Self::Removed(url) | Self::Url(url) => Names::Url(hash128(url)),
+            Self::Removed(url) => Names::Removed(hash128(url)),
+            Self::Url(url) => Names::Url(hash128(url)),
             Self::Prefix(prefix) => Names::Prefix(prefix.to_owned()),
             Self::Tag(tag) => Names::Tag(tag.to_owned()),
         }
@@ -98,15 +98,11 @@ impl Mark {
 
 impl PurgeTable {
     /// Records a purge.
-    pub(super) fn insert(&mut self, names: Names, mark: Mark, removed: bool) {
+    pub(super) fn insert(&mut self, names: Names, mark: Mark) {
         let known = match names {
             Names::All => return self.raise_floor(mark),
-            Names::Url(url) => {
-                let purge = self.urls.entry(url).or_insert(UrlPurge { mark, removed });
-                // One purge that left entries in the store is enough to need a floor later.
-                purge.removed &= removed;
-                &mut purge.mark
-            }
+            Names::Url(url) => self.urls.entry(url).or_default(),
+            Names::Removed(name) => self.removed.entry(name).or_default(),
             Names::Prefix(prefix) => {
                 self.forget_longer_prefixes(&prefix, mark.stamp);
                 self.prefixes.entry(prefix).or_default()
@@ -124,9 +120,31 @@ impl PurgeTable {
             return;
         }
         self.forget_before(floor);
-        self.urls.retain(|_, purge| purge.mark.stamp > floor.stamp);
+        self.urls.retain(|_, mark| mark.stamp > floor.stamp);
+        self.removed.retain(|_, mark| mark.stamp > floor.stamp);
         self.tags.retain(|_, mark| mark.stamp > floor.stamp);
         self.prefixes.retain(|_, mark| mark.stamp > floor.stamp);
+    }
+
+    /// Forgets the names that were removed up to a stamp.
+    pub(super) fn raise_removed_floor(&mut self, floor: Stamp) {
+        if floor <= self.removed_floor {
+            return;
+        }
+        self.removed.retain(|_, mark| mark.stamp > floor);
+        self.removed_floor = floor;
+        self.fill_floor = self.fill_floor.max(floor);
+        self.last = self.last.max(floor);
+    }
+
+    /// Returns `true` if a name that was removed after `watermark` may be forgotten.
+    pub(super) fn has_forgotten_removed(&self, watermark: Stamp) -> bool {
+        self.removed_floor > watermark
+    }
+
+    /// Returns the last removal of a name, as far as the table remembers.
+    pub(super) fn removed_at(&self, name: u128) -> Option<Mark> {
+        self.removed.get(&name).copied()
     }
 
     /// Returns `true` if an entry was purged after `watermark`.
@@ -155,10 +173,11 @@ impl PurgeTable {
     ) -> impl Iterator<Item = Mark> + 'a {
         // Most processes have no soft purges, and none that are later than most entries.
         let any = self.last > watermark;
-        let url_purge = move || self.urls.get(&hash128(url)).map(|purge| purge.mark);
+        let name = any.then(|| hash128(url));
         // The cheapest first: most entries have no tags, and most processes purge no prefixes.
         let marks = any.then_some(self.floor).into_iter();
-        let marks = marks.chain(any.then(url_purge).flatten());
+        let marks = marks.chain(name.and_then(|name| self.urls.get(&name)).copied());
+        let marks = marks.chain(name.and_then(|name| self.removed_at(name)));
         let tags = if any { tags } else { &[] };
         let marks = marks.chain(tags.iter().filter_map(|tag| self.tags.get(tag)).copied());
         let prefixes = any.then(|| self.prefixes_of(url)).into_iter().flatten();
@@ -202,17 +221,18 @@ impl PurgeTable {
 
     /// Forgets the oldest quarter of a table that is full, and purges the entries from before it.
     ///
-    /// A URL whose entries were removed needs no such floor: only fetches that are under way could
-    /// bring them back, and these are not stored. So clients that change many URLs cannot empty the
+    /// A name whose entry was removed needs no such floor: only fetches that are under way could bring
+    /// the entry back, and these are not stored. So clients that change many URLs cannot empty the
     /// cache.
     fn forget_oldest(&mut self) {
         if self.urls.len() > MAX_NAMES {
-            let cut = oldest_quarter(self.urls.values().map(|purge| purge.mark));
-            let old = self.urls.values().filter(|purge| !purge.removed).map(|purge| purge.mark);
-            let old = old.filter(|mark| mark.stamp <= cut.stamp);
-            self.floor = old.fold(self.floor, Mark::max);
-            self.fill_floor = cut.stamp.max(self.fill_floor);
-            self.urls.retain(|_, purge| purge.mark.stamp > cut.stamp);
+            let cut = oldest_quarter(self.urls.values().copied());
+            self.urls.retain(|_, mark| mark.stamp > cut.stamp);
+            self.forget_before(cut);
+        }
+        if self.removed.len() > MAX_NAMES {
+            let cut = oldest_quarter(self.removed.values().copied());
+            self.raise_removed_floor(cut.stamp);
         }
         if self.tags.len() > MAX_NAMES {
             let cut = oldest_quarter(self.tags.values().copied());
@@ -241,7 +261,8 @@ fn oldest_quarter(marks: impl Iterator<Item = Mark>) -> Mark {
     *marks.select_nth_unstable_by_key(quarter, |mark| mark.stamp).1
 }
 
-/// The maximum number of URLs, of tags and of prefixes in a table.
+/// The maximum number of URLs, of removed names, of tags and of prefixes in a table: more than the log
+/// of a `RedisStore` has, whose floors come first.
 pub(crate) const MAX_NAMES: usize = 150_000;
 
 #[cfg(test)]
@@ -256,7 +277,7 @@ mod tests {
     }
 
     fn prefix(table: &mut PurgeTable, prefix: &str, stamp: Stamp) {
-        table.insert(Purge::Prefix(prefix).names(), mark(stamp), false);
+        table.insert(Purge::Prefix(prefix).names(), mark(stamp));
     }
 
     #[test]
@@ -284,6 +305,26 @@ mod tests {
     }
 
     #[test]
+    fn million_removed_names_purge_nothing_else() {
+        let mut table = PurgeTable::default();
+        table.insert(Purge::Tag("a").names(), mark(1));
+        table.insert(Purge::Url("http://x/a").names(), mark(2));
+        prefix(&mut table, "http://y/", 3);
+        for number in 0..1_000_000 {
+            table.insert(Names::Removed(number.into()), mark(10 + number));
+            assert!(table.removed.len() <= MAX_NAMES);
+        }
+        assert!(!table.is_purged("http://x/other", &["b".into()], 0));
+        // What was purged before stays purged.
+        assert!(table.is_purged("http://x/other", &["a".into()], 0));
+        assert!(table.is_purged("http://x/a", &[], 0) && table.is_purged("http://y/a", &[], 0));
+        assert_eq!(table.removed_at(999_999).map(|mark| mark.stamp), Some(1_000_009));
+        assert!(table.removed_at(0).is_none(), "it is forgotten");
+        assert!(table.has_forgotten_removed(0) && !table.has_forgotten_removed(1_000_009));
+        assert!(!table.remembers(0), "a fetch from before may be one of a removed name");
+    }
+
+    #[test]
     fn shorter_prefix_replaces_longer_ones() {
         let mut table = PurgeTable::default();
         for (stamp, name) in ["ab", "abc", "a", "b"].into_iter().enumerate() {
@@ -307,7 +348,7 @@ mod tests {
             (Purge::Prefix("http://x"), 6),
             (Purge::Prefix("http://y"), 1),
         ] {
-            table.insert(purge.names(), mark(stamp), false);
+            table.insert(purge.names(), mark(stamp));
         }
         let at = |watermark| table.purged_at("http://x/1", &tags, watermark);
         assert_eq!(
@@ -315,9 +356,9 @@ mod tests {
             [20, 30, 40, 50, 60, 0].map(|at| (at > 0).then_some(at))
         );
         // A later purge of the same name replaces the one before.
-        table.insert(Purge::Prefix("http://").names(), mark(7), false);
+        table.insert(Purge::Prefix("http://").names(), mark(7));
         assert_eq!(table.purged_at("http://x/1", &tags, 6), Some(70));
-        table.insert(Names::All, mark(8), false);
+        table.insert(Names::All, mark(8));
         assert_eq!(table.purged_at("http://x/1", &tags, 7), Some(80));
     }
 

@@ -2,7 +2,7 @@ use std::future::Future;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use super::super::entry::Entry;
+use super::super::entry::{Entry, EntryKind};
 use super::super::error::StoreError;
 use super::super::purge::SharedPurges;
 use super::api::{Store, Usage, some_or};
@@ -40,10 +40,16 @@ impl<S: Store> TieredStore<S> {
     ) -> Result<Option<Entry>, StoreError> {
         match far {
             Ok(Some(far)) if !near.as_ref().is_some_and(|near| is_newer(near, &far)) => {
-                // The same entry as in the memory: a value that a caller decodes stays there.
+                // The same entry as in the memory: a value that a caller decodes stays there, and the
+                // caller compares the entry with the purges for both.
                 let far = far.into_owned_memory();
                 self.memory.put(key, far.clone(), Duration::MAX).await?;
                 Ok(Some(far))
+            }
+            // Another process has removed the list, and its variants may still be in the store behind. The
+            // memory keeps its own ones. A store that is away has removed nothing.
+            Ok(None) if near.as_ref().is_some_and(is_list) => {
+                Ok(near.filter(|_| self.behind.get_now(key).is_ready()))
             }
             Ok(_) => Ok(near),
             Err(error) => near.map(Some).ok_or(error),
@@ -136,6 +142,10 @@ impl<S: Store> Store for TieredStore<S> {
     fn usage(&self) -> Usage {
         self.memory.usage()
     }
+}
+
+fn is_list(entry: &Entry) -> bool {
+    matches!(entry.kind(), EntryKind::Variants(_))
 }
 
 /// Returns `true` if `near` was received later: the last entry may not have reached the store behind.

@@ -12,6 +12,7 @@ mod outages;
 mod purges;
 mod queries;
 mod races;
+mod removed;
 mod renewal;
 mod rig;
 mod sharing;

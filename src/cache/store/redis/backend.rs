@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -85,14 +86,43 @@ impl Backend {
     pub(super) fn name(&self, key: &str) -> Result<String, StoreError> {
         let open = self.breaker.is_open();
         let generation = self.generation.load();
-        let generation = generation.as_ref().filter(|_| !open && Handle::try_current().is_ok());
-        let reason = if open { "breaker" } else { "connection" };
-        let prefix = &generation.ok_or_else(|| self.failed(reason))?.prefix;
+        let can_send = !open && Handle::try_current().is_ok();
+        let Some(generation) = generation.as_ref().filter(|_| can_send) else {
+            return Err(match open {
+                true => self.failed("breaker"),
+                // A connection that is still being made has not failed.
+                false if self.is_starting() => StoreError::new("Redis: not connected yet"),
+                false => self.failed("connection"),
+            });
+        };
         // One allocation: `format!` would grow the string for long keys.
-        let mut name = String::with_capacity(prefix.len() + key.len());
-        name.push_str(prefix);
-        name.push_str(key);
+        let mut name = String::with_capacity(generation.prefix.len() + key.len());
+        name.push_str(&generation.prefix);
+        push_readable(&mut name, key);
         Ok(name)
+    }
+
+    /// Returns `true` before the first exchange with the log, unless something has failed.
+    fn is_starting(&self) -> bool {
+        self.generation.load().is_none() && self.last_error.get().is_none()
+    }
+
+    /// Removes the entry of a key, unless it has a later watermark than this one. A list of variants is
+    /// removed.
+    pub(super) async fn remove_older(&self, key: &str, watermark: Stamp) -> Result<(), StoreError> {
+        let name = self.name(key)?;
+        let max = usize::try_from(self.config.max_entry_size).unwrap_or(usize::MAX);
+        let old = self.client().get_to_update(&name, max.saturating_add(1)).await;
+        let old = self.record_result(old)?;
+        let entry = Entry::from_bytes(old.clone(), key).ok();
+        let stored_at = entry.as_ref().and_then(stamp_of);
+        if old.is_empty() || stored_at.is_some_and(|stored_at| stored_at > watermark) {
+            return Ok(());
+        }
+        // An empty value is none, and this one expires at once. What another process has put meanwhile
+        // stays.
+        let removed = self.client().compare_and_set(&name, old, Bytes::new(), 1).await;
+        self.record_result(removed).map(drop)
     }
 
     /// Returns an entry as Redis keeps it: its time of receipt is by the clock of Redis, so that the
@@ -227,6 +257,15 @@ impl Backend {
     }
 }
 
+/// Returns the stamp of the last purge that a response or a value was compared with.
+fn stamp_of(entry: &Entry) -> Option<Stamp> {
+    match entry.kind() {
+        EntryKind::Response(StoredResponse { watermark, .. })
+        | EntryKind::Value(StoredValue { watermark, .. }) => Some(watermark.get()),
+        EntryKind::Variants(_) => None,
+    }
+}
+
 /// Returns an entry with the times of its response or value that `edit` has changed.
 pub(super) fn map_times(entry: Entry, edit: impl FnOnce(&mut Freshness, &mut Watermark)) -> Entry {
     entry.map(|kind| match kind {
@@ -238,6 +277,21 @@ pub(super) fn map_times(entry: Entry, edit: impl FnOnce(&mut Freshness, &mut Wat
 
 fn new_client(config: &RedisConfig) -> Client {
     Client::new(&*config.server, config.command_timeout)
+}
+
+/// Appends a key in a form that tools for Redis can print: control characters are escaped, and the
+/// backslash, so that different keys stay different.
+fn push_readable(name: &mut String, key: &str) {
+    // The usual key is copied as it is.
+    let mut rest = key;
+    while let Some(at) = rest.find(|character: char| character.is_control() || character == '\\') {
+        let (plain, escaped) = rest.split_at(at);
+        let mut characters = escaped.chars();
+        name.push_str(plain);
+        name.extend(characters.next().into_iter().flat_map(char::escape_default));
+        rest = characters.as_str();
+    }
+    name.push_str(rest);
 }
 
 /// Escapes the special characters of a glob pattern.
@@ -264,6 +318,30 @@ const CLOCK_TOLERANCE: i64 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_readable_and_stay_different() {
+        let readable = |key: &str| {
+            let mut name = String::from("p:");
+            push_readable(&mut name, key);
+            name
+        };
+        for (key, expected) in [
+            ("http://x.org/ä?a=%20{b}*", "p:http://x.org/ä?a=%20{b}*"),
+            ("http://x.org/\npart=1", r"p:http://x.org/\npart=1"),
+            (r"http://x.org/\npart=1", r"p:http://x.org/\\npart=1"),
+            ("a\r\t\0\u{1b}\u{7f}\u{85}", r"p:a\r\t\u{0}\u{1b}\u{7f}\u{85}"),
+            ("", "p:"),
+        ] {
+            assert_eq!(readable(key), expected);
+        }
+        let keys = ["\n", "n", "\\", "\\n", "\\\n", "\\\\n", "\0", r"\u{0}", "u{0}"];
+        for (at, key) in keys.iter().enumerate() {
+            for other in &keys[at + 1..] {
+                assert_ne!(readable(key), readable(other), "{key:?} {other:?}");
+            }
+        }
+    }
 
     #[test]
     fn special_characters_of_globs_are_escaped() {

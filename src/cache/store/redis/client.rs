@@ -73,6 +73,11 @@ pub(super) trait Commands: Send + Sync {
     /// Subscribes to the messages of a channel.
     fn subscribe<'a>(&'a self, channel: &'a str) -> CommandFuture<'a, ()>;
 
+    /// Returns `true` if the connection for commands belongs to the user, and may be there already.
+    fn is_borrowed(&self) -> bool {
+        false
+    }
+
     /// Keeps both connected until the future is dropped, and nothing after that. Returns if the
     /// library has given up, and the connections have to be replaced.
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -220,26 +225,11 @@ impl<T: FromReply> FromReply for Vec<T> {
     }
 }
 
-impl<A, B, C, D, E, F> FromReply for (A, B, C, D, E, F)
-where
-    A: FromReply,
-    B: FromReply,
-    C: FromReply,
-    D: FromReply,
-    E: FromReply,
-    F: FromReply,
-{
+impl<A: FromReply, B: FromReply, C: FromReply> FromReply for (A, B, C) {
     fn from_reply(reply: Reply) -> Option<Self> {
         let Reply::List(list) = reply else { return None };
-        let [a, b, c, d, e, f] = <[Reply; 6]>::try_from(list).ok()?;
-        Some((
-            A::from_reply(a)?,
-            B::from_reply(b)?,
-            C::from_reply(c)?,
-            D::from_reply(d)?,
-            E::from_reply(e)?,
-            F::from_reply(f)?,
-        ))
+        let [a, b, c] = <[Reply; 3]>::try_from(list).ok()?;
+        Some((A::from_reply(a)?, B::from_reply(b)?, C::from_reply(c)?))
     }
 }
 
@@ -321,10 +311,10 @@ mod tests {
         assert_eq!(Vec::<String>::from_reply(list), Some(vec!["a".to_owned(), "1".to_owned()]));
         assert_eq!(Vec::<u64>::from_reply(Reply::List(vec![text("a")])), None);
         assert_eq!(Vec::<u64>::from_reply(text("1")), None);
-        type Six = (u64, u64, u64, u64, u64, Vec<String>);
+        type Three = (u64, u64, Vec<String>);
         let numbers = |count| (0..count).map(Reply::Number).chain([Reply::List(Vec::new())]);
-        let six = Six::from_reply(Reply::List(numbers(5).collect()));
-        assert_eq!(six, Some((0, 1, 2, 3, 4, Vec::new())));
-        assert_eq!(Six::from_reply(Reply::List(numbers(4).collect())), None);
+        let three = Three::from_reply(Reply::List(numbers(2).collect()));
+        assert_eq!(three, Some((0, 1, Vec::new())));
+        assert_eq!(Three::from_reply(Reply::List(numbers(1).collect())), None);
     }
 }

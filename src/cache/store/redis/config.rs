@@ -44,6 +44,10 @@ use crate::metrics::Metrics;
 pub struct RedisConfig {
     pub(super) server: Arc<dyn Connect>,
     /// Unknown where the connections are those of the user.
+    #[cfg_attr(
+        not(feature = "cache-redis-rs"),
+        expect(dead_code, reason = "only a second client is asked to connect to it")
+    )]
     pub(super) address: Option<Address>,
     pub(super) prefix: String,
     pub(super) command_timeout: Duration,
@@ -158,6 +162,35 @@ impl RedisConfig {
         F: Fn() -> SystemTime + Send + Sync + 'static,
     {
         Self { clock: Clock::of(clock), ..self }
+    }
+
+    /// Chooses the client library `redis` in place of `fred`, with the feature `cache-redis-rs`. It
+    /// is the only one, and needs no choice, without the feature `cache-redis`.
+    ///
+    /// The page of [`RedisStore`](super::RedisStore#clients) compares the two.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error for a URL of TLS, which this client is built without, and for connections of
+    /// the user, which are `fred`'s.
+    ///
+    /// ```
+    /// use tower_kit::cache::{InvalidRedisConfig, RedisConfig};
+    ///
+    /// # fn main() -> Result<(), InvalidRedisConfig> {
+    /// let config = RedisConfig::new("redis://10.0.0.5:6379")?.use_redis_rs()?.prefix("shop:");
+    /// # drop(config);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cache-redis-rs")]
+    #[doc(alias = "client")]
+    pub fn use_redis_rs(self) -> Result<Self, InvalidRedisConfig> {
+        let address = self.address.as_ref();
+        let address = address.ok_or_else(|| "the connections are fred's".to_owned());
+        let server =
+            address.and_then(super::redis_rs_server::Server::at).map_err(InvalidRedisConfig)?;
+        Ok(Self { server: Arc::new(server), ..self })
     }
 
     fn at(address: &Address) -> Result<Self, InvalidRedisConfig> {

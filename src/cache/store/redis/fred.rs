@@ -221,6 +221,10 @@ impl Commands for Client {
         Box::pin(async move { Ok(messages.subscribe(channel).await?) })
     }
 
+    fn is_borrowed(&self) -> bool {
+        self.is_borrowed
+    }
+
     fn keep_connected(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         // The task may end for good. Started again, it would flush no command: the commands that it had
         // not received are dropped, and count as queued for ever (`drain_command_rx`).

@@ -5,6 +5,7 @@ mod backend;
 mod breaker;
 mod client;
 mod config;
+mod fills;
 #[cfg(feature = "cache-redis")]
 mod fred;
 #[cfg(feature = "cache-redis-fred")]

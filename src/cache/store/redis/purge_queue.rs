@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -6,9 +5,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::super::super::error::StoreError;
-use super::super::super::purge::PurgeFuture;
-use super::super::super::purge::list::{LocalPurge, PurgeLog};
+use super::super::super::purge::list::{Fill, LocalPurge, PurgeLog, StampFuture};
+use super::super::super::purge::table::{Names, PurgeTarget};
+use super::super::super::purge::{PurgeFuture, Stamp};
 use super::backend::Backend;
+use super::fills::Fills;
 
 /// The queue of purges that the background task writes to the log. It holds at most one purge for
 /// each target, once the task has read it.
@@ -16,42 +17,54 @@ use super::backend::Backend;
 pub(super) struct PurgeQueue {
     pub(super) sender: UnboundedSender<Pending>,
     pub(super) backend: Arc<Backend>,
+    pub(super) fills: Fills,
 }
 
 /// A purge on its way to the log.
 pub(super) struct Pending {
     pub(super) purge: LocalPurge,
-    /// Receives `true` when the log has the purge.
-    pub(super) written: oneshot::Sender<bool>,
+    /// Receives the stamp of the purge when the log has it.
+    pub(super) written: oneshot::Sender<Stamp>,
 }
 
-impl PurgeQueue {
-    /// Queues a purge. The future waits until the log has it, for the timeout of a command.
-    pub(super) fn send(
-        &self,
-        purge: LocalPurge,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+impl PurgeLog for PurgeQueue {
+    fn write(&self, purge: LocalPurge) -> StampFuture {
+        if let PurgeTarget::Hard(Names::Removed(name)) = purge.target {
+            self.fills.forget(name);
+        }
         let (written, waiting) = oneshot::channel();
         // Before the future is polled: a purge that nobody awaits is sent as well.
         let sent = self.sender.send(Pending { purge, written });
-        let backend = Arc::clone(&self.backend);
-        async move {
-            sent.map_err(|_| StoreError::new("the task of the Redis store has ended"))?;
+        Box::pin(async move {
+            sent.ok()?;
+            waiting.await.ok()
+        })
+    }
+
+    fn is_away(&self) -> bool {
+        self.backend.breaker.is_open() && !self.sender.is_closed()
+    }
+
+    /// Waits for the timeout of a command.
+    fn confirm(&self, written: StampFuture) -> PurgeFuture {
+        let (backend, sender) = (Arc::clone(&self.backend), self.sender.clone());
+        PurgeFuture::new(async move {
+            if sender.is_closed() {
+                return Err(StoreError::new("the task of the Redis store has ended"));
+            }
             // The task sends it when Redis is back. No caller waits for that.
             if backend.breaker.is_open() {
                 return Err(StoreError::deferred(DEFERRED));
             }
-            match timeout(backend.config.command_timeout, waiting).await {
-                Ok(Ok(true)) => Ok(()),
+            match timeout(backend.config.command_timeout, written).await {
+                Ok(Some(_)) => Ok(()),
                 _ => Err(StoreError::deferred(DEFERRED)),
             }
-        }
+        })
     }
-}
 
-impl PurgeLog for PurgeQueue {
-    fn write(&self, purge: LocalPurge) -> PurgeFuture {
-        PurgeFuture::new(self.send(purge))
+    fn begin_fill(&self, name: u128, key: &str, watermark: Stamp) -> Option<Fill> {
+        self.fills.begin(name, key, watermark)
     }
 }
 

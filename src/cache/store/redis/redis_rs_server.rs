@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::client::{Address, BACKGROUND_TIMEOUT, CONNECT_TIMEOUT, KEEPALIVE, USER_TIMEOUT};
-use super::config::{InvalidRedisConfig, RedisConfig};
 
 /// A server, nodes of a cluster, or sentinels.
 #[derive(Clone, Debug)]
@@ -52,35 +51,6 @@ pub(super) struct Signals {
     pub(super) ended: Notify,
     /// A command got no reply.
     pub(super) missed: Notify,
-}
-
-impl RedisConfig {
-    /// Chooses the client library `redis` in place of `fred`, with the feature `cache-redis-rs`. It
-    /// is the only one, and needs no choice, without the feature `cache-redis`.
-    ///
-    /// The page of [`RedisStore`](super::RedisStore#clients) compares the two.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error for a URL of TLS, which this client is built without, and for connections of
-    /// the user, which are `fred`'s.
-    ///
-    /// ```
-    /// use tower_kit::cache::{InvalidRedisConfig, RedisConfig};
-    ///
-    /// # fn main() -> Result<(), InvalidRedisConfig> {
-    /// let config = RedisConfig::new("redis://10.0.0.5:6379")?.use_redis_rs()?.prefix("shop:");
-    /// # drop(config);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[doc(alias = "client")]
-    pub fn use_redis_rs(self) -> Result<Self, InvalidRedisConfig> {
-        let address = self.address.as_ref();
-        let address = address.ok_or_else(|| "the connections are fred's".to_owned());
-        let server = address.and_then(Server::at).map_err(InvalidRedisConfig)?;
-        Ok(Self { server: Arc::new(server), ..self })
-    }
 }
 
 impl Server {

@@ -9,13 +9,15 @@ use tokio::sync::{SemaphorePermit, mpsc};
 use super::super::super::entry::{Entry, Watermark};
 use super::super::super::error::StoreError;
 use super::super::super::purge::SharedPurges;
-use super::super::super::purge::list::{LocalPurge, Purges};
+use super::super::super::purge::Stamp;
+use super::super::super::purge::list::{LocalPurge, PurgeLog, Purges};
 use super::super::super::purge::table::PurgeTarget;
 use super::super::super::task::spawn;
 use super::super::api::{Store, some_or};
 use super::super::lease::Lease;
 use super::backend::{Backend, MAX_WRITTEN_KIB, map_times};
 use super::config::RedisConfig;
+use super::fills::Fills;
 use super::join::join_all;
 use super::lease;
 use super::purge_queue::PurgeQueue;
@@ -61,16 +63,16 @@ use super::sync_task::SyncTask;
 /// | version of Rust | that of this crate | 1.88 |
 /// | last release | February 2025 | several each year |
 ///
-/// Choose `redis`, unless you need TLS or share connections with the program: it is maintained, a hit
-/// costs less, and no request waits for its timeout when a connection ends. `fred` is the default, so
-/// that nothing changes for programs that have it. With both features, `RedisConfig::use_redis_rs` chooses
+/// Choose `redis`, unless you need TLS or share connections with the program: it is maintained, and it
+/// notices the loss of a connection without the timeout of a command. `fred` is the default, so that
+/// nothing changes for programs that have it. With both features, `RedisConfig::use_redis_rs` chooses
 /// `redis`; with `cache-redis-rs` alone, there is nothing to choose.
 ///
 /// # Keys
 ///
-/// Each entry has a time to live. Two keys hold the log of purges and have none: choose a
+/// Each entry has a time to live. Three keys hold the log of purges and have none: choose a
 /// `maxmemory-policy` that does not evict them, such as `volatile-lru`, since the loss of the log
-/// purges everything.
+/// purges everything. Control characters of a key are escaped in Redis, as `\n` for a new line.
 ///
 /// [`CacheHandle::purge_all`](super::super::super::CacheHandle::purge_all) changes the names of the
 /// keys, so that no process uses the entries from before, and then removes these in the background,
@@ -78,11 +80,22 @@ use super::sync_task::SyncTask;
 ///
 /// # The log of purges
 ///
-/// The log holds 100,000 targets of the last 7 days ([`max_ttl`](RedisConfig::max_ttl)): tags,
-/// prefixes, and URLs that were purged, soft-purged or changed by an unsafe method. Beyond that it forgets the
-/// oldest targets, and all entries from before these are purged. A service whose clients change 100
-/// URLs a second has no entries that are older than a quarter of an hour. The log loses a purge only
-/// if Redis does and all processes that have read the purge have ended.
+/// The log has two sets of 100,000 names each, of the last 7 days ([`max_ttl`](RedisConfig::max_ttl)):
+///
+/// - The *purges* are tags, prefixes and URLs that the application has purged or soft-purged. Their
+///   entries are still in Redis. Beyond the maximum the log forgets the oldest purges, and all entries
+///   from before these are purged.
+/// - The *removed names* are URLs that clients have changed by unsafe methods, and values that were
+///   inserted or removed by a `ValueCache`. Their entries are no longer in Redis. Beyond the maximum the
+///   log forgets the oldest names, which purges nothing: however many URLs clients change, no other entry
+///   is dropped. A process that has not used an entry since the oldest name reads the entry from Redis
+///   again.
+///
+/// A removed name becomes a purge if Redis does not remove its entry. The log loses a purge only if Redis
+/// does and all processes that have read the purge have ended.
+///
+/// Processes with a version of this crate that does not know removed names may share the log, as during
+/// a deployment. Each removal purges everything for them, and theirs are purges for the others.
 ///
 /// # Clocks
 ///
@@ -106,9 +119,10 @@ impl RedisStore {
     pub fn connect(config: RedisConfig) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let backend = Arc::new(Backend::new(config));
-        let queue = PurgeQueue { sender, backend: Arc::clone(&backend) };
+        let fills = Fills::default();
+        let queue = PurgeQueue { sender, backend: Arc::clone(&backend), fills: fills.clone() };
         let purges = Arc::new(Purges::with_log(queue.clone()));
-        let task = SyncTask::new(Arc::clone(&backend), Arc::downgrade(&purges), receiver);
+        let task = SyncTask::new(Arc::clone(&backend), Arc::downgrade(&purges), receiver, fills);
         spawn(task.run());
         Self { backend, purges: SharedPurges(purges), queue }
     }
@@ -158,13 +172,13 @@ impl RedisStore {
         };
         let Some(permit) = permit else { return Ok(vec![None; keys.len()]) };
         let max = self.max_bytes().saturating_add(1);
-        let client = backend.client();
+        let (client, seen) = (backend.client(), self.purges.0.learned());
         let reads = names.iter().map(|name| client.get(name, max)).collect();
         let (mut entries, mut result) = (Vec::with_capacity(keys.len()), Ok(()));
         for ((key, name), read) in keys.iter().zip(&names).zip(join_all(reads).await) {
             entries.push(match read {
                 Ok(bytes) if bytes.is_empty() => None,
-                Ok(bytes) => self.decode(bytes, key, name.clone()).ok(),
+                Ok(bytes) => self.decode(bytes, key, name.clone(), seen).ok(),
                 Err(error) => {
                     result = result.and(Err(error));
                     None
@@ -176,16 +190,23 @@ impl RedisStore {
         some_or(entries, backend.record_result(result).err())
     }
 
-    /// Decodes the value of the key `name`. An unusable value is removed, except one of another
-    /// version of this crate, which is of use to other processes.
-    fn decode(&self, bytes: Bytes, key: &str, name: String) -> Result<Entry, StoreError> {
+    /// Decodes the value of the key `name`, which was read when this process knew the purges up to
+    /// `seen`. An unusable value is removed, except one of another version of this crate, which is of
+    /// use to other processes.
+    fn decode(
+        &self,
+        bytes: Bytes,
+        key: &str,
+        name: String,
+        seen: Stamp,
+    ) -> Result<Entry, StoreError> {
         let is_too_large = bytes.len() > self.max_bytes();
         let decoded = if is_too_large { None } else { Some(Entry::from_bytes(bytes, key)) };
         match decoded {
             Some(Ok(entry)) => {
                 let learned = self.purges.0.learned();
                 let entry = map_times(entry, |_, watermark| {
-                    *watermark = Watermark::at(watermark.get().min(learned));
+                    *watermark = Watermark::seen(watermark.get().min(learned), seen);
                 });
                 Ok(self.backend.to_local(entry))
             }
@@ -239,9 +260,10 @@ impl Store for RedisStore {
         let Some(permit) = self.permit_reads(1).await? else { return Ok(None) };
         // One byte more shows that a value is too large.
         let max = self.max_bytes().saturating_add(1);
+        let seen = self.purges.0.learned();
         let bytes = backend.record_result(backend.client().get(&name, max).await)?;
         drop(permit);
-        if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name).map(Some) }
+        if bytes.is_empty() { Ok(None) } else { self.decode(bytes, key, name, seen).map(Some) }
     }
 
     async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Entry>>, StoreError> {
@@ -296,7 +318,8 @@ impl Store for RedisStore {
 
     /// Purges the entries of all processes with this prefix. The background task removes them.
     async fn clear(&self) -> Result<(), StoreError> {
-        self.queue.send(LocalPurge { target: PurgeTarget::ALL, number: 0 }).await
+        let all = LocalPurge { target: PurgeTarget::ALL, number: 0 };
+        self.queue.confirm(self.queue.write(all)).await
     }
 
     fn purges(&self) -> Option<SharedPurges> {
