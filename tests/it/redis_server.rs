@@ -97,8 +97,13 @@ impl Reply {
 /// Sends a command to the server at this port, on a connection of its own.
 #[track_caller]
 pub(crate) fn command_at(port: u16, args: &[impl AsRef<[u8]>]) -> Reply {
-    let stream = connect(port, PATIENCE);
-    stream.and_then(|stream| ask(stream, args)).unwrap_or_else(|error| panic!("{port}: {error}"))
+    let ask = || connect(port, PATIENCE).and_then(|stream| ask(stream, args));
+    // A sentinel that changes the role of a node closes the connections of its clients.
+    let is_closed = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+    };
+    let reply = ask().or_else(|error| if is_closed(&error) { ask() } else { Err(error) });
+    reply.unwrap_or_else(|error| panic!("{port}: {error}"))
 }
 
 fn connect(port: u16, within: Duration) -> io::Result<TcpStream> {
