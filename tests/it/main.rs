@@ -52,7 +52,7 @@ mod quickstart;
 #[cfg(feature = "full")]
 mod quickstart_page;
 mod readme;
-#[cfg(feature = "cache-redis")]
+#[cfg(all(feature = "full", feature = "test-util"))]
 mod redis_server;
 #[cfg(feature = "cache")]
 mod reverse_proxy;
