@@ -177,6 +177,13 @@ mod single_use;
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod from_express {}
 
+/// A page for programs that write code: the stack, its order, and mistakes that compile.
+///
+#[doc = include_str!("for_agents.md")]
+#[cfg(all(doc, feature = "full"))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+pub mod for_agents {}
+
 /// A guide for users of axum: the layers of a router, overrides for one route, metrics, and the errors
 /// that the compiler reports for a wrong order.
 ///
