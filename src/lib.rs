@@ -94,7 +94,12 @@ pub mod security_headers;
 #[cfg(feature = "values")]
 pub mod values;
 
-#[cfg(any(feature = "cache", feature = "latency", feature = "limit"))]
+#[cfg(any(
+    feature = "cache",
+    feature = "compress-dictionary",
+    feature = "latency",
+    feature = "limit"
+))]
 mod axum_extensions;
 #[cfg(any(feature = "limit", feature = "pressure"))]
 mod body;

@@ -26,6 +26,14 @@ pub enum Encoding {
     Deflate,
 }
 
+/// The content coding of a compressed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Encoding(Encoding),
+    /// `dcz`: zstd with a dictionary that the client has (RFC 9842 §5).
+    Dictionary,
+}
+
 /// The error of [`CompressLayer::level`](super::CompressLayer::level) for a level that the encoding
 /// does not have.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +145,22 @@ impl Encoding {
     }
 }
 
+impl Coding {
+    /// Returns the name of the coding in `content-encoding` and in the label of the metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Encoding(encoding) => encoding.as_str(),
+            Self::Dictionary => DICTIONARY,
+        }
+    }
+}
+
+impl From<Encoding> for Coding {
+    fn from(encoding: Encoding) -> Self {
+        Self::Encoding(encoding)
+    }
+}
+
 impl fmt::Display for InvalidLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { encoding, level } = self;
@@ -147,6 +171,9 @@ impl fmt::Display for InvalidLevel {
 }
 
 impl Error for InvalidLevel {}
+
+/// The name of [`Coding::Dictionary`].
+pub(super) const DICTIONARY: &str = "dcz";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 use http::header::{ETAG, Entry, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
-use super::encoding::Encoding;
+use super::encoding::{Coding, DICTIONARY, Encoding};
 use crate::headers::coding::ContentCoding;
 
 /// The treatment of the strong entity tag of a compressed response.
@@ -32,12 +32,11 @@ pub enum EtagMode {
 }
 
 impl EtagMode {
-    /// Returns the tag of a response in this encoding, or in none; `None` if the tag stays as it
-    /// is.
-    pub(super) fn etag(self, tag: &HeaderValue, encoding: Option<Encoding>) -> Option<HeaderValue> {
+    /// Returns the tag of a response in this coding, or in none; `None` if the tag stays as it is.
+    pub(super) fn etag(self, tag: &HeaderValue, coding: Option<Coding>) -> Option<HeaderValue> {
         let Tag { weak, opaque } = Tag::parse(tag.as_bytes())?;
-        match (self, encoding) {
-            (Self::Suffix, Some(encoding)) if !weak => with_suffix(tag, encoding.as_str()),
+        match (self, coding) {
+            (Self::Suffix, Some(coding)) if !weak => with_suffix(tag, coding.as_str()),
             // Without this, a tag of the service that ends in a suffix would lose it on its way
             // back.
             (Self::Suffix, _) if suffix(opaque).is_some() => with_suffix(tag, IDENTITY),
@@ -52,23 +51,27 @@ impl EtagMode {
     ///
     /// The 304 has the tag of the 200 (RFC 9110 §15.4.5), but it does not tell whether the 200
     /// would have been compressed. So the tag that the client has sent takes precedence: by that
-    /// alone the client finds the response that the 304 freshens (RFC 9111 §4.3.4). `encoding`,
+    /// alone the client finds the response that the 304 freshens (RFC 9111 §4.3.4). `coding`,
     /// which the 200 would have if it were compressed, decides if the client has sent no such tag.
     pub(super) fn match_client_etag(
         self,
         tag: &HeaderValue,
         if_none_match: &[HeaderValue],
-        encoding: Option<Encoding>,
+        coding: Option<Coding>,
     ) -> Option<HeaderValue> {
         let own = Tag::parse(tag.as_bytes())?;
-        let expected = self.etag(tag, encoding).unwrap_or_else(|| tag.clone());
+        let expected = self.etag(tag, coding).unwrap_or_else(|| tag.clone());
         let sent = || if_none_match.iter().flat_map(|line| Tag::parse_all(line.as_bytes()));
         match self {
             Self::Keep => None,
             Self::Weaken => {
                 let is_weakened = |sent: Tag<'_>| sent.weak && sent.opaque == own.opaque;
                 let has_weakened = !own.weak && sent().any(is_weakened);
-                if has_weakened { self.etag(tag, Some(Encoding::Gzip)) } else { Some(expected) }
+                if has_weakened {
+                    self.etag(tag, Some(Encoding::Gzip.into()))
+                } else {
+                    Some(expected)
+                }
             }
             Self::Suffix => {
                 let expected_tag = Tag::parse(expected.as_bytes());
@@ -121,9 +124,9 @@ impl EtagMode {
         }
     }
 
-    /// Edits the tag of a response in this encoding, or in none.
-    pub(super) fn apply(self, headers: &mut HeaderMap, encoding: Option<Encoding>) {
-        if let Some(tag) = headers.get(ETAG).and_then(|tag| self.etag(tag, encoding)) {
+    /// Edits the tag of a response in this coding, or in none.
+    pub(super) fn apply(self, headers: &mut HeaderMap, coding: Option<Coding>) {
+        if let Some(tag) = headers.get(ETAG).and_then(|tag| self.etag(tag, coding)) {
             headers.insert(ETAG, tag);
         }
     }
@@ -164,10 +167,11 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// Returns the encoding, or `identity`, that a tag ends in. Encodings whose feature is off count
-/// too: a client may have the tag from another build.
+/// Returns the coding, or `identity`, that a tag ends in. Codings whose feature is off count too: a
+/// client may have the tag from another build.
 fn suffix(opaque: &[u8]) -> Option<&'static str> {
-    let names = ContentCoding::ALL.into_iter().map(ContentCoding::as_str).chain([IDENTITY]);
+    let names =
+        ContentCoding::ALL.into_iter().map(ContentCoding::as_str).chain([DICTIONARY, IDENTITY]);
     names.into_iter().find(|name| {
         let rest = opaque.strip_suffix(name.as_bytes());
         rest.is_some_and(|rest| rest.ends_with(SEPARATOR.as_bytes()))
@@ -210,14 +214,14 @@ mod tests {
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
-    const GZIP: Option<Encoding> = Some(Encoding::Gzip);
+    const GZIP: Option<Coding> = Some(Coding::Encoding(Encoding::Gzip));
 
     fn value(text: &str) -> HeaderValue {
         HeaderValue::from_str(text).unwrap()
     }
 
-    fn tag(mode: EtagMode, tag: &str, encoding: Option<Encoding>) -> String {
-        let made = mode.etag(&value(tag), encoding);
+    fn tag(mode: EtagMode, tag: &str, coding: Option<Coding>) -> String {
+        let made = mode.etag(&value(tag), coding);
         made.map_or(tag.to_owned(), |made| made.to_str().unwrap().to_owned())
     }
 

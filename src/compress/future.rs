@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::body::ResponseBody;
 use super::codec::CodecError;
+use super::dictionary_source::DictionaryExchange;
 use super::head;
 use super::metrics::ResponseMetrics;
 use super::peekable::PeekableBody;
@@ -42,7 +43,16 @@ pub(super) struct CompressResponse {
     pub(super) request: RequestInfo,
     /// The head of the request for the callback of `only_if`, if there is one.
     pub(super) request_head: Option<Box<request::Parts>>,
+    /// The dictionaries of the request, if the layer has any.
+    pub(super) exchange: Option<Box<dyn DictionaryExchange>>,
     pub(super) settings: Arc<Settings>,
+}
+
+/// The parts of a response, beside its body, on its way through the layer.
+struct Target<'a> {
+    settings: &'a Settings,
+    head: &'a mut response::Parts,
+    exchange: Option<Box<dyn DictionaryExchange>>,
 }
 
 /// A response on its way through the layer.
@@ -52,6 +62,7 @@ struct Compression<'a, B: Body> {
     padding: u8,
     head: &'a mut response::Parts,
     body: Pin<Box<PeekableBody<B>>>,
+    exchange: Option<Box<dyn DictionaryExchange>>,
     metrics: ResponseMetrics,
 }
 
@@ -89,20 +100,33 @@ where
     type Body = ResponseBody<B>;
 
     fn map_response(
-        self,
+        mut self,
         response: Result<Response<B>, E>,
         cx: &mut Context<'_>,
     ) -> Result<Response<ResponseBody<B>>, E> {
         let (mut head, body) = response?.into_parts();
+        let mut exchange = self.exchange.take();
         let settings = &*self.settings;
+        if exchange.as_mut().is_some_and(|exchange| !exchange.read_response(&head)) {
+            exchange = None;
+        }
         let info = ResponseInfo {
             status: head.status,
             hint: head.extensions.get().copied().unwrap_or_default(),
             size: self.request.response_size(&head.headers, body.size_hint()),
             is_selected: self.is_selected(&head),
+            dictionary_weight: exchange.as_ref().map_or(0, |exchange| exchange.weight()),
         };
         let decision = settings.rules.decide(&self.request, &info, &head.headers);
-        let body = match decision.apply(&mut head.headers) {
+        let action = decision.apply(&mut head.headers);
+        if let Some(exchange) = exchange.as_ref().filter(|_| action != Action::Pass) {
+            head::add_vary_of_dictionaries(&mut head.headers);
+            if exchange.is_unknown() && action != Action::NotModified {
+                // A cache would otherwise store a variant for each hash that a client thinks of.
+                SingleUse::mark(&mut head.extensions);
+            }
+        }
+        let body = match action {
             Action::Pass | Action::PassVarying => ResponseBody::passed(body),
             Action::OptOut => {
                 // From `private` alone the cache would remember that nothing under this URL can be
@@ -116,7 +140,10 @@ where
                 ResponseBody::passed(body)
             }
             Action::Head(_) => ResponseBody::bodiless(body),
-            Action::Compress(plan) => compress(settings, plan, &mut head, body, cx),
+            Action::Compress(plan) => {
+                let target = Target { settings, head: &mut head, exchange };
+                compress(target, plan, body, cx)
+            }
         };
         Ok(Response::from_parts(head, body))
     }
@@ -132,17 +159,12 @@ impl CompressResponse {
     }
 }
 
-fn compress<B>(
-    settings: &Settings,
-    plan: Plan,
-    head: &mut response::Parts,
-    body: B,
-    cx: &mut Context<'_>,
-) -> ResponseBody<B>
+fn compress<B>(target: Target<'_>, plan: Plan, body: B, cx: &mut Context<'_>) -> ResponseBody<B>
 where
     B: Body,
     B::Data: From<Bytes>,
 {
+    let Target { settings, head, exchange } = target;
     let mut body = Box::pin(PeekableBody::new(body));
     // Small bodies are left alone before anything is counted or a codec is taken.
     if plan.read_ahead.is_some_and(|limit| body.as_mut().read_below(limit, cx)) {
@@ -150,9 +172,9 @@ where
         return ResponseBody::peeked(body);
     }
     let padding = random_padding(plan.max_padding);
-    let metrics = ResponseMetrics::new(plan.encoding, Arc::clone(&settings.counters));
+    let metrics = ResponseMetrics::new(plan.coding(), Arc::clone(&settings.counters));
     let is_whole = plan.whole_size.filter(|size| body.as_mut().read_whole(*size, cx));
-    let compression = Compression { settings, plan, padding, head, body, metrics };
+    let compression = Compression { settings, plan, padding, head, body, exchange, metrics };
     match is_whole {
         Some(size) => compression.whole(size),
         None => compression.stream(),
@@ -166,6 +188,11 @@ where
 {
     /// Compresses a body of `size` bytes that has been read.
     fn whole(mut self, size: usize) -> ResponseBody<B> {
+        if let Some(bytes) = self.whole_with_dictionary(size) {
+            self.count(size, &bytes);
+            self.edit_head(Some(bytes.len()));
+            return ResponseBody::compressed(self.body, bytes);
+        }
         let Plan { encoding, level, must, .. } = self.plan;
         // libdeflate knows no streams, so that only this place asks for the codec of whole bodies.
         let key = Key { kind: (self.settings.whole_codec)(encoding), level };
@@ -173,8 +200,7 @@ where
         let codec = Pooled::take(key, self.padding, Some(size));
         match codec.and_then(|codec| whole.compress(codec)) {
             Ok(Some(bytes)) => {
-                self.metrics.input = size as u64;
-                self.metrics.output = bytes.len() as u64;
+                self.count(size, &bytes);
                 self.edit_head(Some(bytes.len()));
                 ResponseBody::compressed(self.body, bytes)
             }
@@ -186,13 +212,43 @@ where
         }
     }
 
+    /// Keeps a body of `size` bytes as a dictionary, if the response allows it. Returns the body
+    /// compressed with an earlier one, if the client has that, and it pays.
+    fn whole_with_dictionary(&mut self, size: usize) -> Option<Bytes> {
+        let exchange = self.exchange.as_mut()?;
+        exchange.keep(&mut self.head.headers, &mut self.body.chunks(), size);
+        if !self.plan.with_dictionary {
+            return None;
+        }
+        let levels = &self.settings.rules.levels;
+        let compressed = exchange.compress(&mut self.body.chunks(), levels).unwrap_or_else(|_| {
+            self.metrics.record_failure();
+            SingleUse::mark(&mut self.head.extensions);
+            None
+        });
+        let compressed = compressed.filter(|bytes| self.plan.must || bytes.len() < size);
+        if compressed.is_none() {
+            // The bytes count for the encoding that is sent in the end.
+            self.plan.with_dictionary = false;
+            let counters = Arc::clone(&self.settings.counters);
+            self.metrics = ResponseMetrics::new(self.plan.coding(), counters);
+        }
+        compressed
+    }
+
+    fn count(&mut self, input: usize, output: &Bytes) {
+        self.metrics.input = input as u64;
+        self.metrics.output = output.len() as u64;
+    }
+
     /// Compresses the body while the client reads it.
     fn stream(mut self) -> ResponseBody<B> {
         let Self { settings, plan, padding, .. } = self;
         let permits =
             if plan.is_event_stream { &settings.event_streams } else { &settings.streams };
         // A resumable event stream holds a codec only within a poll.
-        let needs_permit = !(plan.is_event_stream && plan.encoding.is_resumable());
+        let is_resumable = plan.encoding.is_resumable() && !plan.with_dictionary;
+        let needs_permit = !(plan.is_event_stream && is_resumable);
         let permit = match needs_permit {
             true => Arc::clone(permits).try_acquire_owned().ok(),
             false => None,
@@ -200,10 +256,20 @@ where
         if permit.is_none() && needs_permit {
             return self.fall_back();
         }
+        let exchange = self.exchange.as_ref().filter(|_| plan.with_dictionary);
+        let codec = match exchange.map(|exchange| exchange.codec(&settings.rules.levels)) {
+            None => None,
+            Some(Ok(codec)) => Some(Pooled::single(codec)),
+            Some(Err(CodecError)) => {
+                self.metrics.record_failure();
+                return self.fall_back();
+            }
+        };
         self.edit_head(None);
         let resources = Resources {
             permit,
             permits: (!plan.is_event_stream).then(|| Arc::clone(permits)),
+            codec,
             padding,
             flush_delay: if plan.is_event_stream { Duration::ZERO } else { settings.flush_delay },
             etag_mode: settings.rules.etag_mode,
@@ -214,9 +280,9 @@ where
 
     /// Describes a compressed body in the head, with its length if that is known.
     fn edit_head(&mut self, length: Option<usize>) {
-        let encoding = self.plan.encoding;
-        head::set_encoding_headers(&mut self.head.headers, encoding, length);
-        self.settings.rules.etag_mode.apply(&mut self.head.headers, Some(encoding));
+        let coding = self.plan.coding();
+        head::set_encoding_headers(&mut self.head.headers, coding, length);
+        self.settings.rules.etag_mode.apply(&mut self.head.headers, Some(coding));
         mark_opt_out(self.settings, self.head);
     }
 

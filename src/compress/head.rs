@@ -1,20 +1,15 @@
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, Entry,
-    TRANSFER_ENCODING, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, Entry, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::encoding::Encoding;
+use super::encoding::Coding;
 use crate::headers::list::members;
 
-/// Describes a body in this encoding, with its length if that is known.
-pub(super) fn set_encoding_headers(
-    headers: &mut HeaderMap,
-    encoding: Encoding,
-    length: Option<usize>,
-) {
+/// Describes a body in this coding, with its length if that is known.
+pub(super) fn set_encoding_headers(headers: &mut HeaderMap, coding: Coding, length: Option<usize>) {
     strip_representation_metadata(headers);
-    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
     // A message with both headers has no valid length (RFC 9112 §6.1), and hyper refuses it.
     if let Some(length) = length.filter(|_| !headers.contains_key(TRANSFER_ENCODING)) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -30,17 +25,26 @@ pub(super) fn strip_representation_metadata(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds `accept-encoding` to `vary`, unless that or `*` is there.
-pub(super) fn add_vary(headers: &mut HeaderMap) {
+/// Adds the name of a request header to `vary`, unless that or `*` is there.
+pub(super) fn add_vary(headers: &mut HeaderMap, name: &'static str) {
     if let Entry::Vacant(vary) = headers.entry(VARY) {
-        vary.insert(HeaderValue::from(ACCEPT_ENCODING));
+        vary.insert(HeaderValue::from_static(name));
         return;
     }
-    let covers = |member: &[u8]| {
-        member == b"*" || member.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes())
-    };
+    let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes());
     if !members(headers, &VARY).any(covers) {
-        headers.append(VARY, HeaderValue::from(ACCEPT_ENCODING));
+        headers.append(VARY, HeaderValue::from_static(name));
+    }
+}
+
+/// Adds `available-dictionary` to a `vary` that names `accept-encoding`, in one line if no service
+/// wrote another.
+pub(super) fn add_vary_of_dictionaries(headers: &mut HeaderMap) {
+    match headers.get_mut(VARY) {
+        Some(vary) if vary == ACCEPT_ENCODING => {
+            *vary = HeaderValue::from_static(WITH_DICTIONARIES);
+        }
+        _ => add_vary(headers, "available-dictionary"),
     }
 }
 
@@ -83,6 +87,12 @@ pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
         .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
+/// The name of the header in `vary`.
+pub(super) const ACCEPT_ENCODING: &str = "accept-encoding";
+
+/// The value of `vary` of a layer with dictionaries (RFC 9842 §6.2).
+const WITH_DICTIONARIES: &str = "accept-encoding, available-dictionary";
+
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 const DIGEST: HeaderName = HeaderName::from_static("digest");
@@ -94,6 +104,7 @@ const TARGETED_SUFFIX: &str = "-cache-control";
 
 #[cfg(test)]
 mod tests {
+    use super::super::encoding::Encoding;
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
 
@@ -108,19 +119,19 @@ mod tests {
             ("content-encoding", "identity"),
         ];
         let mut headers = map(fields);
-        set_encoding_headers(&mut headers, Encoding::Gzip, Some(7));
+        set_encoding_headers(&mut headers, Coding::Encoding(Encoding::Gzip), Some(7));
         let expected: TestHeaders<'_> =
             &[("etag", "\"v1\""), ("content-length", "7"), ("content-encoding", "gzip")];
         assert_eq!(headers, map(expected));
         let mut headers = map(fields);
-        set_encoding_headers(&mut headers, Encoding::Gzip, None);
+        set_encoding_headers(&mut headers, Coding::Encoding(Encoding::Gzip), None);
         assert_eq!(headers, map(&[("etag", "\"v1\""), ("content-encoding", "gzip")]));
     }
 
     #[test]
     fn no_length_beside_a_transfer_encoding() {
         let mut headers = map(&[("transfer-encoding", "chunked")]);
-        set_encoding_headers(&mut headers, Encoding::Gzip, Some(7));
+        set_encoding_headers(&mut headers, Coding::Encoding(Encoding::Gzip), Some(7));
         let expected = [("transfer-encoding", "chunked"), ("content-encoding", "gzip")];
         assert_eq!(headers, map(&expected));
         for (value, expected) in
@@ -128,6 +139,22 @@ mod tests {
         {
             let headers = map(&[("transfer-encoding", value)]);
             assert_eq!(is_transfer_encoded(&headers), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn vary_names_available_dictionary_once() {
+        for (before, after) in [
+            (&[][..], &["available-dictionary"][..]),
+            (&["accept-encoding"], &["accept-encoding, available-dictionary"]),
+            (&["origin, accept-encoding"], &["origin, accept-encoding", "available-dictionary"]),
+            (&["Available-Dictionary"], &["Available-Dictionary"]),
+            (&["*"], &["*"]),
+        ] {
+            let fields: Vec<_> = before.iter().map(|value| ("vary", *value)).collect();
+            let mut headers = map(&fields);
+            add_vary_of_dictionaries(&mut headers);
+            assert!(headers.get_all(VARY).iter().eq(after.iter()), "{before:?}");
         }
     }
 
@@ -143,7 +170,7 @@ mod tests {
         ] {
             let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
             let mut headers = map(&fields);
-            add_vary(&mut headers);
+            add_vary(&mut headers, "accept-encoding");
             assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
         }
     }

@@ -2,19 +2,21 @@ use std::sync::{Arc, OnceLock};
 
 use metrics::{Counter, Label, Unit};
 
-use super::encoding::Encoding;
+use super::encoding::{Coding, Encoding};
 use crate::clock;
 use crate::metrics::{Metrics, Name};
 use crate::refreshing_handle::RefreshingHandle;
 
-/// The counters of a layer, for each encoding.
+/// The counters of a layer, for each coding.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     metrics: Metrics,
     handles: OnceLock<RefreshingHandle<Vec<Handles>>>,
+    /// The counters of bodies with a dictionary, which most layers have none of.
+    dictionary: OnceLock<RefreshingHandle<Handles>>,
 }
 
-/// The counters of one encoding.
+/// The counters of one coding.
 #[derive(Debug)]
 struct Handles {
     input: Counter,
@@ -28,7 +30,7 @@ struct Handles {
 pub(super) struct ResponseMetrics {
     pub(super) input: u64,
     pub(super) output: u64,
-    encoding: Encoding,
+    coding: Coding,
     counters: Arc<Counters>,
 }
 
@@ -37,13 +39,18 @@ impl Counters {
         Self { metrics, ..Self::default() }
     }
 
-    /// Records on the counters of an encoding. The first call registers the counters of all
+    /// Records on the counters of a coding. The first call registers the counters of all
     /// encodings, so that an exporter shows each before its first count.
-    fn with(&self, encoding: Encoding, record: impl FnOnce(&Handles)) {
+    fn with(&self, coding: Coding, record: impl FnOnce(&Handles)) {
         // Registered with the first response: the recorder of the process is often installed after
         // the layer is made.
         let now = clock::now();
-        let register = || Encoding::all().map(|encoding| self.register(encoding)).collect();
+        let Coding::Encoding(encoding) = coding else {
+            let register = || self.register(coding);
+            let handles = self.dictionary.get_or_init(|| RefreshingHandle::new(register(), now));
+            return record(&handles.get(now, register).handle);
+        };
+        let register = || Encoding::all().map(|encoding| self.register(encoding.into())).collect();
         let handles =
             self.handles.get_or_init(|| RefreshingHandle::new(register(), now)).get(now, register);
         if let Some(handles) = handles.handle.get(encoding.index()) {
@@ -51,9 +58,9 @@ impl Counters {
         }
     }
 
-    fn register(&self, encoding: Encoding) -> Handles {
+    fn register(&self, coding: Coding) -> Handles {
         let counter = |name| {
-            let labels = vec![Label::from_static_parts("encoding", encoding.as_str())];
+            let labels = vec![Label::from_static_parts("encoding", coding.as_str())];
             self.metrics.counter(name, labels)
         };
         Handles {
@@ -66,25 +73,25 @@ impl Counters {
 }
 
 impl ResponseMetrics {
-    pub(super) fn new(encoding: Encoding, counters: Arc<Counters>) -> Self {
-        Self { input: 0, output: 0, encoding, counters }
+    pub(super) fn new(coding: Coding, counters: Arc<Counters>) -> Self {
+        Self { input: 0, output: 0, coding, counters }
     }
 
     /// Counts a codec that failed.
     pub(super) fn record_failure(&self) {
-        self.counters.with(self.encoding, |handles| handles.failures.increment(1));
+        self.counters.with(self.coding, |handles| handles.failures.increment(1));
     }
 
     /// Counts a response that is sent uncompressed for lack of a codec.
     pub(super) fn record_fallback(&self) {
-        self.counters.with(self.encoding, |handles| handles.fallbacks.increment(1));
+        self.counters.with(self.coding, |handles| handles.fallbacks.increment(1));
     }
 }
 
 impl Drop for ResponseMetrics {
     fn drop(&mut self) {
         // Counted at the drop, since a client may leave at any time.
-        self.counters.with(self.encoding, |handles| {
+        self.counters.with(self.coding, |handles| {
             handles.input.increment(self.input);
             handles.output.increment(self.output);
         });

@@ -40,6 +40,7 @@
 //! | `compress-br` | `br`, in Rust | by default, before gzip |
 //! | `compress-zstd` | `zstd`, in C | by default, before br |
 //! | `compress-libdeflate` | `gzip`, `deflate` for whole bodies, in C | with `CompressLayer::libdeflate` |
+//! | `compress-dictionary` | `dcz`, zstd with an earlier response as the dictionary, in C | with `CompressLayer::dictionaries` |
 //!
 //! The layer chooses the encoding with the highest weight in `accept-encoding` (RFC 9110 §12.5.3),
 //! and among equals the first of [`encodings`](CompressLayer::encodings). A response stays
@@ -96,7 +97,8 @@
 //!
 //! ## Caches
 //!
-//! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more.
+//! `vary` names `accept-encoding` alone, since some CDNs store no response whose `vary` names more. With
+//! dictionaries, it has to name `available-dictionary`, too.
 //! So `vary` does not name the header that opts out ([`opt_out_header`](CompressLayer::opt_out_header)):
 //!
 //! - The response to a request that opts out, and would be compressed otherwise, is `private`, and
@@ -158,6 +160,9 @@ mod body;
 mod brotli;
 mod codec;
 mod deflate;
+#[cfg(feature = "compress-dictionary")]
+pub mod dictionary;
+mod dictionary_source;
 mod encoding;
 mod envelope;
 mod error;

@@ -5,10 +5,10 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 
-use super::encoding::Encoding;
+use super::encoding::{Coding, Encoding};
 use super::etag::EtagMode;
 use super::head::{
-    add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
+    self, add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
     set_encoding_headers,
 };
 use super::hint::CompressHint;
@@ -16,6 +16,7 @@ use super::media_types::MediaTypes;
 use crate::headers::accept_encoding::AcceptEncoding;
 use crate::headers::content_length::{InvalidContentLength, content_length};
 use crate::headers::media_type::{Essence, content_type};
+use crate::headers::qvalue::QValue;
 
 /// The configuration of a layer that decides about requests and responses.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub(super) struct ResponseInfo {
     pub(super) size: Result<SizeHint, InvalidContentLength>,
     /// The result of the user's `only_if`.
     pub(super) is_selected: bool,
+    /// The weight of `dcz` in the request, or 0 if the layer has no dictionary for the response.
+    pub(super) dictionary_weight: QValue,
 }
 
 /// The decision about a response.
@@ -85,7 +88,7 @@ pub(super) enum Action {
     NotModified,
     /// Describe the compressed body of a GET in the response to a HEAD, and drop the body: the
     /// server would send it, or state its length.
-    Head(Encoding),
+    Head(Coding),
     Compress(Plan),
 }
 
@@ -93,6 +96,8 @@ pub(super) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) encoding: Encoding,
+    /// Compress the body with a dictionary, and in `encoding` if that does not pay.
+    pub(super) with_dictionary: bool,
     pub(super) level: u32,
     pub(super) max_padding: u8,
     /// The exact size of the body, if it is known.
@@ -153,13 +158,13 @@ impl Rules {
             return self.decide_not_modified(request, response, headers);
         }
         let action = self.action(request, response, headers);
-        let encoding = match action {
+        let coding = match action {
             // The body decides on the tag: it may be sent uncompressed after all.
             Action::Compress(_) => return Decision { action, etag: None },
-            Action::Head(encoding) => Some(encoding),
+            Action::Head(coding) => Some(coding),
             _ => None,
         };
-        let etag = headers.get(ETAG).and_then(|etag| self.etag_mode.etag(etag, encoding));
+        let etag = headers.get(ETAG).and_then(|etag| self.etag_mode.etag(etag, coding));
         Decision { action, etag }
     }
 
@@ -181,7 +186,7 @@ impl Rules {
             None => Action::PassVarying,
             Some(_) if request.has_opted_out => Action::OptOut,
             // A small GET may turn out not to shrink; the response to HEAD assumes that it does.
-            Some(plan) if request.is_head => Action::Head(plan.encoding),
+            Some(plan) if request.is_head => Action::Head(plan.coding()),
             Some(plan) => Action::Compress(plan),
         }
     }
@@ -198,17 +203,23 @@ impl Rules {
         let is_known = headers.contains_key(CONTENT_TYPE) || response.hint.preference.is_some();
         let is_eligible = !is_untouchable(headers, media_type)
             && (!is_known || self.is_worth_it(response, media_type));
-        let encoding = choose(&request.accepted(), self.order()).filter(|_| is_eligible);
+        let accepted = request.accepted();
+        let encoding = choose(&accepted, self.order()).filter(|_| is_eligible);
         let action = match encoding {
             _ if !is_eligible => Action::Pass,
             Some(_) if request.has_opted_out => Action::OptOut,
             _ => Action::NotModified,
         };
-        let encoding = encoding.filter(|_| !request.has_opted_out);
+        let coding = encoding.filter(|_| !request.has_opted_out).map(|encoding| {
+            match prefers_dictionary(&accepted, encoding, response.dictionary_weight) {
+                true => Coding::Dictionary,
+                false => Coding::Encoding(encoding),
+            }
+        });
         let if_none_match = request.if_none_match.as_slice();
         let etag = headers.get(ETAG);
         let etag =
-            etag.and_then(|etag| self.etag_mode.match_client_etag(etag, if_none_match, encoding));
+            etag.and_then(|etag| self.etag_mode.match_client_etag(etag, if_none_match, coding));
         Decision { action, etag }
     }
 
@@ -252,8 +263,12 @@ impl Rules {
         // An event stream is not read ahead: its first event must not wait for the second.
         let reads_ahead = exact.is_none() && !ignores_threshold && !is_event_stream;
         let threshold = usize::try_from(self.threshold.min(MAX_WHOLE_SIZE)).ok();
+        // Only gzip has a place for padding.
+        let with_dictionary =
+            max_padding == 0 && prefers_dictionary(&accepted, encoding, response.dictionary_weight);
         Some(Plan {
             encoding,
+            with_dictionary,
             level: self.levels[encoding.index()],
             max_padding,
             size: exact,
@@ -309,19 +324,28 @@ impl RequestInfo {
     }
 }
 
+impl Plan {
+    /// Returns the coding of the body, if it pays.
+    pub(super) const fn coding(&self) -> Coding {
+        if self.with_dictionary { Coding::Dictionary } else { Coding::Encoding(self.encoding) }
+    }
+}
+
 impl Decision {
     /// Edits the headers, except for those that depend on how the compression of the body goes.
     pub(super) fn apply(self, headers: &mut HeaderMap) -> Action {
         match self.action {
             Action::Pass => {}
-            Action::PassVarying | Action::NotModified | Action::Compress(_) => add_vary(headers),
+            Action::PassVarying | Action::NotModified | Action::Compress(_) => {
+                add_vary(headers, head::ACCEPT_ENCODING);
+            }
             Action::OptOut => {
-                add_vary(headers);
+                add_vary(headers, head::ACCEPT_ENCODING);
                 make_private(headers);
             }
-            Action::Head(encoding) => {
-                add_vary(headers);
-                set_encoding_headers(headers, encoding, None);
+            Action::Head(coding) => {
+                add_vary(headers, head::ACCEPT_ENCODING);
+                set_encoding_headers(headers, coding, None);
             }
         }
         if let Some(etag) = self.etag {
@@ -377,6 +401,11 @@ fn choose(
     let best = order.rev().max_by_key(weight)?;
     let weight = weight(&best);
     (weight > 0 && weight >= accepted.identity()).then_some(best)
+}
+
+/// Returns `true` if a client likes `dcz` at least as much as the encoding that was chosen for it.
+fn prefers_dictionary(accepted: &AcceptEncoding, chosen: Encoding, weight: QValue) -> bool {
+    weight > 0 && weight >= accepted.weight(chosen.coding()) && weight >= accepted.identity()
 }
 
 /// Returns `true` if the whole body of the response is to be expected.
@@ -447,6 +476,7 @@ mod tests {
             hint: CompressHint::default(),
             size: request.response_size(&headers, body),
             is_selected: true,
+            dictionary_weight: 0,
         };
         let decision = rules.decide(&request, &response, &headers);
         (decision.apply(&mut headers), headers)
@@ -560,8 +590,13 @@ mod tests {
         let rules = Rules::default();
         let decide = |accept: &str, hint: CompressHint, size: SizeHint| {
             let request = rules.read(&Method::GET, &map(&[("accept-encoding", accept)]));
-            let response =
-                ResponseInfo { status: StatusCode::OK, hint, size: Ok(size), is_selected: true };
+            let response = ResponseInfo {
+                status: StatusCode::OK,
+                hint,
+                size: Ok(size),
+                is_selected: true,
+                dictionary_weight: 0,
+            };
             plan(rules.decide(&request, &response, &map(&[HTML])).action)
         };
         let size_of = |accept, hint, size| decide(accept, hint, size).map(|plan| plan.size);
@@ -622,6 +657,32 @@ mod tests {
     }
 
     #[test]
+    fn dictionaries_need_the_highest_weight() {
+        // The `accept-encoding`, the weight of `dcz` in it, the maximum padding, and the expectation.
+        for (accept, weight, max_padding, expected) in [
+            ("gzip, dcz", 1000, 0, true),
+            ("gzip, dcz", 0, 0, false),
+            ("gzip;q=0.5, dcz;q=0.5", 500, 0, true),
+            ("gzip;q=0.5, dcz;q=0.4", 400, 0, false),
+            ("gzip;q=0.2, identity;q=0.1, dcz;q=0.2", 200, 0, true),
+            ("gzip, dcz", 1000, 9, false),
+            ("identity;q=0, gzip, dcz", 1000, 0, true),
+        ] {
+            let rules = Rules { encodings: vec![Encoding::Gzip], ..Rules::default() };
+            let request = rules.read(&Method::GET, &map(&[("accept-encoding", accept)]));
+            let response = ResponseInfo {
+                status: StatusCode::OK,
+                hint: CompressHint::default().max_padding(max_padding),
+                size: Ok(SizeHint::with_exact(2_000)),
+                is_selected: true,
+                dictionary_weight: weight,
+            };
+            let plan = plan(rules.decide(&request, &response, &map(&[HTML])).action).unwrap();
+            assert_eq!(plan.with_dictionary, expected, "{accept}");
+        }
+    }
+
+    #[test]
     fn event_streams_prefer_resumable_encodings() {
         let order = Some(&["br", "gzip"][..]);
         let br = named("br").map(Encoding::as_str);
@@ -657,7 +718,7 @@ mod tests {
         let fields: TestHeaders<'_> =
             &[HTML, ("etag", "\"v1\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         let (action, headers) = decide(&Method::HEAD, GZIP, 200, fields);
-        assert_eq!(action, Action::Head(Encoding::Gzip));
+        assert_eq!(action, Action::Head(Encoding::Gzip.into()));
         let encoding = ("content-encoding", "gzip");
         assert_eq!(headers, map(&[HTML, ("etag", "\"v1--gzip\""), VARIES, encoding]));
         let small: TestHeaders<'_> = &[HTML, ("etag", "\"v1\""), ("content-length", "20")];
@@ -721,6 +782,7 @@ mod tests {
                 hint: if force { CompressHint::force() } else { CompressHint::default() },
                 size: request.response_size(&headers, SizeHint::new()),
                 is_selected: true,
+                dictionary_weight: 0,
             };
             let before = headers.get_all(VARY).iter().count();
             rules.decide(&request, &response, &headers).apply(&mut headers);

@@ -10,7 +10,8 @@ use super::sync::thread_local;
 /// pool per thread needs no lock, and a codec that moves to another thread joins the pool of that
 /// thread.
 pub(super) struct Pooled {
-    key: Key,
+    /// The key in the pool, or `None` for a codec that is not used again.
+    key: Option<Key>,
     codec: Option<Box<dyn Codec>>,
 }
 
@@ -42,7 +43,12 @@ impl Pooled {
                 codec.prepare(padding, size).then_some(codec).ok_or(CodecError)?
             }
         };
-        Ok(Self { key, codec: Some(codec) })
+        Ok(Self { key: Some(key), codec: Some(codec) })
+    }
+
+    /// Creates a codec that does not go back to a pool.
+    pub(super) fn single(codec: Box<dyn Codec>) -> Self {
+        Self { key: None, codec: Some(codec) }
     }
 
     /// Sets the data that came before the input.
@@ -67,12 +73,12 @@ impl Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let Some(mut codec) = self.codec.take() else { return };
+        let (Some(own), Some(mut codec)) = (self.key, self.codec.take()) else { return };
         let put_back = |pool: &RefCell<Vec<(Key, Box<dyn Codec>)>>| {
             let Ok(mut pool) = pool.try_borrow_mut() else { return };
-            let kept = pool.iter().filter(|(key, _)| *key == self.key).count();
+            let kept = pool.iter().filter(|(key, _)| *key == own).count();
             if kept < MAX_KEPT && codec.reset() {
-                pool.push((self.key, codec));
+                pool.push((own, codec));
             }
         };
         // Fails while the thread ends, when the pool is gone.

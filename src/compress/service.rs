@@ -45,6 +45,10 @@ where
         // The tags are read before they are rewritten: a 304 has to name the tag that the client
         // sent.
         let info = rules.read(request.method(), request.headers());
+        let exchange = self.settings.dictionaries.as_ref().and_then(|source| {
+            let (uri, extensions) = (request.uri(), request.extensions());
+            source.read(request.method(), uri, request.headers(), extensions)
+        });
         rules.rewrite_preconditions(&info, request.headers_mut());
         let (request, head) = match &self.settings.only_if {
             None => (request, None),
@@ -54,7 +58,7 @@ where
             }
         };
         let settings = Arc::clone(&self.settings);
-        let hook = CompressResponse { request: info, request_head: head, settings };
+        let hook = CompressResponse { request: info, request_head: head, exchange, settings };
         ResponseFuture::new(self.inner.call(request), hook)
     }
 }

@@ -6,6 +6,7 @@ use http::{request, response};
 use tokio::sync::Semaphore;
 
 use super::codec::CodecKind;
+use super::dictionary_source::DictionarySource;
 use super::encoding::Encoding;
 use super::metrics::Counters;
 use super::policy::Rules;
@@ -23,6 +24,8 @@ pub(super) struct Settings {
     pub(super) event_streams: Arc<Semaphore>,
     pub(super) flush_delay: Duration,
     pub(super) counters: Arc<Counters>,
+    /// The dictionaries that bodies are compressed with, if the layer has any.
+    pub(super) dictionaries: Option<Arc<dyn DictionarySource>>,
 }
 
 /// The callback of [`only_if`](super::CompressLayer::only_if).
@@ -47,6 +50,7 @@ impl Default for Settings {
             event_streams: Arc::new(Semaphore::new(DEFAULT_MAX_STREAMS)),
             flush_delay: DEFAULT_FLUSH_DELAY,
             counters: Arc::default(),
+            dictionaries: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use super::codec::Op;
-use super::encoding::Encoding;
+use super::encoding::{Coding, Encoding};
 use super::error::{CompressError, Failure};
 use super::etag::EtagMode;
 use super::head;
@@ -31,7 +31,7 @@ pub(super) struct Stream<D> {
     unflushed: bool,
     flush: FlushTimer,
     trailers: Option<HeaderMap>,
-    encoding: Encoding,
+    coding: Coding,
     etag_mode: EtagMode,
     /// The number of bytes that the inner body declared.
     declared: Option<u64>,
@@ -44,6 +44,8 @@ pub(super) struct Resources {
     pub(super) permit: Option<OwnedSemaphorePermit>,
     /// The semaphore from which a paused stream gets another permit; `None` for event streams.
     pub(super) permits: Option<Arc<Semaphore>>,
+    /// The codec with a dictionary, if the plan has one.
+    pub(super) codec: Option<Pooled>,
     pub(super) padding: u8,
     pub(super) flush_delay: Duration,
     pub(super) etag_mode: EtagMode,
@@ -101,10 +103,13 @@ struct FlushTimer {
 impl<D> Stream<D> {
     pub(super) fn new(plan: &Plan, resources: Resources) -> Self {
         let Plan { encoding, level, size, .. } = *plan;
-        let Resources { permit, permits, padding, flush_delay, etag_mode, metrics } = resources;
-        let encoder = match Resumable::new(encoding, level, padding) {
-            Some(stream) => Encoder::Resumable { stream, permit, permits },
-            None => Encoder::Lazy { encoding, level, permit },
+        let Resources { permit, permits, codec, padding, flush_delay, etag_mode, metrics } =
+            resources;
+        let coding = if codec.is_some() { Coding::Dictionary } else { encoding.into() };
+        let encoder = match (codec, Resumable::new(encoding, level, padding)) {
+            (Some(codec), _) => Encoder::Active { codec, _permit: permit },
+            (None, Some(stream)) => Encoder::Resumable { stream, permit, permits },
+            (None, None) => Encoder::Lazy { encoding, level, permit },
         };
         Self {
             input: None,
@@ -114,7 +119,7 @@ impl<D> Stream<D> {
             unflushed: false,
             flush: FlushTimer { after: flush_delay, sleep: None, runs: false },
             trailers: None,
-            encoding,
+            coding,
             etag_mode,
             declared: size,
             metrics,
@@ -204,7 +209,7 @@ impl<D: Buf + From<Bytes>> Stream<D> {
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
                 head::strip_representation_metadata(&mut trailers);
-                self.etag_mode.apply(&mut trailers, Some(self.encoding));
+                self.etag_mode.apply(&mut trailers, Some(self.coding));
                 self.trailers = Some(trailers).filter(|trailers| !trailers.is_empty());
                 self.phase = Phase::Finish;
             }

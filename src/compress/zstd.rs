@@ -4,10 +4,10 @@ use super::codec::{Codec, CodecError, CodecKind, Op};
 
 /// A codec of zstd (RFC 8878). zstd-safe is used directly, since the codecs of `compression-codecs`
 /// cannot be reset, and so cannot be pooled.
-struct Zstd(CCtx<'static>);
+pub(super) struct Zstd(pub(super) CCtx<'static>);
 
 impl Zstd {
-    fn new(level: u32) -> Result<Self, CodecError> {
+    pub(super) fn new(level: u32) -> Result<Self, CodecError> {
         let mut context = CCtx::try_create().ok_or(CodecError)?;
         let level = i32::try_from(level).unwrap_or(i32::MAX);
         for parameter in [

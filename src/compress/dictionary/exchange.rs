@@ -1,0 +1,122 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, response};
+
+use super::super::codec::{Codec, CodecError};
+use super::super::dictionary_source::{DictionaryExchange, Levels};
+use super::super::encoding::Encoding;
+use super::hint::DictionaryHint;
+use super::pattern::header_of_path;
+use super::policy::{self, RequestFacts, USE_AS_DICTIONARY, Usage};
+use super::shared::{Matching, Offer, Shared};
+use super::store::{Dictionary, gather};
+use super::zstd;
+use crate::headers::qvalue::QValue;
+
+/// A request to a layer with dictionaries, and its response.
+pub(super) struct Exchange {
+    pub(super) shared: Arc<Shared>,
+    /// The slot of the store that belongs to the origin, the pattern and the user.
+    pub(super) slot: u64,
+    pub(super) matching: Matching,
+    pub(super) offer: Offer,
+    pub(super) is_get: bool,
+    pub(super) has_user: bool,
+    pub(super) usage: Usage,
+    /// The body of the response, once it has become a dictionary.
+    pub(super) kept: Option<Arc<Dictionary>>,
+}
+
+impl Exchange {
+    fn dictionary(&self) -> Option<&Arc<Dictionary>> {
+        match &self.offer {
+            Offer::Known(dictionary, _) => Some(dictionary),
+            Offer::None | Offer::Unknown => None,
+        }
+    }
+}
+
+impl DictionaryExchange for Exchange {
+    fn read_response(&mut self, head: &response::Parts) -> bool {
+        if head.extensions.get::<DictionaryHint>().is_some_and(|hint| hint.is_forbidden) {
+            return false;
+        }
+        let facts = RequestFacts {
+            is_get: self.is_get,
+            has_user: self.has_user,
+            user_headers: &self.shared.user_headers,
+        };
+        self.usage = policy::usage(head.status, &head.headers, facts);
+        self.usage != Usage::None
+    }
+
+    fn weight(&self) -> QValue {
+        match &self.offer {
+            Offer::Known(_, weight) => *weight,
+            Offer::None | Offer::Unknown => 0,
+        }
+    }
+
+    fn is_unknown(&self) -> bool {
+        matches!(self.offer, Offer::Unknown)
+    }
+
+    fn keep(
+        &mut self,
+        headers: &mut HeaderMap,
+        body: &mut dyn Iterator<Item = &[u8]>,
+        size: usize,
+    ) {
+        let sizes = MIN_SIZE..=self.shared.max_size;
+        if self.usage != Usage::Keep || !sizes.contains(&size) {
+            return;
+        }
+        let header = match &self.matching {
+            Matching::Pattern(index) => self.shared.patterns.get(*index).map(|it| it.header()),
+            Matching::Path(path) => header_of_path(path.path()),
+            Matching::None => None,
+        };
+        let Some(header) = header else { return };
+        // The header goes out only if the body is kept: a client would offer it in vain.
+        self.kept = self.shared.store.keep(self.slot, body, size);
+        if let Some(kept) = &self.kept {
+            if matches!(self.offer, Offer::Known(..)) {
+                // The client has come back with a dictionary before, and will with this one.
+                kept.touch();
+            }
+            headers.insert(USE_AS_DICTIONARY, header);
+        }
+    }
+
+    fn compress(
+        &mut self,
+        body: &mut dyn Iterator<Item = &[u8]>,
+        levels: &Levels,
+    ) -> Result<Option<Bytes>, CodecError> {
+        let Some(dictionary) = self.dictionary() else { return Ok(None) };
+        let level = levels[Encoding::Zstd.index()];
+        let prepare = || zstd::PreparedDictionary::new(&dictionary.bytes, level);
+        let prepared = self.shared.prepared.get(dictionary, level, prepare);
+        let first = body.next().unwrap_or_default();
+        let gathered: Vec<u8>;
+        let body = match (&self.kept, body.next()) {
+            // The copy in the store is in one piece already.
+            (Some(kept), _) => &kept.bytes,
+            (None, None) => first,
+            (None, Some(second)) => {
+                gathered = gather(&[first, second].concat(), body, 0);
+                &gathered
+            }
+        };
+        zstd::compress(body, dictionary, prepared.as_deref(), level).map(Some)
+    }
+
+    fn codec(&self, levels: &Levels) -> Result<Box<dyn Codec>, CodecError> {
+        let dictionary = self.dictionary().ok_or(CodecError)?;
+        zstd::stream_codec(dictionary, levels[Encoding::Zstd.index()])
+    }
+}
+
+/// The size of the smallest dictionary: a smaller one saves less than the header of the body takes.
+const MIN_SIZE: usize = 256;

@@ -1,0 +1,365 @@
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, ORIGIN, SET_COOKIE,
+    VARY,
+};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use super::super::encoding::DICTIONARY;
+use crate::headers::list::members;
+use crate::headers::qvalue::{QValue, parse_member};
+
+/// A SHA-256 hash (RFC 6234), by which clients name dictionaries.
+pub(super) type Sha256 = [u8; 32];
+
+/// The part that dictionaries may have in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usage {
+    /// No dictionary may have a part in the response.
+    None,
+    /// The response may be compressed with a dictionary.
+    Compress,
+    /// The response may also become a dictionary itself.
+    Keep,
+}
+
+/// The facts about a request that the usage depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestFacts<'a> {
+    pub(super) is_get: bool,
+    /// The request has a header that tells its user.
+    pub(super) has_user: bool,
+    /// The headers that tell users apart.
+    pub(super) user_headers: &'a [HeaderName],
+}
+
+/// Decides about a response by the head that the inner service gave it.
+pub(super) fn usage(status: StatusCode, headers: &HeaderMap, request: RequestFacts<'_>) -> Usage {
+    let cache_control = CacheControl::parse(headers);
+    // Without a user, a private response is private by something that the layer does not see.
+    if cache_control.no_store || cache_control.private && !request.has_user {
+        return Usage::None;
+    }
+    let is_kept = request.is_get
+        && status == StatusCode::OK
+        // A client may use a dictionary while it is fresh, or may be served stale (RFC 9842 §2.2.1).
+        && cache_control.is_reusable
+        && !headers.contains_key(SET_COOKIE)
+        && !headers.contains_key(USE_AS_DICTIONARY)
+        && !varies_by_others(headers, request.user_headers);
+    if is_kept { Usage::Keep } else { Usage::Compress }
+}
+
+/// Returns `true` if `vary` names a header that may tell users apart, but not to this layer.
+fn varies_by_others(headers: &HeaderMap, user_headers: &[HeaderName]) -> bool {
+    let is_known = |member: &[u8]| {
+        let is = |name: &HeaderName| member.eq_ignore_ascii_case(name.as_str().as_bytes());
+        IMPERSONAL.iter().any(is) || user_headers.iter().any(is) || is(&AVAILABLE_DICTIONARY)
+    };
+    !members(headers, &VARY).all(is_known)
+}
+
+/// The directives of `cache-control` that matter to dictionaries.
+#[derive(Debug, Default)]
+struct CacheControl {
+    no_store: bool,
+    private: bool,
+    /// A client may use the response again, while it is fresh or stale.
+    is_reusable: bool,
+}
+
+impl CacheControl {
+    fn parse(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        let mut is_clear = true;
+        // Some services separate directives by semicolons.
+        let directives = members(headers, &CACHE_CONTROL)
+            .flat_map(|member| member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii));
+        for member in directives {
+            let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let value = member.get(name.len() + 1..);
+            let is = |directive: &str| name.eq_ignore_ascii_case(directive.as_bytes());
+            if is("no-store") {
+                found.no_store = true;
+            } else if is("private") {
+                // A list of fields makes only these private, but not every client knows that.
+                found.private = true;
+            } else if is("max-age") || is("stale-while-revalidate") {
+                match value.map(seconds) {
+                    Some(Some(seconds)) => found.is_reusable |= seconds > 0,
+                    _ => is_clear = false,
+                }
+            } else {
+                // `no-cache` forbids reuse, and so may a directive that is misspelled.
+                is_clear &= HARMLESS.iter().any(|directive| is(directive));
+            }
+        }
+        found.is_reusable &= is_clear;
+        found
+    }
+}
+
+fn seconds(text: &[u8]) -> Option<u64> {
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    // A number that overflows is a long time (RFC 9111 §1.2.2).
+    is_number.then(|| std::str::from_utf8(text).ok()?.parse().ok().or(Some(u64::MAX))).flatten()
+}
+
+/// Returns the hash in `available-dictionary`, or `None` if there is no such header, or it is not one
+/// byte sequence of 32 bytes (RFC 9842 §2.2, RFC 9651 §3.3.5).
+pub(super) fn available_dictionary(headers: &HeaderMap) -> Option<Sha256> {
+    let mut lines = headers.get_all(AVAILABLE_DICTIONARY).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let text = line.as_bytes().trim_ascii().strip_prefix(b":")?.strip_suffix(b":")?;
+    base64(text.strip_suffix(b"=").unwrap_or(text))
+}
+
+/// Decodes 32 bytes of unpadded Base64 (RFC 4648 §4).
+fn base64(text: &[u8]) -> Option<Sha256> {
+    let mut hash = [0; 32];
+    if text.len() != 43 {
+        return None;
+    }
+    for (four, bytes) in text.chunks(4).zip(hash.chunks_mut(3)) {
+        let mut bits = 0_u32;
+        for byte in four {
+            let digit = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(digit);
+        }
+        let [_, decoded @ ..] = (bits << (6 * (4 - four.len()))).to_be_bytes();
+        // The last two bits belong to no byte: another spelling of the same hash.
+        if decoded[bytes.len()..].iter().any(|rest| *rest != 0) {
+            return None;
+        }
+        bytes.copy_from_slice(&decoded[..bytes.len()]);
+    }
+    Some(hash)
+}
+
+/// Returns the weight of `dcz` in `accept-encoding`, or 0 if it is not named or malformed. `*` does
+/// not name it: a client has to (RFC 9842 §6.1).
+pub(super) fn weight(headers: &HeaderMap) -> QValue {
+    let mut found = None;
+    for member in members(headers, &ACCEPT_ENCODING) {
+        let Some((name, weight)) = parse_member(member) else { continue };
+        if !name.eq_ignore_ascii_case(DICTIONARY.as_bytes()) {
+            continue;
+        }
+        match weight {
+            None | Some(0) => return 0,
+            Some(weight) => _ = found.get_or_insert(weight),
+        }
+    }
+    found.unwrap_or(0)
+}
+
+/// Returns `true` if the page that made the request may read the response, as far as the request
+/// tells (RFC 9842 §9.3.3). A request by CORS may not: the layer does not see the headers that a
+/// layer outside of it adds to the response.
+pub(super) fn is_readable(headers: &HeaderMap) -> bool {
+    let is_one_of = |name: &HeaderName, values: &[&str]| {
+        headers.get_all(name).iter().all(|line| values.iter().any(|value| line == value))
+    };
+    is_one_of(&SEC_FETCH_SITE, &["same-origin"])
+        || is_one_of(&SEC_FETCH_MODE, &["navigate", "same-origin"])
+}
+
+/// Returns `true` if zstd would take the bytes for a dictionary of its own format (RFC 8878 §5),
+/// instead of plain content.
+pub(super) fn is_zstd_dictionary(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x37, 0xa4, 0x30, 0xec])
+}
+
+/// The request header by which a client names the dictionary that it has (RFC 9842 §2.2).
+pub(super) const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
+
+/// The response header by which a response becomes a dictionary (RFC 9842 §2.1).
+pub(super) const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Headers that select a variant, but no user.
+const IMPERSONAL: [HeaderName; 5] =
+    [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ORIGIN];
+
+/// The directives of IANA's registry that say nothing about reuse by the client of a fresh response.
+const HARMLESS: [&str; 8] = [
+    "immutable",
+    "must-revalidate",
+    "must-understand",
+    "no-transform",
+    "proxy-revalidate",
+    "public",
+    "s-maxage",
+    "stale-if-error",
+];
+
+#[cfg(test)]
+mod tests {
+    use http::header::{AUTHORIZATION, COOKIE};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::headers::test_headers::{TestHeaders, map};
+
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+    const HASH: &str = "pZGm1Av0IEBKARczz7exkNYsZb8LzaMrV7J32a2fFG4";
+
+    fn of(has_user: bool, status: u16, headers: TestHeaders<'_>) -> Usage {
+        let user_headers = &[AUTHORIZATION, COOKIE];
+        let facts = RequestFacts { is_get: true, has_user, user_headers };
+        usage(StatusCode::from_u16(status).unwrap(), &map(headers), facts)
+    }
+
+    #[test]
+    fn reusable_responses_become_dictionaries() {
+        let control = |value: &'static str| of(false, 200, &[("cache-control", value)]);
+        for (value, expected) in [
+            ("max-age=60", Usage::Keep),
+            ("Public, Max-Age=60, immutable", Usage::Keep),
+            ("max-age=0, stale-while-revalidate=60", Usage::Keep),
+            ("max-age=99999999999999999999", Usage::Keep),
+            ("max-age=0", Usage::Compress),
+            ("s-maxage=60", Usage::Compress),
+            ("no-cache", Usage::Compress),
+            ("max-age=60, no-cache", Usage::Compress),
+            ("max-age=\"60\"", Usage::Compress),
+            ("max-age=60, max-age=x", Usage::Compress),
+            ("max-age", Usage::Compress),
+            ("max-age=-1", Usage::Compress),
+            ("max-age=60, nostore", Usage::Compress),
+            ("max-age=60; no-store", Usage::None),
+            ("no-store", Usage::None),
+            ("max-age=60, No-Store", Usage::None),
+            ("no-store=1", Usage::None),
+            ("private, max-age=60", Usage::None),
+            ("private=\"x-user\", max-age=60", Usage::None),
+        ] {
+            assert_eq!(control(value), expected, "{value}");
+        }
+        assert_eq!(of(false, 200, &[]), Usage::Compress);
+        assert_eq!(of(false, 404, &[FRESH]), Usage::Compress);
+        let private = ("cache-control", "private, max-age=60");
+        assert_eq!(of(true, 200, &[private]), Usage::Keep);
+        assert_eq!(of(true, 200, &[("cache-control", "private, no-store")]), Usage::None);
+    }
+
+    #[test]
+    fn doubtful_responses_are_not_kept() {
+        for (header, expected) in [
+            (("vary", "accept-encoding, Available-Dictionary"), Usage::Keep),
+            (("vary", "cookie, accept-language, origin"), Usage::Keep),
+            (("vary", "x-api-key"), Usage::Compress),
+            (("vary", "accept-encoding, x-user"), Usage::Compress),
+            (("vary", "*"), Usage::Compress),
+            (("set-cookie", "id=1"), Usage::Compress),
+            (("use-as-dictionary", "match=\"/*\""), Usage::Compress),
+        ] {
+            assert_eq!(of(false, 200, &[FRESH, header]), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn available_dictionary_is_one_byte_sequence() {
+        let read = |lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("available-dictionary", *line)).collect();
+            available_dictionary(&map(&lines))
+        };
+        let hash = read(&[&format!(":{HASH}=:")]).unwrap();
+        assert_eq!((hash[0], hash[1], hash[31]), (0xa5, 0x91, 0x6e));
+        assert_eq!(read(&[&format!(" :{HASH}: ")]), Some(hash));
+        let short = &HASH[1..];
+        let odd = HASH.replace('4', "5");
+        for lines in [
+            &[][..],
+            &[""],
+            &[":"],
+            &["::"],
+            &[HASH],
+            &[&format!(":{HASH}==:")],
+            &[&format!(":{short}=:")],
+            &[&format!(":{HASH}A:")],
+            &[&format!(":{odd}=:")],
+            &[&format!(":{HASH}=:;a=1")],
+            &[&format!(":{}=:", HASH.replace('+', "-").replace('a', "_"))],
+            &[&format!(":{HASH}=:"), &format!(":{HASH}=:")],
+            &[&format!(":{HASH}=:, :{HASH}=:")],
+        ] {
+            assert_eq!(read(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn weight_is_that_of_the_name() {
+        for (value, expected) in [
+            ("gzip, dcz", 1000),
+            ("gzip, DCZ;q=0.5", 500),
+            ("dcz;q=0.5, dcz;q=0.7", 500),
+            ("dcz, dcz;q=0", 0),
+            ("dcz;q=x", 0),
+            ("gzip, dcb", 0),
+            ("*", 0),
+            ("dczz, dc", 0),
+        ] {
+            assert_eq!(weight(&map(&[("accept-encoding", value)])), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_get_no_deltas() {
+        let table: &[(TestHeaders<'_>, bool)] = &[
+            (&[], true),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], true),
+            (&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], true),
+            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], true),
+            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")], false),
+            (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "no-cors")], false),
+            (&[("sec-fetch-site", "x"), ("sec-fetch-mode", "y")], false),
+        ];
+        for (headers, expected) in table {
+            assert_eq!(is_readable(&map(headers)), *expected, "{headers:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_headers_cause_a_panic(
+            fields in prop::collection::vec((0..7_usize, prop::collection::vec(any::<u8>(), 0..60)), 0..8),
+            has_user in any::<bool>(),
+        ) {
+            let names = [
+                CACHE_CONTROL, VARY, SET_COOKIE, ACCEPT_ENCODING, AVAILABLE_DICTIONARY,
+                SEC_FETCH_SITE, SEC_FETCH_MODE,
+            ];
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                    headers.append(names[name].clone(), value);
+                }
+            }
+            let facts = RequestFacts { is_get: true, has_user, user_headers: &[] };
+            let usage = usage(StatusCode::OK, &headers, facts);
+            prop_assert!(usage != Usage::Keep || headers.contains_key(CACHE_CONTROL));
+            prop_assert!(weight(&headers) <= 1000);
+            available_dictionary(&headers);
+            is_readable(&headers);
+        }
+
+        #[test]
+        fn each_hash_has_one_spelling(hash in any::<[u8; 32]>()) {
+            const DIGITS: &[u8] =
+                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+            let bit = |at: usize| hash.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
+            let digit = |at: usize| (0..6).fold(0, |value, of| value << 1 | usize::from(bit(6 * at + of)));
+            let text: Vec<_> = (0..43).map(|at| DIGITS[digit(at)]).collect();
+            prop_assert_eq!(base64(&text), Some(hash));
+        }
+    }
+}
