@@ -6,6 +6,7 @@
 mod adversary;
 mod batch;
 mod compress;
+mod compress_dictionary;
 mod content_key;
 mod latency;
 mod limit;

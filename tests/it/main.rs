@@ -21,6 +21,8 @@ mod chromium;
 #[cfg(feature = "full")]
 mod compress;
 #[cfg(feature = "full")]
+mod compress_dictionary;
+#[cfg(feature = "full")]
 mod contract;
 #[cfg(feature = "security-headers")]
 mod directives;
