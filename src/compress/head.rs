@@ -26,14 +26,14 @@ pub(super) fn strip_representation_metadata(headers: &mut HeaderMap) {
 }
 
 /// Adds the name of a request header to `vary`, unless that or `*` is there.
-pub(super) fn add_vary(headers: &mut HeaderMap, name: &'static str) {
+pub(super) fn add_vary(headers: &mut HeaderMap, name: HeaderValue) {
     if let Entry::Vacant(vary) = headers.entry(VARY) {
-        vary.insert(HeaderValue::from_static(name));
+        vary.insert(name);
         return;
     }
     let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes());
     if !members(headers, &VARY).any(covers) {
-        headers.append(VARY, HeaderValue::from_static(name));
+        headers.append(VARY, name);
     }
 }
 
@@ -41,10 +41,8 @@ pub(super) fn add_vary(headers: &mut HeaderMap, name: &'static str) {
 /// wrote another.
 pub(super) fn add_vary_of_dictionaries(headers: &mut HeaderMap) {
     match headers.get_mut(VARY) {
-        Some(vary) if vary == ACCEPT_ENCODING => {
-            *vary = HeaderValue::from_static(WITH_DICTIONARIES);
-        }
-        _ => add_vary(headers, "available-dictionary"),
+        Some(vary) if *vary == ACCEPT_ENCODING => *vary = WITH_DICTIONARIES,
+        _ => add_vary(headers, AVAILABLE_DICTIONARY),
     }
 }
 
@@ -87,11 +85,13 @@ pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
         .any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// The name of the header in `vary`.
-pub(super) const ACCEPT_ENCODING: &str = "accept-encoding";
+/// The names of headers in `vary`, checked at compile time.
+pub(super) const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
+const AVAILABLE_DICTIONARY: HeaderValue = HeaderValue::from_static("available-dictionary");
 
 /// The value of `vary` of a layer with dictionaries (RFC 9842 §6.2).
-const WITH_DICTIONARIES: &str = "accept-encoding, available-dictionary";
+const WITH_DICTIONARIES: HeaderValue =
+    HeaderValue::from_static("accept-encoding, available-dictionary");
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -170,7 +170,7 @@ mod tests {
         ] {
             let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
             let mut headers = map(&fields);
-            add_vary(&mut headers, "accept-encoding");
+            add_vary(&mut headers, ACCEPT_ENCODING);
             assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
         }
     }
