@@ -37,6 +37,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use tower_kit::cache::{CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::compress::Encoding;
+use tower_kit::compress::dictionary::Dictionaries;
 use tower_kit::latency::BODY_SIZE_BUCKETS;
 use tower_kit::pressure::{Level, PressureEvent};
 use tower_kit::security_headers::Csp;
@@ -70,6 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cache = cache.key(CacheKey::new().any_host().without_query(["client"]));
     let app = App::new(prometheus, cache.handle(), stopping.clone());
     let views = app.views.clone();
+    let dictionaries = Dictionaries::new();
 
     let stack = ServiceBuilder::new()
         // Outermost, so that it measures what clients wait for, and counts every response.
@@ -89,10 +91,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(LimitLayer::new())
         // Outside of the cache, which keeps a variant for each coding.
         .map_request(demo::narrow_codings)
+        // Likewise: a dictionary that is gone is as none.
+        .layer(dictionaries.filter())
         // Stores responses that state a lifetime: /items and /report.
         .layer(cache)
-        // The best coding that the client accepts, unless the request has x-no-compression.
-        .layer(CompressLayer::new().encodings(ENCODINGS))
+        // The best coding that the client accepts, unless the request has x-no-compression. A browser
+        // that has an earlier list of items gets only what has changed.
+        .layer(CompressLayer::new().encodings(ENCODINGS).dictionaries(dictionaries))
         // A body that takes longer fails: hyper would wait forever for the next byte.
         .layer(RequestBodyDeadlineLayer::new(3 * patience))
         .service_fn(move |request| serve(app.clone(), request));

@@ -100,8 +100,8 @@ onPress("cache-purge", async () => {
 
 // Compress.
 
-async function inCoding(coding) {
-  const url = `/items?n=300&coding=${coding}`;
+/** Fetches a URL. Returns its coding, its bytes as they were sent and as they are, and the text. */
+async function measured(url) {
   // The entry is there when the body has been read, or shortly after.
   const entry = new Promise((resolve) => {
     const observer = new PerformanceObserver((list) => {
@@ -114,16 +114,16 @@ async function inCoding(coding) {
     observer.observe({ type: "resource" });
   });
   const response = await fetch(url);
-  await response.arrayBuffer();
+  const text = await response.text();
   const { encodedBodySize, decodedBodySize } = await entry;
   const sent = response.headers.get("content-encoding") ?? "identity";
-  return { sent, before: decodedBodySize, after: encodedBodySize };
+  return { sent, before: decodedBodySize, after: encodedBodySize, text };
 }
 
 onPress("compress-all", async () => {
   const rows = [];
   for (const coding of ["identity", "deflate", "gzip", "br", "zstd"]) {
-    const { sent, before, after } = await inCoding(coding);
+    const { sent, before, after } = await measured(`/items?n=300&coding=${coding}`);
     if (sent === coding) {
       const percent = `${Math.round((100 * after) / before)}%`;
       const [was, is] = [before.toLocaleString("en"), after.toLocaleString("en")];
@@ -134,6 +134,29 @@ onPress("compress-all", async () => {
   }
   const names = ["coding", "#bytes", "#sent", "#", ""];
   byId("compress-result").replaceChildren(table(names, rows));
+});
+
+// Deltas.
+
+let price = 1_000 + Math.floor(Math.random() * 500_000);
+
+onPress("dictionaries-fetch", async () => {
+  const rows = [];
+  let again;
+  // The browser stores the dictionary shortly after it has read the response.
+  for (let count = 0; count < 2 || (again.sent !== "dcz" && count < 8); count++) {
+    if (count > 0) await new Promise((resolve) => setTimeout(resolve, 250));
+    price += 1;
+    again = await measured(`/items?price=${price}`);
+    const shown = JSON.parse(again.text).items[49].price.toFixed(2);
+    const [was, is] = [again.before.toLocaleString("en"), again.after.toLocaleString("en")];
+    rows.push([again.sent, shown, was, is, bar({ part: again.after / again.before })]);
+  }
+  const text = again.sent === "dcz"
+    ? `Fetch again: ${again.after} bytes.`
+    : "This browser offers no dictionaries, and gets the whole list each time.";
+  const names = ["coding", "#price of item 50", "#bytes", "#sent", ""];
+  byId("dictionaries-result").replaceChildren(summary(text), table(names, rows));
 });
 
 // Latency and pressure, from the page of metrics.

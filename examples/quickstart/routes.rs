@@ -69,9 +69,8 @@ where
         "/" => page(&request),
         "/page.css" => reply(StatusCode::OK, "text/css; charset=utf-8", STYLE),
         "/page.js" => reply(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
-        "/items" => number(&request, "n", 100, 10_000).map_or_else(bad_request, |n| {
-            let response = reply(StatusCode::OK, JSON, items(n));
-            with_header(response, CACHE_CONTROL, "max-age=5")
+        "/items" => list(&request).map_or_else(bad_request, |items| {
+            with_header(reply(StatusCode::OK, JSON, items), CACHE_CONTROL, "max-age=5")
         }),
         "/report" => report(&app).await,
         "/purge" => match app.cache.purge_tag("report").await {
@@ -172,15 +171,20 @@ fn events(stopping: watch::Receiver<bool>) -> Response<ReplyBody> {
     response
 }
 
-/// A catalogue of `n` items as JSON.
-fn items(n: u64) -> String {
+/// A catalogue of `n` items as JSON, of which one has the price that the query names in cents, if it
+/// does.
+fn list<B>(request: &Request<B>) -> Result<String, String> {
+    let n = number(request, "n", 100, 10_000)?;
+    let changed = number(request, "price", 0, 1_000_000)?;
     let item = |id: u64| {
-        let price = (id * 7_919 % 10_000) as f64 / 100.0;
+        let is_changed = changed > 0 && id == n / 2;
+        let cents = if is_changed { changed } else { id * 7_919 % 10_000 };
+        let price = cents as f64 / 100.0;
         serde_json::json!({
             "id": id, "name": format!("Item {id}"), "price": price, "tags": ["new", "in stock"],
         })
     };
-    serde_json::json!({ "items": (1..=n).map(item).collect::<Vec<_>>() }).to_string()
+    Ok(serde_json::json!({ "items": (1..=n).map(item).collect::<Vec<_>>() }).to_string())
 }
 
 /// The number `name` of the query, at most `most`, or `default` where there is none.

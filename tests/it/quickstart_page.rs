@@ -16,6 +16,7 @@ async fn each_button_of_the_page_shows_its_layer() {
 
     cache(&mut page).await;
     compress(&mut page).await;
+    dictionaries(&mut page).await;
     latency(&mut page).await;
     limit(&mut page).await;
     pressure(&mut page).await;
@@ -79,6 +80,36 @@ async fn compress(page: &mut Page) {
     }
     let identity = &shown.rows[0];
     assert_eq!((&identity[1], &*identity[3]), (&identity[2], "100%"));
+}
+
+async fn dictionaries(page: &mut Page) {
+    let shown = press(page, "dictionaries-fetch").await;
+    let Some(([.., before], again)) = shown.rows.split_last().map(|(last, rest)| (rest, last))
+    else {
+        panic!("{shown:?}");
+    };
+    assert_eq!(again[0], "dcz", "{shown:?}");
+    // One price has changed, by a cent.
+    let change = number(&again[1]) - number(&before[1]);
+    assert!((change - 0.01).abs() < 1e-6, "{shown:?}");
+    let (whole, sent) = (number(&again[2]), number(&again[3]));
+    assert!(whole > 5_000.0 && sent <= 200.0, "{shown:?}");
+    assert!(shown.text.starts_with(&format!("Fetch again: {sent} bytes.")), "{shown:?}");
+    // The browser has decoded what clients without a dictionary get.
+    let price = (number(&again[1]) * 100.0).round();
+    let compared = page
+        .evaluate(&format!(
+            "(async () => {{
+                const list = async (coding) => {{
+                    const response = await fetch(`/items?price={price}&${{coding}}`);
+                    return [response.headers.get('content-encoding'), await response.text()];
+                }};
+                const [delta, whole] = [await list('again'), await list('coding=identity')];
+                return [delta[0], whole[0], delta[1] === whole[1]];
+            }})()"
+        ))
+        .await;
+    assert_eq!(compared, serde_json::json!(["dcz", null, true]));
 }
 
 async fn latency(page: &mut Page) {
@@ -201,11 +232,12 @@ fn number(text: &str) -> f64 {
 }
 
 /// All of the page, in its order.
-const BUTTONS: [&str; 10] = [
+const BUTTONS: [&str; 11] = [
     "cache-twice",
     "cache-herd",
     "cache-purge",
     "compress-all",
+    "dictionaries-fetch",
     "latency-send",
     "limit-post",
     "pressure-rehearse",

@@ -12,6 +12,8 @@ mod cache_entry;
 mod cache_heads;
 #[path = "../../fuzz/cases/cache_keys.rs"]
 mod cache_keys;
+#[path = "../../fuzz/cases/compress_dictionaries.rs"]
+mod compress_dictionaries;
 #[path = "../../fuzz/cases/compress_frames.rs"]
 mod compress_frames;
 #[path = "../../fuzz/cases/compress_heads.rs"]
@@ -29,10 +31,11 @@ mod stack_heads;
 /// bytes make none.
 type Case = fn(&[u8]) -> bool;
 
-const CASES: [(&str, Case); 9] = [
+const CASES: [(&str, Case); 10] = [
     ("cache_entry", |bytes| with(bytes, cache_entry::check)),
     ("cache_heads", |bytes| with(bytes, |input| cache_heads::check(&input))),
     ("cache_keys", |bytes| with(bytes, |input| cache_keys::check(&input))),
+    ("compress_dictionaries", |bytes| with(bytes, |input| compress_dictionaries::check(&input))),
     ("compress_frames", |bytes| with(bytes, |input| compress_frames::check(&input))),
     ("compress_heads", |bytes| with(bytes, |input| compress_heads::check(&input))),
     ("config_texts", |bytes| with(bytes, config_texts::check)),

@@ -1,8 +1,8 @@
 //! The requests whose content is read, and the digests of contents.
 
-use hmac_sha256::Hash;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
+use sha2::{Digest, Sha256};
 
 use super::super::key::{ContentMethod, Unread};
 use crate::headers::content_length::content_length;
@@ -51,7 +51,7 @@ pub(super) fn digest(headers: &HeaderMap, content: &[u8]) -> [u8; 32] {
     let mut names: Vec<_> = headers.keys().map(|name| name.as_str()).filter(describes).collect();
     // A map has no order of its own.
     names.sort_unstable();
-    let mut hasher = Hash::new();
+    let mut hasher = Sha256::new();
     hasher.update(FORMAT);
     for name in names {
         for value in headers.get_all(name) {
@@ -62,11 +62,11 @@ pub(super) fn digest(headers: &HeaderMap, content: &[u8]) -> [u8; 32] {
     // No header has an empty name.
     part(&mut hasher, b"");
     part(&mut hasher, content);
-    hasher.finalize()
+    hasher.finalize().into()
 }
 
 /// Hashes a part with its length, so that no two sequences of parts have the same bytes.
-fn part(hasher: &mut Hash, bytes: &[u8]) {
+fn part(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
 }

@@ -7,11 +7,11 @@ use metrics::Recorder;
 
 use super::super::dictionary_source::{DictionaryExchange, DictionarySource};
 use super::super::layer::CompressLayer;
-use super::exchange::Exchange;
+use super::exchange::{Bystander, Exchange};
 use super::filter::FilterLayer;
 use super::metrics::Lookups;
 use super::pattern::InvalidPattern;
-use super::policy::Usage;
+use super::policy::{self, Usage};
 use super::prepared::Prepared;
 use super::shared::{Lookup, Offer, RequestHead, Shared};
 use super::store::Store;
@@ -168,6 +168,10 @@ impl DictionarySource for Dictionaries {
         extensions: &Extensions,
     ) -> Option<Box<dyn DictionaryExchange>> {
         let request = RequestHead { method, uri, headers, extensions };
+        if request.is_safe() && !request.is_offered() && !policy::may_take_deltas(headers) {
+            // A box of nothing allocates nothing.
+            return Some(Box::new(Bystander));
+        }
         let Lookup { slot, matching, offer, has_user } = self.shared.look_up(request)?;
         // Behind the filter, misses have been counted, and come here without an offer.
         match offer {

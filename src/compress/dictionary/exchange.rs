@@ -28,6 +28,9 @@ pub(super) struct Exchange {
     pub(super) kept: Option<Arc<Dictionary>>,
 }
 
+/// A request of a client that does not use dictionaries. Its response only says that others do.
+pub(super) struct Bystander;
+
 impl Exchange {
     fn dictionary(&self) -> Option<&Arc<Dictionary>> {
         match &self.offer {
@@ -39,7 +42,7 @@ impl Exchange {
 
 impl DictionaryExchange for Exchange {
     fn read_response(&mut self, head: &response::Parts) -> bool {
-        if head.extensions.get::<DictionaryHint>().is_some_and(|hint| hint.is_forbidden) {
+        if is_forbidden(head) {
             return false;
         }
         let facts = RequestFacts {
@@ -116,6 +119,38 @@ impl DictionaryExchange for Exchange {
         let dictionary = self.dictionary().ok_or(CodecError)?;
         zstd::stream_codec(dictionary, levels[Encoding::Zstd.index()])
     }
+}
+
+impl DictionaryExchange for Bystander {
+    fn read_response(&mut self, head: &response::Parts) -> bool {
+        !is_forbidden(head)
+    }
+
+    fn weight(&self) -> QValue {
+        0
+    }
+
+    fn is_unknown(&self) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &mut HeaderMap, _: &mut dyn Iterator<Item = &[u8]>, _: usize) {}
+
+    fn compress(
+        &mut self,
+        _: &mut dyn Iterator<Item = &[u8]>,
+        _: &Levels,
+    ) -> Result<Option<Bytes>, CodecError> {
+        Ok(None)
+    }
+
+    fn codec(&self, _: &Levels) -> Result<Box<dyn Codec>, CodecError> {
+        Err(CodecError)
+    }
+}
+
+fn is_forbidden(head: &response::Parts) -> bool {
+    head.extensions.get::<DictionaryHint>().is_some_and(|hint| hint.is_forbidden)
 }
 
 /// The size of the smallest dictionary: a smaller one saves less than the header of the body takes.

@@ -54,21 +54,19 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let head = RequestHead {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        };
         // Nearly all requests offer none, and cost no lookup.
-        if request.headers().contains_key(&AVAILABLE_DICTIONARY) {
-            let head = RequestHead {
-                method: request.method(),
-                uri: request.uri(),
-                headers: request.headers(),
-                extensions: request.extensions(),
-            };
-            let lookup = self.shared.look_up(head);
-            if lookup.is_some_and(|lookup| matches!(lookup.offer, Offer::Unknown)) {
-                // The layer inside sees no offer, and counts none.
-                self.shared.lookups.record(false);
-                request.headers_mut().remove(&AVAILABLE_DICTIONARY);
-                request.headers_mut().remove(DICTIONARY_ID);
-            }
+        let lookup = if head.is_offered() { self.shared.look_up(head) } else { None };
+        if lookup.is_some_and(|lookup| matches!(lookup.offer, Offer::Unknown)) {
+            // The layer inside sees no offer, and counts none.
+            self.shared.lookups.record(false);
+            request.headers_mut().remove(&AVAILABLE_DICTIONARY);
+            request.headers_mut().remove(DICTIONARY_ID);
         }
         self.inner.call(request)
     }

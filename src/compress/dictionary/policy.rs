@@ -9,7 +9,7 @@ use crate::headers::list::members;
 use crate::headers::qvalue::{QValue, parse_member};
 
 /// A SHA-256 hash (RFC 6234), by which clients name dictionaries.
-pub(super) type Sha256 = [u8; 32];
+pub(super) type DictionaryHash = [u8; 32];
 
 /// The part that dictionaries may have in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ fn seconds(text: &[u8]) -> Option<u64> {
 
 /// Returns the hash in `available-dictionary`, or `None` if there is no such header, or it is not one
 /// byte sequence of 32 bytes (RFC 9842 §2.2, RFC 9651 §3.3.5).
-pub(super) fn available_dictionary(headers: &HeaderMap) -> Option<Sha256> {
+pub(super) fn available_dictionary(headers: &HeaderMap) -> Option<DictionaryHash> {
     let mut lines = headers.get_all(AVAILABLE_DICTIONARY).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
     let text = line.as_bytes().trim_ascii().strip_prefix(b":")?.strip_suffix(b":")?;
@@ -114,7 +114,7 @@ pub(super) fn available_dictionary(headers: &HeaderMap) -> Option<Sha256> {
 }
 
 /// Decodes 32 bytes of unpadded Base64 (RFC 4648 §4).
-fn base64(text: &[u8]) -> Option<Sha256> {
+fn base64(text: &[u8]) -> Option<DictionaryHash> {
     let mut hash = [0; 32];
     if text.len() != 43 {
         return None;
@@ -159,6 +159,18 @@ pub(super) fn weight(headers: &HeaderMap) -> QValue {
     found.unwrap_or(0)
 }
 
+/// Returns `true` if the client may come back for a delta, though it has no dictionary now: a client
+/// that decodes `dcz` decodes zstd, and browsers name `dcz` only beside a dictionary.
+pub(super) fn may_take_deltas(headers: &HeaderMap) -> bool {
+    // By the text alone, since nothing is promised yet: the weights count when there is an offer.
+    let names_zstd = |line: &[u8]| {
+        let starts = line.iter().enumerate().filter(|(_, byte)| matches!(byte, b'z' | b'Z'));
+        let mut texts = starts.filter_map(|(at, _)| line.get(at..at + ZSTD.len()));
+        texts.any(|text| text.eq_ignore_ascii_case(ZSTD))
+    };
+    headers.get_all(ACCEPT_ENCODING).iter().any(|line| names_zstd(line.as_bytes()))
+}
+
 /// Returns `true` if the page that made the request may read the response, as far as the request
 /// tells (RFC 9842 §9.3.3). A request by CORS may not: the layer does not see the headers that a
 /// layer outside of it adds to the response.
@@ -184,6 +196,8 @@ pub(super) const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+const ZSTD: &[u8] = b"zstd";
 
 /// Headers that select a variant, but no user.
 const IMPERSONAL: [HeaderName; 5] =
@@ -310,6 +324,24 @@ mod tests {
         ] {
             assert_eq!(weight(&map(&[("accept-encoding", value)])), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn clients_with_zstd_may_take_deltas() {
+        for (value, expected) in [
+            ("gzip, deflate, br, zstd", true),
+            ("ZSTD;q=0.5", true),
+            ("x-zstd", true),
+            ("gzip, deflate, br", false),
+            ("gzip, zst", false),
+            ("*", false),
+            ("", false),
+        ] {
+            let headers = map(&[("accept-encoding", value)]);
+            assert_eq!(may_take_deltas(&headers), expected, "{value}");
+        }
+        assert!(!may_take_deltas(&HeaderMap::new()));
+        assert!(may_take_deltas(&map(&[("accept-encoding", "gzip"), ("accept-encoding", "zstd")])));
     }
 
     #[test]

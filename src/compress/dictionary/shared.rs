@@ -66,12 +66,24 @@ pub(super) enum Offer {
     Known(Arc<Dictionary>, QValue),
 }
 
+impl RequestHead<'_> {
+    /// Returns `true` for GET and HEAD. Other methods have responses to their content, of which no
+    /// later one is a version.
+    pub(super) fn is_safe(self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD)
+    }
+
+    /// Returns `true` if the client names a dictionary, known or not.
+    pub(super) fn is_offered(self) -> bool {
+        self.headers.contains_key(&AVAILABLE_DICTIONARY)
+    }
+}
+
 impl Shared {
     /// Reads a request. Returns `None` for methods other than GET and HEAD, and for requests without
     /// an origin.
     pub(super) fn look_up(&self, request: RequestHead<'_>) -> Option<Lookup> {
-        // Other methods have responses to their content, of which no later one is a version.
-        if !matches!(*request.method, Method::GET | Method::HEAD) {
+        if !request.is_safe() {
             return None;
         }
         let host = host(request)?;
@@ -105,7 +117,7 @@ impl Shared {
         let slot = hasher.finish();
         // The size of a delta would tell the page about a response that it cannot read.
         if !policy::is_readable(request.headers) {
-            let offer = if is_offered(request) { Offer::Unknown } else { Offer::None };
+            let offer = if request.is_offered() { Offer::Unknown } else { Offer::None };
             return Some(Lookup { slot, matching: Matching::None, offer, has_user });
         }
         Some(Lookup { slot, matching, offer: self.offer(slot, request), has_user })
@@ -113,7 +125,7 @@ impl Shared {
 
     /// Finds the dictionary that a client offers.
     fn offer(&self, slot: u64, request: RequestHead<'_>) -> Offer {
-        if !is_offered(request) {
+        if !request.is_offered() {
             return Offer::None;
         }
         let hash = policy::available_dictionary(request.headers);
@@ -137,10 +149,6 @@ impl Shared {
         }
         has_user
     }
-}
-
-fn is_offered(request: RequestHead<'_>) -> bool {
-    request.headers.contains_key(&AVAILABLE_DICTIONARY)
 }
 
 /// Returns the host and the port of a request, or `None` if it has none, or several.
@@ -167,6 +175,7 @@ const PATH: usize = usize::MAX - 1;
 #[cfg(test)]
 mod tests {
     use http::header::{AUTHORIZATION, COOKIE};
+    use sha2::Digest;
 
     use super::*;
     use crate::headers::test_headers::{TestHeaders, map};
@@ -262,7 +271,7 @@ mod tests {
                 Some(Lookup { offer: Offer::Unknown, .. }) => Some(0),
                 _ => None,
             };
-        let value = format!(":{}=:", encode(&hmac_sha256::Hash::hash(&body)));
+        let value = format!(":{}=:", encode(&sha2::Sha256::digest(&body).into()));
         let known = ("available-dictionary", value.as_str());
         for (headers, expected) in [
             (&[][..], None),

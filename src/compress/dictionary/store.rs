@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::policy::{Sha256, is_zstd_dictionary};
+use sha2::{Digest, Sha256};
+
+use super::policy::{DictionaryHash, is_zstd_dictionary};
 
 /// A bounded store of dictionaries.
 ///
@@ -22,7 +24,7 @@ pub(super) struct Dictionary {
     pub(super) id: u64,
     pub(super) bytes: Box<[u8]>,
     /// The hash, computed when a client names one first: most clients never do.
-    hash: OnceLock<Sha256>,
+    hash: OnceLock<DictionaryHash>,
     /// The dictionary was used since the store last looked for one to evict.
     is_used: AtomicBool,
 }
@@ -44,7 +46,7 @@ impl Store {
     }
 
     /// Finds a dictionary by its hash.
-    pub(super) fn find(&self, slot: u64, hash: &Sha256) -> Option<Arc<Dictionary>> {
+    pub(super) fn find(&self, slot: u64, hash: &DictionaryHash) -> Option<Arc<Dictionary>> {
         let mut unhashed = Vec::new();
         {
             let table = self.lock();
@@ -115,8 +117,8 @@ pub(super) fn gather(first: &[u8], rest: &mut dyn Iterator<Item = &[u8]>, size: 
 
 impl Dictionary {
     /// Returns the hash, which the first call computes.
-    pub(super) fn hash(&self) -> &Sha256 {
-        self.hash.get_or_init(|| hmac_sha256::Hash::hash(&self.bytes))
+    pub(super) fn hash(&self) -> &DictionaryHash {
+        self.hash.get_or_init(|| Sha256::digest(&self.bytes).into())
     }
 
     /// Keeps the dictionary from the next eviction.
@@ -218,7 +220,7 @@ mod tests {
     }
 
     fn finds(store: &Store, slot: u64, body: &[u8]) -> bool {
-        store.find(slot, &hmac_sha256::Hash::hash(body)).is_some()
+        store.find(slot, &Sha256::digest(body).into()).is_some()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceExt};
 use tower_kit::CompressLayer;
@@ -110,14 +111,14 @@ impl Read {
 
 /// Returns the value of `available-dictionary` for a dictionary.
 pub(super) fn offer(dictionary: &[u8]) -> String {
-    format!(":{}:", BASE64_STANDARD.encode(hmac_sha256::Hash::hash(dictionary)))
+    format!(":{}:", BASE64_STANDARD.encode(Sha256::digest(dictionary)))
 }
 
 /// Decodes a body in `dcz` as RFC 9842 §5 describes it.
 pub(super) fn undo(sent: &[u8], dictionary: &[u8]) -> Bytes {
     let (header, frame) = sent.split_at(40);
     assert_eq!(header[..8], [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0]);
-    assert_eq!(header[8..], hmac_sha256::Hash::hash(dictionary));
+    assert_eq!(header[8..], Sha256::digest(dictionary)[..]);
     unzstd(frame, dictionary)
 }
 

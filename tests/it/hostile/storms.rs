@@ -10,6 +10,9 @@ use super::rig::{Target, connect, each, get, last, pipeline, statuses};
 /// The memory store's, which the quickstart has.
 const CAPACITY: i64 = 64 << 20;
 
+/// The default of `Dictionaries::max_bytes`.
+const DICTIONARIES: i64 = 16 << 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn any_number_of_urls_stays_in_the_store_bound() {
     let target = Target::start(&[]);
@@ -97,6 +100,45 @@ async fn endless_variants_and_ranges_are_served_right() {
         .await;
     };
     target.survives(attack).await;
+    target.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn any_number_of_dictionaries_is_bounded() {
+    let target = Target::start(&[]);
+    let addr = target.addr;
+    let before = target.memory();
+    // Each list is a dictionary of a user of its own, and each user offers one that nobody has.
+    let storm = |round: usize| {
+        each(50, move |at| {
+            let list = |of: usize| {
+                let fields = format!(
+                    "accept-encoding: zstd, dcz\r\ncookie: id={round}-{at}-{of}\r\n\
+                     available-dictionary: :{:0>42}A=:\r\n",
+                    at * 100 + of
+                );
+                get(&format!("/items?n=20&price={}&{round}", 1 + at * 100 + of), &fields)
+            };
+            let requests = pipeline(100, list);
+            async move {
+                let answer = connect(addr).await.exchange(requests).await;
+                assert_eq!(statuses(&answer), ["200"; 100]);
+            }
+        })
+    };
+    let mut levels = Vec::new();
+    for round in 0..6 {
+        storm(round).await;
+        target.is_well().await;
+        levels.push(target.memory() - target.metric("http_cache_stored_bytes", &[]).await as i64);
+    }
+    let unknown = ("result", "miss");
+    let misses = target.metric("http_compression_dictionary_lookups_total", &[unknown]).await;
+    assert!(misses >= 30_000.0, "{misses}");
+    println!("bytes of memory after each round: {levels:?}, {before} before");
+    // The 10,000 dictionaries are there after the second round.
+    assert!(levels[5] <= before + DICTIONARIES + (8 << 20), "{levels:?}");
+    assert!(levels[5] <= levels[2] + (2 << 20), "it grows: {levels:?}");
     target.stop();
 }
 
