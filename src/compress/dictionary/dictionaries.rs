@@ -88,7 +88,7 @@ impl Dictionaries {
     /// Sets the request headers that tell users apart. The default is `authorization` and `cookie`.
     ///
     /// A dictionary serves only requests with the same values of these headers as the request that
-    /// it comes from. Name the header of your API keys here, and leave out nothing that a response
+    /// it comes from, unless both responses say `cache-control: public`. Name the header of your API keys here, and leave out nothing that a response
     /// depends on: [safety](super#safety) says why.
     ///
     /// ```
@@ -172,21 +172,23 @@ impl DictionarySource for Dictionaries {
             // A box of nothing allocates nothing.
             return Some(Box::new(Bystander));
         }
-        let Lookup { slot, matching, offer, has_user } = self.shared.look_up(request)?;
+        let Lookup { slot, public_slot, matching, offer, has_user } =
+            self.shared.look_up(request)?;
         // Behind the filter, misses have been counted, and come here without an offer.
         match offer {
             Offer::None => {}
             Offer::Unknown => self.shared.lookups.record(false),
-            Offer::Known(..) => self.shared.lookups.record(true),
+            Offer::Known { .. } => self.shared.lookups.record(true),
         }
         Some(Box::new(Exchange {
             shared: Arc::clone(&self.shared),
             slot,
+            public_slot,
             matching,
             offer,
             is_get: *method == Method::GET,
             has_user,
-            usage: Usage::None,
+            usage: Usage::default(),
             kept: None,
         }))
     }

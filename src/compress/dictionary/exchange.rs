@@ -19,6 +19,8 @@ pub(super) struct Exchange {
     pub(super) shared: Arc<Shared>,
     /// The slot of the store that belongs to the origin, the pattern and the user.
     pub(super) slot: u64,
+    /// The slot of the origin and the pattern, for responses that are the same for all users.
+    pub(super) public_slot: u64,
     pub(super) matching: Matching,
     pub(super) offer: Offer,
     pub(super) is_get: bool,
@@ -34,7 +36,7 @@ pub(super) struct Bystander;
 impl Exchange {
     fn dictionary(&self) -> Option<&Arc<Dictionary>> {
         match &self.offer {
-            Offer::Known(dictionary, _) => Some(dictionary),
+            Offer::Known { dictionary, .. } => Some(dictionary),
             Offer::None | Offer::Unknown => None,
         }
     }
@@ -50,13 +52,17 @@ impl DictionaryExchange for Exchange {
             has_user: self.has_user,
             user_headers: &self.shared.user_headers,
         };
-        self.usage = policy::usage(head.status, &head.headers, facts);
-        self.usage != Usage::None
+        let usage = policy::usage(head.status, &head.headers, facts);
+        self.usage = usage.unwrap_or_default();
+        if matches!(self.offer, Offer::Known { is_public: true, .. }) && !self.usage.is_public {
+            self.offer = Offer::None;
+        }
+        usage.is_some()
     }
 
     fn weight(&self) -> QValue {
         match &self.offer {
-            Offer::Known(_, weight) => *weight,
+            Offer::Known { weight, .. } => *weight,
             Offer::None | Offer::Unknown => 0,
         }
     }
@@ -72,7 +78,7 @@ impl DictionaryExchange for Exchange {
         size: usize,
     ) {
         let sizes = MIN_SIZE..=self.shared.max_size;
-        if self.usage != Usage::Keep || !sizes.contains(&size) {
+        if !self.usage.is_kept || !sizes.contains(&size) {
             return;
         }
         let header = match &self.matching {
@@ -82,9 +88,10 @@ impl DictionaryExchange for Exchange {
         };
         let Some(header) = header else { return };
         // The header goes out only if the body is kept: a client would offer it in vain.
-        self.kept = self.shared.store.keep(self.slot, body, size);
+        let slot = if self.usage.is_public { self.public_slot } else { self.slot };
+        self.kept = self.shared.store.keep(slot, body, size);
         if let Some(kept) = &self.kept {
-            if matches!(self.offer, Offer::Known(..)) {
+            if matches!(self.offer, Offer::Known { .. }) {
                 // The client has come back with a dictionary before, and will with this one.
                 kept.touch();
             }

@@ -65,7 +65,9 @@
 //! A response becomes a dictionary if the layer compresses it, its body has 256 bytes to 128 KiB and
 //! is ready when the inner service responds, and the response
 //!
-//! - is a 200 to GET, and may be used again by its client: `cache-control` has a positive `max-age` or
+//! - is a 200 to GET of a client whose `accept-encoding` names `zstd`: others never come back for a
+//!   delta;
+//! - may be used again by its client: `cache-control` has a positive `max-age` or
 //!   `stale-while-revalidate`, and neither `no-cache`, nor `no-store`, nor an unknown directive. A
 //!   client may offer a dictionary only that long (RFC 9842 §2.2.1);
 //! - has no `set-cookie`, and no `use-as-dictionary` of the service;
@@ -90,6 +92,8 @@
 //!
 //! - **Users.** A dictionary serves the user from whose response it comes: it is found only by requests
 //!   with the same `authorization` and `cookie`, or other [`user_headers`](Dictionaries::user_headers).
+//!   A response that says `cache-control: public` is the same for all users: it serves public responses
+//!   to any of them, and no others.
 //!   A user who guesses the page of another one, and offers its hash, gets the response as without a
 //!   dictionary, and learns nothing. `private` responses need such a header. If users are told apart by
 //!   something else, such as a client certificate, forbid dictionaries with [`DictionaryHint::forbid`].
@@ -107,7 +111,8 @@
 //! ## Caches
 //!
 //! With the [cache](crate#the-stack) outside, the delta between two versions is made once, and stored
-//! as a variant. Put [`filter`](Dictionaries::filter) outside of the cache: requests with unknown hashes
+//! as a variant. If requests have cookies, say `public` in responses that are the same for all: only the
+//! user of the request that the cache has forwarded gets deltas otherwise. Put [`filter`](Dictionaries::filter) outside of the cache: requests with unknown hashes
 //! then get what is stored for clients without a dictionary. Without the filter, the cache stores
 //! nothing for them, and the service answers each.
 //!
@@ -129,9 +134,9 @@
 //! # Clients
 //!
 //! Chromium offers dictionaries over HTTPS and on localhost since version 130. Other browsers get other
-//! encodings until they offer any. A program of your own keeps the decoded body and its SHA-256, sends both headers
-//! above, checks the first 40 bytes of a `dcz` body (eight fixed ones and the hash), and decodes the
-//! rest with any zstd and the old body as a raw dictionary.
+//! encodings until they offer any. A program of your own keeps the decoded body and its SHA-256, sends
+//! both headers above, checks the first 40 bytes of a `dcz` body (eight fixed ones and the hash), and
+//! decodes the rest with any zstd and the old body as a raw dictionary.
 //!
 //! # Metrics
 //!
@@ -155,8 +160,12 @@
 //! # What it does not do
 //!
 //! - It keeps no streams as dictionaries, and no bodies over 128 KiB.
-//! - It sends no `dcb`, `match-dest` or `id`, and no static dictionaries by `link`.
-//! - Processes do not share dictionaries: a client that reaches another process gets a whole response.
+//! - It sends no `dcb`, and no static dictionaries by `link`.
+//! - It sends no `match-dest`, which would part a preload from its use, and no `id`: a hash must be
+//!   checked in any case, since a proxy may have changed the body that the client keeps.
+//! - Processes do not share dictionaries. To another process, the hash is unknown: the client gets the
+//!   response as without a dictionary, in zstd or its other best encoding, and a dictionary of that
+//!   process with it. Route a client to the same process, if you can.
 //! - It does not pay for responses that clients fetch once, or that are new from end to end.
 //!
 //! [`CompressLayer`]: crate::CompressLayer

@@ -11,15 +11,13 @@ use crate::headers::qvalue::{QValue, parse_member};
 /// A SHA-256 hash (RFC 6234), by which clients name dictionaries.
 pub(super) type DictionaryHash = [u8; 32];
 
-/// The part that dictionaries may have in a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Usage {
-    /// No dictionary may have a part in the response.
-    None,
-    /// The response may be compressed with a dictionary.
-    Compress,
-    /// The response may also become a dictionary itself.
-    Keep,
+/// The part that dictionaries may have in a response that may be compressed with one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// The response may become a dictionary itself.
+    pub(super) is_kept: bool,
+    /// The response says that it is the same for all users.
+    pub(super) is_public: bool,
 }
 
 /// The facts about a request that the usage depends on.
@@ -32,12 +30,17 @@ pub(super) struct RequestFacts<'a> {
     pub(super) user_headers: &'a [HeaderName],
 }
 
-/// Decides about a response by the head that the inner service gave it.
-pub(super) fn usage(status: StatusCode, headers: &HeaderMap, request: RequestFacts<'_>) -> Usage {
+/// Decides about a response by the head that the inner service gave it. Returns `None` if no dictionary
+/// may have a part in the response.
+pub(super) fn usage(
+    status: StatusCode,
+    headers: &HeaderMap,
+    request: RequestFacts<'_>,
+) -> Option<Usage> {
     let cache_control = CacheControl::parse(headers);
     // Without a user, a private response is private by something that the layer does not see.
     if cache_control.no_store || cache_control.private && !request.has_user {
-        return Usage::None;
+        return None;
     }
     let is_kept = request.is_get
         && status == StatusCode::OK
@@ -45,17 +48,18 @@ pub(super) fn usage(status: StatusCode, headers: &HeaderMap, request: RequestFac
         && cache_control.is_reusable
         && !headers.contains_key(SET_COOKIE)
         && !headers.contains_key(USE_AS_DICTIONARY)
-        && !varies_by_others(headers, request.user_headers);
-    if is_kept { Usage::Keep } else { Usage::Compress }
+        && varies_only_by(headers, request.user_headers);
+    let is_public = cache_control.public && !cache_control.private && varies_only_by(headers, &[]);
+    Some(Usage { is_kept, is_public })
 }
 
-/// Returns `true` if `vary` names a header that may tell users apart, but not to this layer.
-fn varies_by_others(headers: &HeaderMap, user_headers: &[HeaderName]) -> bool {
+/// Returns `true` if `vary` names no other headers that may tell users apart than these.
+fn varies_only_by(headers: &HeaderMap, user_headers: &[HeaderName]) -> bool {
     let is_known = |member: &[u8]| {
         let is = |name: &HeaderName| member.eq_ignore_ascii_case(name.as_str().as_bytes());
         IMPERSONAL.iter().any(is) || user_headers.iter().any(is) || is(&AVAILABLE_DICTIONARY)
     };
-    !members(headers, &VARY).all(is_known)
+    members(headers, &VARY).all(is_known)
 }
 
 /// The directives of `cache-control` that matter to dictionaries.
@@ -63,6 +67,7 @@ fn varies_by_others(headers: &HeaderMap, user_headers: &[HeaderName]) -> bool {
 struct CacheControl {
     no_store: bool,
     private: bool,
+    public: bool,
     /// A client may use the response again, while it is fresh or stale.
     is_reusable: bool,
 }
@@ -83,6 +88,8 @@ impl CacheControl {
             } else if is("private") {
                 // A list of fields makes only these private, but not every client knows that.
                 found.private = true;
+            } else if is("public") {
+                found.public = true;
             } else if is("max-age") || is("stale-while-revalidate") {
                 match value.map(seconds) {
                     Some(Some(seconds)) => found.is_reusable |= seconds > 0,
@@ -204,13 +211,12 @@ const IMPERSONAL: [HeaderName; 5] =
     [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ORIGIN];
 
 /// The directives of IANA's registry that say nothing about reuse by the client of a fresh response.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 7] = [
     "immutable",
     "must-revalidate",
     "must-understand",
     "no-transform",
     "proxy-revalidate",
-    "public",
     "s-maxage",
     "stale-if-error",
 ];
@@ -226,57 +232,83 @@ mod tests {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const HASH: &str = "pZGm1Av0IEBKARczz7exkNYsZb8LzaMrV7J32a2fFG4";
 
-    fn of(has_user: bool, status: u16, headers: TestHeaders<'_>) -> Usage {
+    /// Whether the response becomes a dictionary, if one may have a part in it.
+    const KEPT: Option<bool> = Some(true);
+    const USED: Option<bool> = Some(false);
+
+    fn usage_of(has_user: bool, status: u16, headers: TestHeaders<'_>) -> Option<Usage> {
         let user_headers = &[AUTHORIZATION, COOKIE];
         let facts = RequestFacts { is_get: true, has_user, user_headers };
         usage(StatusCode::from_u16(status).unwrap(), &map(headers), facts)
+    }
+
+    fn of(has_user: bool, status: u16, headers: TestHeaders<'_>) -> Option<bool> {
+        usage_of(has_user, status, headers).map(|usage| usage.is_kept)
     }
 
     #[test]
     fn reusable_responses_become_dictionaries() {
         let control = |value: &'static str| of(false, 200, &[("cache-control", value)]);
         for (value, expected) in [
-            ("max-age=60", Usage::Keep),
-            ("Public, Max-Age=60, immutable", Usage::Keep),
-            ("max-age=0, stale-while-revalidate=60", Usage::Keep),
-            ("max-age=99999999999999999999", Usage::Keep),
-            ("max-age=0", Usage::Compress),
-            ("s-maxage=60", Usage::Compress),
-            ("no-cache", Usage::Compress),
-            ("max-age=60, no-cache", Usage::Compress),
-            ("max-age=\"60\"", Usage::Compress),
-            ("max-age=60, max-age=x", Usage::Compress),
-            ("max-age", Usage::Compress),
-            ("max-age=-1", Usage::Compress),
-            ("max-age=60, nostore", Usage::Compress),
-            ("max-age=60; no-store", Usage::None),
-            ("no-store", Usage::None),
-            ("max-age=60, No-Store", Usage::None),
-            ("no-store=1", Usage::None),
-            ("private, max-age=60", Usage::None),
-            ("private=\"x-user\", max-age=60", Usage::None),
+            ("max-age=60", KEPT),
+            ("Public, Max-Age=60, immutable", KEPT),
+            ("max-age=0, stale-while-revalidate=60", KEPT),
+            ("max-age=99999999999999999999", KEPT),
+            ("max-age=0", USED),
+            ("s-maxage=60", USED),
+            ("no-cache", USED),
+            ("max-age=60, no-cache", USED),
+            ("max-age=\"60\"", USED),
+            ("max-age=60, max-age=x", USED),
+            ("max-age", USED),
+            ("max-age=-1", USED),
+            ("max-age=60, nostore", USED),
+            ("max-age=60; no-store", None),
+            ("no-store", None),
+            ("max-age=60, No-Store", None),
+            ("no-store=1", None),
+            ("private, max-age=60", None),
+            ("private=\"x-user\", max-age=60", None),
         ] {
             assert_eq!(control(value), expected, "{value}");
         }
-        assert_eq!(of(false, 200, &[]), Usage::Compress);
-        assert_eq!(of(false, 404, &[FRESH]), Usage::Compress);
+        assert_eq!(of(false, 200, &[]), USED);
+        assert_eq!(of(false, 404, &[FRESH]), USED);
         let private = ("cache-control", "private, max-age=60");
-        assert_eq!(of(true, 200, &[private]), Usage::Keep);
-        assert_eq!(of(true, 200, &[("cache-control", "private, no-store")]), Usage::None);
+        assert_eq!(of(true, 200, &[private]), KEPT);
+        assert_eq!(of(true, 200, &[("cache-control", "private, no-store")]), None);
     }
 
     #[test]
     fn doubtful_responses_are_not_kept() {
         for (header, expected) in [
-            (("vary", "accept-encoding, Available-Dictionary"), Usage::Keep),
-            (("vary", "cookie, accept-language, origin"), Usage::Keep),
-            (("vary", "x-api-key"), Usage::Compress),
-            (("vary", "accept-encoding, x-user"), Usage::Compress),
-            (("vary", "*"), Usage::Compress),
-            (("set-cookie", "id=1"), Usage::Compress),
-            (("use-as-dictionary", "match=\"/*\""), Usage::Compress),
+            (("vary", "accept-encoding, Available-Dictionary"), KEPT),
+            (("vary", "cookie, accept-language, origin"), KEPT),
+            (("vary", "x-api-key"), USED),
+            (("vary", "accept-encoding, x-user"), USED),
+            (("vary", "*"), USED),
+            (("set-cookie", "id=1"), USED),
+            (("use-as-dictionary", "match=\"/*\""), USED),
         ] {
             assert_eq!(of(false, 200, &[FRESH, header]), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn public_responses_say_so() {
+        let table: &[(TestHeaders<'_>, bool)] = &[
+            (&[FRESH], false),
+            (&[("cache-control", "public, max-age=60")], true),
+            (&[("cache-control", "max-age=60"), ("cache-control", "Public")], true),
+            (&[("cache-control", "public, private, max-age=60")], false),
+            (&[("cache-control", "s-maxage=60")], false),
+            (&[("cache-control", "public"), ("vary", "accept-encoding, origin")], true),
+            (&[("cache-control", "public"), ("vary", "Cookie")], false),
+            (&[("cache-control", "public"), ("vary", "*")], false),
+        ];
+        for (headers, expected) in table {
+            let usage = usage_of(true, 200, headers).unwrap();
+            assert_eq!(usage.is_public, *expected, "{headers:?}");
         }
     }
 
@@ -378,7 +410,7 @@ mod tests {
             }
             let facts = RequestFacts { is_get: true, has_user, user_headers: &[] };
             let usage = usage(StatusCode::OK, &headers, facts);
-            prop_assert!(usage != Usage::Keep || headers.contains_key(CACHE_CONTROL));
+            prop_assert!(usage.is_none_or(|it| !it.is_kept) || headers.contains_key(CACHE_CONTROL));
             prop_assert!(weight(&headers) <= 1000);
             available_dictionary(&headers);
             is_readable(&headers);

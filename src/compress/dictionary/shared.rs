@@ -41,6 +41,8 @@ pub(super) struct RequestHead<'a> {
 pub(super) struct Lookup {
     /// The slot of the store that belongs to the origin, the pattern and the user.
     pub(super) slot: u64,
+    /// The slot of requests without a user, whose dictionaries also serve public responses to others.
+    pub(super) public_slot: u64,
     pub(super) matching: Matching,
     pub(super) offer: Offer,
     /// The request has a header that tells its user.
@@ -63,7 +65,13 @@ pub(super) enum Offer {
     None,
     /// The client names a dictionary that is not there, or that must not be used for the request.
     Unknown,
-    Known(Arc<Dictionary>, QValue),
+    Known {
+        dictionary: Arc<Dictionary>,
+        /// The weight of `dcz`.
+        weight: QValue,
+        /// The dictionary serves only responses that are the same for all users.
+        is_public: bool,
+    },
 }
 
 impl RequestHead<'_> {
@@ -98,7 +106,6 @@ impl Shared {
         } else {
             write(&mut hasher, host);
         }
-        let has_user = self.write_user(&mut hasher, request);
         let patterns = self.patterns.iter().enumerate();
         let matching = patterns.filter(|(_, pattern)| pattern.matches(path.path()));
         // Clients choose the dictionary with the longest pattern (RFC 9842 §2.2.3).
@@ -114,25 +121,33 @@ impl Shared {
                 Matching::Path(path.clone())
             }
         };
+        let public_slot = hasher.finish();
+        let has_user = self.write_user(&mut hasher, request);
         let slot = hasher.finish();
         // The size of a delta would tell the page about a response that it cannot read.
         if !policy::is_readable(request.headers) {
             let offer = if request.is_offered() { Offer::Unknown } else { Offer::None };
-            return Some(Lookup { slot, matching: Matching::None, offer, has_user });
+            return Some(Lookup { slot, public_slot, matching: Matching::None, offer, has_user });
         }
-        Some(Lookup { slot, matching, offer: self.offer(slot, request), has_user })
+        let offer = self.offer(slot, public_slot, request);
+        Some(Lookup { slot, public_slot, matching, offer, has_user })
     }
 
     /// Finds the dictionary that a client offers.
-    fn offer(&self, slot: u64, request: RequestHead<'_>) -> Offer {
+    fn offer(&self, slot: u64, public_slot: u64, request: RequestHead<'_>) -> Offer {
         if !request.is_offered() {
             return Offer::None;
         }
-        let hash = policy::available_dictionary(request.headers);
         let weight = policy::weight(request.headers);
-        let find = |hash| self.store.find(slot, &hash);
-        match hash.filter(|_| weight > 0).and_then(find) {
-            Some(dictionary) => Offer::Known(dictionary, weight),
+        let hash = policy::available_dictionary(request.headers).filter(|_| weight > 0);
+        let Some(hash) = hash else { return Offer::Unknown };
+        if let Some(dictionary) = self.store.find(slot, &hash) {
+            return Offer::Known { dictionary, weight, is_public: false };
+        }
+        // Without a user, the two slots are one.
+        let is_other = slot != public_slot;
+        match is_other.then(|| self.store.find(public_slot, &hash)).flatten() {
+            Some(dictionary) => Offer::Known { dictionary, weight, is_public: true },
             None => Offer::Unknown,
         }
     }
@@ -267,7 +282,10 @@ mod tests {
         shared.store.keep(slot, &mut [&body[..]].into_iter(), body.len()).unwrap();
         let offer =
             |headers: TestHeaders<'_>| match look_up(&shared, "http://a/list", &map(headers)) {
-                Some(Lookup { offer: Offer::Known(_, weight), .. }) => Some(weight),
+                Some(Lookup { offer: Offer::Known { weight, is_public: false, .. }, .. }) => {
+                    Some(weight)
+                }
+                Some(Lookup { offer: Offer::Known { .. }, .. }) => Some(1),
                 Some(Lookup { offer: Offer::Unknown, .. }) => Some(0),
                 _ => None,
             };
@@ -280,7 +298,8 @@ mod tests {
             (&[known, ("accept-encoding", "gzip, dcb")], Some(0)),
             (&[known], Some(0)),
             (&[("available-dictionary", "x"), ("accept-encoding", "dcz")], Some(0)),
-            (&[known, ("accept-encoding", "dcz"), ("cookie", "id=1")], Some(0)),
+            // Of a request without a user: for public responses alone.
+            (&[known, ("accept-encoding", "dcz"), ("cookie", "id=1")], Some(1)),
             (&[known, ("accept-encoding", "dcz"), ("sec-fetch-site", "same-origin")], Some(1000)),
             (
                 &[

@@ -1,4 +1,7 @@
 //! The part of zstd that knows dictionaries, alone, so that another encoder can take its place.
+//!
+//! `mzstd` is one in Rust: of JSON of 1 to 100 KiB at level 3, it makes as few bytes, in 1.3 to 1.6 of the
+//! time of this one. It takes minutes to build, and wants a newer Rust than this crate.
 
 use std::cell::Cell;
 

@@ -20,10 +20,16 @@ struct Cached {
 
 impl Cached {
     fn new(is_filtered: bool) -> Self {
+        Self::with("max-age=60", is_filtered)
+    }
+
+    fn with(cache_control: &'static str, is_filtered: bool) -> Self {
         let version = Arc::new(AtomicU64::new(0));
         let current = Arc::clone(&version);
         let respond = move |_: &Request<()>, _| -> Response<Full<bytes::Bytes>> {
-            fresh(list(10_240, 3, current.load(Ordering::SeqCst)))
+            let mut response = fresh(list(10_240, 3, current.load(Ordering::SeqCst)));
+            response.headers_mut().insert("cache-control", cache_control.parse().unwrap());
+            response
         };
         let (inner, calls) = changing(respond);
         let dictionaries = Dictionaries::new();
@@ -72,6 +78,26 @@ async fn delta_of_two_versions_is_made_once() {
             assert_eq!(read.text, list(10_240, 3, version));
             cached.calls.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+}
+
+#[tokio::test]
+async fn users_share_deltas_of_public_responses() {
+    for (cache_control, is_shared) in [("public, max-age=60", true), ("max-age=60", false)] {
+        let cached = Cached::with(cache_control, true);
+        let user = |number| Client::with(&[("cookie", &format!("id={number}"))]);
+        let mut users: Vec<_> = (0..10).map(user).collect();
+        for user in &mut users {
+            user.get(&cached.service, URI).await;
+        }
+        cached.change().await;
+        for (at, user) in users.iter_mut().enumerate() {
+            let read = user.get(&cached.service, URI).await;
+            // The response that the cache has stored was a response to the first user.
+            assert_eq!(read.is_delta(), is_shared || at == 0, "{cache_control}, {at}");
+            assert_eq!(read.text, list(10_240, 3, 1));
+        }
+        assert_eq!(cached.calls(), if is_shared { 2 } else { 3 });
     }
 }
 

@@ -37,6 +37,22 @@ async fn returning_client_gets_what_has_changed() {
 }
 
 #[tokio::test]
+async fn clients_without_zstd_keep_none() {
+    let service = serve(&layer(), |_, _| fresh(list(10_240, 3, 1)));
+    for (accepted, expected) in
+        [("gzip, deflate", None), ("gzip, zstd;q=0.1", Some("match=\"/items\""))]
+    {
+        let mut request = Client::default().request(URI);
+        request.headers_mut().insert("accept-encoding", accepted.parse().unwrap());
+        let response = service.clone().oneshot(request).await.unwrap();
+        let read = Client::default().read(response).await;
+        assert_eq!(read.header("use-as-dictionary"), expected, "{accepted}");
+        assert_eq!(read.vary(), ["accept-encoding", "available-dictionary"]);
+        assert_eq!(read.header("content-encoding"), Some("gzip"), "{accepted}");
+    }
+}
+
+#[tokio::test]
 async fn many_clients_share_a_dictionary() {
     let service = serve(&layer(), |_, call| fresh(list(10_240, 3, call / 20)));
     let mut clients = vec![Client::default(); 20];

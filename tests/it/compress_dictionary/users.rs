@@ -86,6 +86,44 @@ async fn headers_that_tell_users_are_configurable() {
 }
 
 #[tokio::test]
+async fn public_responses_serve_all_users() {
+    // The `cache-control` of the first response and of the second, and the expectation for another
+    // user who names the first.
+    for (first, second, expected) in [
+        ("public, max-age=60", "max-age=60, public", true),
+        ("public, max-age=60", "max-age=60", false),
+        ("public, max-age=60", "private, max-age=60", false),
+        ("max-age=60", "public, max-age=60", false),
+        ("private, max-age=60", "public, max-age=60", false),
+        ("public, private, max-age=60", "public, max-age=60", false),
+    ] {
+        let service = serve(&layer(), move |_, call| {
+            let mut response = fresh(list(10_240, 3, call));
+            let control = if call == 0 { first } else { second };
+            response.headers_mut().insert("cache-control", control.parse().unwrap());
+            response
+        });
+        let mut one = user(&[("cookie", "id=1")]);
+        let read = one.get(&service, URI).await;
+        assert_eq!(read.header("use-as-dictionary"), Some("match=\"/items\""));
+        let mut two = Client { dictionary: one.dictionary, ..user(&[("cookie", "id=2")]) };
+        let read = two.get(&service, URI).await;
+        assert_eq!(
+            (read.is_delta(), read.text),
+            (expected, list(10_240, 3, 1)),
+            "{first}, {second}"
+        );
+        assert_eq!(read.head.headers["vary"], "accept-encoding, available-dictionary");
+    }
+    // A page without a user that does not call itself public is one of its own.
+    let service = serve(&layer(), |_, _| fresh(list(10_240, 3, 1)));
+    let mut nobody = user(&[]);
+    nobody.get(&service, URI).await;
+    let mut one = Client { dictionary: nobody.dictionary, ..user(&[("cookie", "id=1")]) };
+    assert!(!one.get(&service, URI).await.is_delta());
+}
+
+#[tokio::test]
 async fn layers_share_dictionaries_by_clones_alone() {
     let respond = |_: &Request<()>, _: u64| fresh(list(10_240, 3, 1));
     let dictionaries = Dictionaries::new();

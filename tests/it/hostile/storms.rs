@@ -110,7 +110,7 @@ async fn any_number_of_dictionaries_is_bounded() {
     let before = target.memory();
     // Each list is a dictionary of a user of its own, and each user offers one that nobody has.
     let storm = |round: usize| {
-        each(50, move |at| {
+        each(40, move |at| {
             let list = |of: usize| {
                 let fields = format!(
                     "accept-encoding: zstd, dcz\r\ncookie: id={round}-{at}-{of}\r\n\
@@ -127,18 +127,18 @@ async fn any_number_of_dictionaries_is_bounded() {
         })
     };
     let mut levels = Vec::new();
-    for round in 0..6 {
+    for round in 0..4 {
         storm(round).await;
         target.is_well().await;
         levels.push(target.memory() - target.metric("http_cache_stored_bytes", &[]).await as i64);
     }
     let unknown = ("result", "miss");
     let misses = target.metric("http_compression_dictionary_lookups_total", &[unknown]).await;
-    assert!(misses >= 30_000.0, "{misses}");
+    assert!(misses >= 16_000.0, "{misses}");
     println!("bytes of memory after each round: {levels:?}, {before} before");
-    // The 10,000 dictionaries are there after the second round.
-    assert!(levels[5] <= before + DICTIONARIES + (8 << 20), "{levels:?}");
-    assert!(levels[5] <= levels[2] + (2 << 20), "it grows: {levels:?}");
+    // The 10,000 dictionaries are there in the third round.
+    assert!(levels[3] <= before + DICTIONARIES + (8 << 20), "{levels:?}");
+    assert!(levels[3] <= levels[2] + (2 << 20), "it grows: {levels:?}");
     target.stop();
 }
 
