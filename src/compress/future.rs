@@ -115,16 +115,14 @@ where
             hint: head.extensions.get().copied().unwrap_or_default(),
             size: self.request.response_size(&head.headers, body.size_hint()),
             is_selected: self.is_selected(&head),
-            dictionary_weight: exchange.as_ref().map_or(0, |exchange| exchange.weight()),
+            dictionary_weight: exchange.as_ref().map(|exchange| exchange.weight()),
         };
         let decision = settings.rules.decide(&self.request, &info, &head.headers);
         let action = decision.apply(&mut head.headers);
-        if let Some(exchange) = exchange.as_ref().filter(|_| action != Action::Pass) {
-            head::add_vary_of_dictionaries(&mut head.headers);
-            if exchange.is_unknown() && action != Action::NotModified {
-                // A cache would otherwise store a variant for each hash that a client thinks of.
-                SingleUse::mark(&mut head.extensions);
-            }
+        let is_unknown = exchange.as_ref().is_some_and(|exchange| exchange.is_unknown());
+        if is_unknown && !matches!(action, Action::Pass | Action::NotModified) {
+            // A cache would otherwise store a variant for each hash that a client thinks of.
+            SingleUse::mark(&mut head.extensions);
         }
         let body = match action {
             Action::Pass | Action::PassVarying => ResponseBody::passed(body),

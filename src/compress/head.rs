@@ -25,24 +25,24 @@ pub(super) fn strip_representation_metadata(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the name of a request header to `vary`, unless that or `*` is there.
-pub(super) fn add_vary(headers: &mut HeaderMap, name: HeaderValue) {
+/// Names `accept-encoding` in `vary`, and `available-dictionary` for a layer with dictionaries (RFC 9842
+/// §6.2).
+pub(super) fn add_vary(headers: &mut HeaderMap, by_dictionary: bool) {
     if let Entry::Vacant(vary) = headers.entry(VARY) {
-        vary.insert(name);
+        vary.insert(if by_dictionary { WITH_DICTIONARIES } else { ACCEPT_ENCODING });
         return;
     }
-    let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes());
-    if !members(headers, &VARY).any(covers) {
-        headers.append(VARY, name);
+    add_name_to_vary(headers, ACCEPT_ENCODING);
+    if by_dictionary {
+        add_name_to_vary(headers, AVAILABLE_DICTIONARY);
     }
 }
 
-/// Adds `available-dictionary` to a `vary` that names `accept-encoding`, in one line if no service
-/// wrote another.
-pub(super) fn add_vary_of_dictionaries(headers: &mut HeaderMap) {
-    match headers.get_mut(VARY) {
-        Some(vary) if *vary == ACCEPT_ENCODING => *vary = WITH_DICTIONARIES,
-        _ => add_vary(headers, AVAILABLE_DICTIONARY),
+/// Adds the name of a request header to `vary`, unless that or `*` is there.
+fn add_name_to_vary(headers: &mut HeaderMap, name: HeaderValue) {
+    let covers = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(name.as_bytes());
+    if !members(headers, &VARY).any(covers) {
+        headers.append(VARY, name);
     }
 }
 
@@ -86,10 +86,9 @@ pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
 }
 
 /// The names of headers in `vary`, checked at compile time.
-pub(super) const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 const AVAILABLE_DICTIONARY: HeaderValue = HeaderValue::from_static("available-dictionary");
 
-/// The value of `vary` of a layer with dictionaries (RFC 9842 §6.2).
 const WITH_DICTIONARIES: HeaderValue =
     HeaderValue::from_static("accept-encoding, available-dictionary");
 
@@ -145,15 +144,15 @@ mod tests {
     #[test]
     fn vary_names_available_dictionary_once() {
         for (before, after) in [
-            (&[][..], &["available-dictionary"][..]),
-            (&["accept-encoding"], &["accept-encoding, available-dictionary"]),
+            (&[][..], &["accept-encoding, available-dictionary"][..]),
+            (&["accept-encoding"], &["accept-encoding", "available-dictionary"]),
             (&["origin, accept-encoding"], &["origin, accept-encoding", "available-dictionary"]),
-            (&["Available-Dictionary"], &["Available-Dictionary"]),
+            (&["Available-Dictionary"], &["Available-Dictionary", "accept-encoding"]),
             (&["*"], &["*"]),
         ] {
             let fields: Vec<_> = before.iter().map(|value| ("vary", *value)).collect();
             let mut headers = map(&fields);
-            add_vary_of_dictionaries(&mut headers);
+            add_vary(&mut headers, true);
             assert!(headers.get_all(VARY).iter().eq(after.iter()), "{before:?}");
         }
     }
@@ -170,7 +169,7 @@ mod tests {
         ] {
             let fields: Vec<_> = before.iter().map(|line| ("vary", *line)).collect();
             let mut headers = map(&fields);
-            add_vary(&mut headers, ACCEPT_ENCODING);
+            add_vary(&mut headers, false);
             assert!(headers.get_all(VARY).iter().eq(after), "{before:?} {headers:?}");
         }
     }

@@ -8,7 +8,7 @@ use http_body::SizeHint;
 use super::encoding::{Coding, Encoding};
 use super::etag::EtagMode;
 use super::head::{
-    self, add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
+    add_vary, forbids_transforming, is_encoded, is_transfer_encoded, make_private,
     set_encoding_headers,
 };
 use super::hint::CompressHint;
@@ -61,8 +61,9 @@ pub(super) struct ResponseInfo {
     pub(super) size: Result<SizeHint, InvalidContentLength>,
     /// The result of the user's `only_if`.
     pub(super) is_selected: bool,
-    /// The weight of `dcz` in the request, or 0 if the layer has no dictionary for the response.
-    pub(super) dictionary_weight: QValue,
+    /// The weight of `dcz` in the request, or 0 if there is no dictionary to use; `None` if no dictionary
+    /// may have a part in the response.
+    pub(super) dictionary_weight: Option<QValue>,
 }
 
 /// The decision about a response.
@@ -71,6 +72,8 @@ pub(super) struct Decision {
     pub(super) action: Action,
     /// The entity tag that replaces the service's.
     pub(super) etag: Option<HeaderValue>,
+    /// Other clients may get the response compressed with a dictionary.
+    varies_by_dictionary: bool,
 }
 
 /// The action to take on a response.
@@ -158,14 +161,15 @@ impl Rules {
             return self.decide_not_modified(request, response, headers);
         }
         let action = self.action(request, response, headers);
+        let varies_by_dictionary = response.dictionary_weight.is_some();
         let coding = match action {
             // The body decides on the tag: it may be sent uncompressed after all.
-            Action::Compress(_) => return Decision { action, etag: None },
+            Action::Compress(_) => return Decision { action, etag: None, varies_by_dictionary },
             Action::Head(coding) => Some(coding),
             _ => None,
         };
         let etag = headers.get(ETAG).and_then(|etag| self.etag_mode.etag(etag, coding));
-        Decision { action, etag }
+        Decision { action, etag, varies_by_dictionary }
     }
 
     fn action(
@@ -220,7 +224,7 @@ impl Rules {
         let etag = headers.get(ETAG);
         let etag =
             etag.and_then(|etag| self.etag_mode.match_client_etag(etag, if_none_match, coding));
-        Decision { action, etag }
+        Decision { action, etag, varies_by_dictionary: response.dictionary_weight.is_some() }
     }
 
     /// Plans the compression of an eligible response. Returns `None` if this client gets it
@@ -334,17 +338,18 @@ impl Plan {
 impl Decision {
     /// Edits the headers, except for those that depend on how the compression of the body goes.
     pub(super) fn apply(self, headers: &mut HeaderMap) -> Action {
+        let by_dictionary = self.varies_by_dictionary;
         match self.action {
             Action::Pass => {}
             Action::PassVarying | Action::NotModified | Action::Compress(_) => {
-                add_vary(headers, head::ACCEPT_ENCODING);
+                add_vary(headers, by_dictionary);
             }
             Action::OptOut => {
-                add_vary(headers, head::ACCEPT_ENCODING);
+                add_vary(headers, by_dictionary);
                 make_private(headers);
             }
             Action::Head(coding) => {
-                add_vary(headers, head::ACCEPT_ENCODING);
+                add_vary(headers, by_dictionary);
                 set_encoding_headers(headers, coding, None);
             }
         }
@@ -404,7 +409,8 @@ fn choose(
 }
 
 /// Returns `true` if a client likes `dcz` at least as much as the encoding that was chosen for it.
-fn prefers_dictionary(accepted: &AcceptEncoding, chosen: Encoding, weight: QValue) -> bool {
+fn prefers_dictionary(accepted: &AcceptEncoding, chosen: Encoding, weight: Option<QValue>) -> bool {
+    let weight = weight.unwrap_or(0);
     weight > 0 && weight >= accepted.weight(chosen.coding()) && weight >= accepted.identity()
 }
 
@@ -476,7 +482,7 @@ mod tests {
             hint: CompressHint::default(),
             size: request.response_size(&headers, body),
             is_selected: true,
-            dictionary_weight: 0,
+            dictionary_weight: None,
         };
         let decision = rules.decide(&request, &response, &headers);
         (decision.apply(&mut headers), headers)
@@ -595,7 +601,7 @@ mod tests {
                 hint,
                 size: Ok(size),
                 is_selected: true,
-                dictionary_weight: 0,
+                dictionary_weight: None,
             };
             plan(rules.decide(&request, &response, &map(&[HTML])).action)
         };
@@ -675,7 +681,7 @@ mod tests {
                 hint: CompressHint::default().max_padding(max_padding),
                 size: Ok(SizeHint::with_exact(2_000)),
                 is_selected: true,
-                dictionary_weight: weight,
+                dictionary_weight: Some(weight),
             };
             let plan = plan(rules.decide(&request, &response, &map(&[HTML])).action).unwrap();
             assert_eq!(plan.with_dictionary, expected, "{accept}");
@@ -782,7 +788,7 @@ mod tests {
                 hint: if force { CompressHint::force() } else { CompressHint::default() },
                 size: request.response_size(&headers, SizeHint::new()),
                 is_selected: true,
-                dictionary_weight: 0,
+                dictionary_weight: None,
             };
             let before = headers.get_all(VARY).iter().count();
             rules.decide(&request, &response, &headers).apply(&mut headers);

@@ -168,7 +168,7 @@ impl DictionarySource for Dictionaries {
         extensions: &Extensions,
     ) -> Option<Box<dyn DictionaryExchange>> {
         let request = RequestHead { method, uri, headers, extensions };
-        if request.is_safe() && !request.is_offered() && !policy::may_take_deltas(headers) {
+        if request.is_safe() && !policy::may_take_deltas(headers) {
             // A box of nothing allocates nothing.
             return Some(Box::new(Bystander));
         }
