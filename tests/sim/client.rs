@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, ETAG,
-    IF_NONE_MATCH, RANGE,
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    COOKIE, ETAG, IF_NONE_MATCH, RANGE,
 };
 use http::{Method, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tower::{Service, ServiceExt};
+use tower_kit::cache::CacheHandle;
 
 use crate::chance::Chance;
 use crate::model::{Asked, Status};
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     /// In milliseconds.
     pause: u64,
     range: Option<(usize, usize)>,
+    /// The program itself sends the request, to fill the cache.
+    warms: bool,
 }
 
 /// The body of a request, in frames that take their time.
@@ -54,8 +57,15 @@ impl Plan {
         processes: u64,
         etag: Option<&str>,
         at: usize,
+        heeds: bool,
     ) -> Self {
-        let target = shared.model().resources[at].target.clone();
+        let (mut target, ignores_utm) = {
+            let resource = &shared.model().resources[at];
+            (resource.target.clone(), resource.ignores_utm)
+        };
+        if ignores_utm && chance.one_in(2) {
+            target.push_str(&format!("&utm={}", chance.among(0..3)));
+        }
         let method = match chance.among(0..40) {
             0 => Method::PUT,
             1 | 2 => Method::POST,
@@ -95,6 +105,13 @@ impl Plan {
             request = request.header("x-long", "x".repeat(MAX_HEADER_BYTES as usize));
             rejected = Some(431);
         }
+        let (mut wants_new, mut wants_old) = (false, false);
+        if heeds && !changes && chance.one_in(10) {
+            wants_new = chance.one_in(2);
+            wants_old = !wants_new;
+            let control = if wants_new { "no-cache" } else { "only-if-cached" };
+            request = request.header(CACHE_CONTROL, control);
+        }
         let mut range = None;
         match etag {
             Some(etag) if !changes && chance.one_in(8) => {
@@ -133,6 +150,8 @@ impl Plan {
             lang,
             is_head,
             changes,
+            wants_new,
+            wants_old,
             begun: 0,
             begun_at: 0,
             rejected,
@@ -151,6 +170,11 @@ impl Plan {
             stops_at_length: chance.one_in(2),
             pause,
             range,
+            warms: !changes
+                && !is_head
+                && range.is_none()
+                && rejected.is_none()
+                && chance.one_in(30),
         }
     }
 
@@ -168,16 +192,55 @@ impl Plan {
             lang: 0,
             is_head: false,
             changes: false,
+            wants_new: false,
+            wants_old: false,
             begun: 0,
             begun_at: 0,
             rejected: None,
         };
-        Self { process, asked, request, stops_at_length: false, pause: 0, range: None }
+        Self {
+            process,
+            asked,
+            request,
+            stops_at_length: false,
+            pause: 0,
+            range: None,
+            warms: false,
+        }
+    }
+
+    pub(crate) fn is_warm(&self) -> bool {
+        self.warms
+    }
+
+    /// Warms the cache with the request.
+    pub(crate) async fn warm(
+        self,
+        shared: Arc<Shared>,
+        handle: CacheHandle,
+        stack: Stack,
+        tally: Arc<Tally>,
+    ) -> Ran {
+        let Self { asked, request, .. } = self;
+        let now = shared.time.now();
+        shared.model().next(now, "warm", [asked.id, asked.resource as u64, 0]);
+        let note = tower::service_fn(move |request| {
+            tally.started();
+            let (tally, mut stack) = (Arc::clone(&tally), stack.clone());
+            async move {
+                let response = stack.ready().await?.call(request).await?;
+                tally.answered(response.status());
+                Ok::<_, BoxError>(response)
+            }
+        });
+        // An error of the service is one for the next request too.
+        drop(handle.warm(note, request).await);
+        Ran { resource: asked.resource, ..Ran::default() }
     }
 
     /// Sends the request, and reads the response to its end.
     pub(crate) async fn run(self, shared: Arc<Shared>, mut stack: Stack, tally: Arc<Tally>) -> Ran {
-        let Self { mut asked, request, stops_at_length, pause, range, process } = self;
+        let Self { mut asked, request, stops_at_length, pause, range, process, .. } = self;
         let now = shared.time.now();
         let kind = if asked.changes { "change" } else { "request" };
         let numbers = [asked.id, asked.resource as u64, process as u64];
@@ -188,6 +251,7 @@ impl Plan {
             shared.model().fault(format!("the stack is not ready: {error}"));
         }
         tally.started();
+        let start = shared.time.elapsed();
         let response = match stack.call(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -203,6 +267,10 @@ impl Plan {
         let mut model = shared.model();
         let numbers = [asked.id, head.status.as_u16().into(), status.hit.into()];
         model.next(now, "head", numbers);
+        let waited = shared.time.elapsed() - start;
+        if model.is_calm && waited > LONGEST_CALM {
+            model.fault(format!("{asked:?} waited for {waited} ms, though nothing is slow"));
+        }
         let serial = model.check_head(&asked, head.status, &head.headers, now);
         if asked.changes && head.status.is_success() && status.is_there {
             model.told_of_change(&asked, now);
@@ -381,6 +449,10 @@ impl Body for Upload {
 /// The codings that clients accept.
 const CODINGS: [Option<&str>; 6] =
     [None, None, Some("gzip"), Some("zstd"), Some("gzip, zstd;q=0.5"), Some("identity")];
+
+/// The longest wait for a response in milliseconds where nothing is slow: below all timeouts of the
+/// cache that hide a lost wakeup.
+const LONGEST_CALM: u64 = 8_000;
 
 /// The sizes in bytes that the layer for limits permits.
 pub(crate) const MAX_UPLOAD: u64 = 2000;

@@ -50,6 +50,8 @@ pub(crate) struct Record {
     /// Its place in the order of things: that of the call.
     pub(crate) order: u64,
     pub(crate) identity: Identity,
+    /// Its place: that of the response.
+    pub(crate) responded: u64,
     /// The last time that the service did something for it, in milliseconds.
     pub(crate) touched: u64,
     /// Other requests may have it.
@@ -121,6 +123,9 @@ pub(crate) struct Asked {
     pub(crate) is_head: bool,
     /// Its method is one that changes something.
     pub(crate) changes: bool,
+    /// Its client wants a new response, or nothing but a stored one.
+    pub(crate) wants_new: bool,
+    pub(crate) wants_old: bool,
     /// Its place in the order of things, and its time in milliseconds.
     pub(crate) begun: u64,
     pub(crate) begun_at: u64,
@@ -135,7 +140,10 @@ pub(crate) struct Status {
     pub(crate) hit: bool,
     /// In seconds.
     pub(crate) ttl: Option<i64>,
+    /// In seconds, from `age`.
+    pub(crate) age: Option<u64>,
     pub(crate) collapsed: bool,
+    pub(crate) bypassed: bool,
     pub(crate) failed: bool,
     pub(crate) stored: bool,
 }
@@ -242,7 +250,9 @@ impl Model {
         }
         let of_resource = |failure: &&Failure| failure.resource == asked.resource;
         let mut failures = self.failures.iter().filter(of_resource);
-        let explained = if cache.failed {
+        let explained = if asked.wants_old && status == StatusCode::GATEWAY_TIMEOUT {
+            true
+        } else if cache.failed {
             failures.any(|failure| {
                 let shared = failure.status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
                 shared == status && failure.time + LONGEST_FAILURE >= asked.begun_at
@@ -286,6 +296,10 @@ impl Model {
             faults.push("a response in another language");
         }
         if record.asker == asked.id {
+            // A request that passes by the cache is none of its own.
+            if asked.wants_old && !cache.bypassed {
+                faults.push("a new response for a client that wants a stored one");
+            }
             return faults;
         }
         if !record.shareable {
@@ -322,8 +336,17 @@ impl Model {
         if resource.kind == Kind::NoCache && self.ttl.is_none() && !is_new {
             faults.push("a response that has to be validated first");
         }
+        let is_awaited = record.responded > asked.begun
+            || renewals.clone().any(|renewal| renewal.order > asked.begun);
+        if asked.wants_new && !is_awaited {
+            faults.push("an old response for a client that wants a new one");
+        }
         let received = renewals.clone().map(|renewal| renewal.time).chain([record.touched]).max();
         let fresh_until = received.unwrap_or(0) + record.lifetime + 1;
+        let least = now.saturating_sub(received.unwrap_or(0)) / 1000;
+        if cache.hit && cache.age.is_none_or(|age| age + 1 < least) {
+            faults.push("an age that is too low");
+        }
         let stale = resource.stale_window(self.ttl.is_some());
         // A hit is decided as its head comes; any other response some time after the request.
         let used = if cache.hit { now } else { asked.begun_at };
@@ -437,12 +460,14 @@ impl Status {
             return Self::default();
         };
         let line = line.to_str().unwrap_or_default();
-        let mut status = Self { is_there: true, ..Self::default() };
+        let age = headers.get("age").and_then(|age| age.to_str().ok()?.parse().ok());
+        let mut status = Self { is_there: true, age, ..Self::default() };
         for item in line.split("; ").skip(1) {
             match item.split_once('=') {
                 None if item == "hit" => status.hit = true,
                 None if item == "stored" => status.stored = true,
                 None if item == "collapsed" => status.collapsed = true,
+                Some(("fwd", "bypass")) => status.bypassed = true,
                 Some(("ttl", ttl)) => status.ttl = ttl.parse().ok(),
                 Some(("detail", "service-failed")) => status.failed = true,
                 _ => {}

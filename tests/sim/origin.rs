@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH,
-    RETRY_AFTER, SET_COOKIE, VARY,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, COOKIE, ETAG,
+    IF_NONE_MATCH, RETRY_AFTER, SET_COOKIE, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
@@ -147,7 +147,7 @@ where
             if head.method == Method::GET || head.method == Method::HEAD {
                 call.get(head.method == Method::HEAD).await
             } else {
-                call.change(body).await
+                call.change(body, head.method == Method::POST).await
             }
         })
     }
@@ -297,6 +297,7 @@ impl Call {
             asker: self.read.id,
             order,
             identity,
+            responded: 0,
             touched: time,
             shareable: self.is_shareable(resource, &model),
             fate,
@@ -306,8 +307,9 @@ impl Call {
             }),
         };
         let serial = model.records.len();
-        model.records.push(record);
-        model.next(time, "response", [self.read.id, serial as u64, fate as u64]);
+        let numbers = [self.read.id, serial as u64, fate as u64];
+        let responded = model.next(time, "response", numbers);
+        model.records.push(Record { responded, ..record });
         drop(model);
         let mut response = self.respond(StatusCode::OK, steps, Some(serial));
         let headers = response.headers_mut();
@@ -323,7 +325,7 @@ impl Call {
         response
     }
 
-    async fn change<B>(mut self, body: B) -> Result<Response<Script>, BoxError>
+    async fn change<B>(mut self, body: B, is_post: bool) -> Result<Response<Script>, BoxError>
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
@@ -350,7 +352,17 @@ impl Call {
         let Read { id: asker, resource, .. } = self.read;
         let order = model.next(time, "changed", [asker, resource as u64, version]);
         model.changes.push(Change { asker, order, version });
+        let resource = model.resources[resource].clone();
         drop(model);
+        // A response to POST may answer GET too (RFC 9110 §9.3.3).
+        if is_post && resource.kind == Kind::Public && self.chance.one_in(2) {
+            self.order = order;
+            let identity = self.identity();
+            let target = HeaderValue::try_from(resource.target.clone()).unwrap();
+            let mut response = self.answer(&resource, identity);
+            response.headers_mut().insert(CONTENT_LOCATION, target);
+            return Ok(response);
+        }
         let steps = VecDeque::from([Step::Data(Bytes::from_static(b"changed"))]);
         Ok(self.respond(StatusCode::OK, steps, None))
     }
@@ -400,6 +412,9 @@ impl Call {
         if resource.has_etag {
             headers.insert(ETAG, HeaderValue::try_from(etag(identity)).unwrap());
         }
+        if resource.ignores_utm {
+            headers.insert("no-vary-search", HeaderValue::from_static("params=(\"utm\")"));
+        }
         headers.insert("surrogate-key", HeaderValue::from_static(resource.tag));
     }
 
@@ -432,6 +447,7 @@ impl Read {
             value.and_then(|value| value.strip_prefix(prefix)?.parse::<u64>().ok())
         };
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = target.split("&utm=").next().unwrap_or_default();
         let resource = model.resources.iter().position(|resource| resource.target == target);
         let tags = head.headers.get(IF_NONE_MATCH);
         Self {

@@ -18,6 +18,8 @@ pub(crate) struct Resource {
     pub(crate) has_etag: bool,
     pub(crate) tag: &'static str,
     pub(crate) is_text: bool,
+    /// `no-vary-search` says that a parameter of the query does not matter.
+    pub(crate) ignores_utm: bool,
     /// The length of the body in bytes varies by the version, up to this.
     pub(crate) max_size: u64,
 }
@@ -54,7 +56,8 @@ impl Resource {
             _ => Kind::Public,
         };
         let folder = if number % 2 == 0 { "even" } else { "odd" };
-        let query = if chance.one_in(3) { "?page=2" } else { "" };
+        let ignores_utm = chance.one_in(5);
+        let query = if ignores_utm || chance.one_in(3) { "?page=2" } else { "" };
         Self {
             target: format!("/{folder}/{number}{query}"),
             kind,
@@ -67,6 +70,7 @@ impl Resource {
             has_etag: kind == Kind::NoCache || chance.one_in(2),
             tag: ["red", "blue"][chance.among(0..2) as usize],
             is_text: !chance.one_in(4),
+            ignores_utm,
             max_size: [80, 600, 3000, 3000, 40_000, 150_000][chance.among(0..6) as usize],
         }
     }

@@ -61,7 +61,11 @@ pub(crate) struct Settings {
     /// Few places and little memory for bodies on their way to the store.
     pub(crate) is_tight: bool,
     pub(crate) fills_on_head: bool,
+    /// The cache obeys `cache-control` of requests.
+    pub(crate) heeds_requests: bool,
     pub(crate) has_namespace: bool,
+    /// A fetch ends if its client leaves.
+    pub(crate) cancels: bool,
 }
 
 fn boxed<B>(response: Response<B>) -> Response<BoxBody>
@@ -104,6 +108,12 @@ impl Process {
         }
         if settings.fills_on_head {
             cache = cache.fill_on_head();
+        }
+        if settings.heeds_requests {
+            cache = cache.honor_request_control();
+        }
+        if settings.cancels {
+            cache = cache.cancel_on_disconnect();
         }
         if settings.has_namespace {
             cache = cache.namespace("simulated");

@@ -50,6 +50,8 @@ struct World {
     etags: Rc<RefCell<Vec<Option<String>>>>,
     resources: usize,
     memory: u64,
+    heeds_requests: bool,
+    cancels: bool,
     next_id: u64,
     hits: u64,
 }
@@ -75,7 +77,9 @@ pub(crate) fn run(seed: u64) -> Outcome {
             permits: chance.among(2..9) as usize,
             is_tight: !is_calm && chance.one_in(3),
             fills_on_head: chance.one_in(3),
+            heeds_requests: chance.one_in(3),
             has_namespace: processes > 1 || chance.one_in(3),
+            cancels: chance.one_in(4),
         };
         let memory = if chance.one_in(6) { SMALL_MEMORY } else { MEMORY };
         let story =
@@ -148,6 +152,8 @@ impl World {
             etags: Rc::new(RefCell::new(vec![None; resources + processes as usize])),
             resources,
             memory,
+            heeds_requests: settings.heeds_requests,
+            cancels: settings.cancels,
             next_id: 0,
             hits: 0,
         }
@@ -222,9 +228,26 @@ impl World {
         let (id, processes) = (self.next_id, self.processes.len() as u64);
         self.next_id += 1;
         let etag = self.etags.borrow()[at].clone();
-        let plan = Plan::draw(id, &mut self.chance, &self.shared, processes, etag.as_deref(), at);
+        let plan = Plan::draw(
+            id,
+            &mut self.chance,
+            &self.shared,
+            processes,
+            etag.as_deref(),
+            at,
+            self.heeds_requests,
+        );
         let polls = self.chance.one_in(5).then(|| self.chance.among(1..15));
         let process = &self.processes[plan.process];
+        if plan.is_warm() {
+            let warmed = plan.warm(
+                Arc::clone(&self.shared),
+                process.handle.clone(),
+                process.stack.clone(),
+                Arc::clone(&process.tally),
+            );
+            return self.driver.start(warmed, polls);
+        }
         let run =
             plan.run(Arc::clone(&self.shared), process.stack.clone(), Arc::clone(&process.tally));
         self.driver.start(run, polls);
@@ -403,7 +426,7 @@ impl World {
         }
         drop(left);
         sleep(Duration::from_secs(1)).await;
-        if !self.probed(process, at).await.hit {
+        if !self.probed(process, at).await.hit && !self.cancels {
             let fault = format!("process {process} does not store what a client left");
             self.shared.model().fault(fault);
         }
@@ -434,6 +457,7 @@ impl Resource {
             has_etag: false,
             tag: "probe",
             is_text: false,
+            ignores_utm: false,
             max_size: 20_000,
         }
     }
