@@ -54,6 +54,24 @@ async fn a_slow_follower_holds_nobody() {
 }
 
 #[tokio::test]
+async fn a_reload_does_not_join_an_older_body() {
+    let mut mocked = Mocked::new(&layer().honor_request_control());
+    let first = mocked.waits(get("/"));
+    let (_, call) = mocked.call().await;
+    let (sender, body) = channel();
+    call.send_response(fresh(body));
+    let mut old = soon(first).await.unwrap().into_body();
+    let mut reload = get("/");
+    reload.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+    let reload = mocked.waits(reload);
+    let (_, call) = mocked.call().await;
+    call.send_response(fresh(full("new")));
+    assert_eq!(answers(vec![reload]).await, ["new"]);
+    drop(sender);
+    assert!(soon(old.frame()).await.is_none());
+}
+
+#[tokio::test]
 async fn nobody_joins_a_body_over_the_limit() {
     let mut mocked = Mocked::new(&layer().max_entry_size(1_000));
     let mut herd = mocked.herd(2);
