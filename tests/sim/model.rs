@@ -29,6 +29,10 @@ pub(crate) struct Model {
     pub(crate) was_short: bool,
     /// Bodies are dropped for want of places or memory.
     pub(crate) is_tight: bool,
+    /// A new entry replaces an older one: nothing is slow, and there is one memory with space for all.
+    pub(crate) is_monotonic: bool,
+    /// The newest response that was a hit, by its identity and its coding: the place of its call.
+    pub(crate) hits: BTreeMap<(usize, u64, u64, String), u64>,
     pub(crate) faults: Vec<String>,
     pub(crate) trace: Vec<Event>,
 }
@@ -229,7 +233,19 @@ impl Model {
             self.fault(format!("{asked:?} got an unknown response {serial}"));
             return None;
         };
-        for fault in self.faults_of(asked, &record, cache, now) {
+        let mut faults = self.faults_of(asked, &record, cache, now);
+        if cache.hit && self.is_monotonic && !self.resources[asked.resource].ignores_utm {
+            let Identity { resource, user, lang, .. } = record.identity;
+            let coding =
+                headers.get("content-encoding").map_or(&[][..], |coding| coding.as_bytes());
+            let coding = String::from_utf8_lossy(coding).into_owned();
+            let newest = self.hits.entry((resource, user, lang, coding)).or_default();
+            if record.order < *newest {
+                faults.push("an older response than one before");
+            }
+            *newest = record.order.max(*newest);
+        }
+        for fault in faults {
             self.fault(format!(
                 "{fault}\n  request {asked:?}\n  response {serial}: {record:?}\n  of {:?}\n  {status} {cache:?} at {now}",
                 self.resources[record.identity.resource],

@@ -109,6 +109,7 @@ impl World {
             ttl: settings.ttl.map(millis),
             is_calm,
             is_tight: settings.is_tight,
+            is_monotonic: is_calm && storage == Storage::Memory && memory == MEMORY,
             ..Model::default()
         };
         for number in 0..resources as u64 {
