@@ -95,7 +95,8 @@ impl Plan {
         if lang > 0 {
             request = request.header("x-lang", format!("l{lang}"));
         }
-        if let Some(codings) = CODINGS[chance.among(0..CODINGS.len() as u64) as usize] {
+        let codings = chance.among(0..CODINGS.len() as u64) as usize;
+        if let Some(codings) = CODINGS[codings] {
             request = request.header(ACCEPT_ENCODING, codings);
         }
         if chance.one_in(30) {
@@ -148,6 +149,7 @@ impl Plan {
             has_authorization,
             has_cookie,
             lang,
+            codings,
             is_head,
             changes,
             wants_new,
@@ -190,6 +192,7 @@ impl Plan {
             has_authorization: false,
             has_cookie: false,
             lang: 0,
+            codings: 0,
             is_head: false,
             changes: false,
             wants_new: false,

@@ -31,8 +31,9 @@ pub(crate) struct Model {
     pub(crate) is_tight: bool,
     /// A new entry replaces an older one: nothing is slow, and there is one memory with space for all.
     pub(crate) is_monotonic: bool,
-    /// The newest response that was a hit, by its identity and its coding: the place of its call.
-    pub(crate) hits: BTreeMap<(usize, u64, u64, String), u64>,
+    /// The newest response that was a hit, by its identity and by the codings that its client accepts:
+    /// when it came, in milliseconds.
+    pub(crate) hits: BTreeMap<(usize, u64, u64, usize), u64>,
     pub(crate) faults: Vec<String>,
     pub(crate) trace: Vec<Event>,
 }
@@ -56,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) identity: Identity,
     /// Its place: that of the response.
     pub(crate) responded: u64,
+    /// In milliseconds.
+    pub(crate) responded_at: u64,
     /// The last time that the service did something for it, in milliseconds.
     pub(crate) touched: u64,
     /// Other requests may have it.
@@ -124,6 +127,8 @@ pub(crate) struct Asked {
     pub(crate) has_authorization: bool,
     pub(crate) has_cookie: bool,
     pub(crate) lang: u64,
+    /// The number of its `accept-encoding`.
+    pub(crate) codings: usize,
     pub(crate) is_head: bool,
     /// Its method is one that changes something.
     pub(crate) changes: bool,
@@ -236,14 +241,11 @@ impl Model {
         let mut faults = self.faults_of(asked, &record, cache, now);
         if cache.hit && self.is_monotonic && !self.resources[asked.resource].ignores_utm {
             let Identity { resource, user, lang, .. } = record.identity;
-            let coding =
-                headers.get("content-encoding").map_or(&[][..], |coding| coding.as_bytes());
-            let coding = String::from_utf8_lossy(coding).into_owned();
-            let newest = self.hits.entry((resource, user, lang, coding)).or_default();
-            if record.order < *newest {
+            let newest = self.hits.entry((resource, user, lang, asked.codings)).or_default();
+            if record.responded_at < *newest {
                 faults.push("an older response than one before");
             }
-            *newest = record.order.max(*newest);
+            *newest = record.responded_at.max(*newest);
         }
         for fault in faults {
             self.fault(format!(

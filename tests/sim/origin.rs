@@ -298,6 +298,7 @@ impl Call {
             order,
             identity,
             responded: 0,
+            responded_at: time,
             touched: time,
             shareable: self.is_shareable(resource, &model),
             fate,
