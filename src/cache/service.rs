@@ -238,8 +238,11 @@ where
         let name = miss.flight.name(&exchange.key, miss.is_asked());
         let ended = match config.state.coalescer.join(Arc::clone(&name)) {
             Role::Leader(leader) => Ended::Lead(leader),
-            // The fetch began before the client asked for a new response.
-            Role::Follower(follower) if miss.is_asked() && follower.is_over() => {
+            // The response came before the client asked for a new one, though its body may still be
+            // read, so that the lookup found no entry.
+            Role::Follower(follower)
+                if (miss.is_asked() || exchange.ask.control.no_cache) && follower.is_over() =>
+            {
                 break (miss, None);
             }
             Role::Follower(follower) => {

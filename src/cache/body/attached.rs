@@ -144,7 +144,7 @@ impl Shared {
         let Some((recording, mut buffer)) = self.take() else { return };
         let len = buffer.len();
         match buffer.freeze(len) {
-            Ok((body, charge)) => drop(recording.finish(body, &charge)),
+            Ok((body, charge)) => recording.finish_late(body, &charge),
             Err(over) => recording.abandon(over.into()),
         }
     }

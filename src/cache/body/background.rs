@@ -115,7 +115,7 @@ impl BackgroundRead {
         self.body = None;
         if let Some(recording) = self.recording.take() {
             match self.shared.freeze(Buffer::freeze) {
-                Ok((body, charge)) => drop(recording.finish(body, &charge)),
+                Ok((body, charge)) => recording.finish_late(body, &charge),
                 Err(over) => recording.abandon(over.into()),
             }
         }

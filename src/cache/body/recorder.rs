@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, ETAG};
@@ -138,6 +139,25 @@ impl Recording {
         if let Some(lead) = &self.lead {
             lead.complete(Verdict::Alone);
         }
+    }
+
+    /// Stores the response as [`finish`](Self::finish) does, after a body that took its time. A newer
+    /// response that came meanwhile stays: the most recent one is used (RFC 9111 §4).
+    pub(crate) fn finish_late(self, body: Bytes, charge: &Charge) {
+        if !self.is_outdated() {
+            self.finish(body, charge);
+        }
+    }
+
+    /// Returns `true` if the store has a newer response, as far as it knows without waiting.
+    fn is_outdated(&self) -> bool {
+        let Storable { freshness, variant, .. } = &*self.plan;
+        let own = (!variant.is_only()).then(|| self.key.variant(&variant.suffix()));
+        let found = storage::get_now(&self.config, own.as_ref().unwrap_or(&self.key));
+        let Poll::Ready(Some(entry)) = found else { return false };
+        entry.stored().is_some_and(|stored| {
+            stored.variant == *variant && stored.freshness.received > freshness.received
+        })
     }
 
     /// Stores the response with its body, which is in memory of its own and `charge`d to the budget,

@@ -54,6 +54,32 @@ async fn a_slow_follower_holds_nobody() {
 }
 
 #[tokio::test]
+async fn a_reload_replaces_a_body_that_is_being_read() {
+    let (layer, seconds) = clocked(layer());
+    let mut mocked = Mocked::new(&layer.honor_request_control());
+    let first = mocked.waits(get("/"));
+    let (_, call) = mocked.call().await;
+    let (mut sender, body) = channel();
+    call.send_response(fresh(body));
+    let mut old = soon(first).await.unwrap().into_body();
+    seconds.store(1, Ordering::SeqCst);
+    let mut reload = get("/");
+    reload.headers_mut().insert("cache-control", "no-cache".parse().unwrap());
+    let reload = mocked.waits(reload);
+    let (_, call) = mocked.call().await;
+    call.send_response(fresh(full("new")));
+    assert_eq!(answers(vec![reload]).await, ["new"]);
+    sender.send_data("old".into()).await.unwrap();
+    drop(sender);
+    assert_eq!(soon(old.frame()).await.unwrap().unwrap().into_data().unwrap(), "old");
+    assert!(soon(old.frame()).await.is_none());
+    settle().await;
+    let next = soon(mocked.ask(get("/"))).await.unwrap();
+    assert!(status_of(&next).contains("; hit"));
+    assert_eq!(text(next).await, "new");
+}
+
+#[tokio::test]
 async fn nobody_joins_a_body_over_the_limit() {
     let mut mocked = Mocked::new(&layer().max_entry_size(1_000));
     let mut herd = mocked.herd(2);
