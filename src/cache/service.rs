@@ -13,6 +13,7 @@ use tower::Service;
 use super::body::ResponseBody;
 use super::cache_status::{CacheStatus, Fwd};
 use super::classify::{classify, key_of};
+use super::clock::Reading;
 use super::coalesce::{Ended, Role};
 use super::config::Config;
 use super::decide::{Action, Miss, decide};
@@ -83,13 +84,19 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let (mut head, body) = request.into_parts();
-        let now = config.clock.now();
+        let Reading { now, wall } = config.clock.read();
         let ask = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => ask,
             RequestAction::Pass(bypass) => return self.pass(head, body, bypass),
             RequestAction::Invalidate => {
-                let (config, inner) = (Arc::clone(config), self.inner.clone());
-                return ResponseFuture::boxed(invalidate(config, inner, head, body));
+                let config = Arc::clone(config);
+                return ResponseFuture::boxed(invalidate(
+                    config,
+                    &mut self.inner,
+                    head,
+                    body,
+                    wall,
+                ));
             }
         };
         // Before anything is made for the lookup.

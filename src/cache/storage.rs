@@ -31,6 +31,11 @@ pub(crate) fn get_now(config: &Config, key: &Key) -> Poll<Option<Entry>> {
     })
 }
 
+/// Returns `true` if the store knows without waiting that it has no entry of a key.
+pub(crate) fn is_absent(config: &Config, key: &Key) -> bool {
+    !config.store.is_tiered() && matches!(get_now(config, key), Poll::Ready(None))
+}
+
 /// Returns the entry of a key.
 ///
 /// # Errors

@@ -126,6 +126,7 @@ async fn ready_service_is_not_cloned() {
         ("GET", "/no-store"),
         ("GET", "/no-store"),
         ("GET", "/no-store"),
+        ("POST", "/fresh"),
         ("OPTIONS", "/fresh"),
     ] {
         let request = Request::builder().method(method).uri(format!("http://x{path}"));
@@ -140,7 +141,11 @@ async fn waiting_requests_keep_their_place() {
     let mut cache = layer().layer(ConcurrencyLimitLayer::new(1).layer(inner));
     let paths = ["/1", "/2", "/3", "/4"];
     // Of one service: each waits with the one that it found, and leaves a clone to the next.
-    let mut waiting = Vec::from(paths.map(|path| Box::pin(cache.call(get(path)))));
+    let mut waiting = Vec::from(paths.map(|path| {
+        let method = if path == "/2" { "POST" } else { "GET" };
+        let request = Request::builder().method(method).uri(format!("http://x{path}"));
+        Box::pin(cache.call(request.body(full("")).unwrap()))
+    }));
     for path in paths {
         waiting.iter_mut().for_each(|one| assert!(poll_once(one.as_mut()).is_pending(), "{path}"));
         let (request, call) = soon(calls.next_request()).await.unwrap();
