@@ -367,7 +367,7 @@ impl Fetch {
         // The response needs it no more.
         let mut key = mem::take(&mut self.key);
         self.config.state.search_rules.rekey(&mut key, &plan.headers);
-        let recording = Recording {
+        let mut recording = Recording {
             config: Arc::clone(&self.config),
             key,
             marker: self.marker,
@@ -379,6 +379,7 @@ impl Fetch {
             lead: self.lead.take(),
             declared,
             size: declared.or(size),
+            head: 0,
             empty_frames: 0,
         };
         let Some(buffer) = recording.buffer() else {
@@ -520,7 +521,8 @@ impl Fetch {
         if fresh.is_admitted(&config.state.purges, key.url()) {
             config.state.markers.clear(self.marker);
             let lead = self.lead.take();
-            self.status.stored = storage::keep(Arc::clone(config), key, fresh, lead, None);
+            let entry = Entry::new(EntryKind::Response(fresh.with_own_body()));
+            self.status.stored = storage::keep(Arc::clone(config), key, entry, lead, None);
         }
     }
 

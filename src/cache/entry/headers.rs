@@ -79,7 +79,7 @@ pub(crate) fn http_date(millis: u64) -> HttpDate {
 fn date_text(millis: u64) -> [u8; DATE_LENGTH] {
     thread_local! {
         /// A second, and its text: mostly, the response before came in the same second.
-        static LAST: Cell<(u64, [u8; DATE_LENGTH])> = const { Cell::new((u64::MAX, [0; _])) };
+        static LAST: Cell<(u64, [u8; DATE_LENGTH])> = const { Cell::new((u64::MAX, [0; DATE_LENGTH])) };
     }
     let (last, known) = LAST.get();
     if last == millis / 1000 {
