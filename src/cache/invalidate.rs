@@ -16,7 +16,7 @@ use super::clock::Reading;
 use super::config::Config;
 use super::fetch::{Call, Fetch, length, with_context};
 use super::flight_key::FlightKey;
-use super::key::Key;
+use super::key::{Key, only_host};
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp, Standing};
@@ -136,10 +136,14 @@ where
 impl Change {
     fn of(config: &Config, head: &request::Parts) -> Self {
         let own = config.key.of(head).ok();
-        let mut hosts = head.headers.get_all(HOST).iter().cloned();
+        let hosts = only_host(&head.headers).map(|host| [host.cloned(), None]);
+        let several = |_| {
+            let mut hosts = head.headers.get_all(HOST).iter().cloned();
+            [hosts.next(), hosts.next()]
+        };
         Self {
             uri: config.key.uri_of(head).unwrap_or(&head.uri).clone(),
-            hosts: [hosts.next(), hosts.next()],
+            hosts: hosts.unwrap_or_else(several),
             long_origin: if own.is_none() { config.key.origin_of(head).ok() } else { None },
             own,
             get: if head.method == Method::POST { classify_as_get(config, head) } else { None },

@@ -46,6 +46,7 @@ pin_project! {
 
 impl<S: Service<Request<B>> + Clone, B> Uncached<S, Request<B>> {
     /// `sent` is the time of the request in milliseconds.
+    #[inline]
     pub(crate) fn new(
         config: Arc<Config>,
         mark: Mark,
