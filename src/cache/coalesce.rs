@@ -9,11 +9,14 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::sync::{Arc, Mutex, MutexGuard};
+use super::sync::{Arc, DefaultHashBuilder, Mutex, MutexGuard};
 
 /// The flights that are under way, by key. `V` is the result of a leader.
 #[derive(Debug)]
-pub(crate) struct Coalescer<K, V>(Arc<Mutex<HashMap<K, Arc<Flight<V>>>>>);
+pub(crate) struct Coalescer<K, V>(Arc<Mutex<Flights<K, V>>>);
+
+/// Clients choose the keys: the hasher has a secret of its own.
+type Flights<K, V> = HashMap<K, Arc<Flight<V>>, DefaultHashBuilder>;
 
 #[derive(Debug)]
 struct Flight<V>(Mutex<State<V>>);
@@ -75,22 +78,34 @@ impl<K: Hash + Eq + Clone, V: Clone> Coalescer<K, V> {
     /// Joins the flight of a key: the first request leads, all others follow.
     pub(crate) fn join(&self, key: K) -> Role<K, V> {
         let mut flights = lock(&self.0);
-        let place = match flights.entry(key.clone()) {
+        match flights.entry(key.clone()) {
             Entry::Occupied(flight) => {
                 let flight = Arc::clone(flight.get());
                 let id = flight.enter();
                 drop(flights);
                 let participant = Participant { key, flight, flights: self.clone(), left: false };
-                return Role::Follower(Follower { participant: Some(participant), id });
+                Role::Follower(Follower { participant: Some(participant), id })
             }
-            Entry::Vacant(place) => place,
-        };
-        // In the order of their arrival, so that the one that has waited longest takes over.
-        let state = State { phase: Phase::Led, waiting: BTreeMap::new(), next: 0, participants: 1 };
-        let flight = Arc::new(Flight(Mutex::new(state)));
-        place.insert(Arc::clone(&flight));
+            Entry::Vacant(place) => {
+                let flight = Arc::clone(place.insert(Flight::led()));
+                drop(flights);
+                Role::Leader(Leader(Participant {
+                    key,
+                    flight,
+                    flights: self.clone(),
+                    left: false,
+                }))
+            }
+        }
+    }
+
+    /// Leads the flight of a key, unless another request does.
+    pub(crate) fn lead(&self, key: K) -> Option<Leader<K, V>> {
+        let mut flights = lock(&self.0);
+        let Entry::Vacant(place) = flights.entry(key.clone()) else { return None };
+        let flight = Arc::clone(place.insert(Flight::led()));
         drop(flights);
-        Role::Leader(Leader(Participant { key, flight, flights: self.clone(), left: false }))
+        Some(Leader(Participant { key, flight, flights: self.clone(), left: false }))
     }
 }
 
@@ -118,6 +133,13 @@ impl<K, V> Coalescer<K, V> {
 }
 
 impl<V> Flight<V> {
+    fn led() -> Arc<Self> {
+        // In the order of their arrival, so that the one that has waited longest takes over.
+        let waiting = BTreeMap::new();
+        let state = State { phase: Phase::Led, waiting, next: 0, participants: 1 };
+        Arc::new(Self(Mutex::new(state)))
+    }
+
     /// Adds a follower, whose waker is not known yet.
     fn enter(&self) -> u64 {
         let mut state = lock(&self.0);
@@ -244,7 +266,7 @@ impl<K: Hash + Eq, V> Participant<K, V> {
     }
 
     /// Leaves another flight that has the key by now.
-    fn take_from(&self, flights: &mut HashMap<K, Arc<Flight<V>>>) {
+    fn take_from(&self, flights: &mut Flights<K, V>) {
         if let Some((key, flight)) = flights.remove_entry(&self.key) {
             if !Arc::ptr_eq(&flight, &self.flight) {
                 flights.insert(key, flight);

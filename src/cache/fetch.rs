@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -65,7 +66,7 @@ pub(crate) struct Fetch {
 
 /// A fetch whose response has come.
 pub(crate) struct Concluded<B: Body> {
-    fetch: Fetch,
+    fetch: Box<Fetch>,
     fetched: Fetched<B>,
 }
 
@@ -89,16 +90,25 @@ pin_project! {
     /// several times on its way.
     #[project = CallProj]
     pub(crate) enum Call<S: Service<Q>, Q> {
-        Ready { service: S, request: Option<Q> },
+        // In a box: few services are not ready, and all requests would move the space for it.
+        Waiting { waiting: Box<Waiting<S, Q>> },
         Called { #[pin] response: S::Future },
+        Failed { error: Option<S::Error> },
         Done,
     }
+}
+
+/// A service that is driven to readiness, and the request for it.
+pub(crate) struct Waiting<S, Q> {
+    service: S,
+    request: Option<Q>,
 }
 
 pin_project! {
     /// Asks the inner service, and stores its response if it may be stored.
     pub(crate) struct Fetching<S: Service<Q>, Q> {
-        fetch: Option<Fetch>,
+        // In a box, so that what is handed on is a pointer.
+        fetch: Option<Box<Fetch>>,
         #[pin]
         call: Call<S, Q>,
     }
@@ -120,7 +130,25 @@ pub(crate) async fn with_context<T>(work: impl FnOnce(&mut Context<'_>) -> T) ->
 
 impl<S: Service<Q>, Q> Call<S, Q> {
     pub(crate) fn new(service: S, request: Q) -> Self {
-        Self::Ready { service, request: Some(request) }
+        Self::Waiting { waiting: Box::new(Waiting { service, request: Some(request) }) }
+    }
+
+    /// Calls the service now if it is ready, which takes no clone of it and moves the request no
+    /// further. If it is not ready, the future takes the service with the place that it may have in a
+    /// queue, and leaves a clone.
+    pub(crate) fn now(service: &mut S, request: Q) -> Self
+    where
+        S: Clone,
+    {
+        // Nothing has to be woken: a service that is not ready is polled again with the future.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Self::Called { response: service.call(request) },
+            Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
+            Poll::Pending => {
+                let clone = service.clone();
+                Self::new(mem::replace(service, clone), request)
+            }
+        }
     }
 }
 
@@ -128,9 +156,36 @@ impl<S, B> Fetching<S, Request<B>>
 where
     S: Service<Request<B>>,
 {
-    /// Makes the request for the inner service from that of the client. `sent` is the time in
-    /// milliseconds.
+    /// `sent` is the time in milliseconds.
     pub(crate) fn new(exchange: Exchange<S, B>, miss: Miss, lead: Option<Lead>, sent: u64) -> Self {
+        let (fetch, inner, request) = Fetch::new(exchange, miss, lead, sent);
+        Self { fetch: Some(fetch), call: Call::new(inner, request) }
+    }
+
+    /// Calls the inner service [now](Call::now), if it is ready.
+    pub(crate) fn now(
+        exchange: Exchange<&mut S, B>,
+        miss: Miss,
+        lead: Option<Lead>,
+        sent: u64,
+    ) -> Self
+    where
+        S: Clone,
+    {
+        let (fetch, inner, request) = Fetch::new(exchange, miss, lead, sent);
+        Self { fetch: Some(fetch), call: Call::now(inner, request) }
+    }
+}
+
+impl Fetch {
+    /// Makes the request for the inner service from that of the client, and returns both. `sent` is
+    /// the time in milliseconds.
+    fn new<S, B>(
+        exchange: Exchange<S, B>,
+        miss: Miss,
+        lead: Option<Lead>,
+        sent: u64,
+    ) -> (Box<Self>, S, Request<B>) {
         let Exchange { config, inner, mut head, body, key, mut ask, mark } = exchange;
         let Miss { mut status, old, marker, mut is_uncacheable, .. } = miss;
         is_uncacheable |= mark.is_some_and(|mark| config.state.hit_for_miss.has(mark, sent));
@@ -159,7 +214,7 @@ where
         let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
         let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, is_uncacheable);
-        let fetch = Fetch {
+        let fetch = Box::new(Self {
             config,
             key,
             ask,
@@ -175,13 +230,10 @@ where
             sent,
             received: sent,
             received_wall: 0,
-        };
-        let call = Call::new(inner, Request::from_parts(head, body));
-        Self { fetch: Some(fetch), call }
+        });
+        (fetch, inner, Request::from_parts(head, body))
     }
-}
 
-impl Fetch {
     /// Stores the response of the inner service, confirms the entry that it is about, or neither.
     ///
     /// # Errors
@@ -237,12 +289,12 @@ impl Fetch {
     }
 
     /// Returns the response for the client, and counts it.
-    fn respond<B>(self, fetched: Fetched<B>) -> Response<ResponseBody<B>>
+    fn respond<B>(&self, fetched: Fetched<B>) -> Response<ResponseBody<B>>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Self { config, ask, headers, status, .. } = &self;
+        let Self { config, ask, headers, status, .. } = self;
         let query = Query { config, key: &self.key, headers };
         let outcome = match (&fetched, ask.no_fill) {
             (Fetched::Failed(_), _) => Outcome::Stale,
@@ -256,7 +308,7 @@ impl Fetch {
                 response::from_entry(query, ask, &entry, self.received, status)
             }
             Fetched::Recorded(recorded) => {
-                let size = length(&recorded);
+                let size = if self.evaluates { length(&recorded) } else { None };
                 let outcome = self.outcome(&recorded, size);
                 let recorded = response::mark(config, recorded, status);
                 if ask.is_filling_head() {
@@ -313,9 +365,9 @@ impl Fetch {
     {
         let RangeFill { plan, status, size, .. } = fill;
         // The response needs it no more.
-        let mut key = std::mem::take(&mut self.key);
+        let mut key = mem::take(&mut self.key);
         self.config.state.search_rules.rekey(&mut key, &plan.headers);
-        let recording = Recording {
+        let mut recording = Recording {
             config: Arc::clone(&self.config),
             key,
             marker: self.marker,
@@ -327,6 +379,7 @@ impl Fetch {
             lead: self.lead.take(),
             declared,
             size: declared.or(size),
+            head: 0,
             empty_frames: 0,
         };
         let Some(buffer) = recording.buffer() else {
@@ -468,7 +521,8 @@ impl Fetch {
         if fresh.is_admitted(&config.state.purges, key.url()) {
             config.state.markers.clear(self.marker);
             let lead = self.lead.take();
-            self.status.stored = storage::keep(Arc::clone(config), key, fresh, lead, None);
+            let entry = Entry::new(EntryKind::Response(fresh.with_own_body()));
+            self.status.stored = storage::keep(Arc::clone(config), key, entry, lead, None);
         }
     }
 
@@ -600,16 +654,20 @@ impl<S: Service<Q>, Q> Future for Call<S, Q> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project() {
-                CallProj::Ready { service, request } => {
-                    ready!(service.poll_ready(cx))?;
-                    let Some(request) = request.take() else { panic!("{POLLED_AGAIN}") };
-                    let response = service.call(request);
+                CallProj::Waiting { waiting } => {
+                    ready!(waiting.service.poll_ready(cx))?;
+                    let Some(request) = waiting.request.take() else { panic!("{POLLED_AGAIN}") };
+                    let response = waiting.service.call(request);
                     self.set(Self::Called { response });
                 }
                 CallProj::Called { response } => {
                     let result = ready!(response.poll(cx));
                     self.set(Self::Done);
                     return Poll::Ready(result);
+                }
+                CallProj::Failed { error } => {
+                    let Some(error) = error.take() else { panic!("{POLLED_AGAIN}") };
+                    return Poll::Ready(Err(error));
                 }
                 CallProj::Done => panic!("{POLLED_AGAIN}"),
             }

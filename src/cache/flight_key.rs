@@ -31,16 +31,19 @@ impl FlightKey {
     }
 
     /// Returns the key under which the requests are coalesced. Requests that asked for a new response
-    /// are coalesced with their like only: a fetch that began before them is no use to them.
-    pub(crate) fn name(self, key: &Key, is_asked: bool) -> Arc<str> {
+    /// are coalesced with their like only: a fetch that began before them is no use to them. `key` is the
+    /// same afterwards.
+    pub(crate) fn name(self, key: &mut Key, is_asked: bool) -> Arc<str> {
         let Self { class, authorized, cookie } = self;
         let flags = u8::from(authorized) | u8::from(cookie) << 1 | u8::from(is_asked) << 2;
-        let mut name = String::with_capacity(key.as_str().len() + 18);
-        name.push_str(key.as_str());
-        name.push('\n');
         // Another rule may have made the same key of another URL. The header has no line feed.
-        if let Some(rule) = key.rule() {
-            name.push_str(&String::from_utf8_lossy(rule));
+        let rule = key.rule().map(|rule| String::from_utf8_lossy(rule).into_owned());
+        // In the memory of the key, which has space: a name takes no second text.
+        let name = &mut key.text;
+        let length = name.len();
+        name.push('\n');
+        if let Some(rule) = rule {
+            name.push_str(&rule);
             name.push('\n');
         }
         // Most responses do not vary, and formatting costs more than the rest of the name.
@@ -48,6 +51,8 @@ impl FlightKey {
             name.push_str(&format!("{class:x}"));
         }
         name.push(char::from(b'0' + flags));
-        name.into()
+        let shared = Arc::from(&**name);
+        name.truncate(length);
+        shared
     }
 }

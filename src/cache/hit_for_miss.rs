@@ -63,10 +63,18 @@ impl HitForMiss {
         }
         let uri = key.plain_uri(head)?;
         let mut hasher = self.hasher.build_hasher();
-        (ask.authorized, ask.cookie).hash(&mut hasher);
-        (uri.scheme_str(), uri.authority().map(|authority| authority.as_str())).hash(&mut hasher);
-        uri.path_and_query().map(PathAndQuery::as_str).hash(&mut hasher);
-        only_host(&head.headers).ok()?.map(HeaderValue::as_bytes).hash(&mut hasher);
+        let texts = [
+            uri.scheme_str(),
+            uri.authority().map(|authority| authority.as_str()),
+            uri.path_and_query().map(PathAndQuery::as_str),
+        ];
+        let host = only_host(&head.headers).ok()?.map(HeaderValue::as_bytes);
+        // One byte for what there is and what there is not, which are hashed one by one otherwise.
+        let bit = |bits: u8, bit: bool| bits << 1 | u8::from(bit);
+        let bits = texts.iter().fold(0, |bits, text| bit(bits, text.is_some()));
+        [host.is_some(), ask.authorized, ask.cookie].into_iter().fold(bits, bit).hash(&mut hasher);
+        texts.iter().flatten().for_each(|text| text.hash(&mut hasher));
+        host.into_iter().for_each(|host| host.hash(&mut hasher));
         Some(Mark(hasher.finish()))
     }
 

@@ -1,10 +1,8 @@
 //! Unsafe methods: what they changed is purged (RFC 9111 §4.4, RFC 9875 §3).
 
 use std::error::Error;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 
 use http::header::{CONTENT_LOCATION, HOST, VARY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, request};
@@ -18,7 +16,7 @@ use super::clock::Reading;
 use super::config::Config;
 use super::fetch::{Call, Fetch, length, with_context};
 use super::flight_key::FlightKey;
-use super::key::Key;
+use super::key::{Key, only_host};
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp, Standing};
@@ -31,7 +29,8 @@ use crate::single_use::{SingleUse, VariesBy};
 /// head, and a copy of all of it would be of use to few requests.
 struct Change {
     uri: Uri,
-    hosts: Vec<HeaderValue>,
+    /// The first lines of `host`: with two of them, a URL has no key.
+    hosts: [Option<HeaderValue>; 2],
     own: Option<Key>,
     /// The origin of a request whose key is too long for an entry.
     long_origin: Option<u128>,
@@ -44,83 +43,107 @@ struct Change {
 struct Changed<'a> {
     /// The key of the request.
     own: Option<&'a Key>,
-    urls: &'a [Key],
+    /// The keys of the other URLs that the response names.
+    named: &'a [Key],
     /// The tags of the groups that the response invalidates.
     groups: &'a [String],
 }
 
-/// Passes a request with an unsafe method to the inner service, and purges what it changed.
-pub(crate) async fn invalidate<S, ReqBody, ResBody>(
+/// Passes a request with an unsafe method to the inner service, and purges what it changed. `sent` is
+/// the time of the request by the wall clock, in milliseconds.
+pub(crate) fn invalidate<S, ReqBody, ResBody>(
     config: Arc<Config>,
-    inner: S,
+    inner: &mut S,
     head: request::Parts,
     body: ReqBody,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+    sent: u64,
+) -> impl Future<Output = Result<Response<ResponseBody<ResBody>>, S::Error>> + use<S, ReqBody, ResBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let change = Change::of(&config, &head);
     let before = config.state.purges.watermark();
-    let sent = config.clock.read().wall;
-    let response = Call::new(inner, Request::from_parts(head, body)).await?;
-    let Reading { now: received, wall: received_wall } = config.clock.read();
-    config.state.metrics.count(Outcome::Bypass(Bypass::Method));
-    let status = CacheStatus::bypass(Bypass::Method);
-    let Some(named) = policy::invalidated(&change.uri, response.status(), response.headers())
-    else {
-        return Ok(response::pass_on(&config, response, &status));
-    };
-    let named = named.iter().filter_map(|uri| change.key(&config, uri));
-    let changed: Vec<_> = change.own.iter().cloned().chain(named).collect();
-    // A purge since the request was sent may concern what the response is made of.
-    let undisturbed = change.is_undisturbed(&config, &response, before);
-    let groups = policy::invalidated_groups(response.headers());
-    let groups = groups.and_then(|groups| Some(groups.tags(change.origin()?))).unwrap_or_default();
-    let changed = Changed { own: change.own.as_ref(), urls: &changed, groups: &groups };
-    let watermark = purge(&config, changed, received).await;
-    // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
-    let may_store = undisturbed && !config.state.purges.is_shared();
-    let get = if may_store { change.as_get(&config, &response) } else { None };
-    let (Some(ask), Some(key)) = (get, change.own) else {
-        return Ok(response::pass_on(&config, response, &status));
-    };
-    let mut fetch = Fetch {
-        // As a GET without credentials, of a URL that does not vary.
-        marker: FlightKey::default().marker(&config, &key),
-        config,
-        key,
-        ask,
-        evaluates: false,
-        headers: HeaderMap::new(),
-        single_use: change.single_use,
-        status,
-        old: None,
-        mark: None,
-        lead: None,
-        watermark,
-        sent,
-        received,
-        received_wall,
-    };
+    let call = Call::now(inner, Request::from_parts(head, body));
+    async move {
+        let response = call.await?;
+        let Reading { now: received, wall: received_wall } = config.clock.read();
+        config.state.metrics.count(Outcome::Bypass(Bypass::Method));
+        let status = CacheStatus::bypass(Bypass::Method);
+        let Some(named) = policy::invalidated(&change.uri, response.status(), response.headers())
+        else {
+            return Ok(response::pass_on(&config, response, &status));
+        };
+        let names_none = named.is_empty();
+        let named: Vec<_> = named.iter().filter_map(|uri| change.key(&config, uri)).collect();
+        // A purge since the request was sent may concern what the response is made of.
+        let undisturbed = !names_none && change.is_undisturbed(&config, &response, before);
+        let groups = policy::invalidated_groups(response.headers());
+        let groups = groups.and_then(|groups| Some(groups.tags(change.origin()?)));
+        let groups = groups.unwrap_or_default();
+        let changed = Changed { own: change.own.as_ref(), named: &named, groups: &groups };
+        let watermark = purge(&config, changed, received).await;
+        // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
+        let may_store = undisturbed && !config.state.purges.is_shared();
+        let get = if may_store { change.as_get(&config, &response) } else { None };
+        let (Some(ask), Some(key)) = (get, change.own) else {
+            return Ok(response::pass_on(&config, response, &status));
+        };
+        // In a box, and in no variable: few requests come here, and all would move the space for it.
+        let stored = Box::pin(store_as_get(
+            Fetch {
+                // As a GET without credentials, of a URL that does not vary.
+                marker: FlightKey::default().marker(&config, &key),
+                config,
+                key,
+                ask,
+                evaluates: false,
+                headers: HeaderMap::new(),
+                single_use: change.single_use,
+                status,
+                old: None,
+                mark: None,
+                lead: None,
+                watermark,
+                sent,
+                received,
+                received_wall,
+            },
+            response,
+        ));
+        Ok(stored.await)
+    }
+}
+
+/// Stores the response to a POST that answers a GET of its URL too, if it may be stored.
+async fn store_as_get<B>(mut fetch: Fetch, response: Response<B>) -> Response<ResponseBody<B>>
+where
+    B: Body + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let size = length(&response);
     let answer = fetch.answer(&response, size, true);
     let Ok(plan) = policy::storable(&fetch.config.rules, &fetch.ask, &answer) else {
-        return Ok(response::pass_on(&fetch.config, response, &status));
+        return response::pass_on(&fetch.config, response, &fetch.status);
     };
-    Ok(match with_context(|cx| fetch.record(cx, response, plan, size)).await {
+    match with_context(|cx| fetch.record(cx, response, plan, size)).await {
         Ok(recorded) => response::mark(&fetch.config, recorded, &fetch.status),
-        Err(response) => response::pass_on(&fetch.config, response, &status),
-    })
+        Err(response) => response::pass_on(&fetch.config, response, &fetch.status),
+    }
 }
 
 impl Change {
     fn of(config: &Config, head: &request::Parts) -> Self {
         let own = config.key.of(head).ok();
+        let hosts = only_host(&head.headers).map(|host| [host.cloned(), None]);
+        let several = |_| {
+            let mut hosts = head.headers.get_all(HOST).iter().cloned();
+            [hosts.next(), hosts.next()]
+        };
         Self {
             uri: config.key.uri_of(head).unwrap_or(&head.uri).clone(),
-            hosts: head.headers.get_all(HOST).iter().cloned().collect(),
+            hosts: hosts.unwrap_or_else(several),
             long_origin: if own.is_none() { config.key.origin_of(head).ok() } else { None },
             own,
             get: if head.method == Method::POST { classify_as_get(config, head) } else { None },
@@ -148,7 +171,7 @@ impl Change {
 
     /// Returns the key of a URI that the response names.
     fn key(&self, config: &Config, uri: &Uri) -> Option<Key> {
-        let hosts = self.hosts.iter().map(|host| (HOST, host.clone()));
+        let hosts = self.hosts.iter().flatten().map(|host| (HOST, host.clone()));
         config.key.url(uri, &HeaderMap::from_iter(hosts)).ok()
     }
 
@@ -169,43 +192,45 @@ impl Change {
 /// Purges what has changed, removes the URLs, and returns the last purge. A client that made a change
 /// may ask another process next, and so the response waits for both.
 async fn purge(config: &Arc<Config>, changed: Changed<'_>, now: u64) -> Stamp {
-    let Changed { own, urls, groups } = changed;
-    let purge = |key: &Key| {
+    let Changed { own, named, groups } = changed;
+    let purges = &config.state.purges;
+    let urls = || own.into_iter().chain(named);
+    let url = |key: &Key| {
         let removed = config.key.is_url() && own.is_none_or(Key::is_url);
-        let purge = if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) };
-        config.state.purges.purge(purge, now)
+        purges.purge(if removed { Purge::Removed(key.url()) } else { Purge::Url(key.url()) }, now)
     };
-    let purges: Vec<_> = urls.iter().map(purge).collect();
-    let groups = groups.iter().map(|tag| config.state.purges.purge(Purge::Tag(tag), now));
-    let groups: Vec<_> = groups.collect();
-    let watermark = config.state.purges.watermark();
-    for (key, purge) in urls.iter().zip(purges) {
-        if config.state.purges.is_shared() {
-            // A client that leaves does not keep the removal from its end.
-            let removal = storage::remove_everywhere(Arc::clone(config), key.clone(), purge);
-            drop(spawn(removal).await);
-            continue;
-        }
-        let confirm = async { drop(storage::confirm_purge(config, purge).await) };
-        let remove = async {
-            storage::remove(config, key).await;
+    let tag = |tag: &String| purges.purge(Purge::Tag(tag), now);
+    if purges.is_shared() {
+        let made: Vec<_> = urls().map(url).collect();
+        let groups: Vec<_> = groups.iter().map(tag).collect();
+        let watermark = purges.watermark();
+        let written = async {
+            for (key, purge) in urls().zip(made) {
+                // A client that leaves does not keep the removal from its end.
+                let removal = storage::remove_everywhere(Arc::clone(config), key.clone(), purge);
+                drop(spawn(removal).await);
+            }
+            if !groups.is_empty() {
+                storage::confirm_purges(config, groups).await;
+            }
         };
-        both(remove, confirm).await;
+        // In a box, as above.
+        Box::pin(written).await;
+        return watermark;
     }
-    if !groups.is_empty() {
-        storage::confirm_purges(config, groups).await;
+    // Purges that stay within this process are done.
+    urls().map(url).chain(groups.iter().map(tag)).for_each(drop);
+    let watermark = purges.watermark();
+    let is_stored = |key: &&Key| !storage::is_absent(config, key);
+    let stored: Vec<_> = urls().filter(is_stored).collect();
+    // Most URLs that are changed have no entry.
+    if !stored.is_empty() {
+        let removed = async {
+            for key in stored {
+                storage::remove(config, key).await;
+            }
+        };
+        Box::pin(removed).await;
     }
     watermark
-}
-
-/// Waits for two futures at the same time.
-async fn both(first: impl Future<Output = ()>, second: impl Future<Output = ()>) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let mut done = [false; 2];
-    poll_fn(|cx| {
-        done[0] = done[0] || first.as_mut().poll(cx).is_ready();
-        done[1] = done[1] || second.as_mut().poll(cx).is_ready();
-        if done == [true; 2] { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }

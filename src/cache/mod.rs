@@ -135,8 +135,8 @@
 //! Place the cache outside `compress`, so that it stores compressed responses, and inside
 //! authentication, rate limits, CORS and tracing, which a hit must not skip.
 //!
-//! The cache is always ready, and drives a clone of the inner service when it needs it. The inner
-//! service therefore has to be `Clone`, and a layer outside that sheds load by readiness does not
+//! The cache is always ready, and waits inside the response future for an inner service that is not. The
+//! inner service therefore has to be `Clone`, and a layer outside that sheds load by readiness does not
 //! see the readiness of the inner service. A layer whose service is not `Clone`, such as
 //! `rate_limit` of tower, goes outside the cache or behind a `buffer`. The error of the inner body
 //! has to convert into `Box<dyn Error + Send + Sync>`, as hyper requires.

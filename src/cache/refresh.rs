@@ -49,7 +49,7 @@ where
     let lookup = Lookup::Found(old.clone());
     let miss = Miss::new(exchange.query(), &exchange.ask, &lookup, Fwd::Stale);
     let miss = Miss { old: Some(old), ..miss };
-    let name = miss.flight.name(&exchange.key, false);
+    let name = miss.flight.name(&mut exchange.key, false);
     let Role::Leader(leader) = config.state.coalescer.join(name) else { return };
     let lead = Lead::new(leader);
     spawn(async move {

@@ -11,14 +11,15 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::body::ResponseBody;
-use super::cache_status::CacheStatus;
+use super::cache_status::{CacheStatus, Fwd};
 use super::classify::{classify, key_of};
+use super::clock::Reading;
 use super::coalesce::{Ended, Role};
 use super::config::Config;
 use super::decide::{Action, Miss, decide};
 use super::detach::Detachable;
 use super::exchange::{Exchange, StaleReply, is_looked_up_once};
-use super::fetch::{Call, Fetching, POLLED_AGAIN, Respond};
+use super::fetch::{Fetching, POLLED_AGAIN, Respond};
 use super::invalidate::invalidate;
 use super::key::Key;
 use super::lookup::{Lookup, Query, look_up_now};
@@ -28,12 +29,13 @@ use super::ranges::{RangeLookup, look_up_range};
 use super::refresh::refresh;
 use super::response;
 use super::state::{Lead, Verdict};
-use super::uncached::Uncached;
+use super::storage::get_now;
+use super::uncached::{Passed, Uncached};
 
 /// The service of [`CacheLayer`](super::CacheLayer).
 ///
-/// The service is always ready, since a hit needs nothing of the inner service. A miss drives its
-/// clone of the inner service to readiness inside the response future.
+/// The service is always ready, since a hit needs nothing of the inner service. A miss calls the inner
+/// service at once if that is ready, or else drives it to readiness inside the response future.
 #[derive(Clone, Debug)]
 pub struct Cache<S> {
     inner: S,
@@ -82,31 +84,32 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let (mut head, body) = request.into_parts();
-        let now = config.clock.now();
-        let pass = |head, body, bypass| {
-            let (config, inner) = (Arc::clone(config), self.inner.clone());
-            let request = Request::from_parts(head, body);
-            ResponseFuture::boxed(pass(config, inner, request, bypass))
-        };
+        let Reading { now, wall } = config.clock.read();
         let ask = match classify(config, &head, !body.is_end_stream()) {
             RequestAction::LookUp(ask) => ask,
-            RequestAction::Pass(bypass) => return pass(head, body, bypass),
+            RequestAction::Pass(bypass) => return self.pass(head, body, bypass),
             RequestAction::Invalidate => {
-                let (config, inner) = (Arc::clone(config), self.inner.clone());
-                return ResponseFuture::boxed(invalidate(config, inner, head, body));
+                let config = Arc::clone(config);
+                return ResponseFuture::boxed(invalidate(
+                    config,
+                    &mut self.inner,
+                    head,
+                    body,
+                    wall,
+                ));
             }
         };
         // Before anything is made for the lookup.
         if let Some(mark) = config.state.hit_for_miss.recall(&config.key, &ask, &head, now) {
-            let (config, inner) = (Arc::clone(config), self.inner.clone());
-            let call = (inner, Request::from_parts(head, body));
+            let (config, call) = (Arc::clone(config), Request::from_parts(head, body));
+            let call = (&mut self.inner, call);
             return ResponseFuture::boxed(Uncached::new(config, mark, ask, call, now));
         }
         // Before the lookup: `vary: cookie` compares what the service would see.
         config.key.spell_cookies(&mut head.headers);
         let mut key = match key_of(config, &head) {
             Ok(key) => key,
-            Err(bypass) => return pass(head, body, bypass),
+            Err(bypass) => return self.pass(head, body, bypass),
         };
         let ask = ask.spelled(key.may_fill());
         config.state.search_rules.apply(&mut key);
@@ -129,12 +132,18 @@ where
             }
             // The request waits for nothing but the inner service.
             Action::Fetch(miss) if miss.alone && !is_looked_up_once(&ask) => {
-                let exchange = self.exchange(head, body, key, ask);
-                ResponseFuture::boxed(Respond { fetch: Fetching::new(exchange, miss, None, now) })
+                let exchange = exchange(config, &mut self.inner, (head, body), key, ask);
+                ResponseFuture::boxed(Respond { fetch: Fetching::now(exchange, miss, None, now) })
             }
             Action::Fetch(miss) => {
-                let exchange = self.exchange(head, body, key, ask);
-                ResponseFuture::boxed(serve(Box::new(exchange), Some((lookup, miss))))
+                let Some(lead) = lead_now(config, &mut key, &ask, &miss) else {
+                    let exchange = self.exchange(head, body, key, ask);
+                    return ResponseFuture::boxed(serve(Box::new(exchange), Some((lookup, miss))));
+                };
+                let exchange = exchange(config, &mut self.inner, (head, body), key, ask);
+                let fetch = Fetching::now(exchange, miss, Some(lead), now);
+                let fetch = Detachable::new(Arc::clone(config), fetch);
+                ResponseFuture::boxed(Respond { fetch })
             }
         }
     }
@@ -148,26 +157,50 @@ impl<S: Clone> Cache<S> {
         key: Key,
         ask: RequestPolicy,
     ) -> Exchange<S, B> {
-        let (config, inner) = (Arc::clone(&self.config), self.inner.clone());
-        let mark = config.state.hit_for_miss.mark(&config.key, &ask, &head);
-        Exchange { config, inner, head, body, key, ask, mark }
+        exchange(&self.config, self.inner.clone(), (head, body), key, ask)
+    }
+
+    fn pass<ReqBody, ResBody>(
+        &mut self,
+        head: request::Parts,
+        body: ReqBody,
+        bypass: Bypass,
+    ) -> ResponseFuture<ResBody, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        ResBody: Body + 'static,
+    {
+        let (config, request) = (Arc::clone(&self.config), Request::from_parts(head, body));
+        ResponseFuture::boxed(Passed::new(config, bypass, &mut self.inner, request))
     }
 }
 
-/// Passes a request by the cache.
-async fn pass<S, ReqBody, ResBody>(
-    config: Arc<Config>,
+/// Leads the fetch of a miss, if that takes no wait: no other request leads, and no other tier or
+/// process may have the response.
+fn lead_now(config: &Config, key: &mut Key, ask: &RequestPolicy, miss: &Miss) -> Option<Lead> {
+    let is_plain = miss.old.is_none() && miss.status.fwd == Some(Fwd::UriMiss);
+    if !is_plain || is_looked_up_once(ask) || config.store.is_tiered() {
+        return None;
+    }
+    let leader = config.state.coalescer.lead(miss.flight.name(key, false))?;
+    // The leader before may have stored its response since the lookup, or have failed.
+    let is_unknown = matches!(get_now(config, key), Poll::Ready(None))
+        && config.state.markers.get(miss.marker).is_none();
+    is_unknown.then(|| Lead::new(leader))
+}
+
+fn exchange<S, B>(
+    config: &Arc<Config>,
     inner: S,
-    request: Request<ReqBody>,
-    bypass: Bypass,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
-{
-    let response = Call::new(inner, request).await?;
-    config.state.metrics.count(Outcome::Bypass(bypass));
-    Ok(response::pass_on(&config, response, &CacheStatus::bypass(bypass)))
+    (head, body): (request::Parts, B),
+    key: Key,
+    ask: RequestPolicy,
+) -> Exchange<S, B> {
+    let mark = config.state.hit_for_miss.mark(&config.key, &ask, &head);
+    Exchange { config: Arc::clone(config), inner, head, body, key, ask, mark }
 }
 
 /// Serves a request that is no hit in memory: looks it up, waits for a request that fetches the same,
@@ -235,7 +268,7 @@ where
         if miss.alone {
             break (miss, None);
         }
-        let name = miss.flight.name(&exchange.key, miss.is_asked());
+        let name = miss.flight.name(&mut exchange.key, miss.is_asked());
         let ended = match config.state.coalescer.join(Arc::clone(&name)) {
             Role::Leader(leader) => Ended::Lead(leader),
             // The response came before the client asked for a new one, though its body may still be

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::body::budget::Charge;
 use super::config::Config;
-use super::entry::{Entry, EntryKind, StoredResponse};
+use super::entry::{Entry, StoredResponse};
 use super::error::StoreError;
 use super::key::Key;
 use super::metrics::Fallback;
@@ -29,6 +29,11 @@ pub(crate) fn get_now(config: &Config, key: &Key) -> Poll<Option<Entry>> {
         config.state.metrics.store_failed("get");
         Poll::Ready(None)
     })
+}
+
+/// Returns `true` if the store knows without waiting that it has no entry of a key.
+pub(crate) fn is_absent(config: &Config, key: &Key) -> bool {
+    !config.store.is_tiered() && matches!(get_now(config, key), Poll::Ready(None))
 }
 
 /// Returns the entry of a key.
@@ -51,11 +56,10 @@ pub(crate) async fn get(config: &Config, key: &Key) -> Result<Option<Entry>, Sto
 pub(crate) fn keep(
     config: Arc<Config>,
     key: Key,
-    stored: StoredResponse,
+    entry: Entry,
     lead: Option<Lead>,
     charge: Option<Charge>,
 ) -> bool {
-    let entry = Entry::new(EntryKind::Response(stored.with_own_body()));
     // The requests that wait may have asked after a soft purge, of which this response is from before.
     // One of them fetches again, with this entry to validate or to serve as stale.
     let is_outdated = |stored: &StoredResponse| {

@@ -17,7 +17,7 @@ use super::fetch::{Call, length};
 use super::hit_for_miss::Mark;
 use super::key::Key;
 use super::metrics::Outcome;
-use super::policy::{self, RequestPolicy, ResponseInfo};
+use super::policy::{self, Bypass, RequestPolicy, ResponseInfo};
 use super::response;
 use crate::single_use::SingleUse;
 
@@ -34,17 +34,34 @@ pin_project! {
     }
 }
 
-impl<S: Service<Request<B>>, B> Uncached<S, Request<B>> {
+pin_project! {
+    /// Passes a request by the cache.
+    pub(crate) struct Passed<S: Service<Q>, Q> {
+        config: Arc<Config>,
+        bypass: Bypass,
+        #[pin]
+        call: Call<S, Q>,
+    }
+}
+
+impl<S: Service<Request<B>> + Clone, B> Uncached<S, Request<B>> {
     /// `sent` is the time of the request in milliseconds.
+    #[inline]
     pub(crate) fn new(
         config: Arc<Config>,
         mark: Mark,
         ask: RequestPolicy,
-        (inner, request): (S, Request<B>),
+        (inner, request): (&mut S, Request<B>),
         sent: u64,
     ) -> Self {
         let single_use = SingleUse::of(request.extensions());
-        Self { config, mark, ask, single_use, sent, call: Call::new(inner, request) }
+        Self { config, mark, ask, single_use, sent, call: Call::now(inner, request) }
+    }
+}
+
+impl<S: Service<Q> + Clone, Q> Passed<S, Q> {
+    pub(crate) fn new(config: Arc<Config>, bypass: Bypass, inner: &mut S, request: Q) -> Self {
+        Self { config, bypass, call: Call::now(inner, request) }
     }
 }
 
@@ -89,6 +106,22 @@ where
         state.metrics.count(Outcome::Miss);
         let detail = Some(refusal.map_or("hit-for-miss", |reason| reason.as_str()));
         let status = CacheStatus { detail, ..CacheStatus::forwarded(Fwd::UriMiss) };
+        Poll::Ready(Ok(response::pass_on(this.config, response, &status)))
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for Passed<S, Request<ReqBody>>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(cx))?;
+        this.config.state.metrics.count(Outcome::Bypass(*this.bypass));
+        let status = CacheStatus::bypass(*this.bypass);
         Poll::Ready(Ok(response::pass_on(this.config, response, &status)))
     }
 }

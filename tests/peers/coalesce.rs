@@ -14,13 +14,15 @@ use self::sync::Arc;
 #[path = "../../src/cache/coalesce.rs"]
 mod model;
 
-/// What is behind `src/cache/sync.rs`, but the model checker's. Its own locks let no other task
+/// The items of `src/cache/sync.rs`, but of the model checker. Its own locks let no other task
 /// run between an unlocking and the step after it; these do.
 mod sync {
     use std::ops::{Deref, DerefMut};
     use std::sync::PoisonError;
 
     use shuttle::sync::atomic::{AtomicBool, Ordering};
+
+    pub(super) use std::collections::hash_map::RandomState as DefaultHashBuilder;
 
     pub(super) use shuttle::sync::Arc;
 
@@ -112,7 +114,7 @@ async fn poll_once(follower: &mut Follower<u8, u32>) -> Option<Ended<u8, u32>> {
 /// Leads, and lands what it was given; or waits for it. `calls` counts those who lead, in all and
 /// at a time.
 async fn ask(table: Table, calls: Arc<[AtomicUsize; 2]>, answer: u32) -> u32 {
-    let lead = match table.join(1) {
+    let lead = match table.lead(1).map_or_else(|| table.join(1), Role::Leader) {
         Role::Leader(lead) => lead,
         Role::Follower(follower) => match follower.await {
             Ended::Completed(found) => return found,

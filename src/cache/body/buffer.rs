@@ -11,13 +11,13 @@ use super::budget::Charge;
 /// than [`CHUNK`], so that a server which holds one for a slow client does not hold much.
 #[derive(Debug)]
 pub(crate) struct Buffer {
+    /// The first frame of the inner service, before the chunks. Nothing is copied before a second frame
+    /// comes, or the rest has to be waited for: most bodies are one frame.
+    borrowed: Option<Bytes>,
     chunks: VecDeque<Chunk>,
     /// The number of bytes that were read, and of those that are not held any more.
     len: usize,
     dropped: usize,
-    /// The only chunk is the frame of the inner service. Nothing is copied before a second frame
-    /// comes, or the rest has to be waited for.
-    is_borrowed: bool,
     /// Every frame is copied.
     is_owned: bool,
     charge: Charge,
@@ -41,15 +41,16 @@ impl Buffer {
     /// body.
     pub(crate) const fn new(charge: Charge, fixed: u64) -> Self {
         let chunks = VecDeque::new();
-        Self { chunks, len: 0, dropped: 0, is_borrowed: false, is_owned: false, charge, fixed }
+        Self { borrowed: None, chunks, len: 0, dropped: 0, is_owned: false, charge, fixed }
     }
 
     /// Returns a buffer of the same bytes with a charge of its own, so that either can be dropped
     /// without the other, or nothing if the budget has no place for it.
     pub(crate) fn another(&self) -> Option<Self> {
-        let bytes = if self.is_borrowed { 0 } else { (self.len - self.dropped) as u64 };
+        let bytes = if self.borrowed.is_some() { 0 } else { (self.len - self.dropped) as u64 };
         let charge = self.charge.another(bytes)?;
-        Some(Self { chunks: self.chunks.clone(), charge, fixed: 0, ..*self })
+        let (borrowed, chunks) = (self.borrowed.clone(), self.chunks.clone());
+        Some(Self { borrowed, chunks, charge, fixed: 0, ..*self })
     }
 
     /// Returns the number of bytes that were read.
@@ -77,8 +78,8 @@ impl Buffer {
         }
         self.resize(self.held().saturating_add(data.len()))?;
         if self.len == 0 && !self.is_owned {
-            self.append(data.clone());
-            self.is_borrowed = true;
+            self.len = data.len();
+            self.borrowed = Some(data.clone());
             return Ok(());
         }
         self.own();
@@ -96,11 +97,9 @@ impl Buffer {
     /// Copies the frame of the inner service, if the buffer holds one, and all that follow.
     pub(crate) fn own(&mut self) {
         self.is_owned = true;
-        if std::mem::take(&mut self.is_borrowed) {
-            if let Some(frame) = self.chunks.pop_front() {
-                self.len = 0;
-                frame.bytes.chunks(CHUNK).for_each(|part| self.append_copy(part));
-            }
+        if let Some(frame) = self.borrowed.take() {
+            self.len = 0;
+            frame.chunks(CHUNK).for_each(|part| self.append_copy(part));
         }
     }
 
@@ -109,7 +108,7 @@ impl Buffer {
         if self.len == 0 {
             return Some(Bytes::new());
         }
-        self.chunks.front().filter(|_| self.is_borrowed).map(|chunk| chunk.bytes.clone())
+        self.borrowed.clone()
     }
 
     /// Returns all bytes in one allocation of exactly their size, with its charge, and drops those
@@ -123,9 +122,10 @@ impl Buffer {
     /// If the budget has no place for the copy.
     pub(crate) fn freeze(&mut self, read: usize) -> Result<(Bytes, Charge), OverBudget> {
         let mut whole = Vec::with_capacity(self.held());
+        whole.extend_from_slice(self.borrowed.as_deref().unwrap_or_default());
         self.chunks.iter().for_each(|chunk| whole.extend_from_slice(&chunk.bytes));
         let whole = Bytes::from(whole);
-        if self.is_borrowed {
+        if self.borrowed.is_some() {
             return Ok((whole, self.charge.clone()));
         }
         self.drop_before(read);
@@ -136,6 +136,9 @@ impl Buffer {
     /// Returns bytes of the body from `position` on, as many as are in one piece, or nothing if no
     /// more were read.
     pub(crate) fn read(&self, position: usize) -> Option<Bytes> {
+        if let Some(frame) = self.borrowed.as_ref().filter(|frame| position < frame.len()) {
+            return Some(frame.slice(position..));
+        }
         let at = self.chunks.partition_point(|chunk| chunk.end <= position);
         let Chunk { end, bytes } = self.chunks.get(at)?;
         let start = end - bytes.len();
@@ -144,6 +147,9 @@ impl Buffer {
 
     /// Drops the bytes before `position`.
     pub(crate) fn drop_before(&mut self, position: usize) {
+        if let Some(frame) = self.borrowed.take_if(|frame| frame.len() <= position) {
+            self.dropped = frame.len();
+        }
         while self.chunks.front().is_some_and(|chunk| chunk.end <= position) {
             if let Some(chunk) = self.chunks.pop_front() {
                 self.dropped = chunk.end;

@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 
 use super::super::config::Config;
-use super::super::entry::{StoredResponse, Watermark, head_size};
+use super::super::entry::{Entry, EntryKind, StoredResponse, Watermark, head_size};
 use super::super::hit_for_miss::Mark;
 use super::super::key::Key;
 use super::super::markers::Marker;
@@ -43,6 +43,8 @@ pub(crate) struct Recording {
     pub(crate) declared: Option<u64>,
     /// The length that the body must have to be stored: the declared one, or that of the part.
     pub(crate) size: Option<u64>,
+    /// The bytes that the head takes in memory, once the body is buffered.
+    pub(crate) head: usize,
     pub(crate) empty_frames: u32,
 }
 
@@ -57,10 +59,10 @@ pub(crate) enum Abandoned {
 
 impl Recording {
     /// Begins to buffer the body, unless the budget has no place for it, which is counted.
-    pub(crate) fn buffer(&self) -> Option<Buffer> {
+    pub(crate) fn buffer(&mut self) -> Option<Buffer> {
         let Storable { headers, variant, tags, .. } = &*self.plan;
-        let head = self.key.as_str().len() + head_size(headers, variant, tags);
-        let fixed = (RECORDING + head) as u64;
+        self.head = head_size(headers, variant, tags);
+        let fixed = (RECORDING + self.key.as_str().len() + self.head) as u64;
         let charge = self.config.state.charge(self.config.limits.max_fill_bytes, fixed);
         charge.map(|charge| Buffer::new(charge, fixed))
     }
@@ -175,6 +177,7 @@ impl Recording {
         }
         let Self { config, key, marker, mark, status, plan, watermark, lead, size, .. } = self;
         let Storable { mut headers, freshness, variant, tags } = *plan;
+        let lines = headers.len();
         // The head has a length that was known before the body.
         if size.is_none() && status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -182,6 +185,8 @@ impl Recording {
         if config.rules.etag && !has_validator(&headers) {
             headers.extend(tag_of(&body).map(|tag| (ETAG, tag)));
         }
+        // Nothing is replaced: what the head takes is the same if it has no more lines.
+        let counted = (headers.len() == lines).then(|| self.head + body.len());
         let watermark = Watermark::at(watermark);
         let stored = StoredResponse { status, headers, body, freshness, variant, tags, watermark };
         if !stored.is_admitted(&config.state.purges, key.url()) {
@@ -189,7 +194,12 @@ impl Recording {
         }
         config.state.markers.clear(marker);
         mark.into_iter().for_each(|mark| config.state.hit_for_miss.forget(mark));
-        storage::keep(config, key, stored, lead, Some(charge.clone()))
+        let kind = EntryKind::Response(stored.with_own_body());
+        let entry = match counted {
+            Some(size) => Entry::sized(kind, size),
+            None => Entry::new(kind),
+        };
+        storage::keep(config, key, entry, lead, Some(charge.clone()))
     }
 }
 

@@ -36,6 +36,13 @@ impl Entry {
         Self(Arc::new(Inner::new(kind, true, true)))
     }
 
+    /// Creates an entry of this process whose response takes `size` bytes, which were counted before.
+    pub(crate) fn sized(kind: EntryKind, size: usize) -> Self {
+        debug_assert_eq!(kind.size(), size);
+        let size = OnceLock::from(size.saturating_add(BOOKKEEPING) as u64);
+        Self(Arc::new(Inner { size, ..Inner::new(kind, true, true) }))
+    }
+
     /// Encodes the entry for a store outside of the process, together with its key, which
     /// [`from_bytes`](Self::from_bytes) verifies.
     #[must_use]

@@ -1,7 +1,8 @@
-use std::fmt::Write;
+use std::cell::Cell;
+use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use http::header::{AGE, CACHE_STATUS, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httpdate::HttpDate;
@@ -31,16 +32,22 @@ pub(crate) fn copy_headers(
     kept.extend(headers.iter().filter(|(name, _)| !PLACES.contains(name) && is_kept(name)));
     let bytes: usize = kept.iter().map(|(_, value)| value.len()).sum();
     let Added { date, length } = added;
-    let digits = |length: u64| length.checked_ilog10().map_or(1, |log| log as usize + 1);
-    let more = date.map_or(0, |_| DATE_LENGTH) + length.map_or(0, digits);
+    let digits = length.map_or(0, |length| length.checked_ilog10().unwrap_or(0) as usize + 1);
+    let more = date.map_or(0, |_| DATE_LENGTH) + digits;
     let mut values = BytesMut::with_capacity(bytes + more);
     kept.iter().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
-    // The buffer grows: this does not fail.
     if let Some(millis) = date {
-        let _written = write!(values, "{}", http_date(millis));
+        values.extend_from_slice(&date_text(millis));
     }
     if let Some(length) = length {
-        let _written = write!(values, "{length}");
+        // Not `write`, which costs several times as much.
+        let start = values.len();
+        values.put_bytes(b'0', digits);
+        let digits = values[start..].iter_mut().rev();
+        let _left = digits.fold(length, |left, digit| {
+            *digit += (left % 10) as u8;
+            left / 10
+        });
     }
     let mut values = values.freeze();
     let mut copied = HeaderMap::with_capacity(PLACES.len() + kept.len() + ADDED);
@@ -66,6 +73,23 @@ pub(crate) fn copy_headers(
 /// Returns a time in milliseconds since 1970 as a date of HTTP.
 pub(crate) fn http_date(millis: u64) -> HttpDate {
     HttpDate::from(UNIX_EPOCH + Duration::from_millis(millis.min(LAST_DATE)))
+}
+
+/// Returns a time in milliseconds since 1970 as the text of a `date`.
+fn date_text(millis: u64) -> [u8; DATE_LENGTH] {
+    thread_local! {
+        /// A second, and its text: mostly, the response before came in the same second.
+        static LAST: Cell<(u64, [u8; DATE_LENGTH])> = const { Cell::new((u64::MAX, [0; DATE_LENGTH])) };
+    }
+    let (last, known) = LAST.get();
+    if last == millis / 1000 {
+        return known;
+    }
+    let mut text = [0; DATE_LENGTH];
+    // A date has this length, and fits.
+    let _written = write!(&mut text[..], "{}", http_date(millis));
+    LAST.set((millis / 1000, text));
+    text
 }
 
 /// Adds empty values in [`PLACES`]. Only a response has headers; other users of a store have none.

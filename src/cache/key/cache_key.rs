@@ -370,6 +370,7 @@ impl CacheKey {
     }
 
     /// Returns the first part of the key, which all requests of the URL share.
+    #[inline]
     pub(crate) fn url(&self, uri: &Uri, headers: &HeaderMap) -> Result<Key, NoKey> {
         let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
         let mut text = String::with_capacity(96 + target.len());

@@ -55,16 +55,45 @@ impl ResponseControl {
     /// Parses a header that has the syntax of `cache-control`, or was meant to have it.
     pub(crate) fn parse_header(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut control = Self::default();
-        for directive in directives(headers, name) {
-            match directive {
-                Directive::Named(name, argument) => control.set(name, argument),
+        headers.get_all(name).iter().for_each(|line| control.read(line.as_bytes()));
+        control
+    }
+
+    /// Parses the only line of `cache-control`.
+    pub(crate) fn parse_line(line: &[u8]) -> Self {
+        let mut control = Self::default();
+        control.read(line);
+        control
+    }
+
+    /// Applies the directives of a line.
+    fn read(&mut self, line: &[u8]) {
+        for member in list::split(line) {
+            // Most members are a name in lower case alone, and need no parsing.
+            if let Some(flag) = self.flag(member) {
+                *flag = true;
+                continue;
+            }
+            match Directive::parse(member) {
+                Directive::Named(name, argument) => self.set(name, argument),
                 Directive::Malformed(text) => {
-                    control.malformed = true;
-                    control.apply_words(text);
+                    self.malformed = true;
+                    self.apply_words(text);
                 }
             }
         }
-        control
+    }
+
+    /// Returns the flag of a directive that has no argument. `name` is in lower case.
+    fn flag(&mut self, name: &[u8]) -> Option<&mut bool> {
+        match name {
+            b"no-store" => Some(&mut self.no_store),
+            b"public" => Some(&mut self.public),
+            b"must-revalidate" => Some(&mut self.must_revalidate),
+            b"proxy-revalidate" => Some(&mut self.proxy_revalidate),
+            b"must-understand" => Some(&mut self.must_understand),
+            _ => None,
+        }
     }
 
     /// Applies one directive.
@@ -79,19 +108,17 @@ impl ResponseControl {
         match Name::of(name).as_bytes() {
             b"no-cache" => return Scope::widen(&mut self.no_cache, argument),
             b"private" => return Scope::widen(&mut self.private, argument),
-            b"no-store" => self.no_store = true,
-            b"public" => self.public = true,
-            b"must-revalidate" => self.must_revalidate = true,
-            b"proxy-revalidate" => self.proxy_revalidate = true,
-            b"must-understand" => self.must_understand = true,
             b"max-age" => shortest(&mut self.max_age),
             b"s-maxage" => shortest(&mut self.s_maxage),
             b"stale-while-revalidate" => shortest(&mut self.stale_while_revalidate),
             b"stale-if-error" => shortest(&mut self.stale_if_error),
-            _ => {
-                known = false;
-                self.apply_words(name);
-            }
+            lower => match self.flag(lower) {
+                Some(flag) => *flag = true,
+                None => {
+                    known = false;
+                    self.apply_words(name);
+                }
+            },
         }
         match argument {
             Argument::Token(text) => self.apply_words(text),

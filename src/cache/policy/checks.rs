@@ -11,7 +11,7 @@ use super::cache_control::{ResponseControl, Scope};
 use super::content_range::{ContentRange, Representation};
 use super::directive::contains;
 use super::groups::has_group_tags;
-use super::response::{NotStorable, Present, is_of_connection};
+use super::response::{Lines, NotStorable, Present, is_of_connection};
 use super::rules::{Exception, Rules};
 use super::targeted::directives_for_cache;
 
@@ -34,15 +34,17 @@ pub(super) fn control(
     rules: &Rules,
     status: StatusCode,
     headers: &HeaderMap,
-    present: Present,
+    present: Present<'_>,
 ) -> Result<(ResponseControl, bool), NotStorable> {
     let refuse = |exception, reason| {
         if rules.allows(exception) { Ok(()) } else { Err(reason) }
     };
-    let (control, is_targeted) = if present.targeted || !present.cache_control {
-        directives_for_cache(headers, &rules.targeted)
-    } else {
-        (ResponseControl::parse(headers), false)
+    let (control, is_targeted) = match present.cache_control {
+        Lines::One(line) if !present.targeted => {
+            (ResponseControl::parse_line(line.as_bytes()), false)
+        }
+        Lines::Several if !present.targeted => (ResponseControl::parse(headers), false),
+        _ => directives_for_cache(headers, &rules.targeted),
     };
     // RFC 9111 §5.2.2.3: must-understand replaces no-store if the cache knows the status.
     let understood = control.must_understand && UNDERSTOOD.contains(&status.as_u16());

@@ -24,7 +24,8 @@ pub(crate) enum Argument<'a> {
 }
 
 impl<'a> Directive<'a> {
-    fn parse(member: &'a [u8]) -> Self {
+    /// Parses a member of a list.
+    pub(crate) fn parse(member: &'a [u8]) -> Self {
         let (name, argument) = match member.iter().position(|&byte| byte == b'=') {
             Some(at) => (member[..at].trim_ascii(), Argument::parse(member[at + 1..].trim_ascii())),
             None => (member, Some(Argument::None)),

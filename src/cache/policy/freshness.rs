@@ -8,7 +8,7 @@ use http::header::{DATE, ETAG, EXPIRES, LAST_MODIFIED};
 use super::super::entry::Freshness;
 use super::cache_control::{ResponseControl, Scope};
 use super::date::{self, in_millis, millis};
-use super::response::{LeftOut, NotStorable, Present, ResponseInfo};
+use super::response::{LeftOut, Lines, NotStorable, Present, ResponseInfo};
 use super::rules::{Exception, Rules};
 
 /// The times after its lifetime in which a response may be used, in milliseconds.
@@ -26,13 +26,14 @@ struct StaleTimes {
 pub(super) fn freshness(
     rules: &Rules,
     response: &ResponseInfo<'_>,
+    present: Present<'_>,
     left_out: &LeftOut<'_>,
     is_targeted: bool,
 ) -> Result<Freshness, NotStorable> {
     let control = left_out.control;
-    let date = date_of(response);
+    let date = if present.date { date_of(response) } else { response.received };
     let took = response.received.saturating_sub(response.sent);
-    let age = age_by(response, date);
+    let age = age_by(response, date, present.age);
     let chosen = |ttl: Duration| age.saturating_add(in_millis(ttl));
     let by_status = rules.ttls.iter().find(|(status, _)| *status == response.status);
     let by_status = by_status.map(|(_, ttl)| *ttl);
@@ -89,13 +90,15 @@ pub(super) fn freshness(
 
 /// Returns the age of a response as it comes, in milliseconds (§4.2.3, `corrected_initial_age`).
 pub(super) fn initial_age(response: &ResponseInfo<'_>) -> u64 {
-    age_by(response, date_of(response))
+    age_by(response, date_of(response), true)
 }
 
-fn age_by(response: &ResponseInfo<'_>, date: u64) -> u64 {
+/// Returns the age by the date of a response, and by its `age` if it `has_age`.
+fn age_by(response: &ResponseInfo<'_>, date: u64, has_age: bool) -> u64 {
     let apparent = response.received.saturating_sub(date);
     let took = response.received.saturating_sub(response.sent);
-    apparent.max(date::age(response.headers) * 1000 + took)
+    let stated = if has_age { date::age(response.headers) } else { 0 };
+    apparent.max(stated * 1000 + took)
 }
 
 /// Returns the times in which a response may be used stale, or `None` if it forbids that. A hint
@@ -138,9 +141,9 @@ fn date_of(response: &ResponseInfo<'_>) -> u64 {
 
 /// Returns `true` if neither the response nor the layer says anything of caching. Most responses that
 /// are not stored are such, and need no further check.
-pub(super) fn is_silent(rules: &Rules, response: &ResponseInfo<'_>, present: Present) -> bool {
+pub(super) fn is_silent(rules: &Rules, response: &ResponseInfo<'_>, present: Present<'_>) -> bool {
     let Present { cache_control, expires, last_modified, set_cookie, targeted, .. } = present;
-    let speaks = cache_control || expires || last_modified || set_cookie || targeted;
+    let speaks = cache_control != Lines::None || expires || last_modified || set_cookie || targeted;
     !speaks && !rules.gives_lifetimes() && response.hint.is_none()
 }
 

@@ -1,7 +1,7 @@
 //! A response of the inner service, as the decisions over it see it.
 
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::super::entry::Freshness;
 use super::super::hint::CacheHint;
@@ -81,9 +81,9 @@ pub(crate) enum NotStorable {
 /// The headers of a response that decide over its storage. One walk over the names that a response has
 /// costs less than a lookup of each: most responses have few of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Present {
+pub(super) struct Present<'a> {
     pub(super) age: bool,
-    pub(super) cache_control: bool,
+    pub(super) cache_control: Lines<'a>,
     pub(super) connection: bool,
     pub(super) content_security_policy: bool,
     pub(super) date: bool,
@@ -98,14 +98,28 @@ pub(super) struct Present {
     pub(super) vary: bool,
 }
 
-impl Present {
-    pub(super) fn of(rules: &Rules, headers: &HeaderMap) -> Self {
+/// The lines of a header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lines<'a> {
+    #[default]
+    None,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Present<'a> {
+    pub(super) fn of(rules: &Rules, headers: &'a HeaderMap) -> Self {
         let mut present = Self::default();
         for (name, value) in headers {
             // As text, whose lengths differ: that costs less than a comparison with each name.
             match name.as_str() {
                 "age" => present.age = true,
-                "cache-control" => present.cache_control = true,
+                "cache-control" => {
+                    present.cache_control = match present.cache_control {
+                        Lines::None => Lines::One(value),
+                        Lines::One(_) | Lines::Several => Lines::Several,
+                    };
+                }
                 "cache-groups" | "cache-tag" | "surrogate-key" => present.tags = true,
                 "connection" => present.connection = true,
                 "content-security-policy" | "content-security-policy-report-only" => {
@@ -148,7 +162,11 @@ pub(super) struct LeftOut<'a> {
 }
 
 impl<'a> LeftOut<'a> {
-    pub(super) fn of(headers: &HeaderMap, present: Present, control: &'a ResponseControl) -> Self {
+    pub(super) fn of(
+        headers: &HeaderMap,
+        present: Present<'_>,
+        control: &'a ResponseControl,
+    ) -> Self {
         let named = || named_by_connection(headers).collect();
         let of_connection = if present.connection { named() } else { Vec::new() };
         Self { of_connection, control }
@@ -157,12 +175,14 @@ impl<'a> LeftOut<'a> {
     pub(super) fn has(&self, name: &HeaderName) -> bool {
         // The RFC lets a cache store what the directives name, and validate before it sends that. To
         // leave it out is simpler, and safe where a store is read by others.
-        let scopes = [&self.control.no_cache, &self.control.private];
-        let is_named = |scope: &&Option<Scope>| match scope {
+        let is_named = |scope: &Option<Scope>| match scope {
             Some(Scope::Fields(named)) => named.contains(name),
             Some(Scope::Response) | None => false,
         };
-        is_of_connection(name) || self.of_connection.contains(name) || scopes.iter().any(is_named)
+        is_of_connection(name)
+            || self.of_connection.contains(name)
+            || is_named(&self.control.no_cache)
+            || is_named(&self.control.private)
     }
 }
 

@@ -18,8 +18,8 @@ use super::rules::{Exception, Rules};
 use crate::headers::list;
 
 /// A response that may be stored, if what it varies by permits that.
-struct Checked {
-    present: Present,
+struct Checked<'a> {
+    present: Present<'a>,
     control: ResponseControl,
     freshness: Freshness,
 }
@@ -59,11 +59,11 @@ pub(crate) fn refusal(
     check(rules, request, response).err()
 }
 
-fn check(
+fn check<'a>(
     rules: &Rules,
     request: &RequestPolicy,
-    response: &ResponseInfo<'_>,
-) -> Result<Checked, NotStorable> {
+    response: &ResponseInfo<'a>,
+) -> Result<Checked<'a>, NotStorable> {
     let headers = response.headers;
     let refuse = |exception, reason| {
         if rules.allows(exception) { Ok(()) } else { Err(reason) }
@@ -101,7 +101,7 @@ fn check(
     if present.set_cookie && !left_out.has(&SET_COOKIE) {
         refuse(Exception::SetCookie, NotStorable::SetCookie)?;
     }
-    let freshness = freshness(rules, response, &left_out, is_targeted)?;
+    let freshness = freshness(rules, response, present, &left_out, is_targeted)?;
     if request.cookie && !freshness.stated {
         return Err(NotStorable::Cookie);
     }
@@ -139,7 +139,7 @@ fn kept_headers(
     rules: &Rules,
     response: &ResponseInfo<'_>,
     left_out: &LeftOut<'_>,
-    present: Present,
+    present: Present<'_>,
 ) -> HeaderMap {
     let is_valid = || matches!(date(response.headers, &DATE), Some(Ok(_)));
     let has_date = present.date && is_valid() && !left_out.has(&DATE);
@@ -156,7 +156,7 @@ fn kept_headers(
     copy_headers(response.headers, &is_kept, added)
 }
 
-fn tags(response: &ResponseInfo<'_>, present: Present) -> Result<Vec<String>, NotStorable> {
+fn tags(response: &ResponseInfo<'_>, present: Present<'_>) -> Result<Vec<String>, NotStorable> {
     let hint = response.hint.iter().flat_map(|hint| &hint.tags);
     let mut tags = Vec::new();
     tags.extend(hint.map(|tag| user_tag(tag).into_owned()));

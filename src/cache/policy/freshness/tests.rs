@@ -48,7 +48,7 @@ impl Case<'_> {
             let control = ResponseControl::parse(answer.headers);
             let present = Present::of(&self.rules, answer.headers);
             let left_out = LeftOut::of(answer.headers, present, &control);
-            let decided = freshness(&self.rules, answer, &left_out, self.is_targeted);
+            let decided = freshness(&self.rules, answer, present, &left_out, self.is_targeted);
             let is_silent = is_silent(&self.rules, answer, present);
             assert!(decided == Err(NotStorable::Freshness) || !is_silent);
             decided

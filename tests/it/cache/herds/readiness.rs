@@ -92,6 +92,69 @@ async fn ready_service_is_the_one_called() {
     assert_eq!(handle.in_flight(), 0);
 }
 
+/// Counts its clones.
+struct Cloned(Readied, Arc<AtomicUsize>);
+
+impl Clone for Cloned {
+    fn clone(&self) -> Self {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Self(self.0.clone(), Arc::clone(&self.1))
+    }
+}
+
+impl Service<Request<Text>> for Cloned {
+    type Response = Response<Text>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Text>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+#[tokio::test]
+async fn ready_service_is_not_cloned() {
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut cache = layer().layer(Cloned(Readied::default(), Arc::clone(&clones)));
+    // Misses, a response that is not stored for the first, second and third time, and others that pass.
+    for (method, path) in [
+        ("GET", "/fresh"),
+        ("GET", "/no-store"),
+        ("GET", "/no-store"),
+        ("GET", "/no-store"),
+        ("POST", "/fresh"),
+        ("OPTIONS", "/fresh"),
+    ] {
+        let request = Request::builder().method(method).uri(format!("http://x{path}"));
+        drop(cache.call(request.body(full("")).unwrap()).await.unwrap());
+        assert_eq!(clones.load(Ordering::SeqCst), 0, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn waiting_requests_keep_their_place() {
+    let (inner, mut calls) = pair();
+    let mut cache = layer().layer(ConcurrencyLimitLayer::new(1).layer(inner));
+    let paths = ["/1", "/2", "/3", "/4"];
+    // Of one service: each waits with the one that it found, and leaves a clone to the next.
+    let mut waiting = Vec::from(paths.map(|path| {
+        let method = if path == "/2" { "POST" } else { "GET" };
+        let request = Request::builder().method(method).uri(format!("http://x{path}"));
+        Box::pin(cache.call(request.body(full("")).unwrap()))
+    }));
+    for path in paths {
+        waiting.iter_mut().for_each(|one| assert!(poll_once(one.as_mut()).is_pending(), "{path}"));
+        let (request, call) = soon(calls.next_request()).await.unwrap();
+        assert_eq!(request.uri().path(), path);
+        call.send_response(fresh(full(path)));
+        assert_eq!(text(soon(waiting.remove(0)).await.unwrap()).await, path);
+    }
+}
+
 #[tokio::test]
 async fn held_body_keeps_no_permit() {
     for fills in [0, 256] {
