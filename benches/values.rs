@@ -108,6 +108,7 @@ async fn stale_value(one: &ValueCache) -> Result<String, BoxError> {
     Ok(format!("{stale}, {}", calls.into_inner()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
 async fn slow_loader(one: &ValueCache) -> Result<String, BoxError> {
     let one = one.clone().stale_if_error(LONG).soft_timeout(Duration::from_millis(100));
     insert_stale(&one, "slow-loader").await?;
@@ -129,6 +130,7 @@ async fn slow_loader(one: &ValueCache) -> Result<String, BoxError> {
     Ok(format!("{stale}, {wait} ms, {}, {then}", calls.load(Ordering::Relaxed)))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bench is about time")]
 async fn slow_redis(one: &ValueCache, other: &ValueCache, port: u16) -> Result<String, BoxError> {
     confirmed(&one.insert("slow-redis", "old", LONG).await)?;
     eventually(async || other.get::<String>("slow-redis").await.as_deref() == Some("old")).await;

@@ -267,18 +267,20 @@ impl Plan {
         let (head, body) = response.into_parts();
         tally.answered(head.status);
         let status = Status::of(&head.headers);
-        let mut model = shared.model();
-        let numbers = [asked.id, head.status.as_u16().into(), status.hit.into()];
-        model.next(now, "head", numbers);
-        let waited = shared.time.elapsed() - start;
-        if model.is_calm && waited > LONGEST_CALM {
-            model.fault(format!("{asked:?} waited for {waited} ms, though nothing is slow"));
-        }
-        let serial = model.check_head(&asked, head.status, &head.headers, now);
-        if asked.changes && head.status.is_success() && status.is_there {
-            model.told_of_change(&asked, now);
-        }
-        drop(model);
+        let serial = {
+            let mut model = shared.model();
+            let numbers = [asked.id, head.status.as_u16().into(), status.hit.into()];
+            model.next(now, "head", numbers);
+            let waited = shared.time.elapsed() - start;
+            if model.is_calm && waited > LONGEST_CALM {
+                model.fault(format!("{asked:?} waited for {waited} ms, though nothing is slow"));
+            }
+            let serial = model.check_head(&asked, head.status, &head.headers, now);
+            if asked.changes && head.status.is_success() && status.is_there {
+                model.told_of_change(&asked, now);
+            }
+            serial
+        };
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let declared = text(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         let coding = text(CONTENT_ENCODING);

@@ -415,7 +415,7 @@ impl Model {
             // The server sends as much as the head states, with or without layers.
             (Fate::Long | Fate::Fails, _) if at_length && !hit => {}
             (Fate::Whole, Err(error)) => {
-                self.fault(format!("{asked:?} got of {record:?}: {error}"))
+                self.fault(format!("{asked:?} got of {record:?}: {error}"));
             }
             _ => self.fault(format!(
                 "{asked:?} got a failed body as a whole one, own {own}: {record:?}"
@@ -474,7 +474,7 @@ impl Asked {
 impl Status {
     /// Parses the last member of `cache-status`.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let Some(line) = headers.get_all("cache-status").iter().last() else {
+        let Some(line) = headers.get_all("cache-status").iter().next_back() else {
             return Self::default();
         };
         let line = line.to_str().unwrap_or_default();

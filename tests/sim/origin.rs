@@ -279,7 +279,7 @@ impl Call {
         for frame in frames {
             match chance.among(0..6) {
                 0 if is_slow => {
-                    steps.push_back(Step::Wait([2_000, 65_000][chance.among(0..2) as usize]))
+                    steps.push_back(Step::Wait([2_000, 65_000][chance.among(0..2) as usize]));
                 }
                 0 | 1 => steps.push_back(Step::Wait(chance.among(1..60))),
                 2 => steps.push_back(Step::Yield),

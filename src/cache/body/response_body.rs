@@ -42,6 +42,7 @@ pin_project! {
 }
 
 /// The source of a body that is recorded.
+#[expect(clippy::large_enum_variant, reason = "it is in a box, and most sources are attached")]
 enum Source {
     /// The client reads the body of the inner service.
     Attached(Attached),
