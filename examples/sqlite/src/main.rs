@@ -4,8 +4,8 @@
 //! ```sh
 //! redis-server --port 6379 --save ''     # or: docker run --rm -p 6379:6379 redis
 //!
-//! ADDR=127.0.0.1:3000 cargo run -p example-sqlite &
-//! ADDR=127.0.0.1:3001 cargo run -p example-sqlite &
+//! cargo run -p example-sqlite
+//! ADDR=127.0.0.1:3001 cargo run -p example-sqlite     # beside it
 //!
 //! curl -i http://127.0.0.1:3000/convert/EUR/CHF
 //! curl -i http://127.0.0.1:3001/convert/EUR/CHF
