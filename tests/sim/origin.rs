@@ -264,14 +264,14 @@ impl Call {
         frames.push(rest);
         match fate {
             Fate::Whole => {}
-            Fate::Fails => frames.truncate(chance.among(0..pieces + 1) as usize),
-            Fate::Short => {
-                let last = frames.last_mut().filter(|last| !last.is_empty());
-                match last {
-                    Some(last) => last.truncate(last.len() - 1),
-                    None => frames.retain(Bytes::is_empty),
+            Fate::Fails => {
+                frames.truncate(chance.among(0..pieces + 1) as usize);
+                // A body with all of its declared bytes is whole, whatever comes after them.
+                if is_declared {
+                    shorten(&mut frames);
                 }
             }
+            Fate::Short => shorten(&mut frames),
             Fate::Long => frames.push(Bytes::from_static(b"and more")),
         }
         let is_slow = chance.among(0..1000) < self.shared.habits.slow.load(Ordering::Relaxed);
@@ -524,6 +524,14 @@ impl Body for Script {
                 })
                 .sum(),
         )
+    }
+}
+
+/// Takes the last byte out of a body, or all bytes if the last frame is empty.
+fn shorten(frames: &mut Vec<Bytes>) {
+    match frames.last_mut().filter(|last| !last.is_empty()) {
+        Some(last) => last.truncate(last.len() - 1),
+        None => frames.retain(Bytes::is_empty),
     }
 }
 
