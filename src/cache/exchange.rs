@@ -45,10 +45,11 @@ impl<S, B> Exchange<S, B> {
         Query { config: &self.config, key: &self.key, headers: &self.head.headers }
     }
 
-    /// Returns the stale entry, and counts it.
-    pub(crate) fn stale<R>(&self, entry: &Entry) -> Response<ResponseBody<R>> {
-        let now = self.config.clock.now();
-        response::hit(self.query(), &self.ask, entry, Outcome::Stale, now)
+    /// Returns the stale entry, and counts it. Returns `None` if it may not be served any more.
+    pub(crate) fn stale<R>(&self, entry: &Entry) -> Option<Response<ResponseBody<R>>> {
+        let (query, now) = (self.query(), self.config.clock.now());
+        let is_usable = query.is_usable_on_error(&self.ask, entry, now);
+        is_usable.then(|| response::hit(query, &self.ask, entry, Outcome::Stale, now))
     }
 
     /// Returns an entry in the form in which other requests may have it.
@@ -148,17 +149,21 @@ impl StaleReply {
         self.config.limits.soft_limit(&self.entry)
     }
 
-    /// Returns the response, counts it, and lets the requests of the next while not wait at all.
-    pub(crate) fn respond<R>(self) -> Response<ResponseBody<R>> {
-        let Self { config, key, ask, headers, entry, marker } = &self;
+    /// Returns the response, counts it, and lets the requests of the next while not wait at all. Returns
+    /// `None` if the entry may not be served any more.
+    pub(crate) fn respond<R>(&self) -> Option<Response<ResponseBody<R>>> {
+        let Self { config, key, ask, headers, entry, marker } = self;
         let now = config.clock.now();
+        let query = Query { config, key, headers };
+        if !query.is_usable_on_error(ask, entry, now) {
+            return None;
+        }
         let until = now.saturating_add(in_millis(config.limits.failure_ttl));
         let status = StatusCode::GATEWAY_TIMEOUT;
         // Slow is not failed: requests without a stale entry still wait for the fetch.
         let failure = Failure { status, until, is_shared: false };
         config.state.markers.mark_failed(*marker, failure);
-        let query = Query { config, key, headers };
-        response::hit(query, ask, entry, Outcome::Stale, now)
+        Some(response::hit(query, ask, entry, Outcome::Stale, now))
     }
 }
 

@@ -468,12 +468,8 @@ impl Fetch {
     /// Returns the entry to serve if the inner service fails.
     fn stale_on_error(&self) -> Option<Entry> {
         let entry = self.old.as_ref()?;
-        let stored = entry.stored()?;
         let query = Query { config: &self.config, key: &self.key, headers: &self.headers };
-        // The entry may have been purged since the lookup.
-        let usable =
-            query.is_valid(stored) && policy::is_usable_on_error(&self.ask, stored, self.received);
-        usable.then(|| entry.clone())
+        query.is_usable_on_error(&self.ask, entry, self.received).then(|| entry.clone())
     }
 
     /// Returns the entry that a response to HEAD freshens, or `None` if it freshens none. It may show

@@ -13,7 +13,7 @@ use super::entry::{Entry, EntryKind, StoredResponse};
 use super::error::StoreError;
 use super::key::Key;
 use super::metrics::Fallback;
-use super::policy;
+use super::policy::{self, RequestPolicy};
 use super::state::Lead;
 use super::storage;
 use super::store::{DynStore, Lease};
@@ -151,6 +151,13 @@ impl Query<'_> {
     /// Returns `true` if an entry that another request with the same key got answers the request too.
     pub(crate) fn is_shared(self, stored: &StoredResponse) -> bool {
         self.key.shares(&stored.headers) && self.is_valid(stored)
+    }
+
+    /// Returns `true` if an entry of an earlier lookup may be served because the service failed, or is
+    /// slow. It may have been purged meanwhile.
+    pub(crate) fn is_usable_on_error(self, ask: &RequestPolicy, entry: &Entry, now: u64) -> bool {
+        let usable = |stored| policy::is_usable_on_error(ask, stored, now);
+        entry.stored().is_some_and(|stored| self.is_valid(stored) && usable(stored))
     }
 
     /// Returns the number that the request shares with those that none of the variants tells from

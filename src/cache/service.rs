@@ -284,10 +284,12 @@ where
                 let coalesce_timeout = config.limits.coalesce_timeout;
                 let soft_limit = |entry| config.limits.soft_limit(entry).min(coalesce_timeout);
                 let timeout = stale.map_or(coalesce_timeout, soft_limit);
-                match (tokio::time::timeout(timeout, follower).await, stale) {
-                    (Ok(ended), _) => ended,
-                    (Err(_), Some(entry)) => return Ok(exchange.stale(entry)),
-                    (Err(_), None) => {
+                match tokio::time::timeout(timeout, follower).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        if let Some(response) = stale.and_then(|entry| exchange.stale(entry)) {
+                            return Ok(response);
+                        }
                         config.state.metrics.fell_back(Fallback::Wait);
                         break (miss, None);
                     }
@@ -345,13 +347,12 @@ where
     let fetch = Fetching::new(*exchange, miss, lead, now);
     let mut fetch = Detachable::new(Arc::clone(&config), fetch);
     let Some(stale) = stale else { return Ok(fetch.await?.respond()) };
-    match tokio::time::timeout(stale.soft_limit(), &mut fetch).await {
-        Ok(concluded) => Ok(concluded?.respond()),
-        Err(_) => {
-            fetch.detach();
-            Ok(stale.respond())
-        }
+    if let Ok(concluded) = tokio::time::timeout(stale.soft_limit(), &mut fetch).await {
+        return Ok(concluded?.respond());
     }
+    let Some(response) = stale.respond() else { return Ok(fetch.await?.respond()) };
+    fetch.detach();
+    Ok(response)
 }
 
 impl<B: Body, E> ResponseFuture<B, E> {

@@ -106,7 +106,7 @@ fn fresh_seeds_keep_the_rules() {
         while Instant::now() < end {
             // A thread that fails lets the others end.
             let seed = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| {
-                (seed < LAST).then_some(seed + 1)
+                (seed < LAST).then(|| seed + 1)
             });
             let Ok(seed) = seed else { return };
             let last = OnPanic(|| next.store(LAST, Ordering::Relaxed));

@@ -25,6 +25,9 @@ pub(crate) struct Model {
     pub(crate) ttl: Option<u64>,
     /// Nothing fails and nothing is slow, so that nothing stale is served for that.
     pub(crate) is_calm: bool,
+    /// The wall clock was set at some time. Processes then know the times of each other's purges less
+    /// well.
+    pub(crate) was_set: bool,
     /// Memory was short at some time.
     pub(crate) was_short: bool,
     /// Bodies are dropped for want of places or memory.
@@ -82,6 +85,8 @@ pub(crate) enum Fate {
 pub(crate) struct Renewal {
     pub(crate) asker: u64,
     pub(crate) order: u64,
+    /// The number of the event of its response.
+    pub(crate) responded: u64,
     pub(crate) resource: usize,
     pub(crate) version: u64,
     pub(crate) time: u64,
@@ -239,13 +244,21 @@ impl Model {
             return None;
         };
         let mut faults = self.faults_of(asked, &record, cache, now);
-        if cache.hit && self.is_monotonic && !self.resources[asked.resource].ignores_utm {
-            let Identity { resource, user, lang, .. } = record.identity;
+        // Of several codings that a client takes, each may be stored, and one of them is newer.
+        let has_codings = self.resources[asked.resource].is_text;
+        let has_aliases = self.resources[asked.resource].ignores_utm;
+        if cache.hit && self.is_monotonic && !has_codings && !has_aliases {
+            let Identity { resource, user, lang, version, .. } = record.identity;
+            let confirmed = self
+                .renewals
+                .iter()
+                .filter(|renewal| renewal.resource == resource && renewal.version == version);
+            let came = confirmed.map(|renewal| renewal.time).fold(record.responded_at, u64::max);
             let newest = self.hits.entry((resource, user, lang, asked.codings)).or_default();
-            if record.responded_at < *newest {
+            if came < *newest {
                 faults.push("an older response than one before");
             }
-            *newest = record.responded_at.max(*newest);
+            *newest = came.max(*newest);
         }
         for fault in faults {
             self.fault(format!(
@@ -330,7 +343,8 @@ impl Model {
         if asked.has_authorization && (is_silent || resource.kind == Kind::Authorized) {
             faults.push("a response that is not marked public for a request with authorization");
         }
-        if cache.hit && record.fate != Fate::Whole {
+        // A server stops at the declared length, where an overlong body is whole.
+        if cache.hit && !matches!(record.fate, Fate::Whole | Fate::Long) {
             faults.push("a hit whose body is not whole");
         }
         let hits = |purge: &&Purge| {
@@ -355,8 +369,13 @@ impl Model {
             faults.push("a response that has to be validated first");
         }
         let is_awaited = record.responded > asked.begun
-            || renewals.clone().any(|renewal| renewal.order > asked.begun);
-        if asked.wants_new && !is_awaited {
+            || renewals.clone().any(|renewal| renewal.responded > asked.begun);
+        let has_failed = cache.failed
+            && self.failures.iter().any(|failure| {
+                failure.resource == asked.resource
+                    && failure.time + LONGEST_FAILURE >= asked.begun_at
+            });
+        if asked.wants_new && !is_awaited && !has_failed {
             faults.push("an old response for a client that wants a new one");
         }
         let received = renewals.clone().map(|renewal| renewal.time).chain([record.touched]).max();
@@ -384,7 +403,7 @@ impl Model {
             if cache.hit && cache.ttl.is_some_and(|ttl| ttl > 0) {
                 faults.push("a softly purged response that is said to be fresh");
             }
-            if used > purge.time + stale + 1 {
+            if used > purge.time + stale + 1 && !self.was_set {
                 faults.push("a softly purged response that is too old");
             }
         }
@@ -402,7 +421,10 @@ impl Model {
     ) {
         let record = self.records[serial].clone();
         let own = record.asker == asked.id;
-        match (record.fate, body) {
+        // What is stored of an overlong body ends at the declared length.
+        let is_cut = !own && record.fate == Fate::Long && body.is_ok();
+        let fate = if is_cut { Fate::Whole } else { record.fate };
+        match (fate, body) {
             (Fate::Whole, Ok(text)) => match Identity::parse(text) {
                 Ok(identity) if identity == record.identity => {}
                 Ok(other) => {

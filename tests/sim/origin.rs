@@ -216,6 +216,7 @@ impl Call {
         let renewal = Renewal {
             asker: self.read.id,
             order: self.order,
+            responded: 0,
             resource: self.read.resource,
             version: identity.version,
             time,
@@ -225,15 +226,19 @@ impl Call {
             && self.read.if_none_match.as_ref().is_some_and(|tags| tags.contains(&*etag))
         {
             let mut model = shared.model();
-            model.renewals.push(renewal);
-            model.next(time, "not modified", [self.read.id, resource.version, 0]);
+            let responded = model.next(time, "not modified", [self.read.id, resource.version, 0]);
+            model.renewals.push(Renewal { responded, ..renewal });
             drop(model);
             let mut response = self.respond(StatusCode::NOT_MODIFIED, VecDeque::new(), None);
             self.describe(response.headers_mut(), &resource, &identity);
             return Ok(response);
         }
         if is_head {
-            shared.model().renewals.push(renewal);
+            let mut model = shared.model();
+            let responded =
+                model.next(time, "response to HEAD", [self.read.id, resource.version, 0]);
+            model.renewals.push(Renewal { responded, ..renewal });
+            drop(model);
             let mut response = self.respond(StatusCode::OK, VecDeque::new(), None);
             self.describe(response.headers_mut(), &resource, &identity);
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(identity.size));

@@ -87,11 +87,14 @@ impl Resource {
     /// Returns the longest time after its end for which a response may be served stale, in
     /// milliseconds.
     pub(crate) fn stale_window(&self, own_ttl: bool) -> u64 {
-        if self.must_revalidate || self.kind == Kind::NoCache && !own_ttl {
-            return 0;
+        // The cache's own `stale_if_error`.
+        const GRACE: u64 = 600;
+        match self.kind {
+            Kind::Silent => GRACE * 1000,
+            Kind::NoCache if !own_ttl => 0,
+            _ if self.must_revalidate => 0,
+            _ => self.swr.max(self.sie.unwrap_or(GRACE)) * 1000,
         }
-        // The cache's own `stale_if_error` of 600 s.
-        self.swr.max(self.sie.unwrap_or(600)) * 1000
     }
 
     /// Returns `cache-control`.

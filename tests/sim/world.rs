@@ -324,6 +324,7 @@ impl World {
             drop(process.handle.soft_purge_tag("nobody"));
         }
         self.shared.time.step(by);
+        self.shared.model().was_set = true;
         self.note("clock", [by.unsigned_abs(), u64::from(by > 0), 0]);
     }
 
@@ -426,7 +427,8 @@ impl World {
             }
         }
         drop(left);
-        sleep(Duration::from_secs(1)).await;
+        // Less than the shortest lifetime.
+        sleep(Duration::from_millis(500)).await;
         if !self.probed(process, at).await.hit && !self.cancels {
             let fault = format!("process {process} does not store what a client left");
             self.shared.model().fault(fault);

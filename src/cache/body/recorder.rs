@@ -157,9 +157,7 @@ impl Recording {
         let own = (!variant.is_only()).then(|| self.key.variant(&variant.suffix()));
         let found = storage::get_now(&self.config, own.as_ref().unwrap_or(&self.key));
         let Poll::Ready(Some(entry)) = found else { return false };
-        entry.stored().is_some_and(|stored| {
-            stored.variant == *variant && stored.freshness.received > freshness.received
-        })
+        entry.stored().is_some_and(|stored| stored.freshness.received > freshness.received)
     }
 
     /// Stores the response with its body, which is in memory of its own and `charge`d to the budget,

@@ -140,7 +140,9 @@ async fn million_removed_names_drop_nothing_else() {
         assert_ne!(process.kept("/purged").await.as_ref(), Some(&tagged));
     }
     assert_eq!(origin.calls(), calls);
-    for node in [&values, &Node::start(config(&server)).await, &Node::bare(config(&server)).await] {
+    let (tiered, bare) = (Node::start(config(&server)).await, Node::bare(config(&server)).await);
+    all_know(&[&values, &tiered, &bare]).await;
+    for node in [&values, &tiered, &bare] {
         assert_eq!(node.get("untouched").await, Some(7));
         assert_eq!(node.get("removed").await, None);
     }

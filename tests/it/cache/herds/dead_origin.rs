@@ -119,3 +119,25 @@ async fn an_entry_has_its_own_soft_limit() {
     }
     drop(call);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_entry_is_judged_after_the_wait() {
+    let outdate: [fn(&Mocked, &AtomicU64); 2] = [
+        |mocked, _| drop(mocked.handle.purge_prefix("")),
+        |_, seconds| seconds.store(100_000, Ordering::SeqCst),
+    ];
+    for outdate in outdate {
+        let (mut mocked, seconds) = with_stale(layer()).await;
+        let mut leader = mocked.waits(get("/"));
+        let (_, call) = mocked.call().await;
+        let follower = mocked.waits(get("/"));
+        outdate(&mocked, &seconds);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(poll_once(leader.as_mut()).is_pending());
+        let follower = tokio::spawn(follower);
+        mocked.call().await.1.send_response(fresh(full("own")));
+        assert_eq!(text(follower.await.unwrap().unwrap()).await, "own");
+        call.send_response(fresh(full("new")));
+        assert_eq!(answers(vec![leader]).await, ["new"]);
+    }
+}
