@@ -280,6 +280,8 @@ impl NotStorable {
             Self::Stream => "stream",
             Self::Validator => "validator",
             Self::Groups => "groups",
+            Self::Values => "values",
+            Self::StaleValue => "stale-value",
         }
     }
 }

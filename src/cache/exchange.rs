@@ -52,20 +52,20 @@ impl<S, B> Exchange<S, B> {
         is_usable.then(|| response::hit(query, &self.ask, entry, Outcome::Stale, now))
     }
 
-    /// Returns an entry in the form in which other requests may have it.
+    /// Returns an entry of the store in the form in which other requests may have it.
     pub(crate) fn verdict(&self, entry: &Entry, now: u64) -> Verdict {
         let is_stale = entry.stored().is_some_and(|stored| {
             stored.left(now) <= 0 && policy::is_usable_on_error(&self.ask, stored, now)
         });
         let entry = entry.clone();
-        if is_stale { Verdict::StaleOnError(entry) } else { Verdict::Stored(entry) }
+        if is_stale { Verdict::StaleOnError(entry) } else { Verdict::Found(entry) }
     }
 
     /// Returns the class of requests for the variant of this request, if a leader got another
     /// variant.
     pub(crate) fn other_class(&self, verdict: &Verdict) -> Option<u64> {
         let variant = match verdict {
-            Verdict::Stored(entry) => &entry.stored()?.variant,
+            Verdict::Stored(entry) | Verdict::Found(entry) => &entry.stored()?.variant,
             Verdict::Streaming(streaming) => &streaming.head.variant,
             Verdict::StaleOnError(_) | Verdict::Failed(_) | Verdict::Alone => return None,
         };
@@ -85,10 +85,11 @@ impl<S, B> Exchange<S, B> {
         let query = self.query();
         let (response, outcome) = match verdict {
             Verdict::Alone => return None,
+            Verdict::Found(_) if self.ask.control.no_cache => return None,
             Verdict::Failed(failure) => {
                 return Some(response::failed(&self.config, *failure, now, status));
             }
-            Verdict::Stored(entry) => {
+            Verdict::Stored(entry) | Verdict::Found(entry) => {
                 entry.stored().filter(|stored| self.may_use(stored, now))?;
                 let response = response::from_entry(query, &self.ask, entry, now, status);
                 (response, Outcome::Collapsed)

@@ -27,11 +27,12 @@ use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
 use super::policy::date::{self, millis};
 use super::policy::{
-    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RangeFill, RequestPolicy,
-    ResponseInfo, Storable,
+    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RangeFill, Reads,
+    RequestPolicy, ResponseInfo, Storable,
 };
 use super::purge::Stamp;
 use super::ranges::parts_marker;
+use super::read_scope::ReadScope;
 use super::response;
 use super::state::{Lead, Verdict};
 use super::storage;
@@ -57,6 +58,10 @@ pub(crate) struct Fetch {
     pub(crate) lead: Option<Lead>,
     /// The last purge before the inner service was asked.
     pub(crate) watermark: Stamp,
+    /// The scope of the handler.
+    pub(crate) scope: ReadScope,
+    /// The values that the handler has read.
+    pub(crate) reads: Option<Reads>,
     /// The time of the request in milliseconds, once the response has come by the wall clock.
     pub(crate) sent: u64,
     /// The time of the response, by the [`Clock`](super::clock::Clock) and by the wall clock.
@@ -173,7 +178,8 @@ where
         S: Clone,
     {
         let (fetch, inner, request) = Fetch::new(exchange, miss, lead, sent);
-        Self { fetch: Some(fetch), call: Call::now(inner, request) }
+        let call = fetch.scope.enter(|| Call::now(inner, request));
+        Self { fetch: Some(fetch), call }
     }
 }
 
@@ -211,6 +217,10 @@ impl Fetch {
                 head.method = Method::GET;
             }
         }
+        let is_linked =
+            config.rules.links && (ask.no_fill.is_none() || ask.is_range() || ask.freshens());
+        let scope =
+            if is_linked { ReadScope::begin(&config.state.purges) } else { ReadScope::empty() };
         let (headers, single_use) = (head.headers.clone(), SingleUse::of(&head.extensions));
         let stored = old.as_ref().and_then(Entry::stored);
         let evaluates = policy::set_conditions(&mut head.headers, &ask, stored, is_uncacheable);
@@ -227,6 +237,8 @@ impl Fetch {
             mark,
             lead,
             watermark,
+            scope,
+            reads: None,
             sent,
             received: sent,
             received_wall: 0,
@@ -262,6 +274,7 @@ impl Fetch {
             return Ok(Fetched::Failed(entry));
         }
         let response = result?;
+        self.reads = mem::replace(&mut self.scope, ReadScope::empty()).close();
         let old = self.old.take();
         let stored = old.as_ref().and_then(Entry::stored);
         let validates = self.ask.no_fill.is_none() || self.ask.freshens();
@@ -412,6 +425,7 @@ impl Fetch {
             sent: self.sent,
             received: self.received_wall,
             clock: self.received,
+            reads: self.reads.as_ref(),
             random: if self.config.rules.jitter > 0.0 { random() } else { 0.0 },
             post,
         }
@@ -605,7 +619,9 @@ impl Fetch {
         // A response for a single request says nothing about the next one, nor does a 304 of the
         // client's own condition about a 200.
         let own = old.is_none() && response.status() == StatusCode::NOT_MODIFIED;
-        if stays || own || failed || SingleUse::marks(response) {
+        // The next response may be made of fresh values.
+        let is_stale = reason == NotStorable::StaleValue;
+        if stays || own || failed || is_stale || SingleUse::marks(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;
@@ -681,7 +697,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.call.poll(cx));
+        let call = this.call;
+        let result = match &*this.fetch {
+            Some(fetch) => fetch.scope.enter(|| call.poll(cx)),
+            None => call.poll(cx),
+        };
+        let result = ready!(result);
         let Some(mut fetch) = this.fetch.take() else { panic!("{POLLED_AGAIN}") };
         let fetched = fetch.conclude(result, cx)?;
         Poll::Ready(Ok(Concluded { fetch, fetched }))

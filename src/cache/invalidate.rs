@@ -1,7 +1,8 @@
 //! Unsafe methods: what they changed is purged (RFC 9111 §4.4, RFC 9875 §3).
 
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LOCATION, HOST, VARY};
@@ -20,6 +21,7 @@ use super::key::{Key, only_host};
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp, Standing};
+use super::read_scope::ReadScope;
 use super::response;
 use super::storage;
 use super::task::spawn;
@@ -65,9 +67,13 @@ where
 {
     let change = Change::of(&config, &head);
     let before = config.state.purges.watermark();
-    let call = Call::now(inner, Request::from_parts(head, body));
+    // Few responses to unsafe methods may be stored.
+    let is_linked = change.get.is_some() && config.rules.links;
+    let scope = if is_linked { ReadScope::begin(&config.state.purges) } else { ReadScope::empty() };
+    let call = scope.enter(|| Call::now(inner, Request::from_parts(head, body)));
     async move {
-        let response = call.await?;
+        let mut call = pin!(call);
+        let response = poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await?;
         let Reading { now: received, wall: received_wall } = config.clock.read();
         config.state.metrics.count(Outcome::Bypass(Bypass::Method));
         let status = CacheStatus::bypass(Bypass::Method);
@@ -85,7 +91,9 @@ where
         let changed = Changed { own: change.own.as_ref(), named: &named, groups: &groups };
         let watermark = purge(&config, changed, received).await;
         // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
-        let may_store = undisturbed && !config.state.purges.is_shared();
+        // The handler may have changed the values that it read.
+        let has_values = scope.close().is_some_and(|reads| !reads.is_empty());
+        let may_store = undisturbed && !config.state.purges.is_shared() && !has_values;
         let get = if may_store { change.as_get(&config, &response) } else { None };
         let (Some(ask), Some(key)) = (get, change.own) else {
             return Ok(response::pass_on(&config, response, &status));
@@ -106,6 +114,8 @@ where
                 mark: None,
                 lead: None,
                 watermark,
+                scope: ReadScope::empty(),
+                reads: None,
                 sent,
                 received,
                 received_wall,

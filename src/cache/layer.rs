@@ -258,6 +258,16 @@ impl CacheLayer {
         self.rules(|rules| rules.fill_on_head = true)
     }
 
+    /// Links no responses to values. By default a response is linked to the values of a
+    /// [`ValueCache`](crate::ValueCache) over the same store that its handler reads: a change of one of
+    /// them purges the response, which is fresh for no longer than they are. See
+    /// [links](crate::values#links).
+    ///
+    /// This is for responses that may be older than the values, such as a page that shows a counter.
+    pub fn unlinked(self) -> Self {
+        self.rules(|rules| rules.links = false)
+    }
+
     /// Sets the response headers that address this cache alone (RFC 9213). The first of them that a
     /// response has replaces its `cache-control` and `expires`. `cdn-cache-control` by default.
     ///

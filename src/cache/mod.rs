@@ -187,6 +187,11 @@ pub(crate) mod namespace;
 pub(crate) mod policy;
 pub(crate) mod purge;
 mod ranges;
+#[cfg_attr(
+    not(feature = "values"),
+    expect(dead_code, unreachable_pub, reason = "values note what is read")
+)]
+pub(crate) mod read_scope;
 mod refresh;
 mod response;
 mod search_rules;
@@ -215,6 +220,8 @@ pub use layer::CacheLayer;
 pub use metrics::Statistics;
 pub use policy::{Exception, InvalidNumber};
 pub use purge::{PurgeFuture, SharedPurges};
+#[cfg(feature = "values")]
+pub use read_scope::ReadScope;
 pub use service::{Cache, ResponseFuture};
 #[cfg(feature = "test-util")]
 pub use store::contract;

@@ -19,6 +19,7 @@ use super::lookup::Query;
 use super::markers::Failure;
 use super::metrics::Outcome;
 use super::policy::{Conditional, RequestPolicy, evaluate, strip_tags};
+use super::read_scope::read_response;
 use crate::headers::content_length::content_length;
 
 /// Returns a hit, and counts it. `now` is in milliseconds since 1970.
@@ -45,6 +46,7 @@ pub(crate) fn from_entry<B>(
 ) -> Response<ResponseBody<B>> {
     let config = query.config;
     let Some(stored) = entry.stored() else { return gateway_timeout(config, status) };
+    read_response(&config.state.purges, stored, now);
     let size = stored.body.len() as u64;
     let conditional = if ask.conditional {
         evaluate(stored.status, &stored.headers, size, query.headers, ask.head_only)
@@ -72,8 +74,10 @@ pub(crate) fn from_stream<B>(
     reader: Reader,
     status: &CacheStatus,
 ) -> Response<ResponseBody<B>> {
+    let now = query.config.clock.now();
+    read_response(&query.config.state.purges, head, now);
     let mut headers = head.headers.clone();
-    let age = head.freshness.age(query.config.clock.now());
+    let age = head.freshness.age(now);
     set_own_headers(query.config, &mut headers, status, age);
     let length = content_length(&headers).ok().flatten();
     // A body of unknown length is not cut, and the body of a HEAD is not sent.

@@ -47,6 +47,8 @@ pub(crate) struct Family {
 #[derive(Clone, Debug)]
 pub(crate) enum Verdict {
     Stored(Entry),
+    /// The store had the response already: it may be older than the requests that wait.
+    Found(Entry),
     /// The body is being read. Other requests may follow it.
     Streaming(Streaming),
     /// The inner service failed; the stale entry is served in its place.

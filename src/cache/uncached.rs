@@ -78,6 +78,7 @@ where
         let response = ready!(this.call.poll(cx))?;
         let Reading { now, wall } = this.config.clock.read();
         let answer = ResponseInfo {
+            reads: None,
             status: response.status(),
             headers: response.headers(),
             hint: response.extensions().get(),

@@ -248,6 +248,7 @@ async fn lead<F: Read>(
     };
     match found {
         Some(Found { entry, value, .. }) => {
+            shared.link_value(&entry);
             leader.complete(Verdict::Found(entry));
             Waited::Value(value)
         }
@@ -283,6 +284,7 @@ impl<'a, F: Read> Caller<'a, F> {
     pub(super) fn new(shared: Typed<'a, F>, name: &'a Arc<str>) -> Self {
         let failures = shared.state.failures.count();
         let lookup = shared.shared.lookup();
+        shared.link(name);
         Self { shared, name, lookup, asked: shared.clock.now(), failures }
     }
 
@@ -354,7 +356,11 @@ impl<'a, F: Read> Caller<'a, F> {
         let stored = shared.usable(name, entry)?;
         // A value with a ttl of 0 is for those who waited for it.
         let is_new = stored.freshness.received >= self.asked;
-        if is_new || shared.age(stored).is_fresh() { shared.decode(stored) } else { None }
+        if !(is_new || shared.age(stored).is_fresh()) {
+            return None;
+        }
+        shared.link_value(entry);
+        shared.decode(stored)
     }
 
     /// Returns the result of the wait, or the right to load.
@@ -411,6 +417,7 @@ impl<'a, F: Read> Caller<'a, F> {
     }
 
     pub(super) fn give(&mut self, found: Found<F::Value>) -> F::Value {
+        self.shared.link_value(&found.entry);
         self.lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
         found.value
     }
@@ -491,6 +498,7 @@ impl<F: Form> Load<F> {
         tags.extend(own.tags);
         let is_stored = !is_uncached && shared.fits(&encoded) && shared.tags_fit(&tags);
         let entry = shared.entry(ttl, shared.rules.tags(&tags), encoded, since);
+        shared.link_value(&entry);
         // After a removal, one of the waiting callers loads the value that is current now. So does one
         // after an expiry, with this value as the stale one.
         if !shared.admits(&name, &entry, since) {

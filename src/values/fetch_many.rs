@@ -175,6 +175,7 @@ impl<'a, F: Form> Call<'a, F> {
                     Waited::Failed(failure)
                 }
                 (Some(lead), None, Some(Found { entry, value, .. })) => {
+                    self.shared.link_value(&entry);
                     lead.complete(Verdict::Found(entry));
                     Waited::Value(value)
                 }

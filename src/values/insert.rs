@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::form::Encoded;
-use super::shared::{Shared, value_of};
+use super::shared::{MAX_INSERT_TIME, Shared, value_of};
 use super::since::Since;
 use super::writes::{MAX_SPACE, SPACE_UNIT};
 use crate::cache::entry::{Entry, EntryKind, Watermark};
@@ -43,6 +43,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let Some(log) = self.state.list.log() else {
             self.begin_write(name);
+            self.purge_responses(name);
             // An insert does not yield to a later one.
             let since = Since { inserted: Stamp::MAX, ..self.since() };
             return self.put(name, self.entry(ttl, tags, encoded, since), since).await;
@@ -77,6 +78,14 @@ impl Shared {
         timeout(self.store_timeout, ended).await.unwrap_or_else(late)
     }
 
+    /// Purges the responses that are linked to a name of a store without a log, if there are layers over
+    /// the store: the value is replaced where it is.
+    fn purge_responses(&self, name: &str) {
+        if self.state.list.has_layers() {
+            drop(self.state.list.purge(Purge::Removed(name), self.clock.now()));
+        }
+    }
+
     /// Removes a value.
     pub(super) async fn remove(self: &Arc<Self>, name: &Arc<str>) -> Result<(), StoreError> {
         let Some(log) = self.state.list.log() else {
@@ -87,7 +96,7 @@ impl Shared {
         let (at, written) = self.begin_shared_write(name, None);
         // A removal that has no space is soon a purge, which needs no task.
         let space = self.state.writes.space().try_acquire_owned().ok();
-        let wait = if space.is_some() { MAX_WAIT } else { self.store_timeout };
+        let wait = if space.is_some() { MAX_INSERT_TIME } else { self.store_timeout };
         let (shared, name) = (Arc::clone(self), Arc::clone(name));
         let (end, ended) = oneshot::channel();
         // The log forgets the name of a value that is not removed: a caller that leaves does not keep
@@ -174,7 +183,7 @@ impl Insert {
         let Self { shared, name, at, .. } = &self;
         // The log gets the purges of this process in their order, so that the value must not survive those
         // that came after it.
-        let written = timeout(MAX_WAIT, written).await.ok().flatten();
+        let written = timeout(MAX_INSERT_TIME, written).await.ok().flatten();
         let mut done = match written {
             Some(stamp) => {
                 // The caller may have left.
@@ -227,9 +236,6 @@ fn stamp(purges: &Purges, what: Purge<'_>, now: u64) -> StampFuture {
         _ => Box::pin(std::future::ready(Some(stamp))),
     }
 }
-
-/// The maximum wait for a Redis that does not respond. The log has the purge of the value later.
-const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The maximum wait for other values to be written.
 const MAX_SPACE_WAIT: Duration = Duration::from_secs(10);

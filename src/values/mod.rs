@@ -122,9 +122,36 @@
 //! however many there are. Over a slow Redis an insert holds in its own process at once, and in the others
 //! later.
 //!
-//! A response that contains a value is stored from the time at which it was made: its lifetime and that
-//! of the value add up. After a change first remove the value, then purge the responses. In the other
-//! order a request in between could make a response of the old value.
+//! ## Links
+//!
+//! A response that a [`CacheLayer`](crate::CacheLayer) over the same store keeps is linked to the values
+//! that its handler reads:
+//!
+//! ```
+//! use tower_kit::cache::{CacheLayer, MemoryStore};
+//! use tower_kit::{MIB, ValueCache};
+//!
+//! let store = MemoryStore::new(64 * MIB);
+//! // A handler that calls `rates.get("EUR")` makes a page that the next `rates.insert("EUR", ..)` purges.
+//! let rates = ValueCache::new(store.clone()).namespace("rates");
+//! let pages = CacheLayer::new(store);
+//! # drop((rates, pages));
+//! ```
+//!
+//! - [`insert`](ValueCache::insert), [`remove`](ValueCache::remove),
+//!   [`remove_by_tag`](ValueCache::remove_by_tag) and [`clear`](ValueCache::clear) purge the responses made of
+//!   the values: in this process before they return, and in others with the purge of the value.
+//!   [`expire`](ValueCache::expire) makes the responses stale.
+//! - A key without a value is linked too. For a minute after its removal, responses made without it are not
+//!   stored: the removal may be the first half of an insert.
+//! - A response is fresh for no longer than its values. One that is made of a stale value, or of a value
+//!   that is [not kept](Loaded::uncached), is not stored (`detail=stale-value` in `cache-status`), nor is one
+//!   of more than 256 values, or of 16 KiB of keys and tags (`detail=values`).
+//! - The scope of a handler is its task, until it has returned the response. For tasks that it spawns there
+//!   is [`ReadScope`](crate::cache::ReadScope). Values that a body reads while it is sent are not linked.
+//! - A value is not linked to the values that its own loader reads: remove both.
+//!
+//! [`CacheLayer::unlinked`](crate::CacheLayer::unlinked) turns the links of a layer off.
 //!
 //! # Metrics
 //!
@@ -156,8 +183,8 @@
 //!
 //! # What it does not do
 //!
-//! The cache does not purge responses when a value changes. Failures and the delays after them are those
-//! of one process; other processes load for themselves.
+//! It links no responses of layers over another store. Failures and the delays after them are those of one
+//! process; other processes load for themselves.
 
 mod codec;
 mod error;

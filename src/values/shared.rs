@@ -26,8 +26,10 @@ use crate::cache::entry::{Entry, EntryKind, Watermark};
 use crate::cache::clock::{Clock, random};
 use crate::cache::error::StoreError;
 use crate::cache::namespace::Namespace;
+use crate::cache::policy::date::in_millis;
 use crate::cache::purge::list::Purges;
 use crate::cache::purge::{Purge, ScopedPurges};
+use crate::cache::read_scope::record;
 use crate::cache::state::MAX_PUTS;
 use crate::cache::store::{DynStore, Store};
 use crate::cache::task::Slot;
@@ -95,6 +97,7 @@ pub(super) struct Lookup<'a> {
 impl Shared {
     pub(super) fn new(store: impl Store) -> Self {
         let purges = Store::purges(&store).map(|shared| shared.0).unwrap_or_default();
+        purges.add_values();
         let state = State {
             flights: Coalescer::default(),
             purges: ScopedPurges::new(Arc::clone(&purges), Namespace::default()),
@@ -131,6 +134,34 @@ impl Shared {
             self.metrics.count(Outcome::Miss);
         }
         name
+    }
+
+    /// Links the response of the handler that runs to a name, whether there is a value or not.
+    #[inline]
+    pub(super) fn link(&self, name: &Arc<str>) {
+        record(&self.state.list, |reads| reads.name(name));
+    }
+
+    /// Notes that the response of the handler that runs is made of a value, and is fresh for no longer.
+    #[inline]
+    pub(super) fn link_value(&self, entry: &Entry) {
+        record(&self.state.list, |reads| {
+            if let Some(stored) = value_of(entry) {
+                let left = u64::try_from(left(stored, self.clock.now())).unwrap_or(0);
+                reads.value(&stored.tags, left);
+            }
+        });
+    }
+
+    /// Notes that there is no value for the response of the handler that runs. After a removal that may
+    /// belong to an insert, whose value is still on its way, such a response is not stored.
+    pub(super) fn link_absence(&self, name: &str) {
+        record(&self.state.list, |reads| {
+            let since = self.clock.now().saturating_sub(in_millis(MAX_INSERT_TIME));
+            if self.state.list.was_removed(name, since) {
+                reads.value(&[], 0);
+            }
+        });
     }
 
     /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.
@@ -454,6 +485,9 @@ pub(super) fn value_of(entry: &Entry) -> Option<&StoredValue> {
 fn left(stored: &StoredValue, now: u64) -> i64 {
     stored.watermark.left(stored.freshness.left(now), now)
 }
+
+/// The maximum time from the removal of a previous value to the insertion of the next one.
+pub(super) const MAX_INSERT_TIME: Duration = Duration::from_secs(60);
 
 /// The maximum size of an encoded value, in bytes.
 const MAX_VALUE_SIZE: usize = 1024 * 1024;

@@ -1,11 +1,16 @@
-//! The decoded values of a cache, which are a part of the memory store's bound.
+//! The decoded values of a cache, which are a part of the memory store's bound, and links to values.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{Future, ready};
 use std::sync::Arc;
+use std::task::Poll;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
 use serde::{Deserialize, Serialize};
-use tower_kit::cache::{MemoryStore, Store};
+use tower::{Layer, ServiceExt};
+use tower_kit::cache::{CacheLayer, MemoryStore, Store};
 use tower_kit::values::{Loaded, TypedCache};
 use tower_kit::{MIB, ValueCache};
 
@@ -65,5 +70,41 @@ fn hit_of_a_decoded_value_allocates_its_name_alone() {
             assert!(hit.is_ok_and(|hit| Arc::ptr_eq(&hit, &first)));
             assert!(after - before <= 2, "{} allocations", after - before);
         }
+    });
+}
+
+/// Pages whose handlers read more values than a page may be linked to.
+#[test]
+fn links_of_open_requests_are_bounded() {
+    const OPEN: usize = 20;
+    const READS: usize = 20_000;
+    alone(async {
+        let store = MemoryStore::new(MIB);
+        let values = ValueCache::new(store.clone());
+        let handler = tower::service_fn(move |_: Request<Empty<Bytes>>| {
+            let values = values.clone();
+            async move {
+                for key in 0..READS {
+                    values.get::<u64>(&format!("{key:01000}")).await;
+                }
+                std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+            }
+        });
+        let layer = CacheLayer::new(store);
+        let mut open = Vec::new();
+        let before = held();
+        for page in 0..OPEN {
+            let request = Request::get(format!("http://x/{page}")).body(Empty::new()).unwrap();
+            let mut response = Box::pin(layer.layer(handler.clone()).oneshot(request));
+            std::future::poll_fn(|cx| {
+                assert!(response.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            open.push(response);
+        }
+        // 512 names of 1,000 bytes, a request, and what an allocation takes.
+        let taken = (held() - before) / OPEN as u64;
+        assert!(taken < 512 * 1_100 + 64 * 1024, "{taken}");
     });
 }

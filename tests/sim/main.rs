@@ -171,7 +171,7 @@ const FIXED: u64 = 200;
 ///
 /// - 52: a client that asked for a new response got one that had come before, whose body was being read.
 /// - 970609000144: a body that took its time replaced a newer response in the store.
-const FAILED: [u64; 2] = [52, 970_609_000_144];
+const FAILED: [u64; 4] = [52, 970_609_000_144, 154_912_012_274, 764_929_019_312];
 
 /// Greater than any fresh seed.
 const LAST: u64 = u64::MAX;

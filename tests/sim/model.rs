@@ -370,7 +370,7 @@ impl Model {
         }
         let is_awaited = record.responded > asked.begun
             || renewals.clone().any(|renewal| renewal.responded > asked.begun);
-        let has_failed = cache.failed
+        let has_failed = (cache.failed || cache.collapsed)
             && self.failures.iter().any(|failure| {
                 failure.resource == asked.resource
                     && failure.time + LONGEST_FAILURE >= asked.begun_at
@@ -381,7 +381,7 @@ impl Model {
         let received = renewals.clone().map(|renewal| renewal.time).chain([record.touched]).max();
         let fresh_until = received.unwrap_or(0) + record.lifetime + 1;
         let least = now.saturating_sub(received.unwrap_or(0)) / 1000;
-        if cache.hit && cache.age.is_none_or(|age| age + 1 < least) {
+        if cache.hit && !self.was_set && cache.age.is_none_or(|age| age + 1 < least) {
             faults.push("an age that is too low");
         }
         let stale = resource.stale_window(self.ttl.is_some());

@@ -1,9 +1,11 @@
 //! A world: processes, clients, a store between them, and all that goes wrong, from one seed.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -277,6 +279,7 @@ impl World {
         let handle = self.processes[process].handle.clone();
         let kind = self.chance.among(0..8);
         let prefix = format!("{ORIGIN}/even/");
+        let mut clearing = None;
         let purging = match kind {
             0 if soft => Some(handle.soft_purge_prefix(&prefix)),
             0 => Some(handle.purge_prefix(&prefix)),
@@ -284,8 +287,10 @@ impl World {
             1 | 2 => Some(handle.purge_tag(tag)),
             3 if soft => Some(handle.soft_purge_all()),
             3 => {
-                // In a store that fails the entries stay, and are not served.
-                drop(handle.purge_all().await);
+                // Purged at the first poll. In a store that fails the entries stay, and are not served.
+                let mut all = Box::pin(async { drop(handle.purge_all().await) });
+                let is_done = poll_fn(|cx| Poll::Ready(all.as_mut().poll(cx).is_ready())).await;
+                clearing = (!is_done).then_some(all);
                 None
             }
             _ if soft => handle.soft_purge_url(&url).ok(),
@@ -302,6 +307,9 @@ impl World {
             soft,
             now,
         );
+        if let Some(clearing) = clearing {
+            clearing.await;
+        }
         if let Some(purging) = purging {
             if purging.await.is_err() {
                 self.shared.model().fault("a purge within a process fails");

@@ -1,5 +1,5 @@
 //! Exchange rates in SQLite. The rates, and the pages made of them, are cached in Redis and in the memory of
-//! each process. A change purges the rate and its pages in all processes.
+//! each process. A change removes the rate, which purges the pages made of it, in all processes.
 //!
 //! ```sh
 //! redis-server --port 6379 --save ''     # or: docker run --rm -p 6379:6379 redis
@@ -21,16 +21,14 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, put};
-use axum::{Extension, Router};
 use rusqlite::{Connection, OptionalExtension};
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
-use tower_kit::cache::{
-    CacheHandle, CacheHint, CacheKey, CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore,
-};
+use tower_kit::cache::{CacheKey, CacheLayer, MemoryStore, RedisConfig, RedisStore, TieredStore};
 use tower_kit::{MIB, ValueCache};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -43,7 +41,6 @@ type Reply = (StatusCode, &'static str);
 struct App {
     database: Arc<Mutex<Connection>>,
     rates: ValueCache,
-    pages: CacheHandle,
 }
 
 #[tokio::main]
@@ -60,8 +57,8 @@ async fn main() -> Result<(), BoxError> {
     let cache = CacheLayer::with_ttl(store.clone(), ttl).key(CacheKey::new().any_host());
     let app = App {
         database: Arc::new(Mutex::new(database)),
+        // Over the same store: a page is linked to the rates that its handler reads.
         rates: ValueCache::new(store).ttl(ttl),
-        pages: cache.handle(),
     };
     let router = Router::new()
         .route("/convert/{from}/{to}", get(convert))
@@ -77,10 +74,9 @@ async fn main() -> Result<(), BoxError> {
 async fn convert(
     State(app): State<App>,
     Path((from, to)): Path<(String, String)>,
-) -> Result<(Extension<CacheHint>, String), Reply> {
+) -> Result<String, Reply> {
     let (one, other) = (app.rate(&from).await?, app.rate(&to).await?);
-    let page = format!("100 {from} are {:.2} {to}\n", 100.0 * other / one);
-    Ok((Extension(CacheHint::new().tag(from).tag(to)), page))
+    Ok(format!("100 {from} are {:.2} {to}\n", 100.0 * other / one))
 }
 
 async fn change(
@@ -118,10 +114,7 @@ impl App {
         if changed == 0 {
             return Err((StatusCode::NOT_FOUND, "there is no such currency\n"));
         }
-        // In this order: a page made in between would have the old value.
-        let removed = self.rates.remove(&currency).await;
-        let purged = self.pages.purge_tag(&currency).await;
-        if removed.is_err() || purged.is_err() {
+        if self.rates.remove(&currency).await.is_err() {
             return Ok((StatusCode::ACCEPTED, "changed; other processes learn of it later\n"));
         }
         Ok((StatusCode::OK, "changed\n"))

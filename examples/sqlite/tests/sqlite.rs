@@ -131,8 +131,11 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn change_purges_pages_in_both_processes() {
     let site = Site::start();
     let [one, other] = &site.processes;
+    for process in [one, other] {
+        until("it is connected to Redis", || process.put("/rates/CHF", "0.95").status == 200);
+    }
     for path in ["/convert/EUR/CHF", "/convert/CHF/EUR", "/convert/EUR/SEK"] {
-        // Until both are connected to Redis, each makes its own page.
+        // A process may make its own page until Redis has that of the other.
         until("a process serves the page of the other", || {
             let made = one.get(path);
             let shared = other.get(path);

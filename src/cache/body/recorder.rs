@@ -60,8 +60,8 @@ pub(crate) enum Abandoned {
 impl Recording {
     /// Begins to buffer the body, unless the budget has no place for it, which is counted.
     pub(crate) fn buffer(&mut self) -> Option<Buffer> {
-        let Storable { headers, variant, tags, .. } = &*self.plan;
-        self.head = head_size(headers, variant, tags);
+        let Storable { headers, variant, tags, links, .. } = &*self.plan;
+        self.head = head_size(headers, variant, tags, links);
         let fixed = (RECORDING + self.key.as_str().len() + self.head) as u64;
         let charge = self.config.state.charge(self.config.limits.max_fill_bytes, fixed);
         charge.map(|charge| Buffer::new(charge, fixed))
@@ -106,7 +106,7 @@ impl Recording {
         if self.single_use.may_be_set() {
             return;
         }
-        let Storable { headers, freshness, variant, tags } = &*self.plan;
+        let Storable { headers, freshness, variant, tags, links } = &*self.plan;
         let head = StoredResponse {
             status: self.status,
             headers: headers.clone(),
@@ -114,6 +114,7 @@ impl Recording {
             freshness: *freshness,
             variant: variant.clone(),
             tags: tags.clone(),
+            links: links.clone(),
             watermark: Watermark::at(self.watermark),
         };
         let head = Arc::new(head);
@@ -174,7 +175,7 @@ impl Recording {
             return false;
         }
         let Self { config, key, marker, mark, status, plan, watermark, lead, size, .. } = self;
-        let Storable { mut headers, freshness, variant, tags } = *plan;
+        let Storable { mut headers, freshness, variant, tags, links } = *plan;
         let lines = headers.len();
         // The head has a length that was known before the body.
         if size.is_none() && status != StatusCode::NO_CONTENT {
@@ -186,7 +187,8 @@ impl Recording {
         // Nothing is replaced: what the head takes is the same if it has no more lines.
         let counted = (headers.len() == lines).then(|| self.head + body.len());
         let watermark = Watermark::at(watermark);
-        let stored = StoredResponse { status, headers, body, freshness, variant, tags, watermark };
+        let stored =
+            StoredResponse { status, headers, body, freshness, variant, tags, links, watermark };
         if !stored.is_admitted(&config.state.purges, key.url()) {
             return false;
         }

@@ -14,7 +14,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::super::vary::{Codings, Negotiated, Variant};
 use super::freshness::Freshness;
 use super::headers::{PLACES, add_places};
+use super::links::Links;
 use super::response::{EntryKind, StoredResponse};
 use super::value::StoredValue;
 use super::watermark::Watermark;
@@ -151,6 +152,8 @@ impl Writer {
         self.times(&stored.freshness, &stored.watermark);
         self.variant(&stored.variant);
         self.tags(&stored.tags);
+        self.list(stored.links.names(), |head, name| head.text(name.as_bytes()));
+        self.tags(stored.links.tags());
         // The places for the headers of each response are no part of what was stored.
         let names = || stored.headers.keys().filter(|name| !PLACES.contains(name));
         self.0.put_u32(length32(names().count()));
@@ -230,8 +233,10 @@ impl Reader {
         let (freshness, watermark) = self.times()?;
         let variant = self.variant()?;
         let tags = self.tags()?;
+        let names = self.tags()?.into_iter().map(Arc::from).collect();
+        let links = Links::new(names, self.tags()?);
         let headers = self.headers()?;
-        Ok(StoredResponse { status, headers, body, freshness, variant, tags, watermark })
+        Ok(StoredResponse { status, headers, body, freshness, variant, tags, links, watermark })
     }
 
     fn value(&mut self, bytes: Bytes) -> Result<StoredValue, InvalidEntry> {
@@ -399,7 +404,7 @@ fn length32(length: usize) -> u32 {
 }
 
 const MAGIC: &[u8; 4] = b"tkce";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use httpdate::HttpDate;
 
 use super::super::vary::Variant;
+use super::links::Links;
 
 /// The headers that a stored response has beside those that it came with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,13 +102,18 @@ pub(super) fn add_places(headers: &mut HeaderMap) {
 }
 
 /// Returns about how many bytes of memory the head of a stored response takes.
-pub(crate) fn head_size(headers: &HeaderMap, variant: &Variant, tags: &[String]) -> usize {
+pub(crate) fn head_size(
+    headers: &HeaderMap,
+    variant: &Variant,
+    tags: &[String],
+    links: &Links,
+) -> usize {
     let line =
         |(name, value): (&HeaderName, &HeaderValue)| LINE + name.as_str().len() + value.len();
     // A map has more places than headers, and those take memory too.
     let places = headers.capacity() * PLACE + (headers.len() - headers.keys_len()) * PLACE;
     let lines: usize = places + headers.iter().map(line).sum::<usize>();
-    lines + tags_size(tags) + variant_size(variant)
+    lines + tags_size(tags) + links.size() + variant_size(variant)
 }
 
 pub(super) fn tags_size(tags: &[String]) -> usize {

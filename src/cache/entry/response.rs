@@ -6,6 +6,7 @@ use super::super::purge::{ScopedPurges, Stamp, Standing};
 use super::super::vary::Variant;
 use super::freshness::Freshness;
 use super::headers::{Added, copy_headers, head_size, variant_size};
+use super::links::Links;
 use super::value::StoredValue;
 use super::watermark::Watermark;
 
@@ -28,6 +29,7 @@ pub(crate) struct StoredResponse {
     pub(crate) freshness: Freshness,
     pub(crate) variant: Variant,
     pub(crate) tags: Vec<String>,
+    pub(crate) links: Links,
     /// The last purge before the inner service was called, or a later one that did not affect the
     /// response.
     pub(crate) watermark: Watermark,
@@ -41,8 +43,8 @@ impl EntryKind {
                 let unused = (variants.capacity() - variants.len()) * size_of::<Variant>();
                 unused + variants.iter().map(variant_size).sum::<usize>()
             }
-            Self::Response(StoredResponse { headers, variant, tags, body, .. }) => {
-                head_size(headers, variant, tags) + body.len()
+            Self::Response(StoredResponse { headers, variant, tags, links, body, .. }) => {
+                head_size(headers, variant, tags, links) + body.len()
             }
             Self::Value(value) => value.size(),
         }
@@ -70,6 +72,7 @@ impl StoredResponse {
         // Most hits have no purge to compare, and cost no look at the headers.
         if !purges.is_latest(requested) {
             standing = self.standing_by_queries(purges, url, requested, standing);
+            standing = standing.and(self.links.standing(purges, requested, freshness.received));
             // In this order: a name that was forgotten before the comparison is known here.
             if purges.is_outdated(watermark.newest()) {
                 return false;
@@ -116,6 +119,7 @@ impl StoredResponse {
         let watermark = self.watermark.get();
         purges.is_latest(watermark)
             || purges.admits(url, &self.tags, watermark)
+                && self.links.are_admitted(purges, watermark)
                 && (!SearchRule::is_stated(&self.headers) || purges.admits_queries(url, watermark))
     }
 
@@ -169,6 +173,7 @@ mod tests {
             freshness: Freshness::default(),
             variant: Variant::default(),
             tags: Vec::new(),
+            links: Links::default(),
             watermark: Watermark::default(),
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn confirm(
 
 /// Returns the response that a 304 makes of a stored one.
 fn replacing(new: Storable, stored: &StoredResponse) -> StoredResponse {
-    let Storable { mut headers, freshness, mut variant, mut tags } = new;
+    let Storable { mut headers, freshness, mut variant, mut tags, links } = new;
     // The tags of a hint are not known from those of headers. Purging too much does no harm.
     let old: Vec<_> = stored.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
     tags.extend(old);
@@ -59,7 +59,9 @@ fn replacing(new: Storable, stored: &StoredResponse) -> StoredResponse {
     if variant.varies_like(&stored.variant) {
         variant.clone_from(&stored.variant);
     }
-    StoredResponse { headers, freshness, variant, tags, ..stored.clone() }
+    // The body is made of the values that its own handler has read.
+    let links = stored.links.and(&links);
+    StoredResponse { headers, freshness, variant, tags, links, ..stored.clone() }
 }
 
 /// Returns the headers of a stored response with those of a 304 (§3.2).

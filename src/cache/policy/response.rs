@@ -3,12 +3,13 @@
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use super::super::entry::Freshness;
+use super::super::entry::{Freshness, Links};
 use super::super::hint::CacheHint;
 use super::super::key::Key;
 use super::super::vary::Variant;
 use super::cache_control::{ResponseControl, Scope};
 use super::groups::CACHE_GROUPS;
+use super::reads::Reads;
 use super::rules::Rules;
 use crate::headers::list;
 use crate::headers::media_type::is_stream;
@@ -37,6 +38,8 @@ pub(crate) struct ResponseInfo<'a> {
     pub(crate) clock: u64,
     /// A number from 0 to 1, new each time.
     pub(crate) random: f64,
+    /// The values that the handler has read, if the layer links them.
+    pub(crate) reads: Option<&'a Reads>,
     /// The response to a POST, for which only a lifetime that it states counts (RFC 9110 §9.3.3).
     pub(crate) post: bool,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Storable {
     pub(crate) freshness: Freshness,
     pub(crate) variant: Variant,
     pub(crate) tags: Vec<String>,
+    pub(crate) links: Links,
 }
 
 /// The reasons for which a response is not stored.
@@ -76,6 +80,10 @@ pub(crate) enum NotStorable {
     Validator,
     /// The groups cannot be parsed, or are too many (RFC 9875).
     Groups,
+    /// The handler has read more values than a response may be linked to.
+    Values,
+    /// The handler has read a value that is stale, or is not kept.
+    StaleValue,
 }
 
 /// The headers of a response that decide over its storage. One walk over the names that a response has

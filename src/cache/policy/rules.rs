@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) variants: usize,
     pub(crate) parts: u64,
     pub(crate) strip_tags: bool,
+    /// Responses are linked to the values that they are made of.
+    pub(crate) links: bool,
 }
 
 /// A kind of response that is not stored, or not served stale, unless the layer
@@ -126,6 +128,7 @@ impl Default for Rules {
             variants: 16,
             parts: 1024,
             strip_tags: false,
+            links: true,
         }
     }
 }

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, DATE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use super::super::entry::{Added, Freshness, StoredResponse, copy_headers};
+use super::super::entry::{Added, Freshness, Links, StoredResponse, copy_headers};
 use super::super::vary::Variant;
 use super::cache_control::ResponseControl;
 use super::checks;
@@ -45,6 +45,7 @@ pub(crate) fn storable(
         freshness,
         variant,
         tags: tags(response, present)?,
+        links: links(response)?,
         // The headers are copied last: most responses that are not stored have been refused by now.
         headers: kept_headers(rules, response, &left_out, present),
     }))
@@ -107,7 +108,19 @@ fn check<'a>(
     }
     let shared = shared || rules.allows(Exception::Authorization);
     let freshness = Freshness { shared, ..freshness };
-    Ok(Checked { present, control, freshness })
+    Ok(Checked { present, control, freshness: of_values(response, freshness)? })
+}
+
+/// Returns the freshness of a response that is made of values.
+fn of_values(response: &ResponseInfo<'_>, freshness: Freshness) -> Result<Freshness, NotStorable> {
+    let Some(reads) = response.reads else { return Ok(freshness) };
+    let took = response.received.saturating_sub(response.sent);
+    reads.shorten(freshness, took).ok_or(NotStorable::StaleValue)
+}
+
+fn links(response: &ResponseInfo<'_>) -> Result<Links, NotStorable> {
+    let Some(reads) = response.reads else { return Ok(Links::default()) };
+    reads.links().ok_or(NotStorable::Values)
 }
 
 /// Returns `true` if a response is of use to the requests that waited for it: they need not validate

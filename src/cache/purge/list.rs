@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll};
 
@@ -34,7 +34,9 @@ pub(crate) struct Purges {
     /// Tells other processes of the purges.
     pub(super) log: Option<Box<dyn PurgeLog>>,
     /// The number of layers that were made over the store.
-    layers: AtomicU64,
+    pub(crate) layers: AtomicU64,
+    /// The store has values, to which responses are linked.
+    pub(crate) has_values: AtomicBool,
 }
 
 /// A log that tells other processes of purges. A background task reads their purges from it, and

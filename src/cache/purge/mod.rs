@@ -9,6 +9,8 @@ pub(crate) mod learn;
 pub(crate) mod list;
 mod scope;
 pub(crate) mod table;
+#[cfg(feature = "values")]
+mod values;
 
 pub(crate) use list::Standing;
 pub use list::{PurgeFuture, SharedPurges};

@@ -26,6 +26,11 @@ impl ScopedPurges {
         &self.namespace
     }
 
+    /// Returns the purges of all namespaces.
+    pub(crate) const fn list(&self) -> &Arc<Purges> {
+        &self.purges
+    }
+
     /// Returns `true` if other processes learn of the purges.
     pub(crate) fn is_shared(&self) -> bool {
         self.purges.is_shared()
@@ -134,6 +139,30 @@ impl ScopedPurges {
         names_of_queries(url).iter().all(|name| self.admits(name, &[], watermark))
     }
 
+    /// Compares values, which have no namespace of layers, with the purges.
+    pub(crate) fn standing_of_values(
+        &self,
+        names: &[Arc<str>],
+        tags: &[String],
+        watermark: Stamp,
+        received: u64,
+    ) -> Standing {
+        let standing = |name: &str, tags| self.purges.standing(name, tags, watermark, received);
+        let of_tags = standing(NO_NAME, tags);
+        names.iter().map(|name| standing(name, &[])).fold(of_tags, Standing::and)
+    }
+
+    /// Returns `true` if a response that is made of values may be stored.
+    pub(crate) fn admits_values(
+        &self,
+        names: &[Arc<str>],
+        tags: &[String],
+        watermark: Stamp,
+    ) -> bool {
+        let admits = |name: &str, tags| self.purges.admits(name, tags, watermark);
+        admits(NO_NAME, tags) && names.iter().all(|name| admits(name, &[]))
+    }
+
     /// Returns `true` if nothing was purged after `watermark`, in any namespace.
     pub(crate) fn is_latest(&self, watermark: Stamp) -> bool {
         self.purges.is_latest(watermark)
@@ -148,6 +177,9 @@ impl ScopedPurges {
         self.purges.admits(&self.namespace.qualify(url), &tags, watermark)
     }
 }
+
+/// The name of no entry, and with no prefix but that of all.
+const NO_NAME: &str = "";
 
 /// Returns the URL without its query, and the one that stands for all queries.
 fn names_of_queries(url: &str) -> [String; 2] {

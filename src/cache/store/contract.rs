@@ -18,7 +18,7 @@ use http::header::{CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::task::JoinSet;
 
-use super::super::entry::{Entry, EntryKind, Freshness, StoredResponse, Watermark};
+use super::super::entry::{Entry, EntryKind, Freshness, Links, StoredResponse, Watermark};
 use super::super::vary::Variant;
 use super::api::Store;
 
@@ -85,6 +85,7 @@ pub fn entry(body: impl Into<Bytes>) -> Entry {
         freshness: Freshness { lifetime: 60_000, ..Freshness::default() },
         variant: variant(None),
         tags: vec!["tag".to_owned()],
+        links: Links::new(vec!["value".into()], vec!["tag".to_owned()]),
         watermark: Watermark::default(),
     }))
 }

@@ -5,6 +5,7 @@ mod clocks;
 mod examples;
 mod keys;
 mod leases;
+mod links;
 mod lives;
 mod loss;
 mod outage;

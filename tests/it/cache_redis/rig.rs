@@ -111,7 +111,7 @@ impl Process {
         Self::over(redis.clone(), &choose(CacheLayer::new(redis).honor_request_control()), origin)
     }
 
-    fn over(redis: RedisStore, layer: &CacheLayer, origin: &Origin) -> Self {
+    pub(super) fn over(redis: RedisStore, layer: &CacheLayer, origin: &Origin) -> Self {
         Self { cache: layer.layer(origin.clone()), handle: layer.handle(), redis }
     }
 

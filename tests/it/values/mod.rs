@@ -7,6 +7,7 @@ mod forged;
 mod freshness;
 mod herds;
 mod invalidation;
+mod links;
 mod loads;
 mod many;
 mod options;

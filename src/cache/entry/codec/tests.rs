@@ -50,6 +50,7 @@ fn sample() -> Entry {
         freshness,
         variant,
         tags: vec!["items".to_owned(), "ü".to_owned()],
+        links: Links::new(vec!["rate".into(), "é".into()], vec!["rates".to_owned()]),
         watermark: Watermark::at(5),
     }))
 }
@@ -85,7 +86,7 @@ fn shown(entry: &Entry) -> String {
 #[test]
 fn bytes_are_stable_within_a_version() {
     // A change here requires another version.
-    assert_eq!(VERSION, 3);
+    assert_eq!(VERSION, 4);
     let bytes = sample().to_bytes(KEY);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, SNAPSHOT);
@@ -192,7 +193,8 @@ fn forged_heads_are_refused() {
         (112..113, &[16], "the codings"),
         (114..118, &[0xff; 4], "a number"),
         (122..123, &[0xff], "a tag"),
-        (162..163, b"\n", "a header"),
+        (149..150, &[0xff], "a tag"),
+        (193..194, b"\n", "a header"),
     ];
     for (place, with, expected) in table {
         let said =
@@ -290,6 +292,8 @@ prop_compose! {
         soft_limit in option::of(any::<u64>()),
         variant in variants(),
         tags in vec(any::<String>(), 0..4),
+        names in vec(any::<String>(), 0..4),
+        value_tags in vec(any::<String>(), 0..4),
     ) -> EntryKind {
         let [received, age, lifetime, while_revalidate, if_error, took, stamp] = millis;
         let [validate, strict, shared, stated] = flags;
@@ -303,6 +307,7 @@ prop_compose! {
             },
             variant,
             tags,
+            links: Links::new(names.into_iter().map(Arc::from).collect(), value_tags),
             watermark: Watermark::at(stamp),
         })
     }
@@ -359,10 +364,10 @@ proptest! {
 
 const SNAPSHOT: &str = concat!(
     "746b6365",
-    "03",
+    "04",
     "00",
     "00000017",
-    "000000f8",
+    "00000117",
     "0000000000000008",
     "687474703a2f2f6578616d706c652e636f6d2fc3a40a62",
     // Status, six times in milliseconds, flags, the soft limit, watermark.
@@ -389,6 +394,12 @@ const SNAPSHOT: &str = concat!(
     "00000002",
     "000000056974656d73",
     "00000002c3bc",
+    // The names and tags of values.
+    "00000002",
+    "0000000472617465",
+    "00000002c3a9",
+    "00000001",
+    "000000057261746573",
     // Fields.
     "00000004",
     "0000000c636f6e74656e742d74797065",
@@ -411,12 +422,12 @@ const SNAPSHOT: &str = concat!(
     "00000003613d31",
     // Body and checksum.
     "74686520626f6479",
-    "2fa4a267",
+    "c7ec7ebb",
 );
 
 const VALUE_SNAPSHOT: &str = concat!(
     "746b6365",
-    "03",
+    "04",
     "02",
     "00000001",
     "00000051",
@@ -438,5 +449,5 @@ const VALUE_SNAPSHOT: &str = concat!(
     "00000009",
     // Bytes and checksum.
     "5b375d",
-    "61c4fe2c",
+    "5bc7d75d",
 );

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use super::super::super::entry::{Freshness, Watermark};
+use super::super::super::entry::{Freshness, Links, Watermark};
 use super::super::super::vary::Variant;
 use super::*;
 use crate::headers::test_headers::{TestHeaders, map};
@@ -50,6 +50,7 @@ fn stored(status: u16, fields: TestHeaders<'_>, body: &'static str) -> StoredRes
         freshness: Freshness::default(),
         variant: Variant::default(),
         tags: Vec::new(),
+        links: Links::default(),
         watermark: Watermark::default(),
     }
 }

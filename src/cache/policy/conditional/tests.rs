@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::super::entry::{Freshness, Watermark};
+use super::super::super::entry::{Freshness, Links, Watermark};
 use super::super::super::vary::Variant;
 use super::super::request::Bypass;
 use super::*;
@@ -20,6 +20,7 @@ fn stored(headers: TestHeaders<'_>) -> StoredResponse {
         freshness: Freshness::default(),
         variant: Variant::default(),
         tags: Vec::new(),
+        links: Links::default(),
         watermark: Watermark::default(),
     }
 }

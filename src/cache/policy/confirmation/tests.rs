@@ -16,6 +16,7 @@ fn info<'a>(
     now: u64,
 ) -> ResponseInfo<'a> {
     ResponseInfo {
+        reads: None,
         status,
         headers,
         hint: None,
@@ -37,7 +38,7 @@ fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> Confirmed 
     let (headers, none) = (map(stored), HeaderMap::new());
     let first = info(StatusCode::OK, &headers, &none, NOW);
     let first = storable(&rules, &RequestPolicy::default(), &first);
-    let Storable { mut headers, freshness, variant, tags } = *first.unwrap();
+    let Storable { mut headers, freshness, variant, tags, links } = *first.unwrap();
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("8"));
     let stored = StoredResponse {
         status: StatusCode::OK,
@@ -46,6 +47,7 @@ fn confirmed(stored: TestHeaders<'_>, confirming: TestHeaders<'_>) -> Confirmed 
         freshness,
         variant,
         tags,
+        links,
         watermark: Watermark::default(),
     };
     let headers = map(confirming);

@@ -62,6 +62,7 @@ impl Case<'_> {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
         ask(&ResponseInfo {
+            reads: None,
             status: StatusCode::from_u16(self.status).unwrap(),
             headers: &headers,
             hint: self.hint.as_ref(),

@@ -1,7 +1,7 @@
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
-use super::super::super::entry::Watermark;
+use super::super::super::entry::{Links, Watermark};
 use super::super::super::vary::Variant;
 use super::super::cache_control::RequestControl;
 use super::super::directive::MAX_SECONDS;
@@ -15,6 +15,7 @@ fn stored(freshness: Freshness) -> StoredResponse {
         freshness,
         variant: Variant::default(),
         tags: Vec::new(),
+        links: Links::default(),
         watermark: Watermark::default(),
     }
 }

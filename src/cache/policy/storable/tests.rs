@@ -18,6 +18,7 @@ fn answer<'a>(status: u16, headers: &'a HeaderMap, request: &'a HeaderMap) -> Re
     let (hint, single_use, size, random, post) = (None, false, None, 0.0, false);
     let varies_by = None;
     ResponseInfo {
+        reads: None,
         status,
         headers,
         hint,
