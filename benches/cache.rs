@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use tower::layer::util::Identity;
 use tower::{Layer, Service, service_fn};
 use tower_kit::cache::{Cache, CacheLayer, MemoryStore};
-use tower_kit::{CompressLayer, MIB};
+use tower_kit::{CompressLayer, MIB, ValueCache};
 
 use cached::{CASES, Case, On, Origin, PEERS, PLAIN, PROBES, Requests, exchange, head, probe};
 use peer::Package;
@@ -30,6 +30,7 @@ fn main() {
     let bench = Bench::from_args();
     let costs: Vec<_> = CASES.iter().map(|case| compare(&bench, *case)).collect();
     let compressed = behind_it_compress(&bench);
+    let of_values = of_values(&bench);
     // What is not called for one case goes on to here.
     let right = probes();
     let two_threads = threads();
@@ -69,6 +70,9 @@ fn main() {
     let differ =
         both.map(|(gzip, plain)| (gzip.instructions / plain.instructions * 100.0 - 100.0).abs());
     bar("instructions of a hit of gzip and of none, % that they differ by", differ, 10.0);
+    let links = of_values.net(LINKED).zip(of_values.net(UNLINKED));
+    let links = links.map(|(linked, unlinked)| linked.instructions - unlinked.instructions);
+    bar("instructions of the link of a miss to a value", links, 1_000.0);
     bar("time of hits on two threads, % of two that share nothing", Some(two_threads), 105.0);
     println!("     the first herd, when nothing is known of the answer: {first:.0} % of no cache");
     bar("time of a herd for what is not kept, % of no cache", Some(later), 110.0);
@@ -113,6 +117,34 @@ fn behind_it_compress(bench: &Bench) -> Costs {
         })
     });
     group.case(GZIP, || stack(PLAIN));
+    group.run()
+}
+
+/// Misses whose handler reads a value, with links to it and without.
+fn of_values(bench: &Bench) -> Costs {
+    let mut group = bench.group("miss, kept, whose handler reads a value");
+    let miss = CASES.into_iter().find(|case| case.new).unwrap_or(PLAIN);
+    let handler = move |values: ValueCache| {
+        let origin = On::<Full<Bytes>>::new(Origin::new(&miss));
+        service_fn(move |request: Request<Full<Bytes>>| {
+            let (values, mut origin) = (values.clone(), origin.clone());
+            async move {
+                // A miss is linked as a hit is, and costs the least beside it.
+                black_box(values.get::<u64>("rate").await);
+                origin.call(request).await
+            }
+        })
+    };
+    let over = move |choose: fn(CacheLayer) -> CacheLayer| {
+        let store = MemoryStore::new(64 * MIB);
+        let values = ValueCache::new(store.clone());
+        Requests::<_, Full<Bytes>>::to(miss, choose(CacheLayer::new(store)).layer(handler(values)))
+    };
+    group.case("bare", move || {
+        Requests::<_, Full<Bytes>>::to(miss, handler(ValueCache::new(MemoryStore::new(64 * MIB))))
+    });
+    group.case(UNLINKED, move || over(CacheLayer::unlinked));
+    group.case(LINKED, move || over(|layer| layer));
     group.run()
 }
 
@@ -309,6 +341,8 @@ static PEER: LazyLock<Package> = LazyLock::new(|| Package::build("peer-caches"))
 
 const HITS: usize = 100_000;
 const GZIP: &str = "gzip";
+const LINKED: &str = "linked";
+const UNLINKED: &str = "unlinked";
 const PLAIN_TEXT: &str = "identity";
 
 const OF_THREADS: [&str; 2] = ["http://x.org/first", "http://x.org/second"];

@@ -187,10 +187,7 @@ pub(crate) mod namespace;
 pub(crate) mod policy;
 pub(crate) mod purge;
 mod ranges;
-#[cfg_attr(
-    not(feature = "values"),
-    expect(dead_code, unreachable_pub, reason = "values note what is read")
-)]
+#[cfg_attr(not(feature = "values"), expect(dead_code, unreachable_pub, reason = "for values"))]
 pub(crate) mod read_scope;
 mod refresh;
 mod response;

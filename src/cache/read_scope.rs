@@ -51,12 +51,10 @@ impl ReadScope {
     }
 
     /// Links the values that a future reads.
-    pub fn link<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        async move {
-            match self.0 {
-                Some(scope) => SCOPE.scope(scope, future).await,
-                None => future.await,
-            }
+    pub async fn link<F: Future>(self, future: F) -> F::Output {
+        match self.0 {
+            Some(scope) => SCOPE.scope(scope, future).await,
+            None => future.await,
         }
     }
 

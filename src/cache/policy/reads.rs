@@ -17,7 +17,7 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 

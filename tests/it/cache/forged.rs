@@ -69,7 +69,7 @@ impl Store for Elsewhere {
     }
 }
 
-/// The bytes of an entry with other parts; see `src/cache/frame.rs` and `head.rs`.
+/// The bytes of an entry with other parts; see `src/cache/entry/codec.rs`.
 fn forged(bytes: &[u8], forge: &dyn Fn(&mut Forged)) -> Bytes {
     const FIXED: usize = 22;
     const RESPONSE: u8 = 0;
@@ -98,8 +98,11 @@ fn forged(bytes: &[u8], forge: &dyn Fn(&mut Forged)) -> Bytes {
     if rest.get_u8() == 1 {
         rest.advance(2);
     }
-    for _ in 0..rest.get_u32() {
-        text(&mut rest);
+    // Tags, and the names and tags of values.
+    for _ in 0..3 {
+        for _ in 0..rest.get_u32() {
+            text(&mut rest);
+        }
     }
     let middle = &head[2..head.len() - rest.len()];
     let mut headers = Vec::new();
