@@ -27,7 +27,7 @@ use super::markers::{Failure, Marker, in_millis};
 use super::metrics::{Fallback, Outcome};
 use super::policy::date::{self, millis};
 use super::policy::{
-    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RangeFill, Reads,
+    self, Bypass, Conditional, Confirmed, HeadComparison, NotStorable, RangeFill, ReadValues,
     RequestPolicy, ResponseInfo, Storable,
 };
 use super::purge::Stamp;
@@ -61,7 +61,7 @@ pub(crate) struct Fetch {
     /// The scope of the handler.
     pub(crate) scope: ReadScope,
     /// The values that the handler has read.
-    pub(crate) reads: Option<Reads>,
+    pub(crate) reads: Option<ReadValues>,
     /// The time of the request in milliseconds, once the response has come by the wall clock.
     pub(crate) sent: u64,
     /// The time of the response, by the [`Clock`](super::clock::Clock) and by the wall clock.

@@ -1,8 +1,7 @@
 //! Unsafe methods: what they changed is purged (RFC 9111 §4.4, RFC 9875 §3).
 
 use std::error::Error;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LOCATION, HOST, VARY};
@@ -21,7 +20,7 @@ use super::key::{Key, only_host};
 use super::metrics::Outcome;
 use super::policy::{self, Bypass, RequestPolicy};
 use super::purge::{Purge, Stamp, Standing};
-use super::read_scope::ReadScope;
+use super::read_scope::{ReadScope, Scoped};
 use super::response;
 use super::storage;
 use super::task::spawn;
@@ -71,9 +70,9 @@ where
     let is_linked = change.get.is_some() && config.rules.links;
     let scope = if is_linked { ReadScope::begin(&config.state.purges) } else { ReadScope::empty() };
     let call = scope.enter(|| Call::now(inner, Request::from_parts(head, body)));
+    let call = Scoped { future: call, scope: scope.clone() };
     async move {
-        let mut call = pin!(call);
-        let response = poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await?;
+        let response = call.await?;
         let Reading { now: received, wall: received_wall } = config.clock.read();
         config.state.metrics.count(Outcome::Bypass(Bypass::Method));
         let status = CacheStatus::bypass(Bypass::Method);
@@ -92,7 +91,7 @@ where
         let watermark = purge(&config, changed, received).await;
         // Where purges are shared, the stamp of the log is later than purges that came meanwhile.
         // The handler may have changed the values that it read.
-        let has_values = scope.close().is_some_and(|reads| !reads.is_empty());
+        let has_values = scope.close().is_some_and(|values| !values.is_empty());
         let may_store = undisturbed && !config.state.purges.is_shared() && !has_values;
         let get = if may_store { change.as_get(&config, &response) } else { None };
         let (Some(ask), Some(key)) = (get, change.own) else {

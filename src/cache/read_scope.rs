@@ -1,10 +1,15 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::entry::StoredResponse;
-use super::policy::Reads;
+use super::policy::{ReadValues, Reads};
 use super::purge::ScopedPurges;
 use super::purge::list::Purges;
 
@@ -41,6 +46,15 @@ struct Scope {
     reads: Mutex<Reads>,
     /// The scope of a cache outside, whose response is made of this one.
     outer: Option<Arc<Scope>>,
+}
+
+pin_project! {
+    /// A future that runs in a scope.
+    pub(super) struct Scoped<F> {
+        #[pin]
+        pub(super) future: F,
+        pub(super) scope: ReadScope,
+    }
 }
 
 impl ReadScope {
@@ -82,11 +96,20 @@ impl ReadScope {
         }
     }
 
-    /// Returns what was read. What is read from now on is not linked.
-    pub(super) fn close(self) -> Option<Reads> {
+    /// Returns the values that were read. What is read from now on is not linked.
+    pub(super) fn close(self) -> Option<ReadValues> {
         let scope = self.0?;
-        let mut reads = scope.reads.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(std::mem::take(&mut *reads))
+        let reads = mem::take(&mut *scope.reads.lock().unwrap_or_else(PoisonError::into_inner));
+        Some(reads.end())
+    }
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.scope.enter(|| this.future.poll(cx))
     }
 }
 
@@ -114,12 +137,17 @@ pub(crate) fn record(purges: &Arc<Purges>, note: impl Fn(&mut Reads)) {
     let _ = SCOPE.try_with(|scope| scope.record(purges, &note));
 }
 
-/// Notes that the handler of a cache outside gets a stored response, which is linked to values.
+/// Notes that the handler of a cache outside gets a stored response, if that is linked to values.
 #[inline]
 pub(super) fn read_response(purges: &ScopedPurges, stored: &StoredResponse, now: u64) {
-    if stored.links.is_empty() {
-        return;
+    // Most responses are not, and no other cache is outside.
+    if !stored.links.is_empty() {
+        read_linked(purges, stored, now);
     }
+}
+
+#[inline(never)]
+fn read_linked(purges: &ScopedPurges, stored: &StoredResponse, now: u64) {
     let left = u64::try_from(stored.left(now)).unwrap_or(0);
     record(purges.list(), |reads| reads.response(&stored.links, left));
 }

@@ -31,7 +31,7 @@ pub(crate) use groups::{invalidated_groups, user_tag};
 pub(crate) use invalidation::{invalidated, resolve};
 pub(crate) use lookup::{Reuse, is_usable_on_error, reuse};
 pub(crate) use part::{RangeFill, is_part_asked, slot, storable_range};
-pub(crate) use reads::Reads;
+pub(crate) use reads::{ReadValues, Reads};
 pub(crate) use request::{Bypass, RequestAction, RequestPolicy, classify, classify_as_get};
 pub(crate) use response::{NotStorable, ResponseInfo, Storable, is_tagged, strip_tags};
 pub(crate) use rules::Rules;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::entry::{Freshness, Links};
 
-/// The values that a handler has read.
+/// The values that a handler reads.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     names: Vec<Arc<str>>,
@@ -16,11 +16,15 @@ pub(crate) struct Reads {
     is_over: bool,
 }
 
-impl Reads {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.names.is_empty()
-    }
+/// The values that a handler has read.
+#[derive(Debug)]
+pub(crate) struct ReadValues {
+    links: Links,
+    left: Option<u64>,
+    is_over: bool,
+}
 
+impl Reads {
     /// Notes that the value of a name, or its absence, is read.
     pub(crate) fn name(&mut self, name: &Arc<str>) {
         if self.names.last() == Some(name) {
@@ -54,14 +58,26 @@ impl Reads {
         self.value(links.tags(), left);
     }
 
-    /// Returns the links of a response, or `None` if there are too many.
-    pub(super) fn links(&self) -> Option<Links> {
-        let mut names = self.names.clone();
+    /// Ends the reads.
+    pub(crate) fn end(self) -> ReadValues {
+        let Self { mut names, tags, left, is_over } = self;
         names.sort_unstable();
         names.dedup();
-        let texts = names.iter().map(|name| name.len()).chain(self.tags.iter().map(String::len));
-        let is_over = self.is_over || names.len() > MAX_LINKS || texts.sum::<usize>() > MAX_TEXT;
-        (!is_over).then(|| Links::new(names, self.tags.clone()))
+        let texts = names.iter().map(|name| name.len()).chain(tags.iter().map(String::len));
+        let is_over = is_over || names.len() > MAX_LINKS || texts.sum::<usize>() > MAX_TEXT;
+        ReadValues { links: Links::new(names, tags), left, is_over }
+    }
+}
+
+impl ReadValues {
+    /// Returns `true` if no value was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Returns the links of a response, or `None` if there are too many.
+    pub(super) fn links(&self) -> Option<Links> {
+        (!self.is_over).then(|| self.links.clone())
     }
 
     /// Returns the freshness of a response that is fresh for no longer than its values. Their times are
@@ -76,7 +92,71 @@ impl Reads {
 }
 
 /// The maximum number of values that a response may be linked to, and of their tags.
-pub(crate) const MAX_LINKS: usize = 256;
+const MAX_LINKS: usize = 256;
 
 /// The maximum length of all names and tags, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(count: usize, length: usize) -> ReadValues {
+        let mut reads = Reads::default();
+        for number in 0..count {
+            let name: Arc<str> = format!("{number:0length$}").into();
+            reads.name(&name);
+            reads.name(&name);
+        }
+        // All of them once more, in the same order.
+        (0..count).for_each(|number| reads.name(&format!("{number:0length$}").into()));
+        reads.end()
+    }
+
+    #[test]
+    fn links_are_bounded_in_number_and_length() {
+        for (count, length, is_stored) in [
+            (0, 1, true),
+            (1, MAX_TEXT, true),
+            (1, MAX_TEXT + 1, false),
+            (MAX_LINKS, 8, true),
+            (MAX_LINKS, MAX_TEXT / MAX_LINKS, true),
+            (MAX_LINKS, MAX_TEXT / MAX_LINKS + 1, false),
+            (MAX_LINKS + 1, 8, false),
+            (10 * MAX_LINKS, 8, false),
+        ] {
+            let links = read(count, length).links();
+            assert_eq!(links.is_some(), is_stored, "{count} of {length}");
+            assert!(links.is_none_or(|links| links.names().len() == count));
+        }
+        let mut reads = Reads::default();
+        let tags: Vec<_> = (0..=MAX_LINKS).map(|number| number.to_string()).collect();
+        reads.value(&tags[1..], 1);
+        reads.value(&tags[1..], 1);
+        reads.value(&tags[..1], 1);
+        assert!(reads.end().links().is_none(), "too many tags");
+    }
+
+    #[test]
+    fn shortest_value_bounds_the_lifetime() {
+        let freshness = Freshness { lifetime: 600, age: 100, ..Freshness::default() };
+        let shortened = |values: &[u64], took| {
+            let mut reads = Reads::default();
+            values.iter().for_each(|left| reads.value(&[], *left));
+            reads.end().shorten(freshness, took).map(|freshness| freshness.lifetime)
+        };
+        for (values, took, lifetime) in [
+            (&[][..], 900, Some(600)),
+            (&[900], 0, Some(600)),
+            (&[500], 0, Some(600)),
+            (&[900, 200, 300], 0, Some(300)),
+            (&[200], 50, Some(250)),
+            (&[200], 199, Some(101)),
+            (&[200], 200, None),
+            (&[200], 201, None),
+            (&[900, 0], 0, None),
+        ] {
+            assert_eq!(shortened(values, took), lifetime, "{values:?}, took {took}");
+        }
+    }
+}

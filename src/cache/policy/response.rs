@@ -9,7 +9,7 @@ use super::super::key::Key;
 use super::super::vary::Variant;
 use super::cache_control::{ResponseControl, Scope};
 use super::groups::CACHE_GROUPS;
-use super::reads::Reads;
+use super::reads::ReadValues;
 use super::rules::Rules;
 use crate::headers::list;
 use crate::headers::media_type::is_stream;
@@ -39,7 +39,7 @@ pub(crate) struct ResponseInfo<'a> {
     /// A number from 0 to 1, new each time.
     pub(crate) random: f64,
     /// The values that the handler has read, if the layer links them.
-    pub(crate) reads: Option<&'a Reads>,
+    pub(crate) reads: Option<&'a ReadValues>,
     /// The response to a POST, for which only a lifetime that it states counts (RFC 9110 §9.3.3).
     pub(crate) post: bool,
 }
