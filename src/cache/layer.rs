@@ -259,11 +259,12 @@ impl CacheLayer {
     }
 
     /// Links no responses to values. By default a response is linked to the values of a
-    /// [`ValueCache`](crate::ValueCache) over the same store that its handler reads: a change of one of
-    /// them purges the response, which is fresh for no longer than they are. See
-    /// [links](crate::values#links).
+    /// `ValueCache` over the same store that its handler reads: a change of one of them purges the
+    /// response, which is fresh for no longer than they are. See [links].
     ///
     /// This is for responses that may be older than the values, such as a page that shows a counter.
+    ///
+    /// [links]: https://docs.rs/tower-kit/latest/tower_kit/values/index.html#links
     pub fn unlinked(self) -> Self {
         self.rules(|rules| rules.links = false)
     }
