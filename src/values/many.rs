@@ -131,19 +131,15 @@ pub(super) async fn get_many<F: Read, K: Display>(
     for keys in keys.chunks(MAX_KEYS) {
         let lookups = keys.iter().map(|_| shared.shared.lookup());
         let names: Vec<_> = keys.iter().map(|key| shared.rules.name(&key.to_string())).collect();
-        names.iter().flatten().for_each(|name| shared.link(name));
         let known: Vec<_> = names.iter().flatten().map(|name| &**name).collect();
         let mut found = shared.look_many(&known, false).await.into_iter();
         for (mut lookup, name) in lookups.zip(&names) {
             let found = name.as_ref().and_then(|name| {
                 let found = found.next().flatten();
-                if found.is_none() {
-                    shared.link_absence(name);
-                }
+                shared.link_found(name, found.as_ref().map(|found| &found.entry));
                 found
             });
             values.push(found.map(|found| {
-                shared.link_value(&found.entry);
                 lookup.end(Outcome::Hit);
                 found.value
             }));

@@ -529,12 +529,9 @@ impl ValueCache {
     ) -> Option<Found<F::Value>> {
         let mut lookup = self.shared.lookup();
         let name = self.shared.rules.name(key)?;
-        self.shared.link(&name);
-        let Some(found) = self.typed_as(form).look(&name, or_stale).await else {
-            self.shared.link_absence(&name);
-            return None;
-        };
-        self.shared.link_value(&found.entry);
+        let found = self.typed_as(form).look(&name, or_stale).await;
+        self.shared.link_found(&name, found.as_ref().map(|found| &found.entry));
+        let found = found?;
         lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });
         Some(found)
     }

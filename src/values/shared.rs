@@ -26,6 +26,7 @@ use crate::cache::entry::{Entry, EntryKind, Watermark};
 use crate::cache::clock::{Clock, random};
 use crate::cache::error::StoreError;
 use crate::cache::namespace::Namespace;
+use crate::cache::policy::Reads;
 use crate::cache::policy::date::in_millis;
 use crate::cache::purge::list::Purges;
 use crate::cache::purge::{Purge, ScopedPurges};
@@ -145,23 +146,31 @@ impl Shared {
     /// Notes that the response of the handler that runs is made of a value, and is fresh for no longer.
     #[inline]
     pub(super) fn link_value(&self, entry: &Entry) {
-        record(&self.state.list, |reads| {
-            if let Some(stored) = value_of(entry) {
-                let left = u64::try_from(left(stored, self.clock.now())).unwrap_or(0);
-                reads.value(&stored.tags, left);
-            }
-        });
+        record(&self.state.list, |reads| self.note(reads, entry));
     }
 
-    /// Notes that there is no value for the response of the handler that runs. After a removal that may
-    /// belong to an insert, whose value is still on its way, such a response is not stored.
-    pub(super) fn link_absence(&self, name: &str) {
+    /// Links the response of the handler that runs to a name, with the value that was found. After a removal
+    /// that may belong to an insert, whose value is still on its way, a response without a value is not
+    /// stored.
+    #[inline]
+    pub(super) fn link_found(&self, name: &Arc<str>, found: Option<&Entry>) {
         record(&self.state.list, |reads| {
+            reads.name(name);
+            if let Some(entry) = found {
+                return self.note(reads, entry);
+            }
             let since = self.clock.now().saturating_sub(in_millis(MAX_INSERT_TIME));
             if self.state.list.was_removed(name, since) {
                 reads.value(&[], 0);
             }
         });
+    }
+
+    fn note(&self, reads: &mut Reads, entry: &Entry) {
+        if let Some(stored) = value_of(entry) {
+            let left = u64::try_from(left(stored, self.clock.now())).unwrap_or(0);
+            reads.value(&stored.tags, left);
+        }
     }
 
     /// Begins the lookup of a caller, which is a miss unless it [ends](Lookup::end) in another way.

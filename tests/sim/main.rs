@@ -100,7 +100,7 @@ fn fresh_seeds_keep_the_rules() {
     let minutes = number("TOWER_KIT_SIM_MINUTES").unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let threads = thread::available_parallelism().map_or(1, NonZero::get) as u64;
-    let first = chance::seed() * 1_000_000;
+    let first = number("TOWER_KIT_SIM_FIRST").unwrap_or_else(chance::seed) * 1_000_000;
     let next = AtomicU64::new(first);
     let run = || {
         while Instant::now() < end {

@@ -23,10 +23,11 @@ use tower_kit::batch::{Batch, BatchLayer};
 use tower_kit::cache::{
     CacheHandle, CacheHint, CacheKey, MemoryStore, RedisConfig, RedisStore, TieredStore,
 };
+use tower_kit::compress::dictionary::Dictionaries;
 use tower_kit::latency::{BODY_SIZE_BUCKETS, DURATION_BUCKETS};
 use tower_kit::{
     CacheLayer, CompressLayer, ContentKeyLayer, LatencyLayer, LimitLayer, MIB, PressureLayer,
-    SecurityHeadersLayer,
+    SecurityHeadersLayer, ValueCache,
 };
 
 use crate::support::Server;
@@ -40,6 +41,8 @@ struct Node {
     prometheus: PrometheusHandle,
     /// The items of both servers, as a database would have them.
     database: Batch<u64, u64>,
+    /// Some of the items, to which their pages are linked.
+    values: ValueCache,
     versions: Arc<[AtomicU64]>,
 }
 
@@ -73,6 +76,7 @@ pub(crate) async fn serve() {
 async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Server {
     let redis = RedisStore::connect(RedisConfig::from_env().unwrap());
     let store = TieredStore::new(MemoryStore::new(8 * MIB), redis.clone());
+    let values = ValueCache::new(store.clone());
     let cache = CacheLayer::new(store)
         .key(CacheKey::new().any_host().without_tracking_cookies())
         .fill_on_head();
@@ -80,7 +84,7 @@ async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Serv
     let database = ServiceBuilder::new()
         .layer(BatchLayer::new().max_delay(Duration::from_millis(2)).max_concurrency(4))
         .service(service_fn(move |items: Vec<u64>| query(Arc::clone(&rows), items)));
-    let node = Node { cache: cache.handle(), redis, prometheus, database, versions };
+    let node = Node { cache: cache.handle(), redis, prometheus, database, values, versions };
     let router = Router::new()
         .route("/item/{item}/{page}", get(item))
         .route("/cold/{number}", get(cold))
@@ -101,7 +105,7 @@ async fn start(prometheus: PrometheusHandle, versions: Arc<[AtomicU64]>) -> Serv
             LimitLayer::new(),
             ContentKeyLayer::new(),
             cache,
-            CompressLayer::new(),
+            CompressLayer::new().dictionaries(Dictionaries::new()),
         ));
     Server::start(router).await
 }
@@ -119,7 +123,13 @@ async fn item(
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    let Ok(version) = node.database.oneshot(item).await else {
+    let query = || node.database.clone().oneshot(item);
+    let version = if is_value(item) {
+        node.values.get_or_insert_with(&item.to_string(), None, query).await.ok()
+    } else {
+        query().await.ok()
+    };
+    let Some(version) = version else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let wanted =
@@ -174,10 +184,20 @@ async fn echo(body: Bytes) -> Bytes {
     body
 }
 
-/// Makes a new version, and purges all that is made of the old one, in one of three ways.
+/// Returns `true` for an item whose pages are made of a value.
+const fn is_value(item: u64) -> bool {
+    item % 4 == 3
+}
+
+/// Makes a new version, and purges all that is made of the old one, in one of four ways.
 async fn change(State(node): State<Node>, Path(item): Path<u64>) -> String {
     let version = node.versions[item as usize].fetch_add(1, Ordering::SeqCst) + 1;
-    let purges = match item % 3 {
+    if is_value(item) {
+        // The other server may hear of it later, as below.
+        drop(node.values.remove(&item.to_string()).await);
+        return version.to_string();
+    }
+    let purges = match item % 4 {
         0 => vec![node.cache.purge_tag(&format!("item-{item}"))],
         1 => vec![node.cache.purge_prefix(&format!("/item/{item}/"))],
         _ => {

@@ -71,8 +71,7 @@ impl StoredResponse {
         let mut standing = purges.standing(url, tags, requested, freshness.received);
         // Most hits have no purge to compare, and cost no look at the headers.
         if !purges.is_latest(requested) {
-            standing = self.standing_by_queries(purges, url, requested, standing);
-            standing = standing.and(self.links.standing(purges, requested, freshness.received));
+            standing = standing.and(self.standing_by_others(purges, url, requested));
             // In this order: a name that was forgotten before the comparison is known here.
             if purges.is_outdated(watermark.newest()) {
                 return false;
@@ -94,19 +93,15 @@ impl StoredResponse {
         }
     }
 
-    /// Returns the standing of a response that may answer several queries: a purge of any of them counts.
+    /// Returns the standing of a response by purges of other names than its own: those of the values that
+    /// it is made of, and of the queries that it may answer.
     #[inline(never)]
-    fn standing_by_queries(
-        &self,
-        purges: &ScopedPurges,
-        url: &str,
-        requested: Stamp,
-        standing: Standing,
-    ) -> Standing {
+    fn standing_by_others(&self, purges: &ScopedPurges, url: &str, requested: Stamp) -> Standing {
+        let received = self.freshness.received;
+        let standing = self.links.standing(purges, requested, received);
         if !SearchRule::is_stated(&self.headers) {
             return standing;
         }
-        let received = self.freshness.received;
         let standing = standing.and(purges.standing_of_queries(url, requested, received));
         // The entry of one query stays in the store when a change of another one removes that of the
         // other.
