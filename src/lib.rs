@@ -15,7 +15,7 @@
 //! | `cache` | Stores responses in memory or Redis, as a shared cache by RFC 9111, and coalesces requests. | 206, 304, 416, 504 |
 //! | `compress` | Compresses responses with gzip, deflate, brotli or zstd. | none |
 //! | `batch` | Collects single items into batches, for a service that handles many at once. | none: errors |
-//! | `values` | Caches values of any type in the stores of `cache`; not a layer. | none |
+//! | `values` | Caches values of any type in the stores of `cache`, and purges the responses made of those that change; not a layer. | none |
 //!
 //! # The stack
 //!
