@@ -619,9 +619,7 @@ impl Fetch {
         // A response for a single request says nothing about the next one, nor does a 304 of the
         // client's own condition about a 200.
         let own = old.is_none() && response.status() == StatusCode::NOT_MODIFIED;
-        // The next response may be made of fresh values.
-        let is_stale = reason == NotStorable::StaleValue;
-        if stays || own || failed || is_stale || SingleUse::marks(response) {
+        if stays || own || failed || SingleUse::marks(response) {
             return;
         }
         let Self { config, marker, received, .. } = self;

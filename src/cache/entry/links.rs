@@ -56,7 +56,8 @@ impl Links {
         watermark: Stamp,
         received: u64,
     ) -> Standing {
-        let Some(values) = &self.0 else { return Standing::Current(watermark) };
+        // As far as values are concerned, the response is current for good.
+        let Some(values) = &self.0 else { return Standing::Current(Stamp::MAX) };
         let standing = purges.standing_of_values(&values.names, &values.tags, watermark, received);
         // The response stays in the store when the entry of a value is removed from it.
         if purges.remembers(watermark) { standing } else { Standing::Purged }

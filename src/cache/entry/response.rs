@@ -216,6 +216,41 @@ mod tests {
     }
 
     #[test]
+    fn comparison_with_all_purges_is_noted() {
+        let purges = ScopedPurges::new(Arc::default(), Namespace::default());
+        drop(purges.purge(Purge::Url("http://x/other"), 5));
+        let [plain, ruled] = plain_and_ruled();
+        let links = Links::new(vec!["value".into()], vec!["tag".to_owned()]);
+        let linked = StoredResponse { links, ..plain.clone() };
+        for stored in [plain, ruled, linked] {
+            assert!(stored.is_usable(&purges, "http://x/a", false));
+            assert_eq!(stored.watermark.get(), purges.watermark());
+        }
+    }
+
+    #[test]
+    fn links_are_purged_by_name_tag_and_prefix() {
+        for namespace in ["", "pages"] {
+            for (purge, is_hit) in [
+                (Purge::Url("value"), true),
+                (Purge::Removed("value"), true),
+                (Purge::Prefix("val"), true),
+                (Purge::Tag("tag"), true),
+                (Purge::Url("values"), false),
+                (Purge::Tag("value"), false),
+                (Purge::Url("tag"), false),
+            ] {
+                let purges = ScopedPurges::new(Arc::default(), Namespace::named(namespace));
+                let links = Links::new(vec!["value".into()], vec!["tag".to_owned()]);
+                let stored = StoredResponse { links, ..plain_and_ruled()[0].clone() };
+                drop(purges.list().purge(purge, 5));
+                assert_eq!(stored.is_admitted(&purges, "http://x/a"), !is_hit, "{purge:?}");
+                assert_eq!(stored.is_usable(&purges, "http://x/a", false), !is_hit, "{purge:?}");
+            }
+        }
+    }
+
+    #[test]
     fn forgotten_changes_purge_what_answers_queries() {
         let purges = ScopedPurges::new(Arc::default(), Namespace::default());
         for number in 0..=MAX_NAMES {
