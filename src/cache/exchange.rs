@@ -85,6 +85,7 @@ impl<S, B> Exchange<S, B> {
         let query = self.query();
         let (response, outcome) = match verdict {
             Verdict::Alone => return None,
+            // It may be from before the client asked for a new one.
             Verdict::Found(_) if self.ask.control.no_cache => return None,
             Verdict::Failed(failure) => {
                 return Some(response::failed(&self.config, *failure, now, status));
@@ -156,6 +157,7 @@ impl StaleReply {
         let Self { config, key, ask, headers, entry, marker } = self;
         let now = config.clock.now();
         let query = Query { config, key, headers };
+        // The wait may have been long enough for a purge, or for the end of the time to be stale.
         if !query.is_usable_on_error(ask, entry, now) {
             return None;
         }

@@ -217,6 +217,7 @@ impl Fetch {
                 head.method = Method::GET;
             }
         }
+        // No other response is stored, whatever it is made of.
         let is_linked =
             config.rules.links && (ask.no_fill.is_none() || ask.is_range() || ask.freshens());
         let scope =
@@ -274,6 +275,7 @@ impl Fetch {
             return Ok(Fetched::Failed(entry));
         }
         let response = result?;
+        // What a body reads later is not linked: its head is about to be stored.
         self.reads = mem::replace(&mut self.scope, ReadScope::empty()).close();
         let old = self.old.take();
         let stored = old.as_ref().and_then(Entry::stored);

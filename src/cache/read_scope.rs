@@ -76,6 +76,7 @@ impl ReadScope {
     #[inline]
     pub(super) fn begin(purges: &ScopedPurges) -> Self {
         let purges = purges.list();
+        // Most stores have responses alone, whose misses pay for this check and nothing more.
         if !purges.has_values.load(Ordering::Relaxed) {
             return Self(None);
         }
@@ -99,6 +100,7 @@ impl ReadScope {
     /// Returns the values that were read. What is read from now on is not linked.
     pub(super) fn close(self) -> Option<ReadValues> {
         let scope = self.0?;
+        // Taken, since a task that the handler has left behind may hold the scope.
         let reads = mem::take(&mut *scope.reads.lock().unwrap_or_else(PoisonError::into_inner));
         Some(reads.end())
     }
@@ -115,9 +117,11 @@ impl<F: Future> Future for Scoped<F> {
 
 impl Scope {
     fn record(&self, purges: &Arc<Purges>, note: &impl Fn(&mut Reads)) {
+        // Purges of another store would not reach the response.
         if Arc::ptr_eq(&self.purges, purges) {
             note(&mut self.reads.lock().unwrap_or_else(PoisonError::into_inner));
         }
+        // What a response of an inner cache is made of, that of the outer one is made of, too.
         if let Some(outer) = &self.outer {
             outer.record(purges, note);
         }

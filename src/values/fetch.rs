@@ -498,6 +498,7 @@ impl<F: Form> Load<F> {
         tags.extend(own.tags);
         let is_stored = !is_uncached && shared.fits(&encoded) && shared.tags_fit(&tags);
         let entry = shared.entry(ttl, shared.rules.tags(&tags), encoded, since);
+        // Also if it is not stored: the caller makes its response of it.
         shared.link_value(&entry);
         // After a removal, one of the waiting callers loads the value that is current now. So does one
         // after an expiry, with this value as the stale one.

@@ -81,6 +81,7 @@ impl Shared {
     /// Purges the responses that are linked to a name of a store without a log, if there are layers over
     /// the store: the value is replaced where it is.
     fn purge_responses(&self, name: &str) {
+        // Before the put: the value gets a later watermark than this purge, and stays.
         if self.state.list.has_layers() {
             drop(self.state.list.purge(Purge::Removed(name), self.clock.now()));
         }

@@ -530,6 +530,7 @@ impl ValueCache {
         let mut lookup = self.shared.lookup();
         let name = self.shared.rules.name(key)?;
         let found = self.typed_as(form).look(&name, or_stale).await;
+        // A purge since the lookup hits the response by its watermark, which is older.
         self.shared.link_found(&name, found.as_ref().map(|found| &found.entry));
         let found = found?;
         lookup.end(if found.age.is_fresh() { Outcome::Hit } else { Outcome::Stale });

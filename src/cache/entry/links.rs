@@ -38,6 +38,7 @@ impl Links {
             (_, true) => self.clone(),
             (true, false) => others.clone(),
             (false, false) => {
+                // Sorted, so that equal links have equal bytes.
                 let mut names = [self.names(), others.names()].concat();
                 names.sort_unstable();
                 names.dedup();

@@ -148,6 +148,7 @@ impl ScopedPurges {
         received: u64,
     ) -> Standing {
         let standing = |name: &str, tags| self.purges.standing(name, tags, watermark, received);
+        // The tags once, and not with each name.
         let of_tags = standing(NO_NAME, tags);
         names.iter().map(|name| standing(name, &[])).fold(of_tags, Standing::and)
     }
