@@ -381,7 +381,7 @@ impl Model {
         let received = renewals.clone().map(|renewal| renewal.time).chain([record.touched]).max();
         let fresh_until = received.unwrap_or(0) + record.lifetime + 1;
         let least = now.saturating_sub(received.unwrap_or(0)) / 1000;
-        if cache.hit && !self.was_set && cache.age.is_none_or(|age| age + 1 < least) {
+        if cache.hit && cache.age.is_none_or(|age| age + 1 < least) {
             faults.push("an age that is too low");
         }
         let stale = resource.stale_window(self.ttl.is_some());

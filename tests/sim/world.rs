@@ -327,11 +327,12 @@ impl World {
     fn step_clock(&mut self) {
         let by = self.chance.among(1..120_000) as i64;
         let by = if self.chance.one_in(2) { by } else { -by };
-        // Each process reads its clock, without which it does not know how far the step goes back.
-        for process in &self.processes {
-            drop(process.handle.soft_purge_tag("nobody"));
-        }
+        // Each process reads its clock before and after, without which it does not know how far the step goes
+        // back.
+        let read = || self.processes.iter().map(|process| process.handle.soft_purge_tag("nobody"));
+        read().for_each(drop);
         self.shared.time.step(by);
+        read().for_each(drop);
         self.shared.model().was_set = true;
         self.note("clock", [by.unsigned_abs(), u64::from(by > 0), 0]);
     }
